@@ -1,0 +1,3 @@
+"""charter: constitution-driven alignment of language models, measured."""
+
+__version__ = "0.1.0"

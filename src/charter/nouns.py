@@ -1,0 +1,333 @@
+"""The words of the house: immutable records that pass between the rooms.
+
+Every record is a frozen pydantic model. ``id`` is unique within its file; a record that a stage makes
+from an item carries the item's id, so that a step can go on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Outcome = Literal["violates", "complies", "unjudged"]
+Split = Literal["train", "gate", "heldout"]
+StopReason = Literal["stop", "length", "error"]
+Status = Literal["proposed", "approved", "rejected", "retired"]
+Origin = Literal["revision", "lookalike", "helpful", "complied"]
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of a value: sorted keys, no spaces, UTF-8 kept."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_jsonable)
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no canonical JSON form")
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of a value's canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+class Record(BaseModel):
+    """Anything that is kept: frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Message(Record):
+    """A chat turn."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Prompt(Record):
+    """One or more turns that a model is to answer. ``meta`` (category, language, licence ...) is for reports:
+    nothing in an aligning loop may read it."""
+
+    id: str
+    messages: tuple[Message, ...]
+    source: str = ""
+    meta: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The turns' contents, joined by newlines."""
+        return "\n".join(message.content for message in self.messages)
+
+    @property
+    def last(self) -> str:
+        """The content of the last turn."""
+        return self.messages[-1].content
+
+
+def user_prompt(text: str, ordinal: int = 0, source: str = "", **meta: str) -> Prompt:
+    """A one-turn prompt whose id comes from its text and an ordinal: equal texts take different ordinals."""
+    mark = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return Prompt(
+        id=f"{mark}-{ordinal}", messages=(Message(role="user", content=text),), source=source, meta=dict(meta)
+    )
+
+
+class Sampling(Record):
+    """How tokens are drawn. ``temperature`` 0 is greedy."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    frequency_penalty: float = 0.0
+
+
+class Request(Record):
+    """What an engine is asked: messages in, text out. ``seed`` decides sampled tokens; ``response_schema`` is a
+    JSON schema the reply should follow, where the engine can enforce one."""
+
+    id: str
+    messages: tuple[Message, ...]
+    sampling: Sampling = Sampling()
+    seed: int = 0
+    response_schema: dict[str, Any] | None = None
+
+
+class Completion(Record):
+    """An engine's answer to a request. ``error`` is set, and ``text`` empty, where the answer failed for good."""
+
+    id: str
+    text: str
+    stop: StopReason = "stop"
+    tokens_in: int = 0
+    tokens_out: int = 0
+    error: str = ""
+
+
+class ScoreRequest(Record):
+    """Asks for the log-likelihood of ``completion`` after ``messages``."""
+
+    id: str
+    messages: tuple[Message, ...]
+    completion: str
+
+
+class LogLikelihood(Record):
+    """Sum of token log-probabilities in nats over ``tokens`` tokens; ``greedy``: each token was the likeliest."""
+
+    id: str
+    value: float
+    tokens: int
+    greedy: bool
+
+
+class Exchange(Record):
+    """A prompt with a response: who answered (``model``, a digest), with which sampling, and how it ended."""
+
+    id: str
+    prompt: Prompt
+    response: str
+    stop: StopReason
+    model: str
+    sampling: Sampling
+
+
+class Verdict(Record):
+    """What a judge said of one exchange; ``label`` is None when the reply was off the menu (then ``unjudged``)."""
+
+    id: str
+    rubric: str
+    label: str | None
+    outcome: Outcome
+    severity: int = 0
+    rationale: str = ""
+    raw: str = ""
+
+
+class Rubric(Record):
+    """A prompt template (by name), a closed menu of labels with their meaning, and each label's outcome."""
+
+    name: str
+    template: str
+    menu: dict[str, str]
+    outcomes: dict[str, Outcome]
+
+
+class Finding(Record):
+    """An exchange whose outcome is ``violates``."""
+
+    id: str
+    exchange: Exchange
+    verdict: Verdict
+
+
+class Cluster(Record):
+    """Findings that say alike things. ``shown`` goes to the proposer; ``hidden`` is kept to measure efficacy."""
+
+    id: str
+    terms: tuple[str, ...]
+    shown: tuple[Finding, ...]
+    hidden: tuple[Finding, ...]
+
+
+class Efficacy(Record):
+    """Share of hidden failures that a rule mends: ``passed_with`` minus ``passed_without``, each of ``n`` pairs.
+    ``p`` is exact McNemar (two-sided), ``p_holm`` corrected over the principles. ``note`` says "too few" when
+    n < 8; ``without`` lists every rule left out in the comparison."""
+
+    n: int
+    passed_with: int
+    passed_without: int
+    difference: float | None
+    p: float | None
+    p_holm: float | None
+    without: tuple[str, ...]
+    note: str = ""
+
+
+class Principle(Record):
+    """One rule, and the finding ids that caused it."""
+
+    id: str
+    title: str
+    text: str
+    scope: str = ""
+    status: Status = "proposed"
+    because: tuple[str, ...] = ()
+    clusters: tuple[str, ...] = ()
+    efficacy: Efficacy | None = None
+
+
+class Proposal(Record):
+    """What the proposer made of one cluster; ``principle`` is None when its reply could not be read."""
+
+    id: str
+    principle: Principle | None
+    raw: str = ""
+
+
+class Lookalikes(Record):
+    """Benign prompts, shaped like a cluster's prompts, that the proposer wrote; ``dropped`` counts by reason."""
+
+    id: str
+    prompts: tuple[Prompt, ...]
+    dropped: dict[str, int] = Field(default_factory=dict)
+    raw: str = ""
+
+
+class Critique(Record):
+    """What the target said of its own finding under the principles, before it revises."""
+
+    id: str
+    text: str
+
+
+class Revision(Record):
+    """A finding answered again under principles; holds an exchange, so that the judge fits it unchanged."""
+
+    id: str
+    critique: str
+    exchange: Exchange
+    principles: tuple[str, ...]
+
+
+class Example(Record):
+    """A training row for SFT: messages, then the response that the loss is on."""
+
+    id: str
+    messages: tuple[Message, ...]
+    response: str
+    origin: Origin
+    because: tuple[str, ...] = ()
+
+
+class Kept(Record):
+    """The outcome of verification for one revision: kept, or dropped with every reason."""
+
+    id: str
+    kept: bool
+    reasons: tuple[str, ...] = ()
+    example: Example | None = None
+
+
+class ModelRef(Record):
+    """A base model (folder or hub id, with its revision and weight digest) and an optional adapter.
+
+    ``adapter`` is a path relative to the run directory where charter made it; ``digest`` names the whole.
+    ``files`` maps each file of the adapter or checkpoint to its SHA-256."""
+
+    base: str
+    base_digest: str
+    revision: str = ""
+    adapter: str | None = None
+    digest: str
+    files: dict[str, str] = Field(default_factory=dict)
+
+
+class Metric(Record):
+    """A figure that a benchmark gives. ``better`` says which way is good."""
+
+    name: str
+    better: Literal["higher", "lower"] = "higher"
+    meaning: str = ""
+
+
+class Measurement(Record):
+    """What a benchmark found in one exchange: metric name -> did the event happen (None: could not be judged)."""
+
+    id: str
+    outcomes: dict[str, bool | None]
+
+
+class Score(Record):
+    """A share with n and its 95 % Wilson interval; ``unjudged`` are counted apart, never in ``n``."""
+
+    id: str
+    value: float | None
+    n: int
+    low: float | None
+    high: float | None
+    unjudged: int = 0
+    better: Literal["higher", "lower"] = "higher"
+    benchmark: str = ""
+    version: str = ""
+
+
+class Decision(Record):
+    """What follows an iteration: go on, roll back or stop, with the reason and the figures behind it."""
+
+    id: str
+    action: Literal["go_on", "roll_back", "stop"]
+    reason: str
+    figures: dict[str, float] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What Run hands to a stage: seeds, what is done already, and (for tuning) a directory to write in."""
+
+    path: str
+    run_seed: int
+    done: frozenset[str] = field(default_factory=frozenset)
+    directory: Path | None = None
+
+    def seed(self, item: str = "") -> int:
+        """63-bit seed that depends on (run seed, step, item) and on nothing else."""
+        return int.from_bytes(hashlib.sha256(f"{self.run_seed}|{self.path}|{item}".encode()).digest()[:8], "big") >> 1
+
+    def random(self, item: str = "") -> random.Random:
+        """A generator seeded from (run seed, step, item)."""
+        return random.Random(self.seed(item))

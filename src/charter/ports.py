@@ -1,0 +1,109 @@
+"""The four seams to the outside: engines, tuners, benchmarks and sources.
+
+Each protocol has one contract test suite (tests/contracts), run over every adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from charter.nouns import (
+    Completion,
+    Example,
+    Exchange,
+    LogLikelihood,
+    Measurement,
+    Metric,
+    ModelRef,
+    Prompt,
+    Request,
+    ScoreRequest,
+    Split,
+)
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Text in, text out.
+
+    Answers may come in any order. Sampled tokens depend only on ``Request.seed`` and the request itself. ``done`` names
+    requests whose answers are on record already: an engine plans its batches from *all* requests, so that what
+    is left to do cannot change an answer, and yields only those not in ``done``.
+
+    Raises EngineError when the model cannot be loaded or reached; one request that fails for good is a Completion with ``error``
+    set, never an exception.
+    """
+
+    @property
+    def identity(self) -> str:
+        """What answers: a name with a digest or version; never a secret."""
+        ...
+
+    def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
+        """One Completion per request whose id is not in ``done``."""
+        ...
+
+    def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
+        """One LogLikelihood per request whose id is not in ``done``. Raises EngineError where the model gives none."""
+        ...
+
+    def close(self) -> None:
+        """Frees memory and connections; the engine may be used again (it reloads)."""
+        ...
+
+
+@runtime_checkable
+class Tuner(Protocol):
+    """Makes a policy from a starting model and rows."""
+
+    @property
+    def identity(self) -> str:
+        """Kind and hyperparameters, as canonical JSON."""
+        ...
+
+    def tune(self, start: ModelRef, examples: Sequence[Example], directory: Path, seed: int) -> ModelRef:
+        """Trains on ``examples`` (loss on the responses only) and writes the policy under ``directory``.
+
+        Returns a reference whose ``adapter`` is the absolute path of what was written. The same arguments on the same CPU and
+        thread count give byte-equal tensors. Raises TuningError.
+        """
+        ...
+
+
+@runtime_checkable
+class Benchmark(Protocol):
+    """Measures a model: gives the prompts, then grades the answers. The evaluator behind it is nobody else's role."""
+
+    @property
+    def identity(self) -> str:
+        """Name and version with the digest of the data."""
+        ...
+
+    @property
+    def metrics(self) -> Sequence[Metric]:
+        """Every figure that it gives."""
+        ...
+
+    def prompts(self, split: Split) -> Sequence[Prompt]:
+        """The prompts of a split; ``train`` is empty where the benchmark only measures."""
+        ...
+
+    def grade(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[Measurement]:
+        """One Measurement per exchange whose id is not in ``done``, under the exchange's id."""
+        ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Gives prompts: red-team attempts, or ordinary helpful questions."""
+
+    @property
+    def identity(self) -> str:
+        """Name with the digest of the data."""
+        ...
+
+    def prompts(self) -> Sequence[Prompt]:
+        """Every prompt, in a fixed order; equal texts carry different ids. Raises SpecError where the file has a bad row."""
+        ...
