@@ -1,0 +1,122 @@
+"""A constitution: ordered principles with a version and a parent. It is amended, never edited in place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import unified_diff
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from charter.errors import SpecError
+from charter.nouns import Principle, Record, digest
+
+
+class Constitution(Record):
+    """``parent`` is the digest of the version before; empty for the first."""
+
+    id: str = "constitution"
+    version: int = 0
+    parent: str = ""
+    principles: tuple[Principle, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the whole, efficacy included."""
+        return digest(self)
+
+    @property
+    def active(self) -> tuple[Principle, ...]:
+        """The principles in force, in order."""
+        return tuple(p for p in self.principles if p.status == "approved")
+
+    def principle(self, key: str) -> Principle:
+        """The principle with this id. Raises KeyError."""
+        return next(p for p in self.principles if p.id == key) if any(p.id == key for p in self.principles) else _missing(key)
+
+    def amended(self, principles: Sequence[Principle]) -> Constitution:
+        """The next version with these principles; the same version where nothing changed."""
+        if tuple(principles) == self.principles:
+            return self
+        return Constitution(version=self.version + 1, parent=self.digest, principles=tuple(principles))
+
+    def without(self, ids: Sequence[str]) -> Constitution:
+        """The same constitution with some principles left out (for measuring what they do)."""
+        return self.model_copy(update={"principles": tuple(p for p in self.principles if p.id not in ids)})
+
+
+def _missing(key: str) -> Principle:
+    raise KeyError(key)
+
+
+def rules_text(constitution: Constitution, template: str = "- {text}") -> str:
+    """The principles in force, one line each, in the wording of ``template``."""
+    return "\n".join(template.replace("{text}", p.text) for p in constitution.active)
+
+
+def to_yaml(constitution: Constitution) -> str:
+    """YAML that ``from_yaml`` reads back to an equal constitution."""
+    return yaml.safe_dump(constitution.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def from_yaml(text: str, name: str = "constitution") -> Constitution:
+    """Reads a constitution. A plain list of rules (texts, or mappings with title and text) is accepted: each is approved.
+
+    Raises SpecError with every fault."""
+    try:
+        value: Any = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpecError(f"{name} is not YAML: {error}", cure="Mend the file.") from error
+    if isinstance(value, list):
+        value = {"principles": [_principle(number, rule) for number, rule in enumerate(value, 1)]}
+    try:
+        return Constitution.model_validate(value)
+    except ValidationError as error:
+        faults = tuple(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise SpecError(f"{name} is not a constitution", faults, "See the constitution page of the docs.") from error
+
+
+def read(path: Path) -> Constitution:
+    """Reads a constitution file. Raises SpecError."""
+    try:
+        return from_yaml(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error.strerror}", cure="Give the path of a constitution file.") from error
+
+
+def _principle(number: int, rule: object) -> object:
+    if isinstance(rule, str):
+        return {"id": f"p{number:03d}", "title": rule[:60], "text": rule, "status": "approved"}
+    if isinstance(rule, Mapping):
+        return {"id": f"p{number:03d}", "title": "", "status": "approved", **rule}
+    return rule
+
+
+def to_markdown(constitution: Constitution) -> str:
+    """A page for people: each rule with its status, causes and measured efficacy."""
+    lines = [f"# Constitution, version {constitution.version}", ""]
+    for p in constitution.principles:
+        lines += [f"## {p.title or p.id}", "", p.text, "", f"*{p.id}, {p.status}, caused by {len(p.because)} failures*", ""]
+        if p.efficacy is not None and p.efficacy.difference is not None:
+            e = p.efficacy
+            lines += [
+                f"Mends {e.passed_with} of {e.n} unseen failures, without it {e.passed_without} of {e.n}"
+                f"{f' (exact McNemar, Holm: p = {e.p_holm:.3g})' if e.p_holm is not None else ''}.",
+                "",
+            ]
+        elif p.efficacy is not None:
+            lines += [f"Efficacy not measured: {p.efficacy.note}.", ""]
+    return "\n".join(lines)
+
+
+def diff(before: Constitution, after: Constitution) -> str:
+    """Unified diff of the two in words; empty where they say the same."""
+
+    def lines(c: Constitution) -> list[str]:
+        return [f"{p.id} [{p.status}] {p.title}: {p.text}\n" for p in c.principles]
+
+    return "".join(
+        unified_diff(lines(before), lines(after), f"version {before.version}", f"version {after.version}", n=1)
+    )
