@@ -1,0 +1,1 @@
+"""Adapters of ``ports.Engine``: scripted (public, for tests and examples), local (transformers) and remote (hosted)."""

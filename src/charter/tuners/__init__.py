@@ -1,0 +1,1 @@
+"""Adapters of ``ports.Tuner``: supervised fine-tuning."""

@@ -1,0 +1,224 @@
+"""Models on disk: find them, name them by a digest, load them with transformers and PEFT.
+
+Engines and tuners share this room. Weights are read from safetensors only; code that comes with a model is not run
+unless the caller says so. Whatever goes wrong in a library becomes an EngineError here, with its cure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from charter.errors import EngineError
+from charter.nouns import ModelRef, digest
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+ADAPTER = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+PARTS = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "chat_template*",
+)
+"""The files of a folder that decide what a model answers; all else (cards, notes) is left out of its digest."""
+
+
+def resolve(base: str, revision: str = "", *, offline: bool = False, remote_code: bool = False) -> ModelRef:
+    """Names a base model: a folder, or a hub id (fetched, and pinned to the commit that ``revision`` means today).
+
+    ``base_digest`` is the SHA-256 over the names and digests of the files in ``PARTS``. Raises EngineError.
+    """
+    found = Path(base).expanduser()
+    if not found.is_dir():
+        found, revision = _from_hub(base, revision, offline=offline, remote_code=remote_code)
+    files = file_digests(found, (*PARTS, "*.py") if remote_code else PARTS)
+    if "config.json" not in files:
+        raise EngineError(
+            f"{base} has no config.json, so it is not a model that transformers can load.",
+            "Name the folder that holds config.json, the tokenizer and the *.safetensors files.",
+        )
+    name = digest(files)
+    return ModelRef(base=base, base_digest=name, revision=revision, digest=name)
+
+
+def folder(model: ModelRef, *, offline: bool = False, remote_code: bool = False) -> Path:
+    """The folder with the base model's files; fetches a hub model that is not in the cache. Raises EngineError."""
+    found = Path(model.base).expanduser()
+    if found.is_dir():
+        return found
+    return _from_hub(model.base, model.revision, offline=offline, remote_code=remote_code)[0]
+
+
+def _from_hub(base: str, revision: str, *, offline: bool, remote_code: bool) -> tuple[Path, str]:
+    """Folder and commit of a hub model. The folder is the hub's own cache, whose last part is the commit."""
+    if base.startswith((".", "/", "~")) or base.count("/") > 1:
+        raise EngineError(f"There is no model folder {base}.", "Check the path, or name a model of the hub as owner/name.")
+    import huggingface_hub
+    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+
+    patterns = [*PARTS, "*.py"] if remote_code else list(PARTS)
+    try:
+        where = huggingface_hub.snapshot_download(
+            base, revision=revision or None, allow_patterns=patterns, local_files_only=offline
+        )
+    except HFValidationError as error:
+        raise EngineError(f"{base!r} is neither a folder nor a hub id: {_first(error)}", "Check the name.") from error
+    except LocalEntryNotFoundError as error:
+        raise EngineError(
+            f"The model {base} is not in the local cache, and the hub cannot be reached.",
+            "Fetch it once while online (`hf download`), or name a folder.",
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise EngineError(
+            f"The hub did not give the model {base}: {_first(error)}",
+            "Check name and revision; for a gated model accept its terms and set HF_TOKEN.",
+        ) from error
+    return Path(where), Path(where).name
+
+
+def file_digests(where: Path, patterns: Iterable[str] = ("**/*",)) -> dict[str, str]:
+    """SHA-256 of each file under ``where`` that matches, by its path relative to ``where``, sorted."""
+    paths = {path for pattern in patterns for path in where.glob(pattern) if path.is_file()}
+    sums = {}
+    for path in sorted(paths):
+        with path.open("rb") as stream:
+            sums[path.relative_to(where).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return sums
+
+
+def verify_files(model: ModelRef) -> Path:
+    """The folder of the model's adapter or checkpoint, after its files were compared with ``model.files``."""
+    where = Path(model.adapter or "")
+    if not model.adapter or not where.is_dir():
+        raise EngineError(
+            f"The adapter {model.adapter} is missing.", "Restore the run's policy folder, or fork the run before it."
+        )
+    for name, expected in model.files.items():
+        path = where / name
+        if not path.is_file() or file_digests(where, (name,))[name] != expected:
+            state = "has changed since it was made" if path.is_file() else "is missing"
+            raise EngineError(f"{path} {state}.", "Restore the file, or fork the run before this policy.")
+    return where
+
+
+def is_adapter(where: Path) -> bool:
+    """Whether a policy's folder holds an adapter; otherwise it holds a full checkpoint."""
+    return (where / ADAPTER_CONFIG).is_file()
+
+
+def pick_device(wanted: str) -> str:
+    """The torch device: as asked, or for ``auto`` the first of cuda, mps and cpu that is there."""
+    import torch
+
+    if wanted != "auto":
+        return wanted
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def load_tokenizer(where: Path, *, remote_code: bool = False) -> Any:
+    """The tokenizer of a model folder; padding takes the end token where there is no padding token."""
+    from transformers import AutoTokenizer
+
+    with translated(where, "Put the tokenizer's files beside the weights (tokenizer.json, tokenizer_config.json)."):
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=remote_code, local_files_only=True)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(where: Path, device: str, dtype: Dtype = "auto", *, remote_code: bool = False) -> Any:
+    """A causal language model in evaluation mode. ``dtype`` auto: float32 on a CPU, else the checkpoint's own.
+
+    Weights that the files do not hold are an error here, where transformers would draw them at random.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    chosen = "float32" if dtype == "auto" and device == "cpu" else dtype
+    cure = "Name a folder with config.json and *.safetensors weights of a causal language model."
+    with translated(where, cure), quiet():
+        model, report = AutoModelForCausalLM.from_pretrained(
+            where,
+            dtype=chosen if chosen == "auto" else getattr(torch, chosen),
+            use_safetensors=True,
+            trust_remote_code=remote_code,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    lacking = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+    if lacking:
+        raise EngineError(
+            f"The weights in {where} do not fit its config.json: {len(lacking)} tensors are missing or of another shape "
+            f"(first: {lacking[0]}).",
+            "Use the config.json that belongs to these weights.",
+        )
+    with translated(where, f"Choose another device than {device}."):
+        return model.to(device).eval()
+
+
+def attach(model: Any, where: Path, *, trainable: bool = False) -> Any:
+    """Puts the adapter in ``where`` around ``model``; gives the PEFT model. Raises EngineError where it does not fit."""
+    from peft import PeftModel
+
+    if not (where / ADAPTER).is_file():
+        raise EngineError(
+            f"{where} holds no {ADAPTER}.", "Restore the folder; adapters are read from safetensors only."
+        )
+    cure = "Use an adapter made for this base model, undamaged."
+    with translated(where, cure), quiet(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        wrapped = PeftModel.from_pretrained(model, str(where), is_trainable=trainable)
+    lacking = [str(warning.message) for warning in caught if "missing adapter keys" in str(warning.message)]
+    if lacking:
+        wrapped.unload()
+        raise EngineError(f"The adapter in {where} does not fit the base model: {lacking[0][:200]}", cure)
+    return wrapped if trainable else wrapped.eval()
+
+
+@contextmanager
+def translated(where: Path, cure: str) -> Iterator[None]:
+    """Turns what libraries raise while they load ``where`` into an EngineError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError, TypeError, SafetensorError) as error:
+        raise EngineError(f"Could not load {where}: {_first(error)}", cure) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps transformers' and datasets' bars and notices off the terminal inside the block, and only there."""
+    from transformers.utils import logging
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _first(error: BaseException) -> str:
+    """An exception's first line, at most 300 characters."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300].replace(os.environ.get("HF_TOKEN") or "\0", "***")
