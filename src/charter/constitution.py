@@ -34,7 +34,7 @@ class Constitution(Record):
 
     def principle(self, key: str) -> Principle:
         """The principle with this id. Raises KeyError."""
-        return next(p for p in self.principles if p.id == key) if any(p.id == key for p in self.principles) else _missing(key)
+        return {p.id: p for p in self.principles}[key]
 
     def amended(self, principles: Sequence[Principle]) -> Constitution:
         """The next version with these principles; the same version where nothing changed."""
@@ -45,10 +45,6 @@ class Constitution(Record):
     def without(self, ids: Sequence[str]) -> Constitution:
         """The same constitution with some principles left out (for measuring what they do)."""
         return self.model_copy(update={"principles": tuple(p for p in self.principles if p.id not in ids)})
-
-
-def _missing(key: str) -> Principle:
-    raise KeyError(key)
 
 
 def rules_text(constitution: Constitution, template: str = "- {text}") -> str:
@@ -83,7 +79,9 @@ def read(path: Path) -> Constitution:
     try:
         return from_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
-        raise SpecError(f"{path} cannot be read: {error.strerror}", cure="Give the path of a constitution file.") from error
+        raise SpecError(
+            f"{path} cannot be read: {error.strerror}", cure="Give the path of a constitution file."
+        ) from error
 
 
 def _principle(number: int, rule: object) -> object:
@@ -98,7 +96,14 @@ def to_markdown(constitution: Constitution) -> str:
     """A page for people: each rule with its status, causes and measured efficacy."""
     lines = [f"# Constitution, version {constitution.version}", ""]
     for p in constitution.principles:
-        lines += [f"## {p.title or p.id}", "", p.text, "", f"*{p.id}, {p.status}, caused by {len(p.because)} failures*", ""]
+        lines += [
+            f"## {p.title or p.id}",
+            "",
+            p.text,
+            "",
+            f"*{p.id}, {p.status}, caused by {len(p.because)} failures*",
+            "",
+        ]
         if p.efficacy is not None and p.efficacy.difference is not None:
             e = p.efficacy
             lines += [

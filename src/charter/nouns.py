@@ -21,6 +21,9 @@ StopReason = Literal["stop", "length", "error"]
 Status = Literal["proposed", "approved", "rejected", "retired"]
 Origin = Literal["revision", "lookalike", "helpful", "complied"]
 
+ENOUGH = 8
+"""Fewest pairs on which a principle's efficacy is stated."""
+
 
 def canonical(value: Any) -> str:
     """The one JSON text of a value: sorted keys, no spaces, UTF-8 kept."""
@@ -173,6 +176,11 @@ class Finding(Record):
     exchange: Exchange
     verdict: Verdict
 
+    @property
+    def text(self) -> str:
+        """What was said: prompt and response."""
+        return f"{self.exchange.prompt.text}\n{self.exchange.response}"
+
 
 class Cluster(Record):
     """Findings that say alike things. ``shown`` goes to the proposer; ``hidden`` is kept to measure efficacy."""
@@ -196,6 +204,15 @@ class Efficacy(Record):
     p_holm: float | None
     without: tuple[str, ...]
     note: str = ""
+
+    @property
+    def judgement(self) -> Literal["useful", "useless", "unclear", "too few"]:
+        """``useful``: mends at least half of n >= 8 unseen failures more than its absence does; ``useless``: less than a quarter."""
+        if self.difference is None or self.n < ENOUGH:
+            return "too few"
+        if self.difference >= 0.5:
+            return "useful"
+        return "useless" if self.difference < 0.25 else "unclear"
 
 
 class Principle(Record):
@@ -242,6 +259,14 @@ class Revision(Record):
     critique: str
     exchange: Exchange
     principles: tuple[str, ...]
+
+
+class Trial(Record):
+    """A finding to be answered again under the constitution less the principles in ``omitted``."""
+
+    id: str
+    finding: Finding
+    omitted: tuple[str, ...] = ()
 
 
 class Example(Record):

@@ -12,7 +12,20 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from charter.nouns import Message, Outcome, Prompt, Record, Rubric
+from charter.nouns import (
+    Completion,
+    Exchange,
+    Finding,
+    Message,
+    Outcome,
+    Prompt,
+    Record,
+    Request,
+    Rubric,
+    Sampling,
+    Step,
+    Verdict,
+)
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
@@ -37,6 +50,12 @@ def conversation(prompt: Prompt) -> str:
     if len(prompt.messages) == 1:
         return prompt.last
     return "\n".join(f"{message.role}: {message.content}" for message in prompt.messages)
+
+
+def failure_text(finding: Finding, fence: str) -> str:
+    """One failure: its prompt and response, fenced within a fence."""
+    inner = f"{fenced('prompt', conversation(finding.exchange.prompt), fence)}\n"
+    return fenced("failure", inner + fenced("response", finding.exchange.response, fence), fence)
 
 
 class Templates(Record):
@@ -172,11 +191,6 @@ REPLAY = _rubric(
 )
 
 
-def menu_text(rubric: Rubric) -> str:
-    """A rubric's menu, a line per label."""
-    return "\n".join(f"- {label}: {meaning}" for label, meaning in rubric.menu.items())
-
-
 def read_object(text: str) -> dict[str, Any] | None:
     """The first JSON object in a reply (bare, in a code fence, or among other words); None if there is none."""
     decoder = json.JSONDecoder()
@@ -188,6 +202,41 @@ def read_object(text: str) -> dict[str, Any] | None:
         if isinstance(value, dict):
             return value
     return None
+
+
+def judge_request(exchange: Exchange, rubric: Rubric, templates: Templates, step: Step, sampling: Sampling) -> Request:
+    """What a judge is asked about one exchange: prompt and response, fenced, with the rubric's menu."""
+    fence = mark(step.random(f"{exchange.id}|{rubric.name}"))
+    schema = judge_schema(rubric)
+    text = render(
+        templates.judge,
+        {
+            "prompt": fenced("prompt", conversation(exchange.prompt), fence),
+            "response": fenced("response", exchange.response, fence),
+            "menu": "\n".join(f"- {label}: {meaning}" for label, meaning in rubric.menu.items()),
+            "schema": json.dumps(schema),
+        },
+    )
+    return Request(
+        id=exchange.id, messages=chat(text), sampling=sampling, seed=step.seed(exchange.id), response_schema=schema
+    )
+
+
+def read_verdict(completion: Completion, rubric: Rubric) -> Verdict:
+    """A judge's reply as a verdict; anything off the menu is ``unjudged``, with the raw text kept."""
+    reply = read_object(completion.text) or {}
+    label = reply.get("label")
+    known = label if isinstance(label, str) and label in rubric.menu else None
+    severity = reply.get("severity")
+    return Verdict(
+        id=completion.id,
+        rubric=rubric.name,
+        label=known,
+        outcome=rubric.outcomes[known] if known is not None else "unjudged",
+        severity=severity if known is not None and isinstance(severity, int) else 0,
+        rationale=str(reply.get("rationale", "")) if known is not None else "",
+        raw=completion.error or completion.text,
+    )
 
 
 def chat(text: str) -> tuple[Message, ...]:

@@ -1,0 +1,65 @@
+"""Findings grouped by what their texts say, half of each group hidden from the proposer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from charter.nouns import Cluster, Finding, Step, digest
+from charter.spec import Clustering
+
+
+def cluster(findings: Sequence[Finding], options: Clustering, *, step: Step) -> list[Cluster]:
+    """Clusters, largest first. ``by: batch`` puts everything in one. A finding is hidden by the hash of its id."""
+    del step
+    if not findings:
+        return []
+    groups = [list(findings)] if options.by == "batch" else _by_text(findings, options.distance)
+    clusters = [_cluster(group, options.hide) for group in groups]
+    return sorted(clusters, key=lambda c: (-len(c.shown) - len(c.hidden), c.id))
+
+
+def _by_text(findings: Sequence[Finding], distance: float) -> list[list[Finding]]:
+    if len(findings) == 1:
+        return [list(findings)]
+    from sklearn.cluster import AgglomerativeClustering
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = [f.text for f in findings]
+    weights = TfidfVectorizer(sublinear_tf=True, max_df=0.5 if len(texts) > 3 else 1.0, token_pattern=r"(?u)\b\w+\b")
+    labels = AgglomerativeClustering(
+        n_clusters=None, distance_threshold=distance, metric="cosine", linkage="average"
+    ).fit_predict(_dense(weights.fit_transform(texts)))
+    groups: dict[int, list[Finding]] = {}
+    for label, finding in zip(labels, findings, strict=True):
+        groups.setdefault(int(label), []).append(finding)
+    return list(groups.values())
+
+
+def _dense(matrix):  # type: ignore[no-untyped-def]
+    """Rows as float64; an all-zero row (no word left) gets a component of its own, since cosine needs a direction."""
+    import numpy as np
+
+    dense = np.asarray(matrix.todense(), dtype="float64")
+    empty = (dense.sum(axis=1) == 0).astype("float64")[:, None]
+    return np.hstack([dense, empty])
+
+
+def _cluster(group: list[Finding], hide: float) -> Cluster:
+    ranked = sorted(group, key=lambda f: digest(f"hide|{f.id}"))
+    hidden = ranked[: min(int(len(ranked) * hide), len(ranked) - 1)]
+    names = {f.id for f in hidden}
+    return Cluster(
+        id=f"c-{digest(sorted(f.id for f in group))[:10]}",
+        terms=_terms(group),
+        shown=tuple(f for f in group if f.id not in names),
+        hidden=tuple(f for f in group if f.id in names),
+    )
+
+
+def _terms(group: list[Finding]) -> tuple[str, ...]:
+    """The five words that most of the group's texts hold, the longest first among equals."""
+    counts: dict[str, int] = {}
+    for finding in group:
+        for word in {w for w in finding.text.lower().split() if w.isalpha() and len(w) > 3}:
+            counts[word] = counts.get(word, 0) + 1
+    return tuple(sorted(counts, key=lambda w: (-counts[w], -len(w), w))[:5])

@@ -1,0 +1,167 @@
+"""Efficacy of each principle, on failures that its proposer never saw.
+
+Each hidden failure is answered again under the constitution, and under the constitution less this rule (and, where two cover
+each other, less both): same prompts, same seeds, a paired comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from charter.constitution import Constitution
+from charter.nouns import ENOUGH, Cluster, Efficacy, Finding, Principle, Prompt, Record, Step, Trial, Verdict
+from charter.statistics import holm, mcnemar
+
+
+class Cover(Record):
+    """Principles left out together when ``id`` is measured."""
+
+    id: str
+    omitted: tuple[str, ...]
+
+
+def hidden_of(principle: Principle, clusters: Sequence[Cluster]) -> list[Finding]:
+    """The hidden findings of a principle's clusters."""
+    return [f for c in clusters if c.id in principle.clusters for f in c.hidden]
+
+
+def further(
+    constitution: Constitution, clusters: Sequence[Cluster], unprobed: Sequence[Prompt], *, step: Step
+) -> list[Prompt]:
+    """Train prompts like the clusters of principles with fewer than 8 hidden failures: the nearest by TF-IDF, three for each that is
+    missing (a probed prompt need not fail)."""
+    del step
+    chosen: dict[str, Prompt] = {}
+    for principle in constitution.active:
+        own = [c for c in clusters if c.id in principle.clusters]
+        missing = ENOUGH - len(hidden_of(principle, clusters))
+        if own and missing > 0 and unprobed:
+            like = [f.text for c in own for f in (*c.shown, *c.hidden)]
+            chosen.update({p.id: p for p in _nearest(like, unprobed, 3 * missing)})
+    return list(chosen.values())
+
+
+def _nearest(like: Sequence[str], prompts: Sequence[Prompt], count: int) -> list[Prompt]:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    weights = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+    candidates = weights.fit_transform([p.text for p in prompts])
+    centre = weights.transform(like).mean(axis=0).A1
+    closeness = candidates @ centre
+    ranked = sorted(range(len(prompts)), key=lambda i: (-float(closeness[i]), prompts[i].id))
+    return [prompts[i] for i in ranked[:count]]
+
+
+def hide_further(
+    constitution: Constitution, clusters: Sequence[Cluster], findings: Sequence[Finding], *, step: Step
+) -> list[Cluster]:
+    """The clusters with further findings added to the hidden half of the cluster that they are nearest to."""
+    del step
+    measured = [c for c in clusters if any(c.id in p.clusters for p in constitution.active)]
+    if not measured or not findings:
+        return list(clusters)
+    own = [" ".join(f.text for f in (*c.shown, *c.hidden)) for c in measured]
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    weights = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+    centres = weights.fit_transform(own)
+    closeness = (weights.transform([f.text for f in findings]) @ centres.T).toarray()
+    added: dict[str, list[Finding]] = {}
+    for row, finding in zip(closeness, findings, strict=True):
+        added.setdefault(measured[int(row.argmax())].id, []).append(finding)
+    return [c.model_copy(update={"hidden": (*c.hidden, *added.get(c.id, []))}) for c in clusters]
+
+
+def single_trials(constitution: Constitution, clusters: Sequence[Cluster], *, step: Step) -> list[Trial]:
+    """For each principle with causes in these clusters: every hidden failure under the whole constitution, and without the principle."""
+    del step
+    made: dict[str, Trial] = {}
+    for p in constitution.active:
+        for f in hidden_of(p, clusters):
+            made[f"{f.id}|"] = Trial(id=f"{f.id}|", finding=f)
+            made[f"{f.id}|{p.id}"] = Trial(id=f"{f.id}|{p.id}", finding=f, omitted=(p.id,))
+    return list(made.values())
+
+
+def covers(
+    constitution: Constitution, clusters: Sequence[Cluster], verdicts: Sequence[Verdict], *, step: Step
+) -> list[Cover]:
+    """Principles whose absence changes little although their failures are mended: another rule may cover them. Each is measured again without the
+    rule whose causes are most alike."""
+    del step
+    passed = {v.id for v in verdicts if v.outcome == "complies"}
+    out = []
+    for p in constitution.active:
+        hidden = hidden_of(p, clusters)
+        mended = [f for f in hidden if f"{f.id}|" in passed]
+        still = [f for f in mended if f"{f.id}|{p.id}" in passed]
+        others = [q for q in constitution.active if q.id != p.id]
+        if mended and len(still) * 2 > len(mended) and others:
+            out.append(Cover(id=p.id, omitted=(p.id, _most_alike(p, others).id)))
+    return out
+
+
+def _most_alike(principle: Principle, others: Sequence[Principle]) -> Principle:
+    words = set(principle.text.lower().split())
+    return max(others, key=lambda q: (len(words & (own := set(q.text.lower().split()))) / len(words | own), q.id))
+
+
+def double_trials(
+    constitution: Constitution, clusters: Sequence[Cluster], found: Sequence[Cover], *, step: Step
+) -> list[Trial]:
+    """The hidden failures of covered principles, without both rules."""
+    del step
+    return [
+        Trial(id=f"{f.id}|{'+'.join(c.omitted)}", finding=f, omitted=c.omitted)
+        for c in found
+        for f in hidden_of(constitution.principle(c.id), clusters)
+    ]
+
+
+def efficacy(
+    constitution: Constitution,
+    clusters: Sequence[Cluster],
+    verdicts: Sequence[Verdict],
+    found: Sequence[Cover],
+    *,
+    step: Step,
+) -> Constitution:
+    """The constitution with the measured efficacy of each principle: paired difference, exact McNemar, Holm over the principles.
+
+    Pairs with an unjudged side are left out of n. A principle that was not measured now keeps what it had."""
+    del step
+    outcome = {v.id: v.outcome for v in verdicts}
+    omitted = {c.id: c.omitted for c in found}
+    measured = {
+        p.id: _paired(p, hidden_of(p, clusters), omitted.get(p.id, (p.id,)), outcome)
+        for p in constitution.active
+        if any(c.id in p.clusters for c in clusters)
+    }
+    tested = [key for key, e in measured.items() if e.p is not None]
+    for key, corrected in zip(tested, holm([measured[k].p or 0.0 for k in tested]), strict=True):
+        measured[key] = measured[key].model_copy(update={"p_holm": corrected})
+    updated = [
+        p.model_copy(update={"efficacy": measured[p.id]}) if p.id in measured else p for p in constitution.principles
+    ]
+    return constitution.model_copy(update={"principles": tuple(updated)})
+
+
+def _paired(
+    principle: Principle, hidden: Sequence[Finding], omitted: tuple[str, ...], outcome: dict[str, str]
+) -> Efficacy:
+    pairs = [
+        (outcome.get(f"{f.id}|", "unjudged"), outcome.get(f"{f.id}|{'+'.join(omitted)}", "unjudged")) for f in hidden
+    ]
+    judged = [(a == "complies", b == "complies") for a, b in pairs if "unjudged" not in (a, b)]
+    n = len(judged)
+    gained = sum(a and not b for a, b in judged)
+    lost = sum(b and not a for a, b in judged)
+    return Efficacy(
+        n=n,
+        passed_with=sum(a for a, _ in judged),
+        passed_without=sum(b for _, b in judged),
+        difference=(gained - lost) / n if n else None,
+        p=mcnemar(gained, lost) if n >= ENOUGH else None,
+        p_holm=None,
+        without=omitted,
+        note="" if n >= ENOUGH else "too few",
+    )

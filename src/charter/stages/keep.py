@@ -1,0 +1,104 @@
+"""Verification: which revisions become training rows, and why the others do not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from charter.nouns import Example, Finding, Kept, Revision, Step, Verdict, digest
+from charter.spec import Keeping
+
+OPENING = 5
+"""Words of an opening that is counted for repetition."""
+
+_SELF_REFERENCE = re.compile(
+    r"\b(constitution|principles?|guidelines?|critique|criticism|revised?|revision"
+    r"|(?:previous|earlier|last|original|first|above|prior) (?:answer|response|reply|message)|the rules?)\b",
+    re.IGNORECASE,
+)
+
+
+def keep(
+    findings: Sequence[Finding],
+    revisions: Sequence[Revision],
+    rechecks: Sequence[Verdict],
+    helps: Sequence[Verdict],
+    options: Keeping,
+    *,
+    step: Step,
+) -> list[Kept]:
+    """One outcome for each revision, with every reason against it.
+
+    ``rechecks`` judge conduct, ``helps`` (only for revisions that comply) whether safe help was given where it exists.
+    Words that already stand in the prompt ("what is the constitution of France") do not count as speaking of the constitution."""
+    del step
+    conduct = {v.id: v for v in rechecks}
+    helpful = {v.id: v for v in helps}
+    before = {f.id: f for f in findings}
+    out = [
+        Kept(id=r.id, kept=not reasons, reasons=tuple(reasons), example=_example(r))
+        for r in revisions
+        for reasons in [_reasons(before[r.id], r, conduct[r.id], helpful.get(r.id), options) if options.verify else []]
+    ]
+    return _varied(out, options) if options.verify else out
+
+
+def worth_helping(
+    revisions: Sequence[Revision], rechecks: Sequence[Verdict], options: Keeping, *, step: Step
+) -> list[Revision]:
+    """The revisions that the second rubric is asked about: those that comply. None where verification is off."""
+    del step
+    complies = {v.id for v in rechecks if v.outcome == "complies"}
+    return [r for r in revisions if r.id in complies] if options.verify else []
+
+
+def rows(kept: Sequence[Kept], *, step: Step) -> list[Example]:
+    """The training rows of the kept revisions."""
+    del step
+    return [k.example for k in kept if k.kept and k.example is not None]
+
+
+def _reasons(
+    finding: Finding, revision: Revision, conduct: Verdict, helpful: Verdict | None, options: Keeping
+) -> list[str]:
+    text = revision.exchange.response
+    prompt = finding.exchange.prompt.text
+    said = {m.group(0).lower() for m in _SELF_REFERENCE.finditer(text)}
+    asked = {m.group(0).lower() for m in _SELF_REFERENCE.finditer(prompt)}
+    checks = {
+        "still violates": conduct.outcome == "violates",
+        "unjudged": conduct.outcome == "unjudged" or (helpful is not None and helpful.outcome == "unjudged"),
+        "only refuses where safe help exists": helpful is not None and helpful.outcome == "violates",
+        "does not end properly": revision.exchange.stop != "stop",
+        "empty": not text.strip(),
+        "too long": len(text) > options.longest,
+        "speaks of the constitution, the critique or the earlier answer": bool(said - asked),
+    }
+    return [reason for reason, holds in checks.items() if holds]
+
+
+def _example(revision: Revision) -> Example:
+    exchange = revision.exchange
+    return Example(
+        id=revision.id,
+        messages=exchange.prompt.messages,
+        response=exchange.response,
+        origin="revision",
+        because=(revision.id, *revision.principles),
+    )
+
+
+def _varied(kept: Sequence[Kept], options: Keeping) -> list[Kept]:
+    """No opening 5-gram in more than ``opening_share`` of the rows (a row of its own is always allowed); the rows to drop are
+    chosen by the hash of their id."""
+    good = [k for k in kept if k.kept and k.example is not None]
+    most = max(1, int(len(good) * options.opening_share))
+    groups: dict[str, list[str]] = {}
+    for k in good:
+        words = (k.example.response if k.example else "").lower().split()
+        opening = " ".join(words[:OPENING])
+        if not any(opening.startswith(exempt.lower()) for exempt in options.exempt_openings):
+            groups.setdefault(opening, []).append(k.id)
+    extra = {i for ids in groups.values() for i in sorted(ids, key=lambda i: digest(f"opening|{i}"))[most:]}
+    reason = f"opening shared by more than {options.opening_share:.0%} of the rows"
+    return [k.model_copy(update={"kept": False, "reasons": (reason,)}) if k.id in extra else k for k in kept]

@@ -1,0 +1,23 @@
+"""Red teaming: the target answers prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from charter.nouns import Exchange, Prompt, Request, Sampling, Step
+from charter.ports import Engine
+
+
+def probe(prompts: Sequence[Prompt], target: Engine, sampling: Sampling, *, step: Step) -> Iterator[Exchange]:
+    """One exchange for each prompt, under the prompt's id."""
+    known = {prompt.id: prompt for prompt in prompts}
+    requests = [Request(id=p.id, messages=p.messages, sampling=sampling, seed=step.seed(p.id)) for p in prompts]
+    for answer in target.generate(requests, step.done):
+        yield Exchange(
+            id=answer.id,
+            prompt=known[answer.id],
+            response=answer.text,
+            stop="error" if answer.error else answer.stop,
+            model=target.identity,
+            sampling=sampling,
+        )

@@ -1,0 +1,113 @@
+"""Constitution-induced self-reflection: the target criticises its own failure, then answers again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from charter.constitution import Constitution, rules_text
+from charter.nouns import Critique, Exchange, Finding, Message, Request, Revision, Sampling, Step, Trial
+from charter.ports import Engine
+from charter.spec import Reflecting
+from charter.templates import Templates, render
+
+
+def trials(findings: Sequence[Finding], *, step: Step) -> list[Trial]:
+    """Every finding, to be answered again under the whole constitution."""
+    del step
+    return [Trial(id=f.id, finding=f) for f in findings]
+
+
+def critique(
+    trials: Sequence[Trial],
+    target: Engine,
+    constitution: Constitution,
+    templates: Templates,
+    options: tuple[Reflecting, Sampling],
+    *,
+    step: Step,
+) -> Iterator[Critique]:
+    """What the target says of its own answer under the principles. Empty, without a call, where ``turns`` is ``direct``."""
+    reflecting, sampling = options
+    if reflecting.turns == "direct":
+        yield from (Critique(id=t.id, text="") for t in trials if t.id not in step.done)
+        return
+    requests = [
+        Request(
+            id=t.id,
+            messages=_criticised(t, constitution, templates),
+            sampling=sampling,
+            seed=step.seed(t.finding.id),
+        )
+        for t in trials
+    ]
+    for answer in target.generate(requests, step.done):
+        yield Critique(id=answer.id, text=answer.text)
+
+
+def revise(
+    trials: Sequence[Trial],
+    critiques: Sequence[Critique],
+    target: Engine,
+    constitution: Constitution,
+    templates: Templates,
+    options: tuple[Reflecting, Sampling],
+    *,
+    step: Step,
+) -> Iterator[Revision]:
+    """The failure's prompt answered again. The exchange holds the original prompt, so that a judge or a training row sees no principle.
+
+    ``critique``: after the critique, as a further turn. ``direct``: the rules appended to the last human turn, as IterAlign does."""
+    reflecting, sampling = options
+    direct = reflecting.turns == "direct"
+    said = {c.id: c.text for c in critiques}
+    known = {t.id: t for t in trials}
+    requests = []
+    for t in trials:
+        if direct:
+            messages = _appended(t, constitution, templates)
+        else:
+            asked = Message(role="user", content=templates.revise)
+            messages = (
+                *_criticised(t, constitution, templates),
+                Message(role="assistant", content=said[t.id] or "-"),
+                asked,
+            )
+        requests.append(Request(id=t.id, messages=messages, sampling=sampling, seed=step.seed(t.finding.id)))
+    for answer in target.generate(requests, step.done):
+        trial = known[answer.id]
+        text = re.sub(templates.strip, "", answer.text, count=1).strip() if templates.strip else answer.text
+        yield Revision(
+            id=answer.id,
+            critique=said[answer.id],
+            exchange=Exchange(
+                id=answer.id,
+                prompt=trial.finding.exchange.prompt,
+                response=text,
+                stop="error" if answer.error else answer.stop,
+                model=target.identity,
+                sampling=sampling,
+            ),
+            principles=tuple(p.id for p in constitution.without(trial.omitted).active),
+        )
+
+
+def afters(revisions: Sequence[Revision]) -> list[Exchange]:
+    """The revised exchanges, for a judge."""
+    return [r.exchange for r in revisions]
+
+
+def _criticised(trial: Trial, constitution: Constitution, templates: Templates) -> tuple[Message, ...]:
+    rules = rules_text(constitution.without(trial.omitted), templates.principle)
+    return (
+        *trial.finding.exchange.prompt.messages,
+        Message(role="assistant", content=trial.finding.exchange.response),
+        Message(role="user", content=render(templates.critique, {"principles": rules})),
+    )
+
+
+def _appended(trial: Trial, constitution: Constitution, templates: Templates) -> tuple[Message, ...]:
+    *before, last = trial.finding.exchange.prompt.messages
+    rules = rules_text(constitution.without(trial.omitted), templates.principle)
+    text = render(templates.direct, {"prompt": last.content, "principles": rules})
+    return (*before, Message(role=last.role, content=text))

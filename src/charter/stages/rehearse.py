@@ -1,0 +1,79 @@
+"""Replay: rows that keep what was good, so that tuning teaches the rule and not refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from charter.nouns import Example, Exchange, Lookalikes, Origin, Prompt, Step, Verdict
+from charter.spec import Replaying
+
+
+def rehearsals(
+    lookalikes: Sequence[Lookalikes],
+    helpful: Sequence[Prompt],
+    known: Sequence[str],
+    wanted: int,
+    options: Replaying,
+    *,
+    step: Step,
+) -> list[Prompt]:
+    """Prompts for the starting model to answer: this iteration's look-alikes, then ordinary helpful prompts up to
+    ``wanted`` rows (at most ``fresh``). ``known`` prompts were answered earlier in the run and are not asked again."""
+    chosen: dict[str, Prompt] = {}
+    if options.lookalikes:
+        chosen = {p.id: p for found in lookalikes for p in found.prompts if p.id not in set(known)}
+    others = [p for p in helpful if p.id not in chosen and p.id not in set(known)]
+    step.random("helpful").shuffle(others)
+    room = max(0, min(options.fresh, wanted - len(chosen)))
+    return [*chosen.values(), *others[:room]]
+
+
+def replay(
+    exchanges: Sequence[Exchange],
+    verdicts: Sequence[Verdict],
+    probed: Sequence[Exchange],
+    probe_verdicts: Sequence[Verdict],
+    options: Replaying,
+    *,
+    step: Step,
+) -> list[Example]:
+    """Rows from the starting model's good answers (judged benign, answered and not refused), and from red-team exchanges of this
+    run that already complied (judged before: no further calls)."""
+    del step
+    good = {v.id for v in verdicts if v.outcome == "complies"}
+    rows = [
+        _row(e, "lookalike" if e.prompt.source == "look-alike" else "helpful") for e in exchanges if _whole(e, good)
+    ]
+    if options.complied:
+        complied = {v.id for v in probe_verdicts if v.outcome == "complies"}
+        rows += [_row(e, "complied") for e in probed if _whole(e, complied)]
+    return rows
+
+
+def mixture(
+    examples: Sequence[Example], replayed: Sequence[Example], options: Replaying, *, step: Step
+) -> list[Example]:
+    """Revisions and replay in one seeded order, replay repeated until there are ``ratio`` of its rows for each revision."""
+    wanted = round(options.ratio * len(examples))
+    rows = list(replayed)
+    if replayed and options.ratio:
+        for turn in range(1, -(-wanted // len(replayed))):
+            again = [r.model_copy(update={"id": f"{r.id}+{turn}"}) for r in replayed]
+            rows += again[: wanted - len(rows)]
+    mixed = [*examples, *(rows if options.ratio else [])]
+    step.random("order").shuffle(mixed)
+    return mixed
+
+
+def _whole(exchange: Exchange, good: set[str]) -> bool:
+    return exchange.id in good and exchange.stop == "stop" and bool(exchange.response.strip())
+
+
+def _row(exchange: Exchange, origin: Origin) -> Example:
+    return Example(
+        id=f"{origin}/{exchange.id}",
+        messages=exchange.prompt.messages,
+        response=exchange.response,
+        origin=origin,
+        because=(exchange.id,),
+    )
