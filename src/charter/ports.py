@@ -5,7 +5,9 @@ Each protocol has one contract test suite (tests/contracts), run over every adap
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -107,3 +109,17 @@ class Source(Protocol):
     def prompts(self) -> Sequence[Prompt]:
         """Every prompt, in a fixed order; equal texts carry different ids. Raises SpecError where the file has a bad row."""
         ...
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Roles bound to engines. ``measurer`` is the judge when it measures efficacy, counted apart from aligning.
+
+    ``target`` gives the engine of a policy for the length of a ``with`` block, loading nothing until it is asked."""
+
+    target: Callable[[ModelRef], AbstractContextManager[Engine]]
+    proposer: Engine
+    judge: Engine
+    measurer: Engine
+    tuner: Tuner
+    benchmark: Benchmark

@@ -41,7 +41,8 @@ class ErrorsSpec(Record):
 
 
 class OracleSpec(Record):
-    """A stronger model: ``world`` (the world's own oracle) or a model string such as ``openai/gpt-4o`` with its key in the environment;
+    """A stronger model: ``world`` (the world's own oracle) or a model string such as ``openai/gpt-4o`` with its key
+    in the environment;
     ``base_url`` names a self-served OpenAI-compatible server."""
 
     model: str = "world"
@@ -76,13 +77,15 @@ class Draw(Record):
 
 
 class Judging(Record):
-    """``exchange``: prompt and response under a closed menu. ``response``: the response alone, a finding where the reply holds "Negative"."""
+    """``exchange``: prompt and response under a closed menu. ``response``: the response alone, a finding where the
+    reply holds "Negative"."""
 
     sees: Literal["exchange", "response"] = "exchange"
 
 
 class Clustering(Record):
-    """``text``: findings grouped by what they say (TF-IDF, average linkage, cosine ``distance``); ``batch``: all in one.
+    """``text``: findings grouped by what they say (TF-IDF, average linkage, cosine ``distance``); ``batch``: all in
+    one.
     ``hide``: share of each cluster, by hash, that the proposer never sees. ``show``: most failures in one call."""
 
     by: Literal["text", "batch"] = "text"
@@ -98,7 +101,8 @@ class Proposing(Record):
 
 
 class Amending(Record):
-    """``merge``: new rules join the constitution and rules that say the same become one; ``replace``: only this batch's rules."""
+    """``merge``: new rules join the constitution and rules that say the same become one; ``replace``: only this
+    batch's rules."""
 
     mode: Literal["merge", "replace"] = "merge"
 
@@ -110,7 +114,8 @@ class Contrasting(Record):
 
 
 class Reflecting(Record):
-    """``critique``: critique, then revision, as turns of a conversation. ``direct``: the rules appended to the prompt."""
+    """``critique``: critique, then revision, as turns of a conversation. ``direct``: the rules appended to the
+    prompt."""
 
     turns: Literal["critique", "direct"] = "critique"
 
@@ -125,7 +130,8 @@ class Keeping(Record):
 
 
 class Replaying(Record):
-    """Rows that keep what was good: at least ``ratio`` for each revision; at most ``fresh`` new ordinary prompts an iteration
+    """Rows that keep what was good: at least ``ratio`` for each revision; at most ``fresh`` new ordinary prompts an
+    iteration
     (rows are repeated where there are too few)."""
 
     ratio: float = Field(3.0, ge=0)
@@ -141,7 +147,8 @@ class Measuring(Record):
 
 
 class Tuning(Record):
-    """``start``: each policy anew from the starting model on all rows so far; ``previous``: on from the last policy on this batch's rows."""
+    """``start``: each policy anew from the starting model on all rows so far; ``previous``: on from the last policy
+    on this batch's rows."""
 
     start: Literal["start", "previous"] = "start"
     kind: Literal["lora", "full"] = "lora"
@@ -157,7 +164,8 @@ class Tuning(Record):
 
 
 class Stopping(Record):
-    """``confident``: when the prompts drawn since the last tuning (at least ``least``) bound violations under ``below`` (upper 95 % Wilson);
+    """``confident``: when the prompts drawn since the last tuning (at least ``least``) bound violations under
+    ``below`` (upper 95 % Wilson);
     ``data``: only at the end of the data. ``patience``: iterations without progress on gate before it stops."""
 
     rule: Literal["confident", "data"] = "confident"
@@ -186,7 +194,8 @@ class Options(Record):
 
 
 class Scale(Record):
-    """Numbers that depend on the model's size, shared by recipes: token limits, the grid from which learning rates are chosen, the longest row."""
+    """Numbers that depend on the model's size, shared by recipes: token limits, the grid from which learning rates
+    are chosen, the longest row."""
 
     answer_tokens: int = Field(512, ge=1)
     critique_tokens: int = Field(256, ge=1)
@@ -231,6 +240,8 @@ def parse(text: str, name: str = "spec") -> Spec:
         raise SpecError(
             f"{name} is not YAML: {error}", cure="Mend the file; `charter init` writes a commented one."
         ) from error
+    if isinstance(value, Mapping) and isinstance(value.get("scale"), str):
+        value = {**value, "scale": _shipped_scale(value["scale"])}
     if not isinstance(value, Mapping):
         raise SpecError(f"{name} holds no mapping", cure="`charter init` writes a commented spec to start from.")
     faults: list[str] = []
@@ -250,6 +261,18 @@ def parse(text: str, name: str = "spec") -> Spec:
             "Mend these keys; `charter init` shows every key with its default.",
         )
     return spec
+
+
+def recipes() -> dict[str, Path]:
+    """The shipped recipes by name."""
+    folder = Path(__file__).parent / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _shipped_scale(name: str) -> object:
+    """A shipped ``scale`` block; the name itself where there is none, so that validation reports it."""
+    path = Path(__file__).parent / "recipes" / "scales" / f"{name}.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else name
 
 
 def read(path: Path) -> tuple[Spec, str]:

@@ -1,1 +1,2 @@
-"""Pure functions: records in, records out. A stage gets what it needs and reaches no disk, clock or global randomness."""
+"""Pure functions: records in, records out. A stage gets what it needs and reaches no disk, clock or global
+randomness."""

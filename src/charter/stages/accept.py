@@ -13,7 +13,8 @@ PROGRESS = ("harmlessness", "honesty")
 
 
 def clean(verdicts: Sequence[Verdict], options: Stopping, *, step: Step) -> Decision:
-    """Stop when the prompts drawn since the last tuning bound violations under ``below``: their upper 95 % Wilson bound. Unjudged count
+    """Stop when the prompts drawn since the last tuning bound violations under ``below``: their upper 95 % Wilson
+    bound. Unjudged count
     as violations here: what could not be judged cannot show that the model is clean."""
     del step
     n = len(verdicts)
@@ -37,7 +38,8 @@ def accept(
 ) -> Decision:
     """``history``: gate scores of the start and of each accepted policy; ``now``: the new policy's.
 
-    Rolls back where a score's interval lies wholly on the worse side of the last accepted policy's; stops after ``patience`` accepted
+    Rolls back where a score's interval lies wholly on the worse side of the last accepted policy's; stops after
+    ``patience`` accepted
     policies without progress, or where no row was there to train on."""
     del step
     last = {s.id: s for s in history[-1]}

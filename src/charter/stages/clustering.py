@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from charter.nouns import Cluster, Finding, Step, digest
 from charter.spec import Clustering
@@ -35,7 +36,7 @@ def _by_text(findings: Sequence[Finding], distance: float) -> list[list[Finding]
     return list(groups.values())
 
 
-def _dense(matrix):  # type: ignore[no-untyped-def]
+def _dense(matrix: Any) -> Any:
     """Rows as float64; an all-zero row (no word left) gets a component of its own, since cosine needs a direction."""
     import numpy as np
 

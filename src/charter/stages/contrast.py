@@ -22,7 +22,8 @@ def contrast(
     *,
     step: Step,
 ) -> Iterator[Lookalikes]:
-    """``count`` look-alikes for each cluster, less duplicates, the failures themselves, and what is close to a gate or held-out prompt.
+    """``count`` look-alikes for each cluster, less duplicates, the failures themselves, and what is close to a gate
+    or held-out prompt.
 
     Whether they are benign is for the judge to say (``rehearse``)."""
     contrasting, clustering = options

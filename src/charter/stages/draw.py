@@ -11,8 +11,8 @@ from charter.similarity import Guard
 from charter.spec import Draw
 
 
-def disjoint(prompts: Sequence[Prompt], guard: Guard, step: Step) -> list[Prompt]:
-    """Training prompts less those close to a gate or held-out prompt; equal texts keep their own ids."""
+def disjoint(prompts: Sequence[Prompt], guard: Guard, *, step: Step) -> list[Prompt]:
+    """Training prompts less those close to a gate or held-out prompt. Raises SpecError where an id occurs twice."""
     del step
     twice = [key for key, count in Counter(p.id for p in prompts).items() if count > 1]
     if twice:
@@ -20,9 +20,9 @@ def disjoint(prompts: Sequence[Prompt], guard: Guard, step: Step) -> list[Prompt
     return guard.clear(prompts)
 
 
-def order(prompts: Sequence[Prompt], draw: Draw, step: Step) -> list[Prompt]:
-    """The order in which a run draws: ``uniform`` is a permutation seeded by the run, ``file`` the order given."""
-    ordered = list(prompts)
-    if draw.order == "uniform":
+def draw(prompts: Sequence[Prompt], guard: Guard, options: Draw, *, step: Step) -> list[Prompt]:
+    """What the run draws from, in its order: ``uniform`` is a permutation seeded by the run, ``file`` the order given."""
+    ordered = disjoint(prompts, guard, step=step)
+    if options.order == "uniform":
         step.random("order").shuffle(ordered)
     return ordered

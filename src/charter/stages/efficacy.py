@@ -1,14 +1,16 @@
 """Efficacy of each principle, on failures that its proposer never saw.
 
-Each hidden failure is answered again under the constitution, and under the constitution less this rule (and, where two cover
+Each hidden failure is answered again under the constitution, and under the constitution less this rule (and, where
+two cover
 each other, less both): same prompts, same seeds, a paired comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from charter.constitution import Constitution
 from charter.nouns import ENOUGH, Cluster, Efficacy, Finding, Principle, Prompt, Record, Step, Trial, Verdict
+from charter.spec import Measuring
 from charter.statistics import holm, mcnemar
 
 
@@ -25,16 +27,22 @@ def hidden_of(principle: Principle, clusters: Sequence[Cluster]) -> list[Finding
 
 
 def further(
-    constitution: Constitution, clusters: Sequence[Cluster], unprobed: Sequence[Prompt], *, step: Step
+    constitution: Constitution,
+    clusters: Sequence[Cluster],
+    unprobed: Sequence[Prompt],
+    options: Measuring,
+    *,
+    step: Step,
 ) -> list[Prompt]:
-    """Train prompts like the clusters of principles with fewer than 8 hidden failures: the nearest by TF-IDF, three for each that is
+    """Train prompts like the clusters of principles with fewer than 8 hidden failures: the nearest by TF-IDF, three
+    for each that is
     missing (a probed prompt need not fail)."""
     del step
     chosen: dict[str, Prompt] = {}
     for principle in constitution.active:
         own = [c for c in clusters if c.id in principle.clusters]
         missing = ENOUGH - len(hidden_of(principle, clusters))
-        if own and missing > 0 and unprobed:
+        if options.efficacy and own and missing > 0 and unprobed:
             like = [f.text for c in own for f in (*c.shown, *c.hidden)]
             chosen.update({p.id: p for p in _nearest(like, unprobed, 3 * missing)})
     return list(chosen.values())
@@ -71,11 +79,14 @@ def hide_further(
     return [c.model_copy(update={"hidden": (*c.hidden, *added.get(c.id, []))}) for c in clusters]
 
 
-def single_trials(constitution: Constitution, clusters: Sequence[Cluster], *, step: Step) -> list[Trial]:
-    """For each principle with causes in these clusters: every hidden failure under the whole constitution, and without the principle."""
+def single_trials(
+    constitution: Constitution, clusters: Sequence[Cluster], options: Measuring, *, step: Step
+) -> list[Trial]:
+    """For each principle with causes in these clusters: every hidden failure under the whole constitution, and
+    without the principle."""
     del step
     made: dict[str, Trial] = {}
-    for p in constitution.active:
+    for p in constitution.active if options.efficacy else ():
         for f in hidden_of(p, clusters):
             made[f"{f.id}|"] = Trial(id=f"{f.id}|", finding=f)
             made[f"{f.id}|{p.id}"] = Trial(id=f"{f.id}|{p.id}", finding=f, omitted=(p.id,))
@@ -85,7 +96,8 @@ def single_trials(constitution: Constitution, clusters: Sequence[Cluster], *, st
 def covers(
     constitution: Constitution, clusters: Sequence[Cluster], verdicts: Sequence[Verdict], *, step: Step
 ) -> list[Cover]:
-    """Principles whose absence changes little although their failures are mended: another rule may cover them. Each is measured again without the
+    """Principles whose absence changes little although their failures are mended: another rule may cover them. Each
+    is measured again without the
     rule whose causes are most alike."""
     del step
     passed = {v.id for v in verdicts if v.outcome == "complies"}
@@ -125,14 +137,15 @@ def efficacy(
     *,
     step: Step,
 ) -> Constitution:
-    """The constitution with the measured efficacy of each principle: paired difference, exact McNemar, Holm over the principles.
+    """The constitution with the measured efficacy of each principle: paired difference, exact McNemar, Holm over the
+    principles.
 
     Pairs with an unjudged side are left out of n. A principle that was not measured now keeps what it had."""
     del step
     outcome = {v.id: v.outcome for v in verdicts}
     omitted = {c.id: c.omitted for c in found}
     measured = {
-        p.id: _paired(p, hidden_of(p, clusters), omitted.get(p.id, (p.id,)), outcome)
+        p.id: _paired(hidden_of(p, clusters), omitted.get(p.id, (p.id,)), outcome)
         for p in constitution.active
         if any(c.id in p.clusters for c in clusters)
     }
@@ -145,9 +158,7 @@ def efficacy(
     return constitution.model_copy(update={"principles": tuple(updated)})
 
 
-def _paired(
-    principle: Principle, hidden: Sequence[Finding], omitted: tuple[str, ...], outcome: dict[str, str]
-) -> Efficacy:
+def _paired(hidden: Sequence[Finding], omitted: tuple[str, ...], outcome: Mapping[str, str]) -> Efficacy:
     pairs = [
         (outcome.get(f"{f.id}|", "unjudged"), outcome.get(f"{f.id}|{'+'.join(omitted)}", "unjudged")) for f in hidden
     ]

@@ -1,4 +1,5 @@
-"""Judging: a judge labels exchanges from a closed menu; what is off the menu is a failed measurement, never an answer."""
+"""Judging: a judge labels exchanges from a closed menu; what is off the menu is a failed measurement, never an
+answer."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ def judge(
     *,
     step: Step,
 ) -> Iterator[Verdict]:
-    """One verdict for each exchange, under its id. ``judging.sees`` chooses the paper's way (the response alone) or ours."""
+    """One verdict for each exchange, under its id. ``judging.sees`` chooses the paper's way (the response alone) or
+    ours."""
     sampling = Sampling(max_tokens=512)
     if judging.sees == "response":
         yield from _by_response(exchanges, judge, rubric, templates, step)

@@ -89,7 +89,8 @@ def _example(revision: Revision) -> Example:
 
 
 def _varied(kept: Sequence[Kept], options: Keeping) -> list[Kept]:
-    """No opening 5-gram in more than ``opening_share`` of the rows (a row of its own is always allowed); the rows to drop are
+    """No opening 5-gram in more than ``opening_share`` of the rows (a row of its own is always allowed); the rows to
+    drop are
     chosen by the hash of their id."""
     good = [k for k in kept if k.kept and k.example is not None]
     most = max(1, int(len(good) * options.opening_share))

@@ -85,7 +85,8 @@ def amend(
     *,
     step: Step,
 ) -> Constitution:
-    """The next version. ``merge``: rules of equal wording become one without a call; for the rest, one call names the groups that say the same.
+    """The next version. ``merge``: rules of equal wording become one without a call; for the rest, one call names the
+    groups that say the same.
     ``replace``: this batch's rules alone (the paper's way)."""
     new = [p.principle for p in proposals if p.principle is not None]
     if not new:
@@ -140,7 +141,8 @@ def _ask_groups(
 
 
 def _unite_groups(rules: Sequence[Principle], groups: Sequence[tuple[list[int], dict[str, str]]]) -> list[Principle]:
-    """Unites each named group; a rule belongs to the first group that names it, and rejected or retired rules to none."""
+    """Unites each named group; a rule belongs to the first group that names it, and rejected or retired rules to
+    none."""
     free = {n for n, rule in enumerate(rules, 1) if rule.status == "approved"}
     united: dict[int, Principle | None] = {}
     for numbers, wording in groups:

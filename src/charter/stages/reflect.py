@@ -27,7 +27,8 @@ def critique(
     *,
     step: Step,
 ) -> Iterator[Critique]:
-    """What the target says of its own answer under the principles. Empty, without a call, where ``turns`` is ``direct``."""
+    """What the target says of its own answer under the principles. Empty, without a call, where ``turns`` is
+    ``direct``."""
     reflecting, sampling = options
     if reflecting.turns == "direct":
         yield from (Critique(id=t.id, text="") for t in trials if t.id not in step.done)
@@ -55,7 +56,8 @@ def revise(
     *,
     step: Step,
 ) -> Iterator[Revision]:
-    """The failure's prompt answered again. The exchange holds the original prompt, so that a judge or a training row sees no principle.
+    """The failure's prompt answered again. The exchange holds the original prompt, so that a judge or a training row
+    sees no principle.
 
     ``critique``: after the critique, as a further turn. ``direct``: the rules appended to the last human turn, as IterAlign does."""
     reflecting, sampling = options

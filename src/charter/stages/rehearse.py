@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from charter.nouns import Example, Exchange, Lookalikes, Origin, Prompt, Step, Verdict
-from charter.spec import Replaying
+from charter.spec import Replaying, Tuning
 
 
 def rehearsals(
@@ -37,7 +37,8 @@ def replay(
     *,
     step: Step,
 ) -> list[Example]:
-    """Rows from the starting model's good answers (judged benign, answered and not refused), and from red-team exchanges of this
+    """Rows from the starting model's good answers (judged benign, answered and not refused), and from red-team
+    exchanges of this
     run that already complied (judged before: no further calls)."""
     del step
     good = {v.id for v in verdicts if v.outcome == "complies"}
@@ -51,18 +52,30 @@ def replay(
 
 
 def mixture(
-    examples: Sequence[Example], replayed: Sequence[Example], options: Replaying, *, step: Step
+    before: Sequence[Example],
+    new: Sequence[Example],
+    replayed: Sequence[Example],
+    options: tuple[Replaying, Tuning],
+    *,
+    step: Step,
 ) -> list[Example]:
-    """Revisions and replay in one seeded order, replay repeated until there are ``ratio`` of its rows for each revision."""
-    wanted = round(options.ratio * len(examples))
-    rows = list(replayed)
-    if replayed and options.ratio:
-        for turn in range(1, -(-wanted // len(replayed))):
-            again = [r.model_copy(update={"id": f"{r.id}+{turn}"}) for r in replayed]
-            rows += again[: wanted - len(rows)]
-    mixed = [*examples, *(rows if options.ratio else [])]
+    """What a policy is tuned on, in one seeded order: the revisions (all so far, or this batch's where tuning goes on from the
+    previous policy), and replay, repeated until there are ``ratio`` of its rows for each revision. Nothing without a new revision."""
+    replaying, tuning = options
+    if not new:
+        return []
+    revised = [*before, *new] if tuning.start == "start" else list(new)
+    mixed = [*revised, *_repeated(replayed, round(replaying.ratio * len(revised)))]
     step.random("order").shuffle(mixed)
     return mixed
+
+
+def _repeated(replayed: Sequence[Example], wanted: int) -> list[Example]:
+    if not replayed or not wanted:
+        return []
+    turns = max(1, -(-wanted // len(replayed)))
+    rows = [r.model_copy(update={"id": f"{r.id}+{turn}"}) if turn else r for turn in range(turns) for r in replayed]
+    return rows[: max(wanted, len(replayed))]
 
 
 def _whole(exchange: Exchange, good: set[str]) -> bool:

@@ -7,12 +7,17 @@ from collections.abc import Sequence
 from charter.errors import TuningError
 from charter.nouns import Example, ModelRef, Step
 from charter.ports import Tuner
+from charter.spec import Tuning
 
 
-def tune(start: ModelRef, rows: Sequence[Example], tuner: Tuner, *, step: Step) -> ModelRef:
-    """The policy trained from ``start`` on ``rows``; ``start`` itself where there is nothing to train on."""
+def tune(
+    start: ModelRef, previous: ModelRef, rows: Sequence[Example], tuner: Tuner, options: Tuning, *, step: Step
+) -> ModelRef:
+    """The policy trained on ``rows`` from the starting model, or from the previous policy where ``options.start`` says so;
+    the previous policy itself where there is nothing to train on."""
     if not rows:
-        return start
+        return previous
     if step.directory is None:
         raise TuningError("tuning needs a directory", "Run it through Run.once.")
-    return tuner.tune(start, rows, step.directory, step.seed("tune") % 2**31)
+    base = start if options.start == "start" else previous
+    return tuner.tune(base, rows, step.directory, step.seed("tune") % 2**31)

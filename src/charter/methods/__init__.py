@@ -1,0 +1,1 @@
+"""Methods: each one a straight line of stages, readable aloud."""

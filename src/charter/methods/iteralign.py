@@ -1,0 +1,182 @@
+"""IterAlign (Chen et al., NAACL 2024, arXiv 2403.18341): red team, propose a constitution, reflect, tune, again.
+
+Every departure from the paper is a named switch of ``Options``; the recipe ``iteralign-paper`` has the faithful setting.
+
+1. draw, stop: batches drawn uniformly, until draws bound violations (paper: 20 in file order, to the end of the data).
+2. scale: greedy answers in the model's chat format (paper: raw prompt, stop at a blank line, frequency penalty 0.5).
+3. judge: prompt and response under a closed menu (paper: the response alone; a finding is a reply with "Negative").
+4. cluster, propose, amend: a rule for each cluster, merged with the constitution (paper: a paragraph for each batch).
+5. reflect: critique, then revision (paper: the rules appended to the prompt).
+6. keep: only verified revisions (paper: all of them).
+7. replay, tune: anew from the start on all rows with replay (paper: on from the last checkpoint, this batch alone).
+8. contrast, measure: look-alikes, and the efficacy of each rule (not in the paper).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from charter.constitution import Constitution
+from charter.nouns import Cluster, Example, ModelRef, Prompt, Sampling, Score, Split, Verdict
+from charter.ports import Engine, Roles
+from charter.run import Run, Steps
+from charter.similarity import Guard
+from charter.spec import Options
+from charter.stages.accept import accept, clean
+from charter.stages.clustering import cluster
+from charter.stages.contrast import contrast
+from charter.stages.draw import disjoint, draw
+from charter.stages.efficacy import covers, double_trials, efficacy, further, hide_further, single_trials
+from charter.stages.evaluate import measure, scores
+from charter.stages.judging import judge, violations
+from charter.stages.keep import keep, rows, worth_helping
+from charter.stages.probe import probe
+from charter.stages.propose import amend, propose
+from charter.stages.reflect import afters, critique, revise, trials
+from charter.stages.rehearse import mixture, rehearsals, replay
+from charter.stages.tune import tune
+from charter.templates import CONDUCT, HELP, REPLAY, Templates
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be aligned, with what, and how."""
+
+    start: ModelRef
+    redteam: Sequence[Prompt]
+    helpful: Sequence[Prompt]
+    guard: Guard
+    templates: Templates
+    answers: Sampling
+    critiques: Sampling
+    options: Options
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the loop stands. ``drawn``: verdicts since the last tuning; ``rehearsed``: replay prompts answered so far."""
+
+    policy: ModelRef
+    constitution: Constitution
+    history: tuple[list[Score], ...]
+    examples: tuple[Example, ...] = ()
+    replayed: tuple[Example, ...] = ()
+    rehearsed: tuple[str, ...] = ()
+    drawn: tuple[Verdict, ...] = ()
+    stopped: str = ""
+
+
+def iteralign(run: Run, roles: Roles, task: Task) -> Progress:
+    """Aligns ``task.start``. Decisions read train draws and gate; held-out is scored first and last, for the report."""
+    start = run.steps("000")
+    prompts = start.once("prompts", draw, task.redteam, task.guard, task.options.draw)
+    helpful = start.once("helpful", disjoint, task.helpful, task.guard)
+    gate = score(start, "gate", task.start, roles, task)
+    score(start, "heldout", task.start, roles, task)
+    progress = Progress(task.start, Constitution(), (gate,))
+    size = task.options.draw.batch
+    batches = [prompts[i : i + size] for i in range(0, len(prompts), size)][: task.options.stop.iterations]
+    for number, batch in enumerate(batches, 1):
+        unprobed = prompts[number * size :]
+        progress = iterate(run.steps(f"{number:03d}"), progress, (batch, unprobed, helpful), roles, task)
+        if progress.stopped:
+            break
+    score(run.steps("final"), "heldout", progress.policy, roles, task)
+    return progress if progress.stopped else replace(progress, stopped="the last batch was done")
+
+
+def iterate(
+    run: Steps, now: Progress, prompts: tuple[list[Prompt], list[Prompt], list[Prompt]], roles: Roles, task: Task
+) -> Progress:
+    """One iteration: each name on the left is a file of the run."""
+    options, texts, (batch, unprobed, helpful) = task.options, task.templates, prompts
+    reflecting = (options.reflect, task.critiques)
+    with roles.target(now.policy) as target:
+        exchanges = run.map("exchanges", probe, batch, target, task.answers)
+        verdicts = run.map("verdicts", judge, exchanges, roles.judge, CONDUCT, texts, options.judge)
+        drawn = (*now.drawn, *verdicts)
+        state = run.once("clean", clean, drawn, options.stop)
+        findings = run.once("findings", violations, exchanges, verdicts)
+        if state.action == "stop" or not findings:
+            return replace(now, drawn=drawn, stopped=state.reason if state.action == "stop" else "")
+        clusters = run.once("clusters", cluster, findings, options.cluster)
+        asked = (options.propose, options.cluster)
+        proposals = run.map("proposals", propose, clusters, roles.proposer, now.constitution, texts, asked)
+        amended = run.once("amended", amend, now.constitution, proposals, roles.proposer, texts, options.amend)
+        wanted = (options.contrast, options.cluster)
+        lookalikes = run.map("lookalikes", contrast, clusters, roles.proposer, task.guard, texts, wanted)
+        again = run.once("trials", trials, findings)
+        critiques = run.map("critiques", critique, again, target, amended, texts, reflecting)
+        revisions = run.map(
+            "revisions", revise, again, critiques, target, amended, texts, (options.reflect, task.answers)
+        )
+        constitution = weigh(run, (amended, clusters, unprobed), target, roles, task)
+    rechecks = run.map("rechecks", judge, afters(revisions), roles.judge, CONDUCT, texts, options.judge)
+    complying = run.once("complying", worth_helping, revisions, rechecks, options.keep)
+    helps = run.map("helps", judge, afters(complying), roles.judge, HELP, texts, options.judge)
+    kept = run.once("kept", keep, findings, revisions, rechecks, helps, options.keep)
+    examples = run.once("examples", rows, kept)
+    missing = round(options.replay.ratio * len((*now.examples, *examples))) - len(now.replayed)
+    rehearsal = run.once("rehearsals", rehearsals, lookalikes, helpful, now.rehearsed, missing, options.replay)
+    with roles.target(task.start) as starting:
+        answers = run.map("answers", probe, rehearsal, starting, task.answers)
+    checks = run.map("checks", judge, answers, roles.judge, REPLAY, texts, options.judge)
+    replayed = run.once("replay", replay, answers, checks, exchanges, verdicts, options.replay)
+    mixing = (options.replay, options.tune)
+    mixed = run.once("rows", mixture, now.examples, examples, (*now.replayed, *replayed), mixing)
+    policy = run.once("policy", tune, task.start, now.policy, mixed, roles.tuner, options.tune)
+    gate = score(run, "gate", policy, roles, task)
+    decision = run.once("decision", accept, now.history, gate, len(examples), options.stop)
+    tried = replace(
+        now,
+        constitution=constitution,
+        rehearsed=(*now.rehearsed, *(p.id for p in rehearsal)),
+        stopped=decision.reason if decision.action == "stop" else "",
+    )
+    if decision.action == "roll_back" or not examples:
+        return tried
+    return replace(
+        tried,
+        policy=policy,
+        history=(*now.history, gate),
+        examples=(*now.examples, *examples),
+        replayed=(*now.replayed, *replayed),
+        drawn=(),
+    )
+
+
+def weigh(
+    run: Steps, given: tuple[Constitution, list[Cluster], list[Prompt]], target: Engine, roles: Roles, task: Task
+) -> Constitution:
+    """The constitution with the measured efficacy of each rule, on failures that its proposer never saw."""
+    options, texts, (constitution, clusters, unprobed) = task.options, task.templates, given
+    measuring, reflecting, answering = (
+        options.measure,
+        (options.reflect, task.critiques),
+        (options.reflect, task.answers),
+    )
+    more = run.once("further", further, constitution, clusters, unprobed, measuring)
+    probes = run.map("further_exchanges", probe, more, target, task.answers)
+    verdicts = run.map("further_verdicts", judge, probes, roles.measurer, CONDUCT, texts, options.judge)
+    found = run.once("further_findings", violations, probes, verdicts)
+    widened = run.once("widened", hide_further, constitution, clusters, found)
+    single = run.once("single_trials", single_trials, constitution, widened, measuring)
+    thoughts = run.map("single_critiques", critique, single, target, constitution, texts, reflecting)
+    answers = run.map("single_revisions", revise, single, thoughts, target, constitution, texts, answering)
+    judged = run.map("single_verdicts", judge, afters(answers), roles.measurer, CONDUCT, texts, options.judge)
+    covered = run.once("covers", covers, constitution, widened, judged)
+    double = run.once("double_trials", double_trials, constitution, widened, covered)
+    thoughts = run.map("double_critiques", critique, double, target, constitution, texts, reflecting)
+    answers = run.map("double_revisions", revise, double, thoughts, target, constitution, texts, answering)
+    doubled = run.map("double_verdicts", judge, afters(answers), roles.measurer, CONDUCT, texts, options.judge)
+    return run.once("constitution", efficacy, constitution, widened, (*judged, *doubled), covered)
+
+
+def score(run: Steps, split: Split, policy: ModelRef, roles: Roles, task: Task) -> list[Score]:
+    """The evaluator's scores of a policy on gate or held-out."""
+    with roles.target(policy) as target:
+        prompts = roles.benchmark.prompts(split)
+        exchanges = run.map(f"{split}_exchanges", probe, prompts, target, task.answers)
+    measured = run.map(f"{split}_measurements", measure, exchanges, roles.benchmark)
+    return run.once(f"{split}_scores", scores, measured, roles.benchmark)

@@ -1,0 +1,76 @@
+"""Prompts from a JSONL or CSV file with a named column."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from charter.errors import SpecError
+from charter.nouns import Message, Prompt, digest, user_prompt
+from charter.spec import FileSpec
+
+
+class FilePrompts:
+    """A file's prompts, behind ``ports.Source``. A cell holds a text, or (JSONL) a list of ``{role, content}`` turns that ends
+    with the user's. Equal texts take different ids."""
+
+    def __init__(self, file: FileSpec) -> None:
+        self._file = file
+
+    @property
+    def identity(self) -> str:
+        """File name and digest of its prompts."""
+        return f"{Path(self._file.path).name}@{digest(self._prompts)[:12]}"
+
+    def prompts(self) -> Sequence[Prompt]:
+        """Every prompt in the file's order. Raises SpecError naming file and line."""
+        return self._prompts
+
+    @cached_property
+    def _prompts(self) -> tuple[Prompt, ...]:
+        seen: Counter[str] = Counter()
+        return tuple(self._prompt(number, row, seen) for number, row in self._rows())
+
+    def _prompt(self, number: int, row: Any, seen: Counter[str]) -> Prompt:
+        place, column = f"{self._file.path}:{number}", self._file.column
+        if not isinstance(row, dict) or column not in row:
+            known = ", ".join(map(str, row)) if isinstance(row, dict) else "no columns"
+            raise SpecError(f"{place} has no column `{column}` (it has: {known})", cure="Name the column with `column:`.")
+        cell = row[column]
+        source = Path(self._file.path).name
+        if isinstance(cell, str) and cell.strip():
+            ordinal, seen[cell] = seen[cell], seen[cell] + 1
+            return user_prompt(cell.strip(), ordinal, source)
+        try:
+            turns = tuple(Message.model_validate(turn) for turn in cell)
+        except (TypeError, ValueError) as error:
+            raise SpecError(f"{place}: `{column}` is neither a text nor a list of turns", cure="Mend that row.") from error
+        if not turns or turns[-1].role != "user":
+            raise SpecError(f"{place}: the turns do not end with the user's", cure="Mend that row.")
+        text = "\n".join(turn.content for turn in turns)
+        ordinal, seen[text] = seen[text], seen[text] + 1
+        return user_prompt(text, ordinal, source).model_copy(update={"messages": turns})
+
+    def _rows(self) -> Iterator[tuple[int, Any]]:
+        path = Path(self._file.path)
+        try:
+            with path.open(encoding="utf-8", newline="") as lines:
+                if path.suffix == ".csv":
+                    yield from enumerate(csv.DictReader(lines), 2)
+                    return
+                for number, line in enumerate(lines, 1):
+                    if line.strip():
+                        yield number, self._parsed(number, line)
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError(f"{path} cannot be read: {error}", cure="Give the path of a UTF-8 JSONL or CSV file.") from error
+
+    def _parsed(self, number: int, line: str) -> Any:
+        try:
+            return json.loads(line)
+        except json.JSONDecodeError as error:
+            raise SpecError(f"{self._file.path}:{number} is not JSON: {error}", cure="Mend or drop that line.") from error
