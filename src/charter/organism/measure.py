@@ -72,8 +72,8 @@ class WorldBenchmark:
 def discovered(world: World, principles: Sequence[Principle], texts: Mapping[str, str]) -> dict[str, str]:
     """Planted flaw -> the first approved principle that discovered it.
 
-    ``texts`` maps a finding's id to its prompt's text. A principle discovers a flaw when at least half of its ``because``
-    lie in the flaw, and its efficacy is at least .5 with n >= 8.
+    ``texts`` maps a finding's id to its prompt's text. A principle discovers a flaw when at least half of its
+    ``because`` lie in the flaw, and its efficacy is at least .5 with n >= 8.
     """
     found: dict[str, str] = {}
     for principle in principles:

@@ -1,4 +1,4 @@
-"""The world's oracle, behind ``ports.Engine``: it judges and proposes as a hosted model would, from chat messages alone.
+"""The world's oracle behind ``ports.Engine``: it judges and proposes as a hosted model would, from chat messages alone.
 
 It can be told to err; its errors are drawn from a hash of what was asked: the same question gets the same reply.
 """
