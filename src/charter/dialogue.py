@@ -1,8 +1,8 @@
 """Messages to tokens: the one place that decides what a model reads, for generating, scoring and training alike.
 
 With a chat template the tokenizer's own template speaks. Without one (or with ``plain``) the **plain format** holds:
-the turns' contents joined by blank lines, as they are; an answer follows after one space, unless there is white space at
-the seam already.
+the turns' contents joined by blank lines, as they are; an answer follows after one space, unless there is white
+space at the seam already.
 """
 
 from __future__ import annotations
@@ -41,11 +41,15 @@ class Dialogue:
             raise ValueError("the chat template renders the prompt differently once it is answered")
         before, after = self._split(prefix, full)
         last = max((place for place, token in enumerate(after) if token in self.ends), default=None)
-        return before, after + [self.ends[0]] if last is None else after[: last + 1]
+        return before, [*after, self.ends[0]] if last is None else after[: last + 1]
 
     def text(self, tokens: Sequence[int]) -> str:
         """The text of an answer's tokens, without special tokens and surrounding white space."""
-        return str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+        return self.raw(tokens).strip()
+
+    def raw(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, without special tokens, white space and all."""
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def _render(self, messages: Sequence[Message]) -> str:
         if self.plain:

@@ -66,9 +66,9 @@ def folder(model: ModelRef, *, offline: bool = False, remote_code: bool = False)
 def _from_hub(base: str, revision: str, *, offline: bool, remote_code: bool) -> tuple[Path, str]:
     """Folder and commit of a hub model. The folder is the hub's own cache, whose last part is the commit."""
     if base.startswith((".", "/", "~")) or base.count("/") > 1:
-        raise EngineError(f"There is no model folder {base}.", "Check the path, or name a model of the hub as owner/name.")
+        raise EngineError(f"There is no model folder {base}.", "Check the path, or name a hub model as owner/name.")
     import huggingface_hub
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     patterns = [*PARTS, "*.py"] if remote_code else list(PARTS)
     try:
@@ -151,7 +151,7 @@ def load_model(where: Path, device: str, dtype: Dtype = "auto", *, remote_code: 
     chosen = "float32" if dtype == "auto" and device == "cpu" else dtype
     cure = "Name a folder with config.json and *.safetensors weights of a causal language model."
     with translated(where, cure), quiet():
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             where,
             dtype=chosen if chosen == "auto" else getattr(torch, chosen),
             use_safetensors=True,
@@ -159,11 +159,12 @@ def load_model(where: Path, device: str, dtype: Dtype = "auto", *, remote_code: 
             local_files_only=True,
             output_loading_info=True,
         )
+    model, report = loaded
     lacking = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if lacking:
         raise EngineError(
-            f"The weights in {where} do not fit its config.json: {len(lacking)} tensors are missing or of another shape "
-            f"(first: {lacking[0]}).",
+            f"The weights in {where} do not fit its config.json: {len(lacking)} tensors are missing or "
+            f"of another shape (first: {lacking[0]}).",
             "Use the config.json that belongs to these weights.",
         )
     with translated(where, f"Choose another device than {device}."):
@@ -171,7 +172,7 @@ def load_model(where: Path, device: str, dtype: Dtype = "auto", *, remote_code: 
 
 
 def attach(model: Any, where: Path, *, trainable: bool = False) -> Any:
-    """Puts the adapter in ``where`` around ``model``; gives the PEFT model. Raises EngineError where it does not fit."""
+    """The PEFT model: ``model`` with the adapter in ``where``. Raises EngineError where they do not fit."""
     from peft import PeftModel
 
     if not (where / ADAPTER).is_file():
@@ -196,15 +197,18 @@ def translated(where: Path, cure: str) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError, TypeError, SafetensorError) as error:
+    except SafetensorError as error:
+        raise EngineError(f"{where} holds a damaged safetensors file: {_first(error)}", cure) from error
+    except (OSError, ValueError, LookupError, RuntimeError, ImportError, AttributeError, TypeError) as error:
         raise EngineError(f"Could not load {where}: {_first(error)}", cure) from error
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keeps transformers' and datasets' bars and notices off the terminal inside the block, and only there."""
-    from transformers.utils import logging
+    from transformers.utils import logging as notices
 
+    logging: Any = notices
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()

@@ -19,9 +19,9 @@ class ScriptedEngine:
     - a mapping from the last message's content to the answer (a prompt that is not in it gets an error completion);
     - a sequence: the n-th request of each ``generate`` gets the n-th text (and starts over after the last).
 
-    ``shuffle`` seeds the order in which completions come (None: as asked). ``fails`` says which requests get an error
-    completion. ``score`` answers from ``grader`` (nats). ``calls`` counts the requests answered, scores included. Tokens
-    are counted as words.
+    ``shuffle`` seeds the order in which completions come (None: as asked). ``fails`` says which requests get an
+    error completion. ``score`` answers from ``grader`` (nats). ``calls`` counts the requests answered, scores
+    included. Tokens are counted as words.
     """
 
     def __init__(

@@ -1,0 +1,260 @@
+"""transformers in process, behind ``ports.Engine``.
+
+Batches are formed from all requests of a call, longest prompt first, so that neither the batch size nor what is left to
+do changes an answer (in float32; in lower precision batches may differ in the last bits). ``response_schema`` is not
+enforced here. ``top_p``, ``temperature``, stop strings and the frequency penalty (over generated tokens, as hosted
+models do it) come with each request.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field
+
+from charter import weights
+from charter.dialogue import Dialogue
+from charter.engines.decoding import Drawn, Forward, Row, decode, pad_left
+from charter.errors import EngineError
+from charter.nouns import Completion, LogLikelihood, ModelRef, Record, Request, ScoreRequest
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+Work = Callable[[list[Item]], list[Answer]]
+
+
+class LocalOptions(Record):
+    """How a model is loaded and asked. In float32 only ``plain`` and ``context`` change an answer."""
+
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes the first accelerator there is."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """auto: float32 on a CPU, else the checkpoint's own."""
+    batch_size: int = Field(default=64, ge=1)
+    """Rows per batch; halved where memory runs out."""
+    plain: bool = False
+    """Raw text without the chat template."""
+    context: int | None = Field(default=None, ge=1)
+    """Most tokens of prompt and answer together; default: what the model's configuration says."""
+    remote_code: bool = False
+    """Run code that comes with the model."""
+    offline: bool = False
+    """Never ask the hub: the model must be a folder or in the cache."""
+
+
+class LocalEngine:
+    """Answers with a causal language model; loads it when first asked.
+
+    ``use`` swaps the policy (adapter or full checkpoint) and keeps the base in memory while adapters change.
+    """
+
+    def __init__(self, model: ModelRef, options: LocalOptions | None = None) -> None:
+        self.options = options or LocalOptions()
+        self._policy = model
+        self._rows = self.options.batch_size
+        self._base: Any = None
+        self._peft: Any = None
+        self._dialogue: Any = None
+        self._holds: Path | None = None
+        self._wears: ModelRef | None = None
+
+    @property
+    def identity(self) -> str:
+        """The model's name and digest, and what else decides its answers."""
+        name = self._policy.base if self._policy.revision else Path(self._policy.base).name
+        extras = [
+            f"{key}={value}" for key, value in self.options.model_dump(include={"plain", "context"}).items() if value
+        ]
+        return " ".join([f"local:{name}@{self._policy.digest[:16]}", *extras])
+
+    @property
+    def device(self) -> str:
+        """The torch device that answers."""
+        return weights.pick_device(self.options.device)
+
+    @property
+    def dtype(self) -> str:
+        """The weights' precision; loads the model."""
+        return str(self.model.dtype).removeprefix("torch.")
+
+    @property
+    def model(self) -> Any:
+        """The transformers model with the policy on it; loads what is not in memory. Raises EngineError."""
+        if self._wears != self._policy:
+            self._dress()
+        return self._base
+
+    def use(self, policy: ModelRef) -> LocalEngine:
+        """Answers with ``policy`` from now on. Raises EngineError where its base is another model."""
+        if policy.base_digest != self._policy.base_digest:
+            raise EngineError(
+                f"The policy {policy.digest[:16]} was made from another base than {self._policy.base}.",
+                "Give this engine policies of its own base, or make another engine.",
+            )
+        self._policy = policy
+        return self
+
+    def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
+        """One completion per request not in ``done``; a prompt that does not fit the context gets an error, uncut."""
+        if all(request.id in done for request in requests):
+            return
+        dialogue, rows = self._ready(), {}
+        for request in requests:
+            try:
+                rows[request.id] = self._row(request, dialogue)
+            except ValueError as refused:
+                if request.id not in done:
+                    yield Completion(id=request.id, text="", stop="error", error=str(refused))
+        fit = sorted(
+            (request for request in requests if request.id in rows), key=lambda r: (-len(rows[r.id].ids), r.id)
+        )
+        for request, drawn in self._batches(fit, done, lambda batch: self._decode([rows[r.id] for r in batch])):
+            text = dialogue.text(drawn.tokens) if drawn.text is None else drawn.text.strip()
+            spent = len(drawn.tokens) + (drawn.stop == "stop" and drawn.text is None)
+            asked = len(rows[request.id].ids)
+            yield Completion(id=request.id, text=text, stop=drawn.stop, tokens_in=asked, tokens_out=spent)
+
+    def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
+        """One log-likelihood per request not in ``done``. Raises EngineError where one does not fit the context."""
+        if all(request.id in done for request in requests):
+            return
+        dialogue, limit = self._ready(), self._context()
+        pairs = {}
+        for request in requests:
+            try:
+                before, after = dialogue.pair(request.messages, request.completion)
+            except ValueError as refused:
+                raise EngineError(f"Cannot score {request.id}: {refused}", "Change its messages.") from refused
+            if not before or len(before) + len(after) > limit:
+                size = f"{len(before) + len(after)} tokens; the model reads {limit}"
+                raise EngineError(
+                    f"Cannot score {request.id}: {size if before else 'its prompt is empty'}.", "Drop it."
+                )
+            pairs[request.id] = (before, after)
+        order = sorted(requests, key=lambda r: (-sum(map(len, pairs[r.id])), r.id))
+        for request, found in self._batches(order, done, lambda batch: self._grade([pairs[r.id] for r in batch])):
+            yield LogLikelihood(id=request.id, value=found[0], tokens=len(pairs[request.id][1]), greedy=found[1])
+
+    def close(self) -> None:
+        """Frees the model's memory; the next call loads it anew."""
+        self._base = self._peft = self._dialogue = self._holds = self._wears = None
+        gc.collect()
+        if self.device.startswith("cuda"):
+            import torch
+
+            torch.cuda.empty_cache()
+
+    def _ready(self) -> Dialogue:
+        """The model in memory, and how to talk to it."""
+        model = self.model
+        if self._dialogue is None:
+            known = getattr(model.generation_config, "eos_token_id", None)
+            ends = [known] if isinstance(known, int) else list(known or ())
+            tokenizer = weights.load_tokenizer(self._folder(), remote_code=self.options.remote_code)
+            self._dialogue = Dialogue(tokenizer, ends, self.options.plain)
+        return self._dialogue  # type: ignore[no-any-return]
+
+    def _folder(self) -> Path:
+        return weights.folder(self._policy, offline=self.options.offline, remote_code=self.options.remote_code)
+
+    def _dress(self) -> None:
+        """Brings the policy's weights into memory: loads, or only swaps the adapter."""
+        adapter = weights.verify_files(self._policy) if self._policy.adapter else None
+        full = adapter is not None and not weights.is_adapter(adapter)
+        source = adapter if full and adapter else self._folder()
+        if self._peft is not None:
+            self._base, self._peft = self._peft.unload(), None
+        self._wears = None
+        if self._holds != source:
+            self.close()
+            options = self.options
+            self._base = weights.load_model(source, self.device, options.dtype, remote_code=options.remote_code)
+            self._holds = source
+        if adapter is not None and not full:
+            self._peft = weights.attach(self._base, adapter)
+        self._wears = self._policy
+
+    def _context(self) -> int:
+        """Most tokens of prompt and answer together."""
+        own = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return min(size for size in (self.options.context, own, 2**31) if size)
+
+    def _row(self, request: Request, dialogue: Dialogue) -> Row:
+        """What the loop needs for a request. Raises ValueError where the prompt cannot be read."""
+        ids, limit = dialogue.prompt(request.messages), self._context()
+        if not ids:
+            raise ValueError("the prompt is empty")
+        if len(ids) >= limit:
+            raise ValueError(
+                f"the prompt has {len(ids)} tokens; the model reads {limit}: shorten it or raise `context`"
+            )
+        return Row(ids, min(request.sampling.max_tokens, limit - len(ids)), request.sampling, request.seed)
+
+    def _batches(
+        self, items: list[Item], done: Collection[str], work: Work[Item, Answer]
+    ) -> Iterator[tuple[Any, Answer]]:
+        """Item and answer for all items not in ``done``; batches are those of all items, whatever is done."""
+        size = self.options.batch_size
+        for start in range(0, len(items), size):
+            batch: list[Any] = items[start : start + size]
+            if not all(item.id in done for item in batch):
+                for item, answer in zip(batch, self._in_memory(batch, work), strict=True):
+                    if item.id not in done:
+                        yield item, answer
+
+    def _in_memory(self, batch: list[Any], work: Work[Any, Answer]) -> list[Answer]:
+        """The batch's answers; where memory runs out, by halves, and no larger batch is tried again."""
+        if len(batch) <= self._rows:
+            try:
+                return work(batch)
+            except FloatingPointError as error:
+                raise EngineError(
+                    f"{self.identity} gives no numbers: {error}.",
+                    "Check its weights, or use dtype float32 or bfloat16.",
+                ) from error
+            except (RuntimeError, LookupError, ValueError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise EngineError(f"{self.identity} failed: {error}", "Check the model and the device.") from error
+                if len(batch) == 1:
+                    raise EngineError(
+                        f"{self.identity} ran out of memory on a single request.",
+                        "Use a smaller model, a smaller dtype, fewer max_tokens or a device with more memory.",
+                    ) from error
+        half = (len(batch) + 1) // 2
+        self._rows = min(self._rows, half)
+        gc.collect()
+        return self._in_memory(batch[:half], work) + self._in_memory(batch[half:], work)
+
+    def _decode(self, rows: list[Row]) -> list[Drawn]:
+        dialogue = self._ready()
+        return decode(self.model, rows, dialogue.ends, dialogue.raw)
+
+    def _grade(self, pairs: list[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
+        """Log-likelihood in nats of each second part, and whether each of its tokens was the likeliest."""
+        import torch
+
+        longest = max(1, *(len(after) for _, after in pairs)) if len(pairs) > 1 else max(1, len(pairs[0][1]))
+        with torch.inference_mode():
+            ids, mask = pad_left([before + after for before, after in pairs], str(self.model.device))
+            logits = Forward(self.model)(ids, mask, cache=False, keep=longest + 1).logits[:, :-1]
+            goals = ids[:, -longest:]
+            shares = torch.log_softmax(logits.float(), -1).gather(-1, goals[..., None])[..., 0]
+            hits = (logits.argmax(-1) == goals).tolist()
+            found = shares.double().cpu()
+        if bool(found.isnan().any()):
+            raise FloatingPointError("a log-likelihood is not a number")
+        sizes = [len(after) for _, after in pairs]
+        return [
+            (float(line[longest - size :].sum()), all(hit[longest - size :]))
+            for line, hit, size in zip(found, hits, sizes, strict=True)
+        ]
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(word in str(error) for word in words)
