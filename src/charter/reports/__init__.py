@@ -1,0 +1,1 @@
+"""They read finished runs and compute none."""

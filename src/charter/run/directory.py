@@ -1,0 +1,233 @@
+"""A run: a directory, and the one process at work in it.
+
+The results come last, in this order: published files, journal "published", journal "finished", HEAD.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from charter import store
+from charter.errors import DamagedError, StaleError, StoreError
+from charter.ports import Engine
+from charter.run.founding import copy_step, founded, steps_before
+from charter.run.metering import Ledger, Metered, Purpose
+from charter.run.steps import Desk, Observer, Steps
+
+_RESERVED = {store.HEAD, store.JOURNAL, store.SPEC, store.ENVIRONMENT, store.LOCK}
+
+
+class _Kept(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    id: str
+
+
+class Run:
+    """Opens a run and locks it. ``budget_calls`` bounds planned oracle calls (aligning and measuring together);
+    ``observer`` is told (step, done, total); ``environment`` is journaled when work goes on.
+
+    ``seed`` is the run's; ``repeatable`` counts, by purpose, the calls asked for before a stop whose records are not on
+    file: at most so many are made again. Raises StoreError (no run there), LockedError, DamagedError."""
+
+    def __init__(
+        self,
+        directory: Path | str,
+        *,
+        budget_calls: int | None = None,
+        observer: Observer | None = None,
+        environment: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.directory = Path(directory)
+        self._environment = dict(environment or {})
+        if not (self.directory / store.JOURNAL).exists():
+            raise StoreError(f"{self.directory} holds no run", "Give a run's folder, or start one: charter run")
+        with ExitStack() as opened:
+            lock = store.Lock(self.directory)
+            opened.callback(lock.release)
+            self._journal = store.Journal(self.directory)
+            opened.callback(self._journal.close)
+            self._ledger = Ledger(self._journal, budget_calls)
+            self.seed = self._begin()
+            self.repeatable = self._repeatable()
+            self._opened = opened.pop_all()
+        self._resumed = not any(event["event"] == "opened" for event in self._journal.events)
+        self._desk = Desk(self.directory, self.seed, self._journal, self._ledger, observer or _silent, self._wake)
+
+    @classmethod
+    def create(
+        cls,
+        directory: Path | str,
+        *,
+        spec_text: str,
+        seed: int = 0,
+        environment: Mapping[str, Any] | None = None,
+        budget_calls: int | None = None,
+        observer: Observer | None = None,
+    ) -> Run:
+        """Makes a new run and opens it. Raises StoreError where the folder holds a run or anything else."""
+        with founded(Path(directory), spec_text, seed, environment or {}):
+            pass
+        return cls(directory, budget_calls=budget_calls, observer=observer, environment=environment)
+
+    @classmethod
+    def open(cls, directory: Path | str, **options: Any) -> Run:
+        """Opens a run to go on with it, or to read it where it is finished; options as for the class."""
+        return cls(directory, **options)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets the next process in. The run can be opened again."""
+        self._opened.close()
+
+    def steps(self, folder: str) -> Steps:
+        """The steps under one folder of the run, e.g. ``001``: its ``map`` and ``once`` do the work."""
+        return Steps(self._desk, folder)
+
+    def metered(self, engine: Engine, role: str, purpose: Purpose) -> Engine:
+        """The engine with a ledger: its calls are journaled, counted in the seals and held to the budget."""
+        return Metered(engine, self._ledger, role, purpose)
+
+    def calls(self, purpose: Purpose) -> int:
+        """Planned calls of the steps passed so far: no kill, and no later step on the disk, changes it."""
+        return self._ledger.calls(purpose)
+
+    @property
+    def finished(self) -> store.Head | None:
+        """What HEAD holds; None while the run is not finished."""
+        return store.finished(self._journal.events)
+
+    def publish(self, files: Mapping[str, str | bytes | Path], derived: bool = False) -> None:
+        """Writes results into the run's folder: texts, bytes, or copies of a file or a folder. ``derived`` results may
+        hold times (a report); they stay out of the records' hash. Publishing the same again changes nothing.
+
+        Raises StaleError where a finished run has other results."""
+        flat = _flat(files)
+        digests = {name: store.file_digest(d) if isinstance(d, Path) else store.sha256(d) for name, d in flat.items()}
+        known = store.published_of(self._journal.events, derived)
+        changed = any(known.get(name) != digest for name, digest in digests.items())
+        if self.finished:
+            if changed and not derived:
+                raise StaleError("the finished run has other results", "Go on in a new run: charter fork")
+            return
+        self._wake("results")
+        for name, data in flat.items():
+            store.write_atomic(self.directory / name, data)
+        if changed:
+            self._journal.append("published", files=digests, derived=derived)
+
+    def finish(self) -> store.Head:
+        """Writes HEAD, the completeness marker, and returns it; on a finished run it returns the same."""
+        if self.finished is None:
+            if left := self._unsealed():
+                raise StoreError(f"{left[0]} is not finished", "Go on with it: charter resume")
+            self._wake("results")
+            self._journal.append("finished", records=store.records_hash(self._journal.events))
+        return self._write_head()
+
+    def human(self, decision: str, **fields: Any) -> None:
+        """Takes down a human decision (approve, reject, edit, rate), also on a finished run: the one door for it."""
+        self._journal.append("human", decision=decision, fields=fields)
+
+    def fork(
+        self,
+        directory: Path | str,
+        at: str | None = None,
+        spec_text: str | None = None,
+        seed: int | None = None,
+        environment: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Makes a new run with the sealed steps before ``at`` (a step, or a folder: its first step; None: all of them),
+        under this run's spec, seed and environment where no others are given. Its journal names this run's last hash
+        and its records. Raises StoreError, DamagedError."""
+        events = self._journal.events
+        steps, seals = steps_before(events, at), store.seals_of(events)
+        if spec_text is None:
+            spec_text = store.read_bytes(self.directory / store.SPEC).decode()
+        if environment is None:
+            environment = json.loads(store.read_bytes(self.directory / store.ENVIRONMENT))
+        seed = self.seed if seed is None else seed
+        with founded(Path(directory), spec_text, seed, environment or {}) as (new, journal):
+            journal.append("forked", last=events[-1]["hash"], records=store.records_hash(events), at=at, steps=steps)
+            for step in steps:
+                copy_step(self.directory, new, step, seals[step], journal)
+        return Path(directory)
+
+    def _begin(self) -> int:
+        """Checks the first line, what was asked, and HEAD (writing it where a kill came before it); gives the seed."""
+        events = self._journal.events
+        if not events or events[0]["event"] != "created":
+            raise DamagedError(f"{self.directory / store.JOURNAL}, line 1: not a run's beginning", store.RESTORE)
+        for name, key in ((store.SPEC, "spec"), (store.ENVIRONMENT, "environment")):
+            if store.file_digest(self.directory / name) != events[0][key]:
+                cure = "Restore it; to run with another spec, make a new run from a step of this one: charter fork"
+                raise DamagedError(f"{self.directory / name} was changed after the run began", cure)
+        if self.finished is not None:
+            if not (self.directory / store.HEAD).exists():
+                self._write_head()
+            elif store.read_head(self.directory) != self.finished:
+                raise DamagedError(f"{self.directory / store.HEAD}, line 1: not what the journal says", store.RESTORE)
+        return int(events[0]["seed"])
+
+    def _write_head(self) -> store.Head:
+        head = self.finished
+        assert head is not None
+        if store.read_head(self.directory) != head:
+            store.write_atomic(self.directory / store.HEAD, store.head_bytes(head))
+        return head
+
+    def _wake(self, path: str) -> None:
+        """New work begins: not in a finished run; the first time after a stop is journaled."""
+        if self.finished is not None:
+            raise StoreError(f"{self.directory} is finished and has no {path}", "Go on in a new run: charter fork")
+        if not self._resumed:
+            self._journal.append("resumed", may_repeat=self.repeatable, environment=self._environment)
+            self._resumed = True
+
+    def _unsealed(self) -> list[str]:
+        opened = dict.fromkeys(e["step"] for e in self._journal.events if e["event"] == "opened")
+        return [path for path in opened if not store.seal_path(self.directory, path).exists()]
+
+    def _repeatable(self) -> dict[str, int]:
+        """A call belongs to the item whose id its request carries, alone or before a mark such as ``/`` or ``#``."""
+        counts: Counter[str] = Counter()
+        for path in self._unsealed():
+            opening, plan = self._ledger.last_opening(path)
+            records = store.records_path(self.directory, path)
+            lines = store.read_lines(records).lines if opening and opening["items"] is not None else []
+            kept = {record.id for record in store.parse(records, lines, _Kept)}
+            for (purpose, _), keys in plan.items():
+                starts = ([key[:i] for i, letter in enumerate(key) if not letter.isalnum()] for key in keys)
+                counts[purpose] += sum(kept.isdisjoint(start) for start in starts)
+        return dict(counts)
+
+
+def _silent(path: str, done: int, total: int) -> None:
+    """The observer that nobody asked for."""
+    del path, done, total
+
+
+def _flat(files: Mapping[str, str | bytes | Path]) -> dict[str, bytes | Path]:
+    flat: dict[str, bytes | Path] = {}
+    for name, data in files.items():
+        if name in _RESERVED or Path(name).is_absolute() or ".." in Path(name).parts:
+            raise StoreError(f"{name} cannot be published under this name", "Choose another name.")
+        if isinstance(data, Path) and data.is_dir():
+            flat |= {f"{name}/{key}": file for key, file in store.tree(data).items()}
+        else:
+            flat[name] = data.encode() if isinstance(data, str) else data
+    return flat

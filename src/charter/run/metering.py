@@ -1,0 +1,146 @@
+"""An engine as a run lends it: every call is journaled before it is made and after it was answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from charter.errors import BudgetError
+from charter.nouns import Completion, LogLikelihood, Request, ScoreRequest, digest
+from charter.ports import Engine
+from charter.store import Event, Journal, Seal
+
+Purpose = Literal["aligning", "measuring", "target"]
+Q = TypeVar("Q", Request, ScoreRequest)
+A = TypeVar("A", Completion, LogLikelihood)
+Plan = dict[tuple[str, str], dict[str, None]]
+
+_CHUNK = 256
+
+
+@dataclass
+class Usage:
+    """Calls answered, their tokens, and the seconds spent waiting for them."""
+
+    calls: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    seconds: float = 0.0
+
+    def add(self, answer: Completion | LogLikelihood) -> None:
+        """Counts one answer; a log-likelihood's tokens were read, not written."""
+        self.calls += 1
+        if isinstance(answer, LogLikelihood):
+            self.tokens_in += answer.tokens
+        else:
+            self.tokens_in += answer.tokens_in
+            self.tokens_out += answer.tokens_out
+
+
+@dataclass
+class Ledger:
+    """The calls of a run. ``plan`` holds the keys of the calls planned in the step at work, by purpose and role; what
+    was planned before a kill is in it too, so that planned calls do not depend on kills. ``budget`` bounds planned
+    oracle calls, aligning and measuring together."""
+
+    journal: Journal
+    budget: int | None = None
+    step: str = ""
+    plan: Plan = field(default_factory=dict)
+    passed: dict[str, Seal] = field(default_factory=dict)
+
+    def planned(self) -> dict[str, dict[str, int]]:
+        """Calls planned in the step at work, by purpose and role."""
+        counts: dict[str, dict[str, int]] = {}
+        for (purpose, role), keys in sorted(self.plan.items()):
+            counts.setdefault(purpose, {})[role] = len(keys)
+        return counts
+
+    def calls(self, purpose: Purpose) -> int:
+        """Planned calls of the steps that this process has passed."""
+        return sum(sum(seal.calls.get(purpose, {}).values()) for seal in self.passed.values())
+
+    def asked(self, role: str, purpose: Purpose, keys: Sequence[str], now: int) -> None:
+        """Takes down planned calls, of which ``now`` are about to be made. Raises BudgetError where they do not fit."""
+        plan = self.plan.setdefault((purpose, role), {})
+        new = [key for key in dict.fromkeys(keys) if key not in plan]
+        if purpose != "target" and self.budget is not None and new:
+            here = sum(len(kept) for (kind, _), kept in self.plan.items() if kind != "target")
+            spent = self.calls("aligning") + self.calls("measuring") + here
+            if spent + len(new) > self.budget:
+                raise BudgetError(
+                    f"{self.step} needs {len(new)} calls, but {spent} of {self.budget} are spent",
+                    "Everything so far is kept. Raise the budget, then: charter resume",
+                )
+        if new or now:
+            self.journal.append("asked", step=self.step, role=role, purpose=purpose, calls=now, ids=new)
+        plan.update(dict.fromkeys(new))
+
+    def answered(self, role: str, purpose: Purpose, usage: Usage) -> None:
+        """Takes down calls that came back."""
+        fields = {**vars(usage), "seconds": round(usage.seconds, 3)}
+        self.journal.append("answered", durable=False, step=self.step, role=role, purpose=purpose, **fields)
+
+    def last_opening(self, step: str) -> tuple[Event | None, Plan]:
+        """The event in which a step was opened last, and the calls planned in it since."""
+        opening: Event | None = None
+        plan: Plan = {}
+        for event in self.journal.events:
+            if event["event"] == "opened" and event["step"] == step:
+                opening, plan = event, {}
+            elif event["event"] == "asked" and event["step"] == step:
+                plan.setdefault((event["purpose"], event["role"]), {}).update(dict.fromkeys(event["ids"]))
+        return opening, plan
+
+
+@dataclass(frozen=True)
+class Metered:
+    """An Engine that keeps its ledger. It does not touch the engine where nothing is left to ask."""
+
+    engine: Engine
+    ledger: Ledger
+    role: str
+    purpose: Purpose
+
+    @property
+    def identity(self) -> str:
+        """The engine's own."""
+        return self.engine.identity
+
+    def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
+        """As the engine does."""
+        return self._metered(requests, done, self.engine.generate)
+
+    def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
+        """As the engine does."""
+        return self._metered(requests, done, self.engine.score)
+
+    def close(self) -> None:
+        """As the engine does."""
+        self.engine.close()
+
+    def _metered(
+        self, requests: Sequence[Q], done: Collection[str], ask: Callable[[Sequence[Q], Collection[str]], Iterator[A]]
+    ) -> Iterator[A]:
+        kept = frozenset(done)
+        now = sum(request.id not in kept for request in requests)
+        keys = [f"{request.id}#{digest(request)[:8]}" for request in requests]
+        self.ledger.asked(self.role, self.purpose, keys, now)
+        if not now:
+            return
+        usage = Usage()
+        try:
+            clock = time.monotonic()
+            for answer in ask(requests, kept):
+                usage.seconds += time.monotonic() - clock
+                usage.add(answer)
+                yield answer
+                if usage.calls >= _CHUNK:
+                    usage, full = Usage(), usage
+                    self.ledger.answered(self.role, self.purpose, full)
+                clock = time.monotonic()
+        finally:
+            if usage.calls:
+                self.ledger.answered(self.role, self.purpose, usage)
