@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 Announce = Callable[[str], None]
 
 
+def _say(url: str) -> None:
+    print(url, flush=True)
+
+
 class Part(BaseModel):
     """A piece of a message's content; only text can be read."""
 
@@ -116,9 +120,9 @@ def application(oracle: Oracle) -> FastAPI:
     return app
 
 
-def serve(world: World, port: int = 0, errors: OracleErrors | None = None, announce: Announce = print) -> None:
-    """Serves on 127.0.0.1 until SIGINT or SIGTERM; ``port`` 0 takes any free one. ``announce`` gets the base URL
-    as soon as calls are accepted. Raises EngineError where the port is taken."""
+def serve(world: World, port: int = 0, errors: OracleErrors | None = None, announce: Announce = _say) -> None:
+    """Serves on 127.0.0.1 until SIGINT; ``port`` 0 takes any free one. ``announce`` gets the base URL (by default
+    it is printed) as soon as calls are accepted. Raises EngineError where the port is taken."""
     import uvicorn
 
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
