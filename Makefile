@@ -1,0 +1,55 @@
+# Everything is installed into .venv, made from a plain `python3` (another one: make setup PYTHON=python3.12).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+DEMO := runs/demo
+
+# More threads make small models slower, and on a busy machine many times slower.
+export OMP_NUM_THREADS ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: setup demo test lint bench evidence clean
+.DELETE_ON_ERROR:
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null 2>&1 || { \
+	  echo "charter needs Python 3.11 or newer, and '$(PYTHON)' was not found."; \
+	  echo "  Install it, or name another one: make setup PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "charter needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1)."; \
+	  echo "  Install a newer one, or name it: make setup PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot make virtual environments: its venv module is missing."; \
+	  echo "  On Debian and Ubuntu: sudo apt-get install python3-venv"; exit 1; }
+	@echo "Installing into $(VENV): some minutes, once."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]' </dev/null
+	@touch $@
+
+# A finished demo is shown, an interrupted one goes on; `make clean` or `rm -r runs/demo` starts anew.
+demo: setup
+	@$(BIN)/charter run iteralign --out $(DEMO)
+	@echo "The report: $(DEMO)/report.html (open it in a browser)"
+
+test: setup
+	@$(BIN)/python -m pytest -n 2
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: setup
+	@$(BIN)/python -m bench
+
+evidence: setup
+	@$(BIN)/python -m evidence
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
