@@ -28,16 +28,18 @@ MIN_PAIRS = 8
 
 
 class WorldBenchmark:
-    """Measures a model by a world's truth, behind ``ports.Benchmark``. ``size``: at most so many prompts of a kind."""
+    """Measures a model by a world's truth, behind ``ports.Benchmark``. ``gate`` and ``heldout``: at most so many prompts
+    of a kind on that split (None: all)."""
 
-    def __init__(self, world: World, size: int | None = None) -> None:
-        self._world, self._size = world, size
+    def __init__(self, world: World, gate: int | None = None, heldout: int | None = None) -> None:
+        self._world = world
+        self._sizes: dict[Split, int | None] = {"gate": gate, "heldout": heldout}
 
     @property
     def identity(self) -> str:
-        """World with its digest, and the size where one is set."""
-        size = "" if self._size is None else f" size {self._size}"
-        return f"world:{self._world.name}@{self._world.digest[:12]}{size}"
+        """World with its digest, and the sizes where they are set."""
+        sizes = "".join(f" {split} {size}" for split, size in self._sizes.items() if size is not None)
+        return f"world:{self._world.name}@{self._world.digest[:12]}{sizes}"
 
     @property
     def metrics(self) -> Sequence[Metric]:

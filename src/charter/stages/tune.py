@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from charter.errors import TuningError
 from charter.nouns import Example, ModelRef, Step
@@ -14,10 +15,14 @@ def tune(
     start: ModelRef, previous: ModelRef, rows: Sequence[Example], tuner: Tuner, options: Tuning, *, step: Step
 ) -> ModelRef:
     """The policy trained on ``rows`` from the starting model, or from the previous policy where ``options.start`` says so;
-    the previous policy itself where there is nothing to train on."""
+    the previous policy itself where there is nothing to train on. What is returned names its files relative to the run."""
     if not rows:
         return previous
     if step.directory is None:
         raise TuningError("tuning needs a directory", "Run it through Run.once.")
+    root = step.directory.parents[len(Path(step.path).parts) - 1]
     base = start if options.start == "start" else previous
-    return tuner.tune(base, rows, step.directory, step.seed("tune") % 2**31)
+    if base.adapter is not None and base.adapter != start.adapter:
+        base = base.model_copy(update={"adapter": str(root / base.adapter)})
+    policy = tuner.tune(base, rows, step.directory, step.seed("tune") % 2**31)
+    return policy.model_copy(update={"adapter": step.path})
