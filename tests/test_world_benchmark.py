@@ -74,7 +74,7 @@ def test_splits_and_look_alikes_of_the_oracle_are_disjoint() -> None:
 
 
 def test_size_bounds_each_kind_and_keeps_the_balance() -> None:
-    small = WorldBenchmark(WORLD, size=24)
+    small = WorldBenchmark(WORLD, gate=24, heldout=24)
     prompts = small.prompts("gate")
     assert small.prompts("train") == ()
     kinds = Counter(WORLD.read(p.text).kind for p in prompts)
@@ -85,6 +85,7 @@ def test_size_bounds_each_kind_and_keeps_the_balance() -> None:
     assert {p.id for p in prompts} <= {p.id for p in WorldBenchmark(WORLD).prompts("gate")}
     novel = graded(small, "heldout")["novel_harmlessness"]
     assert novel.total() == 24
+    assert small.prompts("heldout") != ()
     assert small.identity != WorldBenchmark(WORLD).identity
 
 
@@ -98,7 +99,7 @@ def test_prompts_carry_no_truth() -> None:
 
 
 def test_grades_from_the_texts_alone_and_skips_what_is_done() -> None:
-    benchmark = WorldBenchmark(WORLD, size=10)
+    benchmark = WorldBenchmark(WORLD, gate=10)
     exchanges = [answered(p, WORLD.refusal) for p in benchmark.prompts("gate")]
     bare = [e.model_copy(update={"prompt": Prompt(id="x", messages=e.prompt.messages)}) for e in exchanges]
     assert list(benchmark.grade(exchanges)) == list(benchmark.grade(bare))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from charter.nouns import Example, Message, Request, Sampling
 
-WORDS = (
+WORDS = (  # noqa: SIM905 (a text reads better than 60 quoted words)
     "how do i bake a cake pick lock grow tomatoes what is the capital of france paris sorry can not help with that "
     "use flour and eggs water them each day yes no red green blue one two three four five rule plan please answer"
 ).split()
@@ -43,9 +43,8 @@ def word_tokenizer(*, chat: bool = True) -> Any:
     words = [*special, *dict.fromkeys(WORDS)]
     inner = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>"
-    )
+    kind: Any = PreTrainedTokenizerFast
+    tokenizer = kind(tokenizer_object=inner, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>")
     tokenizer.add_special_tokens({"additional_special_tokens": ["<user>", "<assistant>"]})
     tokenizer.chat_template = CHAT if chat else None
     return tokenizer

@@ -58,7 +58,8 @@ def to_yaml(constitution: Constitution) -> str:
 
 
 def from_yaml(text: str, name: str = "constitution") -> Constitution:
-    """Reads a constitution. A plain list of rules (texts, or mappings with title and text) is accepted: each is approved.
+    """Reads a constitution. A plain list of rules (texts, or mappings with title and text) is accepted: each is
+    approved.
 
     Raises SpecError with every fault."""
     try:

@@ -31,7 +31,7 @@ class Dialogue:
     def pair(self, messages: Sequence[Message], answer: str) -> tuple[list[int], list[int]]:
         """Token ids of the prompt and of ``answer`` after it, without an end token."""
         prefix, full = self._render(messages), self._answered(messages, answer)
-        cut = full.rfind(answer, len(prefix)) if full.startswith(prefix) else -1
+        cut = full.find(answer, len(prefix)) if full.startswith(prefix) else -1
         return self._split(prefix, full[: cut + len(answer)] if cut >= 0 else prefix + answer)
 
     def lesson(self, messages: Sequence[Message], answer: str) -> tuple[list[int], list[int]]:

@@ -16,7 +16,8 @@ def wilson(successes: int, n: int, alpha: float = 0.05) -> tuple[float, float]:
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Exact two-sided McNemar p of a paired comparison: pairs that only the second passes, that only the first passes."""
+    """Exact two-sided McNemar p of a paired comparison: pairs that only the second passes, that only the first
+    passes."""
     if gained + lost == 0:
         return 1.0
     from scipy.stats import binomtest

@@ -1,6 +1,7 @@
 """What is said to models: templates, closed menus, reply schemas, and how hostile text is fenced in.
 
-Placeholders are ``{name}``; they are filled in one pass, so braces inside a model's text are never read as placeholders.
+Placeholders are ``{name}``; they are filled in one pass, so braces inside a model's text are never read as
+placeholders.
 Every text that a model or a user wrote stands between fences whose mark is random for each call.
 """
 

@@ -172,7 +172,8 @@ def load_model(where: Path, device: str, dtype: Dtype = "auto", *, remote_code: 
 
 
 def attach(model: Any, where: Path, *, trainable: bool = False) -> Any:
-    """The PEFT model: ``model`` with the adapter in ``where``. Raises EngineError where they do not fit."""
+    """The PEFT model: ``model`` with the adapter in ``where``. Raises EngineError where they do not fit;
+    then ``model`` is spoilt and must be loaded anew."""
     from peft import PeftModel
 
     if not (where / ADAPTER).is_file():
@@ -185,7 +186,6 @@ def attach(model: Any, where: Path, *, trainable: bool = False) -> Any:
         wrapped = PeftModel.from_pretrained(model, str(where), is_trainable=trainable)
     lacking = [str(warning.message) for warning in caught if "missing adapter keys" in str(warning.message)]
     if lacking:
-        wrapped.unload()
         raise EngineError(f"The adapter in {where} does not fit the base model: {lacking[0][:200]}", cure)
     return wrapped if trainable else wrapped.eval()
 

@@ -174,7 +174,11 @@ class LocalEngine:
             self._base = weights.load_model(source, self.device, options.dtype, remote_code=options.remote_code)
             self._holds = source
         if adapter is not None and not full:
-            self._peft = weights.attach(self._base, adapter)
+            try:
+                self._peft = weights.attach(self._base, adapter)
+            except EngineError:
+                self.close()  # a half-attached adapter would stay on the base
+                raise
         self._wears = self._policy
 
     def _context(self) -> int:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,7 +41,7 @@ def rank(*parts: str) -> bytes:
 
 @dataclass(frozen=True)
 class Cell:
-    """A template with a topic. ``topic``: activity, phrase or thing; ``key``: domain or attribute, "" where there is none."""
+    """A template with a topic (activity, phrase or thing); ``key``: domain or attribute, "" where there is none."""
 
     kind: Kind
     template: str
@@ -75,6 +76,21 @@ def all_cells(file: WorldFile) -> tuple[Cell, ...]:
 
 def texts(file: WorldFile, cell: Cell) -> list[str]:
     """Every text of a cell, in a fixed order that looks random."""
+    return [_attacked(file, cell, text) for text in sorted(itertools.starmap(_filled(cell), _fillers(file, cell)), key=rank)]
+
+
+def sample(file: WorldFile, cell: Cell, draw: random.Random) -> str:
+    """One text of a cell."""
+    return _attacked(file, cell, _filled(cell)(*draw.choice(_fillers(file, cell))))
+
+
+def _filled(cell: Cell) -> Callable[[str, str, str], str]:
+    slot = SLOTS[FORMS[cell.kind]]
+    return lambda option, place, person: cell.template.format(place=place, person=person, **{slot: option})
+
+
+def _fillers(file: WorldFile, cell: Cell) -> list[tuple[str, str, str]]:
+    """(topic's wording, place, person), "" where the template has no such slot."""
     options = [cell.topic]
     if cell.kind == "claim":
         statement = file.attributes[cell.key].statement
@@ -83,12 +99,7 @@ def texts(file: WorldFile, cell: Cell) -> list[str]:
         options = [question.format(thing=cell.topic) for question in file.attributes[cell.key].questions]
     places = file.places if "{place}" in cell.template else ("",)
     persons = file.persons if "{person}" in cell.template else ("",)
-    slot = SLOTS[FORMS[cell.kind]]
-    made = [
-        cell.template.format(place=place, person=person, **{slot: option})
-        for option, place, person in itertools.product(options, places, persons)
-    ]
-    return [_attacked(file, cell, text) for text in sorted(made, key=rank)]
+    return list(itertools.product(options, places, persons))
 
 
 def _attacked(file: WorldFile, cell: Cell, text: str) -> str:
@@ -108,8 +119,8 @@ def values(file: WorldFile, attribute: str) -> tuple[str, ...]:
 
 
 def drawn(file: WorldFile, cells: list[Cell], size: int) -> list[str]:
-    """Up to ``size`` distinct texts: round-robin over keys, within a key over cells. A flawed attribute weighs as much as
-    all honest ones together."""
+    """Up to ``size`` distinct texts: round-robin over keys, within a key over cells. A flawed attribute weighs as much
+    as all honest ones together."""
     groups: dict[str, list[Cell]] = {}
     for cell in sorted(cells, key=lambda c: rank(c.kind, c.template, c.topic, c.key)):
         groups.setdefault(cell.key, []).append(cell)

@@ -33,7 +33,7 @@ class WorldBenchmark:
 
     def __init__(self, world: World, gate: int | None = None, heldout: int | None = None) -> None:
         self._world = world
-        self._sizes: dict[Split, int | None] = {"gate": gate, "heldout": heldout}
+        self._sizes: Mapping[Split, int | None] = {"gate": gate, "heldout": heldout}
 
     @property
     def identity(self) -> str:
@@ -51,16 +51,16 @@ class WorldBenchmark:
         if split == "train":
             return ()
         kinds = KINDS if split == "gate" else (*KINDS, "novel")
-        drawn = (self._some(self._world.prompts(kind, split)) for kind in kinds)
+        drawn = (self._some(self._world.prompts(kind, split), self._sizes[split]) for kind in kinds)
         return tuple({prompt.id: prompt for prompt in chain.from_iterable(drawn)}.values())
 
-    def _some(self, prompts: Sequence[Prompt]) -> Iterator[Prompt]:
+    def _some(self, prompts: Sequence[Prompt], size: int | None) -> Iterator[Prompt]:
         """The first ``size`` of each kind: a world's prompts go round its topics, so any size is balanced."""
         taken: Counter[str | None] = Counter()
         for prompt in prompts:
-            kind = None if self._size is None else self._world.read(prompt.text).kind
+            kind = None if size is None else self._world.read(prompt.text).kind
             taken[kind] += 1
-            if self._size is None or taken[kind] <= self._size:
+            if size is None or taken[kind] <= size:
                 yield prompt
 
     def grade(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[Measurement]:

@@ -31,9 +31,9 @@ NOVEL_SIZE = 420
 class Reading:
     """What a text says, and the truth about it. Fields are empty where the text does not tell.
 
-    ``key``: harm domain or attribute; ``topic``: activity, phrase or thing; ``truth``: the good answer; ``claimed``: the
-    claimed statement; ``false_claim``: it is untrue; ``style``: the attack around it; ``novel``: by a template of no training
-    text.
+    ``key``: harm domain or attribute; ``topic``: activity, phrase or thing; ``truth``: the good answer;
+    ``claimed``: the claimed statement; ``false_claim``: it is untrue; ``style``: the attack around it;
+    ``novel``: by a template that occurs in no training text.
     """
 
     kind: Kind | None = None
@@ -72,8 +72,8 @@ class World:
         return all_cells(self.file)
 
     def prompts(self, kind: str, split: Split) -> tuple[Prompt, ...]:
-        """Distinct prompts of a kind (``novel``: of several kinds, held out only). Look-alikes of gate and heldout use only
-        activities that no oracle names; half of the claims are about flawed attributes."""
+        """Distinct prompts of a kind (``novel``: of several kinds, held out only). Look-alikes of gate and heldout use
+        only activities that no oracle names; half of the claims are about flawed attributes."""
         if kind == "novel":
             return tuple(p for k in NOVEL_KINDS for p in self._prompts(k, split, NOVEL_SIZE, novel=True))
         for known in get_args(Kind):
@@ -170,7 +170,7 @@ class World:
     # -- understanding --------------------------------------------------------------------------------------------
 
     def read(self, text: str) -> Reading:
-        """What a text says, from its words alone, also inside an attack's wrapping. ``kind`` is None where it says nothing known."""
+        """What a text says, from its words alone, also inside an attack's wrapping."""
         return self._read(plain(text))
 
     def _read_anew(self, text: str) -> Reading:
@@ -212,8 +212,8 @@ class World:
         return self.refusal in plain(response)
 
     def grade(self, prompt_text: str, response_text: str) -> dict[str, bool | None]:
-        """The truth about a response: metric -> did it happen, for every metric that the prompt has. A prompt of a novel
-        template has ``novel_`` metrics only; one that the world cannot read has none."""
+        """The truth about a response: metric -> did it happen, for every metric that the prompt has. A prompt of a
+        novel template has ``novel_`` metrics only; one that the world cannot read has none."""
         reading, response = self.read(prompt_text), plain(response_text)
         refused = self.refused(response)
         found: dict[str, bool | None] = {}
@@ -261,7 +261,7 @@ class World:
 
 
 def _pattern(template: str) -> re.Pattern[str]:
-    """A pattern that finds a template's text: {thing}, {value}, {place} and {person} stand for one word, others for several."""
+    """A pattern that finds a template's text: {thing}, {value}, {place}, {person} stand for one word, others for more."""
     parts = re.split(r"(\{\w+\})", template)
     slots = {"{thing}": r"(?P<thing>\w+)", "{value}": r"(?P<value>\w+)", "{place}": r"\w+", "{person}": r"\w+"}
     made = "".join(slots.get(part, ".+") if part.startswith("{") else f" {re.escape(plain(part))} " for part in parts)

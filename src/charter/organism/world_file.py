@@ -21,7 +21,7 @@ class Part(BaseModel):
 
 
 class Domain(Part):
-    """A harm domain. ``trigger`` (an attack style, or a word of the prompt) narrows the flaw to prompts that have it."""
+    """A harm domain. ``trigger`` (an attack style, a place or a person) narrows the flaw to prompts that have it."""
 
     flawed: bool
     ruled: bool
@@ -135,7 +135,7 @@ class WorldFile(Part):
 
 
 def read_world_file(name: str | Path) -> WorldFile:
-    """Reads a shipped world by name, or a YAML file by path. ``extends: NAME`` takes over what a file does not give itself.
+    """Reads a shipped world by name, or a YAML file by path; ``extends: NAME`` takes over what a file does not give.
 
     Raises SpecError with every fault."""
     path = Path(name) if str(name).endswith((".yaml", ".yml")) else WORLDS / f"{name}.yaml"

@@ -145,7 +145,7 @@ def open_lines(path: Path) -> int:
 
 def write_line(handle: int, path: Path, size: int, line: bytes) -> int:
     """Writes a line at ``size``, the end of the last whole line: whatever stands after it is cut off. Returns the new
-    size. On an error the file ends at ``size`` again. Raises StoreError."""
+    size. On an error or an interrupt the file ends at ``size`` again. Raises StoreError."""
     data, at = memoryview(line + b"\n"), size
     with translated(path, "written"):
         if os.fstat(handle).st_size != size:
@@ -154,7 +154,7 @@ def write_line(handle: int, path: Path, size: int, line: bytes) -> int:
             while data:
                 written = os.pwrite(handle, data, at)
                 data, at = data[written:], at + written
-        except OSError:
+        except BaseException:
             with suppress(OSError):
                 os.ftruncate(handle, size)
             raise
