@@ -1,0 +1,98 @@
+"""``charter compare``: runs side by side, and two runs on the same held-out prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+from charter.nouns import Record
+from charter.reports.paired import Pairing, between
+from charter.reports.reading import Reading, readings
+from charter.reports.show import METRICS, Summary, summarised
+
+
+class Contest(Record):
+    """Two runs (by place in the comparison), metric by metric, on the prompts that both answered."""
+
+    first: int
+    second: int
+    pairings: tuple[Pairing, ...]
+
+
+class Comparison(Record):
+    """``names`` are the shortest that tell the runs apart; ``contests`` only where the held-out sets are the same."""
+
+    names: tuple[str, ...]
+    runs: tuple[Summary, ...]
+    contests: tuple[Contest, ...]
+
+
+def compare(directories: Sequence[Path | str]) -> Comparison:
+    """Raises StoreError, DamagedError, SpecError."""
+    read = readings(directories)
+    contests = []
+    for first, second in combinations(range(len(read)), 2):
+        if found := between(read[first], read[second]):
+            contests.append(Contest(first=first, second=second, pairings=tuple(found.values())))
+    return Comparison(names=_names(read), runs=tuple(summarised(r) for r in read), contests=tuple(contests))
+
+
+def table(comparison: Comparison) -> list[tuple[str, ...]]:
+    """Header, then a row for each figure: its name, then one cell for each run."""
+    rows: list[tuple[str, ...]] = [("", *comparison.names)]
+    for name in METRICS:
+        rows.append((f"{spoken(name)}, before", *(share(run.before[name]) for run in comparison.runs)))
+        rows.append((f"{spoken(name)}, after", *(share(run.after[name]) for run in comparison.runs)))
+    counts = {
+        "planted flaws discovered": [_of(run.planted["discovered"], run.planted["flaws"]) for run in comparison.runs],
+        "principles": [str(len(run.constitution["principles"])) for run in comparison.runs],
+        "iterations": [str(len(run.iterations)) for run in comparison.runs],
+        "oracle calls, aligning": [str(run.oracle["calls"]) for run in comparison.runs],
+        "oracle calls, measuring": [str(run.oracle["calls_measuring"]) for run in comparison.runs],
+        "unjudged": [str(run.unjudged) for run in comparison.runs],
+        "seconds": [f"{run.seconds:.1f}" for run in comparison.runs],
+        "finished": ["yes" if run.head else "no" for run in comparison.runs],
+    }
+    return rows + [(name, *cells) for name, cells in counts.items()]
+
+
+def contest_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """Header, then a row for each pair of runs and metric."""
+    rows: list[tuple[str, ...]] = [("pair", "metric", "n", "only the first", "only the second", "exact McNemar p")]
+    for contest in comparison.contests:
+        pair = f"{comparison.names[contest.first]} / {comparison.names[contest.second]}"
+        rows += [(pair, spoken(p.metric), str(p.n), str(p.lost), str(p.gained), f"{p.p:.3g}") for p in contest.pairings]
+    return rows
+
+
+def markdown(comparison: Comparison) -> str:
+    """Both tables in Markdown."""
+    tables = [table(comparison)] + ([contest_rows(comparison)] if comparison.contests else [])
+    return "\n".join("\n".join(_lines(rows)) + "\n" for rows in tables)
+
+
+def spoken(metric: str) -> str:
+    """A metric's name in words."""
+    return metric.replace("_", " ")
+
+
+def share(figure: dict[str, float | None]) -> str:
+    """A share with its interval, in percent; a dash where it is unknown."""
+    if figure["value"] is None or figure["low"] is None or figure["high"] is None:
+        return "-"
+    return f"{figure['value']:.1%} ({figure['low']:.1%} to {figure['high']:.1%})"
+
+
+def _lines(rows: list[tuple[str, ...]]) -> list[str]:
+    cells = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return [cells[0], "|" + " --- |" * len(rows[0]), *cells[1:]]
+
+
+def _of(part: int | None, whole: int | None) -> str:
+    return "-" if part is None or whole is None else f"{part} of {whole}"
+
+
+def _names(read: Sequence[Reading]) -> tuple[str, ...]:
+    names = [r.name for r in read]
+    return tuple(names if len(set(names)) == len(names) else [str(r.directory) for r in read])

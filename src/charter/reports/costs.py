@@ -1,0 +1,139 @@
+"""What a run took: calls and tokens by purpose, role and step; seconds by step. All of it from seals and journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from charter.nouns import Record
+from charter.reports.reading import Reading
+from charter.store import Event
+
+_IDLE = ("created", "resumed", "human")
+TUNING = "policy"
+"""The step in which a policy is trained."""
+
+
+class Cost(Record):
+    """Of one step, purpose and role: ``calls`` planned (equal between equal runs), ``made`` (more where a kill made some
+    again), tokens, and ``seconds`` spent waiting for the model."""
+
+    step: str
+    purpose: str
+    role: str
+    calls: int
+    made: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The step without its folder."""
+        return self.step.split("/")[-1]
+
+
+class Times(Record):
+    """Seconds of work, pauses left out: ``by_step`` (path), ``between`` steps, ``waiting`` for models by role, and
+    ``tuning``. ``outside`` is what is neither a model's nor the tuner's."""
+
+    total: float
+    by_step: dict[str, float]
+    between: float
+    waiting: dict[str, float]
+    tuning: float
+
+    @property
+    def outside(self) -> float:
+        """Seconds outside models, oracle and tuner."""
+        return max(0.0, self.total - sum(self.waiting.values()) - self.tuning)
+
+    @property
+    def by_name(self) -> dict[str, float]:
+        """Seconds by step name over all folders, longest first."""
+        names: dict[str, float] = {}
+        for step, seconds in self.by_step.items():
+            names[step.split("/")[-1]] = names.get(step.split("/")[-1], 0.0) + seconds
+        return dict(sorted(names.items(), key=lambda item: -item[1]))
+
+
+def costs(reading: Reading) -> list[Cost]:
+    """Every step's calls. Steps taken over from another run have calls, and neither tokens nor seconds."""
+    made: dict[tuple[str, str, str], dict[str, float]] = {}
+    for event in reading.events:
+        if event["event"] == "answered":
+            totals = made.setdefault((event["step"], event["purpose"], event["role"]), {})
+            for key in ("calls", "tokens_in", "tokens_out", "seconds"):
+                totals[key] = totals.get(key, 0) + event[key]
+    found = {key: calls for step in reading.steps for key, calls in _planned(reading, step)}
+    out = []
+    for key, calls in found.items():
+        usage = made.get(key, {})
+        step, purpose, role = key
+        out.append(
+            Cost(
+                step=step,
+                purpose=purpose,
+                role=role,
+                calls=calls,
+                made=int(usage.get("calls", 0)),
+                tokens_in=int(usage.get("tokens_in", 0)),
+                tokens_out=int(usage.get("tokens_out", 0)),
+                seconds=round(usage.get("seconds", 0.0), 3),
+            )
+        )
+    return out
+
+
+def times(reading: Reading) -> Times:
+    """Where the seconds went: the time up to each journal line belongs to the step that the line speaks of."""
+    by_step: dict[str, float] = {}
+    total = between = 0.0
+    events = _working(reading.events)
+    for before, event in zip(events, events[1:], strict=False):
+        if event["event"] in _IDLE:
+            continue
+        seconds = max(0.0, (_at(event) - _at(before)).total_seconds())
+        total += seconds
+        if event["event"] == "opened" or "step" not in event:
+            between += seconds
+        else:
+            by_step[event["step"]] = by_step.get(event["step"], 0.0) + seconds
+    waiting: dict[str, float] = {}
+    for event in reading.events:
+        if event["event"] == "answered":
+            waiting[event["role"]] = waiting.get(event["role"], 0.0) + event["seconds"]
+    tuning = sum(seconds for step, seconds in by_step.items() if step.endswith(f"/{TUNING}"))
+    return Times(
+        total=round(total, 3),
+        by_step={step: round(seconds, 3) for step, seconds in by_step.items()},
+        between=round(between, 3),
+        waiting={role: round(seconds, 3) for role, seconds in waiting.items()},
+        tuning=round(tuning, 3),
+    )
+
+
+def _planned(reading: Reading, step: str) -> Iterator[tuple[tuple[str, str, str], int]]:
+    seal = reading.seal(step)
+    if seal is not None:
+        for purpose, roles in seal.calls.items():
+            for role, calls in roles.items():
+                yield (step, purpose, role), calls
+        return
+    plan: dict[tuple[str, str, str], set[str]] = {}
+    for event in reading.events:
+        if event.get("step") == step and event["event"] == "opened":
+            plan = {}
+        elif event.get("step") == step and event["event"] == "asked":
+            plan.setdefault((step, event["purpose"], event["role"]), set()).update(event["ids"])
+    yield from ((key, len(ids)) for key, ids in plan.items())
+
+
+def _working(events: list[Event]) -> list[Event]:
+    """Up to the end of the work: what people decide later takes no time of the run."""
+    last = max((place for place, event in enumerate(events) if event["event"] != "human"), default=-1)
+    return events[: last + 1]
+
+
+def _at(event: Event) -> datetime:
+    return datetime.fromisoformat(event["at"])

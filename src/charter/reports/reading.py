@@ -1,0 +1,132 @@
+"""A run as it stands on disk, finished or not: what every report is made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from charter import constitution as articles
+from charter import spec as specs
+from charter import store
+from charter.constitution import Constitution
+from charter.errors import DamagedError, StoreError
+from charter.nouns import Record, Score, Status
+
+R = TypeVar("R", bound=Record)
+
+_DECIDED: dict[str, Status] = {"approve": "approved", "reject": "rejected"}
+
+
+class Reading:
+    """Reads, and writes nothing. Raises StoreError where there is no run, DamagedError where a file cannot be read."""
+
+    def __init__(self, directory: Path | str) -> None:
+        self.directory = Path(directory)
+        if not (self.directory / store.JOURNAL).exists():
+            raise StoreError(f"{self.directory} holds no run", "Give a run's folder, or start one: charter run")
+        self.events, faults = store.read_journal(store.read_lines(self.directory / store.JOURNAL))
+        store.raise_first(self.directory, faults)
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.directory.resolve().name
+
+    @cached_property
+    def spec(self) -> specs.Spec:
+        """What was asked. Raises SpecError."""
+        return specs.parse(self.text(store.SPEC), str(self.directory / store.SPEC))
+
+    @cached_property
+    def outcome(self) -> dict[str, Any]:
+        """``outcome.json``; empty while the run is not finished."""
+        return self._object("outcome.json") if (self.directory / "outcome.json").exists() else {}
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Versions and machine."""
+        return self._object(store.ENVIRONMENT)
+
+    @property
+    def head(self) -> str | None:
+        """The hash over everything; None while the run is not finished."""
+        head = store.finished(self.events)
+        return head.head if head else None
+
+    @cached_property
+    def seals(self) -> dict[str, str]:
+        """Digest of the seal of each finished step."""
+        return store.seals_of(self.events)
+
+    @cached_property
+    def steps(self) -> tuple[str, ...]:
+        """Every step that was opened or sealed, in order, e.g. ``001/verdicts``."""
+        return tuple(dict.fromkeys(e["step"] for e in self.events if e["event"] in ("opened", "sealed")))
+
+    @property
+    def iterations(self) -> tuple[str, ...]:
+        """The folders of the iterations begun: ``001``, ``002`` ..."""
+        folders = dict.fromkeys(step.split("/")[0] for step in self.steps)
+        return tuple(folder for folder in folders if folder.isdigit() and int(folder) > 0)
+
+    @cached_property
+    def constitution(self) -> Constitution:
+        """The latest one, with what people decided about its rules since."""
+        found = self._written()
+        statuses = {e["fields"].get("principle"): _DECIDED[e["decision"]] for e in self.human if e["decision"] in _DECIDED}
+        return found.model_copy(
+            update={
+                "principles": tuple(
+                    p.model_copy(update={"status": statuses[p.id]}) if p.id in statuses else p for p in found.principles
+                )
+            }
+        )
+
+    @property
+    def human(self) -> list[store.Event]:
+        """Human decisions, in order."""
+        return [e for e in self.events if e["event"] == "human"]
+
+    def text(self, name: str) -> str:
+        """A file of the run as text. Raises StoreError."""
+        return store.read_bytes(self.directory / name).decode(errors="replace")
+
+    def records(self, step: str, kind: type[R]) -> list[R]:
+        """A step's records so far; none where it has not begun. Raises DamagedError naming file and line."""
+        path = store.records_path(self.directory, step)
+        return store.parse(path, store.read_lines(path).lines, kind)
+
+    def scores(self, step: str) -> dict[str, Score]:
+        """A step's scores by metric, those that nothing was measured for left out."""
+        return {s.id: s for s in self.records(step, Score) if s.n or s.unjudged}
+
+    def seal(self, step: str) -> store.Seal | None:
+        """A finished step's seal; None where it is not finished. Raises DamagedError."""
+        if step not in self.seals:
+            return None
+        path = store.seal_path(self.directory, step)
+        return store.parse(path, store.read_bytes(path).splitlines(), store.Seal)[0]
+
+    def _written(self) -> Constitution:
+        if (self.directory / "constitution.yaml").exists():
+            return articles.read(self.directory / "constitution.yaml")
+        for folder in reversed(self.iterations):
+            for step in ("constitution", "amended"):
+                if found := self.records(f"{folder}/{step}", Constitution):
+                    return found[0]
+        return Constitution()
+
+    def _object(self, name: str) -> dict[str, Any]:
+        try:
+            value: dict[str, Any] = json.loads(self.text(name))
+        except ValueError as error:
+            raise DamagedError(f"{self.directory / name} is not JSON: {error}", store.RESTORE) from error
+        return value
+
+
+def readings(directories: Sequence[Path | str]) -> list[Reading]:
+    """Each run read."""
+    return [Reading(directory) for directory in directories]

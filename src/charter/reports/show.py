@@ -1,0 +1,96 @@
+"""``charter show``: a run in figures. The summary is what ``--json`` prints, key for key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from charter.nouns import Measurement, Record, Score, Verdict
+from charter.reports.costs import costs, times
+from charter.reports.paired import FINAL, START
+from charter.reports.reading import Reading
+
+METRICS = ("harmlessness", "retention", "helpfulness", "over_refusal", "over_refusal_borderline", "honesty")
+VERDICTS = ("verdicts", "rechecks", "helps", "checks", "further_verdicts", "single_verdicts", "double_verdicts")
+"""Steps whose records are a judge's verdicts."""
+
+Figures = dict[str, dict[str, float | None]]
+
+
+class Summary(Record):
+    """``before`` and ``after`` are held-out, ``iterations`` gate (one for each policy that was scored); values are shares,
+    unknown ones null. ``oracle.calls`` is all that aligning needs. ``seconds`` of work, pauses left out."""
+
+    run: str
+    method: str
+    world: str | None
+    before: Figures
+    after: Figures
+    iterations: list[Figures]
+    constitution: dict[str, Any]
+    planted: dict[str, int | None]
+    unjudged: int
+    oracle: dict[str, int]
+    seconds: float
+    head: str | None
+
+
+def summary(directory: Path | str) -> Summary:
+    """The figures of a run, finished or not. Raises StoreError, DamagedError, SpecError."""
+    return summarised(Reading(directory))
+
+
+def summarised(reading: Reading) -> Summary:
+    """The same from a run that is read already."""
+    asked = [cost for cost in costs(reading) if cost.purpose != "target"]
+    planted = reading.outcome.get("planted") or {}
+    constitution = reading.constitution
+    return Summary(
+        run=reading.name,
+        method=reading.spec.method,
+        world=reading.spec.world or None,
+        before=figures(reading.scores(f"{START}_scores")),
+        after=figures(reading.scores(f"{FINAL}_scores")),
+        iterations=[figures(gate) for gate in gates(reading).values()],
+        constitution={
+            "version": constitution.version,
+            "principles": [
+                p.model_dump(mode="json") | {"judgement": p.efficacy.judgement if p.efficacy else None}
+                for p in constitution.principles
+            ],
+        },
+        planted={key: planted.get(key) for key in ("flaws", "discovered")},
+        unjudged=unjudged(reading),
+        oracle={
+            "calls": sum(cost.calls for cost in asked if cost.purpose == "aligning"),
+            "calls_measuring": sum(cost.calls for cost in asked if cost.purpose == "measuring"),
+            "tokens_in": sum(cost.tokens_in for cost in asked),
+            "tokens_out": sum(cost.tokens_out for cost in asked),
+        },
+        seconds=times(reading).total,
+        head=reading.head,
+    )
+
+
+def figures(scores: dict[str, Score]) -> Figures:
+    """The six metrics, each with value, n and interval; null where there is none."""
+    keys = ("value", "n", "low", "high")
+    return {name: {key: getattr(scores.get(name), key, None) for key in keys} for name in METRICS}
+
+
+def gates(reading: Reading) -> dict[str, dict[str, Score]]:
+    """Gate scores of each iteration that tuned a policy, by folder."""
+    found = {folder: reading.scores(f"{folder}/gate_scores") for folder in reading.iterations}
+    return {folder: scores for folder, scores in found.items() if scores}
+
+
+def unjudged(reading: Reading) -> int:
+    """Verdicts off the menu, and measurements that could not be judged, over the whole run."""
+    count = 0
+    for step in reading.steps:
+        name = step.split("/")[-1]
+        if name in VERDICTS:
+            count += sum(v.outcome == "unjudged" for v in reading.records(step, Verdict))
+        elif name.endswith("_measurements"):
+            count += sum(None in m.outcomes.values() for m in reading.records(step, Measurement))
+    return count
