@@ -1,0 +1,84 @@
+"""A real HTTP server on loopback that speaks the OpenAI chat protocol, and answers as the test says."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Reply = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@dataclass
+class Server:
+    """``seen``: the bodies received, with the Authorization header under ``key``; ``most``: the most at one time."""
+
+    url: str = ""
+    seen: list[dict[str, Any]] = field(default_factory=list)
+    now: int = 0
+    most: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@contextmanager
+def serve(reply: Reply) -> Iterator[Server]:
+    """Serves until the block ends. ``reply`` gives ``text``, and may give ``finish``, or ``status`` with ``error``."""
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with state.lock:
+                state.seen.append({**body, "key": self.headers.get("Authorization", "")})
+                state.now += 1
+                state.most = max(state.most, state.now)
+            answer = reply(body)
+            with state.lock:
+                state.now -= 1
+            self._send(answer.get("status", 200), _payload(body, answer))
+
+        def _send(self, status: int, payload: dict[str, Any]) -> None:
+            data = json.dumps(payload).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("retry-after-ms", "1")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    state.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _payload(body: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+    if "error" in answer:
+        return {"error": {"message": answer["error"], "type": "invalid_request_error"}}
+    text = answer["text"]
+    said = sum(len(message["content"].split()) for message in body["messages"])
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": text},
+        "finish_reason": answer.get("finish", "stop"),
+    }
+    usage = {"prompt_tokens": said, "completion_tokens": len(text.split())}
+    usage["total_tokens"] = sum(usage.values())
+    frame = {"id": "x", "object": "chat.completion", "created": 0, "model": body["model"]}
+    return {**frame, "choices": [choice], "usage": usage}
