@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 	  echo "  On Debian and Ubuntu: sudo apt-get install python3-venv"; exit 1; }
 	@echo "Installing into $(VENV): some minutes, once."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]' </dev/null
+	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev]' </dev/null
 	@touch $@
 
 # A finished demo is shown, an interrupted one goes on; `make clean` or `rm -r runs/demo` starts anew.
