@@ -31,6 +31,9 @@ FATAL = {
 PATIENCE = 5
 """So many requests in a row that fail for passing reasons end the step."""
 
+WIDE = 10_000
+"""Inspect's own limit is shared by all engines of a process that name the same model; ours holds for each engine."""
+
 
 class RemoteOptions(Record):
     """How a remote model is reached. Without ``base_url`` the model is an Inspect model string (``provider/name``), and
@@ -74,7 +77,8 @@ class RemoteEngine:
             return
         model, loop = self._ready()
         arrived: asyncio.Queue[tuple[Request, Completion | Exception]] = asyncio.Queue()
-        tasks = [loop.create_task(self._ask(model, request, arrived)) for request in todo]
+        room = asyncio.Semaphore(self.options.max_connections)
+        tasks = [loop.create_task(self._ask(model, request, room, arrived)) for request in todo]
         held, lost = [], 0
         try:
             for _ in todo:
@@ -130,7 +134,7 @@ class RemoteEngine:
                 from inspect_ai.model import GenerateConfig, get_model
 
                 config = GenerateConfig(
-                    max_connections=options.max_connections,
+                    max_connections=WIDE,
                     max_retries=options.max_retries,
                     attempt_timeout=options.timeout,
                 )
@@ -146,10 +150,11 @@ class RemoteEngine:
                 "Name it as provider/name, and set the provider's API key in the environment.",
             ) from error
 
-    async def _ask(self, model: Any, request: Request, arrived: asyncio.Queue[Any]) -> None:
+    async def _ask(self, model: Any, request: Request, room: asyncio.Semaphore, arrived: asyncio.Queue[Any]) -> None:
         """Puts the request's completion into ``arrived``, or the exception with which it failed."""
         try:
-            answer: Completion | Exception = _completion(request, await _call(model, request))
+            async with room:
+                answer: Completion | Exception = _completion(request, await _call(model, request))
         except Exception as error:  # judged here, once, whatever the provider's own exceptions are
             cause = _cause(error)
             if _status(cause) in REFUSED:
