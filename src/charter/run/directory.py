@@ -213,7 +213,7 @@ class Run:
             for (purpose, _), keys in plan.items():
                 starts = ([key[:i] for i, letter in enumerate(key) if not letter.isalnum()] for key in keys)
                 counts[purpose] += sum(kept.isdisjoint(start) for start in starts)
-        return dict(counts)
+        return dict(+counts)
 
 
 def _silent(path: str, done: int, total: int) -> None:
