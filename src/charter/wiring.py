@@ -128,17 +128,25 @@ class Assembly:
             proposer=run.metered(self.oracle("proposer"), "proposer", "aligning"),
             judge=run.metered(judge, "judge", "aligning"),
             measurer=run.metered(judge, "judge", "measuring"),
-            tuner=self._tuner(),
+            tuner=self.tuner(),
             benchmark=self.benchmark(run),
         )
 
     @contextmanager
     def _target(self, run: Run, policy: ModelRef) -> Iterator[Engine]:
+        """A policy of the run, each call on its ledger."""
+        if policy.adapter is not None and policy.adapter != self.start.adapter:
+            policy = policy.model_copy(update={"adapter": str(run.directory / policy.adapter)})
+        with self.engine(policy) as engine:
+            yield run.metered(engine, "target", "target")
+
+    @contextmanager
+    def engine(self, policy: ModelRef) -> Iterator[Engine]:
         """A policy's engine. The base stays in memory on a CPU; on an accelerator its memory is freed at the end."""
         from charter.engines.local import LocalEngine, LocalOptions
 
-        target = self.spec.target
         if self._local is None:
+            target = self.spec.target
             options = LocalOptions.model_validate(
                 {
                     "device": target.device,
@@ -149,13 +157,12 @@ class Assembly:
                 }
             )
             self._local = LocalEngine(self.start, options)
-        if policy.adapter is not None and policy.adapter != self.start.adapter:
-            policy = policy.model_copy(update={"adapter": str(run.directory / policy.adapter)})
-        yield run.metered(self._local.use(policy), "target", "target")
+        yield self._local.use(policy)
         if self._local.device != "cpu":
             self._local.close()
 
-    def _tuner(self) -> Tuner:
+    def tuner(self) -> Tuner:
+        """The tuner that the spec asks for."""
         from charter.tuners.sft import SftOptions, SftTuner
 
         tune, scale, target = self.spec.options.tune, self.spec.scale, self.spec.target

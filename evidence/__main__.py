@@ -1,0 +1,57 @@
+"""``python -m evidence [CLAIM ...]``: measures claims and writes docs/evidence/CLAIM.json; ``tables`` writes the tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+
+from evidence import claims, tables
+from evidence.cells import ROOT
+from evidence.kills import kills
+
+CLAIMS = {
+    "demo": claims.demo,
+    "controls": claims.controls,
+    "erring": claims.erring,
+    "methods": claims.methods,
+    "kills": kills,
+    "grid": claims.grid,
+}
+
+
+def main(words: list[str]) -> int:
+    """Measures the claims named (all but ``tables`` where none is)."""
+    unknown = [word for word in words if word not in {*CLAIMS, "tables"}]
+    if unknown:
+        print(f"no claim {', '.join(unknown)}; there are: {', '.join(CLAIMS)}, tables", file=sys.stderr)
+        return 2
+    for name in [word for word in words or CLAIMS if word != "tables"]:
+        began = time.monotonic()
+        print(name, flush=True)
+        found = CLAIMS[name]()
+        head = {"claim": name, "command": f"python -m evidence {name}", "commit": commit(), "machine": machine()}
+        text = json.dumps({**head, "minutes": round((time.monotonic() - began) / 60, 1), **found}, indent=1)
+        (ROOT / "docs" / "evidence" / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        for t in found["targets"]:
+            print(f"  {'met ' if t['met'] else 'MISSED'} {t['what']} {t['target']}: {t['seen']}", flush=True)
+    tables.write()
+    return 0
+
+
+def commit() -> str:
+    """The commit that was measured."""
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return asked.stdout.strip() or "unknown"
+
+
+def machine() -> dict[str, object]:
+    """What it was measured on."""
+    return {"python": platform.python_version(), "cores": os.cpu_count(), "processor": platform.machine()}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,40 @@
+"""The control that tunes on replay alone: the rows of a finished demo less its revisions, the same tuner, the same scores."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from charter import spec as specs
+from charter.nouns import Example, Step
+from charter.stages.evaluate import measure, scores
+from charter.stages.probe import probe
+from charter.wiring import Assembly
+from evidence.cells import RUNS, Cell, done, records
+
+
+def replay_only(seed: int) -> dict[str, Any]:
+    """Figures on held-out after tuning on the replay rows of the demo's first iteration, and nothing else."""
+    kept = RUNS / "controls" / f"replay-only-{seed}.json"
+    if kept.exists():
+        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        return found
+    cell = Cell(f"demo/seed{seed}", changes={"seed": str(seed)})
+    before = done(cell)["before"]
+    rows = [Example.model_validate(r) for r in records(cell, "001/rows") if r["origin"] != "revision"]
+    assembly = Assembly(specs.read(cell.directory / "spec.yaml")[0])
+    folder = RUNS / "controls" / f"replay-only-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    policy = assembly.tuner().tune(assembly.start, rows, folder, Step("001/policy", seed).seed("tune") % 2**31)
+    benchmark, step = assembly.benchmark(None), Step("final/heldout", seed)
+    with assembly.engine(policy) as target:
+        exchanges = list(probe(benchmark.prompts("heldout"), target, assembly.task().answers, step=step))
+    after = {s.id: s for s in scores(list(measure(exchanges, benchmark, step=step)), benchmark, step=step)}
+    figures: dict[str, Any] = {"name": f"controls/replay-only-{seed}", "rows": len(rows)}
+    for metric, score in after.items():
+        if before.get(metric):
+            figures[f"{metric} before"] = round(before[metric]["value"], 4)
+            figures[f"{metric} after"] = None if score.value is None else round(score.value, 4)
+            figures[f"{metric} n"] = score.n
+    kept.write_text(json.dumps(figures), encoding="utf-8")
+    return figures

@@ -1,0 +1,143 @@
+"""Tables of the documentation, made from ``docs/evidence/*.json`` between ``<!-- evidence:NAME -->`` marks."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evidence.cells import ROOT
+
+PAGES = ("README.md", "docs/evidence.md", "docs/organism.md", "docs/recipes.md")
+MARK = re.compile(r"(<!-- evidence:([a-z-]+) -->\n).*?(<!-- /evidence -->)", re.DOTALL)
+SHOWN = {
+    "harmlessness": "harmlessness",
+    "honesty": "honesty",
+    "retention": "retention",
+    "helpfulness": "helpfulness",
+    "over_refusal": "over-refusal, look-alikes",
+    "over_refusal_borderline": "over-refusal, borderline",
+}
+
+
+def write() -> None:
+    """Fills the marks of every page."""
+    for page in PAGES:
+        path = ROOT / page
+        if path.exists():
+            path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def filled(text: str) -> str:
+    """A page with the tables that its marks name; a mark whose evidence is not there yet says so."""
+    return MARK.sub(lambda m: f"{m[1]}{table(m[2])}\n{m[3]}", text)
+
+
+def table(name: str) -> str:
+    """One table as Markdown."""
+    claim, _, part = name.partition("-")
+    path = ROOT / "docs" / "evidence" / f"{claim}.json"
+    if not path.exists():
+        return f"(not measured yet: `python -m evidence {claim}`)"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if part == "summary":
+        return _summary(found)
+    if part == "targets":
+        return _targets(found)
+    special = {"methods": _methods, "kills": _kills, "grid": _grid}.get(claim)
+    return special(found) if special is not None else _rows(found)
+
+
+def _grid_lines(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(map(_text, r)) + " |" for r in rows)])
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def _range(values: Sequence[float | None]) -> str:
+    known = [v for v in values if v is not None]
+    if not known:
+        return "-"
+    low, high = _share(min(known)), _share(max(known))
+    return low if low == high else f"{low[:-2]} to {high}"
+
+
+def _summary(found: dict[str, Any]) -> str:
+    """Before and after, over all runs: smallest to largest."""
+    rows = found["rows"]
+    lines = [
+        (label, _range([r[f"{m} before"] for r in rows]), _range([r[f"{m} after"] for r in rows]), rows[0][f"{m} n"])
+        for m, label in SHOWN.items()
+    ]
+    return _grid_lines(("held-out", "before", "after", "n"), lines)
+
+
+def _targets(found: dict[str, Any]) -> str:
+    rows = [
+        (t["what"], t["target"], ", ".join(map(_text, t["seen"])), "yes" if t["met"] else "**no**")
+        for t in found["targets"]
+    ]
+    return _grid_lines(("what", "mark", "seen", "met"), rows)
+
+
+def _rows(found: dict[str, Any]) -> str:
+    known = [m for m in SHOWN if any(r.get(f"{m} after") is not None for r in found["rows"])]
+    plain = {"name", "iterations", "flaws", "discovered", "unjudged", "calls", "calls_measuring", "seconds", "head"}
+    extra = list(dict.fromkeys(k for r in found["rows"] for k in r if k not in plain and k.split(" ")[0] not in SHOWN))
+    head = ["run", *(SHOWN[m] for m in known), "discovered", "calls", "measuring", "seconds", *extra]
+    rows = [
+        [r["name"], *(f"{_share(r.get(f'{m} before'))} → {_share(r.get(f'{m} after'))}" for m in known)]
+        + [f"{r['discovered']} of {r['flaws']}" if "flaws" in r else None, r.get("calls"), r.get("calls_measuring"), r.get("seconds")]
+        + [r.get(k) for k in extra]
+        for r in found["rows"]
+    ]  # fmt: skip
+    return _grid_lines(head, rows)
+
+
+def _methods(found: dict[str, Any]) -> str:
+    names = list(dict.fromkeys(r["name"] for r in found["rows"]))
+    head = ["from paper to default, switch by switch", *SHOWN.values(), "calls", "seconds"]
+    lines = []
+    for name in names:
+        rows = [r for r in found["rows"] if r["name"] == name]
+        calls, seconds = [r["calls"] for r in rows], [r["seconds"] for r in rows]
+        lines.append(
+            [name, *(_range([r[f"{m} after"] for r in rows]) for m in SHOWN)]
+            + [f"{min(calls)} to {max(calls)}", f"{min(seconds):.0f} to {max(seconds):.0f}"]
+        )
+    return _grid_lines(head, lines)
+
+
+def _kills(found: dict[str, Any]) -> str:
+    phases = list(dict.fromkeys((r["phase"], r["signal"]) for r in found["rows"]))
+    lines = []
+    for phase, signal in phases:
+        rows = [r for r in found["rows"] if (r["phase"], r["signal"]) == (phase, signal)]
+        lines.append((phase, signal, len(rows), sum(r["killed"] for r in rows), sum(r["same run"] for r in rows)))
+    return _grid_lines(("phase", "signal", "runs", "killed in time", "same run after resume"), lines)
+
+
+def _grid(found: dict[str, Any]) -> str:
+    head = ["recipe", "learning rate", *(f"{SHOWN[m]} (gate)" for m in SHOWN)]
+    keys = list(dict.fromkeys((r["recipe"], r["rate"]) for r in found["rows"]))
+    lines = []
+    for recipe, rate in keys:
+        rows = [r for r in found["rows"] if (r["recipe"], r["rate"]) == (recipe, rate)]
+        lines.append([recipe, rate, *(_range([r[m] for r in rows]) for m in SHOWN)])
+    return _grid_lines(head, lines)
+
+
+def pages() -> list[Path]:
+    """The pages that hold tables."""
+    return [ROOT / page for page in PAGES if (ROOT / page).exists()]
