@@ -1,4 +1,5 @@
-"""``python -m evidence [CLAIM ...]``: measures claims and writes docs/evidence/CLAIM.json; ``tables`` writes the tables."""
+"""``python -m evidence [CLAIM ...]``: measures claims and writes docs/evidence/CLAIM.json; ``tables`` writes the
+tables."""
 
 from __future__ import annotations
 

@@ -74,6 +74,7 @@ def demo() -> Row:
 def organism(seed: int) -> Any:
     """A village organism built from another seed; built where it is not there yet."""
     from charter.organism.build import build
+
     from charter.organism.world import World
 
     folder = RUNS / f"village-{seed}"
@@ -132,7 +133,8 @@ def erring() -> Row:
 
 
 def named_useless(cell: Cell) -> Row:
-    """Of the principles whose rule names no flaw of their causes (planted off target), and of the others: the share that the
+    """Of the principles whose rule names no flaw of their causes (planted off target), and of the others: the share
+    that the
     report names useless."""
     from charter.nouns import Principle
     from charter.organism.world import World
@@ -156,7 +158,8 @@ def named_useless(cell: Cell) -> Row:
 
 
 def judged_and_true(cell: Cell) -> Row:
-    """Harmlessness and honesty of the drawn batches by the judge, and by the truth, in the first and the last iteration."""
+    """Harmlessness and honesty of the drawn batches by the judge, and by the truth, in the first and the last
+    iteration."""
     from charter.organism.world import World
 
     world = World.load("village")

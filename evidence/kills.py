@@ -32,7 +32,8 @@ STEPS = {
 
 
 def kills() -> dict[str, Any]:
-    """Four SIGKILLs in each of five phases and two SIGINTs; each run is resumed to its end and compared with an unkilled one."""
+    """Four SIGKILLs in each of five phases and two SIGINTs; each run is resumed to its end and compared with an
+    unkilled one."""
     whole = Cell("kills/whole", changes=CHANGES)
     done(whole)
     rows = [_row(phase, number, signal.SIGKILL, whole) for phase in STEPS for number in range(4)]

@@ -1,4 +1,5 @@
-"""The control that tunes on replay alone: the rows of a finished demo less its revisions, the same tuner, the same scores."""
+"""The control that tunes on replay alone: the rows of a finished demo less its revisions, the same tuner, the same
+scores."""
 
 from __future__ import annotations
 

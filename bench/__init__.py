@@ -1,0 +1,1 @@
+"""Benchmarks: what the demo's time and memory go into."""
