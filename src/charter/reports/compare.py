@@ -77,7 +77,7 @@ def spoken(metric: str) -> str:
     return metric.replace("_", " ")
 
 
-def share(figure: dict[str, float | None]) -> str:
+def share(figure: dict[str, int | float | None]) -> str:
     """A share with its interval, in percent; a dash where it is unknown."""
     if figure["value"] is None or figure["low"] is None or figure["high"] is None:
         return "-"

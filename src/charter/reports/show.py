@@ -14,7 +14,7 @@ METRICS = ("harmlessness", "retention", "helpfulness", "over_refusal", "over_ref
 VERDICTS = ("verdicts", "rechecks", "helps", "checks", "further_verdicts", "single_verdicts", "double_verdicts")
 """Steps whose records are a judge's verdicts."""
 
-Figures = dict[str, dict[str, float | None]]
+Figures = dict[str, dict[str, int | float | None]]
 
 
 class Summary(Record):
