@@ -1,7 +1,7 @@
 """The generated parts of the pages: ``python -m docs`` renews them, and a test compares them.
 
-A part stands between ``<!-- generated:NAME -->`` and ``<!-- end:NAME -->``; tables of evidence stand between
-``<!-- evidence:NAME -->`` and ``<!-- end:NAME -->`` and are filled by ``python -m evidence tables``.
+A part stands between ``<!-- generated:NAME -->`` and ``<!-- /generated -->``. Tables of evidence have marks of their own;
+``python -m evidence tables`` fills them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 ROOT = Path(__file__).resolve().parent.parent
+MARK = re.compile(r"(<!-- generated:([a-z-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 
 
 def pages() -> list[Path]:
@@ -21,18 +22,9 @@ def pages() -> list[Path]:
     return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 
-def fill(text: str, parts: Mapping[str, str], kind: str = "generated") -> str:
-    """A page with its marked parts replaced; parts that are not given stay. Raises ValueError where an end is missing."""
-    for name in re.findall(rf"^<!-- {kind}:([\w-]+) -->$", text, re.MULTILINE):
-        start, end = f"<!-- {kind}:{name} -->", f"<!-- end:{name} -->"
-        if end not in text:
-            raise ValueError(f"{start} has no {end}")
-        if name in parts:
-            before, rest = text.split(start, 1)
-            after = rest.split(end, 1)[1]
-            body = parts[name].strip()
-            text = f"{before}{start}\n{body}\n{end}{after}" if body else f"{before}{start}\n{end}{after}"
-    return text
+def filled(text: str, parts: Mapping[str, str]) -> str:
+    """A page with its marked parts made anew. Raises KeyError where a mark names no part."""
+    return MARK.sub(lambda found: f"{found[1]}{parts[found[2]].strip()}\n{found[3]}", text)
 
 
 def generated() -> dict[str, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from docs import fill, generated, pages
+from docs import filled, generated, pages
 
 parts = generated()
 for page in pages():
     old = page.read_text(encoding="utf-8")
-    new = fill(old, parts)
+    new = filled(old, parts)
     if new != old:
         page.write_text(new, encoding="utf-8")
         print(page.name)
