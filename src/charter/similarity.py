@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from charter.nouns import Prompt, Split, digest
-
-if TYPE_CHECKING:
-    from datasketch import MinHash, MinHashLSH
 
 SPLIT_SALT = "charter-split-1"
 """Fixed, and independent of a run's seed: a prompt stays in its split for ever."""
 
 SHARES: tuple[tuple[Split, float], ...] = (("train", 0.6), ("gate", 0.15), ("heldout", 0.25))
-PERMUTATIONS = 128
 SHINGLE = 3
 
 
@@ -38,28 +35,45 @@ def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
     return len(a & b) / len(a | b) if a | b else 1.0
 
 
-class Guard:
-    """Knows protected prompts; ``clear`` keeps only prompts that are no near-duplicate of any of them.
+class Near:
+    """Finds every text whose shingles reach ``threshold``, exactly: two such texts share one of their rarest shingles
+    (prefix filtering; Bayardo, Ma and Srikant, WWW 2007), so few pairs are compared."""
 
-    Candidates come from MinHash-LSH and are confirmed by exact Jaccard on word trigrams, so that it is near linear in
-    the number of prompts."""
+    def __init__(self, texts: Mapping[str, frozenset[str]], threshold: float) -> None:
+        self.texts, self._threshold = texts, threshold
+        self._frequency = Counter(part for parts in texts.values() for part in parts)
+        self._holders: dict[str, list[str]] = {}
+        for text, parts in texts.items():
+            for part in self._rarest(parts):
+                self._holders.setdefault(part, []).append(text)
+
+    def to(self, parts: frozenset[str]) -> list[str]:
+        """The texts that are near to these shingles, sorted."""
+        found = {text for part in self._rarest(parts) for text in self._holders.get(part, ())}
+        return sorted(text for text in found if jaccard(parts, self.texts[text]) >= self._threshold)
+
+    def _rarest(self, parts: frozenset[str]) -> list[str]:
+        """All but so many that a near text must hold one of these."""
+        least = math.ceil(self._threshold * len(parts) - 1e-9)
+        return sorted(parts, key=lambda part: (self._frequency[part], part))[: len(parts) - least + 1]
+
+
+class Guard:
+    """Knows protected prompts; ``clear`` keeps only prompts that are no near-duplicate of any of them: exact Jaccard on
+    word trigrams, near linear in the number of prompts."""
 
     def __init__(self, protected: Sequence[Prompt], threshold: float) -> None:
         self._protected = tuple(protected)
         self._threshold = threshold
-        self.identity = digest([threshold, SHINGLE, PERMUTATIONS, sorted(normal(p.text) for p in protected)])
+        self.identity = digest([threshold, SHINGLE, sorted(normal(p.text) for p in protected)])
 
     @cached_property
-    def _index(self) -> tuple[MinHashLSH, dict[str, frozenset[str]]]:
-        return _indexed({normal(p.text): shingles(p.text) for p in self._protected}, self._threshold)
+    def _index(self) -> Near:
+        return Near({normal(p.text): shingles(p.text) for p in self._protected}, self._threshold)
 
     def close_to(self, text: str) -> bool:
         """Whether a text is a near-duplicate of a protected prompt."""
-        index, known = self._index
-        own = shingles(text)
-        return normal(text) in known or any(
-            jaccard(own, known[key]) >= self._threshold for key in index.query(_minhash(own))
-        )
+        return normal(text) in self._index.texts or bool(self._index.to(shingles(text)))
 
     def clear(self, prompts: Iterable[Prompt]) -> list[Prompt]:
         """The prompts that are close to no protected one, in order."""
@@ -69,13 +83,11 @@ class Guard:
 def split_prompts(prompts: Sequence[Prompt], threshold: float) -> dict[Split, list[Prompt]]:
     """Train, gate and held-out by near-duplicate cluster: all of a cluster falls into one split, by a salted hash."""
     texts = {normal(p.text): shingles(p.text) for p in prompts}
-    index, known = _indexed(texts, threshold)
+    index = Near(texts, threshold)
     leader: dict[str, str] = {}
     for text, own in sorted(texts.items()):
-        near = [key for key in index.query(_minhash(own)) if jaccard(own, known[key]) >= threshold]
-        roots = {_root(leader, key) for key in [text, *near]}
-        first = min(roots)
-        leader.update({root: first for root in roots})
+        roots = {_root(leader, key) for key in (text, *index.to(own))}
+        leader.update(dict.fromkeys(roots, min(roots)))
     out: dict[Split, list[Prompt]] = {"train": [], "gate": [], "heldout": []}
     for prompt in prompts:
         out[_split_of(_root(leader, normal(prompt.text)))].append(prompt)
@@ -95,20 +107,3 @@ def _split_of(key: str) -> Split:
             return split
         place -= share
     return "heldout"
-
-
-def _minhash(parts: frozenset[str]) -> MinHash:
-    from datasketch import MinHash
-
-    made = MinHash(num_perm=PERMUTATIONS, seed=1)
-    made.update_batch([part.encode() for part in sorted(parts)])
-    return made
-
-
-def _indexed(texts: dict[str, frozenset[str]], threshold: float) -> tuple[MinHashLSH, dict[str, frozenset[str]]]:
-    from datasketch import MinHashLSH
-
-    index = MinHashLSH(threshold=max(0.1, threshold - 0.1), num_perm=PERMUTATIONS)
-    for key, parts in texts.items():
-        index.insert(key, _minhash(parts), check_duplication=False)
-    return index, texts

@@ -1,0 +1,100 @@
+"""Near-duplicates, the split by cluster, and the guard around gate and held-out."""
+
+from __future__ import annotations
+
+import random
+from itertools import combinations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charter.nouns import Prompt, user_prompt
+from charter.similarity import SHARES, Guard, jaccard, normal, shingles, split_prompts
+
+WORDS = [f"w{i}" for i in range(40)]
+
+
+def varied(count: int, seed: int, longest: int = 40) -> list[str]:
+    """Texts of random words, each followed by two with a word or two changed."""
+    source = random.Random(seed)
+    texts = []
+    for _ in range(count):
+        words = source.choices(WORDS, k=source.randint(1, longest))
+        for changes in (0, 1, 2):
+            copy = list(words)
+            for _ in range(changes):
+                copy[source.randrange(len(copy))] = source.choice(WORDS)
+            texts.append(" ".join(copy))
+    return texts
+
+
+def prompts(texts: list[str]) -> list[Prompt]:
+    return [user_prompt(text, ordinal) for ordinal, text in enumerate(texts)]
+
+
+def brute(text: str, protected: list[str], threshold: float) -> bool:
+    return any(jaccard(shingles(text), shingles(other)) >= threshold for other in protected)
+
+
+def test_case_punctuation_and_space_do_not_make_a_text_another() -> None:
+    assert normal("  How do I\tbake, a CAKE?! ") == "how do i bake a cake"
+    assert normal("Ünïcode ЖЖ 日本") == "ünïcode жж 日本"
+    assert shingles("a b c d") == {"a b c", "b c d"}
+    assert shingles("one") == {"one"}
+    assert jaccard(shingles("a b c d"), shingles("b c d e")) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8, 0.9, 1.0])
+def test_the_guard_agrees_with_exact_jaccard(threshold: float) -> None:
+    texts = varied(120, seed=3)
+    protected, asked = texts[::2], texts[1::2]
+    guard = Guard(prompts(protected), threshold)
+    wrong = [text for text in asked if guard.close_to(text) != brute(text, protected, threshold)]
+    assert wrong == []
+    kept = guard.clear(prompts(asked))
+    assert [p.text for p in kept] == [text for text in asked if not brute(text, protected, threshold)]
+    assert 0 < len(kept) < len(asked)
+
+
+def test_a_guard_of_nothing_lets_everything_pass_and_its_identity_tells_what_it_guards() -> None:
+    some = prompts(["how do i bake a cake", "", "🎉"])
+    assert Guard((), 0.8).clear(some) == some
+    assert Guard(some, 0.8).identity == Guard(some[::-1], 0.8).identity
+    assert len({Guard(some, 0.8).identity, Guard(some, 0.7).identity, Guard(some[:1], 0.8).identity}) == 3
+
+
+@given(st.text(max_size=60))
+def test_every_text_is_close_to_itself(text: str) -> None:
+    guard = Guard([user_prompt(text)], 0.8)
+    assert guard.close_to(text)
+    assert guard.close_to(f" {text}\n")
+
+
+def test_no_near_duplicates_fall_into_different_splits() -> None:
+    texts = varied(100, seed=11)
+    parts = split_prompts(prompts(texts), 0.8)
+    assert sorted(p.id for part in parts.values() for p in part) == sorted(p.id for p in prompts(texts))
+    for one, other in combinations(parts.values(), 2):
+        assert not any(brute(p.text, [q.text for q in other], 0.8) for p in one)
+
+
+@settings(max_examples=25)
+@given(st.permutations(range(30)))
+def test_a_split_does_not_depend_on_the_order(order: list[int]) -> None:
+    given_order = prompts(varied(10, seed=5))
+    shuffled = [given_order[i] for i in order]
+    first, second = split_prompts(given_order, 0.8), split_prompts(shuffled, 0.8)
+    for split, part in first.items():
+        assert {p.id for p in part} == {p.id for p in second[split]}
+        assert [p.id for p in part] == [p.id for p in given_order if p in part]
+
+
+def test_a_prompt_that_has_no_neighbour_stays_in_its_split_when_others_come() -> None:
+    own = prompts([f"question number {n} about topic {n * n} and nothing else at all" for n in range(200)])
+    more = prompts(varied(50, seed=1))
+    before, after = split_prompts(own, 0.8), split_prompts([*own, *more], 0.8)
+    for split, part in before.items():
+        assert [p.id for p in part] == [p.id for p in after[split] if p in own]
+    for split, share in SHARES:
+        assert abs(len(before[split]) / len(own) - share) < 0.12
