@@ -1,0 +1,149 @@
+"""The measures of the house: what is imported at start, how large things get, and that every room has its place."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import charter
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "src" / "charter"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+HEAVY = (
+    "torch transformers trl peft accelerate datasets tokenizers safetensors huggingface_hub inspect_ai openai sklearn "
+    "scipy statsmodels pandas numpy datasketch fastapi uvicorn httpx"
+).split()
+NAMELESS = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
+
+
+def rooms() -> set[str]:
+    """The top-level modules and packages of charter."""
+    return {found.name for found in pkgutil.iter_modules([str(PACKAGE)])} - {"__main__"}
+
+
+def functions() -> Iterator[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield path, node
+
+
+def test_no_module_pulls_in_a_heavy_library_when_it_is_imported() -> None:
+    names = [found.name for found in pkgutil.walk_packages([str(PACKAGE)], "charter.")]
+    assert {"charter.wiring", "charter.cli", "charter.engines.local"} <= set(names)
+    code = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1].split():\n"
+        "    importlib.import_module(name)\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    asked = [name for name in names if not name.endswith("__main__")]
+    child = subprocess.run([sys.executable, "-c", code, " ".join(asked)], capture_output=True, text=True, check=False)
+    assert child.returncode == 0, child.stderr
+    assert child.stdout.strip() == "[]", "import these inside functions"
+
+
+def test_modules_are_small() -> None:
+    lines = {str(path.relative_to(PACKAGE)): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert {name: n for name, n in lines.items() if n > 400} == {}
+
+
+def test_functions_are_short() -> None:
+    lengths = {f"{path.name}:{f.name}": (f.end_lineno or 0) - f.lineno + 1 for path, f in functions()}
+    assert {name: n for name, n in lengths.items() if n > 60} == {}
+
+
+def test_functions_take_few_parameters() -> None:
+    """Commands are left out: each of their options is a parameter. So is ``step``, which the run hands to a stage."""
+    many = {}
+    for path, f in functions():
+        given = [a.arg for a in (*f.args.posonlyargs, *f.args.args, *f.args.kwonlyargs)]
+        count = len([name for name in given if name not in ("self", "cls", "step")])
+        if count > 6 and "cli" not in path.parts:
+            many[f"{path.name}:{f.name}"] = count
+    assert many == {}
+
+
+def test_modules_have_names_that_say_something() -> None:
+    assert {path.stem for path in MODULES} & NAMELESS == set()
+
+
+def test_every_public_thing_says_what_it_is() -> None:
+    silent = []
+    for path in MODULES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if not ast.get_docstring(tree):
+            silent.append(path.name)
+        nodes = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        silent += [f"{path.name}:{n.name}" for n in nodes if not n.name.startswith("_") and not ast.get_docstring(n)]
+    assert silent == []
+
+
+def test_every_room_has_a_floor() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    floors = next(contract for contract in contracts if contract.get("containers") == ["charter"])
+    placed = set(re.findall(r"\w+", " ".join(floors["layers"])))
+    assert rooms() <= placed
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    described = {name.removesuffix(".py").rstrip("/") for name in re.findall(r"^\| \d \| `([^`]+)` \|", page, re.M)}
+    assert described == rooms()
+
+
+def test_nothing_names_a_path_of_a_build_machine() -> None:
+    places = re.compile(r"(?<![\w.])/(?:work|root|home|tmp|opt)/\w+")
+    ours = [*MODULES, ROOT / "Makefile", *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    assert {p.name: found for p in ours if (found := places.findall(p.read_text(encoding="utf-8")))} == {}
+
+
+def test_the_version_is_one() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == importlib.import_module("charter").__version__ == charter.__version__
+
+
+def test_every_dependency_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [*project["dependencies"], *(name for extra in project["optional-dependencies"].values() for name in extra)]
+    pins = dict(
+        line.split("==", 1)
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").lower().splitlines()
+        if not line.startswith("#")
+    )
+    known = {re.sub(r"[-_.]+", "-", name) for name in pins}
+    wanted = {re.sub(r"[-_.]+", "-", re.split(r"[\[<>=!,; ]", name)[0].lower()) for name in asked}
+    assert wanted - {"charter"} <= known
+    assert all("+" not in pin for pin in pins.values()), "local version marks exist on one kind of machine only"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("exit 1", "needs Python 3.11 or newer"),
+        ('case "$2" in *version_info*) exit 0;; *) exit 1;; esac', "python3-venv"),
+    ],
+)
+def test_setup_says_what_is_missing(tmp_path: Path, body: str, says: str) -> None:
+    python = tmp_path / "python3"
+    python.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+    python.chmod(0o755)
+    asked = ["make", "--no-print-directory", "setup", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}"]
+    made = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert made.returncode != 0
+    assert says in made.stdout
+    assert not (tmp_path / "venv").exists()
+
+
+def test_setup_says_where_python_is_missing(tmp_path: Path) -> None:
+    asked = ["make", "--no-print-directory", "setup", "PYTHON=python-that-is-not-there", f"VENV={tmp_path / 'venv'}"]
+    made = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert made.returncode != 0
+    assert "was not found" in made.stdout
