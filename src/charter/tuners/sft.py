@@ -1,0 +1,295 @@
+"""Supervised fine-tuning with TRL, behind ``ports.Tuner``: LoRA or all weights, loss on the responses only.
+
+Rows are turned into tokens by the same code that the engines read prompts with, so that a policy is trained on just
+what it will see; each response ends on an end token, so that the policy learns to stop. On one CPU thread the same
+arguments give byte-equal files.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from charter import weights
+from charter.dialogue import Dialogue
+from charter.errors import EngineError, TuningError
+from charter.nouns import Example, ModelRef, Record, canonical, digest
+
+IGNORED = -100
+"""The label of a token that carries no loss."""
+
+
+class SftOptions(Record):
+    """What is trained, and how. Learning rates depend on the model's size: 1e-4 suits LoRA on billions of parameters,
+    1e-3 and more the tiny models."""
+
+    kind: Literal["lora", "full"] = "lora"
+    lr: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
+    epochs: float = Field(default=3, gt=0)
+    batch: int = Field(default=8, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    """Batches per optimiser step."""
+    max_length: int = Field(default=2048, ge=2)
+    """Most tokens of prompt and response together; a longer row is an error, never cut."""
+    warmup: float = Field(default=0.03, ge=0, lt=1)
+    """Share of the steps, rounded up, while the learning rate rises from 0; at least one step is left to learn in."""
+    weight_decay: float = Field(default=0, ge=0)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    r: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0, ge=0, lt=1)
+    targets: Literal["auto"] | tuple[str, ...] = "auto"
+    """Module names that LoRA adapts; auto: every linear layer but the output."""
+    device: str = "auto"
+    dtype: weights.Dtype = "auto"
+    """Precision of the weights. auto: float32 on a CPU and for full tuning, else the checkpoint's own."""
+    recompute: bool = False
+    """Recompute activations in the backward pass: slower, with less memory."""
+    plain: bool = False
+    """Raw text without the chat template; must be as the engine's."""
+    remote_code: bool = False
+    offline: bool = False
+
+
+class SftTuner:
+    """Trains a policy. A LoRA policy goes on from ``start.adapter`` where that is set and has the same shape; a full
+    one starts from the weights with the adapter merged in, or from the earlier checkpoint."""
+
+    def __init__(self, options: SftOptions | None = None) -> None:
+        self.options = options or SftOptions()
+
+    @property
+    def identity(self) -> str:
+        """Kind and hyperparameters, as canonical JSON."""
+        return canonical({"tuner": "sft", **self.options.model_dump(mode="json")})
+
+    def tune(self, start: ModelRef, examples: Sequence[Example], directory: Path, seed: int) -> ModelRef:
+        """Trains on ``examples`` and writes adapter or checkpoint into ``directory``, which must be empty."""
+        if not examples:
+            raise TuningError("There are no rows to train on.", "Probe more prompts, or loosen what is kept.")
+        if any(directory.iterdir() if directory.is_dir() else ()):
+            raise TuningError(f"{directory} is not empty.", "Give the tuner an empty directory.")
+        directory.mkdir(parents=True, exist_ok=True)
+        with _isolated(seed), weights.quiet():
+            try:
+                _train(start, examples, directory, seed, self.options)
+            except EngineError as error:
+                raise TuningError(error.message, error.cure) from error
+            finally:
+                _free()
+        files = weights.file_digests(directory)
+        return ModelRef(
+            base=start.base,
+            base_digest=start.base_digest,
+            revision=start.revision,
+            adapter=str(directory.resolve()),
+            digest=digest({"base": start.base_digest, "files": files}),
+            files=files,
+        )
+
+
+def _train(start: ModelRef, examples: Sequence[Example], directory: Path, seed: int, options: SftOptions) -> None:
+    """Loads, trains and saves; nothing outlives the call."""
+    model, tokenizer = _load(start, options)
+    ends = getattr(model.generation_config, "eos_token_id", None)
+    dialogue = Dialogue(tokenizer, [ends] if isinstance(ends, int) else list(ends or ()), options.plain)
+    own = getattr(model.config.get_text_config(), "max_position_embeddings", None) or options.max_length
+    table = rows(examples, dialogue, min(options.max_length, own))
+    trainer = make_trainer(model, tokenizer, table, directory, seed, options)
+    try:
+        outcome = trainer.train()
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise TuningError(
+            f"Training stopped: {str(error).splitlines()[0][:300]}",
+            "Where memory ran out, use a smaller `batch`, kind `lora`, or `recompute: true`.",
+        ) from error
+    trained = [tensor for tensor in trainer.model.parameters() if tensor.requires_grad]
+    if not math.isfinite(outcome.training_loss) or not all(bool(tensor.isfinite().all()) for tensor in trained):
+        raise TuningError(
+            f"The loss or the weights are no longer numbers (lr {options.lr:g}).", "Use a smaller `lr`, or float32."
+        )
+    _save(trainer.model, tokenizer, directory, start, options)
+
+
+def rows(examples: Sequence[Example], dialogue: Dialogue, longest: int) -> list[dict[str, list[int]]]:
+    """Token ids and labels per row; tokens before the response are ``IGNORED``. Raises TuningError naming the row."""
+    if not dialogue.ends:
+        raise TuningError(
+            "The tokenizer has no end token, so the policy could not learn to stop.",
+            "Set `eos_token` in the model's tokenizer_config.json.",
+        )
+    table = []
+    for example in examples:
+        try:
+            before, after = dialogue.lesson(example.messages, example.response)
+        except ValueError as refused:
+            raise TuningError(f"Row {example.id}: {refused}.", "Drop the row, or set `plain: true`.") from refused
+        if len(before) + len(after) > longest:
+            raise TuningError(
+                f"Row {example.id} has {len(before) + len(after)} tokens; {longest} are allowed.",
+                "Raise `max_length` (up to the model's context), or drop longer rows when choosing what is kept.",
+            )
+        if not example.response.strip():
+            raise TuningError(f"Row {example.id} has an empty response.", "Drop the row.")
+        table.append({"input_ids": before + after, "labels": [IGNORED] * len(before) + after})
+    return table
+
+
+def _load(start: ModelRef, options: SftOptions) -> tuple[Any, Any]:
+    """The model to be trained (a PEFT model for LoRA), and its tokenizer."""
+    base = weights.folder(start, offline=options.offline, remote_code=options.remote_code)
+    earlier = weights.verify_files(start) if start.adapter else None
+    full = earlier is not None and not weights.is_adapter(earlier)
+    if full and options.kind == "lora":
+        raise TuningError(
+            "The starting policy is a full checkpoint, and a LoRA cannot be kept apart from it.",
+            "Use kind `full`, or start from the base model.",
+        )
+    device = weights.pick_device(options.device)
+    dtype: weights.Dtype = "float32" if options.dtype == "auto" and options.kind == "full" else options.dtype
+    source = earlier if full and earlier else base
+    model = weights.load_model(source, device, dtype, remote_code=options.remote_code)
+    if earlier is not None and not full:
+        model = weights.attach(model, earlier, trainable=options.kind == "lora")
+        if options.kind == "lora":
+            _same_shape(model.peft_config["default"], options)
+    if options.kind == "lora" and earlier is None:
+        model = _adapt(model, options)
+    elif options.kind == "full" and earlier is not None and not full:
+        model = model.merge_and_unload().requires_grad_(True)
+    return model, weights.load_tokenizer(base, remote_code=options.remote_code)
+
+
+def _adapt(model: Any, options: SftOptions) -> Any:
+    """A new LoRA around ``model``; its start is drawn from torch's generator."""
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    config = LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=options.r,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules="all-linear" if options.targets == "auto" else list(options.targets),
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise TuningError(
+            f"LoRA does not fit this model: {str(error).splitlines()[0][:300]}", "Use `targets: auto`, or name layers."
+        ) from error
+
+
+def _same_shape(config: Any, options: SftOptions) -> None:
+    if (config.r, config.lora_alpha) != (options.r, options.alpha):
+        raise TuningError(
+            f"The starting adapter has r {config.r} and alpha {config.lora_alpha}; asked for are r {options.r} and "
+            f"alpha {options.alpha}.",
+            "Give the tuner the adapter's own r and alpha, or start from the base model.",
+        )
+
+
+def make_trainer(
+    model: Any, tokenizer: Any, table: list[dict[str, list[int]]], directory: Path, seed: int, options: SftOptions
+) -> Any:
+    """TRL's trainer over rows that are tokens already: no preparation, no reports, no checkpoints on the way."""
+    import torch
+    from datasets import Dataset
+    from transformers.trainer_callback import PrinterCallback
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    on_cpu = model.device.type == "cpu"
+    config = SFTConfig(
+        output_dir=str(directory),
+        use_cpu=on_cpu,
+        bf16=not on_cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+        per_device_train_batch_size=options.batch,
+        gradient_accumulation_steps=options.accumulate,
+        num_train_epochs=options.epochs,
+        learning_rate=options.lr,
+        lr_scheduler_type=options.schedule if options.schedule != "constant" else "constant_with_warmup",
+        warmup_steps=_warmup(len(table), options),
+        weight_decay=options.weight_decay,
+        gradient_checkpointing=options.recompute,
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        seed=seed % 2**32,
+        logging_steps=10,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    trainer = SFTTrainer(model=model, args=config, train_dataset=Dataset.from_list(table), processing_class=tokenizer)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(_stop_at_nan())
+    return trainer
+
+
+def _warmup(count: int, options: SftOptions) -> int:
+    """Optimiser steps of the warm-up for ``count`` rows. The first of them has learning rate 0."""
+    each = math.ceil(math.ceil(count / options.batch) / options.accumulate)
+    steps = math.ceil(each * options.epochs)
+    return min(math.ceil(steps * options.warmup), steps - 1)
+
+
+def _stop_at_nan() -> Any:
+    """A callback that ends training once the logged loss is no number; what follows says so."""
+    from transformers import TrainerCallback
+
+    class StopAtNan(TrainerCallback):
+        def on_log(self, *given: Any, logs: Any = None, **_: Any) -> None:
+            _args, _state, control = given
+            if not math.isfinite((logs or {}).get("loss", 0.0)):
+                control.should_training_stop = True
+
+    return StopAtNan()
+
+
+def _save(model: Any, tokenizer: Any, directory: Path, start: ModelRef, options: SftOptions) -> None:
+    """Writes safetensors and what is needed to load them, and nothing that varies from machine to machine."""
+    model.save_pretrained(str(directory))
+    (directory / "README.md").unlink(missing_ok=True)
+    if options.kind == "full":
+        tokenizer.save_pretrained(str(directory))
+        return
+    path = directory / weights.ADAPTER_CONFIG
+    config = json.loads(path.read_text())
+    config["base_model_name_or_path"] = start.base if start.revision else Path(start.base).name
+    config["target_modules"] = sorted(config["target_modules"])
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+@contextmanager
+def _isolated(seed: int) -> Iterator[None]:
+    """Seeds the global generators that the libraries draw from, and puts them back as they were."""
+    import numpy
+    import torch
+
+    kept, kept_numpy = random.getstate(), numpy.random.get_state()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(kept)
+            numpy.random.set_state(kept_numpy)
+
+
+def _free() -> None:
+    """Gives the memory of a finished training back: accelerate's shared state and the cycles of the trainer."""
+    import torch
+    from accelerate.state import AcceleratorState  # type: ignore[import-untyped]
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
