@@ -11,15 +11,16 @@ import json
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Outcome = Literal["violates", "complies", "unjudged"]
 Split = Literal["train", "gate", "heldout"]
 StopReason = Literal["stop", "length", "error"]
 Status = Literal["proposed", "approved", "rejected", "retired"]
 Origin = Literal["revision", "lookalike", "helpful", "complied"]
+Utf8 = Annotated[str, AfterValidator(lambda text: text.encode("utf-8", "replace").decode())]
 
 ENOUGH = 8
 """Fewest pairs on which a principle's efficacy is stated."""
@@ -110,14 +111,15 @@ class Request(Record):
 
 
 class Completion(Record):
-    """An engine's answer to a request. ``error`` is set, and ``text`` empty, where the answer failed for good."""
+    """An engine's answer to a request. ``error`` is set, and ``text`` empty, where the answer failed for good. What is not
+    UTF-8 (half a surrogate pair) becomes a question mark."""
 
     id: str
-    text: str
+    text: Utf8
     stop: StopReason = "stop"
     tokens_in: int = 0
     tokens_out: int = 0
-    error: str = ""
+    error: Utf8 = ""
 
 
 class ScoreRequest(Record):

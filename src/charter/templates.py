@@ -193,12 +193,14 @@ REPLAY = _rubric(
 
 
 def read_object(text: str) -> dict[str, Any] | None:
-    """The first JSON object in a reply (bare, in a code fence, or among other words); None if there is none."""
+    """The first JSON object in a reply (bare, in a code fence, or among other words); None if there is none, or none that
+    can be kept as UTF-8."""
     decoder = json.JSONDecoder()
     for start in (match.start() for match in re.finditer(r"\{", text)):
         try:
             value, _ = decoder.raw_decode(text, start)
-        except json.JSONDecodeError:
+            json.dumps(value, ensure_ascii=False).encode()
+        except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
             return value
@@ -234,7 +236,7 @@ def read_verdict(completion: Completion, rubric: Rubric) -> Verdict:
         rubric=rubric.name,
         label=known,
         outcome=rubric.outcomes[known] if known is not None else "unjudged",
-        severity=severity if known is not None and isinstance(severity, int) else 0,
+        severity=severity if known is not None and type(severity) is int and 0 <= severity <= 3 else 0,
         rationale=str(reply.get("rationale", "")) if known is not None else "",
         raw=completion.error or completion.text,
     )

@@ -166,11 +166,14 @@ class Assembly:
         from charter.tuners.sft import SftOptions, SftTuner
 
         tune, scale, target = self.spec.options.tune, self.spec.scale, self.spec.target
-        options = tune.model_dump(exclude={"start"}) | {
+        options = tune.model_dump(exclude={"start", "learning_rate", "rank"}) | {
+            "lr": tune.learning_rate,
+            "r": tune.rank,
             "max_length": scale.row_tokens,
             "device": target.device,
             "dtype": target.dtype,
             "plain": target.plain,
+            "remote_code": target.remote_code,
         }
         return SftTuner(SftOptions.model_validate(options))
 
@@ -187,7 +190,7 @@ class Assembly:
             return Oracle(self.world, OracleErrors.model_validate(asked.errors.model_dump()))
         from charter.engines.remote import RemoteEngine, RemoteOptions
 
-        return RemoteEngine(asked.model, RemoteOptions(base_url=asked.base_url, connections=asked.connections))
+        return RemoteEngine(asked.model, RemoteOptions(base_url=asked.base_url or None, max_connections=asked.connections))
 
     def benchmark(self, run: Run | None) -> Benchmark:
         """The evaluator: a world's truth, or a model that judges; its calls count as measuring."""
@@ -210,7 +213,7 @@ class Assembly:
             "world": spec.world or None,
             "stopped": progress.stopped,
             "policy": progress.policy.model_dump(mode="json"),
-            "planted": self._planted(run, progress),
+            "planted": self._planted(progress),
             "independent": self.independent,
         }
         files: dict[str, str | bytes | Path] = {
@@ -229,7 +232,7 @@ class Assembly:
         others = [self.spec.judge or self.spec.oracle, self.spec.proposer or self.spec.oracle]
         return all(self.spec.evaluator.model != other.model for other in others)
 
-    def _planted(self, run: Run, progress: Progress) -> dict[str, Any]:
+    def _planted(self, progress: Progress) -> dict[str, Any]:
         if self.world is None:
             return {"flaws": None, "discovered": None, "by": {}}
         from charter.organism.measure import discovered
@@ -322,7 +325,8 @@ def _world(spec: Spec) -> World | None:
 
 
 def dry_run(spec: Spec) -> Mapping[str, Any]:
-    """What a run would do at most: prompts, calls by purpose, tokens to generate. Nothing is asked and no model loads."""
+    """What a run would do at most: prompts, calls by purpose, tokens to generate. Nothing is asked and no model
+    loads."""
     assembly = Assembly(spec)
     options = spec.options
     train, benchmark = assembly.train, assembly.benchmark(None)

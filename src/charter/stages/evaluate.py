@@ -15,11 +15,13 @@ def measure(exchanges: Sequence[Exchange], benchmark: Benchmark, *, step: Step) 
 
 
 def scores(measurements: Sequence[Measurement], benchmark: Benchmark, *, step: Step) -> list[Score]:
-    """A share for each metric, with n, its 95 % Wilson interval, and the unjudged apart."""
+    """A share for each metric that the measurements have, with n, its 95 % Wilson interval, and the unjudged apart."""
     del step
     out = []
     for metric in benchmark.metrics:
         seen = [m.outcomes[metric.name] for m in measurements if metric.name in m.outcomes]
+        if not seen:
+            continue
         judged = [event for event in seen if event is not None]
         low, high = wilson(sum(judged), len(judged))
         out.append(

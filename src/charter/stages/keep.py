@@ -96,10 +96,9 @@ def _varied(kept: Sequence[Kept], options: Keeping) -> list[Kept]:
     most = max(1, int(len(good) * options.opening_share))
     groups: dict[str, list[str]] = {}
     for k in good:
-        words = (k.example.response if k.example else "").lower().split()
-        opening = " ".join(words[:OPENING])
-        if not any(opening.startswith(exempt.lower()) for exempt in options.exempt_openings):
-            groups.setdefault(opening, []).append(k.id)
+        text = " ".join((k.example.response if k.example else "").lower().split())
+        if not text.startswith(tuple(exempt.lower() for exempt in options.exempt_openings)):
+            groups.setdefault(" ".join(text.split()[:OPENING]), []).append(k.id)
     extra = {i for ids in groups.values() for i in sorted(ids, key=lambda i: digest(f"opening|{i}"))[most:]}
     reason = f"opening shared by more than {options.opening_share:.0%} of the rows"
     return [k.model_copy(update={"kept": False, "reasons": (reason,)}) if k.id in extra else k for k in kept]
