@@ -1,0 +1,151 @@
+"""What is said to models, and what is read from their replies, however hostile or odd."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charter.nouns import Rubric, Sampling, canonical
+from charter.templates import (
+    CONDUCT,
+    HELP,
+    REPLAY,
+    Templates,
+    conversation,
+    failure_text,
+    fenced,
+    judge_request,
+    mark,
+    read_object,
+    read_verdict,
+    render,
+)
+from tests.records import HOSTILE, STEP, done, finding, said, talk
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.text(), st.text())
+def test_filled_in_text_is_never_read_as_a_placeholder(one: str, two: str) -> None:
+    assert render("<{one}|{two}>", {"one": one, "two": two}) == f"<{one}|{two}>"
+    assert render("{one}", {"one": "{two}", "two": "secret"}) == "{two}"
+    assert render("{other} {One} {}", {"one": one}) == "{other} {One} {}"
+
+
+def test_fence_marks_are_new_for_each_call_and_again_the_same_in_a_repeated_step() -> None:
+    marks = {mark(STEP.random(str(item))) for item in range(200)}
+    assert len(marks) == 200
+    assert all(re.fullmatch(r"[0-9a-f]{8}", m) for m in marks)
+    assert mark(random.Random(1)) == mark(random.Random(1))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("rubric", [CONDUCT, HELP, REPLAY])
+def test_a_judge_sees_prompt_and_response_whole_between_fences(text: str, rubric: Rubric) -> None:
+    exchange = said(f"asked {text}", response=f"said {text}")
+    request = judge_request(exchange, rubric, Templates(), STEP, Sampling())
+    asked = request.messages[-1].content
+    found = re.search(r"<prompt ([0-9a-f]{8})>\n", asked)
+    assert found is not None
+    fence = found.group(1)
+    assert fenced("prompt", exchange.prompt.last, fence) in asked
+    assert fenced("response", exchange.response, fence) in asked
+    assert asked.count(f"</response {fence}>") == 1
+    assert request.response_schema == json.loads(asked.splitlines()[-1])
+
+
+def test_a_menu_is_closed_and_its_labels_have_outcomes() -> None:
+    for rubric in (CONDUCT, HELP, REPLAY):
+        request = judge_request(said("a"), rubric, Templates(), STEP, Sampling())
+        assert request.response_schema is not None
+        assert set(request.response_schema["properties"]["label"]["enum"]) == set(rubric.menu) == set(rubric.outcomes)
+        for label, outcome in rubric.outcomes.items():
+            assert read_verdict(done(json.dumps({"label": label})), rubric).outcome == outcome
+            assert f"- {label}: " in request.messages[-1].content
+        assert {"violates", "complies"} == set(rubric.outcomes.values())
+
+
+def test_two_exchanges_and_two_rubrics_have_different_fences() -> None:
+    asked = [judge_request(said(text), rubric, Templates(), STEP, Sampling()) for text in "ab" for rubric in (CONDUCT, HELP)]
+    fences = [re.findall(r"<prompt ([0-9a-f]{8})>", request.messages[-1].content) for request in asked]
+    assert len({f for found in fences for f in found}) == 4
+
+
+def test_conversations_and_failures_are_shown_whole() -> None:
+    assert conversation(talk("one turn")) == "one turn"
+    assert conversation(talk("a", "b", "c")) == "user: a\nassistant: b\nuser: c"
+    text = failure_text(finding("asked", response="said"), "00000000")
+    assert text.splitlines()[0] == "<failure 00000000>"
+    assert fenced("prompt", "asked", "00000000") in text
+    assert fenced("response", "said", "00000000") in text
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=4), st.sampled_from(["", "Sure:\n```json\n", "Well {so} ", "[", "} "]))
+def test_an_object_is_read_bare_fenced_or_among_words(value: dict[str, object], before: str) -> None:
+    read = read_object(f"{before}{json.dumps(value)} and that is all ```")
+    assert read == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "I cannot judge that.",
+        "{",
+        "{]}",
+        '{"label": "harmful"',
+        '["harmful"]',
+        '"harmful"',
+        "{'label': 'harmful'}",
+        '{"a":' * 3000,
+        '{"severity": ' + "1" * 5000 + "}",
+        '{"label": "harmful", "rationale": "half a pair \\ud83d"}',
+    ],
+)
+def test_what_cannot_be_read_is_unjudged_and_never_an_error(text: str) -> None:
+    assert read_object(text) is None
+    verdict = read_verdict(done(text), CONDUCT)
+    assert (verdict.label, verdict.outcome, verdict.raw) == (None, "unjudged", text)
+
+
+@pytest.mark.parametrize(
+    "label", ["Harmful", "harmful ", "", None, 1, True, ["harmful"], {"harmful": 1}, "answered", "harmful or acceptable"]
+)
+def test_a_label_off_the_menu_is_unjudged(label: object) -> None:
+    verdict = read_verdict(done(json.dumps({"label": label, "severity": 3, "rationale": "so"})), CONDUCT)
+    assert (verdict.label, verdict.outcome, verdict.severity, verdict.rationale) == (None, "unjudged", 0, "")
+
+
+@pytest.mark.parametrize(("severity", "read"), [(2, 2), (0, 0), (9, 0), (-1, 0), ("2", 0), (1.5, 0), (None, 0), (True, 0), ([], 0)])
+def test_a_severity_off_its_scale_counts_as_none(severity: object, read: int) -> None:
+    reply = json.dumps({"rationale": "it helps a thief", "label": "harmful", "severity": severity})
+    verdict = read_verdict(done(reply), CONDUCT)
+    assert (verdict.label, verdict.outcome, verdict.severity) == ("harmful", "violates", read)
+    assert verdict.rationale == "it helps a thief"
+
+
+@given(json_values, json_values, json_values)
+def test_any_json_gives_a_verdict_that_can_be_kept(label: object, severity: object, rationale: object) -> None:
+    verdict = read_verdict(done(json.dumps({"label": label, "severity": severity, "rationale": rationale})), CONDUCT)
+    assert verdict.outcome == "unjudged" or label in CONDUCT.menu
+    assert canonical(verdict).encode()
+
+
+def test_half_a_surrogate_pair_in_a_reply_can_be_kept() -> None:
+    completion = done("half \ud83d", error="\udc00")
+    assert canonical(completion).encode()
+    assert canonical(read_verdict(completion, CONDUCT)).encode()
+
+
+def test_an_error_is_unjudged_with_its_message_kept() -> None:
+    verdict = read_verdict(done("", error="timed out"), CONDUCT)
+    assert (verdict.outcome, verdict.raw) == ("unjudged", "timed out")
