@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import pytest
 from charter import store
 from charter.engines.scripted import ScriptedEngine
 from charter.errors import BudgetError, DamagedError, LockedError, StaleError, StoreError
-from charter.nouns import Step
+from charter.nouns import Completion, Request, Step
 from charter.ports import Engine
 from charter.reports.verify import verify
 from charter.run import Run
@@ -42,9 +42,11 @@ def events(run: Run, kind: str) -> list[store.Event]:
     return [event for event in found if event["event"] == kind]
 
 
-def unused() -> ScriptedEngine:
-    """An engine that must not be asked."""
-    return breaking(0)
+class Unused(ScriptedEngine):
+    """An engine that must not be touched: it would load a model."""
+
+    def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
+        raise AssertionError(f"asked {len(requests)} with {len(done)} done")
 
 
 # --- the same run
@@ -94,7 +96,7 @@ def test_a_finished_run_is_read_and_left_as_it_is(tmp_path: Path) -> None:
         head = play(run)
         before = (run.directory / store.JOURNAL).read_bytes(), (run.directory / store.HEAD).read_bytes()
     with Run.open(tmp_path / "run") as again:
-        assert play(again, unused()) == head
+        assert play(again, Unused()) == head
         again.publish({"report.html": "made later"}, derived=True)
         assert ((run.directory / store.JOURNAL).read_bytes(), (run.directory / store.HEAD).read_bytes()) == before
         assert not (run.directory / "report.html").exists()
@@ -141,6 +143,17 @@ def test_map_goes_on_with_what_is_left(run: Run) -> None:
     assert engine.calls == len(WORDS) - 4
 
 
+def test_a_torn_line_is_cut_off_before_the_next_one(run: Run) -> None:
+    path = run.directory / "000/answers.jsonl"
+    for done in (2, 4):
+        with pytest.raises(RuntimeError):
+            run.steps("000").map("answers", probe, WORDS, breaking(2))
+        with path.open("ab") as stream:
+            stream.write(b'{"id":"w')
+        assert len(store.read_lines(path).lines) == done
+    assert len(run.steps("000").map("answers", probe, WORDS, echo())) == len(WORDS)
+
+
 def test_map_does_not_call_the_stage_where_only_the_seal_is_missing(run: Run) -> None:
     steps = run.steps("000")
     made = steps.map("answers", probe, WORDS, echo())
@@ -150,7 +163,7 @@ def test_map_does_not_call_the_stage_where_only_the_seal_is_missing(run: Run) ->
     seal.unlink()
     journal.write_bytes(b"".join(line for line in sealed.splitlines(keepends=True) if b'"event":"sealed"' not in line))
     with Run.open(run.directory) as again:
-        assert again.steps("000").map("answers", probe, WORDS, unused()) == made
+        assert again.steps("000").map("answers", probe, WORDS, Unused()) == made
     assert seal.read_bytes() == before
 
 
@@ -187,11 +200,11 @@ def test_map_holds_a_stage_to_its_word(run: Run, stage: Callable[..., Iterator[A
 
 def test_map_refuses_items_that_share_an_id(run: Run) -> None:
     with pytest.raises(StoreError, match="w0 is the id of two items"):
-        run.steps("000").map("answers", probe, [WORDS[0], WORDS[0]], unused())
+        run.steps("000").map("answers", probe, [WORDS[0], WORDS[0]], Unused())
 
 
 def test_map_of_nothing_is_sealed_empty(run: Run) -> None:
-    assert run.steps("000").map("answers", probe, [], unused()) == []
+    assert run.steps("000").map("answers", probe, [], metered(run, Unused())) == []
     assert (run.directory / "000/answers.jsonl").read_bytes() == b""
 
 
@@ -199,7 +212,7 @@ def test_records_of_nobody_are_damage(run: Run) -> None:
     (run.directory / "000").mkdir()
     (run.directory / "000/answers.jsonl").write_text('{"id":"w0","reply":"forged"}\n')
     with pytest.raises(DamagedError, match="records that the journal does not know"):
-        run.steps("000").map("answers", probe, WORDS, unused())
+        run.steps("000").map("answers", probe, WORDS, Unused())
 
 
 # --- once
@@ -524,7 +537,7 @@ def test_a_fork_keeps_the_steps_before_and_makes_the_others_anew(tmp_path: Path)
         k: v for k, v in old.items() if k != store.SPEC
     }
     with Run.open(all_of_it) as fork:
-        play(fork, unused())
+        play(fork, Unused())
         assert verify(all_of_it).ok
 
 

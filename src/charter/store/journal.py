@@ -152,13 +152,12 @@ class Journal:
         size, last = self._lines[-1] if self._lines else (0, _START)
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = _chained(last["n"] + 1, last["hash"], {**fields, "event": event, "at": at})
-        text = canonical(line)
-        end = write_line(self._handle, self._path, size, text.encode())
-        self._lines.append((end, json.loads(text)))
+        end = write_line(self._handle, self._path, size, canonical(line).encode())
+        self._lines.append((end, line))
         if durable:
             with translated(self._path, "written"):
                 os.fsync(self._handle)
-        return self._lines[-1][1]
+        return line
 
     def close(self) -> None:
         """Gives the file back."""
