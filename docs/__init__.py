@@ -1,7 +1,7 @@
 """The generated parts of the pages: ``python -m docs`` renews them, and a test compares them.
 
-A part stands between ``<!-- generated:NAME -->`` and ``<!-- /generated -->``. Tables of evidence have marks of their own;
-``python -m evidence tables`` fills them.
+A part stands between ``<!-- generated:NAME -->`` and ``<!-- /generated -->``. Tables of evidence have marks of their
+own; ``python -m evidence tables`` fills them.
 """
 
 from __future__ import annotations
