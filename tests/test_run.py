@@ -343,6 +343,13 @@ def test_calls_are_journaled_and_counted_by_purpose(run: Run) -> None:
     assert all(event["tokens_in"] > 0 and event["seconds"] >= 0 for event in answered)
 
 
+def test_an_engine_is_not_touched_where_nothing_is_left_to_ask(run: Run) -> None:
+    request = Request(id="w0", messages=())
+    assert list(metered(run, Unused()).generate([request], {"w0"})) == []
+    with pytest.raises(AssertionError, match="asked 1 with 0 done"):
+        list(metered(run, Unused()).generate([request]))
+
+
 def test_calls_count_the_steps_passed_so_far(tmp_path: Path) -> None:
     with begin(tmp_path / "run") as run:
         play(run)
