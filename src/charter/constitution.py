@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import unified_diff
 from pathlib import Path
@@ -11,7 +13,9 @@ import yaml
 from pydantic import ValidationError
 
 from charter.errors import SpecError
-from charter.nouns import Principle, Record, digest
+from charter.nouns import Principle, Record, canonical, digest
+
+_BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
 
 
 class Constitution(Record):
@@ -49,12 +53,13 @@ class Constitution(Record):
 
 def rules_text(constitution: Constitution, template: str = "- {text}") -> str:
     """The principles in force, one line each, in the wording of ``template``."""
-    return "\n".join(template.replace("{text}", p.text) for p in constitution.active)
+    return "\n".join(template.replace("{text}", " ".join(p.text.split())) for p in constitution.active)
 
 
 def to_yaml(constitution: Constitution) -> str:
-    """YAML that ``from_yaml`` reads back to an equal constitution."""
-    return yaml.safe_dump(constitution.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    """YAML that ``from_yaml`` reads back to an equal constitution; all escaped where it holds breaks that YAML would fold."""
+    value, readable = constitution.model_dump(mode="json"), not _BREAKS.search(canonical(constitution))
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=readable, width=100)
 
 
 def from_yaml(text: str, name: str = "constitution") -> Constitution:
@@ -69,19 +74,23 @@ def from_yaml(text: str, name: str = "constitution") -> Constitution:
     if isinstance(value, list):
         value = {"principles": [_principle(number, rule) for number, rule in enumerate(value, 1)]}
     try:
-        return Constitution.model_validate(value)
+        made = Constitution.model_validate(value)
     except ValidationError as error:
         faults = tuple(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise SpecError(f"{name} is not a constitution", faults, "See the constitution page of the docs.") from error
+    twice = [key for key, count in Counter(p.id for p in made.principles).items() if count > 1]
+    if twice:
+        raise SpecError(f"{name} is not a constitution", tuple(f"{key}: this id occurs twice" for key in twice), "Rename it.")
+    return made
 
 
 def read(path: Path) -> Constitution:
     """Reads a constitution file. Raises SpecError."""
     try:
         return from_yaml(path.read_text(encoding="utf-8"), str(path))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise SpecError(
-            f"{path} cannot be read: {error.strerror}", cure="Give the path of a constitution file."
+            f"{path} cannot be read: {error}", cure="Give the path of a constitution file."
         ) from error
 
 

@@ -234,16 +234,9 @@ class Spec(Record):
 
 def parse(text: str, name: str = "spec") -> Spec:
     """Reads a spec. Raises SpecError with every fault: its key path, what is wrong, and the nearest valid key."""
-    try:
-        value: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpecError(
-            f"{name} is not YAML: {error}", cure="Mend the file; `charter init` writes a commented one."
-        ) from error
-    if isinstance(value, Mapping) and isinstance(value.get("scale"), str):
+    value = _mapping(text, name)
+    if isinstance(value.get("scale"), str):
         value = {**value, "scale": _shipped_scale(value["scale"])}
-    if not isinstance(value, Mapping):
-        raise SpecError(f"{name} holds no mapping", cure="`charter init` writes a commented spec to start from.")
     faults: list[str] = []
     spec: Spec | None = None
     try:
@@ -263,6 +256,20 @@ def parse(text: str, name: str = "spec") -> Spec:
     return spec
 
 
+def _yaml(text: str, name: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpecError(f"{name} is not YAML: {error}", cure="Mend it; `charter init` writes a commented spec.") from error
+
+
+def _mapping(text: str, name: str) -> dict[Any, Any]:
+    value = _yaml(text, name)
+    if not isinstance(value, dict):
+        raise SpecError(f"{name} holds no mapping", cure="`charter init` writes a commented spec to start from.")
+    return value
+
+
 def recipes() -> dict[str, Path]:
     """The shipped recipes by name."""
     folder = Path(__file__).parent / "recipes"
@@ -279,9 +286,9 @@ def read(path: Path) -> tuple[Spec, str]:
     """A spec file, parsed, with its text. Raises SpecError."""
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise SpecError(
-            f"{path} cannot be read: {error.strerror}",
+            f"{path} cannot be read: {error}",
             cure="Give the path of a spec, or the name of a shipped recipe (`charter init --list`).",
         ) from error
     return parse(text, str(path)), text
@@ -289,15 +296,17 @@ def read(path: Path) -> tuple[Spec, str]:
 
 def changed(text: str, changes: Mapping[str, str], name: str = "spec") -> str:
     """A spec's text with ``key.path=value`` changes (values are YAML), validated. Raises SpecError."""
-    value: Any = yaml.safe_load(text) or {}
+    value = _mapping(text, name)
     for path, new in changes.items():
         *parents, last = path.split(".")
         place = value
+        if parents and isinstance(value.get("scale"), str):
+            value["scale"] = _shipped_scale(value["scale"])
         for parent in parents:
             if not isinstance(place.get(parent), dict):
                 place[parent] = {}
             place = place[parent]
-        place[last] = yaml.safe_load(new)
+        place[last] = _yaml(new, path)
     out = yaml.safe_dump(value, sort_keys=False, allow_unicode=True) if changes else text
     parse(out, name)
     return out
@@ -322,8 +331,10 @@ def _together(spec: Spec) -> list[str]:
 
 def _fault(place: tuple[int | str, ...], kind: str, message: str, given: object) -> str:
     names = [str(part) for part in place]
-    path = ".".join(name for name in names if not name.endswith(("]", "Spec", "Templates")))
-    if kind == "extra_forbidden":
+    unknown = kind == "extra_forbidden"
+    tagged = names[:-1] if unknown else names
+    path = ".".join([*(n for n in tagged if not n.endswith(("]", "Spec", "Templates"))), *names[len(tagged) :]])
+    if unknown:
         near = get_close_matches(names[-1], _keys(place[:-1]), n=1, cutoff=0.5)
         return f"{path}: unknown key" + (f"; did you mean `{near[0]}`?" if near else "")
     if kind == "literal_error" and names[-1].startswith("literal[") and isinstance(given, Mapping):

@@ -13,6 +13,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationInfo, field_validator
+
 from charter.nouns import (
     Completion,
     Exchange,
@@ -57,6 +59,20 @@ def failure_text(finding: Finding, fence: str) -> str:
     """One failure: its prompt and response, fenced within a fence."""
     inner = f"{fenced('prompt', conversation(finding.exchange.prompt), fence)}\n"
     return fenced("failure", inner + fenced("response", finding.exchange.response, fence), fence)
+
+
+_NEEDED = {
+    "judge": ("prompt", "response"),
+    "propose": ("failures",),
+    "merge": ("rules",),
+    "lookalike": ("failures",),
+    "paper_judge": ("response",),
+    "paper_propose": ("failures",),
+    "principle": ("text",),
+    "critique": ("principles",),
+    "direct": ("prompt", "principles"),
+}
+"""Placeholders without which a template would leave a model blind."""
 
 
 class Templates(Record):
@@ -116,6 +132,23 @@ class Templates(Record):
     )
     direct: str = "{prompt}\n\n{principles}"
     strip: str = ""
+
+    @field_validator(*_NEEDED)
+    @classmethod
+    def _whole(cls, template: str, info: ValidationInfo) -> str:
+        lacks = [f"{{{name}}}" for name in _NEEDED[info.field_name or ""] if f"{{{name}}}" not in template]
+        if lacks:
+            raise ValueError(f"lacks {' and '.join(lacks)}")
+        return template
+
+    @field_validator("strip")
+    @classmethod
+    def _pattern(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from error
+        return pattern
 
 
 _SEVERITY = {"type": "integer", "minimum": 0, "maximum": 3}
