@@ -1,0 +1,154 @@
+"""Models on disk and on the hub (a small hub of our own, on loopback), and how messages become tokens."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charter import weights
+from charter.dialogue import Dialogue
+from charter.engines.local import LocalEngine, LocalOptions
+from charter.errors import EngineError
+from charter.nouns import Message
+from tests import tiny
+
+COMMIT = "c0ffee" * 6 + "beef"
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Serves one model, ``tiny/model``, at one commit."""
+
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, files: Path, *args: Any) -> None:
+        self.files = files
+        super().__init__(*args)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        api, _, name = self.path.partition(f"/resolve/{COMMIT}/")
+        if api in ("/api/models/tiny/model/revision/main", f"/api/models/tiny/model/revision/{COMMIT}"):
+            names = [{"rfilename": path.name} for path in self.files.iterdir()]
+            self._send(json.dumps({"id": "tiny/model", "sha": COMMIT, "siblings": names}).encode())
+        elif api.startswith(f"/api/models/tiny/model/tree/{COMMIT}"):
+            found = [(path.name, path.stat().st_size) for path in self.files.iterdir()]
+            self._send(json.dumps([{"type": "file", "path": n, "size": s, "oid": n} for n, s in found]).encode())
+        elif api == "/tiny/model" and (self.files / name).is_file():
+            self._send((self.files / name).read_bytes(), tag=name)
+        else:
+            self._send(b"{}", status=404)
+
+    def _send(self, data: bytes, tag: str = "x", status: int = 200) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("ETag", f'"{tag}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        if status == 404:
+            self.send_header("X-Error-Code", "RepoNotFound")
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
+    from huggingface_hub import constants
+
+    where = tiny.build(tmp_path / "model")
+    (where / "pytorch_model.bin").write_bytes(b"pickles are not fetched")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, where))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    place = f"http://127.0.0.1:{server.server_address[1]}"
+    monkeypatch.setattr(constants, "ENDPOINT", place)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", place + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_hub_model_is_pinned_to_its_commit_and_answers(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
+    assert hub.server_address[0] == "127.0.0.1"
+    model = weights.resolve("tiny/model")
+    assert (model.base, model.revision) == ("tiny/model", COMMIT)
+    assert model.digest == weights.resolve(str(tmp_path / "model")).digest
+    assert not list((tmp_path / "cache").rglob("*.bin"))
+    asked = [tiny.ask("a", "how do i", max_tokens=5)]
+    fetched = list(LocalEngine(model, LocalOptions(device="cpu", offline=True)).generate(asked))
+    beside = LocalEngine(weights.resolve(str(tmp_path / "model")), LocalOptions(device="cpu"))
+    assert fetched == list(beside.generate(asked))
+    with pytest.raises(EngineError, match="no/such"):
+        weights.resolve("no/such")
+    with pytest.raises(EngineError, match="cache") as caught:
+        weights.resolve("other/model", offline=True)
+    assert "hf download" in caught.value.cure
+
+
+def test_names_that_are_neither_folder_nor_hub_id() -> None:
+    for name in ("./nowhere", "/no/such/folder", "a/b/c", "what is this?"):
+        with pytest.raises(EngineError) as caught:
+            weights.resolve(name)
+        assert caught.value.cure
+
+
+class TestDialogue:
+    """``lesson`` and ``pair`` keep the prompt's tokens as ``prompt`` has them."""
+
+    turns = (
+        Message(role="user", content="how do i"),
+        Message(role="assistant", content="no"),
+        Message(role="user", content="please"),
+    )
+
+    @pytest.mark.parametrize("chat", [True, False])
+    @pytest.mark.parametrize("answer", ["yes", "no no", "use flour and eggs", "please"])
+    def test_seams(self, chat: bool, answer: str) -> None:
+        dialogue = Dialogue(tiny.word_tokenizer(chat=chat))
+        prompt = dialogue.prompt(self.turns)
+        assert dialogue.lesson(self.turns, answer)[0] == dialogue.pair(self.turns, answer)[0] == prompt
+        words = dialogue.tokenizer.convert_tokens_to_ids(answer.split())
+        assert dialogue.pair(self.turns, answer)[1] == words
+        assert dialogue.lesson(self.turns, answer)[1] == [*words, dialogue.tokenizer.eos_token_id]
+
+    def test_the_template_s_own_end_token_ends_the_lesson(self) -> None:
+        tokenizer = tiny.word_tokenizer()
+        tokenizer.chat_template = tiny.CHAT.replace("{{ eos_token }}", "<user>")
+        end = tokenizer.convert_tokens_to_ids("<user>")
+        assert Dialogue(tokenizer, [end]).lesson(self.turns, "yes")[1][-1] == end
+        assert Dialogue(tokenizer, []).lesson(self.turns, "yes")[1][-1] == tokenizer.eos_token_id
+
+    def test_a_template_that_rewrites_the_prompt_is_refused(self) -> None:
+        tokenizer = tiny.word_tokenizer()
+        tokenizer.chat_template = "{% if add_generation_prompt %}one{% else %}two{% endif %}"
+        with pytest.raises(ValueError, match="renders the prompt differently"):
+            Dialogue(tokenizer).lesson(self.turns, "yes")
+
+    def test_tokens_that_run_over_the_seam_are_read_apart(self) -> None:
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+        from transformers import PreTrainedTokenizerFast
+
+        inner = Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2, "</s>": 3}, [("a", "b")]))
+        inner.pre_tokenizer, inner.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+        kind: Any = PreTrainedTokenizerFast
+        tokenizer = kind(tokenizer_object=inner, eos_token="</s>")
+        tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+        dialogue, turn = Dialogue(tokenizer), (Message(role="user", content="a"),)
+        assert dialogue.prompt(turn) == [0]
+        assert dialogue.pair(turn, "b") == ([0], [1])
+        assert dialogue.lesson(turn, "b") == ([0], [1, 3])
