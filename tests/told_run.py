@@ -122,9 +122,7 @@ def exchange(id: str, words: Words, answer: str) -> Exchange:
     """A prompt of two turns and its answer."""
     turns = (Message(role="system", content=words("system")), Message(role="user", content=words(f"prompt {id}")))
     prompt = Prompt(id=id, messages=turns, source=words("source"), meta={"category": words("category")})
-    return Exchange(
-        id=id, prompt=prompt, response=words(f"{answer} {id}"), stop="stop", model="m", sampling=Sampling()
-    )
+    return Exchange(id=id, prompt=prompt, response=words(f"{answer} {id}"), stop="stop", model="m", sampling=Sampling())
 
 
 def verdict(id: str, outcome: Any, words: Words, label: str | None = "acceptable") -> Verdict:
@@ -185,7 +183,9 @@ def _iteration(run: Run, tale: Tale, judge: Engine) -> Constitution:
 def _principles(words: Words, ids: Sequence[str]) -> tuple[Principle, ...]:
     useful = Efficacy(n=10, passed_with=9, passed_without=1, difference=0.8, p=0.01, p_holm=0.02, without=("p-1",))
     useless = useful.model_copy(update={"passed_without": 9, "difference": 0.0, "p_holm": 1.0, "without": ("p-2",)})
-    few = Efficacy(n=2, passed_with=2, passed_without=0, difference=1.0, p=None, p_holm=None, without=("p-3",), note="too few")
+    few = Efficacy(
+        n=2, passed_with=2, passed_without=0, difference=1.0, p=None, p_holm=None, without=("p-3",), note="too few"
+    )
     return tuple(
         Principle(
             id=f"p-{number}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import pairwise
 
 from charter.nouns import Record
 from charter.reports.reading import Reading
@@ -15,8 +16,8 @@ TUNING = "policy"
 
 
 class Cost(Record):
-    """Of one step, purpose and role: ``calls`` planned (equal between equal runs), ``made`` (more where a kill made some
-    again), tokens, and ``seconds`` spent waiting for the model."""
+    """Of one step, purpose and role: ``calls`` planned (equal between equal runs), ``made`` (more where some were made
+    again after a kill), tokens, and ``seconds`` spent waiting for the model."""
 
     step: str
     purpose: str
@@ -63,11 +64,11 @@ def costs(reading: Reading) -> list[Cost]:
     for event in reading.events:
         if event["event"] == "answered":
             totals = made.setdefault((event["step"], event["purpose"], event["role"]), {})
-            for key in ("calls", "tokens_in", "tokens_out", "seconds"):
-                totals[key] = totals.get(key, 0) + event[key]
-    found = {key: calls for step in reading.steps for key, calls in _planned(reading, step)}
+            for name in ("calls", "tokens_in", "tokens_out", "seconds"):
+                totals[name] = totals.get(name, 0) + event[name]
+    planned = {key: calls for path in reading.steps for key, calls in _planned(reading, path)}
     out = []
-    for key, calls in found.items():
+    for key, calls in planned.items():
         usage = made.get(key, {})
         step, purpose, role = key
         out.append(
@@ -90,7 +91,7 @@ def times(reading: Reading) -> Times:
     by_step: dict[str, float] = {}
     total = between = 0.0
     events = _working(reading.events)
-    for before, event in zip(events, events[1:], strict=False):
+    for before, event in pairwise(events):
         if event["event"] in _IDLE:
             continue
         seconds = max(0.0, (_at(event) - _at(before)).total_seconds())

@@ -1,5 +1,5 @@
-"""``charter report``: one HTML file that needs no network and runs no script. Every text that a model or a user wrote is
-escaped; ``redact`` hides those texts and keeps their ids."""
+"""``charter report``: one HTML file that needs no network and runs no script. Every text that a model or a user wrote
+is escaped; ``redact`` hides those texts and keeps their ids."""
 
 from __future__ import annotations
 
@@ -121,7 +121,9 @@ def _calls(taken: Sequence[Cost]) -> list[tuple[tuple[str, ...], dict[str, float
     return _by([cost for cost in taken if cost.purpose != "target"], lambda cost: (cost.purpose, cost.name, cost.role))
 
 
-def _by(taken: Sequence[Cost], key: Callable[[Cost], tuple[str, ...]]) -> list[tuple[tuple[str, ...], dict[str, float]]]:
+def _by(
+    taken: Sequence[Cost], key: Callable[[Cost], tuple[str, ...]]
+) -> list[tuple[tuple[str, ...], dict[str, float]]]:
     groups: dict[tuple[str, ...], dict[str, float]] = {}
     for cost in taken:
         group = groups.setdefault(key(cost), dict.fromkeys(("calls", "tokens_in", "tokens_out", "seconds"), 0.0))

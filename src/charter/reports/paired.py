@@ -12,7 +12,7 @@ START, FINAL = "000/heldout", "final/heldout"
 
 
 class Pairing(Record):
-    """``n`` prompts judged in both; the event happened in the second alone (``gained``), in the first alone (``lost``)."""
+    """``n`` prompts judged in both. The event happened in the second alone ``gained`` times, in the first ``lost``."""
 
     metric: str
     n: int

@@ -76,7 +76,9 @@ class Reading:
     def constitution(self) -> Constitution:
         """The latest one, with what people decided about its rules since."""
         found = self._written()
-        statuses = {e["fields"].get("principle"): _DECIDED[e["decision"]] for e in self.human if e["decision"] in _DECIDED}
+        statuses = {
+            e["fields"].get("principle"): _DECIDED[e["decision"]] for e in self.human if e["decision"] in _DECIDED
+        }
         return found.model_copy(
             update={
                 "principles": tuple(

@@ -18,8 +18,8 @@ Figures = dict[str, dict[str, int | float | None]]
 
 
 class Summary(Record):
-    """``before`` and ``after`` are held-out, ``iterations`` gate (one for each policy that was scored); values are shares,
-    unknown ones null. ``oracle.calls`` is all that aligning needs. ``seconds`` of work, pauses left out."""
+    """``before`` and ``after`` are held-out, ``iterations`` gate (one for each policy that was scored); values are
+    shares, unknown ones null. ``oracle.calls`` is all that aligning needs. ``seconds`` of work, pauses left out."""
 
     run: str
     method: str

@@ -1,0 +1,22 @@
+"""The command line: one module for each group of commands; heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command (``sys.argv`` where none is given) and exits: 0, or the code of the error's class."""
+    from charter.cli.app import app
+    from charter.cli.terminal import complain
+    from charter.errors import CharterError
+
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="charter")
+    except CharterError as error:
+        complain(error)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,52 @@
+"""Every command, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from charter.cli import constitution, doctor, init, organism, running, showing
+
+app = typer.Typer(
+    name="charter",
+    help="Aligns language models with a constitution that grows from their own failures, and measures what that did.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Begin with `charter run iteralign --out runs/first`, or with `charter init` for a model of your own.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"charter {version('charter')}")
+        raise typer.Exit
+
+
+@app.callback()
+def charter(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Aligns language models with a constitution that grows from their own failures, and measures what that did."""
+    del version
+
+
+for command in (
+    running.run,
+    running.resume,
+    running.fork,
+    showing.show,
+    showing.verify,
+    showing.compare,
+    showing.report,
+    init.init,
+    doctor.doctor,
+):
+    app.command()(command)
+app.add_typer(organism.app, name="organism")
+app.add_typer(constitution.app, name="constitution")

@@ -1,0 +1,91 @@
+"""``charter constitution``: read, compare, and decide about rules."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from charter.cli.terminal import put, say
+from charter.errors import StoreError
+
+if TYPE_CHECKING:
+    from charter.constitution import Constitution
+
+app = typer.Typer(no_args_is_help=True, help="Read and compare constitutions, and decide about their rules.")
+
+Source = Annotated[
+    Path, typer.Argument(metavar="SOURCE", help="A run's folder, or a constitution file.", show_default=False)
+]
+RunOf = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)]
+RuleId = Annotated[
+    str, typer.Argument(metavar="PRINCIPLE", help="A rule's id, as `show` prints it.", show_default=False)
+]
+Note = Annotated[str, typer.Option(help="Why; kept with the decision.")]
+
+
+class Form(StrEnum):
+    """How a constitution is printed."""
+
+    markdown = "markdown"
+    yaml = "yaml"
+    json = "json"
+
+
+@app.command()
+def show(
+    source: Source, form: Annotated[Form, typer.Option("--as", help="The form to print.")] = Form.markdown
+) -> None:
+    """Print a constitution: each rule with its status, causes and measured efficacy."""
+    from charter import constitution as articles
+
+    found = _read(source)
+    if form is Form.json:
+        put(found.model_dump_json(indent=2))
+    else:
+        put(articles.to_yaml(found) if form is Form.yaml else articles.to_markdown(found))
+
+
+@app.command()
+def diff(before: Source, after: Source) -> None:
+    """Print what one constitution says differently from another; nothing where they say the same."""
+    from charter import constitution as articles
+
+    if words := articles.diff(_read(before), _read(after)):
+        put(words)
+
+
+@app.command()
+def approve(directory: RunOf, principle: RuleId, note: Note = "") -> None:
+    """Approve a rule: the decision is added to the run's journal; no record is changed."""
+    _decide(directory, principle, "approve", note)
+
+
+@app.command()
+def reject(directory: RunOf, principle: RuleId, note: Note = "") -> None:
+    """Reject a rule: the decision is added to the run's journal; no record is changed."""
+    _decide(directory, principle, "reject", note)
+
+
+def _read(source: Path) -> Constitution:
+    """A run's constitution with what people decided since, or a file's."""
+    if source.is_dir():
+        from charter.reports.reading import Reading
+
+        return Reading(source).constitution
+    from charter.constitution import read
+
+    return read(source)
+
+
+def _decide(directory: Path, principle: str, decision: str, note: str) -> None:
+    from charter.run import Run
+
+    ids = [p.id for p in _read(directory).principles] if directory.is_dir() else []
+    if directory.is_dir() and principle not in ids:
+        raise StoreError(f"{directory} has no rule {principle}", f"It has: {', '.join(ids) or 'none yet'}")
+    with Run.open(directory) as run:
+        run.human(decision, principle=principle, note=note)
+    say(f"{decision} {principle}: taken down in {directory / 'journal.jsonl'}")

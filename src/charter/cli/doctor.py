@@ -1,0 +1,110 @@
+"""``charter doctor``: what this machine has, and what is missing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import typer
+
+from charter.cli.terminal import AsJson, put_json, put_table
+from charter.errors import CharterError
+
+_KEYS = re.compile(r".*_API_KEY$|^HF_TOKEN$")
+_ROOM_GIB = 1.0
+
+Finding = tuple[str, str, str]
+"""What was looked at, what was found, and what to do (empty: fine)."""
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check this machine: Python, packages, threads, device, disk, keys (by name only), the shipped organism.
+
+    Exits with 1 where something has to be mended.
+    """
+    found = [_python(), _threads(), _device(), _disk(), *_packages(), _keys(), _organism()]
+    if as_json:
+        put_json([dict(zip(("what", "found", "mend"), finding, strict=True)) for finding in found])
+    else:
+        put_table([("what", "found", "to mend"), *found])
+    if any(mend for _, _, mend in found):
+        raise typer.Exit(1)
+
+
+def _python() -> Finding:
+    mend = "" if sys.version_info >= (3, 11) else "install Python 3.11 or newer"
+    return "Python", f"{platform.python_version()} ({platform.system()} {platform.machine()})", mend
+
+
+def _threads() -> Finding:
+    set_to = os.environ.get("OMP_NUM_THREADS")
+    cores = os.cpu_count() or 1
+    advice = "" if set_to or cores == 1 else "; small models run faster with OMP_NUM_THREADS=1"
+    return "threads", f"OMP_NUM_THREADS {set_to or 'not set'}, {cores} cores{advice}", ""
+
+
+def _device() -> Finding:
+    try:
+        import torch
+    except ImportError as error:
+        return "device", f"torch cannot be imported: {error}", "install charter again"
+    return "device", torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU", ""
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    return "disk", f"{free:.1f} GiB free in {Path.cwd()}", "" if free >= _ROOM_GIB else "free some space"
+
+
+def _packages() -> list[Finding]:
+    """Every requirement that is not met (those for hosted models too), or one line that says all are there."""
+    from packaging.requirements import Requirement
+
+    if _version("charter") is None:
+        return [("packages", "charter is not installed as a package", "pip install -e .")]
+    found: list[Finding] = []
+    for text in metadata.requires("charter") or ():
+        needed = Requirement(text)
+        remote = needed.marker is not None and not needed.marker.evaluate({"extra": ""})
+        if remote and needed.marker is not None and not needed.marker.evaluate({"extra": "remote"}):
+            continue
+        version, wanted = _version(needed.name), f"{needed.name}{needed.specifier}"
+        if version is None:
+            use = ", needed for hosted models only: pip install 'charter[remote]'" if remote else ""
+            found.append(
+                ("package", f"{needed.name} is not installed{use}", "" if remote else f"pip install '{wanted}'")
+            )
+        elif not needed.specifier.contains(version, prereleases=True):
+            found.append(("package", f"{needed.name} {version}, needs {needed.specifier}", f"pip install '{wanted}'"))
+    return found or [("packages", f"charter {_version('charter')}, and everything it needs", "")]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _keys() -> Finding:
+    names = sorted(name for name, value in os.environ.items() if value and _KEYS.match(name))
+    return "keys", ", ".join(names) or "none set (hosted models need theirs in the environment)", ""
+
+
+def _organism() -> Finding:
+    import charter
+
+    folder = Path(charter.__file__).parent / "organism" / "built" / "village"
+    try:
+        from charter.weights import load_model, load_tokenizer
+
+        load_tokenizer(folder)
+        size = sum(p.numel() for p in load_model(folder, "cpu").parameters())
+    except (CharterError, OSError) as error:
+        return "organism", str(error).splitlines()[0], "charter organism build --world village --out DIR"
+    return "organism", f"village loads: {size / 1e6:.2f} M parameters", ""

@@ -1,0 +1,96 @@
+"""``charter init``: a commented spec with every key and its default, or a shipped recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from charter.cli.spec_comments import COMMENTS, HEAD
+from charter.cli.terminal import put, say
+from charter.errors import StoreError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from charter.spec import Spec
+
+
+def init(
+    recipe: Annotated[str | None, typer.Option(help="Write this shipped recipe instead.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; stdout where none is given.", show_default=False)
+    ] = None,
+    names: Annotated[bool, typer.Option("--list", help="List the shipped recipes.")] = False,
+) -> None:
+    """Write a spec to start from: every key with its default and meaning, for a model and an oracle of your own."""
+    from charter import spec as specs
+
+    shipped = specs.recipes()
+    if names:
+        for name, path in shipped.items():
+            put(f"{name:<20} {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
+        return
+    if recipe is not None and recipe not in shipped:
+        raise typer.BadParameter(f"{recipe} is not one of {', '.join(shipped)}", param_hint="--recipe")
+    text = commented() if recipe is None else shipped[recipe].read_text(encoding="utf-8")
+    if out is None:
+        put(text)
+        return
+    if out.exists():
+        raise StoreError(f"{out} exists already", "Choose another file with --out.")
+    from charter import store
+
+    store.write_atomic(out, text.encode())
+    say(f"{out} is written. Mend it, then: charter run {out} --dry-run")
+
+
+def example() -> Spec:
+    """The defaults, with a model, an oracle, an evaluator and prompts of one's own in place of a test world's."""
+    from charter.spec import FileSpec, OracleSpec, PromptsSpec, Spec, TargetSpec
+
+    return Spec(
+        target=TargetSpec(model="meta-llama/Llama-3.1-8B-Instruct"),
+        oracle=OracleSpec(model="openai/gpt-4o"),
+        evaluator=OracleSpec(model="anthropic/claude-sonnet-4-5"),
+        prompts=PromptsSpec(redteam=(FileSpec(path="redteam.jsonl"),), helpful=(FileSpec(path="helpful.jsonl"),)),
+    )
+
+
+def commented() -> str:
+    """The example as YAML; each key with its meaning."""
+    return "\n".join([HEAD, *_lines(example(), "", 0)]) + "\n"
+
+
+def _lines(record: BaseModel, above: str, depth: int) -> Iterator[str]:
+    from pydantic import BaseModel
+
+    indent = "  " * depth
+    for name in type(record).model_fields:
+        value, path = getattr(record, name), f"{above}{name}"
+        meaning = f"  # {COMMENTS[path.replace('evaluator.', 'oracle.')]}"
+        if isinstance(value, BaseModel):
+            if not depth:
+                yield ""
+            yield f"{indent}{name}:{meaning}"
+            yield from _lines(value, f"{path}.", depth + 1)
+        elif isinstance(value, str) and "\n" in value:
+            yield f"{indent}{name}: {'|' if value.endswith(chr(10)) else '|-'}{meaning}"
+            yield from (f"{indent}  {line}".rstrip() for line in value.splitlines())
+        else:
+            yield f"{indent}{name}: {_leaf(value)}{meaning}"
+
+
+def _leaf(value: object) -> str:
+    """A value's YAML on one line."""
+    import yaml
+    from pydantic import BaseModel
+
+    plain = (
+        [v.model_dump(mode="json") if isinstance(v, BaseModel) else v for v in value]
+        if isinstance(value, tuple)
+        else value
+    )
+    return yaml.safe_dump([plain], default_flow_style=True, width=float("inf"), allow_unicode=True).strip()[1:-1]

@@ -1,0 +1,79 @@
+"""``charter organism``: build, check and serve test worlds."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from charter.cli.terminal import put_table, say, watched
+from charter.errors import GateError
+
+app = typer.Typer(
+    no_args_is_help=True, help="Model organisms: tiny models with planted flaws, and the oracle of their world."
+)
+
+WorldName = Annotated[str, typer.Option(help="A shipped world (village, city) or a world file.")]
+
+
+@app.command()
+def build(
+    out: Annotated[Path, typer.Option(help="The folder to write the model into.", show_default=False)],
+    world: WorldName = "village",
+    seed: Annotated[int, typer.Option(help="Another seed gives another organism of the same world.")] = 0,
+) -> None:
+    """Train an organism from scratch and check it; one that misses a behaviour is not written."""
+    from charter.organism.build import build as train
+    from charter.organism.world import World
+
+    began = time.monotonic()
+    with watched() as observer:
+        train(World.load(world), seed, out, observer)
+    say(f"{out} is built in {time.monotonic() - began:.0f} s. Use it: charter run SPEC --set target.model={out}")
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A built organism.", show_default=False)],
+    world: WorldName = "village",
+) -> None:
+    """Measure every behaviour that an organism must have. Exits with 7 where one is missed."""
+    from charter.organism.build import check as measured
+    from charter.organism.gates import GATES, missed
+    from charter.organism.world import World
+
+    figures = measured(World.load(world), folder)
+    rows = [
+        (name, f"{figures[name]:.1%}", f"{least:.1%}", "" if figures[name] >= least else "missed")
+        for name, least in GATES.items()
+        if name in figures
+    ]
+    put_table([("behaviour", "share", "at least", ""), *rows], numbers=(1, 2))
+    if lines := missed(figures):
+        raise GateError(
+            "\n".join([f"{folder} misses {len(lines)} of {len(GATES)} behaviours", *lines]),
+            "Build it from another seed.",
+        )
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(help="0 takes any free port.")] = 0,
+    world: WorldName = "village",
+    wrong_verdicts: Annotated[float, typer.Option(help="Share of wrong verdicts.", min=0, max=1)] = 0.0,
+    off_target: Annotated[float, typer.Option(help="Share of proposals about something else.", min=0, max=1)] = 0.0,
+    delay: Annotated[float, typer.Option(help="Seconds that each reply takes.", min=0)] = 0.0,
+) -> None:
+    """Serve a world's oracle on 127.0.0.1 as an OpenAI-compatible chat server. Prints its base URL."""
+    from charter.organism.oracle import OracleErrors
+    from charter.organism.server import serve as listen
+    from charter.organism.world import World
+
+    errors = OracleErrors(wrong_verdicts=wrong_verdicts, off_target=off_target, delay=delay)
+    listen(World.load(world), port, errors, announce=_announce)
+
+
+def _announce(url: str) -> None:
+    print(url, flush=True)

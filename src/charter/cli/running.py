@@ -1,0 +1,168 @@
+"""``charter run``, ``resume`` and ``fork``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from charter.cli.showing import present
+from charter.cli.terminal import (
+    AsJson,
+    Changes,
+    Observer,
+    Quiet,
+    RunFolder,
+    changes_of,
+    put_json,
+    put_table,
+    say,
+    watched,
+)
+from charter.errors import SpecError, StoreError
+
+_INTERRUPTED = 130
+
+
+def run(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A spec file, or a shipped recipe such as iteralign.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder; runs/DATE-NAME where none is given.", show_default=False)
+    ] = None,
+    changes: Changes = None,
+    seed: Annotated[int | None, typer.Option(help="The run's seed, instead of the spec's.", show_default=False)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do and ask nobody.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Align a model: make a run from a spec and take it to its end.
+
+    Where the folder holds a run of the same spec already, a finished one is shown and an unfinished one goes on.
+    """
+    wanted = changes_of(changes) | ({} if seed is None else {"seed": str(seed)})
+    text = asked(spec, wanted)
+    if dry_run:
+        _plan(text, as_json)
+        return
+    directory = out or _fresh(Path(spec).stem)
+    with working(directory, quiet) as observer:
+        _begin(text, directory, observer)
+    present(directory, quiet, as_json)
+
+
+def resume(
+    directory: RunFolder,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="budget.calls=N: a larger budget. Other keys need a fork."),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run where it stopped. What is finished is read, not computed again."""
+    from charter import wiring
+
+    budget = _budget(changes_of(changes))
+    with working(directory, quiet) as observer:
+        wiring.resume(directory, observer, budget)
+    present(directory, quiet, as_json)
+
+
+def fork(
+    directory: RunFolder,
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The new run's folder.", show_default=False)],
+    at: Annotated[
+        str | None,
+        typer.Option(help="The first step to be made anew, e.g. 002/policy; all are kept where none is given."),
+    ] = None,
+    changes: Changes = None,
+) -> None:
+    """Make a new run from the finished steps of an old one, with changes to its spec. `charter resume NEW` goes on."""
+    from charter import spec as specs
+    from charter.run import Run
+
+    wanted = changes_of(changes)
+    with Run.open(directory) as old:
+        text = specs.changed((directory / "spec.yaml").read_text(encoding="utf-8"), wanted)
+        old.fork(new, at, spec_text=text, seed=specs.parse(text).seed if "seed" in wanted else None)
+    say(f"{new} holds the steps of {directory}{f' before {at}' if at else ''}. Go on: charter resume {new}")
+
+
+def asked(spec: str, changes: Mapping[str, str]) -> str:
+    """The text of a spec file or a shipped recipe, with changes, validated. Raises SpecError."""
+    from charter import spec as specs
+
+    shipped = specs.recipes()
+    path = shipped[spec] if spec in shipped and not Path(spec).is_file() else Path(spec)
+    return specs.changed(specs.read(path)[1], changes, spec)
+
+
+@contextmanager
+def working(directory: Path, quiet: bool) -> Iterator[Observer]:
+    """Progress while a run is at work; an interrupt exits with 130 and says how to go on."""
+    try:
+        with watched(quiet) as observer:
+            yield observer
+    except KeyboardInterrupt as interrupt:
+        say(f"interrupted; nothing is lost: charter resume {directory}")
+        raise typer.Exit(_INTERRUPTED) from interrupt
+
+
+def _begin(text: str, directory: Path, observer: Observer) -> None:
+    from charter import spec as specs
+    from charter import wiring
+    from charter.reports.reading import Reading
+
+    if not (directory / "journal.jsonl").exists():
+        wiring.launch(text, directory, observer)
+        return
+    before = Reading(directory)
+    if specs.parse(text) != before.spec:
+        cure = "Choose another folder with --out, or start from a step of this run: charter fork"
+        raise StoreError(f"{directory} holds a run of another spec", cure)
+    if before.head is None:
+        say(f"{directory} is not finished: it goes on")
+        wiring.resume(directory, observer)
+
+
+def _fresh(name: str) -> Path:
+    """A folder that is not there yet, by date and name."""
+    stem, number = f"{datetime.now(UTC):%Y-%m-%d}-{name}", 1
+    while (found := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
+        number += 1
+    return found
+
+
+def _budget(changes: Mapping[str, str]) -> int | None:
+    others = [key for key in changes if key != "budget.calls"]
+    if others:
+        faults = tuple(f"{key}: cannot change in a run that has begun" for key in others)
+        raise SpecError("only budget.calls can be set when a run goes on", faults, "Make a new run: charter fork")
+    try:
+        return int(changes["budget.calls"]) if changes else None
+    except ValueError as error:
+        raise SpecError(f"budget.calls: not a number (given: {changes['budget.calls']!r})", cure="Give N.") from error
+
+
+def _plan(text: str, as_json: bool) -> None:
+    from charter import spec as specs
+    from charter import wiring
+
+    plan = wiring.dry_run(specs.parse(text))
+    if as_json:
+        put_json(dict(plan))
+        return
+    put_table([("a run would", ""), *_flat(plan)], "Nothing was asked, and no model was loaded.")
+
+
+def _flat(plan: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in plan.items():
+        name = f"{above}{key}".replace("_", " ")
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{name}: ")
+        else:
+            yield name, "none" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,122 @@
+"""``charter show``, ``verify``, ``compare`` and ``report``: they read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from charter.cli.terminal import AsJson, RunFolder, put, put_json, put_table, say
+from charter.errors import StoreError
+
+if TYPE_CHECKING:
+    from charter.reports.reading import Reading
+
+_ORGANISM = "A model organism: its figures show how the pipeline works and are no evidence about large models."
+
+
+def show(directory: RunFolder, as_json: AsJson = False) -> None:
+    """Show a run in figures, finished or not: scores before and after, rules, decisions, calls."""
+    present(directory, quiet=False, as_json=as_json)
+
+
+def verify(
+    directory: RunFolder,
+    expect: Annotated[
+        str | None, typer.Option(help="The hash that was printed when the run finished, kept elsewhere.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check every byte of a run against its journal, and the journal against a hash kept elsewhere.
+
+    Exits with 3 where anything was changed, removed or added, and names file and line.
+    """
+    from charter.reports.verify import verify as verified
+
+    found = verified(directory, expect)
+    if as_json:
+        put_json(found.model_dump(mode="json"))
+    else:
+        put("\n".join([f"{directory}: {found.wording}", *map(str, found.faults), *found.notes]))
+        if found.head:
+            put(f"HEAD {found.head}")
+    if not found.ok:
+        raise typer.Exit(StoreError.exit_code)
+
+
+def compare(
+    directories: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.", show_default=False)],
+    as_json: AsJson = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+) -> None:
+    """Compare runs in one table; two runs on the same held-out prompts are also compared prompt by prompt."""
+    from charter.reports import compare as comparing
+
+    comparison = comparing.compare(directories)
+    if as_json:
+        put_json(comparison.model_dump(mode="json"))
+    elif markdown:
+        put(comparing.markdown(comparison))
+    else:
+        put_table(comparing.table(comparison), numbers=range(1, len(directories) + 1))
+        if comparison.contests:
+            title = "On the same held-out prompts: how often the event happened in one of the two alone"
+            put_table(comparing.contest_rows(comparison), title, numbers=range(2, 6))
+
+
+def report(
+    directory: RunFolder,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; RUN-report.html beside the run where none is given.")
+    ] = None,
+    redact: Annotated[
+        bool, typer.Option("--redact", help="Hide the texts of models and users, keep their ids.")
+    ] = False,
+) -> None:
+    """Write a run's report: one HTML file that needs no network and runs no script."""
+    from charter import store
+    from charter.reports.page import page
+
+    place = directory.resolve()
+    target = (out or place.with_name(f"{place.name}-report.html")).resolve()
+    if target.is_relative_to(place):
+        raise StoreError(f"{target} is inside the run, whose files are sealed", "Choose a file outside it with --out.")
+    store.write_atomic(target, page(directory, redact).encode())
+    say(f"{target} is written")
+
+
+def present(directory: Path, quiet: bool, as_json: bool) -> None:
+    """A run's summary: JSON, or tables; nothing where quiet."""
+    from charter.reports.reading import Reading
+    from charter.reports.show import summarised
+
+    reading = Reading(directory)
+    if as_json:
+        put_json(summarised(reading).model_dump(mode="json"))
+    elif not quiet:
+        from charter.cli.tables import tables
+
+        summary = summarised(reading)
+        state = "finished" if summary.head else "not finished"
+        put(f"{summary.run}: {summary.method}{f' on {summary.world}' if summary.world else ''}, {state}")
+        if summary.world:
+            put(_ORGANISM)
+        if not reading.outcome.get("independent", True):
+            put("Not independent: the evaluator is the same model as another role.")
+        for title, rows, numbers in tables(reading, summary):
+            put_table(rows, title, numbers)
+        _ending(directory, reading, summary.head)
+
+
+def _ending(directory: Path, reading: Reading, head: str | None) -> None:
+    useless = [p.title or p.id for p in reading.constitution.active if p.efficacy and p.efficacy.judgement == "useless"]
+    if useless:
+        put(f"Useless rules, measured: {'; '.join(useless)}")
+    if stopped := reading.outcome.get("stopped"):
+        put(f"It stopped because {stopped}.")
+    put(
+        f"HEAD {head}\nKeep it: charter verify {directory} --expect HASH"
+        if head
+        else f"Go on: charter resume {directory}"
+    )

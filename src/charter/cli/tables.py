@@ -1,0 +1,88 @@
+"""A run's tables for the terminal: (title, rows with their head, columns of numbers)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from charter.nouns import Efficacy, Score
+from charter.reports.compare import spoken
+from charter.reports.costs import costs
+from charter.reports.paired import FINAL, START, before_after
+from charter.reports.reading import Reading
+from charter.reports.show import Summary
+from charter.reports.stories import iteration
+
+Table = tuple[str, list[tuple[object, ...]], Sequence[int]]
+
+
+def tables(reading: Reading, summary: Summary) -> Iterator[Table]:
+    """Scores, rules, iterations and calls; those without a row are left out."""
+    for title, rows, numbers in (_scores(reading), _rules(reading), _iterations(reading), _calls(reading, summary)):
+        if len(rows) > 1:
+            yield title, rows, numbers
+
+
+def _scores(reading: Reading) -> Table:
+    before, after = reading.scores(f"{START}_scores"), reading.scores(f"{FINAL}_scores")
+    pairs = before_after(reading)
+    rows: list[tuple[object, ...]] = [("metric", "before", "after", "n", "to yes / to no", "exact McNemar p")]
+    for name in dict.fromkeys([*before, *after]):
+        score = after.get(name) or before[name]
+        pair = pairs.get(name)
+        label = f"{spoken(name)}{' (lower is better)' if score.better == 'lower' else ''}"
+        changed = (f"{pair.gained} / {pair.lost}", f"{pair.p:.2g}") if pair else ("", "")
+        unjudged = f" + {score.unjudged} unjudged" if score.unjudged else ""
+        rows.append((label, _share(before.get(name)), _share(after.get(name)), f"{score.n}{unjudged}", *changed))
+    return "Held-out, with 95 % intervals", rows, (1, 2, 3, 4, 5)
+
+
+def _rules(reading: Reading) -> Table:
+    rows: list[tuple[object, ...]] = [("id", "rule", "status", "mends unseen failures", "efficacy", "causes")]
+    for p in reading.constitution.principles:
+        rows.append(
+            (p.id, p.title or p.text[:80], p.status, _mends(p.efficacy), _judgement(p.efficacy), len(p.because))
+        )
+    return f"Constitution, version {reading.constitution.version}", rows, (5,)
+
+
+def _iterations(reading: Reading) -> Table:
+    names = ("probed", "failures", "clusters", "revisions", "kept", "rows", "unjudged")
+    rows: list[tuple[object, ...]] = [("iteration", *names, "decision")]
+    for folder in reading.iterations:
+        found = iteration(reading, folder)
+        decision = found.decision or found.clean
+        said = f"{spoken(decision.action)}: {decision.reason}" if decision else "under way"
+        rows.append((folder, *(found.counts[name] for name in names), said))
+    return "Iterations", rows, range(1, 8)
+
+
+def _calls(reading: Reading, summary: Summary) -> Table:
+    rows: list[tuple[object, ...]] = [("purpose", "step", "role", "calls", "tokens in", "tokens out")]
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    for cost in costs(reading):
+        if cost.purpose != "target":
+            sums = groups.setdefault((cost.purpose, cost.name, cost.role), [0, 0, 0])
+            for place, count in enumerate((cost.calls, cost.tokens_in, cost.tokens_out)):
+                sums[place] += count
+    rows += [(*key, *(f"{count:,}" for count in sums)) for key, sums in sorted(groups.items())]
+    total = f"{summary.oracle['calls']} for aligning, {summary.oracle['calls_measuring']} for measuring"
+    return f"Oracle calls: {total}; {summary.seconds:.1f} s of work", rows, (3, 4, 5)
+
+
+def _share(score: Score | None) -> str:
+    if score is None or score.value is None:
+        return "-"
+    return f"{score.value:.1%} ({score.low:.1%} to {score.high:.1%})"
+
+
+def _mends(efficacy: Efficacy | None) -> str:
+    if efficacy is None:
+        return "not measured"
+    return f"{efficacy.passed_with} of {efficacy.n}; without it {efficacy.passed_without}"
+
+
+def _judgement(efficacy: Efficacy | None) -> str:
+    if efficacy is None:
+        return "-"
+    share = "" if efficacy.difference is None else f" ({efficacy.difference:+.0%})"
+    return f"{efficacy.judgement}{share}"

@@ -1,0 +1,154 @@
+"""What goes to the terminal: machine output and tables on stdout, progress and messages on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charter.errors import CharterError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+Observer = Callable[[str, int, int], None]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no tables; errors only.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a key of the spec, e.g. options.draw.batch=60; repeatable."
+    ),
+]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)]
+
+_NOTEWORTHY_SECONDS = 0.5
+
+
+def safe(text: object) -> str:
+    """Text that cannot steer a terminal: control characters, escapes and writing-direction marks replaced."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that reads no markup in what it prints."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def say(text: object) -> None:
+    """A message on stderr."""
+    print(safe(text), file=sys.stderr)
+
+
+def complain(error: CharterError) -> None:
+    """What happened and what to do, on stderr."""
+    say(f"charter: {error.message}")
+    if error.cure:
+        say(f"  {error.cure}")
+
+
+def put_json(value: Any) -> None:
+    """One JSON document on stdout. Control characters are escaped by JSON itself."""
+    print(json.dumps(value, indent=2, ensure_ascii=True))
+
+
+def put(text: str) -> None:
+    """Text on stdout, as it is where a program reads it, safe where a person does."""
+    sys.stdout.write(safe(text) if sys.stdout.isatty() else text)
+    if not text.endswith("\n"):
+        sys.stdout.write("\n")
+
+
+def put_table(rows: Sequence[Sequence[object]], title: str = "", numbers: Sequence[int] = ()) -> None:
+    """A table on stdout: the first row is its head; ``numbers`` are the columns set to the right."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, name in enumerate(rows[0]):
+        table.add_column(Text(safe(name)), justify="right" if place in numbers else "left", overflow="fold")
+    for row in rows[1:]:
+        table.add_row(*(Text(safe(cell)) for cell in row))
+    out = console()
+    if not out.is_terminal:
+        out.width = 160
+    out.print(table, soft_wrap=False)
+
+
+def changes_of(given: Sequence[str] | None) -> dict[str, str]:
+    """``key=value`` options as a mapping. Exits with a usage error where one has no ``=``."""
+    pairs = [text.partition("=") for text in given or ()]
+    for key, equals, _ in pairs:
+        if not equals or not key:
+            raise typer.BadParameter(f"{key!r} is not KEY=VALUE", param_hint="--set")
+    return {key: value for key, _, value in pairs}
+
+
+@contextmanager
+def watched(quiet: bool = False) -> Iterator[Observer]:
+    """An observer: on a terminal a bar with rate and time left, elsewhere a line for each longer step."""
+    if quiet:
+        yield lambda *_: None
+        return
+    out = console(stderr=True)
+    if not out.is_terminal:
+        yield Watcher(say)
+        return
+    with _bars(out) as bars:
+        yield Watcher(lambda text: bars.console.print(safe(text)), bars)
+
+
+class Watcher:
+    """Told (step, done, total); tells of steps that are done. A step that is whole at once was read, not made."""
+
+    def __init__(self, tell: Callable[[str], None], bars: Progress | None = None) -> None:
+        self._tell, self._bars = tell, bars
+        self._step, self._began, self._first = "", 0.0, 0
+        self._bar = bars.add_task("", total=None) if bars else None
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """The observer."""
+        if step != self._step:
+            self._step, self._began, self._first = step, time.monotonic(), done
+            if self._bars is not None and self._bar is not None:
+                self._bars.reset(self._bar, total=total or 1, description=safe(step))
+                self._bars.update(self._bar, completed=done)
+        if self._bars is not None and self._bar is not None:
+            self._bars.update(self._bar, completed=done)
+        made, seconds = done - self._first, time.monotonic() - self._began
+        if done == total and made and seconds >= _NOTEWORTHY_SECONDS:
+            self._first = done
+            rate = f", {made / seconds:.0f} a second" if made > 1 else ""
+            self._tell(f"{step}: {total} in {seconds:.1f} s{rate}" if total > 1 else f"{step}: {seconds:.1f} s")
+
+
+def _bars(out: Console) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Items a second."""
+
+        def render(self, task: Any) -> Text:
+            return Text(f"{task.speed:.0f}/s" if task.speed else "")
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+        console=out,
+        transient=True,
+    )
