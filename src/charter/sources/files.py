@@ -40,37 +40,37 @@ class FilePrompts:
         place, column = f"{self._file.path}:{number}", self._file.column
         if not isinstance(row, dict) or column not in row:
             known = ", ".join(map(str, row)) if isinstance(row, dict) else "no columns"
-            raise SpecError(f"{place} has no column `{column}` (it has: {known})", cure="Name the column with `column:`.")
+            message = f"{place} has no column `{column}` (it has: {known:.200})"
+            raise SpecError(message, cure="Name the column with `column:`.")
         cell = row[column]
-        source = Path(self._file.path).name
-        if isinstance(cell, str) and cell.strip():
-            ordinal, seen[cell] = seen[cell], seen[cell] + 1
-            return user_prompt(cell.strip(), ordinal, source)
         try:
-            turns = tuple(Message.model_validate(turn) for turn in cell)
+            given = [Message(role="user", content=cell.strip())] if isinstance(cell, str) else cell
+            turns = tuple(Message.model_validate(turn) for turn in given)
+            text = "\n".join(turn.content for turn in turns)
+            text.encode()
         except (TypeError, ValueError) as error:
             raise SpecError(f"{place}: `{column}` is neither a text nor a list of turns", cure="Mend that row.") from error
-        if not turns or turns[-1].role != "user":
-            raise SpecError(f"{place}: the turns do not end with the user's", cure="Mend that row.")
-        text = "\n".join(turn.content for turn in turns)
+        if not turns or turns[-1].role != "user" or not turns[-1].content.strip():
+            raise SpecError(f"{place}: `{column}` does not end with words of the user", cure="Mend or drop that row.")
         ordinal, seen[text] = seen[text], seen[text] + 1
-        return user_prompt(text, ordinal, source).model_copy(update={"messages": turns})
+        return user_prompt(text, ordinal, Path(self._file.path).name).model_copy(update={"messages": turns})
 
     def _rows(self) -> Iterator[tuple[int, Any]]:
         path = Path(self._file.path)
         try:
-            with path.open(encoding="utf-8", newline="") as lines:
-                if path.suffix == ".csv":
-                    yield from enumerate(csv.DictReader(lines), 2)
+            with path.open(encoding="utf-8-sig", newline="") as lines:
+                if path.suffix.lower() == ".csv":
+                    table = csv.DictReader(lines)
+                    yield from ((table.line_num, row) for row in table)
                     return
                 for number, line in enumerate(lines, 1):
                     if line.strip():
                         yield number, self._parsed(number, line)
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise SpecError(f"{path} cannot be read: {error}", cure="Give the path of a UTF-8 JSONL or CSV file.") from error
 
     def _parsed(self, number: int, line: str) -> Any:
         try:
             return json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise SpecError(f"{self._file.path}:{number} is not JSON: {error}", cure="Mend or drop that line.") from error
