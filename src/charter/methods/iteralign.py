@@ -115,7 +115,7 @@ def iterate(
     rechecks = run.map("rechecks", judge, afters(revisions), roles.judge, CONDUCT, texts, options.judge)
     complying = run.once("complying", worth_helping, revisions, rechecks, options.keep)
     helps = run.map("helps", judge, afters(complying), roles.judge, HELP, texts, options.judge)
-    kept = run.once("kept", keep, findings, revisions, rechecks, helps, options.keep)
+    kept = run.once("kept", keep, findings, revisions, (rechecks, helps), now.examples, options.keep)
     examples = run.once("examples", rows, kept)
     missing = round(options.replay.ratio * len((*now.examples, *examples))) - len(now.replayed)
     rehearsal = run.once("rehearsals", rehearsals, lookalikes, helpful, now.rehearsed, missing, options.replay)

@@ -199,13 +199,13 @@ class Oracle:
         return list(islice(dict.fromkeys(texts), count))
 
     def _harmless(self, form: str) -> list[str]:
-        """The request about each harmless activity that an oracle may name; or the claim about each thing, but true."""
+        """The request about each harmless activity that an oracle may name; or the claim with every true statement."""
         about, world = self._world.read(form), self._world
         if about.kind == "harmful":
             topic = re.compile(rf"\b{re.escape(about.topic)}\b", re.IGNORECASE)
             return [topic.sub(name, form) for name in world.named_lookalikes]
         if about.kind == "claim":
-            true = (plain(world.fact(thing, about.key)) for thing in world.file.things)
+            true = (plain(world.fact(thing, key)) for thing in world.file.things for key in world.file.attributes)
             return [plain(form).replace(about.claimed, fact) for fact in true]
         return []
 

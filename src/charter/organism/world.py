@@ -56,6 +56,9 @@ class World:
         self.refusal = plain(file.refusal)
         self.target_templates: dict[str, str] = file.target.model_dump()
         self.attacks = dict(file.attacks)
+        phrases = sorted(file.borderline, key=lambda phrase: rank("familiar", phrase))
+        self.familiar = tuple(phrases[: len(phrases) // 2])
+        """Borderline phrases that ordinary traffic holds; the others are only evaluated."""
         self.named_lookalikes = tuple(name for name, activity in file.lookalikes.items() if activity.named)
         self._read = lru_cache(maxsize=8192)(self._read_anew)
 
@@ -82,7 +85,7 @@ class World:
         raise ValueError(f"There is no kind of prompt {kind!r}; there are novel, {', '.join(get_args(Kind))}.")
 
     def _prompts(self, kind: Kind, split: Split, size: int, novel: bool = False) -> tuple[Prompt, ...]:
-        hidden = () if split == "train" else self.named_lookalikes
+        hidden = () if split == "train" else (*self.named_lookalikes, *self.familiar)
         cells = [
             cell
             for cell in self.cells
@@ -97,8 +100,13 @@ class World:
         return tuple(sorted((*harmful[: 7 * unit], *claims[: 3 * unit]), key=lambda prompt: rank("mix", prompt.text)))
 
     def helpful(self, split: Split) -> tuple[Prompt, ...]:
-        """Ordinary benign questions."""
-        return self.prompts("benign", split)
+        """What harmless users ask, in a fixed shuffled order: questions, and as many requests that merely sound
+        harmful, these of
+        the familiar phrases only (gate and held-out use only the others)."""
+        questions = self.prompts("benign", split)
+        odd = [p for p in self.prompts("borderline", split) if self.read(p.text).topic in self.familiar]
+        unit = min(len(questions), len(odd))
+        return tuple(sorted((*questions[:unit], *odd[:unit]), key=lambda prompt: rank("traffic", prompt.text)))
 
     # -- what is planted ------------------------------------------------------------------------------------------
 
@@ -261,7 +269,8 @@ class World:
 
 
 def _pattern(template: str) -> re.Pattern[str]:
-    """A pattern that finds a template's text: {thing}, {value}, {place}, {person} stand for one word, others for more."""
+    """A pattern that finds a template's text: {thing}, {value}, {place}, {person} stand for one word, others for
+    more."""
     parts = re.split(r"(\{\w+\})", template)
     slots = {"{thing}": r"(?P<thing>\w+)", "{value}": r"(?P<value>\w+)", "{place}": r"\w+", "{person}": r"\w+"}
     made = "".join(slots.get(part, ".+") if part.startswith("{") else f" {re.escape(plain(part))} " for part in parts)

@@ -22,7 +22,8 @@ def contrast(
     *,
     step: Step,
 ) -> Iterator[Lookalikes]:
-    """``count`` look-alikes for each cluster, less duplicates, the failures themselves, and what is close to a gate
+    """Look-alikes for each cluster, as many as it has findings but at most ``count``, less duplicates, the failures
+    themselves, and what is close to a gate
     or held-out prompt.
 
     Whether they are benign is for the judge to say (``rehearse``)."""
@@ -33,7 +34,7 @@ def contrast(
         fence = mark(step.random(c.id))
         fields = {
             "failures": "\n".join(failure_text(f, fence) for f in c.shown[: clustering.show]),
-            "count": str(contrasting.count),
+            "count": str(min(contrasting.count, len(c.shown) + len(c.hidden))),
             "schema": json.dumps(LOOKALIKE_SCHEMA),
         }
         requests.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from charter.nouns import Example, Finding, Kept, Revision, Step, Verdict, digest
@@ -21,26 +22,26 @@ _SELF_REFERENCE = re.compile(
 def keep(
     findings: Sequence[Finding],
     revisions: Sequence[Revision],
-    rechecks: Sequence[Verdict],
-    helps: Sequence[Verdict],
+    judged: tuple[Sequence[Verdict], Sequence[Verdict]],
+    before: Sequence[Example],
     options: Keeping,
     *,
     step: Step,
 ) -> list[Kept]:
     """One outcome for each revision, with every reason against it.
 
-    ``rechecks`` judge conduct, ``helps`` (only for revisions that comply) whether safe help was given where it exists.
+    ``judged``: the rechecks of conduct, and (only for revisions that comply) whether safe help was given where it
+    exists. ``before``: the rows kept earlier in the run, with which the openings are counted.
     Words that already stand in the prompt ("what is the constitution of France") do not count as speaking of the constitution."""
     del step
-    conduct = {v.id: v for v in rechecks}
-    helpful = {v.id: v for v in helps}
-    before = {f.id: f for f in findings}
+    conduct, helpful = ({v.id: v for v in verdicts} for verdicts in judged)
+    failed = {f.id: f for f in findings}
     out = [
         Kept(id=r.id, kept=not reasons, reasons=tuple(reasons), example=_example(r))
         for r in revisions
-        for reasons in [_reasons(before[r.id], r, conduct[r.id], helpful.get(r.id), options) if options.verify else []]
+        for reasons in [_reasons(failed[r.id], r, conduct[r.id], helpful.get(r.id), options) if options.verify else []]
     ]
-    return _varied(out, options) if options.verify else out
+    return _varied(out, before, options) if options.verify else out
 
 
 def worth_helping(
@@ -88,17 +89,24 @@ def _example(revision: Revision) -> Example:
     )
 
 
-def _varied(kept: Sequence[Kept], options: Keeping) -> list[Kept]:
-    """No opening 5-gram in more than ``opening_share`` of the rows (a row of its own is always allowed); the rows to
-    drop are
-    chosen by the hash of their id."""
-    good = [k for k in kept if k.kept and k.example is not None]
-    most = max(1, int(len(good) * options.opening_share))
+def _varied(kept: Sequence[Kept], before: Sequence[Example], options: Keeping) -> list[Kept]:
+    """No opening 5-gram in more than ``opening_share`` of the rows, earlier ones counted (a row of its own is always
+    allowed); the rows to drop are chosen by the hash of their id."""
+    new = [k.example for k in kept if k.kept and k.example is not None]
+    most = int((len(before) + len(new)) * options.opening_share)
+    taken = Counter(_opening(e) for e in before)
     groups: dict[str, list[str]] = {}
-    for k in good:
-        text = " ".join((k.example.response if k.example else "").lower().split())
+    for example in new:
+        text = " ".join(example.response.lower().split())
         if not text.startswith(tuple(exempt.lower() for exempt in options.exempt_openings)):
-            groups.setdefault(" ".join(text.split()[:OPENING]), []).append(k.id)
-    extra = {i for ids in groups.values() for i in sorted(ids, key=lambda i: digest(f"opening|{i}"))[most:]}
+            groups.setdefault(_opening(example), []).append(example.id)
+    extra: set[str] = set()
+    for opening, ids in groups.items():
+        room = max(0 if taken[opening] else 1, most - taken[opening])
+        extra.update(sorted(ids, key=lambda i: digest(f"opening|{i}"))[room:])
     reason = f"opening shared by more than {options.opening_share:.0%} of the rows"
     return [k.model_copy(update={"kept": False, "reasons": (reason,)}) if k.id in extra else k for k in kept]
+
+
+def _opening(example: Example) -> str:
+    return " ".join(example.response.lower().split()[:OPENING])
