@@ -140,12 +140,15 @@ class LocalEngine:
 
     def close(self) -> None:
         """Frees the model's memory; the next call loads it anew."""
-        self._base = self._peft = self._dialogue = self._holds = self._wears = None
+        self._forget()
         gc.collect()
         if self.device.startswith("cuda"):
             import torch
 
             torch.cuda.empty_cache()
+
+    def _forget(self) -> None:
+        self._base = self._peft = self._dialogue = self._holds = self._wears = None
 
     def _ready(self) -> Dialogue:
         """The model in memory, and how to talk to it."""
@@ -169,7 +172,7 @@ class LocalEngine:
             self._base, self._peft = self._peft.unload(), None
         self._wears = None
         if self._holds != source:
-            self.close()
+            self._forget()
             options = self.options
             self._base = weights.load_model(source, self.device, options.dtype, remote_code=options.remote_code)
             self._holds = source
@@ -177,7 +180,7 @@ class LocalEngine:
             try:
                 self._peft = weights.attach(self._base, adapter)
             except EngineError:
-                self.close()  # a half-attached adapter would stay on the base
+                self._forget()  # a half-attached adapter would stay on the base
                 raise
         self._wears = self._policy
 
@@ -229,7 +232,6 @@ class LocalEngine:
                     ) from error
         half = (len(batch) + 1) // 2
         self._rows = min(self._rows, half)
-        gc.collect()
         return self._in_memory(batch[:half], work) + self._in_memory(batch[half:], work)
 
     def _decode(self, rows: list[Row]) -> list[Drawn]:

@@ -103,13 +103,13 @@ def _train(start: ModelRef, examples: Sequence[Example], directory: Path, seed: 
     dialogue = Dialogue(tokenizer, [ends] if isinstance(ends, int) else list(ends or ()), options.plain)
     own = getattr(model.config.get_text_config(), "max_position_embeddings", None) or options.max_length
     table = rows(examples, dialogue, min(options.max_length, own))
-    trainer = make_trainer(model, tokenizer, table, directory, seed, options)
     try:
+        trainer = make_trainer(model, tokenizer, table, directory, seed, options)
         outcome = trainer.train()
     except (RuntimeError, ValueError, IndexError) as error:
         raise TuningError(
             f"Training stopped: {str(error).splitlines()[0][:300]}",
-            "Where memory ran out, use a smaller `batch`, kind `lora`, or `recompute: true`.",
+            "Where memory ran out: a smaller `batch`, kind `lora`, `recompute: true`. Make one GPU visible, not several.",
         ) from error
     trained = [tensor for tensor in trainer.model.parameters() if tensor.requires_grad]
     if not math.isfinite(outcome.training_loss) or not all(bool(tensor.isfinite().all()) for tensor in trained):
