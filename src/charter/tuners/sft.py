@@ -109,7 +109,7 @@ def _train(start: ModelRef, examples: Sequence[Example], directory: Path, seed: 
     except (RuntimeError, ValueError, IndexError) as error:
         raise TuningError(
             f"Training stopped: {str(error).splitlines()[0][:300]}",
-            "Where memory ran out: a smaller `batch`, kind `lora`, `recompute: true`. Make one GPU visible, not several.",
+            "Where memory ran out: a smaller `batch`, kind `lora`, `recompute: true`. With several GPUs, show it one.",
         ) from error
     trained = [tensor for tensor in trainer.model.parameters() if tensor.requires_grad]
     if not math.isfinite(outcome.training_loss) or not all(bool(tensor.isfinite().all()) for tensor in trained):
