@@ -102,6 +102,7 @@ class WorldFile(Part):
     critiques: Critiques
     attacks: dict[str, str] = Field(default_factory=dict)
     made_up: int = 250
+    steps: int = 500
 
     @model_validator(mode="after")
     def _hangs_together(self) -> WorldFile:

@@ -1,0 +1,107 @@
+"""Building an organism from a world and a seed, and checking one that is there.
+
+An organism is an ordinary model folder (config, safetensors, tokenizer with a chat template) with ``organism.json`` beside it:
+world and digest, seed, command, schedule and the figures of its gates.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from charter.errors import GateError, SpecError
+from charter.organism.gates import GATES, SIZE, Measurer, missed
+from charter.organism.tokenizer import make_tokenizer
+from charter.organism.training import Progress, Schedule, Trainer, one_thread
+from charter.organism.world import World
+from charter.weights import load_model, load_tokenizer, quiet
+
+CARD = "organism.json"
+WARM_TRIES = 5
+SEED_STRIDE = 1000  # seeds of further warm-up tries, far from the seeds that people count through
+
+
+def build(
+    world: World,
+    seed: int,
+    directory: Path,
+    progress: Progress = lambda phase, done, total: None,
+    schedule: Schedule | None = None,
+    enforce: bool = True,
+) -> dict[str, Any]:
+    """Trains an organism and writes it to ``directory`` (which must not exist), all or nothing; returns its card.
+
+    The weights are a function of world, seed and schedule on one CPU. Where the warm-up misses its bound the next seed is tried. Raises
+    GateError naming each missed gate with its figure; ``enforce=False`` only records them.
+    """
+    if directory.exists():
+        raise SpecError(f"{directory} exists already.", cure="Name a new directory, or remove this one.")
+    schedule = schedule or Schedule(steps=world.file.steps)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with one_thread(), tempfile.TemporaryDirectory(dir=directory.parent, prefix=".organism-") as scratch:
+        trainer, used, warm = _warmed(world, seed, schedule, progress, enforce)
+        loss = trainer.train(progress)
+        made, tokenizer = Path(scratch) / "made", make_tokenizer(world)
+        trainer.model.eval()
+        with quiet():
+            trainer.model.save_pretrained(made)
+            tokenizer.save_pretrained(made)
+        progress("gates", 0, 1)
+        figures = Measurer(world, trainer.model, tokenizer).figures(SIZE)
+        progress("gates", 1, 1)
+        card = {
+            "world": world.name,
+            "world_digest": world.digest,
+            "seed": seed,
+            "seed_used": used,
+            "command": f"charter organism build --world {world.name} --seed {seed} --out DIR",
+            "schedule": asdict(schedule),
+            "warm_up": warm,
+            "loss": round(loss, 5),
+            "gates": figures,
+        }
+        (made / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+        if enforce and (lines := missed(figures)):
+            raise GateError(
+                "\n  - ".join([f"The organism misses {len(lines)} of {len(GATES)} gates:", *lines]),
+                "Build it from another seed; a world with much more in it needs more steps.",
+            )
+        shutil.move(made, directory)
+    return card
+
+
+def check(world: World, directory: Path) -> dict[str, float]:
+    """Measures the gates of an organism anew: gate -> share; ``gates.missed`` tells which are missed. Raises SpecError where
+    the folder holds no organism of this state of the world, EngineError where the model cannot be loaded."""
+    try:
+        card: dict[str, Any] = json.loads((directory / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{directory} holds no organism ({CARD}: {error}).", cure="charter organism build") from error
+    if card["world_digest"] != world.digest:
+        raise SpecError(
+            f"{directory} was built from {card['world']} in another state than this {world.name}.",
+            cure=f"Build it anew: {card['command']}",
+        )
+    with one_thread():
+        return Measurer(world, load_model(directory, "cpu"), load_tokenizer(directory)).figures(SIZE)
+
+
+def _warmed(
+    world: World, seed: int, schedule: Schedule, progress: Progress, enforce: bool
+) -> tuple[Trainer, int, dict[str, float]]:
+    """A warmed trainer, the seed that it took, and how the warm-up ended."""
+    for attempt in range(WARM_TRIES):
+        used = seed + SEED_STRIDE * attempt
+        trainer = Trainer(world, used, schedule)
+        steps, loss = trainer.warm_up(progress)
+        if loss < schedule.warm_loss or not enforce:
+            return trainer, used, {"steps": steps, "loss": round(loss, 4)}
+    raise GateError(
+        f"The matching warm-up of {world.name} missed its bound from {WARM_TRIES} seeds: loss {loss:.3f} after {steps} steps, "
+        f"must be below {schedule.warm_loss}.",
+        "Build it from another seed.",
+    )
