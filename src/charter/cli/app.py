@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from charter import __version__
 from charter.cli import constitution, doctor, init, organism, running, showing
 
 app = typer.Typer(
@@ -20,9 +21,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"charter {version('charter')}")
+        typer.echo(f"charter {__version__}")
         raise typer.Exit
 
 

@@ -23,7 +23,7 @@ RunOf = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", sh
 RuleId = Annotated[
     str, typer.Argument(metavar="PRINCIPLE", help="A rule's id, as `show` prints it.", show_default=False)
 ]
-Note = Annotated[str, typer.Option(help="Why; kept with the decision.")]
+Note = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept with the decision.")]
 
 
 class Form(StrEnum):
@@ -36,16 +36,17 @@ class Form(StrEnum):
 
 @app.command()
 def show(
-    source: Source, form: Annotated[Form, typer.Option("--as", help="The form to print.")] = Form.markdown
+    source: Source,
+    form: Annotated[Form, typer.Option("--as", metavar="FORM", help="markdown, yaml or json.")] = Form.markdown,
 ) -> None:
     """Print a constitution: each rule with its status, causes and measured efficacy."""
     from charter import constitution as articles
 
     found = _read(source)
     if form is Form.json:
-        put(found.model_dump_json(indent=2))
+        put(found.model_dump_json(indent=2), data=True)
     else:
-        put(articles.to_yaml(found) if form is Form.yaml else articles.to_markdown(found))
+        put(articles.to_yaml(found) if form is Form.yaml else articles.to_markdown(found), data=True)
 
 
 @app.command()

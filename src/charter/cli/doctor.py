@@ -99,12 +99,15 @@ def _keys() -> Finding:
 def _organism() -> Finding:
     import charter
 
+    mend = "charter organism build --world village --out DIR"
     folder = Path(charter.__file__).parent / "organism" / "built" / "village"
+    if not folder.is_dir():
+        return "organism", "village is not shipped built", mend
     try:
         from charter.weights import load_model, load_tokenizer
 
         load_tokenizer(folder)
         size = sum(p.numel() for p in load_model(folder, "cpu").parameters())
     except (CharterError, OSError) as error:
-        return "organism", str(error).splitlines()[0], "charter organism build --world village --out DIR"
+        return "organism", str(error).splitlines()[0], mend
     return "organism", f"village loads: {size / 1e6:.2f} M parameters", ""

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 
 def init(
-    recipe: Annotated[str | None, typer.Option(help="Write this shipped recipe instead.", show_default=False)] = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Write this shipped recipe instead.", show_default=False)
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The file to write; stdout where none is given.", show_default=False)
+        Path | None,
+        typer.Option(metavar="FILE", help="The file to write; stdout where none is given.", show_default=False),
     ] = None,
     names: Annotated[bool, typer.Option("--list", help="List the shipped recipes.")] = False,
 ) -> None:
@@ -37,7 +40,7 @@ def init(
         raise typer.BadParameter(f"{recipe} is not one of {', '.join(shipped)}", param_hint="--recipe")
     text = commented() if recipe is None else shipped[recipe].read_text(encoding="utf-8")
     if out is None:
-        put(text)
+        put(text, data=True)
         return
     if out.exists():
         raise StoreError(f"{out} exists already", "Choose another file with --out.")
@@ -70,7 +73,7 @@ def _lines(record: BaseModel, above: str, depth: int) -> Iterator[str]:
     indent = "  " * depth
     for name in type(record).model_fields:
         value, path = getattr(record, name), f"{above}{name}"
-        meaning = f"  # {COMMENTS[path.replace('evaluator.', 'oracle.')]}"
+        meaning = f"  # {COMMENTS.get(path.replace('evaluator.', 'oracle.'), '')}".rstrip(" #")
         if isinstance(value, BaseModel):
             if not depth:
                 yield ""

@@ -15,14 +15,14 @@ app = typer.Typer(
     no_args_is_help=True, help="Model organisms: tiny models with planted flaws, and the oracle of their world."
 )
 
-WorldName = Annotated[str, typer.Option(help="A shipped world (village, city) or a world file.")]
+WorldName = Annotated[str, typer.Option(metavar="NAME", help="A shipped world (village, city) or a world file.")]
 
 
 @app.command()
 def build(
-    out: Annotated[Path, typer.Option(help="The folder to write the model into.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write the model into.", show_default=False)],
     world: WorldName = "village",
-    seed: Annotated[int, typer.Option(help="Another seed gives another organism of the same world.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Another seed gives another organism of the same world.")] = 0,
 ) -> None:
     """Train an organism from scratch and check it; one that misses a behaviour is not written."""
     from charter.organism.build import build as train
@@ -60,11 +60,15 @@ def check(
 
 @app.command()
 def serve(
-    port: Annotated[int, typer.Option(help="0 takes any free port.")] = 0,
+    port: Annotated[int, typer.Option(metavar="N", help="0 takes any free port.")] = 0,
     world: WorldName = "village",
-    wrong_verdicts: Annotated[float, typer.Option(help="Share of wrong verdicts.", min=0, max=1)] = 0.0,
-    off_target: Annotated[float, typer.Option(help="Share of proposals about something else.", min=0, max=1)] = 0.0,
-    delay: Annotated[float, typer.Option(help="Seconds that each reply takes.", min=0)] = 0.0,
+    wrong_verdicts: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share of wrong verdicts.", min=0, max=1)
+    ] = 0.0,
+    off_target: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share of proposals about something else.", min=0, max=1)
+    ] = 0.0,
+    delay: Annotated[float, typer.Option(metavar="S", help="Seconds that each reply takes.", min=0)] = 0.0,
 ) -> None:
     """Serve a world's oracle on 127.0.0.1 as an OpenAI-compatible chat server. Prints its base URL."""
     from charter.organism.oracle import OracleErrors

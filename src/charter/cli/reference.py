@@ -39,12 +39,11 @@ def _section(command: Any, path: str) -> Iterator[str]:
 
 def _name(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
-        return str(parameter.metavar or parameter.name.upper())
+        return str(parameter.metavar)
     names = ", ".join(parameter.opts)
     if parameter.is_flag:
         return names
-    choices = "|".join(getattr(parameter.type, "choices", ()))
-    return f"{names} {parameter.metavar or choices or parameter.type.name.upper()}"
+    return f"{names} {parameter.metavar}"
 
 
 def _default(parameter: Any) -> str:

@@ -31,10 +31,13 @@ _INTERRUPTED = 130
 def run(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="A spec file, or a shipped recipe such as iteralign.")],
     out: Annotated[
-        Path | None, typer.Option(help="The run's folder; runs/DATE-NAME where none is given.", show_default=False)
+        Path | None,
+        typer.Option(metavar="DIR", help="The run's folder; runs/DATE-NAME where none is given.", show_default=False),
     ] = None,
     changes: Changes = None,
-    seed: Annotated[int | None, typer.Option(help="The run's seed, instead of the spec's.", show_default=False)] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="The run's seed, instead of the spec's.", show_default=False)
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do and ask nobody.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -77,7 +80,9 @@ def fork(
     new: Annotated[Path, typer.Argument(metavar="NEW", help="The new run's folder.", show_default=False)],
     at: Annotated[
         str | None,
-        typer.Option(help="The first step to be made anew, e.g. 002/policy; all are kept where none is given."),
+        typer.Option(
+            metavar="STEP", help="The first step to be made anew, e.g. 002/policy; all are kept where none is given."
+        ),
     ] = None,
     changes: Changes = None,
 ) -> None:

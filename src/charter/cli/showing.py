@@ -24,7 +24,8 @@ def show(directory: RunFolder, as_json: AsJson = False) -> None:
 def verify(
     directory: RunFolder,
     expect: Annotated[
-        str | None, typer.Option(help="The hash that was printed when the run finished, kept elsewhere.")
+        str | None,
+        typer.Option(metavar="HASH", help="The hash that was printed when the run finished, kept elsewhere."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -57,7 +58,7 @@ def compare(
     if as_json:
         put_json(comparison.model_dump(mode="json"))
     elif markdown:
-        put(comparing.markdown(comparison))
+        put(comparing.markdown(comparison), data=True)
     else:
         put_table(comparing.table(comparison), numbers=range(1, len(directories) + 1))
         if comparison.contests:
@@ -68,7 +69,8 @@ def compare(
 def report(
     directory: RunFolder,
     out: Annotated[
-        Path | None, typer.Option(help="The file to write; RUN-report.html beside the run where none is given.")
+        Path | None,
+        typer.Option(metavar="FILE", help="The file to write; RUN-report.html beside the run where none is given."),
     ] = None,
     redact: Annotated[
         bool, typer.Option("--redact", help="Hide the texts of models and users, keep their ids.")

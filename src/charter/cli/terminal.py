@@ -62,9 +62,9 @@ def put_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=True))
 
 
-def put(text: str) -> None:
-    """Text on stdout, as it is where a program reads it, safe where a person does."""
-    sys.stdout.write(safe(text) if sys.stdout.isatty() else text)
+def put(text: str, data: bool = False) -> None:
+    """Text on stdout. ``data`` goes into a file as it is; whatever a person reads is made safe."""
+    sys.stdout.write(text if data and not sys.stdout.isatty() else safe(text))
     if not text.endswith("\n"):
         sys.stdout.write("\n")
 
