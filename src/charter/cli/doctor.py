@@ -49,11 +49,12 @@ def _threads() -> Finding:
 
 
 def _device() -> Finding:
+    from charter.weights import pick_device
+
     try:
-        import torch
+        return "device", pick_device("auto"), ""
     except ImportError as error:
         return "device", f"torch cannot be imported: {error}", "install charter again"
-    return "device", torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU", ""
 
 
 def _disk() -> Finding:
