@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.request import urlopen
 
 import pytest
 import typer
@@ -355,3 +357,28 @@ def test_every_command_is_in_the_app() -> None:
         command.name or (command.callback.__name__ if command.callback else "") for command in app.registered_commands
     ]
     assert (*names, *(group.name for group in app.registered_groups)) == COMMANDS
+
+
+# ---------------------------------------------------------------- organism
+
+
+def test_what_is_no_organism_is_told_apart(charter: Charter, tmp_path: Path) -> None:
+    ended = charter("organism", "check", tmp_path)
+    assert ended.code == 2
+    assert "holds no organism" in ended.err
+    assert charter("organism", "build", "--world", "no-such-world", "--out", tmp_path / "new").code == 2
+    assert charter("organism", "build", "--out", tmp_path).code == 2
+
+
+def test_oracle_is_served_until_it_is_interrupted() -> None:
+    words = [sys.executable, "-m", "charter.cli", "organism", "serve", "--world", "village"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            url = server.stdout.readline().strip()
+            assert url.startswith("http://127.0.0.1:")
+            with urlopen(f"{url}/models", timeout=30) as reply:
+                assert json.load(reply)["data"][0]["id"].startswith("oracle:village")
+        finally:
+            server.send_signal(signal.SIGINT)
+        assert server.wait(30) == 0

@@ -57,11 +57,11 @@ def _iterations(reading: Reading) -> Table:
 
 
 def _calls(reading: Reading, summary: Summary) -> Table:
-    rows: list[tuple[object, ...]] = [("purpose", "step", "role", "calls", "tokens in", "tokens out")]
+    rows: list[tuple[object, ...]] = [("purpose", "for", "role", "calls", "tokens in", "tokens out")]
     groups: dict[tuple[str, str, str], list[int]] = {}
     for cost in costs(reading):
         if cost.purpose != "target":
-            sums = groups.setdefault((cost.purpose, cost.name, cost.role), [0, 0, 0])
+            sums = groups.setdefault((cost.purpose, cost.use, cost.role), [0, 0, 0])
             for place, count in enumerate((cost.calls, cost.tokens_in, cost.tokens_out)):
                 sums[place] += count
     rows += [(*key, *(f"{count:,}" for count in sums)) for key, sums in sorted(groups.items())]
@@ -76,7 +76,7 @@ def _share(score: Score | None) -> str:
 
 
 def _mends(efficacy: Efficacy | None) -> str:
-    if efficacy is None:
+    if efficacy is None or not efficacy.n:
         return "not measured"
     return f"{efficacy.passed_with} of {efficacy.n}; without it {efficacy.passed_without}"
 

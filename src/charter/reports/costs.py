@@ -13,6 +13,19 @@ from charter.store import Event
 _IDLE = ("created", "resumed", "human")
 TUNING = "policy"
 """The step in which a policy is trained."""
+WORDS = {
+    "verdicts": "verdicts on drawn prompts",
+    "amended": "merging rules",
+    "rechecks": "rechecks of revisions",
+    "helps": "second rubric: safe help",
+    "checks": "replay checks",
+    "further_verdicts": "efficacy: further failures",
+    "single_verdicts": "efficacy: without one rule",
+    "double_verdicts": "efficacy: without two rules",
+    "gate_measurements": "evaluation on gate",
+    "heldout_measurements": "evaluation on held-out",
+}
+"""What the calls of a step are for, where its name does not say it."""
 
 
 class Cost(Record):
@@ -29,9 +42,10 @@ class Cost(Record):
     seconds: float = 0.0
 
     @property
-    def name(self) -> str:
-        """The step without its folder."""
-        return self.step.split("/")[-1]
+    def use(self) -> str:
+        """What the calls are for, in words."""
+        name = self.step.split("/")[-1]
+        return WORDS.get(name, name.replace("_", " "))
 
 
 class Times(Record):

@@ -20,7 +20,7 @@ CLIP = 2_000
 """Characters shown of one text."""
 ROOM = 900_000
 """Characters of all transcripts together, escaped."""
-LIKENESSES, CAUSES = 200, 40
+LIKENESSES, CAUSES = 100, 12
 """Look-alikes shown, and causes named under one rule."""
 
 
@@ -117,8 +117,8 @@ def _texts(story: Story) -> list[str]:
 
 
 def _calls(taken: Sequence[Cost]) -> list[tuple[tuple[str, ...], dict[str, float]]]:
-    """By purpose and step name, the target's own left out."""
-    return _by([cost for cost in taken if cost.purpose != "target"], lambda cost: (cost.purpose, cost.name, cost.role))
+    """By purpose and use, the target's own left out."""
+    return _by([cost for cost in taken if cost.purpose != "target"], lambda cost: (cost.purpose, cost.use, cost.role))
 
 
 def _by(
