@@ -281,7 +281,7 @@ BASE: tuple[Any, ...] = (WORDS, {"a": [Named("x")]}, Templates())
     [
         ("words", (WORDS[1:], *BASE[1:]), {}),
         ("named", (WORDS, {"a": [Named("y")]}, Templates()), {}),
-        ("templates", (*BASE[:2], Templates(critique="other")), {}),
+        ("templates", (*BASE[:2], Templates(critique="other {principles}")), {}),
         ("size", BASE, {"size": 2.0}),
     ],
 )
