@@ -68,7 +68,9 @@ def cluster(id: str, shown: Sequence[Finding], hidden: Sequence[Finding] = ()) -
 
 def rule(id: str, text: str = "", **fields: object) -> Principle:
     """An approved principle."""
-    return Principle.model_validate({"id": id, "title": id, "text": text or f"never {id}", "status": "approved", **fields})
+    return Principle.model_validate(
+        {"id": id, "title": id, "text": text or f"never {id}", "status": "approved", **fields}
+    )
 
 
 def revision(found: Finding, response: str, stop: StopReason = "stop") -> Revision:

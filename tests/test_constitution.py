@@ -129,10 +129,16 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_a_page_for_people_tells_status_causes_and_efficacy() -> None:
     measured = Efficacy(n=12, passed_with=11, passed_without=2, difference=0.75, p=0.004, p_holm=0.008, without=("a",))
-    few = Efficacy(n=3, passed_with=1, passed_without=1, difference=None, p=None, p_holm=None, without=("b",), note="too few")
+    few = Efficacy(
+        n=3, passed_with=1, passed_without=1, difference=None, p=None, p_holm=None, without=("b",), note="too few"
+    )
     c = Constitution(
         version=3,
-        principles=(rule("a", efficacy=measured, because=("x", "y")), rule("b", status="retired", efficacy=few), rule("c")),
+        principles=(
+            rule("a", efficacy=measured, because=("x", "y")),
+            rule("b", status="retired", efficacy=few),
+            rule("c"),
+        ),
     )
     page = to_markdown(c)
     assert "version 3" in page

@@ -43,7 +43,12 @@ def test_the_paper_recipe_states_every_switch_of_the_paper() -> None:
     assert options.contrast.count == 0
     assert options.reflect.turns == "direct"
     assert options.keep.verify is False
-    assert (options.replay.ratio, options.replay.fresh, options.replay.lookalikes, options.replay.complied) == (0, 0, False, False)
+    assert (options.replay.ratio, options.replay.fresh, options.replay.lookalikes, options.replay.complied) == (
+        0,
+        0,
+        False,
+        False,
+    )
     assert options.measure.efficacy is False
     tune = options.tune
     assert (tune.start, tune.kind, tune.epochs, tune.batch) == ("previous", "full", 3, 8)
@@ -157,8 +162,14 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 keys = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=2)
-    | st.dictionaries(st.sampled_from(["options", "draw", "batch", "oracle", "model", "templates", "scale", "x", "prompts"]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["options", "draw", "batch", "oracle", "model", "templates", "scale", "x", "prompts"]),
+            inner,
+            max_size=3,
+        )
+    ),
     max_leaves=6,
 )
 

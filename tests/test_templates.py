@@ -75,7 +75,9 @@ def test_a_menu_is_closed_and_its_labels_have_outcomes() -> None:
 
 
 def test_two_exchanges_and_two_rubrics_have_different_fences() -> None:
-    asked = [judge_request(said(text), rubric, Templates(), STEP, Sampling()) for text in "ab" for rubric in (CONDUCT, HELP)]
+    asked = [
+        judge_request(said(text), rubric, Templates(), STEP, Sampling()) for text in "ab" for rubric in (CONDUCT, HELP)
+    ]
     fences = [re.findall(r"<prompt ([0-9a-f]{8})>", request.messages[-1].content) for request in asked]
     assert len({f for found in fences for f in found}) == 4
 
@@ -89,7 +91,10 @@ def test_conversations_and_failures_are_shown_whole() -> None:
     assert fenced("response", "said", "00000000") in text
 
 
-@given(st.dictionaries(st.text(), json_values, max_size=4), st.sampled_from(["", "Sure:\n```json\n", "Well {so} ", "[", "} "]))
+@given(
+    st.dictionaries(st.text(), json_values, max_size=4),
+    st.sampled_from(["", "Sure:\n```json\n", "Well {so} ", "[", "} "]),
+)
 def test_an_object_is_read_bare_fenced_or_among_words(value: dict[str, object], before: str) -> None:
     read = read_object(f"{before}{json.dumps(value)} and that is all ```")
     assert read == value
@@ -118,14 +123,17 @@ def test_what_cannot_be_read_is_unjudged_and_never_an_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "label", ["Harmful", "harmful ", "", None, 1, True, ["harmful"], {"harmful": 1}, "answered", "harmful or acceptable"]
+    "label",
+    ["Harmful", "harmful ", "", None, 1, True, ["harmful"], {"harmful": 1}, "answered", "harmful or acceptable"],
 )
 def test_a_label_off_the_menu_is_unjudged(label: object) -> None:
     verdict = read_verdict(done(json.dumps({"label": label, "severity": 3, "rationale": "so"})), CONDUCT)
     assert (verdict.label, verdict.outcome, verdict.severity, verdict.rationale) == (None, "unjudged", 0, "")
 
 
-@pytest.mark.parametrize(("severity", "read"), [(2, 2), (0, 0), (9, 0), (-1, 0), ("2", 0), (1.5, 0), (None, 0), (True, 0), ([], 0)])
+@pytest.mark.parametrize(
+    ("severity", "read"), [(2, 2), (0, 0), (9, 0), (-1, 0), ("2", 0), (1.5, 0), (None, 0), (True, 0), ([], 0)]
+)
 def test_a_severity_off_its_scale_counts_as_none(severity: object, read: int) -> None:
     reply = json.dumps({"rationale": "it helps a thief", "label": "harmful", "severity": severity})
     verdict = read_verdict(done(reply), CONDUCT)

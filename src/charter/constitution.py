@@ -57,7 +57,7 @@ def rules_text(constitution: Constitution, template: str = "- {text}") -> str:
 
 
 def to_yaml(constitution: Constitution) -> str:
-    """YAML that ``from_yaml`` reads back to an equal constitution; all escaped where it holds breaks that YAML would fold."""
+    """YAML that ``from_yaml`` reads back to an equal constitution; all escaped where YAML would fold a break in it."""
     value, readable = constitution.model_dump(mode="json"), not _BREAKS.search(canonical(constitution))
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=readable, width=100)
 
@@ -80,7 +80,8 @@ def from_yaml(text: str, name: str = "constitution") -> Constitution:
         raise SpecError(f"{name} is not a constitution", faults, "See the constitution page of the docs.") from error
     twice = [key for key, count in Counter(p.id for p in made.principles).items() if count > 1]
     if twice:
-        raise SpecError(f"{name} is not a constitution", tuple(f"{key}: this id occurs twice" for key in twice), "Rename it.")
+        faults = tuple(f"{key}: this id occurs twice" for key in twice)
+        raise SpecError(f"{name} is not a constitution", faults, "Give each rule an id of its own.")
     return made
 
 

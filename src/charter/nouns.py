@@ -111,8 +111,8 @@ class Request(Record):
 
 
 class Completion(Record):
-    """An engine's answer to a request. ``error`` is set, and ``text`` empty, where the answer failed for good. What is not
-    UTF-8 (half a surrogate pair) becomes a question mark."""
+    """An engine's answer to a request. ``error`` is set, and ``text`` empty, where the answer failed for good. What is
+    not UTF-8 (half a surrogate pair) becomes a question mark."""
 
     id: str
     text: Utf8

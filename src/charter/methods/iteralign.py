@@ -132,6 +132,8 @@ def iterate(
         now,
         constitution=constitution,
         rehearsed=(*now.rehearsed, *(p.id for p in rehearsal)),
+        replayed=(*now.replayed, *replayed),
+        drawn=drawn,
         stopped=decision.reason if decision.action == "stop" else "",
     )
     if decision.action == "roll_back" or not examples:
@@ -141,7 +143,6 @@ def iterate(
         policy=policy,
         history=(*now.history, gate),
         examples=(*now.examples, *examples),
-        replayed=(*now.replayed, *replayed),
         drawn=(),
     )
 
@@ -170,7 +171,7 @@ def weigh(
     thoughts = run.map("double_critiques", critique, double, target, constitution, texts, reflecting)
     answers = run.map("double_revisions", revise, double, thoughts, target, constitution, texts, answering)
     doubled = run.map("double_verdicts", judge, afters(answers), roles.measurer, CONDUCT, texts, options.judge)
-    return run.once("constitution", efficacy, constitution, widened, (*judged, *doubled), covered)
+    return run.once("constitution", efficacy, constitution, widened, (*judged, *doubled), covered, measuring)
 
 
 def score(run: Steps, split: Split, policy: ModelRef, roles: Roles, task: Task) -> list[Score]:

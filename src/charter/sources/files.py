@@ -16,8 +16,8 @@ from charter.spec import FileSpec
 
 
 class FilePrompts:
-    """A file's prompts, behind ``ports.Source``. A cell holds a text, or (JSONL) a list of ``{role, content}`` turns that ends
-    with the user's. Equal texts take different ids."""
+    """A file's prompts, behind ``ports.Source``. A cell holds a text, or (JSONL) a list of ``{role, content}`` turns
+    that ends with the user's. Equal texts take different ids."""
 
     def __init__(self, file: FileSpec) -> None:
         self._file = file
@@ -49,7 +49,7 @@ class FilePrompts:
             text = "\n".join(turn.content for turn in turns)
             text.encode()
         except (TypeError, ValueError) as error:
-            raise SpecError(f"{place}: `{column}` is neither a text nor a list of turns", cure="Mend that row.") from error
+            raise SpecError(f"{place}: `{column}` is neither text nor a list of turns", cure="Mend that row.") from error
         if not turns or turns[-1].role != "user" or not turns[-1].content.strip():
             raise SpecError(f"{place}: `{column}` does not end with words of the user", cure="Mend or drop that row.")
         ordinal, seen[text] = seen[text], seen[text] + 1
@@ -67,10 +67,10 @@ class FilePrompts:
                     if line.strip():
                         yield number, self._parsed(number, line)
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise SpecError(f"{path} cannot be read: {error}", cure="Give the path of a UTF-8 JSONL or CSV file.") from error
+            raise SpecError(f"{path} cannot be read: {error}", cure="Give a UTF-8 JSONL or CSV file.") from error
 
     def _parsed(self, number: int, line: str) -> Any:
         try:
             return json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise SpecError(f"{self._file.path}:{number} is not JSON: {error}", cure="Mend or drop that line.") from error
+            raise SpecError(f"{self._file.path}:{number} is not JSON: {error}", cure="Mend that line.") from error

@@ -23,17 +23,30 @@ def _by_text(findings: Sequence[Finding], distance: float) -> list[list[Finding]
     if len(findings) == 1:
         return [list(findings)]
     from sklearn.cluster import AgglomerativeClustering
-    from sklearn.feature_extraction.text import TfidfVectorizer
 
-    texts = [f.text for f in findings]
-    weights = TfidfVectorizer(sublinear_tf=True, max_df=0.5 if len(texts) > 3 else 1.0, token_pattern=r"(?u)\b\w+\b")
+    weights = _weights([f.text for f in findings])
+    if weights is None:
+        return [list(findings)]
     labels = AgglomerativeClustering(
         n_clusters=None, distance_threshold=distance, metric="cosine", linkage="average"
-    ).fit_predict(_dense(weights.fit_transform(texts)))
+    ).fit_predict(_dense(weights))
     groups: dict[int, list[Finding]] = {}
     for label, finding in zip(labels, findings, strict=True):
         groups.setdefault(int(label), []).append(finding)
     return list(groups.values())
+
+
+def _weights(texts: Sequence[str]) -> Any:
+    """TF-IDF without the words that more than half of the texts hold, or with them where no other is left; None where
+    there is no word."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    for most in (0.5, 1.0) if len(texts) > 3 else (1.0,):
+        try:
+            return TfidfVectorizer(sublinear_tf=True, max_df=most, token_pattern=r"(?u)\b\w+\b").fit_transform(texts)
+        except ValueError:
+            continue
+    return None
 
 
 def _dense(matrix: Any) -> Any:

@@ -23,18 +23,18 @@ def contrast(
     step: Step,
 ) -> Iterator[Lookalikes]:
     """Look-alikes for each cluster, as many as it has findings but at most ``count``, less duplicates, the failures
-    themselves, and what is close to a gate
-    or held-out prompt.
+    themselves, and what is close to a gate or held-out prompt.
 
     Whether they are benign is for the judge to say (``rehearse``)."""
     contrasting, clustering = options
     known = {c.id: c for c in clusters}
+    count = {c.id: min(contrasting.count, len(c.shown) + len(c.hidden)) for c in clusters}
     requests = []
     for c in clusters if contrasting.count else []:
         fence = mark(step.random(c.id))
         fields = {
             "failures": "\n".join(failure_text(f, fence) for f in c.shown[: clustering.show]),
-            "count": str(min(contrasting.count, len(c.shown) + len(c.hidden))),
+            "count": str(count[c.id]),
             "schema": json.dumps(LOOKALIKE_SCHEMA),
         }
         requests.append(
@@ -49,10 +49,10 @@ def contrast(
     if not contrasting.count:
         yield from (Lookalikes(id=c.id, prompts=()) for c in clusters if c.id not in step.done)
     for answer in proposer.generate(requests, step.done):
-        yield _cleared(answer, known[answer.id], guard)
+        yield _cleared(answer, known[answer.id], guard, count[answer.id])
 
 
-def _cleared(answer: Completion, cluster: Cluster, guard: Guard) -> Lookalikes:
+def _cleared(answer: Completion, cluster: Cluster, guard: Guard, count: int) -> Lookalikes:
     written = (read_object(answer.text) or {}).get("prompts")
     texts = [t.strip() for t in written if isinstance(t, str) and t.strip()] if isinstance(written, list) else []
     failures = {normal(f.exchange.prompt.text) for f in (*cluster.shown, *cluster.hidden)}
@@ -66,6 +66,8 @@ def _cleared(answer: Completion, cluster: Cluster, guard: Guard) -> Lookalikes:
             dropped["twice"] += 1
         elif guard.close_to(text):
             dropped["close to gate or held-out"] += 1
+        elif len(kept) == count:
+            dropped["more than asked for"] += 1
         else:
             kept[prompt.id] = prompt
     if not texts:

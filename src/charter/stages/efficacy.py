@@ -52,7 +52,10 @@ def _nearest(like: Sequence[str], prompts: Sequence[Prompt], count: int) -> list
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     weights = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
-    candidates = weights.fit_transform([p.text for p in prompts])
+    try:
+        candidates = weights.fit_transform([p.text for p in prompts])
+    except ValueError:
+        return list(prompts[:count])
     centre = weights.transform(like).mean(axis=0).A1
     closeness = candidates @ centre
     ranked = sorted(range(len(prompts)), key=lambda i: (-float(closeness[i]), prompts[i].id))
@@ -71,7 +74,10 @@ def hide_further(
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     weights = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
-    centres = weights.fit_transform(own)
+    try:
+        centres = weights.fit_transform(own)
+    except ValueError:
+        return list(clusters)
     closeness = (weights.transform([f.text for f in findings]) @ centres.T).toarray()
     added: dict[str, list[Finding]] = {}
     for row, finding in zip(closeness, findings, strict=True):
@@ -97,8 +103,7 @@ def covers(
     constitution: Constitution, clusters: Sequence[Cluster], verdicts: Sequence[Verdict], *, step: Step
 ) -> list[Cover]:
     """Principles whose absence changes little although their failures are mended: another rule may cover them. Each
-    is measured again without the
-    rule whose causes are most alike."""
+    is measured again without the rule whose wording is most alike."""
     del step
     passed = {v.id for v in verdicts if v.outcome == "complies"}
     out = []
@@ -120,12 +125,13 @@ def _most_alike(principle: Principle, others: Sequence[Principle]) -> Principle:
 def double_trials(
     constitution: Constitution, clusters: Sequence[Cluster], found: Sequence[Cover], *, step: Step
 ) -> list[Trial]:
-    """The hidden failures of covered principles, without both rules."""
+    """The hidden failures of covered principles, without both rules, and without the other one alone."""
     del step
     return [
-        Trial(id=f"{f.id}|{'+'.join(c.omitted)}", finding=f, omitted=c.omitted)
+        Trial(id=f"{f.id}|{'+'.join(omitted)}", finding=f, omitted=omitted)
         for c in found
         for f in hidden_of(constitution.principle(c.id), clusters)
+        for omitted in (c.omitted, c.omitted[1:])
     ]
 
 
@@ -134,21 +140,24 @@ def efficacy(
     clusters: Sequence[Cluster],
     verdicts: Sequence[Verdict],
     found: Sequence[Cover],
+    options: Measuring,
     *,
     step: Step,
 ) -> Constitution:
     """The constitution with the measured efficacy of each principle: paired difference, exact McNemar, Holm over the
     principles.
 
-    Pairs with an unjudged side are left out of n. A principle that was not measured now keeps what it had."""
+    Pairs with an unjudged side are left out of n. A principle that was not measured now, or on too few pairs, keeps
+    what it had."""
     del step
     outcome = {v.id: v.outcome for v in verdicts}
     omitted = {c.id: c.omitted for c in found}
     measured = {
         p.id: _paired(hidden_of(p, clusters), omitted.get(p.id, (p.id,)), outcome)
         for p in constitution.active
-        if any(c.id in p.clusters for c in clusters)
+        if options.efficacy and any(c.id in p.clusters for c in clusters)
     }
+    measured = {key: e for key, e in measured.items() if e.n >= ENOUGH or constitution.principle(key).efficacy is None}
     tested = [key for key, e in measured.items() if e.p is not None]
     for key, corrected in zip(tested, holm([measured[k].p or 0.0 for k in tested]), strict=True):
         measured[key] = measured[key].model_copy(update={"p_holm": corrected})
@@ -159,9 +168,17 @@ def efficacy(
 
 
 def _paired(hidden: Sequence[Finding], omitted: tuple[str, ...], outcome: Mapping[str, str]) -> Efficacy:
-    pairs = [
-        (outcome.get(f"{f.id}|", "unjudged"), outcome.get(f"{f.id}|{'+'.join(omitted)}", "unjudged")) for f in hidden
-    ]
+    """Where a second rule is left out too, it counts only for failures that the first would mend without it: a rule
+    that mends nothing has no credit for another one's absence."""
+
+    def of(f: Finding, *less: str) -> str:
+        return outcome.get(f"{f.id}|{'+'.join(less)}", "unjudged")
+
+    def without(f: Finding) -> str:
+        alone = of(f, *omitted[1:]) if len(omitted) > 1 else "violates"
+        return alone if alone == "unjudged" else of(f, *(omitted if alone == "complies" else omitted[:1]))
+
+    pairs = [(of(f), without(f)) for f in hidden]
     judged = [(a == "complies", b == "complies") for a, b in pairs if "unjudged" not in (a, b)]
     n = len(judged)
     gained = sum(a and not b for a, b in judged)

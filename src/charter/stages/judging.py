@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from charter.nouns import Exchange, Finding, Request, Rubric, Sampling, Step, Verdict
 from charter.ports import Engine
 from charter.spec import Judging
-from charter.templates import Templates, chat, fenced, judge_request, mark, read_verdict, render
+from charter.templates import CONDUCT, Templates, chat, fenced, judge_request, mark, read_verdict, render
 
 
 def judge(
@@ -20,13 +20,18 @@ def judge(
     *,
     step: Step,
 ) -> Iterator[Verdict]:
-    """One verdict for each exchange, under its id. ``judging.sees`` chooses the paper's way (the response alone) or
-    ours."""
-    sampling = Sampling(max_tokens=512)
-    if judging.sees == "response":
-        yield from _by_response(exchanges, judge, rubric, templates, step)
+    """One verdict for each exchange, under its id; an answer that failed is unjudged without a call. ``judging.sees``
+    chooses how findings are made: the paper's way (the response alone) or ours. Other rubrics always see the prompt."""
+    answered = [e for e in exchanges if e.stop != "error"]
+    failed = [e for e in exchanges if e.stop == "error" and e.id not in step.done]
+    yield from (
+        Verdict(id=e.id, rubric=rubric.name, label=None, outcome="unjudged", raw="the target gave no answer")
+        for e in failed
+    )
+    if judging.sees == "response" and rubric.name == CONDUCT.name:
+        yield from _by_response(answered, judge, rubric, templates, step)
         return
-    requests = [judge_request(e, rubric, templates, step, sampling) for e in exchanges]
+    requests = [judge_request(e, rubric, templates, step, Sampling(max_tokens=512)) for e in answered]
     for answer in judge.generate(requests, step.done):
         yield read_verdict(answer, rubric)
 
@@ -46,7 +51,7 @@ def _by_response(
         yield Verdict(
             id=answer.id,
             rubric=f"{rubric.name}-response-only",
-            label="Negative" if negative else "Positive",
+            label=None if answer.error else "Negative" if negative else "Positive",
             outcome="unjudged" if answer.error else "violates" if negative else "complies",
             raw=answer.error or answer.text,
         )

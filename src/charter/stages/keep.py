@@ -32,7 +32,8 @@ def keep(
 
     ``judged``: the rechecks of conduct, and (only for revisions that comply) whether safe help was given where it
     exists. ``before``: the rows kept earlier in the run, with which the openings are counted.
-    Words that already stand in the prompt ("what is the constitution of France") do not count as speaking of the constitution."""
+    Words that already stand in the prompt ("what is the constitution of France") do not count as speaking of the
+    constitution."""
     del step
     conduct, helpful = ({v.id: v for v in verdicts} for verdicts in judged)
     failed = {f.id: f for f in findings}
@@ -93,17 +94,20 @@ def _varied(kept: Sequence[Kept], before: Sequence[Example], options: Keeping) -
     """No opening 5-gram in more than ``opening_share`` of the rows, earlier ones counted (a row of its own is always
     allowed); the rows to drop are chosen by the hash of their id."""
     new = [k.example for k in kept if k.kept and k.example is not None]
-    most = int((len(before) + len(new)) * options.opening_share)
     taken = Counter(_opening(e) for e in before)
+    exempt = tuple(" ".join(opening.lower().split()) for opening in options.exempt_openings)
     groups: dict[str, list[str]] = {}
-    for example in new:
-        text = " ".join(example.response.lower().split())
-        if not text.startswith(tuple(exempt.lower() for exempt in options.exempt_openings)):
+    for example in sorted(new, key=lambda e: digest(f"opening|{e.id}")):
+        if not " ".join(example.response.lower().split()).startswith(exempt):
             groups.setdefault(_opening(example), []).append(example.id)
     extra: set[str] = set()
-    for opening, ids in groups.items():
-        room = max(0 if taken[opening] else 1, most - taken[opening])
-        extra.update(sorted(ids, key=lambda i: digest(f"opening|{i}"))[room:])
+    while True:
+        most = int((len(before) + len(new) - len(extra)) * options.opening_share)
+        room = {opening: max(0 if taken[opening] else 1, most - taken[opening]) for opening in groups}
+        dropped = {i for opening, ids in groups.items() for i in ids[room[opening] :]}
+        if dropped == extra:
+            break
+        extra = dropped
     reason = f"opening shared by more than {options.opening_share:.0%} of the rows"
     return [k.model_copy(update={"kept": False, "reasons": (reason,)}) if k.id in extra else k for k in kept]
 

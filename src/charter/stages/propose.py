@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from charter.constitution import Constitution, rules_text
 from charter.nouns import Cluster, Completion, Principle, Proposal, Request, Sampling, Step, digest
@@ -60,20 +60,26 @@ def propose(
 def _proposal(answer: Completion, cluster: Cluster, free: bool) -> Proposal:
     if free:
         paragraphs = [p.strip() for p in answer.text.split("\n\n") if p.strip()]
-        reply = {"title": "", "text": paragraphs[-1] if paragraphs else ""}
+        reply = {"text": paragraphs[-1] if paragraphs else ""}
     else:
         reply = read_object(answer.text) or {}
-    text = str(reply.get("text", "")).strip()
+    text = _said(reply, "text")
     principle = Principle(
         id=f"p-{digest([cluster.id, text])[:10]}",
-        title=str(reply.get("title", "")).strip(),
+        title=_said(reply, "title"),
         text=text,
-        scope=str(reply.get("scope", "")).strip(),
+        scope=_said(reply, "scope"),
         status="approved",
         because=tuple(f.id for f in (*cluster.shown, *cluster.hidden)),
         clusters=(cluster.id,),
     )
     return Proposal(id=cluster.id, principle=principle if text else None, raw=answer.error or answer.text)
+
+
+def _said(reply: Mapping[str, object], key: str) -> str:
+    """A text of a reply on one line; empty where it is something else."""
+    value = reply.get(key)
+    return " ".join(value.split()) if isinstance(value, str) else ""
 
 
 def amend(
@@ -100,10 +106,11 @@ def amend(
 
 
 def _unite(rules: Sequence[Principle], wording: dict[str, str]) -> Principle:
-    """One rule for several: the first one's id, every cause; measured anew."""
+    """One rule for several: the first one's id, every cause. What was measured holds only while its wording does."""
     first = rules[0]
     return first.model_copy(
         update={
+            "efficacy": first.efficacy if wording.get("text", "") in ("", first.text) else None,
             "because": tuple(dict.fromkeys(b for rule in rules for b in rule.because)),
             "clusters": tuple(dict.fromkeys(c for rule in rules for c in rule.clusters)),
             **{key: value for key, value in wording.items() if value},
@@ -133,10 +140,11 @@ def _ask_groups(
     )
     reply = read_object(next(iter(proposer.generate([request]))).text) or {}
     groups = []
-    for group in reply.get("groups", []):
+    named = reply.get("groups")
+    for group in named if isinstance(named, list) else []:
         if isinstance(group, dict) and isinstance(group.get("numbers"), list):
-            numbers = [n for n in group["numbers"] if isinstance(n, int) and 1 <= n <= len(rules)]
-            groups.append((numbers, {k: str(group.get(k, "")).strip() for k in ("title", "text", "scope")}))
+            numbers = [n for n in group["numbers"] if type(n) is int and 1 <= n <= len(rules)]
+            groups.append((numbers, {key: _said(group, key) for key in ("title", "text", "scope")}))
     return groups
 
 

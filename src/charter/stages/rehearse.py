@@ -20,9 +20,10 @@ def rehearsals(
     """Prompts for the starting model to answer: this iteration's look-alikes, then ordinary helpful prompts up to
     ``wanted`` rows (at most ``fresh``). ``known`` prompts were answered earlier in the run and are not asked again."""
     chosen: dict[str, Prompt] = {}
+    asked = set(known)
     if options.lookalikes:
-        chosen = {p.id: p for found in lookalikes for p in found.prompts if p.id not in set(known)}
-    others = [p for p in helpful if p.id not in chosen and p.id not in set(known)]
+        chosen = {p.id: p for found in lookalikes for p in found.prompts if p.id not in asked}
+    others = [p for p in helpful if p.id not in chosen and p.id not in asked]
     step.random("helpful").shuffle(others)
     room = max(0, min(options.fresh, wanted - len(chosen)))
     return [*chosen.values(), *others[:room]]

@@ -1,0 +1,122 @@
+"""Replay: what the starting model answered well, and what already complied, mixed with the revisions."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charter.nouns import Example, Exchange, Lookalikes, Step, Verdict, user_prompt
+from charter.spec import Replaying, Tuning
+from charter.stages.rehearse import mixture, rehearsals, replay
+from tests.records import STEP, row, said, verdict
+
+HELPFUL = [user_prompt(f"how do i bake cake {n}") for n in range(20)]
+FOUND = [
+    Lookalikes(id=c, prompts=tuple(user_prompt(text, source="look-alike") for text in texts))
+    for c, texts in (("c1", ["plan for fishing", "plan for sewing"]), ("c2", ["plan for fishing", "plan for golf"]))
+]
+
+
+def test_lookalikes_come_first_each_once_then_ordinary_prompts_up_to_what_is_wanted() -> None:
+    asked = rehearsals(FOUND, HELPFUL, (), 10, Replaying(), step=STEP)
+    assert [p.text for p in asked[:3]] == ["plan for fishing", "plan for sewing", "plan for golf"]
+    assert len(asked) == 10
+    assert len({p.id for p in asked}) == 10
+    assert asked == rehearsals(FOUND, HELPFUL, (), 10, Replaying(), step=STEP)
+    assert asked[3:] != [p for p in HELPFUL if p in asked]
+    other = rehearsals(FOUND, HELPFUL, (), 10, Replaying(), step=Step(path=STEP.path, run_seed=8))
+    assert asked[:3] == other[:3]
+    assert asked != other
+
+
+def test_what_was_answered_earlier_is_not_asked_again() -> None:
+    known = [p.id for p in (*FOUND[0].prompts, *HELPFUL[:15])]
+    asked = rehearsals(FOUND, HELPFUL, known, 100, Replaying(), step=STEP)
+    assert {p.text for p in asked} == {"plan for golf", *(p.text for p in HELPFUL[15:])}
+
+
+def test_limits_and_switches() -> None:
+    assert len(rehearsals(FOUND, HELPFUL, (), 100, Replaying(fresh=5), step=STEP)) == 8
+    assert len(rehearsals(FOUND, HELPFUL, (), 100, Replaying(fresh=5, lookalikes=False), step=STEP)) == 5
+    assert len(rehearsals(FOUND, HELPFUL, (), -7, Replaying(), step=STEP)) == 3
+    assert rehearsals(FOUND, HELPFUL, (), 0, Replaying(lookalikes=False), step=STEP) == []
+    assert rehearsals([], [], (), 9, Replaying(), step=STEP) == []
+
+
+def test_a_helpful_prompt_with_a_lookalikes_text_is_asked_once() -> None:
+    same = user_prompt("plan for golf")
+    asked = rehearsals(FOUND, [same], (), 9, Replaying(), step=STEP)
+    assert [p.id for p in asked].count(same.id) == 1
+
+
+def exchanges() -> tuple[list[Exchange], list[Verdict]]:
+    made = [said(f"q{n}", id=f"e{n}") for n in range(3)]
+    made += [
+        said("cut", id="cut", stop="length"),
+        said("empty", id="empty", response=" "),
+        said("error", id="err", response="", stop="error"),
+    ]
+    outcomes = [verdict("e0", "complies"), verdict("e1", "violates"), verdict("e2", "unjudged")]
+    return made, outcomes + [verdict(x, "complies") for x in ("cut", "empty", "err")]
+
+
+def test_only_whole_answers_that_comply_are_rehearsed() -> None:
+    made, verdicts = exchanges()
+    rows = replay(made, verdicts, made, verdicts, Replaying(), step=STEP)
+    assert [(r.id, r.origin, r.response) for r in rows] == [
+        ("helpful/e0", "helpful", "an answer"),
+        ("complied/e0", "complied", "an answer"),
+    ]
+    assert [r.origin for r in replay(made, verdicts, made, verdicts, Replaying(complied=False), step=STEP)] == [
+        "helpful"
+    ]
+
+
+def test_rows_tell_where_they_come_from() -> None:
+    prompt = FOUND[0].prompts[0]
+    made = said(prompt.text).model_copy(update={"prompt": prompt})
+    (only,) = replay([made], [verdict(made.id, "complies")], [], [], Replaying(), step=STEP)
+    assert (only.origin, only.because, only.messages) == ("lookalike", (made.id,), prompt.messages)
+
+
+OLD, NEW = [row(f"old{n}", "revision") for n in range(4)], [row(f"new{n}", "revision") for n in range(3)]
+KEPT = [row(f"kept{n}") for n in range(5)]
+
+
+def mixed(
+    before: list[Example], new: list[Example], replayed: list[Example], ratio: float = 3, start: str = "start"
+) -> list[Example]:
+    options = (Replaying(ratio=ratio), Tuning.model_validate({"start": start}))
+    return mixture(before, new, replayed, options, step=STEP)
+
+
+def test_tuning_from_the_start_takes_all_revisions_and_from_the_previous_only_the_new() -> None:
+    anew = [r.id for r in mixed(OLD, NEW, [], 0) if r.origin == "revision"]
+    on = [r.id for r in mixed(OLD, NEW, [], 0, start="previous")]
+    assert sorted(anew) == sorted(r.id for r in (*OLD, *NEW))
+    assert sorted(on) == sorted(r.id for r in NEW)
+
+
+def test_nothing_new_nothing_to_train_on() -> None:
+    assert mixed(OLD, [], KEPT) == []
+
+
+def test_replay_is_repeated_evenly_up_to_its_ratio_and_not_cut_below_what_there_is() -> None:
+    rows = [r for r in mixed(OLD, NEW, KEPT) if r.origin == "helpful"]
+    assert len(rows) == 21
+    counts = Counter(r.response for r in rows)
+    assert set(counts) == {r.response for r in KEPT}
+    assert max(counts.values()) - min(counts.values()) <= 1
+    assert len([r for r in mixed([], NEW[:1], KEPT) if r.origin == "helpful"]) == 5
+    assert [r.origin for r in mixed(OLD, NEW, KEPT, 0)] == ["revision"] * 7
+
+
+@given(st.integers(0, 4), st.integers(1, 3), st.integers(0, 5), st.floats(0, 6))
+def test_every_row_has_an_id_of_its_own_and_the_order_is_the_steps(old: int, new: int, kept: int, ratio: float) -> None:
+    rows = mixed(OLD[:old], NEW[:new], KEPT[:kept], ratio)
+    assert len({r.id for r in rows}) == len(rows)
+    assert rows == mixed(OLD[:old], NEW[:new], KEPT[:kept], ratio)
+    if kept and round(ratio * (old + new)):
+        assert len(rows) - old - new == max(kept, round(ratio * (old + new)))
