@@ -18,6 +18,7 @@ from evidence import tables
 from charter import constitution, errors, spec
 from charter.cli.app import app
 from charter.errors import CharterError
+from charter.organism.measure import METRICS
 from charter.spec import Spec
 
 PAGES = docs.pages()
@@ -132,11 +133,19 @@ def test_every_switch_of_the_recipes_stands_among_the_papers_points() -> None:
 
 def test_every_error_is_on_its_page() -> None:
     page = (docs.ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
-    kinds = [k for k in vars(errors).values() if isinstance(k, type) and issubclass(k, CharterError)]
+    kinds: list[type[CharterError]] = [
+        k for k in vars(errors).values() if isinstance(k, type) and issubclass(k, CharterError)
+    ]
     rows = {row[0]: row for row in re.findall(r"^\| `(\w+)` \| (?:`(\w+)`)? ?\| (\d+) \|", page, re.MULTILINE)}
     told = {name: (under, int(code)) for name, under, code in rows.values()}
     bases = {kind.__name__: "" if kind is CharterError else kind.__bases__[0].__name__ for kind in kinds}
     assert told == {kind.__name__: (bases[kind.__name__], kind.exit_code) for kind in kinds}
+
+
+def test_every_score_is_on_its_page() -> None:
+    page = (docs.ROOT / "docs" / "organism.md").read_text(encoding="utf-8")
+    named = {metric.name.removeprefix("novel_") for metric in METRICS}
+    assert set(re.findall(r"^\| `(\w+)` \| (?:higher|lower) \|", page, re.MULTILINE)) == named
 
 
 @every_page
