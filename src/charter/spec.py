@@ -70,9 +70,10 @@ class PromptsSpec(Record):
 
 
 class Draw(Record):
-    """Batches for red teaming: how many prompts an iteration, in which order."""
+    """Batches for red teaming: how many prompts in the first iteration, how many in each ``later`` one, in which order."""
 
-    batch: int = Field(120, ge=1)
+    batch: int = Field(200, ge=1)
+    later: int = Field(120, ge=1)
     order: Literal["uniform", "file"] = "uniform"
 
 
@@ -164,9 +165,10 @@ class Tuning(Record):
 
 
 class Stopping(Record):
-    """``confident``: when the prompts drawn since the last tuning (at least ``least``) bound violations under
-    ``below`` (upper 95 % Wilson);
-    ``data``: only at the end of the data. ``patience``: iterations without progress on gate before it stops."""
+    """``confident``: when the prompts drawn since the last tuning (at least ``least``) bound violations under ``below``
+    (upper 95 % Wilson); ``data``: only at the end of the data. ``patience``: accepted policies without progress on gate
+    before it stops. ``roll_back``: a policy that is worse on gate is not used; its rows are tried again with more
+    replay, ``retries`` times."""
 
     rule: Literal["confident", "data"] = "confident"
     least: int = Field(100, ge=1)
@@ -174,6 +176,7 @@ class Stopping(Record):
     patience: int = Field(2, ge=1)
     iterations: int = Field(8, ge=1)
     roll_back: bool = True
+    retries: int = Field(2, ge=0)
 
 
 class Options(Record):
@@ -260,7 +263,9 @@ def _yaml(text: str, name: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise SpecError(f"{name} is not YAML: {error}", cure="Mend it; `charter init` writes a commented spec.") from error
+        raise SpecError(
+            f"{name} is not YAML: {error}", cure="Mend it; `charter init` writes a commented spec."
+        ) from error
 
 
 def _mapping(text: str, name: str) -> dict[Any, Any]:

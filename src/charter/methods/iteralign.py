@@ -55,7 +55,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the loop stands. ``drawn``: verdicts since the last tuning; ``rehearsed``: replay prompts answered so far."""
+    """Where the loop stands. ``drawn``: verdicts since the last tuning; ``rehearsed``: replay prompts answered so far;
+    ``pending``: rows whose policy was rolled back ``tries`` times, to be tried again with more replay."""
 
     policy: ModelRef
     constitution: Constitution
@@ -64,6 +65,8 @@ class Progress:
     replayed: tuple[Example, ...] = ()
     rehearsed: tuple[str, ...] = ()
     drawn: tuple[Verdict, ...] = ()
+    pending: tuple[Example, ...] = ()
+    tries: int = 0
     stopped: str = ""
 
 
@@ -75,11 +78,17 @@ def iteralign(run: Run, roles: Roles, task: Task) -> Progress:
     gate = score(start, "gate", task.start, roles, task)
     score(start, "heldout", task.start, roles, task)
     progress = Progress(task.start, Constitution(), (gate,))
-    size = task.options.draw.batch
-    batches = [prompts[i : i + size] for i in range(0, len(prompts), size)][: task.options.stop.iterations]
-    for number, batch in enumerate(batches, 1):
-        unprobed = prompts[number * size :]
-        progress = iterate(run.steps(f"{number:03d}"), progress, (batch, unprobed, helpful), roles, task)
+    rest = prompts
+    for number in range(1, task.options.stop.iterations + 1):
+        folder = run.steps(f"{number:03d}")
+        if progress.pending:
+            progress = train(folder, progress, progress.pending, roles, task)
+            continue
+        size = task.options.draw.batch if number == 1 else task.options.draw.later
+        batch, rest = rest[:size], rest[size:]
+        if not batch:
+            break
+        progress = iterate(folder, progress, (batch, rest, helpful), roles, task)
         if progress.stopped:
             break
     score(run.steps("final"), "heldout", progress.policy, roles, task)
@@ -115,7 +124,7 @@ def iterate(
     rechecks = run.map("rechecks", judge, afters(revisions), roles.judge, CONDUCT, texts, options.judge)
     complying = run.once("complying", worth_helping, revisions, rechecks, options.keep)
     helps = run.map("helps", judge, afters(complying), roles.judge, HELP, texts, options.judge)
-    kept = run.once("kept", keep, findings, revisions, (rechecks, helps), now.examples, options.keep)
+    kept = run.once("kept", keep, findings, revisions, (rechecks, helps), now.examples, (options.keep, options.replay))
     examples = run.once("examples", rows, kept)
     missing = round(options.replay.ratio * len((*now.examples, *examples))) - len(now.replayed)
     rehearsal = run.once("rehearsals", rehearsals, lookalikes, helpful, now.rehearsed, missing, options.replay)
@@ -123,28 +132,33 @@ def iterate(
         answers = run.map("answers", probe, rehearsal, starting, task.answers)
     checks = run.map("checks", judge, answers, roles.judge, REPLAY, texts, options.judge)
     replayed = run.once("replay", replay, answers, checks, exchanges, verdicts, options.replay)
-    mixing = (options.replay, options.tune)
-    mixed = run.once("rows", mixture, now.examples, examples, (*now.replayed, *replayed), mixing)
-    policy = run.once("policy", tune, task.start, now.policy, mixed, roles.tuner, options.tune)
-    gate = score(run, "gate", policy, roles, task)
-    decision = run.once("decision", accept, now.history, gate, len(examples), options.stop)
-    tried = replace(
+    ready = replace(
         now,
         constitution=constitution,
         rehearsed=(*now.rehearsed, *(p.id for p in rehearsal)),
         replayed=(*now.replayed, *replayed),
         drawn=drawn,
-        stopped=decision.reason if decision.action == "stop" else "",
     )
-    if decision.action == "roll_back" or not examples:
-        return tried
-    return replace(
-        tried,
-        policy=policy,
-        history=(*now.history, gate),
-        examples=(*now.examples, *examples),
-        drawn=(),
-    )
+    return train(run, ready, tuple(examples), roles, task)
+
+
+def train(run: Steps, now: Progress, examples: tuple[Example, ...], roles: Roles, task: Task) -> Progress:
+    """A policy from the rows, and what gate says of it. Rows that were rolled back are tried again with more replay,
+    and dropped when that does not help either."""
+    options = task.options
+    mixing = (options.replay, options.tune, now.tries)
+    mixed = run.once("rows", mixture, now.examples, examples, now.replayed, mixing)
+    policy = run.once("policy", tune, task.start, now.policy, mixed, roles.tuner, options.tune)
+    gate = score(run, "gate", policy, roles, task)
+    decision = run.once("decision", accept, now.history, gate, len(examples), options.stop)
+    if decision.action == "roll_back":
+        again = now.tries < options.stop.retries
+        return replace(now, pending=examples if again else (), tries=now.tries + 1 if again else 0)
+    settled = replace(now, pending=(), tries=0, stopped=decision.reason if decision.action == "stop" else "")
+    if not examples:
+        return settled
+    accepted = (*now.examples, *examples)
+    return replace(settled, policy=policy, history=(*now.history, gate), examples=accepted, drawn=())
 
 
 def weigh(

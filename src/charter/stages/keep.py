@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from charter.nouns import Example, Finding, Kept, Revision, Step, Verdict, digest
-from charter.spec import Keeping
+from charter.spec import Keeping, Replaying
 
 OPENING = 5
 """Words of an opening that is counted for repetition."""
@@ -24,7 +24,7 @@ def keep(
     revisions: Sequence[Revision],
     judged: tuple[Sequence[Verdict], Sequence[Verdict]],
     before: Sequence[Example],
-    options: Keeping,
+    options: tuple[Keeping, Replaying],
     *,
     step: Step,
 ) -> list[Kept]:
@@ -35,14 +35,15 @@ def keep(
     Words that already stand in the prompt ("what is the constitution of France") do not count as speaking of the
     constitution."""
     del step
+    keeping, replaying = options
     conduct, helpful = ({v.id: v for v in verdicts} for verdicts in judged)
     failed = {f.id: f for f in findings}
     out = [
         Kept(id=r.id, kept=not reasons, reasons=tuple(reasons), example=_example(r))
         for r in revisions
-        for reasons in [_reasons(failed[r.id], r, conduct[r.id], helpful.get(r.id), options) if options.verify else []]
+        for reasons in [_reasons(failed[r.id], r, conduct[r.id], helpful.get(r.id), keeping) if keeping.verify else []]
     ]
-    return _varied(out, before, options) if options.verify else out
+    return _varied(out, before, keeping, replaying.ratio) if keeping.verify else out
 
 
 def worth_helping(
@@ -90,9 +91,9 @@ def _example(revision: Revision) -> Example:
     )
 
 
-def _varied(kept: Sequence[Kept], before: Sequence[Example], options: Keeping) -> list[Kept]:
-    """No opening 5-gram in more than ``opening_share`` of the rows, earlier ones counted (a row of its own is always
-    allowed); the rows to drop are chosen by the hash of their id."""
+def _varied(kept: Sequence[Kept], before: Sequence[Example], options: Keeping, replay: float) -> list[Kept]:
+    """No opening 5-gram in more than ``opening_share`` of the rows: the revisions so far and now, with ``replay`` rows
+    for each (a row of its own is always allowed); the rows to drop are chosen by the hash of their id."""
     new = [k.example for k in kept if k.kept and k.example is not None]
     taken = Counter(_opening(e) for e in before)
     exempt = tuple(" ".join(opening.lower().split()) for opening in options.exempt_openings)
@@ -102,7 +103,7 @@ def _varied(kept: Sequence[Kept], before: Sequence[Example], options: Keeping) -
             groups.setdefault(_opening(example), []).append(example.id)
     extra: set[str] = set()
     while True:
-        most = int((len(before) + len(new) - len(extra)) * options.opening_share)
+        most = int((len(before) + len(new) - len(extra)) * (1 + replay) * options.opening_share)
         room = {opening: max(0 if taken[opening] else 1, most - taken[opening]) for opening in groups}
         dropped = {i for opening, ids in groups.items() for i in ids[room[opening] :]}
         if dropped == extra:
