@@ -106,6 +106,8 @@ def present(directory: Path, quiet: bool, as_json: bool) -> None:
             put(_ORGANISM)
         if not reading.outcome.get("independent", True):
             put("Not independent: the evaluator is the same model as another role.")
+        if summary.unjudged:
+            put(f"{summary.unjudged} unjudged: replies off the menu, never averaged and never trained on.")
         for title, rows, numbers in tables(reading, summary):
             put_table(rows, title, numbers)
         _ending(directory, reading, summary.head)

@@ -25,35 +25,43 @@ def tables(reading: Reading, summary: Summary) -> Iterator[Table]:
 def _scores(reading: Reading) -> Table:
     before, after = reading.scores(f"{START}_scores"), reading.scores(f"{FINAL}_scores")
     pairs = before_after(reading)
-    rows: list[tuple[object, ...]] = [("metric", "before", "after", "n", "to yes / to no", "exact McNemar p")]
+    rows: list[tuple[object, ...]] = [("metric", "before", "after", "n", "+/-", "p")]
     for name in dict.fromkeys([*before, *after]):
         score = after.get(name) or before[name]
         pair = pairs.get(name)
-        label = f"{spoken(name)}{' (lower is better)' if score.better == 'lower' else ''}"
-        changed = (f"{pair.gained} / {pair.lost}", f"{pair.p:.2g}") if pair else ("", "")
+        label = f"{spoken(name)}{' ↓' if score.better == 'lower' else ''}"
+        changed = (f"{pair.gained}/{pair.lost}", f"{pair.p:.2g}") if pair else ("", "")
         unjudged = f" + {score.unjudged} unjudged" if score.unjudged else ""
         rows.append((label, _share(before.get(name)), _share(after.get(name)), f"{score.n}{unjudged}", *changed))
-    return "Held-out, with 95 % intervals", rows, (1, 2, 3, 4, 5)
+    return (
+        "Held-out, with 95 % intervals (↓: lower is better; +/-: prompts that changed, with exact McNemar p)",
+        rows,
+        (1, 2, 3, 4, 5),
+    )
 
 
 def _rules(reading: Reading) -> Table:
-    rows: list[tuple[object, ...]] = [("id", "rule", "status", "mends unseen failures", "efficacy", "causes")]
+    rows: list[tuple[object, ...]] = [("id", "rule", "status", "mends", "efficacy", "causes")]
     for p in reading.constitution.principles:
         rows.append(
             (p.id, p.title or p.text[:80], p.status, _mends(p.efficacy), _judgement(p.efficacy), len(p.because))
         )
-    return f"Constitution, version {reading.constitution.version}", rows, (5,)
+    return (
+        f"Constitution, version {reading.constitution.version}, measured on failures that no proposer saw",
+        rows,
+        (5,),
+    )
 
 
 def _iterations(reading: Reading) -> Table:
-    names = ("probed", "failures", "clusters", "revisions", "kept", "rows", "unjudged")
-    rows: list[tuple[object, ...]] = [("iteration", *names, "decision")]
+    names = ("probed", "failures", "revisions", "kept", "rows")
+    rows: list[tuple[object, ...]] = [("", *names, "decision")]
     for folder in reading.iterations:
         found = iteration(reading, folder)
         decision = found.decision or found.clean
         said = f"{spoken(decision.action)}: {decision.reason}" if decision else "under way"
         rows.append((folder, *(found.counts[name] for name in names), said))
-    return "Iterations", rows, range(1, 8)
+    return "Iterations", rows, range(6)
 
 
 def _calls(reading: Reading, summary: Summary) -> Table:
@@ -70,15 +78,15 @@ def _calls(reading: Reading, summary: Summary) -> Table:
 
 
 def _share(score: Score | None) -> str:
-    if score is None or score.value is None:
+    if score is None or score.value is None or score.low is None or score.high is None:
         return "-"
-    return f"{score.value:.1%} ({score.low:.1%} to {score.high:.1%})"
+    return f"{score.value:.1%} ({100 * score.low:.1f} to {100 * score.high:.1f})"
 
 
 def _mends(efficacy: Efficacy | None) -> str:
     if efficacy is None or not efficacy.n:
         return "not measured"
-    return f"{efficacy.passed_with} of {efficacy.n}; without it {efficacy.passed_without}"
+    return f"{efficacy.passed_with}/{efficacy.n}, without {efficacy.passed_without}"
 
 
 def _judgement(efficacy: Efficacy | None) -> str:

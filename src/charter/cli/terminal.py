@@ -77,7 +77,9 @@ def put_table(rows: Sequence[Sequence[object]], title: str = "", numbers: Sequen
 
     table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for place, name in enumerate(rows[0]):
-        table.add_column(Text(safe(name)), justify="right" if place in numbers else "left", overflow="fold")
+        table.add_column(
+            Text(safe(name)), justify="right" if place in numbers else "left", overflow="fold", no_wrap=place in numbers
+        )
     for row in rows[1:]:
         table.add_row(*(Text(safe(cell)) for cell in row))
     out = console()
@@ -115,14 +117,14 @@ class Watcher:
     def __init__(self, tell: Callable[[str], None], bars: Progress | None = None) -> None:
         self._tell, self._bars = tell, bars
         self._step, self._began, self._first = "", 0.0, 0
-        self._bar = bars.add_task("", total=None) if bars else None
+        self._bar = bars.add_task("", total=None, visible=False) if bars else None
 
     def __call__(self, step: str, done: int, total: int) -> None:
         """The observer."""
         if step != self._step:
             self._step, self._began, self._first = step, time.monotonic(), done
             if self._bars is not None and self._bar is not None:
-                self._bars.reset(self._bar, total=total or 1, description=safe(step))
+                self._bars.reset(self._bar, total=total or 1, visible=True, description=safe(step))
                 self._bars.update(self._bar, completed=done)
         if self._bars is not None and self._bar is not None:
             self._bars.update(self._bar, completed=done)
