@@ -83,12 +83,12 @@ def iteralign(run: Run, roles: Roles, task: Task) -> Progress:
         folder = run.steps(f"{number:03d}")
         if progress.pending:
             progress = train(folder, progress, progress.pending, roles, task)
-            continue
-        size = task.options.draw.batch if number == 1 else task.options.draw.later
-        batch, rest = rest[:size], rest[size:]
-        if not batch:
-            break
-        progress = iterate(folder, progress, (batch, rest, helpful), roles, task)
+        else:
+            size = task.options.draw.batch if number == 1 else task.options.draw.later
+            batch, rest = rest[:size], rest[size:]
+            if not batch:
+                break
+            progress = iterate(folder, progress, (batch, rest, helpful), roles, task)
         if progress.stopped:
             break
     score(run.steps("final"), "heldout", progress.policy, roles, task)
