@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charter.nouns import Example, Kept, Outcome, StopReason, Verdict
-from charter.spec import Keeping
+from charter.spec import Keeping, Replaying
 from charter.stages.keep import OPENING, keep, rows, worth_helping
 from tests.records import STEP, finding, revision, row, verdict
 
@@ -22,6 +22,7 @@ def verified(
     help_: Outcome = "complies",
     prompt: str = "ask",
     stop: StopReason = "stop",
+    ratio: float = 0,
 ) -> list[Kept]:
     findings = [finding(prompt, id=f"f{n}") for n in range(len(answers))]
     revisions = [revision(f, text, stop) for f, text in zip(findings, answers, strict=True)]
@@ -29,7 +30,7 @@ def verified(
         [verdict(f.id, conduct) for f in findings],
         [verdict(f.id, help_) for f in findings if conduct == "complies"],
     )
-    return keep(findings, revisions, judged, before or [], options or Keeping(), step=STEP)
+    return keep(findings, revisions, judged, before or [], (options or Keeping(), Replaying(ratio=ratio)), step=STEP)
 
 
 def test_a_good_revision_becomes_a_row_without_any_rule_in_it() -> None:
@@ -108,6 +109,12 @@ def test_one_opening_may_not_fill_the_rows() -> None:
     assert sum(k.kept for k in kept[:8]) == 1
 
 
+def test_the_rows_of_replay_count_beside_the_revisions() -> None:
+    answers = [f"I am sorry that you number {n}" for n in range(8)] + ["one of a kind", "two of a kind"]
+    assert sum(k.kept for k in verified(answers, ratio=1)[:8]) == 1
+    assert sum(k.kept for k in verified(answers, ratio=3)[:8]) == 8
+
+
 words = st.sampled_from(["a b c d e", "A  b c d e", "f g h i j", "k", "l m n o p", "q r s t u"])
 
 
@@ -128,8 +135,8 @@ def test_which_rows_go_depends_on_their_ids_and_not_on_their_order() -> None:
     findings = [finding("ask", id=f"f{n}") for n in range(10)]
     made = [revision(f, text) for f, text in zip(findings, answers, strict=True)]
     judged = ([verdict(f.id, "complies") for f in findings], [verdict(f.id, "complies") for f in findings])
-    first = keep(findings, made, judged, [], Keeping(), step=STEP)
-    again = keep(findings[::-1], made[::-1], judged, [], Keeping(), step=STEP)
+    first = keep(findings, made, judged, [], (Keeping(), Replaying(ratio=0)), step=STEP)
+    again = keep(findings[::-1], made[::-1], judged, [], (Keeping(), Replaying(ratio=0)), step=STEP)
     assert {k.id for k in first if k.kept} == {k.id for k in again if k.kept}
 
 

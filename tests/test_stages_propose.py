@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 from hypothesis import given
@@ -46,7 +46,7 @@ def amended(
     return made, engine.calls
 
 
-def groups(*named: dict[str, object]) -> str:
+def groups(*named: Mapping[str, object]) -> str:
     return json.dumps({"groups": list(named)})
 
 

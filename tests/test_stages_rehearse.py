@@ -86,9 +86,14 @@ KEPT = [row(f"kept{n}") for n in range(5)]
 
 
 def mixed(
-    before: list[Example], new: list[Example], replayed: list[Example], ratio: float = 3, start: str = "start"
+    before: list[Example],
+    new: list[Example],
+    replayed: list[Example],
+    ratio: float = 3,
+    start: str = "start",
+    tries: int = 0,
 ) -> list[Example]:
-    options = (Replaying(ratio=ratio), Tuning.model_validate({"start": start}))
+    options = (Replaying(ratio=ratio), Tuning.model_validate({"start": start}), tries)
     return mixture(before, new, replayed, options, step=STEP)
 
 
@@ -111,6 +116,11 @@ def test_replay_is_repeated_evenly_up_to_its_ratio_and_not_cut_below_what_there_
     assert max(counts.values()) - min(counts.values()) <= 1
     assert len([r for r in mixed([], NEW[:1], KEPT) if r.origin == "helpful"]) == 5
     assert [r.origin for r in mixed(OLD, NEW, KEPT, 0)] == ["revision"] * 7
+
+
+def test_rows_that_were_rolled_back_come_with_more_replay() -> None:
+    counts = [len([r for r in mixed(OLD, NEW, KEPT, tries=tries) if r.origin == "helpful"]) for tries in (0, 1, 2)]
+    assert counts == [21, 32, 42]
 
 
 @given(st.integers(0, 4), st.integers(1, 3), st.integers(0, 5), st.floats(0, 6))
