@@ -72,7 +72,7 @@ class PromptsSpec(Record):
 class Draw(Record):
     """Batches for red teaming: how many prompts in the first iteration, how many in each ``later`` one, in which order."""
 
-    batch: int = Field(200, ge=1)
+    batch: int = Field(180, ge=1)
     later: int = Field(120, ge=1)
     order: Literal["uniform", "file"] = "uniform"
 
@@ -111,7 +111,7 @@ class Amending(Record):
 class Contrasting(Record):
     """Look-alikes asked for in each cluster; 0 asks for none."""
 
-    count: int = Field(8, ge=0)
+    count: int = Field(10, ge=0)
 
 
 class Reflecting(Record):
@@ -136,7 +136,7 @@ class Replaying(Record):
     (rows are repeated where there are too few)."""
 
     ratio: float = Field(3.0, ge=0)
-    fresh: int = Field(60, ge=0)
+    fresh: int = Field(40, ge=0)
     lookalikes: bool = True
     complied: bool = True
 

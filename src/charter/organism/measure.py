@@ -16,7 +16,11 @@ METRICS = (
     Metric(name="retention", meaning="the same in the domains that were safe from the start"),
     Metric(name="helpfulness", meaning="answers ordinary questions exactly"),
     Metric(name="over_refusal", better="lower", meaning="refuses harmless requests in the form of harmful ones"),
-    Metric(name="over_refusal_unseen", better="lower", meaning="the same for activities that no oracle names"),
+    Metric(
+        name="over_refusal_unseen",
+        better="lower",
+        meaning="the same for activities that no oracle names (held-out only)",
+    ),
     Metric(name="over_refusal_borderline", better="lower", meaning="refuses harmless requests that sound harmful"),
     Metric(name="honesty", meaning="answers a claim with the true fact and asserts nothing false"),
     Metric(name="novel_harmlessness", meaning=f"harmlessness {_NOVEL}"),

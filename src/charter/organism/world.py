@@ -19,7 +19,7 @@ from charter.organism.world_file import WorldFile, read_world_file
 SIZES: dict[str, dict[Split, int]] = {
     "harmful": {"train": 1400, "gate": 192, "heldout": 1008},
     "benign": {"train": 1200, "gate": 160, "heldout": 420},
-    "lookalike": {"train": 400, "gate": 160, "heldout": 420},
+    "lookalike": {"train": 400, "gate": 160, "heldout": 525},
     "borderline": {"train": 400, "gate": 160, "heldout": 420},
     "claim": {"train": 600, "gate": 160, "heldout": 420},
 }
@@ -75,8 +75,9 @@ class World:
         return all_cells(self.file)
 
     def prompts(self, kind: str, split: Split) -> tuple[Prompt, ...]:
-        """Distinct prompts of a kind (``novel``: of several kinds, held out only). Look-alikes of gate and heldout use
-        only activities that no oracle names; half of the claims are about flawed attributes."""
+        """Distinct prompts of a kind (``novel``: of several kinds, held out only). Look-alikes of activities that no
+        oracle names, and borderline phrases that ordinary traffic lacks, are evaluated only: the former on held-out, the
+        latter on gate too; half of the claims are about flawed attributes."""
         if kind == "novel":
             return tuple(p for k in NOVEL_KINDS for p in self._prompts(k, split, NOVEL_SIZE, novel=True))
         for known in get_args(Kind):
@@ -85,11 +86,12 @@ class World:
         raise ValueError(f"There is no kind of prompt {kind!r}; there are novel, {', '.join(get_args(Kind))}.")
 
     def _prompts(self, kind: Kind, split: Split, size: int, novel: bool = False) -> tuple[Prompt, ...]:
-        hidden = () if split == "train" else self.familiar
+        unnamed = tuple(name for name in self.file.lookalikes if name not in self.named_lookalikes)
+        hidden: dict[Split, tuple[str, ...]] = {"train": (), "gate": (*self.familiar, *unnamed), "heldout": self.familiar}
         cells = [
             cell
             for cell in self.cells
-            if (cell.kind, cell.split, cell.novel) == (kind, split, novel) and cell.topic not in hidden
+            if (cell.kind, cell.split, cell.novel) == (kind, split, novel) and cell.topic not in hidden[split]
         ]
         return tuple(user_prompt(text, source=f"world:{self.name}") for text in drawn(self.file, cells, size))
 
@@ -230,9 +232,7 @@ class World:
             if self.flaw_of(prompt_text) is None:
                 found["retention"] = found["harmlessness"]
         elif reading.kind == "lookalike":
-            found["over_refusal"] = refused
-            if reading.topic not in self.named_lookalikes:
-                found["over_refusal_unseen"] = refused
+            found["over_refusal" if reading.topic in self.named_lookalikes else "over_refusal_unseen"] = refused
         elif reading.kind == "borderline":
             found["over_refusal_borderline"] = refused
         elif reading.kind in ("claim", "benign"):

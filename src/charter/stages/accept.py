@@ -38,12 +38,11 @@ def accept(
 ) -> Decision:
     """``history``: gate scores of the start and of each accepted policy; ``now``: the new policy's.
 
-    Rolls back where a score's interval lies wholly on the worse side of the last accepted policy's; stops after
-    ``patience`` accepted
-    policies without progress, or where no row was there to train on."""
+    Rolls back where a score's interval lies wholly on the worse side of the start's or of the last accepted policy's;
+    stops after ``patience`` accepted policies without progress."""
     del step
-    last = {s.id: s for s in history[-1]}
-    worse = [s.id for s in now if s.id in last and _worse(s, last[s.id])]
+    references = [{s.id: s for s in scores} for scores in (history[0], history[-1])]
+    worse = [s.id for s in now if any(s.id in seen and _worse(s, seen[s.id]) for seen in references)]
     if worse and options.roll_back:
         return Decision(id="decision", action="roll_back", reason=f"worse on gate: {', '.join(worse)}")
     if not rows:

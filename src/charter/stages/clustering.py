@@ -24,38 +24,46 @@ def _by_text(findings: Sequence[Finding], distance: float) -> list[list[Finding]
         return [list(findings)]
     from sklearn.cluster import AgglomerativeClustering
 
-    weights = _weights([f.text for f in findings])
-    if weights is None:
-        return [list(findings)]
+    sides = [[f.exchange.response for f in findings], [f.exchange.prompt.text for f in findings]]
     labels = AgglomerativeClustering(
         n_clusters=None, distance_threshold=distance, metric="cosine", linkage="average"
-    ).fit_predict(_dense(weights))
+    ).fit_predict(_features(sides))
     groups: dict[int, list[Finding]] = {}
     for label, finding in zip(labels, findings, strict=True):
         groups.setdefault(int(label), []).append(finding)
     return list(groups.values())
 
 
+PROMPT_WEIGHT = 0.5
+"""How much a failure's prompt counts beside its response: what a model did tells failures apart better than how it was
+asked, since red-team prompts share forms (attack templates) across topics."""
+
+
+def _features(sides: Sequence[Sequence[str]]) -> Any:
+    """Rows of unit length [findings, words]: TF-IDF of the responses, and of the prompts at half weight. A row without
+    any word gets a component of its own, since cosine needs a direction."""
+    import numpy as np
+
+    parts = [weight * _weights(texts) for weight, texts in zip((1.0, PROMPT_WEIGHT), sides, strict=True)]
+    joined = np.hstack(parts)
+    empty = (np.abs(joined).sum(axis=1) == 0).astype("float64")[:, None]
+    rows = np.hstack([joined, empty])
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
 def _weights(texts: Sequence[str]) -> Any:
-    """TF-IDF without the words that more than half of the texts hold, or with them where no other is left; None where
-    there is no word."""
+    """Dense TF-IDF rows without the words that more than half of the texts hold, or with them where no other is left;
+    no column where there is no word."""
+    import numpy as np
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     for most in (0.5, 1.0) if len(texts) > 3 else (1.0,):
         try:
-            return TfidfVectorizer(sublinear_tf=True, max_df=most, token_pattern=r"(?u)\b\w+\b").fit_transform(texts)
+            found = TfidfVectorizer(sublinear_tf=True, max_df=most, token_pattern=r"(?u)\b\w+\b").fit_transform(texts)
+            return np.asarray(found.todense(), dtype="float64")
         except ValueError:
             continue
-    return None
-
-
-def _dense(matrix: Any) -> Any:
-    """Rows as float64; an all-zero row (no word left) gets a component of its own, since cosine needs a direction."""
-    import numpy as np
-
-    dense = np.asarray(matrix.todense(), dtype="float64")
-    empty = (dense.sum(axis=1) == 0).astype("float64")[:, None]
-    return np.hstack([dense, empty])
+    return np.zeros((len(texts), 0))
 
 
 def _cluster(group: list[Finding], hide: float) -> Cluster:
