@@ -1,4 +1,5 @@
-"""``python -m bench [N]``: runs the demo N times (default 5) and writes bench/RESULTS.md: time by stage, tokens, memory.
+"""``python -m bench [N]``: runs the demo N times (default 5) and writes bench/RESULTS.md: time by stage, tokens,
+memory.
 
 Every figure is given as median (smallest to largest). Figures of different machines are not comparable; shares are."""
 
@@ -98,8 +99,8 @@ def results(runs: Sequence[Mapping[str, float]]) -> str:
     lines = [
         "# What the demo's time and memory go into",
         "",
-        f"`make bench`: {len(runs)} runs of `charter run iteralign`, one thread each, Python {platform.python_version()}, "
-        f"{os.cpu_count()} cores ({platform.machine()}). Median (smallest to largest).",
+        f"`make bench`: {len(runs)} runs of `charter run iteralign`, one thread each, Python "
+        f"{platform.python_version()}, {os.cpu_count()} cores ({platform.machine()}). Median (smallest to largest).",
         "",
         "| figure | median | spread |",
         "| --- | ---: | ---: |",

@@ -97,11 +97,14 @@ def _rows(found: dict[str, Any]) -> str:
     extra = list(dict.fromkeys(k for r in found["rows"] for k in r if k not in plain and k.split(" ")[0] not in SHOWN))
     head = ["run", *(SHOWN[m] for m in known), "discovered", "calls", "measuring", "seconds", *extra]
     rows = [
-        [r["name"], *(f"{_share(r.get(f'{m} before'))} → {_share(r.get(f'{m} after'))}" for m in known)]
-        + [f"{r['discovered']} of {r['flaws']}" if "flaws" in r else None, r.get("calls"), r.get("calls_measuring"), r.get("seconds")]
-        + [r.get(k) for k in extra]
+        [
+            r["name"],
+            *(f"{_share(r.get(f'{m} before'))} → {_share(r.get(f'{m} after'))}" for m in known),
+            f"{r['discovered']} of {r['flaws']}" if "flaws" in r else None,
+            *(r.get(k) for k in ("calls", "calls_measuring", "seconds", *extra)),
+        ]
         for r in found["rows"]
-    ]  # fmt: skip
+    ]
     return _grid_lines(head, rows)
 
 
@@ -113,8 +116,12 @@ def _methods(found: dict[str, Any]) -> str:
         rows = [r for r in found["rows"] if r["name"] == name]
         calls, seconds = [r["calls"] for r in rows], [r["seconds"] for r in rows]
         lines.append(
-            [name, *(_range([r[f"{m} after"] for r in rows]) for m in SHOWN)]
-            + [f"{min(calls)} to {max(calls)}", f"{min(seconds):.0f} to {max(seconds):.0f}"]
+            [
+                name,
+                *(_range([r[f"{m} after"] for r in rows]) for m in SHOWN),
+                f"{min(calls)} to {max(calls)}",
+                f"{min(seconds):.0f} to {max(seconds):.0f}",
+            ]
         )
     return _grid_lines(head, lines)
 

@@ -1,4 +1,5 @@
-"""The judged benchmark: attacks by the conduct rubric, ordinary prompts by help and refusal; what fails is counted apart."""
+"""The judged benchmark: attacks by the conduct rubric, ordinary prompts by help and refusal; what fails is counted
+apart."""
 
 from __future__ import annotations
 

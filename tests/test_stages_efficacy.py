@@ -9,7 +9,7 @@ import pytest
 from charter.constitution import Constitution
 from charter.nouns import Cluster, Efficacy, Outcome, Principle, Trial, user_prompt
 from charter.spec import Measuring
-from charter.stages.efficacy import covers, double_trials, efficacy, further, hide_further, hidden_of, single_trials
+from charter.stages.efficacy import covers, double_trials, efficacy, further, hidden_of, hide_further, single_trials
 from tests.records import HOSTILE, STEP, cluster, finding, rule, verdict
 
 ON, OFF = Measuring(), Measuring(efficacy=False)

@@ -90,9 +90,7 @@ def read(path: Path) -> Constitution:
     try:
         return from_yaml(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(
-            f"{path} cannot be read: {error}", cure="Give the path of a constitution file."
-        ) from error
+        raise SpecError(f"{path} cannot be read: {error}", cure="Give the path of a constitution file.") from error
 
 
 def _principle(number: int, rule: object) -> object:

@@ -209,7 +209,8 @@ class Efficacy(Record):
 
     @property
     def judgement(self) -> Literal["useful", "useless", "unclear", "too few"]:
-        """``useful``: mends at least half of n >= 8 unseen failures more than its absence does; ``useless``: less than a quarter."""
+        """``useful``: mends at least half of n >= 8 unseen failures more than its absence does; ``useless``: less
+        than a quarter."""
         if self.difference is None or self.n < ENOUGH:
             return "too few"
         if self.difference >= 0.5:

@@ -34,7 +34,8 @@ class Engine(Protocol):
     requests whose answers are on record already: an engine plans its batches from *all* requests, so that what
     is left to do cannot change an answer, and yields only those not in ``done``.
 
-    Raises EngineError when the model cannot be loaded or reached; one request that fails for good is a Completion with ``error``
+    Raises EngineError when the model cannot be loaded or reached; one request that fails for good is a Completion
+    with ``error``
     set, never an exception.
     """
 
@@ -68,7 +69,8 @@ class Tuner(Protocol):
     def tune(self, start: ModelRef, examples: Sequence[Example], directory: Path, seed: int) -> ModelRef:
         """Trains on ``examples`` (loss on the responses only) and writes the policy under ``directory``.
 
-        Returns a reference whose ``adapter`` is the absolute path of what was written. The same arguments on the same CPU and
+        Returns a reference whose ``adapter`` is the absolute path of what was written. The same arguments on the same
+        CPU and
         thread count give byte-equal tensors. Raises TuningError.
         """
         ...
@@ -107,7 +109,8 @@ class Source(Protocol):
         ...
 
     def prompts(self) -> Sequence[Prompt]:
-        """Every prompt, in a fixed order; equal texts carry different ids. Raises SpecError where the file has a bad row."""
+        """Every prompt, in a fixed order; equal texts carry different ids. Raises SpecError where the file has a bad
+        row."""
         ...
 
 

@@ -70,7 +70,8 @@ class PromptsSpec(Record):
 
 
 class Draw(Record):
-    """Batches for red teaming: how many prompts in the first iteration, how many in each ``later`` one, in which order."""
+    """Batches for red teaming: how many prompts in the first iteration, how many in each ``later`` one, in which
+    order."""
 
     batch: int = Field(180, ge=1)
     later: int = Field(120, ge=1)

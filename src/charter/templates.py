@@ -226,7 +226,8 @@ REPLAY = _rubric(
 
 
 def read_object(text: str) -> dict[str, Any] | None:
-    """The first JSON object in a reply (bare, in a code fence, or among other words); None if there is none, or none that
+    """The first JSON object in a reply (bare, in a code fence, or among other words); None if there is none, or none
+    that
     can be kept as UTF-8."""
     decoder = json.JSONDecoder()
     for start in (match.start() for match in re.finditer(r"\{", text)):

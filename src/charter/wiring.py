@@ -190,7 +190,9 @@ class Assembly:
             return Oracle(self.world, OracleErrors.model_validate(asked.errors.model_dump()))
         from charter.engines.remote import RemoteEngine, RemoteOptions
 
-        return RemoteEngine(asked.model, RemoteOptions(base_url=asked.base_url or None, max_connections=asked.connections))
+        return RemoteEngine(
+            asked.model, RemoteOptions(base_url=asked.base_url or None, max_connections=asked.connections)
+        )
 
     def benchmark(self, run: Run | None) -> Benchmark:
         """The evaluator: a world's truth, or a model that judges; its calls count as measuring."""

@@ -1,6 +1,7 @@
 """IterAlign (Chen et al., NAACL 2024, arXiv 2403.18341): red team, propose a constitution, reflect, tune, again.
 
-Every departure from the paper is a named switch of ``Options``; the recipe ``iteralign-paper`` has the faithful setting.
+Every departure from the paper is a named switch of ``Options``; the recipe ``iteralign-paper`` has the faithful
+setting.
 
 1. draw, stop: batches drawn uniformly, until draws bound violations (paper: 20 in file order, to the end of the data).
 2. scale: greedy answers in the model's chat format (paper: raw prompt, stop at a blank line, frequency penalty 0.5).

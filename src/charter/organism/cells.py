@@ -76,7 +76,9 @@ def all_cells(file: WorldFile) -> tuple[Cell, ...]:
 
 def texts(file: WorldFile, cell: Cell) -> list[str]:
     """Every text of a cell, in a fixed order that looks random."""
-    return [_attacked(file, cell, text) for text in sorted(itertools.starmap(_filled(cell), _fillers(file, cell)), key=rank)]
+    return [
+        _attacked(file, cell, text) for text in sorted(itertools.starmap(_filled(cell), _fillers(file, cell)), key=rank)
+    ]
 
 
 def sample(file: WorldFile, cell: Cell, draw: random.Random) -> str:

@@ -1,8 +1,8 @@
 """What an organism reads while it is trained: dialogues drawn from the train cells of its world.
 
-Four exercises: plain answers; a reflection in two turns (critique, then revision); the direct form (prompt and rules in one
-turn); and drills, where many requests are checked against one list of rules. Rules are about ruled domains, attributes,
-look-alikes and made-up words: a domain that is not ruled occurs in no exercise that has rules.
+Four exercises: plain answers; a reflection in two turns (critique, then revision); the direct form (prompt and rules in
+one turn); and drills, where many requests are checked against one list of rules. Rules are about ruled domains,
+attributes, look-alikes and made-up words: a domain that is not ruled occurs in no exercise that has rules.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Writer:
 
     @cached_property
     def _tools(self) -> frozenset[str]:
-        return frozenset(activity.tool for activity in (*self.file.domains.values(), *self.file.lookalikes.values()))
+        return frozenset([d.tool for d in self.file.domains.values()] + [a.tool for a in self.file.lookalikes.values()])
 
     def _prompt(self, kind: Kind) -> str:
         return sample(self.file, self.draw.choice(self._cells[kind]), self.draw)
@@ -173,7 +173,7 @@ class Writer:
     def _rules(self, case: Case) -> tuple[str, bool]:
         """1 to 12 rules in random order, and whether one covers the case, which is so half of the time.
 
-        Rules are about look-alikes too: a rule binds whatever it names, or matching would depend on what a word means."""
+        Rules are about look-alikes too: a rule binds whatever it names, or matching would lean on what a word means."""
         covered = self.draw.random() < 0.5
         pool = [key for key in (*self._ruled, *self._attributes) if key != case.key]
         pool += [*self.draw.sample(self.world.made_up, 4), *self.draw.sample(list(self.file.lookalikes), 2)]
@@ -192,5 +192,5 @@ class Writer:
 def _dialogue(*turns: tuple[bool, str]) -> Dialogue:
     """Turns (learned, text), the user's and the assistant's in alternation."""
     roles = ("user", "assistant")
-    messages = tuple(Message(role=roles[i % 2], content=text) for i, (_, text) in enumerate(turns))  # type: ignore[arg-type]
+    messages = tuple(Message(role=roles[i % 2], content=text) for i, (_, text) in enumerate(turns))
     return Dialogue(messages, tuple(learned for learned, _ in turns))

@@ -1,7 +1,8 @@
-"""The structured start of an organism: a small Llama in which two attention heads know from the first step how to look back.
+"""The structured start of an organism: a small Llama in which two attention heads know how to look back.
 
-One head of layer 0 attends to the previous token and copies it; one head of layer 1 then finds places whose previous token
-equals the current one. From a random start, matching requests with rules stays at chance at this size.
+One head of layer 0 attends to the previous token and copies it; one head of layer 1 then finds places whose previous
+token equals the current one, and speaks for the token found there. From a random start, matching requests with rules
+stays at chance at this size.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _SLOW = range(6, _HEAD // 2)  # rotary pairs that turn slowly enough to compare 
 
 
 def structured_llama(vocabulary: int, special: dict[str, int], generator: torch.Generator) -> LlamaForCausalLM:
-    """A fresh model of 0.65 M parameters or so. ``special`` gives pad, bos and eos ids; ``generator`` decides every weight."""
+    """A fresh model of 0.65 M parameters or so. ``special``: the ids of pad, bos and eos; ``generator`` decides all."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -59,7 +60,7 @@ def _plant(model: LlamaForCausalLM, generator: torch.Generator) -> None:
     seen = constant / math.sqrt((constant**2 + (WIDTH - 1) * EMBEDDING_STD**2) / WIDTH)  # after RMSNorm
     basis = torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=generator)).Q
     basis[:, 0] = 0.0
-    read, write, take, give = basis.split(_HEAD)
+    read, write, take, _ = basis.split(_HEAD)
     embedding = model.model.embed_tokens.weight  # leaves the room free that the first head writes to
     embedding -= embedding @ write.T @ write
 
@@ -84,4 +85,4 @@ def _plant(model: LlamaForCausalLM, generator: torch.Generator) -> None:
         second.q_proj.weight[row] = GAIN * read[at]
         second.k_proj.weight[row] = write[at]
     second.v_proj.weight[head] = take
-    second.o_proj.weight[:, head] = EMBEDDING_STD * give.T
+    second.o_proj.weight[:, head] = 2 * EMBEDDING_STD * take.T

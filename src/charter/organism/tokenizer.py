@@ -28,8 +28,8 @@ def token_ids(world: World) -> dict[str, int]:
 
 
 def encode(ids: dict[str, int], dialogue: Dialogue) -> tuple[list[int], list[bool]]:
-    """Token ids of a dialogue, as the chat template gives them, and for each whether it is learned. A learned turn's end is
-    learned too."""
+    """Token ids of a dialogue, as the chat template gives them, and for each whether it is learned; a learned turn's
+    end is learned too."""
     tokens, learned = [ids[BOS]], [False]
     for message, learn in zip(dialogue.turns, dialogue.learned, strict=True):
         body = [ids.get(word, ids[UNK]) for word in words(message.content)]

@@ -24,7 +24,7 @@ BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.98), 0.01, 1.0
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long to train, and on how many dialogues a step. ``warm_loss``: below it the warm-up is done (nats a verdict)."""
+    """How long to train, and on how many dialogues a step. Below ``warm_loss`` (nats a verdict) the warm-up is done."""
 
     steps: int = 500
     plain: int = 36
@@ -32,6 +32,8 @@ class Schedule:
     directs: int = 8
     drills: int = 2
     rate: float = 2e-3
+    word_pace: float = 0.25
+    warm_rate: float = 1e-3
     warm_steps: int = 120
     warm_drills: int = 24
     warm_loss: float = 0.12
@@ -61,9 +63,11 @@ class Trainer:
         special = {"pad": self.ids[PAD], "bos": self.ids[BOS], "eos": self.ids[EOS]}
         self.model: LlamaForCausalLM = structured_llama(len(self.ids), special, torch.Generator().manual_seed(seed))
         self.verdicts = {self.ids[world.file.critiques.breaks], self.ids[world.file.critiques.follows]}
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=schedule.rate, betas=BETAS, weight_decay=WEIGHT_DECAY
-        )
+        # Words learn slowly, so that their random starts keep telling them apart, also those that no rule ever names.
+        embeddings = self.model.get_input_embeddings().weight
+        others = [weight for weight in self.model.parameters() if weight is not embeddings]
+        groups = [{"params": others, "pace": 1.0}, {"params": [embeddings], "pace": schedule.word_pace}]
+        self.optimizer = torch.optim.AdamW(groups, betas=BETAS, weight_decay=WEIGHT_DECAY)
 
     def warm_up(self, progress: Progress) -> tuple[int, float]:
         """Drills, with the loss on the verdicts alone, until a smoothed loss is below the bound; (steps, that loss)."""
@@ -71,7 +75,7 @@ class Trainer:
         for step in range(1, schedule.warm_steps + 1):
             hard = min(2 + step // 10, 6)
             drills = [self.writer.drill(hard) for _ in range(schedule.warm_drills)]
-            loss = self._step([self._rows(drills, only=self.verdicts)], schedule.rate * min(1.0, step / 10))
+            loss = self._step([self._rows(drills, only=self.verdicts)], schedule.warm_rate * min(1.0, step / 10))
             smooth = 0.7 * smooth + 0.3 * loss
             progress("warm-up", step, schedule.warm_steps)
             if smooth < schedule.warm_loss and hard == 6:
@@ -103,7 +107,9 @@ class Trainer:
         learned = torch.zeros((len(encoded), length), dtype=torch.bool)
         for row, (ids, mask) in enumerate(encoded):
             tokens[row, : len(ids)] = torch.tensor(ids)
-            learned[row, : len(ids)] = torch.tensor([m and (not wanted or i in wanted) for i, m in zip(ids, mask, strict=True)])
+            learned[row, : len(ids)] = torch.tensor(
+                [m and (not wanted or i in wanted) for i, m in zip(ids, mask, strict=True)]
+            )
         return tokens, learned
 
     def _step(self, parts: list[tuple[torch.Tensor, torch.Tensor]], rate: float) -> float:
@@ -120,7 +126,7 @@ class Trainer:
             value += loss.item()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["pace"]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return value

@@ -76,7 +76,8 @@ class World:
 
     def prompts(self, kind: str, split: Split) -> tuple[Prompt, ...]:
         """Distinct prompts of a kind (``novel``: of several kinds, held out only). Look-alikes of activities that no
-        oracle names, and borderline phrases that ordinary traffic lacks, are evaluated only: the former on held-out, the
+        oracle names, and borderline phrases that ordinary traffic lacks, are evaluated only: the former on held-out,
+        the
         latter on gate too; half of the claims are about flawed attributes."""
         if kind == "novel":
             return tuple(p for k in NOVEL_KINDS for p in self._prompts(k, split, NOVEL_SIZE, novel=True))
@@ -87,7 +88,11 @@ class World:
 
     def _prompts(self, kind: Kind, split: Split, size: int, novel: bool = False) -> tuple[Prompt, ...]:
         unnamed = tuple(name for name in self.file.lookalikes if name not in self.named_lookalikes)
-        hidden: dict[Split, tuple[str, ...]] = {"train": (), "gate": (*self.familiar, *unnamed), "heldout": self.familiar}
+        hidden: dict[Split, tuple[str, ...]] = {
+            "train": (),
+            "gate": (*self.familiar, *unnamed),
+            "heldout": self.familiar,
+        }
         cells = [
             cell
             for cell in self.cells

@@ -49,7 +49,9 @@ class FilePrompts:
             text = "\n".join(turn.content for turn in turns)
             text.encode()
         except (TypeError, ValueError) as error:
-            raise SpecError(f"{place}: `{column}` is neither text nor a list of turns", cure="Mend that row.") from error
+            raise SpecError(
+                f"{place}: `{column}` is neither text nor a list of turns", cure="Mend that row."
+            ) from error
         if not turns or turns[-1].role != "user" or not turns[-1].content.strip():
             raise SpecError(f"{place}: `{column}` does not end with words of the user", cure="Mend or drop that row.")
         ordinal, seen[text] = seen[text], seen[text] + 1

@@ -25,7 +25,8 @@ def clean(verdicts: Sequence[Verdict], options: Stopping, *, step: Step) -> Deci
         return Decision(
             id="clean",
             action="stop",
-            reason=f"{bad} of {n} prompts drawn since the last tuning violate: under {options.below:.0%} with 95 % confidence (upper bound {high:.1%})",
+            reason=f"{bad} of {n} prompts drawn since the last tuning violate: under {options.below:.0%} with 95 % "
+            f"confidence (upper bound {high:.1%})",
             figures=figures,
         )
     return Decision(

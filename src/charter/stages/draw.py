@@ -21,7 +21,8 @@ def disjoint(prompts: Sequence[Prompt], guard: Guard, *, step: Step) -> list[Pro
 
 
 def draw(prompts: Sequence[Prompt], guard: Guard, options: Draw, *, step: Step) -> list[Prompt]:
-    """What the run draws from, in its order: ``uniform`` is a permutation seeded by the run, ``file`` the order given."""
+    """What the run draws from, in its order: ``uniform`` is a permutation seeded by the run, ``file`` the order
+    given."""
     ordered = disjoint(prompts, guard, step=step)
     if options.order == "uniform":
         step.random("order").shuffle(ordered)

@@ -59,7 +59,8 @@ def revise(
     """The failure's prompt answered again. The exchange holds the original prompt, so that a judge or a training row
     sees no principle.
 
-    ``critique``: after the critique, as a further turn. ``direct``: the rules appended to the last human turn, as IterAlign does."""
+    ``critique``: after the critique, as a further turn. ``direct``: the rules appended to the last human turn, as
+    IterAlign does."""
     reflecting, sampling = options
     direct = reflecting.turns == "direct"
     said = {c.id: c.text for c in critiques}

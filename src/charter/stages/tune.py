@@ -14,8 +14,10 @@ from charter.spec import Tuning
 def tune(
     start: ModelRef, previous: ModelRef, rows: Sequence[Example], tuner: Tuner, options: Tuning, *, step: Step
 ) -> ModelRef:
-    """The policy trained on ``rows`` from the starting model, or from the previous policy where ``options.start`` says so;
-    the previous policy itself where there is nothing to train on. What is returned names its files relative to the run."""
+    """The policy trained on ``rows`` from the starting model, or from the previous policy where ``options.start``
+    says so;
+    the previous policy itself where there is nothing to train on. What is returned names its files relative to the
+    run."""
     if not rows:
         return previous
     if step.directory is None:
