@@ -1,7 +1,7 @@
 """Building an organism from a world and a seed, and checking one that is there.
 
-An organism is an ordinary model folder (config, safetensors, tokenizer with a chat template) with ``organism.json`` beside it:
-world and digest, seed, command, schedule and the figures of its gates.
+An organism is an ordinary model folder (config, safetensors, tokenizer with a chat template) with ``organism.json``
+beside it: world and digest, seed, command, schedule and the figures of its gates.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def build(
     world: World,
     seed: int,
     directory: Path,
-    progress: Progress = lambda phase, done, total: None,
+    progress: Progress = lambda *_: None,
     schedule: Schedule | None = None,
     enforce: bool = True,
 ) -> dict[str, Any]:
     """Trains an organism and writes it to ``directory`` (which must not exist), all or nothing; returns its card.
 
-    The weights are a function of world, seed and schedule on one CPU. Where the warm-up misses its bound the next seed is tried. Raises
-    GateError naming each missed gate with its figure; ``enforce=False`` only records them.
+    The weights are a function of world, seed and schedule on one CPU. Where the warm-up misses its bound the next seed
+    is tried. Raises GateError naming each missed gate with its figure; ``enforce=False`` only records them.
     """
     if directory.exists():
         raise SpecError(f"{directory} exists already.", cure="Name a new directory, or remove this one.")
@@ -46,7 +46,7 @@ def build(
         trainer, used, warm = _warmed(world, seed, schedule, progress, enforce)
         loss = trainer.train(progress)
         made, tokenizer = Path(scratch) / "made", make_tokenizer(world)
-        trainer.model.eval()
+        trainer.model.train(False)
         with quiet():
             trainer.model.save_pretrained(made)
             tokenizer.save_pretrained(made)
@@ -75,8 +75,9 @@ def build(
 
 
 def check(world: World, directory: Path) -> dict[str, float]:
-    """Measures the gates of an organism anew: gate -> share; ``gates.missed`` tells which are missed. Raises SpecError where
-    the folder holds no organism of this state of the world, EngineError where the model cannot be loaded."""
+    """Measures the gates of an organism anew: gate -> share; ``gates.missed`` tells which are missed.
+
+    Raises SpecError where the folder holds no organism of this very world, EngineError where it cannot be loaded."""
     try:
         card: dict[str, Any] = json.loads((directory / CARD).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -101,7 +102,7 @@ def _warmed(
         if loss < schedule.warm_loss or not enforce:
             return trainer, used, {"steps": steps, "loss": round(loss, 4)}
     raise GateError(
-        f"The matching warm-up of {world.name} missed its bound from {WARM_TRIES} seeds: loss {loss:.3f} after {steps} steps, "
-        f"must be below {schedule.warm_loss}.",
+        f"The matching warm-up of {world.name} missed its bound from {WARM_TRIES} seeds: "
+        f"loss {loss:.3f} after {steps} steps, must be below {schedule.warm_loss}.",
         "Build it from another seed.",
     )
