@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,51 @@ from tests.records import START
 from tests.small_run import substance
 from tests.toy import BENIGN, HARM, PAPER_OPTIONS, SAFE_ALREADY, Toy, prompts, topics_in
 
+REDTEAM = Toy().task().redteam
 SMALL: dict[str, Any] = {"draw": {"batch": 48, "later": 24}, "stop": {"least": 24, "below": 0.2}}
-ITERATION = (
-    "exchanges verdicts clean findings clusters proposals amended lookalikes trials critiques revisions "
-    "further further_exchanges further_verdicts further_findings widened single_trials single_critiques "
-    "single_revisions single_verdicts covers double_trials double_critiques double_revisions double_verdicts "
-    "constitution rechecks complying helps kept examples rehearsals answers checks replay rows policy "
-    "gate_exchanges gate_measurements gate_scores decision"
-).split()
+ITERATION = [
+    "exchanges",
+    "verdicts",
+    "clean",
+    "findings",
+    "clusters",
+    "proposals",
+    "amended",
+    "lookalikes",
+    "trials",
+    "critiques",
+    "revisions",
+    "further",
+    "further_exchanges",
+    "further_verdicts",
+    "further_findings",
+    "widened",
+    "single_trials",
+    "single_critiques",
+    "single_revisions",
+    "single_verdicts",
+    "covers",
+    "double_trials",
+    "double_critiques",
+    "double_revisions",
+    "double_verdicts",
+    "constitution",
+    "rechecks",
+    "complying",
+    "helps",
+    "kept",
+    "examples",
+    "rehearsals",
+    "answers",
+    "checks",
+    "replay",
+    "rows",
+    "policy",
+    "gate_exchanges",
+    "gate_measurements",
+    "gate_scores",
+    "decision",
+]
 
 
 def records(directory: Path, step: str) -> list[dict[str, Any]]:
@@ -38,11 +76,6 @@ def made(directory: Path, leave_out: str = r"^$") -> dict[str, str]:
         for name, text in found.items()
         if not re.search(leave_out, name)
     }
-
-
-def switched(key: str, **values: object) -> Toy:
-    """The small toy with one switch changed."""
-    return Toy({**SMALL, key: {**SMALL.get(key, {}), **values}})
 
 
 @pytest.fixture(scope="module")
@@ -296,30 +329,39 @@ def test_the_paper_trains_on_unverified_revisions(tmp_path: Path) -> None:
     assert checked.tuned == []
 
 
-@pytest.mark.parametrize(
-    ("key", "values", "step", "holds"),
-    [
-        ("contrast", {"count": 0}, "lookalikes", lambda rows: not any(r["prompts"] for r in rows)),
-        ("reflect", {"turns": "direct"}, "critiques", lambda rows: {r["text"] for r in rows} == {""}),
-        ("cluster", {"by": "batch"}, "clusters", lambda rows: len(rows) == 1),
-        ("cluster", {"hide": 0}, "clusters", lambda rows: not any(r["hidden"] for r in rows)),
-        ("propose", {"reply": "last_paragraph"}, "proposals", lambda rows: {r["principle"]["title"] for r in rows} == {""}),
-        ("replay", {"complied": False}, "replay", lambda rows: "complied" not in {r["origin"] for r in rows}),
-        ("replay", {"lookalikes": False}, "replay", lambda rows: "lookalike" not in {r["origin"] for r in rows}),
-        ("replay", {"fresh": 0}, "replay", lambda rows: "helpful" not in {r["origin"] for r in rows}),
-        ("replay", {"ratio": 0}, "rows", lambda rows: {r["origin"] for r in rows} == {"revision"}),
-        ("keep", {"verify": False}, "helps", lambda rows: rows == []),
-        ("keep", {"longest": 3}, "kept", lambda rows: {r for k in rows for r in k["reasons"]} == {"too long"}),
-        ("measure", {"efficacy": False}, "constitution", lambda rows: not any(p["efficacy"] for p in rows[0]["principles"])),
-        ("judge", {"sees": "response"}, "verdicts", lambda rows: {r["rubric"] for r in rows} == {"conduct-response-only"}),
-        ("draw", {"order": "file"}, "exchanges", lambda rows: [r["id"] for r in rows] == [p.id for p in Toy().task().redteam[:48]]),
-        ("draw", {"batch": 30}, "exchanges", lambda rows: len(rows) == 30),
-    ],
-)  # fmt: skip
+Rows = list[dict[str, Any]]
+SWITCHES: dict[tuple[str, str, object], tuple[str, Callable[[Rows], bool]]] = {
+    ("contrast", "count", 0): ("lookalikes", lambda rows: not any(r["prompts"] for r in rows)),
+    ("reflect", "turns", "direct"): ("critiques", lambda rows: {r["text"] for r in rows} == {""}),
+    ("cluster", "by", "batch"): ("clusters", lambda rows: len(rows) == 1),
+    ("cluster", "hide", 0): ("clusters", lambda rows: not any(r["hidden"] for r in rows)),
+    ("propose", "reply", "last_paragraph"): ("proposals", lambda rows: {r["principle"]["title"] for r in rows} == {""}),
+    ("replay", "complied", False): ("replay", lambda rows: "complied" not in origins(rows)),
+    ("replay", "lookalikes", False): ("replay", lambda rows: "lookalike" not in origins(rows)),
+    ("replay", "fresh", 0): ("replay", lambda rows: "helpful" not in origins(rows)),
+    ("replay", "ratio", 0): ("rows", lambda rows: origins(rows) == {"revision"}),
+    ("keep", "verify", False): ("helps", lambda rows: rows == []),
+    ("keep", "longest", 3): ("kept", lambda rows: {r for k in rows for r in k["reasons"]} == {"too long"}),
+    ("measure", "efficacy", False): (
+        "constitution",
+        lambda rows: not any(p["efficacy"] for p in rows[0]["principles"]),
+    ),
+    ("judge", "sees", "response"): ("verdicts", lambda rows: {r["rubric"] for r in rows} == {"conduct-response-only"}),
+    ("draw", "order", "file"): ("exchanges", lambda rows: [r["id"] for r in rows] == [p.id for p in REDTEAM[:48]]),
+    ("draw", "batch", 30): ("exchanges", lambda rows: len(rows) == 30),
+}
+
+
+def origins(rows: Rows) -> set[str]:
+    return {r["origin"] for r in rows}
+
+
+@pytest.mark.parametrize(("key", "name", "value"), SWITCHES)
 def test_each_switch_alone_has_its_effect(
-    plain: tuple[Path, Toy], tmp_path: Path, key: str, values: dict[str, object], step: str, holds: Any
+    plain: tuple[Path, Toy], tmp_path: Path, key: str, name: str, value: object
 ) -> None:
-    switched(key, **values).play(tmp_path / "run")
+    step, holds = SWITCHES[key, name, value]
+    Toy({**SMALL, key: {**SMALL.get(key, {}), name: value}}).play(tmp_path / "run")
     assert holds(records(tmp_path / "run", f"001/{step}"))
     assert not holds(records(plain[0], f"001/{step}"))
 

@@ -65,12 +65,13 @@ def prompts(topics: Sequence[str], start: int, count: int, meta: str = "") -> li
     tools = [
         f"{text} with {TOOLS[topic]}" if topic in TOOLS else text for text, topic in zip(texts, named, strict=True)
     ]
-    return [user_prompt(text, **({"harm": meta} if meta else {})) for text in tools]
+    return [user_prompt(text, harm=meta) if meta else user_prompt(text) for text in tools]
 
 
 @dataclass(frozen=True)
 class Toy:
-    """What a run of the toy is made of. ``asked`` collects every request by role, ``tuned`` every tuning; ``kill`` stops
+    """What a run of the toy is made of. ``asked`` collects every request by role, ``tuned`` every tuning; ``kill``
+    stops
     at the n-th answer; ``stern``: the judge lets no revision pass; ``lessons``: what the first tunings do,
     ``spoil`` (all is unlearnt) or ``idle`` (nothing is learnt)."""
 
