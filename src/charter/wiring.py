@@ -282,8 +282,10 @@ class Assembly:
         self, redteam: Sequence[Source], helpful: Sequence[Source]
     ) -> tuple[dict[str, list[Prompt]], tuple[dict[Split, list[Prompt]], dict[Split, list[Prompt]]]]:
         """Training prompts by kind, and the prompts kept for an evaluator by kind and split. A world gives training
-        prompts only, and its benchmark has gate and held-out of its own."""
+        prompts only, and its benchmark has gate and held-out of its own. A text of both kinds is a red-team prompt."""
         read = [_distinct([p for source in side for p in source.prompts()]) for side in (redteam, helpful)]
+        attacking = {p.text for p in read[0]}
+        read[1] = [p for p in read[1] if p.text not in attacking]
         if self.spec.evaluator == "world":
             return {"redteam": read[0], "helpful": read[1]}, ({}, {})
         parts = split_prompts([*read[0], *read[1]], self.spec.prompts.near_duplicate)
@@ -294,7 +296,7 @@ class Assembly:
             kept[0][split] = [p for p in parts[split] if p.id in attacks][:most]
             kept[1][split] = [p for p in parts[split] if p.id not in attacks][:most]
         train = parts["train"]
-        if not train or not kept[0]["gate"] or not kept[0]["heldout"]:
+        if not any(p.id in attacks for p in train) or not kept[0]["gate"] or not kept[0]["heldout"]:
             raise SpecError(
                 f"too few red-team prompts to split into train, gate and held-out ({len(read[0])} read)",
                 cure="Give more prompts under prompts.redteam.",
