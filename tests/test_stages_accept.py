@@ -58,10 +58,11 @@ def test_a_policy_that_is_surely_worse_is_rolled_back() -> None:
     assert accept([scores(50)], scores(45, over=4), 9, Stopping(), step=STEP).action == "go_on"
 
 
-def test_worse_is_told_from_the_last_accepted_policy() -> None:
-    history = [scores(90), scores(50)]
-    assert accept(history, scores(50), 9, Stopping(patience=9), step=STEP).action == "go_on"
-    assert accept(history[::-1], scores(50), 9, Stopping(patience=9), step=STEP).action == "roll_back"
+def test_worse_is_told_from_the_start_and_from_the_last_accepted_policy() -> None:
+    patient = Stopping(patience=9)
+    assert accept([scores(50), scores(90)], scores(50), 9, patient, step=STEP).action == "roll_back"
+    assert accept([scores(90), scores(70)], scores(65), 9, patient, step=STEP).action == "roll_back"
+    assert accept([scores(70), scores(90), scores(72)], scores(66), 9, patient, step=STEP).action == "go_on"
 
 
 def test_no_progress_for_as_long_as_patience_lasts_stops() -> None:
