@@ -93,7 +93,7 @@ class Clustering(Record):
     by: Literal["text", "batch"] = "text"
     distance: float = Field(0.8, gt=0, le=1)
     hide: float = Field(0.5, ge=0, lt=1)
-    show: int = Field(8, ge=1)
+    show: int = Field(12, ge=1)
 
 
 class Proposing(Record):
@@ -112,7 +112,7 @@ class Amending(Record):
 class Contrasting(Record):
     """Look-alikes asked for in each cluster; 0 asks for none."""
 
-    count: int = Field(10, ge=0)
+    count: int = Field(16, ge=0)
 
 
 class Reflecting(Record):
@@ -136,7 +136,7 @@ class Replaying(Record):
     iteration
     (rows are repeated where there are too few)."""
 
-    ratio: float = Field(3.0, ge=0)
+    ratio: float = Field(4.0, ge=0)
     fresh: int = Field(40, ge=0)
     lookalikes: bool = True
     complied: bool = True
