@@ -112,7 +112,7 @@ class Amending(Record):
 class Contrasting(Record):
     """Look-alikes asked for in each cluster; 0 asks for none."""
 
-    count: int = Field(16, ge=0)
+    count: int = Field(12, ge=0)
 
 
 class Reflecting(Record):
