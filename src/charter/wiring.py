@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from charter.run import Run
 
 Observer = Callable[[str, int, int], None]
-PACKAGES = ("charter", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "scikit-learn", "datasketch")
+PACKAGES = ("charter", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "scikit-learn")
 
 
 def launch(spec_text: str, directory: Path, observer: Observer | None = None) -> None:
