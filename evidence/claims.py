@@ -187,7 +187,7 @@ def judged_and_true(cell: Cell) -> Row:
 LADDER: tuple[tuple[str, dict[str, str]], ...] = (
     ("paper", {}),
     ("the judge sees the prompt", {"options.judge.sees": "exchange"}),
-    ("larger batches, drawn uniformly", {"options.draw": "{batch: 180, later: 120, order: uniform}"}),
+    ("larger batches, drawn uniformly", {"options.draw": "{batch: 160, later: 120, order: uniform}"}),
     (
         "a rule for each cluster, merged",
         {"options.cluster": "{by: text, hide: 0.5}", "options.propose.reply": "rule", "options.amend.mode": "merge"},
@@ -195,7 +195,7 @@ LADDER: tuple[tuple[str, dict[str, str]], ...] = (
     ("critique, then revision", {"options.reflect.turns": "critique"}),
     ("verified revisions", {"options.keep": "{verify: true, exempt_openings: ['sorry , i will not help']}"}),
     ("from the start, LoRA", {"options.tune": "{kind: lora, learning_rate: 0.003, epochs: 3, batch: 8}"}),
-    ("replay of complied and ordinary", {"options.replay": "{ratio: 3, fresh: 40, lookalikes: false}"}),
+    ("replay of complied and ordinary", {"options.replay": "{ratio: 4, fresh: 48, lookalikes: false}"}),
     ("look-alikes", {"options.contrast.count": "10", "options.replay": "{}"}),
     ("stops when clean", {"options.stop": "{}"}),
 )

@@ -73,7 +73,7 @@ class Draw(Record):
     """Batches for red teaming: how many prompts in the first iteration, how many in each ``later`` one, in which
     order."""
 
-    batch: int = Field(180, ge=1)
+    batch: int = Field(160, ge=1)
     later: int = Field(120, ge=1)
     order: Literal["uniform", "file"] = "uniform"
 
@@ -112,7 +112,7 @@ class Amending(Record):
 class Contrasting(Record):
     """Look-alikes asked for in each cluster; 0 asks for none."""
 
-    count: int = Field(12, ge=0)
+    count: int = Field(10, ge=0)
 
 
 class Reflecting(Record):
@@ -137,7 +137,7 @@ class Replaying(Record):
     (rows are repeated where there are too few)."""
 
     ratio: float = Field(4.0, ge=0)
-    fresh: int = Field(40, ge=0)
+    fresh: int = Field(48, ge=0)
     lookalikes: bool = True
     complied: bool = True
 
