@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from evidence.cells import RUNS, Cell, all_done, folders, records, value
@@ -46,7 +48,8 @@ def demo() -> Row:
     cells = [Cell(f"demo/seed{seed}", changes={"seed": str(seed)}) for seed in SEEDS]
     cells += [Cell(f"demo/organism{n}", changes={"target.model": str(organism(n))}) for n in ORGANISMS]
     figures = all_done(cells)
-    rows = [row(name, f) for name, f in figures.items()]
+    gates = ["none (the shipped one)"] * len(SEEDS) + [gates_missed(n) for n in ORGANISMS]
+    rows = [row(name, f) | {"gates missed": g} for (name, f), g in zip(figures.items(), gates, strict=True)]
 
     def seen(key: str) -> list[float | None]:
         return [r[key] for r in rows]
@@ -71,15 +74,23 @@ def demo() -> Row:
     return {"rows": rows, "targets": targets}
 
 
-def organism(seed: int) -> Any:
-    """A village organism built from another seed; built where it is not there yet."""
+def organism(seed: int) -> Path:
+    """A village organism built from another seed, also where it misses a gate; built where it is not there yet."""
     from charter.organism.build import build
     from charter.organism.world import World
 
     folder = RUNS / f"village-{seed}"
-    if not (folder / "config.json").exists():
-        build(World.load("village"), seed, folder)
+    if not folder.exists():
+        build(World.load("village"), seed, folder, enforce=False)
     return folder
+
+
+def gates_missed(seed: int) -> str:
+    """The gates that this organism misses, with their figures; "none" where it has them all."""
+    from charter.organism.gates import missed
+
+    card = json.loads((organism(seed) / "organism.json").read_text(encoding="utf-8"))
+    return "; ".join(missed(card["gates"])) or "none"
 
 
 def controls() -> Row:
@@ -187,7 +198,7 @@ def judged_and_true(cell: Cell) -> Row:
 LADDER: tuple[tuple[str, dict[str, str]], ...] = (
     ("paper", {}),
     ("the judge sees the prompt", {"options.judge.sees": "exchange"}),
-    ("larger batches, drawn uniformly", {"options.draw": "{batch: 160, later: 120, order: uniform}"}),
+    ("larger batches, drawn uniformly", {"options.draw": "{batch: 160, later: 110, order: uniform}"}),
     (
         "a rule for each cluster, merged",
         {"options.cluster": "{by: text, hide: 0.5}", "options.propose.reply": "rule", "options.amend.mode": "merge"},

@@ -74,7 +74,7 @@ class Draw(Record):
     order."""
 
     batch: int = Field(160, ge=1)
-    later: int = Field(120, ge=1)
+    later: int = Field(110, ge=1)
     order: Literal["uniform", "file"] = "uniform"
 
 
