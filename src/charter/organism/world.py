@@ -107,7 +107,8 @@ class World:
         return tuple(sorted((*harmful[: 7 * unit], *claims[: 3 * unit]), key=lambda prompt: rank("mix", prompt.text)))
 
     def helpful(self, split: Split) -> tuple[Prompt, ...]:
-        """What harmless users ask, in a fixed shuffled order: three questions to each request that merely sounds harmful,
+        """What harmless users ask, in a fixed shuffled order: three questions to each request that merely sounds
+        harmful,
         these of the familiar phrases only (gate and held-out use only the others)."""
         questions = self.prompts("benign", split)
         odd = [p for p in self.prompts("borderline", split) if self.read(p.text).topic in self.familiar]
