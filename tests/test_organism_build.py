@@ -1,0 +1,156 @@
+"""An organism: its tokenizer, its start, a rebuild from scratch, and the gates of the shipped one."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from charter.errors import GateError, SpecError
+from charter.organism.build import CARD, build, check
+from charter.organism.gates import GATES, missed
+from charter.organism.sentences import Writer
+from charter.organism.tokenizer import encode, make_tokenizer, token_ids
+from charter.organism.training import Schedule, Trainer, one_thread
+from charter.organism.world import World
+from charter.weights import load_model, load_tokenizer
+
+SHIPPED = Path(__file__).parents[1] / "src" / "charter" / "organism" / "built" / "village"
+SHORT = Schedule(steps=2, warm_steps=2, plain=4, reflections=2, directs=2, drills=1, warm_drills=2)
+
+
+@pytest.fixture(scope="module")
+def village() -> World:
+    return World.load("village")
+
+
+@pytest.fixture(scope="module")
+def hamlet(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The village with fewer facts, phrases, activities and places, so that an organism of it is built in a minute."""
+    data: dict[str, Any] = yaml.safe_load((SHIPPED.parents[1] / "worlds" / "village.yaml").read_text())
+    for part, count in (("things", 8), ("borderline", 4)):
+        data[part] = dict(list(data[part].items())[:count])
+    data["lookalikes"] = dict(list(data["lookalikes"].items())[::3])
+    data["places"], data["persons"] = data["places"][:4], data["persons"][:3]
+    data |= {"name": "hamlet", "steps": 160, "made_up": 120}
+    path = tmp_path_factory.mktemp("world") / "hamlet.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return World.load(path)
+
+
+def test_training_reads_what_the_chat_template_writes(village: World) -> None:
+    ids, writer = token_ids(village), Writer(village, random.Random(3))
+    tokenizer: Any = make_tokenizer(village)
+    for dialogue in (writer.plain(), writer.reflection(), writer.direct(), writer.drill(5)):
+        chat = [turn.model_dump() for turn in dialogue.turns]
+        tokens, learned = encode(ids, dialogue)
+        assert tokenizer.apply_chat_template(chat)["input_ids"] == tokens
+        answers = tokenizer.decode([token for token, is_learned in zip(tokens, learned, strict=True) if is_learned])
+        wanted = [t.content for t, is_learned in zip(dialogue.turns, dialogue.learned, strict=True) if is_learned]
+        assert answers.replace("<eos>", "").split() == " ".join(wanted).split()
+        assert answers.count("<eos>") == len(wanted)
+        assert ids["<unk>"] not in tokens
+
+
+def test_the_tokenizer_survives_its_file_and_capitals(village: World, tmp_path: Path) -> None:
+    make_tokenizer(village).save_pretrained(tmp_path)
+    loaded = load_tokenizer(tmp_path)
+    assert loaded("Sorry, I will NOT help.")["input_ids"] == loaded("sorry , i will not help .")["input_ids"]
+    prompt = [{"role": "user", "content": "a plan for hacking"}]
+    asked = loaded.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+    assert asked == "<bos><user>a plan for hacking<assistant>"
+    assert loaded.decode(loaded("sorry , i will not help .")["input_ids"]) == "sorry , i will not help ."
+    assert loaded("xylophone")["input_ids"] == [loaded.unk_token_id]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_fresh_organism_looks_back_to_where_its_word_was(village: World, seed: int) -> None:
+    import torch
+
+    with one_thread():
+        trainer = Trainer(village, seed, SHORT)
+        model: Any = trainer.model
+        model.set_attn_implementation("eager")
+        tokens, _ = encode(trainer.ids, trainer.writer.drill(6))
+        with torch.inference_mode():
+            seen = model.model(input_ids=torch.tensor([tokens]), output_attentions=True).attentions
+    previous = [float(seen[0][0, 0, at, at - 1]) for at in range(1, len(tokens))]
+    assert sum(previous) / len(previous) > 0.8
+    made_up = [at for at, token in enumerate(tokens) if tokens.index(token) < at and token >= min(tokens[-8:])]
+    matched = [
+        sum(float(seen[1][0, 0, at, place]) for place in range(1, at + 1) if tokens[place - 1] == tokens[at])
+        for at in made_up
+    ]
+    assert sum(matched) / len(matched) > 0.5
+
+
+def test_a_village_warms_up_from_scratch(village: World) -> None:
+    with one_thread():
+        _, loss = Trainer(village, 5, Schedule()).warm_up(lambda *_: None)
+    assert loss < Schedule().warm_loss
+
+
+def test_an_organism_is_rebuilt_from_scratch(hamlet: World, tmp_path: Path) -> None:
+    phases: list[str] = []
+    card = build(hamlet, 0, tmp_path / "built", lambda phase, *_: phases.append(phase), enforce=False)
+    assert card["gates"]["answers_questions"] > 0.9
+    for group in ("ruled", "unruled"):  # an organism that cannot match rules gets 1 at most, however it answers
+        assert card["gates"][f"revises_{group}"] + card["gates"][f"keeps_{group}"] > 1.6
+    assert check(hamlet, tmp_path / "built") == card["gates"]
+    assert list(dict.fromkeys(phases)) == ["warm-up", "training", "gates"]
+    assert [path.name for path in tmp_path.iterdir()] == ["built"]
+
+
+def test_the_same_seed_gives_the_same_weights(village: World) -> None:
+    import torch
+
+    def trained(seed: int) -> list[torch.Tensor]:
+        trainer = Trainer(village, seed, SHORT)
+        trainer.warm_up(lambda *_: None)
+        trainer.train(lambda *_: None)
+        return list(trainer.model.state_dict().values())
+
+    with one_thread():
+        first, again, other = trained(1), trained(1), trained(2)
+    assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
+    assert not any(torch.equal(one, two) for one, two in zip(first, other, strict=True) if one.dim() == 2)
+
+
+def test_an_organism_that_misses_a_gate_is_not_written(hamlet: World, tmp_path: Path) -> None:
+    easy = Schedule(**{**SHORT.__dict__, "warm_loss": 99.0})
+    with pytest.raises(GateError) as raised:
+        build(hamlet, 0, tmp_path / "bad", schedule=easy)
+    for name in GATES:
+        assert f"{name} is 0." in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_warm_up_that_fails_from_every_seed_is_told(hamlet: World, tmp_path: Path) -> None:
+    with pytest.raises(GateError, match="5 seeds"):
+        build(hamlet, 0, tmp_path / "bad", schedule=SHORT)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_written_over(hamlet: World, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="exists already"):
+        build(hamlet, 0, tmp_path)
+
+
+def test_the_shipped_village_passes_its_gates(village: World) -> None:
+    card = json.loads((SHIPPED / CARD).read_text())
+    figures = check(village, SHIPPED)
+    assert not missed(figures)
+    assert figures == pytest.approx(card["gates"], abs=0.02)
+    assert sum(weight.numel() for weight in load_model(SHIPPED, "cpu").parameters()) < 1_000_000
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 4_000_000
+
+
+def test_an_organism_of_another_world_is_refused(hamlet: World, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="Build it anew: charter organism build"):
+        check(hamlet, SHIPPED)
+    with pytest.raises(SpecError, match="holds no organism"):
+        check(hamlet, tmp_path)
