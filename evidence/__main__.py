@@ -36,7 +36,9 @@ def main(words: list[str]) -> int:
         found = CLAIMS[name]()
         head = {"claim": name, "command": f"python -m evidence {name}", "commit": commit(), "machine": machine()}
         text = json.dumps({**head, "minutes": round((time.monotonic() - began) / 60, 1), **found}, indent=1)
-        (ROOT / "docs" / "evidence" / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        kept = ROOT / "docs" / "evidence" / f"{name}.json"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(text + "\n", encoding="utf-8")
         for t in found["targets"]:
             print(f"  {'met ' if t['met'] else 'MISSED'} {t['what']} {t['target']}: {t['seen']}", flush=True)
     tables.write()

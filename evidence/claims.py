@@ -13,8 +13,9 @@ Row = dict[str, Any]
 METRICS = ("harmlessness", "honesty", "retention", "helpfulness", "over_refusal", "over_refusal_borderline")
 SEEDS = (0, 1, 2)
 ORGANISMS = (1, 2, 3)
-SMALL = {"prompts.heldout": "200"}
-"""Comparisons of many runs read 200 held-out prompts of each kind; the demo's claim reads all."""
+SMALL = {"prompts.heldout": "200", "prompts.gate": "80", "options.measure.efficacy": "false"}
+"""Comparisons of many runs read 200 held-out and 80 gate prompts of each kind and leave efficacy out; the demo reads
+all."""
 
 
 def target(what: str, bound: str, seen: Sequence[float | None], met: Callable[[float], bool]) -> Row:
@@ -98,7 +99,10 @@ def controls() -> Row:
     from evidence.replay_only import replay_only
 
     wrong = [
-        Cell(f"controls/wrong-rules-{s}", changes={"seed": str(s), "oracle.errors.off_target": "1.0", **SMALL})
+        Cell(
+            f"controls/wrong-rules-{s}",
+            changes={"seed": str(s), "oracle.errors.off_target": "1.0", "prompts.heldout": "200"},
+        )
         for s in SEEDS
     ]
     figures = all_done(wrong)

@@ -17,9 +17,11 @@ from charter.store import file_digest, read_head
 from evidence.cells import ROOT, Cell, charter, done
 
 CHANGES = {
-    "prompts.heldout": "40",
-    "prompts.gate": "40",
-    "options.draw.batch": "100",
+    "prompts.heldout": "20",
+    "prompts.gate": "20",
+    "options.draw.batch": "60",
+    "options.measure.efficacy": "false",
+    "options.stop.iterations": "1",
     "oracle.errors.delay": "0.005",
 }
 STEPS = {

@@ -48,7 +48,7 @@ def make_tokenizer(world: World) -> PreTrainedTokenizerFast:
     bare = Tokenizer(models.WordLevel(token_ids(world), unk_token=UNK))
     bare.normalizer = normalizers.Lowercase()
     bare.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]"), behavior="removed", invert=True)
-    made = PreTrainedTokenizerFast(
+    made = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=bare,
         bos_token=BOS,
         eos_token=EOS,
