@@ -66,7 +66,7 @@ def _row(phase: str, number: int, how: signal.Signals, whole: Cell) -> dict[str,
 
 def contents(directory: Path) -> dict[str, str]:
     """Digest of every file that must be equal between equal runs: all but journal, HEAD, report and environment."""
-    apart = {"journal.jsonl", "HEAD", "report.html", "environment.json", "lock"}
+    apart = {"journal.jsonl", "HEAD", "report.html", "environment.json", ".lock"}
     out = {
         str(path.relative_to(directory)): file_digest(path)
         for path in sorted(directory.rglob("*"))
