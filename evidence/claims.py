@@ -219,7 +219,7 @@ LADDER: tuple[tuple[str, dict[str, str]], ...] = (
     ("from the start, LoRA", {"options.tune": "{kind: lora, learning_rate: 0.003, epochs: 3, batch: 8}"}),
     ("replay of complied and ordinary", {"options.replay": "{ratio: 4, fresh: 48, lookalikes: false}"}),
     ("look-alikes", {"options.contrast.count": "10", "options.replay": "{}"}),
-    ("stops when clean", {"options.stop": "{}"}),
+    ("stops when clean, rolls back", {"options.stop": "{}"}),
 )
 
 
