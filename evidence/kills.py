@@ -112,7 +112,7 @@ def _killed(cell: Cell, moment: Callable[[], bool], how: signal.Signals) -> bool
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # also where this process ignores it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # also if ignored here
     )
     while child.poll() is None and not moment():
         time.sleep(0.0005)
