@@ -42,7 +42,7 @@ def kills() -> dict[str, Any]:
     asked = [(phase, number, signal.SIGKILL) for phase in STEPS for number in range(4)]
     asked += [("generation", number, signal.SIGINT) for number in range(2)]
     with ThreadPoolExecutor(2) as pool:
-        rows = list(pool.map(lambda one: _row(*one, whole), asked))
+        rows = list(pool.map(lambda one: _row(one[0], one[1], one[2], whole), asked))
     good = sum(r["killed"] and r["same run"] and r["verified"] for r in rows)
     targets = [
         {"what": "kills that leave the same run", "target": f"{len(rows)}", "seen": [good], "met": good == len(rows)}
