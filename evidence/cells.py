@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +57,21 @@ def all_done(cells: Sequence[Cell], at_once: int = 2) -> dict[str, dict[str, Any
     """Every cell's figures, by name."""
     with ThreadPoolExecutor(at_once) as pool:
         return dict(zip((c.name for c in cells), pool.map(done, cells), strict=True))
+
+
+def kept(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What was measured before under this name, or measured now and kept beside the runs: a claim goes on where it
+    stopped. Remove ``runs/evidence`` to measure anew."""
+    path = RUNS / f"{name}.row.json"
+    if not path.exists():
+        found = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(found), encoding="utf-8")
+        fresh.replace(path)
+        print(f"  {name}: {found}", flush=True)
+    measured: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return measured
 
 
 def value(figures: dict[str, Any], metric: str, when: str = "after") -> float | None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.organism.faults import Faults, Traffic, proxy
-from evidence.cells import ROOT, RUNS, charter
+from evidence.cells import ROOT, RUNS, charter, kept
 from evidence.kills import CHANGES, contents
 
 Row = dict[str, Any]
@@ -40,12 +40,13 @@ NAMED = ("judge", "proposer", "measurer")
 def http() -> Row:
     """Every row, and what was to be shown."""
     with served() as url:
-        inside = begun("inside", {}, None)
+        kept("http/inside", lambda: {"run": begun("inside", {}, None).name})
+        inside = RUNS / "http" / "inside"
         rows = [
-            compared("over HTTP", inside, url, Faults()),
-            compared("20 % transport faults", inside, url, TRANSPORT),
-            away(inside, url),
-            spoilt(inside, url),
+            kept("http/over-HTTP", lambda: compared("over HTTP", inside, url, Faults())),
+            kept("http/transport", lambda: compared("20 % transport faults", inside, url, TRANSPORT)),
+            kept("http/away", lambda: away(inside, url)),
+            kept("http/content", lambda: spoilt(inside, url)),
         ]
         small = [killed("transport", url, QUICK), killed("content", url, CONTENT)]
     targets = [
@@ -228,32 +229,42 @@ def scores(inside: Path, url: str) -> dict[str, list[float]]:
 
 def killed(kind: str, url: str, faults: Faults) -> Row:
     """Runs of a smaller spec, each killed at a call drawn by chance, then resumed and compared with an unkilled one."""
-    with proxy(url, faults, PORT) as (_, traffic):
-        whole = begun(f"{kind}-whole", CHANGES, ORACLE % "")
-    least, total = traffic.repeated, sum(traffic.calls.values())
-    rows = []
-    for number in range(KILLS):
-        name = f"{kind}-{number}"
-        directory = RUNS / "http" / name
-        shutil.rmtree(directory, ignore_errors=True)
-        moment = random.Random(f"{kind} {number}").randint(1, total - 1)
-        with proxy(url, faults, PORT) as (_, traffic):
-            hit = struck(words(name, CHANGES, ORACLE % ""), traffic, moment)
-            charter("resume", str(directory), "--quiet")
-        verified = charter("verify", str(directory)).returncode == 0
-        same = verified and contents(directory) == contents(whole)
-        rows.append({"at call": moment, "killed": hit, "same run": same, "paid twice": traffic.repeated - least})
-        print(f"  {name}: {rows[-1]}", flush=True)
+    whole = kept(f"http/{kind}-whole", lambda: unkilled(kind, url, faults))
+    rows = [
+        kept(f"http/{kind}-{number}", lambda: one_kill(f"{kind}-{number}", url, faults, whole))
+        for number in range(KILLS)
+    ]
     twice = [r["paid twice"] for r in rows]
     return {
         "name": f"kills under 20 % {kind} faults",
         "runs": KILLS,
         "killed": sum(r["killed"] for r in rows),
         "same run": sum(r["same run"] for r in rows),
-        "calls of a run": total,
+        "calls of a run": whole["calls"],
         "calls paid twice": {"all": sum(twice), "most in a run": max(twice)},
         "each": rows,
     }
+
+
+def unkilled(kind: str, url: str, faults: Faults) -> Row:
+    """The run that the killed ones are compared with: its folder, its calls, and how many the proxy saw again."""
+    with proxy(url, faults, PORT) as (_, traffic):
+        directory = begun(f"{kind}-whole", CHANGES, ORACLE % "")
+    return {"folder": directory.name, "calls": sum(traffic.calls.values()), "repeated": traffic.repeated}
+
+
+def one_kill(name: str, url: str, faults: Faults, whole: Row) -> Row:
+    """One run, killed and resumed."""
+    directory = RUNS / "http" / name
+    shutil.rmtree(directory, ignore_errors=True)
+    moment = random.Random(name.replace("-", " ")).randint(1, whole["calls"] - 1)
+    with proxy(url, faults, PORT) as (_, traffic):
+        hit = struck(words(name, CHANGES, ORACLE % ""), traffic, moment)
+        charter("resume", str(directory), "--quiet")
+    verified = charter("verify", str(directory)).returncode == 0
+    same = verified and contents(directory) == contents(RUNS / "http" / whole["folder"])
+    twice = traffic.repeated - whole["repeated"]
+    return {"at call": moment, "killed": hit, "same run": same, "paid twice": twice}
 
 
 def struck(asked: list[str], traffic: Traffic, moment: int) -> bool:

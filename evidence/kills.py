@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.store import file_digest, read_head
-from evidence.cells import ROOT, Cell, charter, done
+from evidence.cells import ROOT, Cell, charter, done, kept
 
 CHANGES = {
     "prompts.heldout": "20",
@@ -42,12 +42,16 @@ def kills() -> dict[str, Any]:
     asked = [(phase, number, signal.SIGKILL) for phase in STEPS for number in range(4)]
     asked += [("generation", number, signal.SIGINT) for number in range(2)]
     with ThreadPoolExecutor(2) as pool:
-        rows = list(pool.map(lambda one: _row(one[0], one[1], one[2], whole), asked))
+        rows = list(pool.map(lambda one: _kept(one[0], one[1], one[2], whole), asked))
     good = sum(r["killed"] and r["same run"] and r["verified"] for r in rows)
     targets = [
         {"what": "kills that leave the same run", "target": f"{len(rows)}", "seen": [good], "met": good == len(rows)}
     ]
     return {"rows": rows, "targets": targets}
+
+
+def _kept(phase: str, number: int, how: signal.Signals, whole: Cell) -> dict[str, Any]:
+    return kept(f"kills/{how.name.lower()}-{phase}-{number}", lambda: _row(phase, number, how, whole))
 
 
 def _row(phase: str, number: int, how: signal.Signals, whole: Cell) -> dict[str, Any]:
@@ -59,12 +63,10 @@ def _row(phase: str, number: int, how: signal.Signals, whole: Cell) -> dict[str,
     resumed = charter("resume", str(cell.directory), "--quiet")
     verified = charter("verify", str(cell.directory))
     same = contents(cell.directory) == contents(whole.directory)
-    row = {
+    return {
         "name": cell.name, "phase": phase, "signal": how.name, "at": place, "killed": killed, "sealed steps left": left,
         "resumed": resumed.returncode == 0, "verified": verified.returncode == 0, "same run": same,
     }  # fmt: skip
-    print(f"  {row}", flush=True)
-    return row
 
 
 def contents(directory: Path) -> dict[str, str]:
