@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -230,10 +231,8 @@ def scores(inside: Path, url: str) -> dict[str, list[float]]:
 def killed(kind: str, url: str, faults: Faults) -> Row:
     """Runs of a smaller spec, each killed at a call drawn by chance, then resumed and compared with an unkilled one."""
     whole = kept(f"http/{kind}-whole", lambda: unkilled(kind, url, faults))
-    rows = [
-        kept(f"http/{kind}-{number}", lambda: one_kill(f"{kind}-{number}", url, faults, whole))
-        for number in range(KILLS)
-    ]
+    names = [f"{kind}-{number}" for number in range(KILLS)]
+    rows = [kept(f"http/{name}", partial(one_kill, name, url, faults, whole)) for name in names]
     twice = [r["paid twice"] for r in rows]
     return {
         "name": f"kills under 20 % {kind} faults",
