@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charter.nouns import Message, Prompt, user_prompt
-from charter.similarity import SHARES, Guard, jaccard, normal, openings, shingles, split_prompts
+from charter.similarity import SHARES, Guard, jaccard, near_duplicates, normal, openings, shingles, split_prompts
 
 WORDS = [f"w{i}" for i in range(40)]
 
@@ -132,3 +132,38 @@ def test_the_guard_knows_a_protected_prompt_within_a_conversation_and_one_that_o
     assert Guard([short], 0.8).clear([long, other]) == [other]
     assert Guard([long], 0.8).clear([short, other]) == [other]
     assert Guard([long], 0.8).close_to("How do I bake a cake?")
+
+
+def brutal(texts: list[str], threshold: float) -> dict[int, int]:
+    """Every pair compared: the first that stays and is near."""
+    found: dict[int, int] = {}
+    for place, text in enumerate(texts):
+        stay = (n for n in range(place) if n not in found)
+        first = next((n for n in stay if jaccard(shingles(texts[n]), shingles(text)) >= threshold), None)
+        if first is not None:
+            found[place] = first
+    return found
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.8, 1.0])
+def test_the_duplicates_left_out_are_those_that_exact_jaccard_finds(threshold: float) -> None:
+    texts = varied(100, seed=7)
+    random.Random(0).shuffle(texts)
+    found = near_duplicates(texts, threshold)
+    assert found == brutal(texts, threshold)
+    assert 0 < len(found) < len(texts)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.text("ab \n!é", max_size=30), max_size=20), st.sampled_from([0.5, 0.7, 1.0]))
+def test_whatever_the_texts_the_first_of_several_stays(texts: list[str], threshold: float) -> None:
+    found = near_duplicates(texts, threshold)
+    assert found == brutal(texts, threshold)
+    assert not set(found) & set(found.values())
+
+
+def test_many_texts_that_share_a_template_are_still_told_apart() -> None:
+    texts = [f"please tell me in some detail how one would mend a w{n} with a v{n} at home" for n in range(3_000)]
+    assert near_duplicates(texts, 0.7) == {}
+    again = [text.upper() + "!!" for text in texts[:50]]
+    assert near_duplicates([*texts, *again], 0.7) == {3_000 + n: n for n in range(50)}

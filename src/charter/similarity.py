@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -58,9 +58,33 @@ class Near:
         return sorted(text for text in found if jaccard(parts, self.texts[text]) >= self._threshold)
 
     def _rarest(self, parts: frozenset[str]) -> list[str]:
-        """All but so many that a near text must hold one of these."""
-        least = math.ceil(self._threshold * len(parts) - 1e-9)
-        return sorted(parts, key=lambda part: (self._frequency[part], part))[: len(parts) - least + 1]
+        return rarest(parts, self._frequency, self._threshold)
+
+
+def rarest(parts: Collection[str], frequency: Mapping[str, int], threshold: float) -> list[str]:
+    """A text's rarest shingles, all but so many that every text near to it has one of these among its own rarest."""
+    least = math.ceil(threshold * len(parts) - 1e-9)
+    return sorted(parts, key=lambda part: (frequency[part], part))[: len(parts) - least + 1]
+
+
+def near_duplicates(texts: Sequence[str], threshold: float) -> dict[int, int]:
+    """Which texts to leave out, so that no two that stay are near: the place of each -> the place of the first text
+    that stays and is near to it (Jaccard of word trigrams at or above ``threshold``, 0 to 1). The first of several
+    stays. Exact, and near linear in the number of texts: by the same prefix filtering as ``Near``."""
+    parts = [shingles(text) for text in texts]
+    frequency = Counter(part for own in parts for part in own)
+    holders: dict[str, list[int]] = {}
+    found: dict[int, int] = {}
+    for place, own in enumerate(parts):
+        rare = rarest(own, frequency, threshold)
+        others = sorted({other for part in rare for other in holders.get(part, ())})
+        first = next((other for other in others if jaccard(own, parts[other]) >= threshold), None)
+        if first is not None:
+            found[place] = first
+            continue
+        for part in rare:
+            holders.setdefault(part, []).append(place)
+    return found
 
 
 def openings(prompt: Prompt) -> list[str]:
