@@ -150,16 +150,18 @@ def begin(text: str, directory: Path, observer: Observer, tell: Callable[[str], 
     """Begins a run, or goes on with the one of the same spec that is there. Raises StoreError where it is another."""
     from charter import spec as specs
     from charter import wiring
+    from charter.reports.links import complete, is_chain
     from charter.reports.reading import Reading
 
-    if not (directory / "journal.jsonl").exists():
+    chain = is_chain(directory)
+    if not (directory / "journal.jsonl").exists() and not chain:
         wiring.launch(text, directory, observer, tell)
         return
-    before = Reading(directory)
-    if specs.parse(text) != before.spec:
+    before = specs.read(directory / "spec.yaml")[0] if chain else Reading(directory).spec
+    if specs.parse(text) != before:
         cure = "Choose another folder with --out, or start from a step of this run: charter fork"
         raise StoreError(f"{directory} holds a run of another spec", cure)
-    if before.head is None:
+    if not (complete(directory) if chain else Reading(directory).head):
         say(f"{directory} is not finished: it goes on")
         wiring.resume(directory, observer, tell=tell)
 
@@ -186,7 +188,8 @@ def plan(text: str, as_json: bool) -> None:
     from charter import spec as specs
     from charter import wiring
 
-    plan = wiring.dry_run(specs.parse(text))
+    steps = specs.chained(text)
+    plan = {name: wiring.dry_run(specs.parse(step)) for name, step in steps} or wiring.dry_run(specs.parse(text))
     if as_json:
         put_json(dict(plan))
         return

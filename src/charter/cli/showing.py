@@ -11,6 +11,7 @@ from charter.cli.terminal import AsJson, RunFolder, put, put_json, put_table, sa
 from charter.errors import StoreError
 
 if TYPE_CHECKING:
+    from charter.reports.compare import Comparison
     from charter.reports.reading import Reading
     from charter.reports.show import Summary
 
@@ -34,16 +35,20 @@ def verify(
 
     Exits with 3 where anything was changed, removed or added, and names file and line.
     """
+    from charter.reports.links import verify_links
     from charter.reports.verify import verify as verified
 
-    found = verified(directory, expect)
+    steps = verify_links(directory, expect)
+    found = {str(directory / name): one for name, one in steps.items()} or {str(directory): verified(directory, expect)}
     if as_json:
-        put_json(found.model_dump(mode="json"))
+        told = {name: one.model_dump(mode="json") for name, one in found.items()}
+        put_json(told if steps else told[str(directory)])
     else:
-        put("\n".join([f"{directory}: {found.wording}", *map(str, found.faults), *found.notes]))
-        if found.head:
-            put(f"HEAD {found.head}")
-    if not found.ok:
+        for name, one in found.items():
+            put("\n".join([f"{name}: {one.wording}", *map(str, one.faults), *one.notes]))
+            if one.head:
+                put(f"HEAD {one.head}")
+    if not all(one.ok for one in found.values()):
         raise typer.Exit(StoreError.exit_code)
 
 
@@ -56,15 +61,22 @@ def compare(
     from charter.reports import compare as comparing
 
     comparison = comparing.compare(directories)
-    if as_json:
-        put_json(comparison.model_dump(mode="json"))
-    elif markdown:
+    if markdown and not as_json:
         put(comparing.markdown(comparison), data=True)
     else:
-        put_table(comparing.table(comparison), numbers=range(1, len(directories) + 1))
-        if comparison.contests:
-            title = "On the same held-out prompts: how often the event happened in one of the two alone"
-            put_table(comparing.contest_rows(comparison), title, numbers=range(2, 6))
+        _put_comparison(comparison, as_json)
+
+
+def _put_comparison(comparison: Comparison, as_json: bool) -> None:
+    from charter.reports import compare as comparing
+
+    if as_json:
+        put_json(comparison.model_dump(mode="json"))
+        return
+    put_table(comparing.table(comparison), numbers=range(1, len(comparison.runs) + 1))
+    if comparison.contests:
+        title = "On the same held-out prompts: how often the event happened in one of the two alone"
+        put_table(comparing.contest_rows(comparison), title, numbers=range(2, 6))
 
 
 def report(
@@ -79,8 +91,12 @@ def report(
 ) -> None:
     """Write a run's report: one HTML file that needs no network and runs no script."""
     from charter import store
+    from charter.reports.links import links
     from charter.reports.page import page
 
+    if steps := links(directory):
+        cure = f"Name one of them: {', '.join(step.name for step in steps)}"
+        raise StoreError(f"{directory} is a chain, and each of its steps has a report", cure)
     place = directory.resolve()
     target = (out or place.with_name(f"{place.name}-report.html")).resolve()
     if target.is_relative_to(place):
@@ -90,11 +106,16 @@ def report(
 
 
 def present(directory: Path, quiet: bool, as_json: bool) -> None:
-    """A run's summary: JSON, or tables; nothing where quiet."""
+    """A run's summary: JSON, or tables; nothing where quiet. A chain's steps are compared."""
     from charter.reports.costs import bill
+    from charter.reports.links import links
     from charter.reports.reading import Reading
-    from charter.reports.show import scripted, summarised
+    from charter.reports.show import summarised
 
+    if steps := links(directory):
+        if as_json or not quiet:
+            _present_chain(directory, steps, as_json)
+        return
     reading = Reading(directory)
     if as_json:
         put_json(summarised(reading).model_dump(mode="json"))
@@ -108,10 +129,7 @@ def present(directory: Path, quiet: bool, as_json: bool) -> None:
             put(_ORGANISM)
         if not reading.verifiable:
             put("Identity not verifiable: the target was only reached by HTTP; nothing but its name says who answered.")
-        if not reading.outcome.get("independent", True):
-            put("Not independent: the evaluator is the same model as another role.")
-        if said := scripted(reading):
-            put(" ".join(said))
+        _warned(reading)
         _doubts(summary)
         _losses(summary)
         if cost := bill(summary.roles):
@@ -119,6 +137,26 @@ def present(directory: Path, quiet: bool, as_json: bool) -> None:
         for title, rows, numbers in tables(reading, summary):
             put_table(rows, title, numbers)
         _ending(directory, reading, summary.head)
+
+
+def _present_chain(directory: Path, steps: list[Path], as_json: bool) -> None:
+    from charter.reports import compare as comparing
+    from charter.reports.links import complete
+
+    _put_comparison(comparing.compare(steps), as_json)
+    if not as_json:
+        put("Each step is a run of its own; it goes on from the one before: charter show FOLDER")
+        put(f"Check it: charter verify {directory}" if complete(directory) else f"Go on: charter resume {directory}")
+
+
+def _warned(reading: Reading) -> None:
+    """Who plays more than one part, or is no model."""
+    from charter.reports.show import scripted
+
+    if not reading.outcome.get("independent", True):
+        put("Not independent: the evaluator is the same model as another role.")
+    if said := scripted(reading):
+        put(" ".join(said))
 
 
 def _doubts(summary: Summary) -> None:

@@ -182,6 +182,8 @@ COMMENTS: dict[str, str] = {
     "calibrate.injections": "true: how many verdicts the shipped attacks turn",
     "calibrate.limit": "most of each file; null: all",
     "go_on": "a finished run to go on from (run, head, constitution); `charter fork` writes it; null: none",
+    "steps": "methods after one another, each going on from the one before: [{method: iteralign}, ...] "
+    "with the keys that each changes (docs/chains.md)",
     "budget": "limits of the whole run",
     "budget.calls": "most oracle calls; at the limit the run pauses, and a larger one takes it on; null: no limit",
     "budget.tokens": "most tokens that oracles read and write",

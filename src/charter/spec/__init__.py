@@ -1,7 +1,7 @@
 """What a user asks for: one YAML file, validated whole before anything runs.
 
 ``models``: who plays which part; ``prompts``: where they come from; ``options``: the method's switches; ``whole``: all
-of it; ``reading``: from text, with every fault at once.
+of it; ``reading``: from text, with every fault at once; ``chaining``: a chain of methods, taken apart.
 """
 
 from charter.spec.models import PROGRAM, ErrorsSpec, OracleSpec, TargetSpec, TunerSpec
@@ -23,7 +23,7 @@ from charter.spec.options import (
     Tuning,
 )
 from charter.spec.prompts import Columns, KeptOut, PromptsSpec, SourceSpec
-from charter.spec.reading import changed, parse, read, recipes
+from charter.spec.reading import chained, changed, parse, read, recipes
 from charter.spec.whole import Budget, CalibrateSpec, GoOn, Spec
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "TargetSpec",
     "TunerSpec",
     "Tuning",
+    "chained",
     "changed",
     "parse",
     "read",

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from charter.errors import SpecError
+from charter.spec import chaining
 from charter.spec.models import PROGRAM, OracleSpec
 from charter.spec.whole import Spec
 
@@ -24,18 +25,12 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 def parse(text: str, name: str = "spec") -> Spec:
     """Reads a spec. Raises SpecError with every fault: its key path, what is wrong, and the nearest valid key."""
     value = _mapping(text, name)
-    if isinstance(value.get("scale"), str):
-        value = {**value, "scale": _shipped_scale(value["scale"])}
-    faults: list[str] = []
-    spec: Spec | None = None
-    try:
-        spec = Spec.model_validate(dict(value))
-    except ValidationError as error:
-        faults += [
-            line for e in error.errors() if (line := _fault(e.get("loc", ()), e["type"], e["msg"], e.get("input")))
-        ]
-    if spec is not None:
-        faults += _together(spec)
+    spec, faults = _validated(value)
+    chained = chaining.faults(value.get("steps"))
+    if not chained and isinstance(value.get("steps"), list):
+        for number, step in enumerate(chaining.taken_apart(value)):
+            chained += [f"steps.{number}.{fault}" for fault in _validated(step)[1] if fault not in faults]
+    faults += chained
     if faults or spec is None:
         raise SpecError(
             f"{name} is not valid",
@@ -43,6 +38,28 @@ def parse(text: str, name: str = "spec") -> Spec:
             "Mend these keys; `charter init` shows every key with its default.",
         )
     return spec
+
+
+def chained(text: str, name: str = "spec") -> list[tuple[str, str]]:
+    """The steps of a spec that chains methods: a folder's name and a spec's text for each; none where it chains
+    nothing. Raises SpecError."""
+    if not parse(text, name).steps:
+        return []
+    steps = chaining.taken_apart(_mapping(text, name))
+    texts = (yaml.safe_dump(step, sort_keys=False, allow_unicode=True) for step in steps)
+    return [(f"{n}-{step['method']}", text) for n, (step, text) in enumerate(zip(steps, texts, strict=True), 1)]
+
+
+def _validated(value: Mapping[Any, Any]) -> tuple[Spec | None, list[str]]:
+    """The spec, where it can be read, and every fault."""
+    if isinstance(value.get("scale"), str):
+        value = {**value, "scale": _shipped_scale(value["scale"])}
+    try:
+        spec = Spec.model_validate(dict(value))
+    except ValidationError as error:
+        found = (_fault(e.get("loc", ()), e["type"], e["msg"], e.get("input")) for e in error.errors())
+        return None, [line for line in found if line]
+    return spec, _together(spec)
 
 
 def _yaml(text: str, name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -38,8 +38,9 @@ class CalibrateSpec(Record):
 
 
 class GoOn(Record):
-    """A finished run to go on from: its policy, constitution and rows. ``constitution``: a file with what people made
-    of it; without one, the run's own with the decisions taken on it since."""
+    """A finished run to go on from: its policy, constitution and rows. ``run``: its folder, absolute or as seen from
+    the new run's; ``head``: its HEAD, or the hash of its records. ``constitution``: a file with what people made of
+    it; without one, the run's own with the decisions taken on it since."""
 
     run: str
     head: str = ""
@@ -47,7 +48,9 @@ class GoOn(Record):
 
 
 class Spec(Record):
-    """The whole of what is asked. ``offline``: nothing may be asked of the network; what is in local caches is used."""
+    """The whole of what is asked. ``offline``: nothing may be asked of the network; what is in local caches is used.
+    ``steps`` chains methods: each step is a run of its own, under this spec with the keys that the step changes, and
+    goes on from the one before with its model, constitution and rows."""
 
     version: Literal[1] = 1
     method: Literal["iteralign", "red_team", "calibrate"] = "iteralign"
@@ -68,3 +71,4 @@ class Spec(Record):
     budget: Budget = Budget()
     calibrate: CalibrateSpec = CalibrateSpec()
     go_on: GoOn | None = None
+    steps: tuple[dict[str, Any], ...] = ()

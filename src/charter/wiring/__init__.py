@@ -1,7 +1,8 @@
 """The one place that turns a spec into live objects and sets a run going. Plain functions, nothing registered.
 
-``launching``: begin and resume; ``exporting``: policies for others; ``assembly``: the live objects of one spec;
-``models``: target, tuner and oracles; ``prompts``: sources and splits; ``forecast``: what a run would do at most.
+``launching``: begin and resume; ``chaining``: methods after one another; ``exporting``: policies for others;
+``assembly``: the live objects of one spec; ``models``: target, tuner and oracles; ``prompts``: sources and splits;
+``forecast``: what a run would do at most.
 """
 
 from charter.wiring.assembly import Assembly

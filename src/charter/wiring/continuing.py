@@ -9,6 +9,7 @@ import yaml
 
 from charter import constitution as articles
 from charter import spec as specs
+from charter import store
 from charter.errors import SpecError, StoreError
 from charter.handover import Handover
 from charter.nouns import Step
@@ -42,12 +43,13 @@ def take_over(asked: GoOn, base_digest: str, *, step: Step) -> Handover:
     Raises StoreError, SpecError."""
     from charter.reports.reading import Reading
 
-    old = Path(asked.run)
+    assert step.directory is not None
+    old = step.directory.parents[1] / asked.run  # an absolute path stays as it is
     reading = Reading(old)
     left = reading.records("final/handover", Handover)
     if reading.head is None or not left:
         raise StoreError(f"{old} left nothing to go on from", "Finish it first: charter resume")
-    if asked.head and reading.head != asked.head:
+    if asked.head and asked.head not in (reading.head, store.records_hash(reading.events)):
         raise StoreError(f"{old} is not the run that was asked for: its HEAD is {reading.head}", "See go_on.head.")
     if left[0].policy.base_digest != base_digest:
         raise SpecError(f"{old} was made from another base than target.model", cure="Name the same target.")
@@ -60,7 +62,6 @@ def take_over(asked: GoOn, base_digest: str, *, step: Step) -> Handover:
     constitution = articles.amended_by_people(given.constitution, after, notes)
     policy = given.policy
     if policy.adapter is not None and not Path(policy.adapter).is_absolute():
-        assert step.directory is not None
         shutil.copytree(old / policy.adapter, step.directory, dirs_exist_ok=True)
         policy = policy.model_copy(update={"adapter": step.path})
     return given.model_copy(update={"policy": policy, "constitution": constitution})

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter import spec as specs
+from charter.reports.links import is_chain
+from charter.reports.reading import Reading
+from charter.wiring import chaining
 from charter.wiring.assembly import Assembly, Observer
 from charter.wiring.calibrating import Calibrating
 from charter.wiring.offline import offline
@@ -26,17 +29,47 @@ PACKAGES = ("charter", "torch", "transformers", "trl", "peft", "accelerate", "da
 def launch(
     spec_text: str, directory: Path, observer: Observer | None = None, tell: Callable[[str], None] | None = None
 ) -> None:
-    """Makes a new run from a spec and runs it to its end; ``tell`` is given a line about the target. Raises
-    CharterError; what is done is kept."""
+    """Makes a new run from a spec, or a chain of runs, and takes it to its end; ``tell`` is given a line about the
+    target. Raises CharterError; what is done is kept."""
+    if specs.chained(spec_text):
+        chaining.found_chain(spec_text, directory)
+        _chain(directory, observer, None, tell)
+        return
     with begun(spec_text, directory, observer, tell) as (assembly, run):
         assembly.execute(run)
 
 
+def _chain(
+    directory: Path,
+    observer: Observer | None,
+    budget: Mapping[str, str] | None,
+    tell: Callable[[str], None] | None,
+) -> None:
+    """Takes a chain to its end: every step that is not finished, in order, within what is left of the budget."""
+    text = specs.read(directory / "spec.yaml")[1]
+    whole, before = chaining.budget_of(text, budget), list[Path]()
+    for name, step in specs.chained(text):
+        folder = directory / name
+        if not (folder / "journal.jsonl").exists():
+            step = chaining.from_the_end(step, before[-1]) if before else step
+            with begun(step, folder, observer, tell, chaining.left(whole, before)) as (assembly, run):
+                assembly.execute(run)
+        elif Reading(folder).head is None:
+            rest = chaining.left(whole, before).model_dump(exclude_none=True)
+            resume(folder, observer, {key: str(most) for key, most in rest.items()}, tell)
+        before.append(folder)
+
+
 @contextmanager
 def begun(
-    spec_text: str, directory: Path, observer: Observer | None = None, tell: Callable[[str], None] | None = None
+    spec_text: str,
+    directory: Path,
+    observer: Observer | None = None,
+    tell: Callable[[str], None] | None = None,
+    budget: specs.Budget | None = None,
 ) -> Iterator[tuple[Assembly | Calibrating, Run]]:
-    """A new run from a spec, opened, with what is to be done in it. Raises CharterError."""
+    """A new run from a spec, opened, with what is to be done in it; ``budget`` in place of the spec's. Raises
+    CharterError."""
     from charter.run import Run
 
     spec = specs.parse(spec_text)
@@ -50,7 +83,7 @@ def begun(
             spec_text=spec_text,
             seed=spec.seed,
             environment=environment(target),
-            budget=spec.budget,
+            budget=budget or spec.budget,
             observer=observer,
         ) as run:
             yield assembly, run
@@ -62,10 +95,13 @@ def resume(
     budget: Mapping[str, str] | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> None:
-    """Goes on with a run where it stopped, if need be with a larger ``budget`` (limits by name), from the commit of the
-    target that it began with. Raises CharterError."""
+    """Goes on with a run, or a chain of runs, where it stopped, if need be with a larger ``budget`` (limits by name),
+    from the commit of the target that it began with. Raises CharterError."""
     from charter.run import Run
 
+    if is_chain(directory):
+        _chain(directory, observer, budget, tell)
+        return
     spec, text = specs.read(directory / "spec.yaml")
     if budget:
         changes = {f"budget.{key}": value for key, value in budget.items()}

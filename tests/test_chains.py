@@ -1,0 +1,160 @@
+"""Methods after one another: each step goes on from the one before, killed or not. Real training on the organism."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from charter import cli, wiring
+from charter import spec as specs
+from charter.errors import BudgetError, SpecError, StoreError
+from charter.handover import Handover
+from charter.reports.costs import costs
+from charter.reports.links import complete, links, verify_links
+from charter.reports.reading import Reading
+from charter.spec import Budget
+from charter.store import finished
+from charter.wiring.chaining import left
+
+TEXT = """\
+version: 1
+method: iteralign
+world: village
+templates: world
+scale: organism
+prompts: {gate: 2, heldout: 2}
+options:
+  draw: {batch: 12, later: 8}
+  contrast: {count: 0}
+  measure: {efficacy: false, breadth: false}
+  replay: {ratio: 0, fresh: 0, lookalikes: false}
+  keep: {exempt_openings: ["sorry , i will not help"]}
+  tune: {learning_rate: 0.003, epochs: 1}
+  stop: {iterations: 1, roll_back: false}
+steps:
+  - {method: iteralign}
+  - {method: iteralign, options: {draw: {batch: 9}, tune: {start: previous}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished chain of two short runs."""
+    folder = tmp_path_factory.mktemp("chains") / "whole"
+    wiring.launch(TEXT, folder)
+    return folder
+
+
+def made(directory: Path) -> dict[str, str]:
+    """The hash of the records of each step."""
+    heads = {step.name: finished(Reading(step).events) for step in links(directory)}
+    return {name: head.records for name, head in heads.items() if head is not None}
+
+
+def test_each_step_begins_with_model_constitution_and_rows_of_the_one_before(chain: Path) -> None:
+    first, second = links(chain)
+    assert [first.name, second.name] == ["1-iteralign", "2-iteralign"]
+    (left,) = Reading(first).records("final/handover", Handover)
+    (given,) = Reading(second).records("inherited/handover", Handover)
+    assert left.policy.adapter is not None
+    assert left.examples
+    assert given.policy.digest == left.policy.digest
+    assert (given.constitution, given.examples, given.probed) == (left.constitution, left.examples, left.probed)
+    probed = {r["id"] for r in map(json.loads, (second / "001/exchanges.jsonl").read_text().splitlines())}
+    assert probed
+    assert not probed & set(left.probed)
+    assert Reading(second).spec.options.draw.batch == 9
+    assert Reading(second).spec.options.draw.later == 8
+    assert complete(chain)
+
+
+def test_a_step_names_the_records_that_it_goes_on_from(chain: Path, tmp_path: Path) -> None:
+    asked = Reading(chain / "2-iteralign").spec.go_on
+    assert asked is not None
+    assert asked.head == made(chain)["1-iteralign"]
+    assert all(found.ok for found in verify_links(chain).values())
+    assert not verify_links(chain, "0" * 64)["2-iteralign"].ok
+
+
+def test_a_chain_that_was_interrupted_comes_to_the_same_end(chain: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(chain, folder)
+    shutil.rmtree(folder / "2-iteralign")
+    for stop in ("inherited/handover", "001/verdicts"):
+
+        def interrupt(path: str, done: int, total: int, stop: str = stop) -> None:
+            if path == stop:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            wiring.resume(folder, interrupt)
+        assert not complete(folder)
+    wiring.resume(folder)
+    assert made(folder) == made(chain)
+
+
+def test_the_budget_is_that_of_the_whole_chain(chain: Path, tmp_path: Path) -> None:
+    first, second = (sum(c.calls for c in costs(Reading(s)) if c.purpose != "target") for s in links(chain))
+    assert left(Budget(calls=first + 3), [chain / "1-iteralign"]).calls == 3
+    with pytest.raises(BudgetError, match="by the steps before"):
+        left(Budget(calls=first), [chain / "1-iteralign"])
+    folder = tmp_path / "run"
+    shutil.copytree(chain, folder)
+    shutil.rmtree(folder / "2-iteralign")
+    (folder / "spec.yaml").write_text(specs.changed(TEXT, {"budget.calls": str(first + 3)}), encoding="utf-8")
+    with pytest.raises(BudgetError, match="of 3 are spent"):
+        wiring.resume(folder)
+    assert not complete(folder)
+    wiring.resume(folder, budget={"calls": str(first + second)})
+    assert complete(folder)
+
+
+def test_the_command_line_knows_a_chain(chain: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(TEXT, encoding="utf-8")
+
+    def said(*words: str, code: int = 0) -> str:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(list(words))
+        out = capsys.readouterr()
+        assert ended.value.code == code, out.err
+        return out.out + out.err
+
+    assert "Each step is a run of its own" in said("run", str(spec), "--out", str(chain))
+    assert len(json.loads(said("show", str(chain), "--json"))["runs"]) == 2
+    assert said("verify", str(chain)).count("consistent, not anchored") == 2
+    assert set(json.loads(said("verify", str(chain), "--json"))) == {str(step) for step in links(chain)}
+    assert "1-iteralign" in said("report", str(chain), code=StoreError.exit_code)
+    assert set(json.loads(said("run", str(spec), "--dry-run", "--json"))) == {"1-iteralign", "2-iteralign"}
+    other = specs.changed(TEXT, {"seed": "3"})
+    spec.write_text(other, encoding="utf-8")
+    assert "another spec" in said("run", str(spec), "--out", str(chain), code=StoreError.exit_code)
+    assert "holds no run" in said("show", str(tmp_path), code=StoreError.exit_code)
+
+
+@pytest.mark.parametrize(
+    ("steps", "line"),
+    [
+        ("[{method: iteralign}]", "steps: a chain has two steps or more"),
+        ("[{method: iteralign}, 7]", "steps.1: "),
+        ("[{method: iteralign}, {}]", "steps.1.method: is missing"),
+        ("[{method: iteralign}, {method: red_team}]", "steps.1.method: red_team leaves no model"),
+        ("[{method: iteralign}, {method: iteralign, seed: 3}]", "steps.1.seed: holds for the whole chain"),
+        ("[{method: iteralign}, {method: iteralign, options: {drew: 3}}]", "steps.1.options.drew: unknown key; did"),
+        ("[{method: iteralign}, {method: alchemy}]", "steps.1.method: "),
+    ],
+)
+def test_a_fault_of_a_chain_names_its_step(steps: str, line: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        specs.parse(f"world: village\ntemplates: world\nsteps: {steps}\n")
+    assert any(fault.startswith(line) for fault in caught.value.faults), caught.value.faults
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(StoreError, match="not an empty folder"):
+        wiring.launch(TEXT, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]
