@@ -23,7 +23,7 @@ from charter.spec.prompts import Published
 from tests.data import DATA, FIXTURES, ROOT, needs_data
 
 REAL = {"hh-rlhf": 2312, "harmfulqa": 1960, "dangerousqa": 200, "advbench": 520, "harmbench": 400, "xstest": 450,
-        "truthfulqa": 817, "bbq": 4880}  # fmt: skip
+        "truthfulqa": 817, "bbq": 4880, "self-instruct": 175}  # fmt: skip
 """Rows of the real files."""
 every = pytest.mark.parametrize("name", get_args(Published))
 every_real = pytest.mark.parametrize("name", REAL)
@@ -236,3 +236,8 @@ def test_every_set_and_every_key_of_a_source_is_on_its_page() -> None:
         assert name not in REAL or f"{REAL[name]:,}" in row
     keys = [*SourceSpec.model_fields, *Columns.model_fields]
     assert [key for key in keys if f"`{key}`" not in page] == []
+
+
+def test_a_seed_task_takes_the_input_of_its_first_instance() -> None:
+    texts = [p.text for p in read(FIXTURES / "self_instruct", "self-instruct")]
+    assert texts == ["What should I pack for a week in the mountains?", "Give the opposite of each word.\nhot, tall"]

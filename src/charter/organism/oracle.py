@@ -18,6 +18,7 @@ from pydantic import Field
 from charter.errors import EngineError
 from charter.nouns import Completion, LogLikelihood, Record, Request, ScoreRequest, canonical
 from charter.organism.cells import plain
+from charter.organism.instructing import written
 from charter.organism.norms import ruled
 from charter.organism.questions import Case, Question
 from charter.organism.world import World
@@ -105,7 +106,7 @@ class Oracle:
         if question.chance(self._errors.refusals, "refuse"):
             return _REFUSAL
         if question.properties is None:
-            return self._free(question)
+            return written(self._world, question) or self._free(question)
         text = json.dumps(self._object(question, question.properties), ensure_ascii=False)
         return text[: len(text) * 2 // 3] if question.chance(self._errors.invalid_json, "break") else text
 

@@ -140,6 +140,15 @@ def strongreject(row: Row) -> Fields:
     return fields | {"origin": maybe(row, "source")}
 
 
+def self_instruct(row: Row) -> Fields:
+    """A seed task of Self-Instruct: the instruction, with the input of its first instance where it has one."""
+    given = column(row, "instances")
+    first = given[0] if isinstance(given, list) and given and isinstance(given[0], Mapping) else {}
+    said = str(first.get("input") or "").strip()
+    instruction = column(row, "instruction")
+    return {"prompt": f"{instruction}\n{said}" if said else instruction, "task": maybe(row, "name")}
+
+
 PUBLISHED: dict[str, Publication] = {
     "hh-rlhf": Publication(hh_rlhf, "MIT", HubSet("Anthropic/hh-rlhf", files=("harmless-base/*",))),
     "harmfulqa": Publication(harmfulqa, "Apache-2.0", HubSet("declare-lab/HarmfulQA")),
@@ -150,5 +159,6 @@ PUBLISHED: dict[str, Publication] = {
     "truthfulqa": Publication(truthfulqa, "Apache-2.0", HubSet("truthfulqa/truthful_qa", config="generation")),
     "bbq": Publication(bbq, "CC-BY-4.0", HubSet("Elfsong/BBQ")),
     "do-not-answer": Publication(do_not_answer, "CC-BY-NC-SA-4.0", HubSet("LibrAI/do-not-answer")),
+    "self-instruct": Publication(self_instruct, "Apache-2.0", None),
     "strongreject": Publication(strongreject, "MIT", HubSet("walledai/StrongREJECT")),
 }

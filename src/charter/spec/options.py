@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from charter.nouns import Record
+from charter.spec.instructing import Instructing
 
 
 class Draw(Record):
@@ -168,7 +169,8 @@ class Stopping(Record):
 
 
 class Options(Record):
-    """The switches of the method ``iteralign``; each departure from the paper is one of them."""
+    """The switches of the method ``iteralign``; each departure from the paper is one of them. ``instruct``: those of
+    ``self_instruct``."""
 
     draw: Draw = Draw()
     attack: Attacking = Attacking()
@@ -183,6 +185,7 @@ class Options(Record):
     measure: Measuring = Measuring()
     tune: Tuning = Tuning()
     stop: Stopping = Stopping()
+    instruct: Instructing = Instructing()
 
 
 class Scale(Record):

@@ -20,6 +20,7 @@ Published = Literal[
     "bbq",
     "do-not-answer",
     "strongreject",
+    "self-instruct",
 ]
 """The published sets whose files are understood by name."""
 

@@ -147,9 +147,23 @@ def _together(spec: Spec) -> list[str]:
         uses["oracle.model"] = spec.judge is None and spec.oracle.model == "world"
         if not (spec.calibrate.pairs or spec.calibrate.labelled or spec.calibrate.injections):
             faults.append("calibrate: nothing to measure on; give pairs, labelled or injections")
+    if spec.method == "self_instruct":
+        uses = {key: used for key, used in uses.items() if key == "templates"} | _instructing(spec)
     if spec.world:
         return faults
     return faults + [f"{key}: refers to a test world, but `world` is not set" for key, used in uses.items() if used]
+
+
+def _instructing(spec: Spec) -> dict[str, bool]:
+    """What of a test world self-instruct uses, by key."""
+    asked, by_target = spec.options.instruct, spec.options.instruct.generator == "target"
+    writer = "oracle" if spec.proposer is None else "proposer"
+    return {
+        "target.model": by_target and spec.target.model == "organism",
+        f"{writer}.model": not by_target and (spec.proposer or spec.oracle).model == "world",
+        "options.instruct.seeds": asked.seeds == "world",
+        "options.instruct.topics.types": asked.topics.types == "world" and asked.topics.rounds > 0,
+    }
 
 
 def _out(spec: Spec) -> list[str]:

@@ -53,7 +53,7 @@ class Spec(Record):
     goes on from the one before with its model, constitution and rows."""
 
     version: Literal[1] = 1
-    method: Literal["iteralign", "red_team", "calibrate"] = "iteralign"
+    method: Literal["iteralign", "red_team", "calibrate", "self_instruct"] = "iteralign"
     seed: int = Field(0, ge=0)
     world: str = ""
     offline: bool = False

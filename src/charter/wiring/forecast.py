@@ -9,6 +9,7 @@ from charter.spec import Spec
 from charter.wiring import attacks
 from charter.wiring.assembly import Assembly
 from charter.wiring.calibrating import Calibrating
+from charter.wiring.instructing import SelfInstructing
 
 
 def dry_run(spec: Spec) -> Mapping[str, Any]:
@@ -16,6 +17,8 @@ def dry_run(spec: Spec) -> Mapping[str, Any]:
     loads."""
     if spec.method == "calibrate":
         return Calibrating(spec).forecast()
+    if spec.method == "self_instruct":
+        return SelfInstructing(spec).forecast()
     assembly = Assembly(spec)
     options = spec.options
     train, benchmark = assembly.train, assembly.benchmark(None)

@@ -18,12 +18,15 @@ from charter.reports.reading import Reading
 from charter.wiring import chaining
 from charter.wiring.assembly import Assembly, Observer
 from charter.wiring.calibrating import Calibrating
+from charter.wiring.instructing import SelfInstructing
 from charter.wiring.offline import offline
 
 if TYPE_CHECKING:
     from charter.run import Run
 
 PACKAGES = ("charter", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "scikit-learn")
+
+Assembled = Assembly | Calibrating | SelfInstructing
 
 
 def launch(
@@ -67,7 +70,7 @@ def begun(
     observer: Observer | None = None,
     tell: Callable[[str], None] | None = None,
     budget: specs.Budget | None = None,
-) -> Iterator[tuple[Assembly | Calibrating, Run]]:
+) -> Iterator[tuple[Assembled, Run]]:
     """A new run from a spec, opened, with what is to be done in it; ``budget`` in place of the spec's. Raises
     CharterError."""
     from charter.run import Run
@@ -115,9 +118,11 @@ def resume(
             assembly.execute(run)
 
 
-def assembled(spec: specs.Spec, revision: str = "") -> Assembly | Calibrating:
+def assembled(spec: specs.Spec, revision: str = "") -> Assembled:
     """The live objects of a spec, by its method; ``revision`` as for ``Assembly``."""
-    return Calibrating(spec) if spec.method == "calibrate" else Assembly(spec, revision)
+    if spec.method == "calibrate":
+        return Calibrating(spec)
+    return SelfInstructing(spec, revision) if spec.method == "self_instruct" else Assembly(spec, revision)
 
 
 def in_words(target: Mapping[str, Any]) -> str:

@@ -47,9 +47,9 @@ def sources(spec: Spec, world: World | None) -> tuple[list[Source], list[Source]
 def split(spec: Spec, redteam: Sequence[Source], helpful: Sequence[Source]) -> PromptSets:
     """Training prompts by kind, and those kept for an evaluator by kind and split. A world gives training prompts only:
     its benchmark has gate and held-out of its own. A text of both kinds is a red-team prompt. Raises SpecError."""
-    read = [_distinct([p for source in side for p in source.prompts()]) for side in (redteam, helpful)]
+    read = [distinct([p for source in side for p in source.prompts()]) for side in (redteam, helpful)]
     attacking = {p.text for p in read[0]}
-    both = _distinct([*read[0], *(p for p in read[1] if p.text not in attacking)])
+    both = distinct([*read[0], *(p for p in read[1] if p.text not in attacking)])
     attacks = {p.id for p in both[: len(read[0])]}
     asked = spec.prompts
     novel = kept_out(both, asked.keep_out)
@@ -112,7 +112,7 @@ def _some(kinds: dict[str, list[Prompt]], most: int | None) -> dict[str, list[Pr
     return {kind: sampled(prompts, most) for kind, prompts in kinds.items()}
 
 
-def _distinct(prompts: Sequence[Prompt]) -> list[Prompt]:
+def distinct(prompts: Sequence[Prompt]) -> list[Prompt]:
     """Prompts of several sources together; an id that comes again takes the next ordinal."""
     out: dict[str, Prompt] = {}
     for prompt in prompts:

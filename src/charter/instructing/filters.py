@@ -1,0 +1,133 @@
+"""What no generated prompt may be. Each filter has a name, under which its work is counted."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+from charter.similarity import Guard, normal
+from charter.spec import Instructing
+
+SHORT, LONG, MEDIA, LETTER = "too few words", "too many words", "needs other media", "does not begin with a letter"
+TWICE, NEAR, GUARDED = "exact duplicate", "near-duplicate", "close to gate or held-out"
+BANDS, ROWS = 64, 4
+"""MinHash bands and rows in a band. A pair with ROUGE-L F above .7 has a Jaccard similarity of words (counted with
+their repetitions) of at least .54, and becomes a candidate with a probability of at least .996; one at .2 with .10."""
+
+
+def fault(text: str, options: Instructing) -> str:
+    """The first filter on the text alone that it fails; empty where it passes."""
+    count = len(text.split())
+    if count < options.least:
+        return SHORT
+    if count > options.most:
+        return LONG
+    if not re.match(r"[A-Za-z]", text):
+        return LETTER
+    banned = frozenset(word.lower() for word in options.media)
+    return MEDIA if not banned.isdisjoint(normal(text).split()) else ""
+
+
+def rouge_l(first: Sequence[str], second: Sequence[str]) -> float:
+    """ROUGE-L F1 of two texts as words: twice their longest common subsequence over the sum of their lengths (Lin,
+    2004)."""
+    return _likeness(_places(first), len(first), second)
+
+
+class Pool:
+    """Texts so far. Tells whether a text is one of them again or a near-duplicate of one: ROUGE-L F above ``near``,
+    reckoned on MinHash candidates alone, so that the work is near linear in the number of texts."""
+
+    def __init__(self, near: float, texts: Iterable[str] = ()) -> None:
+        self._near = near
+        self._words: dict[str, list[str]] = {}
+        for text in texts:
+            self.add(text)
+
+    @cached_property
+    def _index(self) -> Any:
+        from datasketch import MinHashLSH
+
+        return MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
+
+    def fault(self, text: str) -> str:
+        """``exact duplicate``, ``near-duplicate``, or empty where it is neither."""
+        if normal(text) in self._words:
+            return TWICE
+        words = normal(text).split()
+        places, size = _places(words), len(words)
+        for other in self._index.query(_signature(words)):
+            found = self._words[other]
+            least, total = min(size, len(found)), size + len(found)
+            if 2 * least > self._near * total and _likeness(places, size, found) > self._near:
+                return NEAR
+        return ""
+
+    def add(self, text: str) -> None:
+        """Takes a text in; one that is there already changes nothing."""
+        key = normal(text)
+        if key not in self._words:
+            self._words[key] = key.split()
+            self._index.insert(key, _signature(self._words[key]))
+
+
+class Filters:
+    """All filters in their order, over a pool that grows with what passes."""
+
+    def __init__(self, pool: Pool, guard: Guard, options: Instructing) -> None:
+        self._pool, self._guard, self._options = pool, guard, options
+
+    def passed(self, text: str) -> str:
+        """The filter that a text fails; empty where it passes, and is in the pool from now on."""
+        found = fault(text, self._options) or self._pool.fault(text)
+        found = found or (GUARDED if self._guard.close_to(text) else "")
+        if not found:
+            self._pool.add(text)
+        return found
+
+
+def distinct(texts: Iterable[str], size: int) -> float:
+    """Distinct-n: different word n-grams over all n-grams (Li et al., 2016); 0 where there are none."""
+    grams = [tuple(words[i : i + size]) for words in map(_split, texts) for i in range(len(words) - size + 1)]
+    return len(set(grams)) / len(grams) if grams else 0.0
+
+
+def _split(text: str) -> list[str]:
+    return normal(text).split()
+
+
+def _signature(words: Sequence[str]) -> Any:
+    """MinHash over the words, the second "the" of a text apart from the first."""
+    from datasketch import MinHash
+
+    seen: Counter[str] = Counter()
+    parts = [b"-"]  # so that a text without words has a signature
+    for word in words:
+        seen[word] += 1
+        parts.append(f"{word} {seen[word]}".encode())
+    found = MinHash(num_perm=BANDS * ROWS)
+    found.update_batch(parts if len(parts) == 1 else parts[1:])
+    return found
+
+
+def _places(words: Sequence[str]) -> dict[str, int]:
+    """Where each word stands, as bits."""
+    found: dict[str, int] = {}
+    for place, word in enumerate(words):
+        found[word] = found.get(word, 0) | 1 << place
+    return found
+
+
+def _likeness(places: dict[str, int], size: int, other: Sequence[str]) -> float:
+    """ROUGE-L F1, the longest common subsequence taken bit-parallel (Hyyrö, 2004)."""
+    full = (1 << size) - 1
+    state = full
+    for word in other:
+        if at := places.get(word):
+            common = state & at
+            state = ((state + common) | (state - common)) & full
+    total = size + len(other)
+    return 2 * (size - state.bit_count()) / total if total else 0.0

@@ -1,0 +1,59 @@
+"""Numbered lists, as they are shown to a model and as they are read from its reply."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from charter.instructing.records import Instruction
+from charter.nouns import Completion, Step
+from charter.templates import LINE_BREAK, Templates, fenced, mark, render
+
+TRUNCATED, FAILED, UNREAD, EMPTY = "truncated", "no answer", "no list in the reply", "empty"
+_NUMBER = re.compile(r"^[ \t]*(\d{1,4})[.):][ \t]+", re.MULTILINE)
+
+
+def shown(instructions: Sequence[Instruction], templates: Templates, first: int = 1) -> str:
+    """Instructions as a numbered list, bare. Further lines of an item are indented, so that no item can feign
+    another."""
+    rows = []
+    for number, one in enumerate(instructions, first):
+        text = worded(one, templates) if one.topic else one.text
+        indented = LINE_BREAK.sub(lambda found: found[0] + "   ", text)
+        rows.append(render(templates.item, {"number": str(number), "text": indented}))
+    return "\n".join(rows)
+
+
+def block(name: str, listed: str, fence: bool, step: Step, id: str) -> str:
+    """A list between fences that its writers could not foresee; bare where a base model is to continue it."""
+    return fenced(name, listed, mark(step.random(f"{id}/{name}"), listed)) if fence else listed
+
+
+def worded(one: Instruction, templates: Templates) -> str:
+    """A question with its type and topic before it."""
+    return render(templates.guided, {"type": one.type, "topic": one.topic, "text": one.text}).rstrip()
+
+
+def replied(answer: Completion, whole: bool) -> tuple[list[tuple[int, str]], dict[str, int]]:
+    """A reply's items with their numbers (``whole``: it is one item), and what was dropped of it: the last item where
+    the reply was cut off, and empty ones."""
+    if answer.error:
+        return [], {FAILED: 1}
+    found = [(1, answer.text.strip())] if whole else read(answer.text)
+    if not found:
+        return [], {UNREAD: 1}
+    cut = answer.stop == "length"
+    texts = [(number, text) for number, text in found[: len(found) - cut] if text]
+    dropped = {TRUNCATED: int(cut), EMPTY: len(found) - cut - len(texts)}
+    return texts, {reason: count for reason, count in dropped.items() if count}
+
+
+def read(reply: str) -> list[tuple[int, str]]:
+    """The items of a numbered list with their numbers. A number counts where it follows on from the one before, so that
+    a list within an item stays within it; what stands before the first number is no item."""
+    marks: list[re.Match[str]] = []
+    for found in _NUMBER.finditer(reply):
+        if not marks or int(found[1]) == int(marks[-1][1]) + 1:
+            marks.append(found)
+    ends = [*(mark.start() for mark in marks[1:]), len(reply)] if marks else []
+    return [(int(mark[1]), reply[mark.end() : end].strip()) for mark, end in zip(marks, ends, strict=True)]

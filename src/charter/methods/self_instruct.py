@@ -1,0 +1,86 @@
+"""Self-instruct with topic-guided red teaming: the first stage of SELF-ALIGN (Sun et al., NeurIPS 2023, arXiv
+2305.03047), and a method by itself. Its prompts are a source for any other method.
+
+Every departure from the paper is a named switch of ``Instructing``; the recipe ``self-instruct-paper`` has the faithful
+setting.
+
+1. seeds, types: our own, fewer, worded anew (paper: 175 tasks of Self-Instruct, 20 questions).
+2. from_seeds: two of five demonstrations at least are seeds, so that prompts do not drift (paper: any five).
+3. rounds: what a call wrote is shown from the next round on, so that calls of one round can be made together and a
+   kill changes nothing (paper: from the next call on).
+4. topics.sift: questions pass the filters that all other prompts pass (paper: only one for each type and topic).
+5. Whatever is shown, and whatever is kept, is close to no gate or held-out prompt (paper: not looked at).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from charter.instructing.records import Instructed, Instruction, Instructions, Sifted, Written, Yield
+from charter.ports import Engine
+from charter.run import Steps
+from charter.stages.instruct import calls, cleared, count, guarded, prompts, sift, write
+from charter.stages.topics import (
+    balanced,
+    question_calls,
+    sift_topics,
+    topic_calls,
+    write_questions,
+    write_topics,
+)
+
+
+def self_instruct(run: Steps, generator: Engine, given: Instructions) -> Instructed:
+    """Prompts that ``generator`` writes, from seeds and from its own; each name on the left is a file in ``run``."""
+    options = given.options
+    seeded = run.once("seeds", cleared, given.seeds, given.guard)
+    seeds, kept = passed(seeded), list[Instruction]()
+    general: tuple[list[Written], list[Sifted]] = ([], [])
+    for number in range(1, options.rounds + 1):
+        shown = run.once(f"round{number}_calls", calls, seeds, kept, number, options)
+        written = run.map(f"round{number}_written", write, shown, generator, given.templates, options)
+        sifted = run.once(f"round{number}_sifted", sift, written, [*seeds, *kept], given.guard, options)
+        kept = [*kept, *passed(sifted)]
+        general[0].extend(written)
+        general[1].extend(sifted)
+    questions, yields = guided(run, generator, given, [*seeds, *kept])
+    made = run.once("prompts", prompts, [*kept, *questions])
+    size = len(seeds)
+    told = [run.once("seeds_yield", count, "seeds", (), seeded, size)]
+    told += [run.once("general_yield", count, "general", *general, size)] if options.rounds else []
+    return Instructed(tuple(made), (*told, *yields))
+
+
+def guided(
+    run: Steps, generator: Engine, given: Instructions, before: Sequence[Instruction]
+) -> tuple[list[Instruction], list[Yield]]:
+    """Topic-guided red teaming: topics for each type in rounds, balanced, then a question about each."""
+    options, texts, types = given.options, given.templates, given.types
+    if not types or not options.topics.rounds:
+        return [], []
+    topics, named = list[Instruction](), (list[Written](), list[Sifted]())
+    for number in range(1, options.topics.rounds + 1):
+        shown = run.once(f"topics{number}_calls", topic_calls, types, topics, number, options)
+        written = run.map(f"topics{number}_written", write_topics, shown, generator, texts, options)
+        sifted = run.once(f"topics{number}_sifted", sift_topics, written, types, topics, options)
+        topics = [*topics, *passed(sifted)]
+        named[0].extend(written)
+        named[1].extend(sifted)
+    chosen = run.once("topics", balanced, types, topics, options)
+    asked = run.once("questions_calls", question_calls, types, chosen, options)
+    replies = run.map("questions_written", write_questions, asked, generator, texts, options)
+    if options.topics.sift:
+        found = run.once("questions_sifted", sift, replies, before, given.guard, options)
+    else:
+        found = run.once("questions_sifted", guarded, replies, given.guard)
+    size = len(given.seeds)
+    told = [
+        run.once("topics_yield", count, "topics", *named, size),
+        run.once("questions_yield", count, "questions", replies, found, size),
+    ]
+    return passed(found), told
+
+
+def passed(sifted: Sequence[Sifted]) -> list[Instruction]:
+    """What was kept."""
+    return [one.instruction for one in sifted if not one.dropped]

@@ -1,0 +1,135 @@
+"""What no generated prompt may be: ROUGE-L and near-duplicates against a plain reckoning, each filter."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charter.instructing import filters, lists
+from charter.instructing.filters import Filters, Pool, distinct, fault, rouge_l
+from charter.nouns import Completion, user_prompt
+from charter.similarity import Guard, normal
+from charter.spec import Instructing
+
+few_words = st.lists(st.sampled_from("abcdef"), max_size=14)
+
+
+def plain_rouge(first: list[str], second: list[str]) -> float:
+    """ROUGE-L F1 by the textbook's table."""
+    rows = [[0] * (len(second) + 1) for _ in range(len(first) + 1)]
+    for i, a in enumerate(first):
+        for j, b in enumerate(second):
+            rows[i + 1][j + 1] = rows[i][j] + 1 if a == b else max(rows[i][j + 1], rows[i + 1][j])
+    total = len(first) + len(second)
+    return 2 * rows[-1][-1] / total if total else 0.0
+
+
+@given(few_words, few_words)
+def test_rouge_l_is_the_textbooks(first: list[str], second: list[str]) -> None:
+    assert rouge_l(first, second) == pytest.approx(plain_rouge(first, second))
+
+
+def corpus(size: int, seed: int) -> list[str]:
+    """Texts of 5 to 25 words, of which about half are an earlier one with some words changed, lost or moved."""
+    draw = random.Random(seed)
+    vocabulary = [f"w{int(draw.paretovariate(0.6))}" for _ in range(3000)]
+    texts: list[str] = []
+    for _ in range(size):
+        words = draw.choices(vocabulary, k=draw.randint(5, 25))
+        if texts and draw.random() < 0.5:
+            words = draw.choice(texts).split()
+            for _ in range(draw.randint(1, max(1, len(words) // 2))):
+                words[draw.randrange(len(words))] = draw.choice(vocabulary)
+        texts.append(" ".join(words))
+    return texts
+
+
+def test_near_duplicates_are_those_that_every_pair_compared_would_find() -> None:
+    texts, pool, kept = corpus(600, 3), Pool(0.7), list[str]()
+    missed = wrong = found = 0
+    for text in texts:
+        likeness = max((plain_rouge(normal(text).split(), other.split()) for other in kept), default=0.0)
+        said, truth = pool.fault(text) != "", likeness > 0.7
+        missed, wrong, found = missed + (truth and not said), wrong + (said and not truth), found + (truth and said)
+        if not said:
+            pool.add(text)
+            kept.append(normal(text))
+    assert (wrong, missed <= found // 200) == (0, True)
+    assert 100 < found < 500
+
+
+def test_equal_texts_are_exact_duplicates_whatever_their_case_and_marks() -> None:
+    pool = Pool(0.7, ["How do I bake bread?"])
+    assert pool.fault("how do i BAKE bread") == filters.TWICE
+    assert pool.fault("How do I bake good bread?") == filters.NEAR
+    assert pool.fault("What is the capital of Peru?") == ""
+    assert Pool(0.7, ["...", "!!"]).fault("??") == filters.TWICE
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Tell me more", filters.SHORT),
+        ("Tell me more please", ""),
+        (" ".join(["word"] * 150), ""),
+        (" ".join(["word"] * 151), filters.LONG),
+        ("- Tell me more about it", filters.LETTER),
+        ("Élan vital: what is that?", filters.LETTER),
+        ("7 ways to bake some bread", filters.LETTER),
+        ("Describe the Image, in a poem", filters.MEDIA),
+        ("Imagine what mapping a coast takes", ""),
+    ],
+)
+def test_each_filter_on_the_text_alone(text: str, said: str) -> None:
+    assert fault(text, Instructing()) == said
+
+
+def test_what_is_close_to_gate_or_held_out_does_not_pass_and_is_not_in_the_pool() -> None:
+    protected = "Tell me the best way of hiding a body behind the mill"
+    made = Filters(Pool(0.7), Guard([user_prompt(protected)], 0.8), Instructing())
+    assert made.passed(protected + "!") == filters.GUARDED
+    other = "Which tool do I need to mend a clock?"
+    assert [made.passed(other), made.passed(other)] == ["", filters.TWICE]
+    assert made.passed(protected) == filters.GUARDED
+
+
+@settings(max_examples=60)
+@given(st.lists(st.text("ab1. \n)", max_size=20), max_size=6), st.integers(1, 9))
+def test_a_list_that_is_written_is_read_again(texts: list[str], first: int) -> None:
+    items = [" ".join(text.split()).lstrip("1234567890.) ") or "x" for text in texts]
+    assert lists.read("\n".join(f"{n}. {text}" for n, text in enumerate(items, first))) == [*enumerate(items, first)]
+
+
+def test_a_list_within_an_item_stays_within_it_and_chatter_before_the_list_is_no_item() -> None:
+    reply = "Sure, here you are:\n6. Sort these:\n1. b\n2. a\n7) Next one\n9. no number that follows on"
+    assert lists.read(reply) == [(6, "Sort these:\n1. b\n2. a"), (7, "Next one\n9. no number that follows on")]
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "items", "dropped"),
+    [
+        ("1. one\n2. two", "stop", ["one", "two"], {}),
+        ("1. one\n2. tw", "length", ["one"], {lists.TRUNCATED: 1}),
+        ("1. one\n2. \n3. three", "stop", ["one", "three"], {lists.EMPTY: 1}),
+        ("I cannot help with that.", "stop", [], {lists.UNREAD: 1}),
+    ],
+)
+def test_what_is_read_of_a_reply(text: str, stop: str, items: list[str], dropped: dict[str, int]) -> None:
+    answer = Completion.model_validate({"id": "c", "text": text, "stop": stop})
+    found, lost = lists.replied(answer, whole=False)
+    assert ([item for _, item in found], lost) == (items, dropped)
+
+
+def test_a_reply_may_be_one_prompt_and_an_error_is_no_prompt() -> None:
+    assert lists.replied(Completion(id="c", text=" a b\nc "), whole=True) == ([(1, "a b\nc")], {})
+    assert lists.replied(Completion(id="c", text="a", stop="length"), whole=True) == ([], {lists.TRUNCATED: 1})
+    assert lists.replied(Completion(id="c", text="", error="gone"), whole=True) == ([], {lists.FAILED: 1})
+
+
+def test_distinct_n_counts_different_n_grams() -> None:
+    assert distinct(["a b a b", "a b"], 1) == pytest.approx(2 / 6)
+    assert distinct(["a b a b", "a b"], 2) == pytest.approx(2 / 4)
+    assert distinct([], 2) == 0.0
