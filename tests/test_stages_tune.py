@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from charter.errors import TuningError
-from charter.nouns import Example, ModelRef, Step, digest
+from charter.nouns import ModelRef, Row, Step, digest
 from charter.spec import Tuning
 from charter.stages.tune import tune
 from tests.records import START, row
@@ -25,12 +25,10 @@ class Recording:
     def __init__(self) -> None:
         self.given: list[tuple[ModelRef, int]] = []
 
-    def tune(self, start: ModelRef, examples: Sequence[Example], directory: Path, seed: int) -> ModelRef:
+    def tune(self, start: ModelRef, rows: Sequence[Row], directory: Path, seed: int) -> ModelRef:
         self.given.append((start, seed))
-        (directory / "weights").write_text(digest(list(examples)), encoding="utf-8")
-        return start.model_copy(
-            update={"adapter": str(directory), "digest": digest([start.digest, list(examples), seed])}
-        )
+        (directory / "weights").write_text(digest(list(rows)), encoding="utf-8")
+        return start.model_copy(update={"adapter": str(directory), "digest": digest([start.digest, list(rows), seed])})
 
 
 def step(root: Path) -> Step:

@@ -22,6 +22,7 @@ from charter.nouns import (
     ModelRef,
     Prompt,
     Request,
+    Row,
     Sampling,
     Split,
     digest,
@@ -239,10 +240,11 @@ class ToyTuner:
     lessons: Sequence[str] = ()
     identity: str = "toy tuner"
 
-    def tune(self, start: ModelRef, examples: Sequence[Example], directory: Path, seed: int) -> ModelRef:
+    def tune(self, start: ModelRef, rows: Sequence[Row], directory: Path, seed: int) -> ModelRef:
         """A file with the topics."""
         del seed
-        self.tuned.append((start, list(examples)))
+        examples = [row for row in rows if isinstance(row, Example)]
+        self.tuned.append((start, examples))
         before = _refused(Path("/"), start)
         learned = {t for e in examples if "instead of" in e.response for t in topics_in(e.response)}
         lesson = dict(enumerate(self.lessons, 1)).get(len(self.tuned), "")

@@ -141,11 +141,12 @@ def adapted(base: Path, where: Path, seed: int = 1) -> Any:
 
     from charter import weights
     from charter.nouns import digest
-    from charter.tuners.sft import SftOptions, _adapt
+    from charter.tuners.options import SftOptions
+    from charter.tuners.shaping import adapt
 
     with weights.quiet(), torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = _adapt(weights.load_model(base, "cpu", "float32"), SftOptions(r=4, alpha=16))
+        model = adapt(weights.load_model(base, "cpu", "float32"), SftOptions(r=4, alpha=16))
         for name, tensor in model.named_parameters():
             if "lora_B" in name:
                 tensor.data.normal_(std=0.05)

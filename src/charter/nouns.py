@@ -304,6 +304,38 @@ class Example(Record):
     because: tuple[str, ...] = ()
 
 
+class Preferred(Record):
+    """Two answers to the same messages, of which ``chosen`` is preferred: by ``rater`` (a person, a judge, the model),
+    under the rule ``principle`` where there was one. ``certainty``: the share of what was said that prefers it, more
+    than a half."""
+
+    id: str
+    messages: tuple[Message, ...]
+    chosen: str
+    rejected: str
+    rater: str = ""
+    principle: str = ""
+    certainty: float = Field(default=1.0, gt=0.5, le=1)
+
+
+class Reward(Record):
+    """What an exchange is worth; None where that could not be told. Only differences mean anything."""
+
+    id: str
+    value: float | None
+
+
+class Watched(Record):
+    """What was seen in training at an optimiser step, by name (loss, kl, reward, length, margin ...)."""
+
+    step: int
+    figures: dict[str, float]
+
+
+Row = Example | Preferred | Prompt
+"""What a tuner learns from: lessons, preferences, or prompts to practise on."""
+
+
 class Kept(Record):
     """The outcome of verification for one revision: kept, or dropped with every reason."""
 
@@ -320,7 +352,8 @@ class ModelRef(Record):
 
     ``adapter`` is a path relative to the run directory where charter made it; ``digest`` names the whole.
     ``files`` maps each file of the adapter or checkpoint to its SHA-256. ``left_out``: training rows that were not
-    used, by id, with the reason; ``notes``: what else is to be known of the training."""
+    used, by id, with the reason; ``notes``: what else is to be known of the training; ``curve``: what was watched
+    in it, where preferences were learnt."""
 
     base: str
     base_digest: str
@@ -330,6 +363,7 @@ class ModelRef(Record):
     files: dict[str, str] = Field(default_factory=dict)
     left_out: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    curve: tuple[Watched, ...] = ()
 
 
 class Metric(Record):

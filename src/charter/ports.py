@@ -1,4 +1,4 @@
-"""The five seams to the outside: engines, tuners, benchmarks, sources and attacks.
+"""The seams to the outside: engines, tuners (and what rewards a policy that practises), benchmarks, sources, attacks.
 
 Each protocol has one contract test suite (tests/contracts), run over every adapter.
 """
@@ -13,7 +13,6 @@ from typing import Literal, Protocol, runtime_checkable
 
 from charter.nouns import (
     Completion,
-    Example,
     Exchange,
     Finding,
     LogLikelihood,
@@ -24,6 +23,8 @@ from charter.nouns import (
     Prompt,
     Record,
     Request,
+    Reward,
+    Row,
     ScoreRequest,
     Split,
     Step,
@@ -72,20 +73,50 @@ class Draining(Protocol):
 
 @runtime_checkable
 class Tuner(Protocol):
-    """Makes a policy from a starting model and rows."""
+    """Makes a model from a starting one and rows: a policy from lessons or preferences, a reward model from
+    preferences."""
 
     @property
     def identity(self) -> str:
         """Kind and hyperparameters, as canonical JSON."""
         ...
 
-    def tune(self, start: ModelRef, examples: Sequence[Example], directory: Path, seed: int) -> ModelRef:
-        """Trains on ``examples`` (loss on the responses only) and writes the policy under ``directory``.
+    def tune(self, start: ModelRef, rows: Sequence[Row], directory: Path, seed: int) -> ModelRef:
+        """Trains on ``rows`` (loss on the responses only) and writes the model under ``directory``.
 
         Returns a reference whose ``adapter`` is the absolute path of what was written. The same arguments on the same
         CPU and
-        thread count give byte-equal tensors. Raises TuningError.
+        thread count give byte-equal tensors. Raises TuningError, also where rows are of a kind it does not learn from.
         """
+        ...
+
+
+@runtime_checkable
+class Rewarder(Protocol):
+    """Says what exchanges are worth: a model that learnt it from preferences, or a judge."""
+
+    @property
+    def identity(self) -> str:
+        """What rewards: a name with a digest."""
+        ...
+
+    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[Reward]:
+        """One Reward per exchange whose id is not in ``done``, under the exchange's id. Raises EngineError."""
+        ...
+
+
+@runtime_checkable
+class Reinforcer(Protocol):
+    """Makes tuners that practise: they draw answers to prompts, and learn from what these are worth."""
+
+    @property
+    def identity(self) -> str:
+        """Kind and hyperparameters, as canonical JSON."""
+        ...
+
+    def toward(self, reference: ModelRef, reward: ModelRef | Rewarder) -> Tuner:
+        """A tuner whose rows are prompts and which is held to ``reference``. ``reward``: a reward model (a tuner's), or
+        whatever gives rewards."""
         ...
 
 
@@ -180,6 +211,17 @@ class Attack(Protocol):
 
 
 @dataclass(frozen=True)
+class Learners:
+    """What learns from preferences: ``prefers`` a policy, at once; ``rewards`` a reward model, whose figures
+    ``rewarder`` gives; ``practises`` a policy, by drawing answers."""
+
+    prefers: Tuner
+    rewards: Tuner
+    practises: Reinforcer
+    rewarder: Callable[[ModelRef], Rewarder]
+
+
+@dataclass(frozen=True)
 class Roles:
     """Roles bound to engines. ``measurer`` is the judge when it measures efficacy, counted apart from aligning;
     ``attacks``: the attack styles to train on, by name.
@@ -193,3 +235,4 @@ class Roles:
     tuner: Tuner
     benchmark: Benchmark
     attacks: Mapping[str, Attack] = field(default_factory=dict)
+    learners: Learners | None = None

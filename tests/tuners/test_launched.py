@@ -18,7 +18,8 @@ from charter.errors import TuningError
 from charter.nouns import ModelRef
 from charter.tuners.child import spread
 from charter.tuners.launched import Job, LaunchedTuner
-from charter.tuners.sft import SftOptions, SftTuner, newest
+from charter.tuners.session import newest
+from charter.tuners.sft import SftOptions, SftTuner
 from tests import tiny
 from tests.contracts.test_tuner import ROWS
 
@@ -109,7 +110,7 @@ def test_checkpoints_of_another_job_are_not_gone_on_with(start: ModelRef, tmp_pa
 
 
 def test_a_step_has_its_rows_over_all_processes(start: ModelRef, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job(start=start, examples=(), seed=0, options=OPTIONS.model_copy(update={"batch": 8}))
+    job = Job(start=start, rows=(), seed=0, options=OPTIONS.model_copy(update={"batch": 8}))
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert (spread(job).batch, spread(job).accumulate) == (4, 1)
     small = spread(job.model_copy(update={"micro_batch": 1}))

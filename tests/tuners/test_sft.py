@@ -18,8 +18,9 @@ from charter.dialogue import Dialogue
 from charter.engines.local import LocalEngine, LocalOptions
 from charter.errors import TuningError
 from charter.nouns import Message, ModelRef
+from charter.tuners import trainers
 from charter.tuners.rows import IGNORED, rows
-from charter.tuners.sft import SftOptions, SftTuner, make_trainer
+from charter.tuners.sft import SftOptions, SftTuner
 from tests import tiny
 from tests.contracts.test_tuner import ASKED, ROWS, answers
 
@@ -47,7 +48,7 @@ def test_the_loss_is_on_the_response_and_its_end_alone(
     tokenizer, model = weights.load_tokenizer(Path(start.base)), weights.load_model(Path(start.base), "cpu")
     table, _ = rows(ROWS, Dialogue(tokenizer), 100)
     with weights.quiet():
-        trainer = make_trainer(model, tokenizer, table, tmp_path, 0, SftOptions(device="cpu", batch=4))
+        trainer = trainers.sft((model, tokenizer), table, tmp_path, 0, SftOptions(device="cpu", batch=4))
     (batch,) = trainer.get_train_dataloader()
     assert batch["labels"].shape == batch["input_ids"].shape
     seen = {}

@@ -1,1 +1,1 @@
-"""Adapters of ``ports.Tuner``: supervised fine-tuning."""
+"""Adapters of ``ports.Tuner``: lessons, preferences and practice, by TRL."""

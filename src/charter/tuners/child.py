@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from charter.tuners.launched import Job
-    from charter.tuners.sft import SftOptions
+    from charter.tuners.options import Options
 
 
 def main(path: Path) -> int:
     """Trains; 0 where the policy is written. Only the first process writes."""
     from charter.errors import CharterError
     from charter.nouns import canonical
-    from charter.tuners.launched import CHECKPOINTS, DONE, FAILED, POLICY, Done, Failed, Job
-    from charter.tuners.sft import train, training
+    from charter.tuners.launched import CHECKPOINTS, DONE, FAILED, POLICY, Failed, Job
+    from charter.tuners.session import training
+    from charter.tuners.training import train
 
     work = path.parent
     try:
         job = Job.model_validate_json(path.read_bytes())
-        options = spread(job)
+        job = job.model_copy(update={"options": spread(job)})
         with training(job.seed):
-            left_out = train(job.start, job.examples, work / POLICY, job.seed, options, work / CHECKPOINTS)
+            done = train(job, work / POLICY, work / CHECKPOINTS)
     except CharterError as error:
         failed = work / f".{FAILED}.{os.getpid()}"
         failed.write_text(canonical(Failed(message=error.message, cure=error.cure)), encoding="utf-8")
@@ -35,15 +36,15 @@ def main(path: Path) -> int:
         print(f"charter: {error}", file=sys.stderr)
         return error.exit_code
     if os.environ.get("RANK", "0") == "0":
-        (work / DONE).write_text(canonical(Done(left_out=left_out)), encoding="utf-8")
+        (work / DONE).write_text(canonical(done), encoding="utf-8")
     return 0
 
 
-def spread(job: Job) -> SftOptions:
+def spread(job: Job) -> Options:
     """The job's options for one process of all that the launcher started: a step has ``batch`` rows over all of them.
     Raises TuningError where it does not come out even."""
     from charter.errors import TuningError
-    from charter.tuners.sft import processes
+    from charter.tuners.session import processes
 
     count, rows = processes(), job.options.batch
     micro = job.micro_batch or rows // count

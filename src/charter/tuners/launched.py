@@ -1,4 +1,4 @@
-"""The same training as ``sft`` in processes of its own: ``accelerate launch`` spreads it (FSDP, DeepSpeed).
+"""The same trainings in processes of their own: ``accelerate launch`` spreads it (FSDP, DeepSpeed).
 
 The job lies in a folder of the run with the trainer's checkpoints, so that a kill, of whomever, costs at most
 ``save_steps`` steps. The processes end with this one.
@@ -10,32 +10,24 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from charter import processes, weights
+from charter import processes
 from charter.errors import TuningError
-from charter.nouns import Example, ModelRef, Record, canonical, digest
-from charter.tuners.sft import SftOptions
+from charter.nouns import ModelRef, Record, Row, canonical
+from charter.ports import Rewarder
+from charter.tuners.options import Options, RlooOptions, described
+from charter.tuners.training import Done, Work, made
 
 JOB, DONE, FAILED, POLICY, CHECKPOINTS = "job.json", "done.json", "failed.json", "policy", "checkpoints"
 GRACE = 10.0
 
 
-class Job(Record):
+class Job(Work):
     """What a child trains. It writes ``policy/`` beside the job's file, then ``done.json``; or ``failed.json``."""
 
-    start: ModelRef
-    examples: tuple[Example, ...]
-    seed: int
-    options: SftOptions
     micro_batch: int | None = None
     """Rows at a time in one process; the rest of a step's rows are accumulated. None: a step's rows at once."""
-
-
-class Done(Record):
-    """Rows that the child left out, with the reason."""
-
-    left_out: dict[str, str] = Field(default_factory=dict)
 
 
 class Failed(Record):
@@ -49,39 +41,32 @@ class LaunchedTuner:
     """Trains by ``command``, a template with {script} and {job}. ``work`` is the job's folder; one is at work in it at
     a time. ``options.batch`` is the rows of an optimiser step, over all processes."""
 
-    def __init__(self, options: SftOptions, command: str, work: Path, micro_batch: int | None = None) -> None:
+    def __init__(self, options: Options, command: str, work: Path, micro_batch: int | None = None) -> None:
         self.options, self.command, self.work, self.micro_batch = options, command, work, micro_batch
 
     @property
     def identity(self) -> str:
         """Kind, hyperparameters and command, as canonical JSON."""
-        how = {"command": self.command, "micro_batch": self.micro_batch}
-        return canonical(
-            {"tuner": "launched sft", **self.options.model_dump(mode="json", exclude={"save_steps"}), **how}
-        )
+        how = described(self.options)
+        how |= {"tuner": f"launched {how['tuner']}", "command": self.command, "micro_batch": self.micro_batch}
+        return canonical(how)
 
-    def tune(self, start: ModelRef, examples: Sequence[Example], directory: Path, seed: int) -> ModelRef:
-        """Trains on ``examples``, or goes on with the same job where it was left; the policy comes into ``directory``,
+    def tune(self, start: ModelRef, rows: Sequence[Row], directory: Path, seed: int) -> ModelRef:
+        """Trains on ``rows``, or goes on with the same job where it was left; the model comes into ``directory``,
         which must be empty."""
-        if not examples:
-            raise TuningError("There are no rows to train on.", "Probe more prompts, or loosen what is kept.")
-        if any(directory.iterdir() if directory.is_dir() else ()):
-            raise TuningError(f"{directory} is not empty.", "Give the tuner an empty directory.")
-        directory.mkdir(parents=True, exist_ok=True)
-        job = Job(start=start, examples=tuple(examples), seed=seed, options=self.options, micro_batch=self.micro_batch)
-        done = self._done(job)
-        for path in sorted((self.work / POLICY).iterdir()):
-            path.rename(directory / path.name)
-        files = weights.file_digests(directory)
-        return ModelRef(
-            base=start.base,
-            base_digest=start.base_digest,
-            revision=start.revision,
-            adapter=str(directory.resolve()),
-            digest=digest({"base": start.base_digest, "files": files}),
-            files=files,
-            left_out=done.left_out,
-        )
+        return self._made(self._job(start, rows, seed), directory)
+
+    def _job(self, start: ModelRef, rows: Sequence[Row], seed: int, **more: ModelRef) -> Job:
+        return Job(start=start, rows=tuple(rows), seed=seed, options=self.options, micro_batch=self.micro_batch, **more)
+
+    def _made(self, job: Job, directory: Path) -> ModelRef:
+        def do() -> Done:
+            done = self._done(job)
+            for path in sorted((self.work / POLICY).iterdir()):
+                path.rename(directory / path.name)
+            return done
+
+        return made(job, directory, do)
 
     def _done(self, job: Job) -> Done:
         """Has the job done by children. Raises TuningError with what they said."""
@@ -120,3 +105,37 @@ class LaunchedTuner:
             shutil.rmtree(self.work / CHECKPOINTS, ignore_errors=True)
             (self.work / JOB).write_text(canonical(job), encoding="utf-8")
         (self.work / POLICY).mkdir()
+
+
+class LaunchedReinforcer(LaunchedTuner):
+    """Makes tuners that practise in processes of their own. A judge's engine stays in this process, so only a reward
+    model can say what answers are worth."""
+
+    def __init__(self, options: RlooOptions, command: str, work: Path, micro_batch: int | None = None) -> None:
+        super().__init__(options, command, work, micro_batch)
+
+    def toward(self, reference: ModelRef, reward: ModelRef | Rewarder) -> LaunchedPractice:
+        """A tuner that is held to ``reference``. Raises TuningError where ``reward`` is no reward model."""
+        if not isinstance(reward, ModelRef):
+            raise TuningError(
+                "A judge cannot reward answers that are drawn in processes of their own.",
+                "Set options.learn.reward: model, or leave tuner.launch empty.",
+            )
+        return LaunchedPractice(self, reference, reward)
+
+
+class LaunchedPractice:
+    """Trains a policy on prompts, in processes of its own."""
+
+    def __init__(self, launched: LaunchedReinforcer, reference: ModelRef, reward: ModelRef) -> None:
+        self._launched, self.reference, self.reward = launched, reference, reward
+
+    @property
+    def identity(self) -> str:
+        """As of what made it."""
+        return self._launched.identity
+
+    def tune(self, start: ModelRef, rows: Sequence[Row], directory: Path, seed: int) -> ModelRef:
+        """Trains on the prompts ``rows``, or goes on with the same job where it was left."""
+        job = self._launched._job(start, rows, seed, reference=self.reference, reward=self.reward)
+        return self._launched._made(job, directory)

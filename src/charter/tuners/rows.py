@@ -2,38 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from charter.dialogue import Dialogue
 from charter.errors import TuningError
-from charter.nouns import Example
+from charter.nouns import Example, Message, Preferred, Prompt, Row
 
 IGNORED = -100
 """The label of a token that carries no loss."""
 
+R = TypeVar("R", bound=Row)
+Table = list[dict[str, list[int]]]
+LeftOut = dict[str, str]
 
-def rows(
-    examples: Sequence[Example], dialogue: Dialogue, longest: int
-) -> tuple[list[dict[str, list[int]]], dict[str, str]]:
+
+def rows(examples: Sequence[Example], dialogue: Dialogue, longest: int) -> tuple[Table, LeftOut]:
     """Token ids and labels per row (tokens before the response are ``IGNORED``), and the rows that are longer than
     ``longest`` tokens, by id. Raises TuningError naming the row that cannot be read, or where every row is too long."""
+
+    def lesson(example: Example) -> tuple[dict[str, list[int]], int]:
+        before, after = _answered(example.id, example.messages, example.response, dialogue)
+        return {"input_ids": before + after, "labels": [IGNORED] * len(before) + after}, len(before) + len(after)
+
+    return _fitting(examples, lesson, dialogue, longest)
+
+
+def pairs(preferred: Sequence[Row], dialogue: Dialogue, longest: int) -> tuple[Table, LeftOut]:
+    """Token ids of prompt, chosen and rejected answer. A lesson among them is a pair of equal answers: only what is
+    learnt from the chosen one alone is learnt from it. Raises as ``rows``."""
+
+    def pair(row: Row) -> tuple[dict[str, list[int]], int]:
+        both = (row.chosen, row.rejected) if isinstance(row, Preferred) else (row.response,) * 2  # type: ignore[union-attr]
+        read = [_answered(row.id, row.messages, text, dialogue) for text in both]
+        (before, chosen), (again, rejected) = read
+        if before != again:  # where tokens run over the seam
+            raise TuningError(f"Row {row.id}: its answers split the prompt's tokens in two ways.", "Drop the row.")
+        tokens = {"prompt_ids": before, "chosen_ids": chosen, "rejected_ids": rejected}
+        return tokens, len(before) + max(len(chosen), len(rejected))
+
+    return _fitting(preferred, pair, dialogue, longest)
+
+
+def prompts(asked: Sequence[Prompt], dialogue: Dialogue, longest: int) -> tuple[Table, LeftOut]:
+    """Token ids of each prompt. Raises as ``rows``."""
+
+    def read(prompt: Prompt) -> tuple[dict[str, list[int]], int]:
+        try:
+            ids = dialogue.prompt(prompt.messages)
+        except ValueError as refused:
+            raise TuningError(f"Row {prompt.id}: {refused}.", "Drop the row, or set `plain: true`.") from refused
+        return {"input_ids": ids}, len(ids)
+
+    return _fitting(asked, read, dialogue, longest)
+
+
+def _answered(id: str, messages: tuple[Message, ...], response: str, dialogue: Dialogue) -> tuple[list[int], list[int]]:
+    try:
+        before, after = dialogue.lesson(messages, response)
+    except ValueError as refused:
+        raise TuningError(f"Row {id}: {refused}.", "Drop the row, or set `plain: true`.") from refused
+    if not response.strip():
+        raise TuningError(f"Row {id} has an empty response.", "Drop the row.")
+    return before, after
+
+
+def _fitting(
+    given: Sequence[R], read: Callable[[R], tuple[dict[str, list[int]], int]], dialogue: Dialogue, longest: int
+) -> tuple[Table, LeftOut]:
     if not dialogue.ends:
         raise TuningError(
             "The tokenizer has no end token, so the policy could not learn to stop.",
             "Set `eos_token` in the model's tokenizer_config.json.",
         )
-    table, left_out = [], {}
-    for example in examples:
-        try:
-            before, after = dialogue.lesson(example.messages, example.response)
-        except ValueError as refused:
-            raise TuningError(f"Row {example.id}: {refused}.", "Drop the row, or set `plain: true`.") from refused
-        if not example.response.strip():
-            raise TuningError(f"Row {example.id} has an empty response.", "Drop the row.")
-        if len(before) + len(after) > longest:
-            left_out[example.id] = f"longer than a row may be: {len(before) + len(after)} tokens of {longest}"
-            continue
-        table.append({"input_ids": before + after, "labels": [IGNORED] * len(before) + after})
+    table: Table = []
+    left_out: LeftOut = {}
+    for row in given:
+        tokens, size = read(row)
+        if size > longest:
+            left_out[row.id] = f"longer than a row may be: {size} tokens of {longest}"
+        else:
+            table.append(tokens)
     if not table:
         key, reason = next(iter(left_out.items()))
         raise TuningError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charter.nouns import Example, ModelRef
+from charter.nouns import ModelRef, Row
 from charter.ports import Engine, Tuner
 from charter.spec import Spec
 from charter.wiring import models
@@ -78,7 +78,7 @@ class RestedTuner:
         """The tuner's own."""
         return self.tuner.identity
 
-    def tune(self, start: ModelRef, examples: Sequence[Example], directory: Path, seed: int) -> ModelRef:
+    def tune(self, start: ModelRef, rows: Sequence[Row], directory: Path, seed: int) -> ModelRef:
         """As the tuner does."""
         self.targets.rest()
-        return self.tuner.tune(start, examples, directory, seed)
+        return self.tuner.tune(start, rows, directory, seed)

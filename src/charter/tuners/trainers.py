@@ -1,0 +1,227 @@
+"""TRL's trainers, each over rows that are tokens already: the one file that knows TRL's names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from charter import weights
+from charter.nouns import Watched
+from charter.tuners.options import DpoOptions, RewardOptions, RlooOptions, SftOptions, TuneOptions
+from charter.tuners.session import processes
+
+Table = list[dict[str, list[int]]]
+Loaded = tuple[Any, Any]
+"""A model and its tokenizer."""
+Worth = Callable[..., list[float | None]]
+"""What drawn answers are worth, asked as TRL asks."""
+
+_NAMES = {
+    "loss": "loss",
+    "kl": "kl",
+    "reward": "reward",
+    "reward_std": "reward spread",
+    "frac_reward_zero_std": "groups alike",
+    "entropy": "entropy",
+    "completions/mean_length": "length",
+    "completions/clipped_ratio": "unfinished",
+    "logps/chosen": "chosen",
+    "logps/rejected": "rejected",
+    "rewards/margins": "margin",
+    "rewards/accuracies": "accuracy",
+    "margin": "margin",
+    "accuracy": "accuracy",
+}
+"""TRL's names of what it logs, and ours."""
+
+
+def sft(loaded: Loaded, table: Table, folder: Path, seed: int, options: SftOptions) -> Any:
+    """Lessons: rows with ``input_ids`` and ``labels``; no preparation, no reports; checkpoints into ``folder``."""
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    model, tokenizer = loaded
+    config = SFTConfig(
+        **_shared(folder, seed, options),
+        num_train_epochs=options.epochs,
+        warmup_steps=_warmup(len(table), options),
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+    return _ready(SFTTrainer(model=model, args=config, train_dataset=_set(table), processing_class=tokenizer))
+
+
+def dpo(loaded: Loaded, table: Table, doubt: float, how: tuple[Path, int, DpoOptions]) -> Any:
+    """Preferences, at once: rows with ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``. ``doubt``: the mean share
+    that says the opposite, which smooths the labels."""
+    import copy
+
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
+
+    class OnTokens(DPOTrainer):
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            return dataset
+
+    (model, tokenizer), (folder, seed, options) = loaded, how
+    config = DPOConfig(
+        **_shared(folder, seed, options),
+        num_train_epochs=options.epochs,
+        warmup_steps=_warmup(len(table), options),
+        max_length=None,
+        beta=options.beta,
+        loss_type=["sigmoid", "sft"] if options.sft else ["sigmoid"],
+        loss_weights=[1.0, options.sft] if options.sft else [1.0],
+        label_smoothing=doubt,
+    )
+    held = copy.deepcopy(model) if options.kind == "full" else None
+    trainer = OnTokens(model=model, ref_model=held, args=config, train_dataset=_set(table), processing_class=tokenizer)
+    return _ready(trainer)
+
+
+def reward(loaded: Loaded, table: Table, certainty: list[float], how: tuple[Path, int, RewardOptions]) -> Any:
+    """A reward model: rows as for ``dpo``; ``certainty`` of each. The loss is Bradley-Terry's, mixed of both directions
+    where a pair is not certain. TRL's column of margins carries the certainty."""
+    import torch
+    from trl.trainer.reward_config import RewardConfig
+    from trl.trainer.reward_trainer import RewardTrainer
+
+    class Soft(RewardTrainer):
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            certain = inputs.pop("margin")
+            parent: Any = super()
+            _, outputs = parent.compute_loss(model, inputs, True, num_items_in_batch)
+            better, worse = torch.chunk(outputs.logits.squeeze(-1), chunks=2)
+            sure = torch.nn.functional.logsigmoid
+            loss = -(certain * sure(better - worse) + (1 - certain) * sure(worse - better)).mean()
+            loss = loss + options.center * torch.mean((better + worse) ** 2)
+            return (loss, outputs) if return_outputs else loss
+
+    (model, tokenizer), (folder, seed, options) = loaded, how
+    whole = [
+        {
+            "chosen_ids": row["prompt_ids"] + row["chosen_ids"],
+            "rejected_ids": row["prompt_ids"] + row["rejected_ids"],
+            "margin": sure,
+        }
+        for row, sure in zip(table, certainty, strict=True)
+    ]
+    config = RewardConfig(
+        **_shared(folder, seed, options),
+        num_train_epochs=options.epochs,
+        warmup_steps=_warmup(len(table), options),
+        max_length=None,
+    )
+    return _ready(Soft(model=model, args=config, train_dataset=_set(whole), processing_class=tokenizer))
+
+
+def rloo(
+    loaded: Loaded,
+    questions: list[list[int]],
+    worth: Worth,
+    how: tuple[Path, int, RlooOptions],
+) -> Any:
+    """Practice on ``questions`` (token ids), a prompt's place in the list standing for it. The model is held to what it
+    is now."""
+    from trl.trainer.rloo_config import RLOOConfig
+    from trl.trainer.rloo_trainer import RLOOTrainer
+
+    class OnTokens(RLOOTrainer):
+        def _tokenize_prompts(self, prompts: list[str]) -> Any:
+            return [questions[int(place)] for place in prompts], None, {}
+
+    (model, tokenizer), (folder, seed, options) = loaded, how
+    config = RLOOConfig(
+        **_shared(folder, seed, options),
+        max_steps=options.steps,
+        warmup_steps=min(math.ceil(options.steps * options.warmup), options.steps - 1),
+        num_generations=options.group,
+        max_completion_length=options.answer_tokens,
+        temperature=options.temperature,
+        beta=options.beta,
+        disable_dropout=True,
+    )
+    rows = _set([{"prompt": str(place)} for place in range(len(questions))])
+    trainer = OnTokens(model=model, reward_funcs=worth, args=config, train_dataset=rows, processing_class=tokenizer)
+    if trainer.ref_model is not None:  # was loaded from the base's folder, whatever has been merged in since
+        trainer.accelerator.unwrap_model(trainer.ref_model).load_state_dict(model.state_dict())
+    return _ready(trainer)
+
+
+def curve(trainer: Any) -> tuple[Watched, ...]:
+    """What was logged, oldest first, also before a resume; what is no number is left out."""
+    out = []
+    for line in trainer.state.log_history:
+        figures = {
+            name: round(float(line[key]), 6)
+            for key, name in _NAMES.items()
+            if isinstance(line.get(key), int | float) and math.isfinite(line[key])
+        }
+        if figures and "train_runtime" not in line:
+            out.append(Watched(step=line["step"], figures=figures))
+    return tuple(out)
+
+
+def _shared(folder: Path, seed: int, options: TuneOptions) -> dict[str, Any]:
+    """What all trainers are told."""
+    import torch
+
+    on_cpu = weights.pick_device(options.device) == "cpu"
+    return {
+        "output_dir": str(folder),
+        "use_cpu": on_cpu,
+        "bf16": not on_cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+        "per_device_train_batch_size": options.batch,
+        "gradient_accumulation_steps": options.accumulate,
+        "learning_rate": options.lr,
+        "lr_scheduler_type": options.schedule if options.schedule != "constant" else "constant_with_warmup",
+        "weight_decay": options.weight_decay,
+        "gradient_checkpointing": options.recompute,
+        "seed": seed % 2**32,
+        "logging_steps": 10 if isinstance(options, SftOptions) else 5,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "steps" if options.save_steps else "no",
+        "save_steps": options.save_steps or 500,
+        "save_total_limit": 2,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def _set(rows: list[Any]) -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_list(rows)
+
+
+def _ready(trainer: Any) -> Any:
+    """The trainer, silent, and ended by a loss that is no number."""
+    from transformers.trainer_callback import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(_stop_at_nan())
+    return trainer
+
+
+def _warmup(count: int, options: TuneOptions) -> int:
+    """Optimiser steps of the warm-up for ``count`` rows. The first of them has learning rate 0."""
+    each = math.ceil(math.ceil(count / (options.batch * processes())) / options.accumulate)
+    steps = math.ceil(each * options.epochs)
+    return min(math.ceil(steps * options.warmup), steps - 1)
+
+
+def _stop_at_nan() -> Any:
+    """A callback that ends training once the logged loss is no number; what follows says so."""
+    from transformers import TrainerCallback
+
+    class StopAtNan(TrainerCallback):
+        def on_log(self, *given: Any, logs: Any = None, **_: Any) -> None:
+            _args, _state, control = given
+            if not math.isfinite((logs or {}).get("loss", 0.0)):
+                control.should_training_stop = True
+
+    return StopAtNan()

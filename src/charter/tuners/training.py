@@ -1,0 +1,171 @@
+"""One training from beginning to end: a start and rows go in, files come out. What a launcher's children run, too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field
+
+from charter import weights
+from charter.dialogue import Dialogue
+from charter.errors import TuningError
+from charter.nouns import Example, ModelRef, Preferred, Prompt, Record, Row, Watched, digest
+from charter.ports import Rewarder
+from charter.tuners import shaping, trainers
+from charter.tuners.options import DpoOptions, Options, RewardOptions, RlooOptions, SftOptions
+from charter.tuners.rewards import RewardModel, load_to_train, practised
+from charter.tuners.rows import LeftOut, pairs, prompts, rows
+from charter.tuners.session import newest, processes, training
+
+R = TypeVar("R", Example, Preferred, Prompt)
+
+
+class Work(Record):
+    """What is to be trained: on it and the code alone the files depend. ``reference`` and ``reward``: for practising,
+    what the policy is held to and what its answers are worth (None: whatever is handed to ``train``)."""
+
+    start: ModelRef
+    rows: tuple[Row, ...]
+    seed: int
+    options: Options
+    reference: ModelRef | None = None
+    reward: ModelRef | None = None
+
+
+class Done(Record):
+    """Rows that were left out, with the reason, and what was watched."""
+
+    left_out: LeftOut = Field(default_factory=dict)
+    curve: tuple[Watched, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class OutOfMemory(TuningError):
+    """Training needs more memory than there is."""
+
+
+def made(work: Work, directory: Path, do: Callable[[], Done]) -> ModelRef:
+    """What ``do`` writes into ``directory``, which must be empty, as a reference. Raises TuningError."""
+    if not work.rows:
+        raise TuningError("There are no rows to train on.", "Probe more prompts, or loosen what is kept.")
+    if any(directory.iterdir() if directory.is_dir() else ()):
+        raise TuningError(f"{directory} is not empty.", "Give the tuner an empty directory.")
+    directory.mkdir(parents=True, exist_ok=True)
+    done, start = do(), work.start
+    files = weights.file_digests(directory)
+    return ModelRef(
+        base=start.base,
+        base_digest=start.base_digest,
+        revision=start.revision,
+        adapter=str(directory.resolve()),
+        digest=digest({"base": start.base_digest, "files": files}),
+        files=files,
+        left_out=done.left_out,
+        notes=done.notes,
+        curve=done.curve,
+    )
+
+
+def within_memory(work: Work, directory: Path, rewarder: Rewarder | None = None) -> Done:
+    """Trains in this process; where memory runs out, anew with batches of half the size and as many rows to a step."""
+    asked, options, notes = work.options, work.options, tuple[str, ...]()
+    while True:
+        try:
+            with training(work.seed):
+                done = train(work.model_copy(update={"options": options}), directory, rewarder=rewarder)
+                return done.model_copy(update={"notes": notes})
+        except OutOfMemory as error:
+            if options.batch == 1:
+                raise TuningError(error.message, error.cure) from error
+        half = {"batch": (options.batch + 1) // 2, "accumulate": 2 * options.accumulate}
+        options = options.model_copy(update=half)
+        notes = (
+            f"memory ran out with batches of {asked.batch}: trained with {options.batch}, "
+            f"{options.accumulate} of them to a step",
+        )
+
+
+def train(work: Work, directory: Path, checkpoints: Path | None = None, rewarder: Rewarder | None = None) -> Done:
+    """Loads, trains and saves; nothing outlives the call. With a folder for ``checkpoints`` it goes on from the newest
+    whole one. Of several processes the first one writes. Raises TuningError."""
+    options = work.options if checkpoints else work.options.model_copy(update={"save_steps": 0})
+    work = work.model_copy(update={"options": options})
+    reference = work.reference or work.start
+    if isinstance(options, RewardOptions):
+        model, tokenizer = load_to_train(work.start, options)
+    else:
+        model, tokenizer = shaping.load(reference, options)
+    routers = getattr(model.config.get_text_config(), "output_router_logits", None)
+    try:
+        trainer, left_out = _trainer(work, (model, tokenizer), checkpoints or directory, rewarder)
+        if isinstance(options, RlooOptions) and work.start != reference:
+            shaping.put(trainer.model, work.start, options)
+        earlier = newest(checkpoints, processes()) if checkpoints else None
+        if earlier:
+            print(f"charter: goes on from {earlier.name}", flush=True)
+        outcome = trainer.train(resume_from_checkpoint=str(earlier) if earlier else None)
+    except (RuntimeError, ValueError, IndexError, MemoryError) as error:
+        kind = OutOfMemory if weights.out_of_memory(error) else TuningError
+        raise kind(
+            f"Training stopped: {(str(error) or type(error).__name__).splitlines()[0][:300]}",
+            "Where memory ran out: kind `lora`, `recompute: true`, shorter rows. With several GPUs, show it one.",
+        ) from error
+    trained = [tensor for tensor in trainer.model.parameters() if tensor.requires_grad]
+    if not math.isfinite(outcome.training_loss) or not all(bool(tensor.isfinite().all()) for tensor in trained):
+        raise TuningError(
+            f"The loss or the weights are no longer numbers (lr {options.lr:g}).", "Use a smaller `lr`, or float32."
+        )
+    if routers is not None:
+        model.config.get_text_config().output_router_logits = routers  # the trainer turns it on for its loss
+    shaping.save(trainer, tokenizer, directory, work.start, options)
+    curve = () if isinstance(options, SftOptions) else trainers.curve(trainer)
+    return Done(left_out=left_out, curve=curve)
+
+
+def _trainer(work: Work, loaded: tuple[Any, Any], folder: Path, rewarder: Rewarder | None) -> tuple[Any, LeftOut]:
+    """The trainer for the work's kind over its rows, and the rows that are too long."""
+    options, (model, tokenizer) = work.options, loaded
+    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    dialogue = Dialogue(
+        tokenizer, [ends] if isinstance(ends, int) else list(ends or ()), options.plain, options.template
+    )
+    longest = min(options.max_length, weights.context_of(model.config) or options.max_length)
+    seed = work.seed
+    if isinstance(options, SftOptions):
+        table, left_out = rows(_only(work.rows, Example), dialogue, longest)
+        return trainers.sft(loaded, table, folder, seed, options), left_out
+    if isinstance(options, RlooOptions):
+        asked = _only(work.rows, Prompt)
+        table, left_out = prompts(asked, dialogue, longest - options.answer_tokens)
+        kept = [p for p in asked if p.id not in left_out]
+        worth = rewarder or RewardModel(_needed(work.reward), options)
+        questions = [row["input_ids"] for row in table]
+        return trainers.rloo(loaded, questions, practised(kept, worth, dialogue), (folder, seed, options)), left_out
+    if isinstance(options, DpoOptions):
+        preferred = [row for row in work.rows if isinstance(row, Preferred)]
+        if not preferred or any(isinstance(row, Prompt) for row in work.rows):
+            raise TuningError("These rows are no preferences.", "Give the tuner pairs of answers (and lessons beside).")
+        table, left_out = pairs(work.rows, dialogue, longest)
+        doubt = sum(1 - row.certainty for row in preferred) / len(preferred)
+        return trainers.dpo(loaded, table, doubt, (folder, seed, options)), left_out
+    preferred = _only(work.rows, Preferred)
+    table, left_out = pairs(preferred, dialogue, longest)
+    certainty = [row.certainty for row in preferred if row.id not in left_out]
+    return trainers.reward(loaded, table, certainty, (folder, seed, options)), left_out
+
+
+def _only(given: Sequence[Row], kind: type[R]) -> list[R]:
+    found = [row for row in given if isinstance(row, kind)]
+    if len(found) < len(given):
+        wanted = {Example: "lessons", Preferred: "preferences", Prompt: "prompts"}[kind]
+        raise TuningError(f"Not all of these rows are {wanted}.", "Give the tuner rows of its own kind.")
+    return found
+
+
+def _needed(reward: ModelRef | None) -> ModelRef:
+    if reward is None:
+        raise TuningError("Nothing says what answers are worth.", "Give a reward model, or a judge in this process.")
+    return reward
