@@ -318,13 +318,6 @@ class Preferred(Record):
     certainty: float = Field(default=1.0, gt=0.5, le=1)
 
 
-class Reward(Record):
-    """What an exchange is worth; None where that could not be told. Only differences mean anything."""
-
-    id: str
-    value: float | None
-
-
 class Watched(Record):
     """What was seen in training at an optimiser step, by name (loss, kl, reward, length, margin ...)."""
 

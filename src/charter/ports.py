@@ -23,7 +23,6 @@ from charter.nouns import (
     Prompt,
     Record,
     Request,
-    Reward,
     Row,
     ScoreRequest,
     Split,
@@ -89,6 +88,13 @@ class Tuner(Protocol):
         thread count give byte-equal tensors. Raises TuningError, also where rows are of a kind it does not learn from.
         """
         ...
+
+
+class Reward(Record):
+    """What an exchange is worth; None where that could not be told. Only differences mean anything."""
+
+    id: str
+    value: float | None
 
 
 @runtime_checkable

@@ -10,8 +10,8 @@ from typing import Any
 from charter import weights
 from charter.dialogue import Dialogue
 from charter.errors import EngineError, TuningError
-from charter.nouns import Exchange, ModelRef, Prompt, Reward, Sampling
-from charter.ports import Rewarder
+from charter.nouns import Exchange, ModelRef, Prompt, Sampling
+from charter.ports import Reward, Rewarder
 from charter.tuners.options import TuneOptions
 
 BATCH = 64
