@@ -38,6 +38,7 @@ COMMANDS = (
     "verify",
     "compare",
     "report",
+    "explain",
     "export",
     "init",
     "doctor",

@@ -208,7 +208,7 @@ def regions_of(texts: Sequence[str], count: int, seed: int) -> tuple[list[int], 
     different = len(set(texts))
     if count < 2 or different < 4:
         return [0] * len(texts), {0: ()}
-    rows, names = _tfidf(texts)
+    rows, names, _ = _tfidf(texts)
     size = min(DIRECTIONS, rows.shape[1] - 1, different - 1)
     found = TruncatedSVD(size, random_state=seed).fit_transform(rows) if size > 1 else rows.toarray()
     spread = found.std(axis=0)
@@ -222,10 +222,22 @@ def regions_of(texts: Sequence[str], count: int, seed: int) -> tuple[list[int], 
     return [int(label) for label in labels], terms
 
 
-def _tfidf(texts: Sequence[str]) -> tuple[Any, Any]:
-    """Sparse TF-IDF rows [texts, words] of unit length (a text without any word is one word), and the words."""
+def nearest(texts: Sequence[str], among: Sequence[str]) -> list[tuple[int, float] | None]:
+    """For each text the place of that one of ``among`` whose words are nearest, with their cosine (0 to 1); None where
+    they have no word in common. TF-IDF: a word weighs by how few of ``among`` hold it."""
+    if not texts or not among:
+        return [None] * len(texts)
+    rows, _, weights = _tfidf(among)
+    alike = (weights.transform(texts) @ rows.T).toarray()
+    best = alike.argmax(axis=1)
+    return [(int(n), float(row[n])) if row[n] > 0 else None for n, row in zip(best, alike, strict=True)]
+
+
+def _tfidf(texts: Sequence[str]) -> tuple[Any, Any, Any]:
+    """Sparse TF-IDF rows [texts, words] of unit length (a text without any word is one word), the words, and what
+    weighs further texts in the same way."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     weights = TfidfVectorizer(sublinear_tf=True, analyzer=lambda text: normal(text).split() or ["-"])
     rows = weights.fit_transform(texts)
-    return rows, weights.get_feature_names_out()
+    return rows, weights.get_feature_names_out(), weights

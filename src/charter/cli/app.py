@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from charter import __version__
-from charter.cli import constitution, doctor, exporting, init, judge, organism, running, showing
+from charter.cli import constitution, doctor, explaining, exporting, init, judge, organism, running, showing
 
 app = typer.Typer(
     name="charter",
@@ -43,6 +43,7 @@ for command in (
     showing.verify,
     showing.compare,
     showing.report,
+    explaining.explain,
     exporting.export,
     init.init,
     doctor.doctor,

@@ -13,6 +13,7 @@ from charter.reports.compare import spoken
 from charter.reports.costs import Cost, bill, by_role, costs, times
 from charter.reports.groups import rows
 from charter.reports.judging import calibration, trust
+from charter.reports.lineage import lineage
 from charter.reports.losses import policies
 from charter.reports.measured import judging_tables
 from charter.reports.norms import followed
@@ -66,6 +67,7 @@ def _contents(reading: Reading, redact: bool) -> dict[str, Any]:
         "judging": list(judging_tables(found, calibration(reading))),
         "series": _series(reading),
         "groups": rows(reading),
+        "lineage": lineage(reading),
         "iterations": [iteration(reading, folder) for folder in reading.iterations],
         "constitution": constitution,
         "amendments": reading.amendments,

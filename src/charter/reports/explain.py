@@ -1,0 +1,266 @@
+"""``charter explain``: from a rule to its failures, to the rows made of them, to the checkpoints trained on these, to
+the scores that moved; and back from a row, a prompt or a score. Across the runs that a run goes on from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from charter.errors import StoreError
+from charter.nouns import Principle, Record
+from charter.reports.moves import Move, moves
+from charter.reports.threads import INHERITED, Checkpoint, Failure, Row, Threads, line_of, plain
+from charter.similarity import nearest, normal
+
+Asked = Literal["principle", "row", "prompt", "score"]
+
+
+class Caused(Record):
+    """A failure. ``row``: the row that its revision became, or ``dropped``: why it became none."""
+
+    id: str
+    folder: str
+    prompt: str
+    answer: str
+    judged: str
+    rules: tuple[str, ...]
+    row: str
+    dropped: tuple[str, ...]
+
+
+class Made(Record):
+    """A training row. ``rules``: those that its failure caused, or that its look-alike stands beside; ``shown``: how
+    many rules it was written under; ``used``: checkpoint -> how often it is in its training set."""
+
+    id: str
+    folder: str
+    origin: str
+    cause: str
+    prompt: str
+    response: str
+    rules: tuple[str, ...]
+    shown: int
+    used: dict[str, int]
+
+
+class Trained(Record):
+    """A checkpoint. ``rows`` in all, copies counted; ``of_these``: those that the question is about; ``by_rule``: rows
+    of each rule's failures; ``moves``: scores against the policy before it, on
+    all prompts and on those of the categories of the failures in question."""
+
+    step: str
+    digest: str
+    decision: str
+    accepted: bool
+    final: bool
+    rows: int
+    of_these: int
+    by_rule: dict[str, int]
+    moves: tuple[Move, ...]
+
+
+class Answered(Record):
+    """What a policy answered to the prompt in question where it was measured, and what the benchmark found."""
+
+    folder: str
+    split: str
+    model: str
+    answer: str
+    outcomes: dict[str, bool | None]
+
+
+class Part(Record):
+    """One run of the line."""
+
+    run: str
+    head: str | None
+    failures: tuple[Caused, ...] = ()
+    rows: tuple[Made, ...] = ()
+    checkpoints: tuple[Trained, ...] = ()
+    measured: tuple[Answered, ...] = ()
+
+
+class Explanation(Record):
+    """What hangs together with what was asked about; ``runs``: the newest first, then those it goes on from."""
+
+    kind: Asked
+    value: str
+    rules: tuple[Principle, ...]
+    runs: tuple[Part, ...]
+    note: str = ""
+
+
+def explain(directory: Path | str, kind: Asked, value: str) -> Explanation:
+    """Follows the threads from one end. Raises StoreError where the run (or its line) has nothing of that name, naming
+    what comes near; DamagedError, SpecError."""
+    line, note = line_of(directory)
+    choose: dict[Asked, Callable[[Threads, str], _Choice]] = {
+        "principle": _by_principle,
+        "row": _by_row,
+        "prompt": _by_prompt,
+        "score": _by_score,
+    }
+    chosen = [choose[kind](threads, value) for threads in line]
+    if not any(choice.found for choice in chosen):
+        raise StoreError(f"{line[0].reading.name} has no {kind} {value!r}", _cure(kind, value, line))
+    wanted = {rule for choice in chosen for rule in choice.rules}
+    rules = {p.id: p for threads in reversed(line) for p in threads.reading.constitution.principles if p.id in wanted}
+    parts = [
+        _part(threads, choice, older=place + 1 < len(line))
+        for place, (threads, choice) in enumerate(zip(line, chosen, strict=True))
+        if choice.found
+    ]
+    return Explanation(kind=kind, value=value, rules=tuple(rules.values()), runs=tuple(parts), note=note)
+
+
+class _Choice:
+    """What a question picks of one run; ``metric`` leaves only the moves of one score, ``prompt`` the measurements of
+    one prompt."""
+
+    def __init__(
+        self,
+        failures: Iterable[str],
+        rows: Iterable[str],
+        rules: Iterable[str],
+        metric: str,
+        prompt: Collection[str] = (),
+    ) -> None:
+        self.failures, self.rows, self.rules = [*failures], [*rows], [*rules]
+        self.metric, self.prompt = metric, prompt
+
+    @property
+    def found(self) -> bool:
+        return bool(self.failures or self.rows or self.rules or self.metric or self.prompt)
+
+
+def _by_principle(threads: Threads, key: str) -> _Choice:
+    rule = next((p for p in threads.reading.constitution.principles if p.id == key), None)
+    if rule is None:
+        return _Choice((), (), (), "")
+    failures = [cause for cause in rule.because if cause in threads.failures]
+    rows = [id for id, row in threads.rows.items() if rule.id in rules_of(threads, row)]
+    return _Choice(failures, rows, (rule.id,), "")
+
+
+def _by_row(threads: Threads, key: str) -> _Choice:
+    row = threads.rows.get(plain(key))
+    if row is None:
+        return _Choice((), (), (), "")
+    return _Choice({row.cause} & threads.failures.keys(), (plain(key),), rules_of(threads, row), "")
+
+
+def _by_prompt(threads: Threads, text: str) -> _Choice:
+    asked = {id for id, words in threads.prompts.items() if id == text or normal(text) in map(normal, words)}
+    rows = [id for id, row in threads.rows.items() if row.cause in asked]
+    failures = [id for id in threads.failures if id in asked]
+    rules = [p.id for p in threads.reading.constitution.principles if set(p.because) & asked]
+    rules += [rule for id in rows for rule in rules_of(threads, threads.rows[id])]
+    return _Choice(failures, rows, dict.fromkeys(rules), "", asked)
+
+
+def _by_score(threads: Threads, metric: str) -> _Choice:
+    if not any(metric in m.outcomes for measured in threads.measured for m in measured.found):
+        return _Choice((), (), (), "")
+    used = {rule for c in threads.checkpoints for rule in _rules_in(threads, c)}
+    return _Choice((), (), [p.id for p in threads.reading.constitution.principles if p.id in used], metric)
+
+
+def rules_of(threads: Threads, row: Row) -> tuple[str, ...]:
+    """The rules that a row is made for: those that its failure caused, or to whose cluster its look-alike is like."""
+    if row.example.origin not in ("revision", "lookalike"):
+        return ()
+    return tuple(
+        p.id for p in threads.reading.constitution.principles if row.cause in p.because or row.cluster in p.clusters
+    )
+
+
+def _part(threads: Threads, choice: _Choice, older: bool) -> Part:
+    """``older``: the run that this one goes on from is at hand, and shows what is inherited itself."""
+    failures = [threads.failures[id] for id in choice.failures]
+    categories = {c for f in failures if (c := f.finding.exchange.prompt.meta.get("category"))}
+    return Part(
+        run=threads.reading.name,
+        head=threads.reading.head,
+        failures=tuple(_caused(threads, f) for f in failures if not (older and f.folder == INHERITED)),
+        rows=tuple(_made(threads, id) for id in choice.rows),
+        checkpoints=tuple(_trained(threads, c, choice, categories) for c in threads.checkpoints),
+        measured=tuple(
+            Answered(
+                folder=m.folder,
+                split=m.split,
+                model=m.model,
+                answer=m.asked[found.id].response if found.id in m.asked else "",
+                outcomes=found.outcomes,
+            )
+            for m in threads.measured
+            for found in m.found
+            if found.id in choice.prompt
+        ),
+    )
+
+
+def _caused(threads: Threads, failure: Failure) -> Caused:
+    exchange, verdict = failure.finding.exchange, failure.finding.verdict
+    return Caused(
+        id=failure.finding.id,
+        folder=failure.folder,
+        prompt=exchange.prompt.text,
+        answer=exchange.response,
+        judged=": ".join(filter(None, (verdict.label, verdict.rationale))),
+        rules=tuple(p.id for p in threads.reading.constitution.principles if failure.finding.id in p.because),
+        row=failure.row,
+        dropped=failure.reasons,
+    )
+
+
+def _made(threads: Threads, id: str) -> Made:
+    row = threads.rows[id]
+    return Made(
+        id=id,
+        folder=row.folder,
+        origin=row.example.origin,
+        cause=row.cause,
+        prompt="\n".join(m.content for m in row.example.messages),
+        response=row.example.response,
+        rules=rules_of(threads, row),
+        shown=len(row.shown),
+        used={c.step: c.rows[id] for c in threads.checkpoints if c.rows[id]},
+    )
+
+
+def _trained(threads: Threads, checkpoint: Checkpoint, choice: _Choice, categories: Collection[str]) -> Trained:
+    decision = checkpoint.decision
+    moved = moves(threads, checkpoint, categories)
+    return Trained(
+        step=checkpoint.step,
+        digest=checkpoint.policy.digest,
+        decision=f"{decision.action.replace('_', ' ')}: {decision.reason}" if decision else "",
+        accepted=not checkpoint.rolled_back,
+        final=checkpoint.final,
+        rows=sum(checkpoint.rows.values()),
+        of_these=sum(checkpoint.rows[id] for id in choice.rows),
+        by_rule=dict(_rules_in(threads, checkpoint)),
+        moves=tuple(m for m in moved if not choice.metric or m.metric == choice.metric),
+    )
+
+
+def _rules_in(threads: Threads, checkpoint: Checkpoint) -> Counter[str]:
+    """Rows of a checkpoint by the rule that they are made for."""
+    return Counter(rule for id in checkpoint.rows if id in threads.rows for rule in rules_of(threads, threads.rows[id]))
+
+
+def _cure(kind: Asked, value: str, line: Sequence[Threads]) -> str:
+    """What there is instead."""
+    if kind == "principle":
+        known = [f"{p.id} ({p.title})" for p in line[0].reading.constitution.principles]
+        return f"Its rules: {', '.join(known)}" if known else "It has no rule yet."
+    if kind == "score":
+        known = sorted({name for m in line[0].measured for found in m.found for name in found.outcomes})
+        return f"Its scores: {', '.join(known)}" if known else "Nothing was measured yet."
+    if kind == "row":
+        return "Ids of rows stand in the files rows.jsonl, and in what this command says of a rule."
+    texts = list(dict.fromkeys(words[0] for threads in line for words in threads.prompts.values()))
+    close = nearest([value], texts)[0] if texts else None
+    return f"The nearest prompt that it has: {texts[close[0]]!r}" if close else "It asked no prompt with such words."
