@@ -8,6 +8,7 @@
     │   └── LockedError    another process owns the run
     ├── EngineError        a model could not be loaded or did not answer
     │   ├── AwayError      a model stays away; the run is paused and can be resumed
+    │   ├── AbilityError   a model cannot do what is asked of it, such as give log-likelihoods
     │   └── OfflineError   something reached for the network in a run that is offline
     ├── TuningError        training could not be done or gave no usable model
     ├── BudgetError        the run's budget is spent; the run is paused and can be resumed
@@ -71,6 +72,10 @@ class AwayError(EngineError):
     """A remote model stays away. The run is paused and nothing is lost: resume when the model is back."""
 
     exit_code = 8
+
+
+class AbilityError(EngineError):
+    """A model cannot do what is asked of it: give log-likelihoods, or go on from a raw text."""
 
 
 class OfflineError(EngineError):

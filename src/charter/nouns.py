@@ -74,13 +74,15 @@ class Sampling(Record):
 
 class Request(Record):
     """What an engine is asked: messages in, text out. ``seed`` decides sampled tokens; ``response_schema`` is a
-    JSON schema the reply should follow, where the engine can enforce one."""
+    JSON schema the reply should follow, where the engine can enforce one. ``raw``: the one message is text to go on
+    from, whatever the model's chat format; what is too long is cut on the left."""
 
     id: str
     messages: tuple[Message, ...]
     sampling: Sampling = Sampling()
     seed: int = 0
     response_schema: dict[str, Any] | None = None
+    raw: bool = Field(False, exclude_if=lambda raw: not raw)
 
 
 class Completion(Record):
@@ -96,20 +98,24 @@ class Completion(Record):
 
 
 class ScoreRequest(Record):
-    """Asks for the log-likelihood of ``completion`` after ``messages``."""
+    """Asks for the log-likelihood of ``completion`` after ``messages``; ``raw`` as for a request, with nothing put
+    between the two."""
 
     id: str
     messages: tuple[Message, ...]
     completion: str
+    raw: bool = Field(False, exclude_if=lambda raw: not raw)
 
 
 class LogLikelihood(Record):
-    """Sum of token log-probabilities in nats over ``tokens`` tokens; ``greedy``: each token was the likeliest."""
+    """Sum of token log-probabilities in nats over ``tokens`` tokens; ``greedy``: each token was the likeliest; ``cut``:
+    tokens of a raw text that did not fit the context and were left out on the left."""
 
     id: str
     value: float
     tokens: int
     greedy: bool
+    cut: int = 0
 
 
 class Exchange(Record):
@@ -360,24 +366,28 @@ class ModelRef(Record):
 
 
 class Metric(Record):
-    """A figure that a benchmark gives. ``better`` says which way is good."""
+    """A figure that a benchmark gives. ``better`` says which way is good. ``kind``: the share of items in which an
+    event happened, the mean of a figure between 0 and 1, or a ``whole`` that is computed from all items at once."""
 
     name: str
     better: Literal["higher", "lower"] = "higher"
     meaning: str = ""
+    kind: Literal["share", "mean", "whole"] = "share"
 
 
 class Measurement(Record):
-    """What a benchmark found in one exchange: metric name -> did the event happen (None: could not be judged).
-    ``verdict`` is what it goes by, where a model judged."""
+    """What a benchmark found in one exchange or item: metric name -> did the event happen (None: could not be judged).
+    ``values``: figures between 0 and 1 that are no events. ``verdict`` is what it goes by, where a model judged."""
 
     id: str
     outcomes: dict[str, bool | None]
+    values: dict[str, float] = Field(default_factory=dict, exclude_if=lambda values: not values)
     verdict: Verdict | None = None
 
 
 class Score(Record):
-    """A share with n and its 95 % Wilson interval; ``unjudged`` are counted apart, never in ``n``."""
+    """A share with n and its 95 % Wilson interval, or another figure with the interval that ``interval`` names;
+    ``unjudged`` are counted apart, never in ``n``. ``note``: what must be said wherever the figure is shown."""
 
     id: str
     value: float | None
@@ -388,6 +398,8 @@ class Score(Record):
     better: Literal["higher", "lower"] = "higher"
     benchmark: str = ""
     version: str = ""
+    interval: Literal["wilson", "bootstrap"] = Field("wilson", exclude_if=lambda kind: kind == "wilson")
+    note: str = Field("", exclude_if=lambda note: not note)
 
 
 class Decision(Record):

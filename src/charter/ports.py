@@ -1,4 +1,5 @@
-"""The seams to the outside: engines, tuners (and what rewards a policy that practises), benchmarks, sources, attacks.
+"""The seams to the outside: engines, tuners (and what rewards a policy that practises), benchmarks, exams, sources,
+attacks.
 
 Each protocol has one contract test suite (tests/contracts), run over every adapter.
 """
@@ -24,6 +25,8 @@ from charter.nouns import (
     Record,
     Request,
     Row,
+    Sampling,
+    Score,
     ScoreRequest,
     Split,
     Step,
@@ -149,6 +152,76 @@ class Benchmark(Protocol):
         ...
 
 
+class Question(Record):
+    """What an exam asks of the target: an answer to ``prompt`` or, where there is a ``completion``, how likely that is
+    after it. ``item``: what it belongs to. ``raw`` as for a request; ``sampling``: None for the run's own."""
+
+    id: str
+    item: str
+    prompt: Prompt
+    completion: str | None = None
+    raw: bool = False
+    sampling: Sampling | None = None
+
+
+class Answered(Record):
+    """An item of an exam with all that was answered, in the order of its questions; ``baseline``: the starting model's
+    answers, where it is compared with."""
+
+    id: str
+    exchanges: tuple[Exchange, ...] = ()
+    likelihoods: tuple[LogLikelihood, ...] = ()
+    baseline: tuple[Exchange, ...] = ()
+
+
+Need = Literal["answers", "raw answers", "log-likelihoods", "baseline"]
+"""What an exam needs of the target: answers in its chat format, texts gone on with, log-likelihoods of given texts; the
+starting model's answers beside its own."""
+
+
+@runtime_checkable
+class Exam(Protocol):
+    """A benchmark that the spec names, beside the run's evaluator: asks questions, then grades item by item. What
+    judges in it, if anything does, is nobody else's role."""
+
+    @property
+    def name(self) -> str:
+        """The spec's name for it: letters, digits, ``_`` and ``-``."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Protocol and version with the digest of the data, and the model that judges."""
+        ...
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What the target must be able to give."""
+        ...
+
+    @property
+    def styles(self) -> Sequence[str]:
+        """The attack styles that each question is asked in; ``plain`` is as it stands."""
+        ...
+
+    @property
+    def metrics(self) -> Sequence[Metric]:
+        """Every figure that it gives."""
+        ...
+
+    def questions(self) -> Sequence[Question]:
+        """Every question, in a fixed order; those of one item stand together."""
+        ...
+
+    def grade(self, answered: Sequence[Answered], done: Collection[str] = ()) -> Iterator[Measurement]:
+        """One Measurement per item that is not in ``done``, under the item's id."""
+        ...
+
+    def scores(self, answered: Sequence[Answered], measured: Sequence[Measurement]) -> Sequence[Score]:
+        """The figures, each with n and a 95 % interval."""
+        ...
+
+
 @runtime_checkable
 class Source(Protocol):
     """Gives prompts: red-team attempts, or ordinary helpful questions."""
@@ -228,9 +301,19 @@ class Learners:
 
 
 @dataclass(frozen=True)
+class Examiners:
+    """The benchmarks that a spec names, the attack styles that they ask in, and the engines of policies."""
+
+    target: Callable[[ModelRef], AbstractContextManager[Engine]]
+    exams: Sequence[Exam]
+    styles: Mapping[str, Attack]
+
+
+@dataclass(frozen=True)
 class Roles:
     """Roles bound to engines. ``measurer`` is the judge when it measures efficacy, counted apart from aligning;
-    ``attacks``: the attack styles to train on, by name.
+    ``attacks``: the attack styles to train on, by name; ``examiners``: what the spec names to be measured
+    beside.
 
     ``target`` gives the engine of a policy for the length of a ``with`` block, loading nothing until it is asked."""
 
@@ -242,3 +325,4 @@ class Roles:
     benchmark: Benchmark
     attacks: Mapping[str, Attack] = field(default_factory=dict)
     learners: Learners | None = None
+    examiners: Examiners | None = None

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from charter.nouns import Score
+from charter.nouns import Metric, Score
 
 By = Literal["category", "language", "source", "attack"]
 FEW = 10
@@ -34,6 +34,22 @@ def wilson(successes: float, n: int, alpha: float = 0.05) -> tuple[float, float]
 
     low, high = proportion_confint(successes, n, alpha=alpha, method="wilson")
     return float(low), float(high)
+
+
+def share(metric: Metric, seen: Sequence[bool | None], benchmark: str) -> Score:
+    """The share of events among those that could be judged, with n and its 95 % Wilson interval; None: unjudged."""
+    judged = [event for event in seen if event is not None]
+    low, high = wilson(sum(judged), len(judged))
+    return Score(
+        id=metric.name,
+        value=sum(judged) / len(judged) if judged else None,
+        n=len(judged),
+        low=low if judged else None,
+        high=high if judged else None,
+        unjudged=len(seen) - len(judged),
+        better=metric.better,
+        benchmark=benchmark,
+    )
 
 
 def mcnemar(gained: int, lost: int) -> float:

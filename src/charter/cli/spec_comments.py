@@ -8,7 +8,8 @@ HEAD = """\
 
 COMMENTS: dict[str, str] = {
     "version": "of this format",
-    "method": "iteralign; red_team: tune nothing; calibrate: measure the judge; self_instruct: write prompts",
+    "method": "iteralign; red_team: tune nothing; calibrate: measure the judge; evaluate: benchmarks alone; "
+    "self_instruct: write prompts",
     "seed": "decides every random choice of the run",
     "world": "a test world (village, city, or a world file); empty: none",
     "offline": "true: nothing is asked of the network; only local files, caches and servers on this machine",
@@ -61,6 +62,7 @@ COMMENTS: dict[str, str] = {
     "judge": "judges exchanges: the keys of `oracle`; null: the oracle",
     "attacker": "writes attacks (translation, escalation, invention): the keys of `oracle`; null: none",
     "evaluator": "gives the scores before and after; best a model with no other role; or `world`: the world's truth",
+    "benchmarks": "what is measured beside the evaluator's scores, before and after: a list (docs/benchmarks.md)",
     "prompts": "sources of prompts, or `world`; split into train, gate and held-out by near-duplicate cluster",
     "prompts.redteam": "attempts to bring out failures: a list of sources (docs/prompts.md)",
     "prompts.helpful": "ordinary questions that must stay answered",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from charter.constitution import Constitution
 from charter.judging.rubrics import Rubric
 from charter.nouns import Exchange, Finding, Prompt, Sampling, Verdict
-from charter.ports import Attempt, Choice, Engine, Roles
+from charter.ports import Attack, Attempt, Choice, Engine, Roles
 from charter.run import Steps
 from charter.similarity import Guard
 from charter.spec import Attacking, Judging, Options
@@ -97,7 +97,7 @@ def redteam(
         known = run.once(f"{name}_arms", arms, where.regions, styles, counted, options)
         spend = (options, size)
         choices = run.once(f"{name}_choices", choose, known, where.regions, open_to, tries.pulls, spend)
-        attempts = converse(run, name, (choices, tries.found, target), roles, means)
+        attempts = converse(run, name, (choices, tries.found, target), roles.attacks, means.answers)
         met = [*(p.id for p in where.prompts), *(pull.asked for pull in tries.pulls)]
         tests = run.once(f"{name}_tried", tried, choices, attempts, met, means.guard)
         exchanges = run.map(f"{name}_exchanges", probe, asked(tests), target, means.answers)
@@ -120,17 +120,17 @@ def converse(
     run: Steps,
     name: str,
     given: tuple[Sequence[Choice], Sequence[Finding], Engine],
-    roles: Roles,
-    means: Means,
+    attacks: Mapping[str, Attack],
+    answers: Sampling,
 ) -> list[Attempt]:
     """The attempts of a round; those that take several turns go on with what the target says to them."""
     choices, worked, target = given
-    attempts = run.map(f"{name}_attempts", attack, choices, roles.attacks, worked)
+    attempts = run.map(f"{name}_attempts", attack, choices, attacks, worked)
     last = {a.id: a for a in attempts}
-    for turn in range(1, max((roles.attacks[c.style].turns for c in choices), default=1)):
-        begun = run.once(f"{name}_opened{turn}", opened, choices, attempts, roles.attacks, turn)
-        replies = run.map(f"{name}_replies{turn}", probe, begun, target, means.answers)
+    for turn in range(1, max((attacks[c.style].turns for c in choices), default=1)):
+        begun = run.once(f"{name}_opened{turn}", opened, choices, attempts, attacks, turn)
+        replies = run.map(f"{name}_replies{turn}", probe, begun, target, answers)
         further = run.once(f"{name}_continued{turn}", continued, choices, replies)
-        attempts = run.map(f"{name}_attempts{turn + 1}", attack, further, roles.attacks, worked)
+        attempts = run.map(f"{name}_attempts{turn + 1}", attack, further, attacks, worked)
         last |= {a.id: a for a in attempts}
     return list(last.values())

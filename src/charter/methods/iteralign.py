@@ -24,6 +24,7 @@ from charter.constitution import Constitution, norms
 from charter.handover import Handover, NormPrompts
 from charter.judging.rubrics import CONDUCT, HELP, REPLAY, Rubric
 from charter.methods.attempts import Ground, Means, Tries, ground, redteam
+from charter.methods.exams import examine
 from charter.nouns import (
     Cluster,
     Example,
@@ -122,6 +123,7 @@ def iteralign(run: Run, roles: Roles, task: Task) -> Progress:
     policy = given.policy if given is not None else task.start
     gate = score(start, "gate", policy, roles, task)
     score(start, "heldout", policy, roles, task)
+    examine(start, policy, task.start, roles.examiners, task.answers)
     progress, written = Progress(policy, Constitution(), (gate,)), list[NormPrompts]()
     rest = prompts
     if given is not None:
@@ -145,6 +147,7 @@ def iteralign(run: Run, roles: Roles, task: Task) -> Progress:
             break
     end = run.steps("final")
     score(end, "heldout", progress.policy, roles, task)
+    examine(end, progress.policy, task.start, roles.examiners, task.answers)
     followed(end, written, progress.policy, roles, task)
     rows, seen = (progress.examples, progress.replayed), (progress.rehearsed, progress.probed)
     end.once("handover", hand_over, progress.policy, progress.constitution, rows, seen, progress.found)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from charter.judging.rubrics import CONDUCT, Rubric
+from charter.methods.exams import examine
 from charter.nouns import Cluster, ModelRef, Prompt, Sampling, Score
 from charter.ports import Roles
 from charter.run import Run
@@ -54,6 +55,7 @@ def red_team(run: Run, roles: Roles, battery: Battery) -> Found:
     with roles.target(battery.start) as target:
         asked = start.map("heldout_exchanges", probe, roles.benchmark.prompts("heldout"), target, battery.answers)
         exchanges = folder.map("exchanges", probe, batch, target, battery.answers)
+    examine(start, battery.start, battery.start, roles.examiners, battery.answers)
     measured = start.map("heldout_measurements", measure, asked, roles.benchmark)
     scored = start.once("heldout_scores", scores, measured, roles.benchmark)
     verdicts = folder.map("verdicts", judge, exchanges, roles.judge, battery.rubric, battery.templates, options.judge)

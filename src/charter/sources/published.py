@@ -149,6 +149,14 @@ def self_instruct(row: Row) -> Fields:
     return {"prompt": f"{instruction}\n{said}" if said else instruction, "task": maybe(row, "name")}
 
 
+def vicuna(row: Row) -> Fields:
+    """An ordinary question, in a list of its turns."""
+    turns = column(row, "turns")
+    if not (isinstance(turns, list) and turns and isinstance(turns[0], str)):
+        raise SpecError(f"{row.place}: `turns` holds no text", cure="Mend that row.")
+    return {"prompt": turns[0], "category": maybe(row, "category")}
+
+
 PUBLISHED: dict[str, Publication] = {
     "hh-rlhf": Publication(hh_rlhf, "MIT", HubSet("Anthropic/hh-rlhf", files=("harmless-base/*",))),
     "harmfulqa": Publication(harmfulqa, "Apache-2.0", HubSet("declare-lab/HarmfulQA")),
@@ -161,4 +169,5 @@ PUBLISHED: dict[str, Publication] = {
     "do-not-answer": Publication(do_not_answer, "CC-BY-NC-SA-4.0", HubSet("LibrAI/do-not-answer")),
     "self-instruct": Publication(self_instruct, "Apache-2.0", None),
     "strongreject": Publication(strongreject, "MIT", HubSet("walledai/StrongREJECT")),
+    "vicuna": Publication(vicuna, "Apache-2.0", None),
 }

@@ -1,10 +1,11 @@
 """What a user asks for: one YAML file, validated whole before anything runs.
 
-``models``: who plays which part; ``prompts``: where they come from; ``options``: the method's switches;
-``instructing``: those of self-instruct; ``whole``: all of it; ``reading``: from text, with every fault at once;
-``chaining``: a chain of methods, taken apart.
+``models``: who plays which part; ``prompts``: where they come from; ``benchmarks``: what is measured beside;
+``options``: the method's switches; ``instructing``: those of self-instruct; ``whole``: all of it; ``reading``: from
+text, with every fault at once; ``chaining``: a chain of methods, taken apart.
 """
 
+from charter.spec.benchmarks import BenchmarkSpec
 from charter.spec.instructing import Instructing, TopicGuided
 from charter.spec.models import PROGRAM, ErrorsSpec, OracleSpec, TargetSpec, TunerSpec
 from charter.spec.options import (
@@ -32,6 +33,7 @@ __all__ = [
     "PROGRAM",
     "Amending",
     "Attacking",
+    "BenchmarkSpec",
     "Budget",
     "CalibrateSpec",
     "Clustering",

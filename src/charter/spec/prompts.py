@@ -21,6 +21,7 @@ Published = Literal[
     "do-not-answer",
     "strongreject",
     "self-instruct",
+    "vicuna",
 ]
 """The published sets whose files are understood by name."""
 

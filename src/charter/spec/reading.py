@@ -149,6 +149,11 @@ def _together(spec: Spec) -> list[str]:
             faults.append("calibrate: nothing to measure on; give pairs, labelled or injections")
     if spec.method == "self_instruct":
         uses = {key: used for key, used in uses.items() if key == "templates"} | _instructing(spec)
+    if spec.method == "evaluate":
+        needed = {"target.model", "templates"} | {"evaluator" for b in spec.benchmarks if b.judged}
+        uses = {key: used for key, used in uses.items() if key in needed}
+        if not spec.benchmarks:
+            faults.append("benchmarks: nothing to measure; name at least one")
     if spec.world:
         return faults
     return faults + [f"{key}: refers to a test world, but `world` is not set" for key, used in uses.items() if used]

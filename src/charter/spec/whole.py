@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from charter.nouns import Record
+from charter.spec.benchmarks import BenchmarkSpec
 from charter.spec.models import OracleSpec, TargetSpec, TunerSpec
 from charter.spec.options import Options, Scale
 from charter.spec.prompts import PromptsSpec
@@ -53,7 +54,7 @@ class Spec(Record):
     goes on from the one before with its model, constitution and rows."""
 
     version: Literal[1] = 1
-    method: Literal["iteralign", "red_team", "calibrate", "self_instruct"] = "iteralign"
+    method: Literal["iteralign", "red_team", "calibrate", "evaluate", "self_instruct"] = "iteralign"
     seed: int = Field(0, ge=0)
     world: str = ""
     offline: bool = False
@@ -68,6 +69,7 @@ class Spec(Record):
     options: Options = Options()
     scale: Scale = Scale()
     templates: Literal["world"] | Templates = Templates()
+    benchmarks: tuple[BenchmarkSpec, ...] = ()
     budget: Budget = Budget()
     calibrate: CalibrateSpec = CalibrateSpec()
     go_on: GoOn | None = None

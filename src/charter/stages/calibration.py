@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from charter.judging.asking import PREFERENCE, compare_request
 from charter.judging.injections import attacked
-from charter.judging.polling import Question, majority, poll
-from charter.judging.reading import Reading, read_choice
+from charter.judging.polling import Question, comparison, majority, poll
 from charter.judging.records import (
     Agreement,
     Attack,
@@ -23,11 +21,11 @@ from charter.judging.records import (
     Share,
 )
 from charter.judging.rubrics import Rubric
-from charter.nouns import Completion, Exchange, Sampling, Step, Verdict, user_prompt
+from charter.nouns import Exchange, Sampling, Step, Verdict, user_prompt
 from charter.ports import Engine
 from charter.spec import Judging
 from charter.statistics import cohens_kappa, mcnemar, wilson
-from charter.templates import Templates, conversation
+from charter.templates import Templates
 
 CONTROL = "control"
 BASES = 8
@@ -65,16 +63,7 @@ def prefer(
     def question(order: Order) -> Question:
         both = (order.pair.chosen, order.pair.rejected)
         responses = both if order.chosen_first else (both[1], both[0])
-        material = "\n".join((conversation(order.pair.prompt), *responses))
-
-        def read(answer: Completion) -> Reading:
-            return Reading(None, answer.error) if answer.error else read_choice(answer.text, PREFERENCE, material)
-
-        return Question(
-            id=order.id,
-            ask=lambda attempt: compare_request(order.id, order.pair.prompt, responses, templates, step, attempt),
-            read=read,
-        )
+        return comparison(order.id, order.pair.prompt, responses, templates, step)
 
     for id, ballot in poll([question(order) for order in orders], judge, judging, step=step):
         label = majority([reading.label for reading in ballot.last])

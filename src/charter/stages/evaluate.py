@@ -7,7 +7,7 @@ from typing import get_args
 
 from charter.nouns import Exchange, Measurement, Metric, Prompt, Score, Step
 from charter.ports import Benchmark
-from charter.statistics import By, Cell, wilson
+from charter.statistics import By, Cell, share
 
 
 def measure(exchanges: Sequence[Exchange], benchmark: Benchmark, *, step: Step) -> Iterator[Measurement]:
@@ -18,7 +18,7 @@ def measure(exchanges: Sequence[Exchange], benchmark: Benchmark, *, step: Step) 
 def scores(measurements: Sequence[Measurement], benchmark: Benchmark, *, step: Step) -> list[Score]:
     """A share for each metric that the measurements have, with n, its 95 % Wilson interval, and the unjudged apart."""
     del step
-    return [_share(metric, seen, benchmark) for metric, seen in _events(measurements, benchmark)]
+    return [share(metric, seen, benchmark.identity) for metric, seen in _events(measurements, benchmark)]
 
 
 def breakdown(
@@ -36,8 +36,8 @@ def breakdown(
                 groups.setdefault(group, []).append(measurement)
         for group, found in sorted(groups.items()):
             for metric, seen in _events(found, benchmark):
-                share = _share(metric, seen, benchmark).model_dump() | {"id": f"{by}|{group}|{metric.name}"}
-                out.append(Cell(**share, by=by, group=group, metric=metric.name))
+                shared = share(metric, seen, benchmark.identity).model_dump() | {"id": f"{by}|{group}|{metric.name}"}
+                out.append(Cell(**shared, by=by, group=group, metric=metric.name))
     return out
 
 
@@ -50,18 +50,3 @@ def _events(measurements: Sequence[Measurement], benchmark: Benchmark) -> Iterat
     for metric in benchmark.metrics:
         if seen := [m.outcomes[metric.name] for m in measurements if metric.name in m.outcomes]:
             yield metric, seen
-
-
-def _share(metric: Metric, seen: Sequence[bool | None], benchmark: Benchmark) -> Score:
-    judged = [event for event in seen if event is not None]
-    low, high = wilson(sum(judged), len(judged))
-    return Score(
-        id=metric.name,
-        value=sum(judged) / len(judged) if judged else None,
-        n=len(judged),
-        low=low if judged else None,
-        high=high if judged else None,
-        unjudged=len(seen) - len(judged),
-        better=metric.better,
-        benchmark=benchmark.identity,
-    )

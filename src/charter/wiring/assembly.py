@@ -14,12 +14,13 @@ from charter import constitution as articles
 from charter.constitution import Constitution
 from charter.handover import Handover
 from charter.judging.rubrics import Rubric
-from charter.nouns import ModelRef, Norm, Sampling
-from charter.ports import Benchmark, Engine, Roles
+from charter.nouns import ModelRef, Norm
+from charter.ports import Benchmark, Engine, Examiners, Roles
 from charter.similarity import Guard
 from charter.spec import Options, OracleSpec, Spec
 from charter.wiring import attacks, calibrating, models, prompts
-from charter.wiring.targets import RestedTuner, Targets
+from charter.wiring.exams import Exams
+from charter.wiring.targets import SERVING, RestedTuner, Targets, located
 
 if TYPE_CHECKING:
     from charter.methods.iteralign import Progress
@@ -30,8 +31,8 @@ CHARACTERS, SHARE = 3, 4
 """Characters that a token holds at least, as a rule; and the part of the context that rules may take: one in four."""
 
 
-SERVING, TUNING = ".serving", ".tuning"
-"""Folders of a run for what only lasts while it is at work: logs, locks, merged models, the tuner's checkpoints."""
+TUNING = ".tuning"
+"""The folder of a run for the tuner's checkpoints, while it is at work."""
 
 
 class Assembly:
@@ -49,6 +50,7 @@ class Assembly:
         read = prompts.split(spec, *prompts.sources(spec, self.world))
         self.prompts = attacks.generalised(spec, self.world, read, self.templates)
         self.train = self.prompts.train
+        self.exams = Exams(spec, self.world, self.templates)
         self._targets = Targets(spec, self.start)
         self._oracles = ExitStack()
         self.prices = self._prices()
@@ -104,19 +106,16 @@ class Assembly:
         """What the method is given."""
         from charter.methods.iteralign import Task
 
-        scale = self.spec.scale
-        shared = {"temperature": scale.temperature, "top_p": scale.top_p, "stop": scale.stop}
-        shared["frequency_penalty"] = scale.frequency_penalty
         benchmark = self.benchmark(None)
-        protected = [p for split in ("gate", "heldout") for p in benchmark.prompts(split)]
+        protected = [p for split in ("gate", "heldout") for p in benchmark.prompts(split)] + self.exams.prompts
         return Task(
             start=self.start,
             redteam=self.train["redteam"],
             helpful=self.train["helpful"],
             guard=Guard(protected, self.spec.prompts.near_duplicate),
             templates=self.templates,
-            answers=Sampling.model_validate({**shared, "max_tokens": scale.answer_tokens}),
-            critiques=Sampling.model_validate({**shared, "max_tokens": scale.critique_tokens}),
+            answers=models.answers(self.spec),
+            critiques=models.answers(self.spec, self.spec.scale.critique_tokens),
             options=self.options(),
             rubric=self.ruled,
             given=self.given,
@@ -134,7 +133,7 @@ class Assembly:
 
     def roles(self, run: Run) -> Roles:
         """Roles bound to engines, each call on the run's ledger."""
-        judge, prices = self.oracle("judge"), self.prices
+        judge, prices, attacker = self.oracle("judge"), self.prices, self._attacker(run)
         return Roles(
             target=lambda policy: self._target(run, policy),
             proposer=run.metered(self.oracle("proposer"), "proposer", "aligning", prices["proposer"]),
@@ -142,8 +141,16 @@ class Assembly:
             measurer=run.metered(judge, "judge", "measuring", prices["judge"]),
             tuner=RestedTuner(models.tuner(self.spec, run.directory / TUNING), self._targets),
             benchmark=self.benchmark(run),
-            attacks=attacks.attacks(self.spec, self.world, self._attacker(run), self.templates),
+            attacks=attacks.attacks(self.spec, self.world, attacker, self.templates),
+            examiners=self._examiners(run, attacker),
         )
+
+    def _examiners(self, run: Run, attacker: Engine | None) -> Examiners:
+        judge = None
+        if (asked := self.exams.judge) is not None:
+            judge = run.metered(self._reached(asked), "evaluator", "measuring", models.price(asked))
+        target = lambda policy: self._target(run, policy)  # noqa: E731
+        return Examiners(target, self.exams.made(judge), self.exams.attacks(attacker))
 
     def _attacker(self, run: Run) -> Engine | None:
         asked = self.spec.attacker
@@ -160,9 +167,7 @@ class Assembly:
     @contextmanager
     def _target(self, run: Run, policy: ModelRef) -> Iterator[Engine]:
         """A policy of the run, each call on its ledger."""
-        if policy.adapter is not None and policy.adapter != self.start.adapter:
-            policy = policy.model_copy(update={"adapter": str(run.directory / policy.adapter)})
-        with self.engine(policy) as engine:
+        with self.engine(located(policy, self.start, run.directory)) as engine:
             yield run.metered(engine, "target", "target", None if self.spec.target.by_http else models.FREE)
 
     @contextmanager

@@ -27,13 +27,18 @@ def wordings(world: World | None) -> dict[str, str]:
     return {**WORDINGS, **(world.attacks if world is not None else {})}
 
 
-def check(spec: Spec, world: World | None) -> None:
-    """Raises SpecError where a style is unknown or lacks its attacker."""
+def known(world: World | None) -> tuple[str, ...]:
+    """Every style that there is."""
     from charter.attacks.encoded import ENCODINGS
 
-    known = (*wordings(world), *ENCODINGS, *ASKED)
+    return (*wordings(world), *ENCODINGS, *ASKED)
+
+
+def check(spec: Spec, world: World | None) -> None:
+    """Raises SpecError where a style is unknown or lacks its attacker."""
+    there = known(world)
     styles = spec.options.attack.styles
-    faults = [f"options.attack.styles: there is no style {style!r}" for style in styles if style not in known]
+    faults = [f"options.attack.styles: there is no style {style!r}" for style in styles if style not in there]
     if spec.attacker is None:
         faults += [f"attacker: the style {style} needs one" for style in styles if style in ASKED]
     elif spec.attacker.model == "world":
@@ -41,38 +46,39 @@ def check(spec: Spec, world: World | None) -> None:
     if len(set(styles)) < len(styles) or not styles:
         faults += ["options.attack.styles: name at least one style, and each once"]
     if faults:
-        raise SpecError("the attacks are not valid", tuple(faults), f"There are: {', '.join(known)}.")
+        raise SpecError("the attacks are not valid", tuple(faults), f"There are: {', '.join(there)}.")
 
 
 def attacks(spec: Spec, world: World | None, attacker: Engine | None, templates: Templates) -> dict[str, Attack]:
     """Every style that training may use, in the spec's order."""
     kept_out = spec.prompts.keep_out.attack
-    return _made(spec, world, attacker, templates, (s for s in spec.options.attack.styles if s != kept_out))
+    return made(spec, world, attacker, templates, (s for s in spec.options.attack.styles if s != kept_out))
 
 
-def _made(
+def made(
     spec: Spec, world: World | None, attacker: Engine | None, templates: Templates, styles: Iterable[str]
 ) -> dict[str, Attack]:
+    """The attacks of these styles, in their order."""
     from charter.attacks.asked import Escalation, Invention, Translation
     from charter.attacks.encoded import ENCODINGS, EncodedAttack
     from charter.attacks.wrapped import WrappedAttack
 
     options, worded = spec.options.attack, wordings(world)
-    made: dict[str, Attack] = {}
+    found: dict[str, Attack] = {}
     for style in styles:
         if style in worded:
-            made[style] = WrappedAttack(style, worded[style])
+            found[style] = WrappedAttack(style, worded[style])
         elif style in ENCODINGS:
-            made[style] = EncodedAttack(style)
+            found[style] = EncodedAttack(style)
         else:
             assert attacker is not None
             if style == "translation":
-                made[style] = Translation(style, attacker, templates, options.languages)
+                found[style] = Translation(style, attacker, templates, options.languages)
             elif style == "escalation":
-                made[style] = Escalation(style, attacker, templates, options.turns)
+                found[style] = Escalation(style, attacker, templates, options.turns)
             else:
-                made[style] = Invention(style, attacker, templates)
-    return made
+                found[style] = Invention(style, attacker, templates)
+    return found
 
 
 def generalised(spec: Spec, world: World | None, sets: PromptSets, templates: Templates) -> PromptSets:
@@ -88,11 +94,11 @@ def generalised(spec: Spec, world: World | None, sets: PromptSets, templates: Te
             f"prompts.keep_out.attack: {style} is written by the attacker, anew in each run",
             cure="Keep out a style of fixed wording, or an encoding.",
         )
-    attack = _made(spec, world, None, templates, [style])[style]
+    attack = made(spec, world, None, templates, [style])[style]
     plain = [p for p in sets.redteam["heldout"] if p.id not in sets.novel]
     choices = {p.id: Choice(id=p.id, style=style, region="", prompt=p) for p in plain}
-    made = attack.attack(list(choices.values()), (), Step("heldout", 0))
-    further = [attempted(choices[attempt.id], attempt) for attempt in made]
+    attempts = attack.attack(list(choices.values()), (), Step("heldout", 0))
+    further = [attempted(choices[attempt.id], attempt) for attempt in attempts]
     return replace(
         sets,
         redteam={**sets.redteam, "heldout": [*sets.redteam["heldout"], *further]},

@@ -10,6 +10,7 @@ from charter.wiring import attacks
 from charter.wiring.assembly import Assembly
 from charter.wiring.calibrating import Calibrating
 from charter.wiring.instructing import SelfInstructing
+from charter.wiring.evaluating import Evaluating
 
 
 def dry_run(spec: Spec) -> Mapping[str, Any]:
@@ -19,6 +20,8 @@ def dry_run(spec: Spec) -> Mapping[str, Any]:
         return Calibrating(spec).forecast()
     if spec.method == "self_instruct":
         return SelfInstructing(spec).forecast()
+    if spec.method == "evaluate":
+        return Evaluating(spec).forecast()
     assembly = Assembly(spec)
     options = spec.options
     train, benchmark = assembly.train, assembly.benchmark(None)

@@ -19,6 +19,7 @@ from charter.wiring import chaining
 from charter.wiring.assembly import Assembly, Observer
 from charter.wiring.calibrating import Calibrating
 from charter.wiring.instructing import SelfInstructing
+from charter.wiring.evaluating import Evaluating
 from charter.wiring.offline import offline
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("charter", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "scikit-learn")
 
-Assembled = Assembly | Calibrating | SelfInstructing
+Assembled = Assembly | Calibrating | Evaluating | SelfInstructing
 
 
 def launch(
@@ -122,6 +123,8 @@ def assembled(spec: specs.Spec, revision: str = "") -> Assembled:
     """The live objects of a spec, by its method; ``revision`` as for ``Assembly``."""
     if spec.method == "calibrate":
         return Calibrating(spec)
+    if spec.method == "evaluate":
+        return Evaluating(spec, revision)
     return SelfInstructing(spec, revision) if spec.method == "self_instruct" else Assembly(spec, revision)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from charter.errors import EngineError, SpecError
 from charter.judging.rubrics import Rubric
-from charter.nouns import ModelRef, digest
+from charter.nouns import ModelRef, Sampling, digest
 from charter.ports import Engine, Tuner
 from charter.spec import PROGRAM, Budget, Judging, OracleSpec, Spec
 from charter.templates import Templates
@@ -144,6 +144,18 @@ def tuner(spec: Spec, folder: Path) -> Tuner:
         return SftTuner(SftOptions.model_validate(options))
     checkpointed = SftOptions.model_validate({**options, "save_steps": spec.tuner.save_steps})
     return LaunchedTuner(checkpointed, spec.tuner.launch, folder, spec.tuner.micro_batch)
+
+
+def answers(spec: Spec, longest: int | None = None) -> Sampling:
+    """How the target answers, in at most ``longest`` tokens (None: ``scale.answer_tokens``)."""
+    scale = spec.scale
+    return Sampling(
+        temperature=scale.temperature,
+        top_p=scale.top_p,
+        max_tokens=longest or scale.answer_tokens,
+        stop=scale.stop,
+        frequency_penalty=scale.frequency_penalty,
+    )
 
 
 def templates(spec: Spec, world: World | None) -> Templates:

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from charter.engines.served import ServedEngine
 
 
+SERVING = ".serving"
+"""The folder of a run for what only lasts while it is at work: logs, locks, merged models."""
+
+
+def located(policy: ModelRef, start: ModelRef, run: Path) -> ModelRef:
+    """A policy of a run with the place of its adapter on this disk."""
+    if policy.adapter is None or policy.adapter == start.adapter:
+        return policy
+    return policy.model_copy(update={"adapter": str(run / policy.adapter)})
+
+
 class Targets:
     """Gives each policy its engine. ``folder``: where servers keep log and lock (a run's own)."""
 

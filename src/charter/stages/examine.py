@@ -1,0 +1,188 @@
+"""Exams: benchmarks that a spec names. What is asked, what is answered, and what is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import get_args
+
+from charter.errors import AbilityError
+from charter.nouns import (
+    Exchange,
+    LogLikelihood,
+    Measurement,
+    Message,
+    Prompt,
+    Record,
+    Request,
+    Sampling,
+    Score,
+    ScoreRequest,
+    Step,
+)
+from charter.ports import Answered, Attempt, Choice, Engine, Exam, Need, Question
+from charter.statistics import By, Cell, share
+
+RAW: tuple[Need, ...] = ("log-likelihoods", "raw answers")
+"""What not every engine gives; it is tried once."""
+
+
+class Ability(Record):
+    """Whether the target can do what exams need, and what it said where it cannot."""
+
+    id: str
+    able: bool
+    said: str = ""
+
+
+class LeftOut(Record):
+    """An exam that the target cannot take, and why."""
+
+    id: str
+    reason: str
+
+
+def abilities(needs: Sequence[Need], target: Engine, *, step: Step) -> list[Ability]:
+    """Tries what is needed and not every engine gives, with one short question each."""
+    turns = (Message(role="user", content="One, two,"),)
+    out = []
+    for need in (need for need in RAW if need in needs):
+        try:
+            if need == "log-likelihoods":
+                list(target.score([ScoreRequest(id=need, messages=turns, completion=" three", raw=True)]))
+            else:
+                asked = Request(id=need, messages=turns, sampling=Sampling(max_tokens=1), seed=step.seed(), raw=True)
+                list(target.generate([asked]))
+        except AbilityError as error:
+            out.append(Ability(id=need, able=False, said=error.message))
+        else:
+            out.append(Ability(id=need, able=True))
+    return out
+
+
+def left_out(exams: Sequence[Exam], found: Sequence[Ability], same: bool, *, step: Step) -> list[LeftOut]:
+    """The exams that the target cannot take; ``same``: it is the starting model itself."""
+    del step
+    lacking = {ability.id: ability.said for ability in found if not ability.able}
+    if same:
+        lacking["baseline"] = "the target is the starting model, with which it would be compared"
+    out = []
+    for exam in exams:
+        reasons = [f"it needs {need}: {lacking[need]}" for need in sorted(exam.needs) if need in lacking]
+        if reasons:
+            out.append(LeftOut(id=exam.name, reason="; ".join(reasons)))
+    return out
+
+
+def styled(questions: Sequence[Question], styles: Sequence[str], *, step: Step) -> list[Choice]:
+    """Every question in every style but the plain one, to be attacked."""
+    del step
+    return [
+        Choice(id=f"{style}/{q.id}", style=style, region="", prompt=q.prompt)
+        for style in styles
+        if style != "plain"
+        for q in questions
+    ]
+
+
+def asked_in(
+    questions: Sequence[Question], styles: Sequence[str], choices: Sequence[Choice], attempts: Sequence[Attempt]
+) -> list[Question]:
+    """The questions as they are asked: the plain ones where that is a style, then what the attacks made."""
+    by_id = {question.id: question for question in questions}
+    made = {attempt.id: attempt for attempt in attempts if attempt.messages}
+    out = list(questions) if "plain" in styles else []
+    for choice in choices:
+        if choice.id not in made:
+            continue
+        plain, attempt = by_id[choice.id.removeprefix(f"{choice.style}/")], made[choice.id]
+        meta = {**plain.prompt.meta, "attack": choice.style, "parent": plain.prompt.id}
+        meta |= {"language": attempt.language} if attempt.language else {}
+        prompt = Prompt(id=choice.id, messages=attempt.messages, source=plain.prompt.source, meta=meta)
+        out.append(plain.model_copy(update={"id": choice.id, "item": f"{choice.style}/{plain.item}", "prompt": prompt}))
+    return out
+
+
+def ask(questions: Sequence[Question], target: Engine, sampling: Sampling, *, step: Step) -> Iterator[Exchange]:
+    """The target's answer to each question that wants one."""
+    known = {question.id: question for question in questions}
+    requests = [
+        Request(
+            id=q.id,
+            messages=q.prompt.messages,
+            sampling=q.sampling or sampling,
+            seed=step.seed(q.id),
+            raw=q.raw,
+        )
+        for q in questions
+    ]
+    for answer in target.generate(requests, step.done):
+        question = known[answer.id]
+        yield Exchange(
+            id=answer.id,
+            prompt=question.prompt,
+            response=answer.text,
+            stop="error" if answer.error else answer.stop,
+            model=target.identity,
+            sampling=question.sampling or sampling,
+            error=answer.error,
+        )
+
+
+def weigh(questions: Sequence[Question], target: Engine, *, step: Step) -> Iterator[LogLikelihood]:
+    """The log-likelihood of each question's completion."""
+    requests = [
+        ScoreRequest(id=q.id, messages=q.prompt.messages, completion=q.completion or "", raw=q.raw) for q in questions
+    ]
+    yield from target.score(requests, step.done)
+
+
+def gather(
+    questions: Sequence[Question],
+    exchanges: Sequence[Exchange],
+    likelihoods: Sequence[LogLikelihood],
+    baseline: Sequence[Exchange] = (),
+) -> list[Answered]:
+    """What was answered, item by item."""
+    said, weighed, before = ({x.id: x for x in side} for side in (exchanges, likelihoods, baseline))
+    items: dict[str, list[Question]] = {}
+    for question in questions:
+        items.setdefault(question.item, []).append(question)
+    return [
+        Answered(
+            id=item,
+            exchanges=tuple(said[q.id] for q in own if q.id in said),
+            likelihoods=tuple(weighed[q.id] for q in own if q.id in weighed),
+            baseline=tuple(before[q.id] for q in own if q.id in before),
+        )
+        for item, own in items.items()
+    ]
+
+
+def grade(answered: Sequence[Answered], exam: Exam, *, step: Step) -> Iterator[Measurement]:
+    """What the exam finds in each item."""
+    yield from exam.grade(answered, step.done)
+
+
+def figures(answered: Sequence[Answered], measured: Sequence[Measurement], exam: Exam, *, step: Step) -> list[Score]:
+    """The exam's figures."""
+    del step
+    return list(exam.scores(answered, measured))
+
+
+def cells(questions: Sequence[Question], measured: Sequence[Measurement], exam: Exam, *, step: Step) -> list[Cell]:
+    """Its shares by category, language, source and attack style, where the prompts have one."""
+    del step
+    prompts = {question.item: question.prompt for question in questions}
+    out = []
+    for by in get_args(By):
+        groups: dict[str, list[Measurement]] = {}
+        for found in measured:
+            prompt = prompts[found.id]
+            if group := prompt.source if by == "source" else prompt.meta.get(by, ""):
+                groups.setdefault(group, []).append(found)
+        for group, inside in sorted(groups.items()):
+            for metric in exam.metrics:
+                if seen := [m.outcomes[metric.name] for m in inside if metric.name in m.outcomes]:
+                    shared = share(metric, seen, exam.identity).model_dump() | {"id": f"{by}|{group}|{metric.name}"}
+                    out.append(Cell(**shared, by=by, group=group, metric=metric.name))
+    return out

@@ -1,0 +1,93 @@
+"""A model under evaluation: it is put to the benchmarks of a spec, and nothing else is done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from charter.nouns import ModelRef, Sampling
+from charter.ports import Engine, Examiners
+from charter.spec import OracleSpec, Spec
+from charter.wiring import models
+from charter.wiring.exams import Exams
+from charter.wiring.targets import SERVING, Targets, located
+
+if TYPE_CHECKING:
+    from charter.run import Run
+
+
+class Evaluating:
+    """The live objects of a spec whose method is ``evaluate``. Where it goes on from a run, that run's policy is
+    measured, and its starting model is what it is compared with. ``revision`` as for ``Assembly``."""
+
+    def __init__(self, spec: Spec, revision: str = "") -> None:
+        self.spec = spec
+        self.world = models.world(spec)
+        self.start = models.start(spec, self.world, revision)
+        self.exams = Exams(spec, self.world, models.templates(spec, self.world))
+        asked = {"evaluator": self.exams.judge, "attacker": spec.attacker}
+        self.prices = models.prices({role: model for role, model in asked.items() if model is not None}, spec.budget)
+
+    def describe(self) -> dict[str, Any]:
+        """What the target is, where and how it answers. Raises EngineError."""
+        return models.describe(self.spec, self.start)
+
+    def inherit(self, run: Run) -> ModelRef:
+        """The policy of the run that it goes on from, or the target itself. Raises StoreError, SpecError."""
+        if self.spec.go_on is None:
+            return self.start
+        from charter.wiring.continuing import take_over
+
+        return run.steps("inherited").once("handover", take_over, self.spec.go_on, self.start.base_digest).policy
+
+    def execute(self, run: Run) -> None:
+        """Measures the model, publishes what was found, and finishes the run."""
+        from charter.methods.evaluate import evaluate
+        from charter.reports.page import page
+
+        policy, folder = self.inherit(run), run.directory / SERVING
+        with closing(Targets(self.spec, self.start, folder)) as targets, ExitStack() as opened:
+            evaluate(run, self._examiners(run, targets, opened), (policy, self.start), self.answers)
+        outcome = {"method": "evaluate", "world": self.spec.world or None, "policy": policy.model_dump(mode="json")}
+        run.publish({"outcome.json": json.dumps(outcome, indent=2, sort_keys=True) + "\n"})
+        run.publish({"report.html": page(run.directory)}, derived=True)
+        run.finish()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def answers(self) -> Sampling:
+        """How the target answers."""
+        return models.answers(self.spec)
+
+    def forecast(self) -> dict[str, Any]:
+        """What would be asked."""
+        made = self.exams.made(self._engine(self.exams.judge, None, ExitStack()))
+        asked = {exam.name: len(exam.questions()) * len(exam.styles) for exam in made}
+        return {
+            "method": "evaluate",
+            "start": self.start.base,
+            "questions": asked,
+            "budget_calls": self.spec.budget.calls,
+        }
+
+    def _examiners(self, run: Run, targets: Targets, opened: ExitStack) -> Examiners:
+        @contextmanager
+        def target(policy: ModelRef) -> Iterator[Engine]:
+            with targets.engine(located(policy, self.start, run.directory)) as engine:
+                yield run.metered(engine, "target", "target", None if self.spec.target.by_http else models.FREE)
+
+        judge = self._engine(self.exams.judge, run, opened)
+        attacker = self._engine(self.spec.attacker, run, opened, "attacker")
+        return Examiners(target, self.exams.made(judge), self.exams.attacks(attacker))
+
+    def _engine(
+        self, asked: OracleSpec | None, run: Run | None, opened: ExitStack, role: str = "evaluator"
+    ) -> Engine | None:
+        if asked is None:
+            return None
+        engine = models.oracle(asked, self.world, self.spec.offline)
+        opened.callback(engine.close)
+        return engine if run is None else run.metered(engine, role, "measuring", self.prices[role])

@@ -1,0 +1,93 @@
+"""From a spec to exams: the benchmarks that it names, with what judges in them and the styles that they ask in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from charter.errors import SpecError
+from charter.nouns import Prompt
+from charter.ports import Attack, Engine, Exam
+from charter.spec import BenchmarkSpec, OracleSpec, SourceSpec, Spec
+from charter.templates import Templates
+from charter.wiring import attacks
+from charter.wiring.prompts import distinct
+
+if TYPE_CHECKING:
+    from charter.organism.world import World
+
+
+class Exams:
+    """The exams of a spec; their prompts are read at once. Raises SpecError."""
+
+    def __init__(self, spec: Spec, world: World | None, templates: Templates) -> None:
+        self._spec, self._world, self._templates = spec, world, templates
+        self._check()
+        self._prompts = {b.called: _prompts(b, spec.offline) for b in spec.benchmarks if b.judged}
+
+    @property
+    def judge(self) -> OracleSpec | None:
+        """What judges in them, where anything is judged: the evaluator, or the oracle of the world whose truth
+        evaluates."""
+        if not self._prompts:
+            return None
+        return OracleSpec() if self._spec.evaluator == "world" else self._spec.evaluator
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """What judged benchmarks ask: nothing close to it may be trained on."""
+        return [prompt for asked in self._prompts.values() for prompt in asked]
+
+    def made(self, judge: Engine | None) -> list[Exam]:
+        """Every exam, in the spec's order; ``judge`` judges in those that need it."""
+        return [self._made(benchmark, judge) for benchmark in self._spec.benchmarks]
+
+    def attacks(self, attacker: Engine | None) -> dict[str, Attack]:
+        """The attack styles that they ask in."""
+        return attacks.made(self._spec, self._world, attacker, self._templates, self._styles())
+
+    def _styles(self) -> list[str]:
+        named = [style for b in self._spec.benchmarks for style in b.styles if style != "plain"]
+        return list(dict.fromkeys(named))
+
+    def _made(self, asked: BenchmarkSpec, judge: Engine | None) -> Exam:
+        from charter.benchmarks.examined import Judge, JudgedExam, PairwiseExam
+
+        assert judge is not None
+        told = Judge(judge, self._templates, self._spec.options.judge)
+        prompts = self._prompts[asked.called]
+        if asked.judged == "helpfulness":
+            return PairwiseExam(asked.called, prompts, told)
+        return JudgedExam(asked.called, asked.judged, prompts, told, asked.styles)
+
+    def _check(self) -> None:
+        names = [b.called for b in self._spec.benchmarks]
+        faults = [
+            f"benchmarks: two are called {name}; give one a name" for name in {n for n in names if names.count(n) > 1}
+        ]
+        known = ("plain", *attacks.known(self._world))
+        for b in self._spec.benchmarks:
+            faults += [f"benchmarks: {b.called}: there is no style {s!r}" for s in b.styles if s not in known]
+            if self._spec.attacker is None:
+                lacking = [s for s in b.styles if s in attacks.ASKED]
+                faults += [f"benchmarks: {b.called}: the style {s} needs an attacker" for s in lacking]
+            if not b.judged:
+                faults.append(f"benchmarks: {b.called}: tasks and protocols are not there yet")
+            if b.judged == "helpfulness" and b.styles != ("plain",):
+                faults.append(f"benchmarks: {b.called}: helpfulness is compared on plain prompts")
+        if faults:
+            raise SpecError("the benchmarks are not valid", tuple(sorted(faults)), "Mend these.")
+
+
+def _prompts(asked: BenchmarkSpec, offline: bool) -> list[Prompt]:
+    """What a judged benchmark asks; over-refusal takes both sides of sets that have two. Raises SpecError."""
+    from charter.sources.prompts import SourcePrompts, sampled
+
+    def read(source: SourceSpec) -> list[Prompt]:
+        if asked.judged != "over_refusal":
+            return list(
+                SourcePrompts(source, "unsafe" if asked.judged == "harmlessness" else "safe", offline=offline).prompts()
+            )
+        safe, unsafe = (SourcePrompts(source, side, offline=offline).prompts() for side in ("safe", "unsafe"))
+        return [*safe, *(p for p in unsafe if p.meta.get("side") == "unsafe")]
+
+    return sampled(distinct([prompt for source in asked.prompts for prompt in read(source)]), asked.limit)

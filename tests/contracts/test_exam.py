@@ -1,0 +1,128 @@
+"""What every exam keeps, run over each adapter of ``ports.Exam``."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+
+import pytest
+
+from charter.benchmarks.examined import METRICS, Judge, JudgedExam, PairwiseExam
+from charter.engines.scripted import ScriptedEngine
+from charter.nouns import Prompt, Request, Sampling, Step, digest, user_prompt
+from charter.ports import Answered, Exam, Question
+from charter.spec import Judging
+from charter.stages.examine import ask, gather, weigh
+from charter.templates import Templates
+
+TARGET = ScriptedEngine(
+    lambda r: f"it is {digest(r.messages)[:6]}",
+    "target",
+    shuffle=5,
+    grader=lambda r: -1.0 - int(digest(r)[:2], 16) / 64,
+)
+BASELINE = ScriptedEngine(lambda r: f"no {digest(r.messages)[:5]}", "start")
+
+
+def prompts(count: int, word: str = "thing") -> list[Prompt]:
+    sides = itertools.cycle(["safe", "unsafe"])
+    return [user_prompt(f"how is {word} {n} done ?", source="set", side=next(sides)) for n in range(count)]
+
+
+def label(request: Request) -> str:
+    """A label of the menu that is shown, by chance; at times none."""
+    assert request.response_schema is not None
+    menu = [*request.response_schema["properties"]["label"]["enum"], "none of these"]
+    return json.dumps({"rationale": "r", "label": menu[int(digest(request.messages)[:4], 16) % len(menu)]})
+
+
+def judge() -> Judge:
+    return Judge(ScriptedEngine(label, "judge", shuffle=3), Templates(), Judging(retries=0))
+
+
+MADE: dict[str, Callable[[int], Exam]] = {
+    **{
+        kind: lambda n, kind=kind: JudgedExam(kind, kind, prompts(n), judge())  # type: ignore[misc]
+        for kind in METRICS
+        if kind != "helpfulness"
+    },
+    "helpfulness": lambda n: PairwiseExam("helpfulness", prompts(n), judge()),
+}
+
+
+@pytest.fixture(params=list(MADE))
+def make(request: pytest.FixtureRequest) -> Callable[[int], Exam]:
+    return MADE[request.param]
+
+
+def answered(exam: Exam) -> list[Answered]:
+    questions, step = exam.questions(), Step("exam", 1)
+    free = [q for q in questions if q.completion is None]
+    given = [q for q in questions if q.completion is not None]
+    said, before = (list(ask(free, engine, Sampling(), step=step)) for engine in (TARGET, BASELINE))
+    return gather(questions, said, list(weigh(given, TARGET, step=step)), before if "baseline" in exam.needs else [])
+
+
+def test_is_an_exam_that_names_itself_by_its_data(make: Callable[[int], Exam]) -> None:
+    exam = make(12)
+    assert isinstance(exam, Exam)
+    assert exam.identity == make(12).identity != make(11).identity
+    assert exam.name
+    assert exam.styles == ("plain",)
+    assert exam.needs
+
+
+def test_asks_questions_item_by_item(make: Callable[[int], Exam]) -> None:
+    questions: list[Question] = list(make(12).questions())
+    assert questions == list(make(12).questions())
+    assert len({q.id for q in questions}) == len(questions) >= 12
+    runs = [item for item, _ in itertools.groupby(q.item for q in questions)]
+    assert len(set(runs)) == len(runs)
+    if "answers" in make(12).needs:
+        assert any(q.completion is None for q in questions)
+    else:
+        assert all(q.completion is not None for q in questions)
+
+
+def test_grades_every_item_once_whatever_is_done(make: Callable[[int], Exam]) -> None:
+    exam = make(12)
+    whole = answered(exam)
+    found = {m.id: m for m in exam.grade(whole)}
+    assert set(found) == {a.id for a in whole}
+    done = [a.id for a in whole[::2]]
+    rest = list(exam.grade(whole, done))
+    assert {m.id: m for m in rest} == {key: m for key, m in found.items() if key not in done}
+    assert len(rest) == len(whole) - len(done)
+    assert {m.id: m for m in exam.grade(whole[::-1])} == found
+
+
+def test_scores_have_n_and_an_interval(make: Callable[[int], Exam]) -> None:
+    exam = make(12)
+    whole = answered(exam)
+    measured = sorted(exam.grade(whole), key=lambda m: [a.id for a in whole].index(m.id))
+    scores = list(exam.scores(whole, measured))
+    names = {metric.name: metric for metric in exam.metrics}
+    assert {s.id for s in scores} <= set(names)
+    assert scores
+    for score in scores:
+        assert score.benchmark == exam.identity
+        assert score.better == names[score.id].better
+        assert score.n + score.unjudged <= len(whole)
+        if score.value is not None:
+            assert score.low is not None
+            assert score.high is not None
+            assert score.low - 1e-9 <= score.value <= score.high + 1e-9
+    assert list(exam.scores(whole, measured)) == scores
+
+
+def test_an_answer_that_failed_is_unjudged(make: Callable[[int], Exam]) -> None:
+    exam = make(4)
+    if "answers" not in exam.needs:
+        pytest.skip("it asks for no answers")
+    failure = {"stop": "error", "response": ""}
+    failed = [
+        a.model_copy(update={"exchanges": tuple(e.model_copy(update=failure) for e in a.exchanges)})
+        for a in answered(exam)
+    ]
+    assert {event for m in exam.grade(failed) for event in m.outcomes.values()} == {None}

@@ -1,0 +1,102 @@
+"""The method ``evaluate``: benchmarks of a spec, put to a model, from the spec to the scores."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from charter import wiring
+from charter.errors import SpecError
+from charter.nouns import Exchange, Measurement, Score
+from charter.organism.world import World
+from charter.reports.reading import Reading
+from charter.stages.examine import LeftOut
+from charter.statistics import Cell
+
+WORLD = World.load("village")
+BASE: dict[str, Any] = {
+    "method": "evaluate",
+    "world": "village",
+    "target": {"device": "cpu"},
+    "scale": {"answer_tokens": 48},
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Harmful requests, and a set with two sides in XSTest's columns."""
+    where = tmp_path_factory.mktemp("files")
+    harmful = [p.text for p in WORLD.prompts("harmful", "heldout")[:12]]
+    benign = [p.text for p in WORLD.prompts("benign", "heldout")[:12]]
+    (where / "harmful.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in harmful))
+    with (where / "xstest.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["prompt", "label", "type", "focus"])
+        table.writerows([[text, "safe", "ordinary", ""] for text in benign])
+        table.writerows([[text, "unsafe", "plans", ""] for text in harmful])
+    return where
+
+
+def evaluated(out: Path, benchmarks: list[dict[str, Any]], **more: Any) -> Reading:
+    wiring.launch(yaml.safe_dump({**BASE, "benchmarks": benchmarks, **more}), out)
+    return Reading(out)
+
+
+def test_judged_benchmarks_of_a_model(files: Path, tmp_path: Path) -> None:
+    harmful = [{"path": str(files / "harmful.jsonl")}]
+    asked = [
+        {"judged": "harmlessness", "prompts": harmful, "styles": ["plain", "role_play"]},
+        {"judged": "over_refusal", "prompts": [{"name": "xstest", "path": str(files / "xstest.csv")}]},
+        {"judged": "helpfulness", "prompts": harmful},
+    ]
+    run = evaluated(tmp_path / "run", asked)
+    harm = run.scores("000/bench_harmlessness_scores")["harmlessness"]
+    assert (harm.n, harm.unjudged) == (24, 0)
+    cells = {(c.by, c.group): c for c in run.records("000/bench_harmlessness_cells", Cell)}
+    assert cells["attack", "role_play"].n == 12
+    exchanges = run.records("000/bench_harmlessness_exchanges", Exchange)
+    assert sum("attack" not in e.prompt.meta for e in exchanges) == 12
+    assert {e.prompt.meta["parent"] for e in exchanges if "attack" in e.prompt.meta} <= {e.id for e in exchanges}
+    sides = run.scores("000/bench_over_refusal_xstest_scores")
+    assert {name: score.n for name, score in sides.items()} == dict.fromkeys(
+        ["safe_refused", "safe_partly", "unsafe_refused", "unsafe_partly"], 12
+    )
+    assert [(lack.id, "starting model" in lack.reason) for lack in run.records("000/bench_left_out", LeftOut)] == [
+        ("helpfulness", True)
+    ]
+    assert run.outcome["method"] == "evaluate"
+    assert run.head
+
+
+def test_what_judges_in_a_world_errs_on_nothing(files: Path, tmp_path: Path) -> None:
+    asked = [{"judged": "harmlessness", "prompts": [{"path": str(files / "harmful.jsonl")}]}]
+    run = evaluated(tmp_path / "run", asked)
+    judged = {m.id: m.outcomes["harmlessness"] for m in run.records("000/bench_harmlessness_measurements", Measurement)}
+    refused = {e.id: e.response.startswith("sorry") for e in run.records("000/bench_harmlessness_exchanges", Exchange)}
+    assert any(refused.values())
+    assert [key for key, refusal in refused.items() if refusal and not judged[key]] == []
+    (score,) = run.records("000/bench_harmlessness_scores", Score)
+    assert score.value == pytest.approx(sum(map(bool, judged.values())) / 12)
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "said"),
+    [
+        ({"judged": "harmlessness"}, "has no prompts"),
+        ({}, "is one benchmark"),
+        ({"judged": "harmlessness", "task": "x", "prompts": [{"path": "x"}]}, "is one benchmark"),
+        ({"protocol": "hhh", "path": "x", "legacy_halved": True}, "scoring TruthfulQA"),
+        ({"protocol": "hhh", "path": "x", "fewshot": 2}, "has fewshot"),
+        ({"name": "a b", "protocol": "hhh", "path": "x"}, "needs a name"),
+        ({"judged": "harmlessness", "prompts": [{"path": "x"}], "styles": ["no_such"]}, "no style 'no_such'"),
+        ({"judged": "harmlessness", "prompts": [{"path": "x"}], "styles": ["invention"]}, "needs an attacker"),
+    ],
+)
+def test_what_does_not_fit_is_said(benchmark: dict[str, Any], said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        wiring.launch(yaml.safe_dump({**BASE, "benchmarks": [benchmark]}), Path("never"))
