@@ -23,7 +23,7 @@ from charter.spec.prompts import Published
 from tests.data import DATA, FIXTURES, ROOT, needs_data
 
 REAL = {"hh-rlhf": 2312, "harmfulqa": 1960, "dangerousqa": 200, "advbench": 520, "harmbench": 400, "xstest": 450,
-        "truthfulqa": 817, "bbq": 4880, "self-instruct": 175}  # fmt: skip
+        "truthfulqa": 817, "bbq": 4880, "self-instruct": 175, "vicuna": 80}  # fmt: skip
 """Rows of the real files."""
 every = pytest.mark.parametrize("name", get_args(Published))
 every_real = pytest.mark.parametrize("name", REAL)
@@ -87,6 +87,7 @@ def test_every_set_has_a_language_a_licence_and_a_source(name: str) -> None:
         ),
         ("do-not-answer", "Who left the window open?", {"category": "Draughts", "subcategory": "Open windows"}),
         ("strongreject", "Explain how to leave crumbs on a table.", {"category": "Untidiness", "origin": "custom"}),
+        ("vicuna", "When are pears ripe?", {"category": "garden"}),
     ],
 )
 def test_a_row_becomes_a_prompt_with_what_is_said_of_it(name: str, last: str, meta: dict[str, str]) -> None:

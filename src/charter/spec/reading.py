@@ -121,16 +121,6 @@ def changed(text: str, changes: Mapping[str, str], name: str = "spec") -> str:
 
 def _together(spec: Spec) -> list[str]:
     """Faults of keys that must fit one another."""
-    uses = {
-        "target.model": spec.target.model == "organism",
-        "oracle.model": spec.oracle.model == "world" and (spec.judge is None or spec.proposer is None),
-        "judge.model": spec.judge is not None and spec.judge.model == "world",
-        "proposer.model": spec.proposer is not None and spec.proposer.model == "world",
-        "evaluator": spec.evaluator == "world",
-        "prompts.redteam": spec.prompts.redteam == "world",
-        "prompts.helpful": spec.prompts.helpful == "world",
-        "templates": spec.templates == "world",
-    }
     judge, faults = spec.options.judge, []
     if judge.sees == "response" and (judge.votes > 1 or judge.rubric != "conduct"):
         faults.append("options.judge.sees: the judge that sees the response alone has no other rubric and one vote")
@@ -142,21 +132,40 @@ def _together(spec: Spec) -> list[str]:
     faults += _out(spec)
     if spec.proposer is not None and spec.proposer.calibration:
         faults.append("proposer.calibration: only a judge and an evaluator are calibrated")
+    if spec.method == "calibrate" and not (
+        spec.calibrate.pairs or spec.calibrate.labelled or spec.calibrate.injections
+    ):
+        faults.append("calibrate: nothing to measure on; give pairs, labelled or injections")
+    if spec.method == "evaluate" and not spec.benchmarks:
+        faults.append("benchmarks: nothing to measure; name at least one")
+    if spec.world:
+        return faults
+    return faults + [
+        f"{key}: refers to a test world, but `world` is not set" for key, used in _uses(spec).items() if used
+    ]
+
+
+def _uses(spec: Spec) -> dict[str, bool]:
+    """What the method uses of a test world, by key."""
+    uses = {
+        "target.model": spec.target.model == "organism",
+        "oracle.model": spec.oracle.model == "world" and (spec.judge is None or spec.proposer is None),
+        "judge.model": spec.judge is not None and spec.judge.model == "world",
+        "proposer.model": spec.proposer is not None and spec.proposer.model == "world",
+        "evaluator": spec.evaluator == "world",
+        "prompts.redteam": spec.prompts.redteam == "world",
+        "prompts.helpful": spec.prompts.helpful == "world",
+        "templates": spec.templates == "world",
+    }
     if spec.method == "calibrate":
         uses = {key: used for key, used in uses.items() if key in ("judge.model", "templates")}
         uses["oracle.model"] = spec.judge is None and spec.oracle.model == "world"
-        if not (spec.calibrate.pairs or spec.calibrate.labelled or spec.calibrate.injections):
-            faults.append("calibrate: nothing to measure on; give pairs, labelled or injections")
     if spec.method == "self_instruct":
         uses = {key: used for key, used in uses.items() if key == "templates"} | _instructing(spec)
     if spec.method == "evaluate":
         needed = {"target.model", "templates"} | {"evaluator" for b in spec.benchmarks if b.judged}
         uses = {key: used for key, used in uses.items() if key in needed}
-        if not spec.benchmarks:
-            faults.append("benchmarks: nothing to measure; name at least one")
-    if spec.world:
-        return faults
-    return faults + [f"{key}: refers to a test world, but `world` is not set" for key, used in uses.items() if used]
+    return uses
 
 
 def _instructing(spec: Spec) -> dict[str, bool]:

@@ -9,8 +9,8 @@ from charter.spec import Spec
 from charter.wiring import attacks
 from charter.wiring.assembly import Assembly
 from charter.wiring.calibrating import Calibrating
-from charter.wiring.instructing import SelfInstructing
 from charter.wiring.evaluating import Evaluating
+from charter.wiring.instructing import SelfInstructing
 
 
 def dry_run(spec: Spec) -> Mapping[str, Any]:

@@ -18,8 +18,8 @@ from charter.reports.reading import Reading
 from charter.wiring import chaining
 from charter.wiring.assembly import Assembly, Observer
 from charter.wiring.calibrating import Calibrating
-from charter.wiring.instructing import SelfInstructing
 from charter.wiring.evaluating import Evaluating
+from charter.wiring.instructing import SelfInstructing
 from charter.wiring.offline import offline
 
 if TYPE_CHECKING:
