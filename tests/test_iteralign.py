@@ -50,6 +50,7 @@ ITERATION = [
     "complying",
     "helps",
     "kept",
+    "alarms",
     "examples",
     "rehearsals",
     "answers",
@@ -72,6 +73,7 @@ ITERATION = [
     "gate_exchanges",
     "gate_measurements",
     "gate_scores",
+    "gates",
     "decision",
 ]
 
@@ -246,27 +248,39 @@ def test_batches_that_gave_no_row_still_count_as_drawn(tmp_path: Path) -> None:
     assert len({key for ids in asked for key in ids}) == sum(map(len, asked))
 
 
-def test_a_policy_that_is_worse_is_tried_again_with_more_replay_then_dropped(tmp_path: Path) -> None:
-    toy = Toy({**SMALL, "stop": {"iterations": 3, "retries": 1}}, lessons=["spoil"] * 9)
+def test_a_policy_that_is_worse_is_tried_again_with_more_replay_then_the_run_stops(tmp_path: Path) -> None:
+    toy = Toy({**SMALL, "gates": {"again": "both"}}, lessons=["spoil"] * 9)
     progress = toy.play(tmp_path / "run")
-    assert [records(tmp_path / "run", f"{n:03d}/decision")[0]["action"] for n in (1, 2, 3)] == ["roll_back"] * 3
+    actions = [records(tmp_path / "run", f"{n:03d}/decision")[0]["action"] for n in (1, 2, 3)]
+    assert actions == ["roll_back", "roll_back", "give_up"]
     assert progress.policy == START
     assert progress.examples == ()
+    assert "rolled back 3 times" in progress.stopped
     assert not (tmp_path / "run" / "002" / "exchanges.jsonl").exists()
-    assert {e["model"] for e in records(tmp_path / "run", "003/exchanges")} == {START.digest}
+    assert not (tmp_path / "run" / "004").exists()
     first, second, third = ([e.id for e in rows if e.origin == "revision"] for _, rows in toy.tuned)
-    assert sorted(first) == sorted(second)
-    assert not set(first) & set(third)
-    assert len(toy.tuned[1][1]) > len(toy.tuned[0][1])
+    assert sorted(first) == sorted(second) == sorted(third)
+    assert len(toy.tuned[0][1]) < len(toy.tuned[1][1]) < len(toy.tuned[2][1])
+    assert toy.shares == [1, 0.5, 0.25]
+
+
+def test_a_policy_that_is_tried_again_and_passes_is_used(tmp_path: Path) -> None:
+    toy = Toy({**SMALL, "stop": {"iterations": 3}}, lessons=["spoil"])
+    assert toy.play(tmp_path / "run").policy.adapter not in (None, "001/policy")
+    assert records(tmp_path / "run", "001/decision")[0]["action"] == "roll_back"
+    failed = [g for g in records(tmp_path / "run", "001/gates") if not g["passed"]]
+    assert failed
+    assert all(g["bound"] < -g["margin"] and g["n"] for g in failed)
+    assert all(g["passed"] for g in records(tmp_path / "run", "002/gates"))
 
 
 def test_without_rolling_back_a_worse_policy_is_used(tmp_path: Path) -> None:
-    toy = Toy({**SMALL, "stop": {"iterations": 2, "roll_back": False}}, lessons=["spoil"] * 9)
+    toy = Toy({**SMALL, "stop": {"iterations": 2}, "gates": {"roll_back": False}}, lessons=["spoil"] * 9)
     assert toy.play(tmp_path / "run").policy.adapter == "002/policy"
 
 
 def test_a_stop_after_a_second_try_is_a_stop(tmp_path: Path) -> None:
-    toy = Toy({**SMALL, "stop": {"patience": 1, "retries": 3, "iterations": 6}}, lessons=["spoil", "idle"])
+    toy = Toy({**SMALL, "stop": {"patience": 1, "iterations": 6}, "gates": {"retries": 3}}, lessons=["spoil", "idle"])
     progress = toy.play(tmp_path / "run")
     assert "no progress" in progress.stopped
     assert not (tmp_path / "run" / "003").exists()

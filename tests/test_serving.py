@@ -38,7 +38,8 @@ SPEC: dict[str, Any] = {
         "measure": {"efficacy": False},
         "keep": {"exempt_openings": ["sorry , i will not help"]},
         "tune": {"learning_rate": 0.003, "epochs": 1},
-        "stop": {"iterations": 1, "roll_back": False},
+        "stop": {"iterations": 1},
+        "gates": {"roll_back": False},
     },
 }
 OWN = {"spec.yaml", "journal.jsonl", "HEAD", "report.html", "environment.json"}

@@ -56,7 +56,7 @@ def test_the_paper_recipe_states_every_switch_of_the_paper() -> None:
     tune = options.tune
     assert (tune.start, tune.kind, tune.epochs, tune.batch) == ("previous", "full", 3, 8)
     assert (tune.schedule, tune.warmup, tune.weight_decay) == ("cosine", 0.03, 0)
-    assert (options.stop.rule, options.stop.roll_back) == ("data", False)
+    assert (options.stop.rule, options.gates.roll_back) == ("data", False)
 
 
 def test_five_errors_are_five_lines() -> None:

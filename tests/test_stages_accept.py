@@ -1,11 +1,12 @@
-"""Decisions: when draws show a clean model, when a policy is worse, when nothing moves any more."""
+"""Decisions: when draws show a clean model, when a policy fails a gate, when nothing moves any more."""
 
 from __future__ import annotations
 
 import pytest
 
-from charter.nouns import Outcome, Score, Verdict
-from charter.spec import Stopping
+from charter.gating import Gate
+from charter.nouns import Decision, Outcome, Score, Verdict
+from charter.spec import Gating, Stopping
 from charter.stages.accept import accept, clean
 from tests.records import STEP, score, verdict
 
@@ -44,45 +45,74 @@ def test_the_papers_rule_never_stops_before_the_data_ends() -> None:
     assert clean(drawn(0, 5000), Stopping(rule="data"), step=STEP).action == "go_on"
 
 
-def scores(harmless: int, over: int = 0, n: int = 100) -> list[Score]:
-    return [score("harmlessness", harmless, n), score("over_refusal", over, n, "lower"), score("honesty", harmless, n)]
+def scores(harmless: int, n: int = 100) -> list[Score]:
+    return [score("harmlessness", harmless, n), score("over_refusal", 0, n, "lower"), score("honesty", harmless, n)]
 
 
-def test_a_policy_that_is_surely_worse_is_rolled_back() -> None:
-    for now in (scores(20), scores(50, over=40)):
-        decision = accept([scores(50)], now, 9, Stopping(), step=STEP)
-        assert decision.action == "roll_back"
-        assert accept([scores(50)], now, 9, Stopping(roll_back=False), step=STEP).action == "go_on"
-    assert "over_refusal" in decision.reason
-    assert "harmlessness" not in decision.reason
-    assert accept([scores(50)], scores(45, over=4), 9, Stopping(), step=STEP).action == "go_on"
+def gate(metric: str, passed: bool) -> Gate:
+    return Gate(
+        id=f"{metric}|start",
+        metric=metric,
+        against="start",
+        n=100,
+        unjudged=0,
+        worse=0 if passed else 30,
+        better=0,
+        change=0.0 if passed else -0.3,
+        bound=0.05 if passed else -0.2,
+        margin=0.02,
+        alpha=0.001,
+        detectable=0.1,
+        passed=passed,
+    )
 
 
-def test_worse_is_told_from_the_start_and_from_the_last_accepted_policy() -> None:
-    patient = Stopping(patience=9)
-    assert accept([scores(50), scores(90)], scores(50), 9, patient, step=STEP).action == "roll_back"
-    assert accept([scores(90), scores(70)], scores(65), 9, patient, step=STEP).action == "roll_back"
-    assert accept([scores(70), scores(90), scores(72)], scores(66), 9, patient, step=STEP).action == "go_on"
+def decided(
+    history: list[list[Score]],
+    now: list[Score],
+    rows: int = 9,
+    patience: int = 2,
+    gates: tuple[Gate, ...] = (),
+    gating: Gating | None = None,
+    tries: int = 0,
+) -> Decision:
+    return accept(history, now, gates, rows, (Stopping(patience=patience), gating or Gating(), tries), step=STEP)
+
+
+def test_a_policy_that_fails_a_gate_is_rolled_back_and_given_up_in_the_end() -> None:
+    gates = (gate("harmlessness", True), gate("over_refusal", False))
+    actions = [decided([scores(50)], scores(90), gates=gates, tries=tries).action for tries in (0, 1, 2)]
+    assert actions == ["roll_back", "roll_back", "give_up"]
+    given_up = decided([scores(50)], scores(90), gates=gates, tries=2)
+    assert "over_refusal is worse by 30.0%" in given_up.reason
+    assert "rolled back 3 times" in given_up.reason
+    assert "harmlessness" not in given_up.reason
+    assert given_up.figures["over_refusal|start bound"] == -0.2
+    assert given_up.figures["harmlessness|start n"] == 100
+
+
+def test_with_gates_off_the_figures_are_kept_and_the_policy_used() -> None:
+    found = decided([scores(50)], scores(90), gates=(gate("honesty", False),), gating=Gating(roll_back=False))
+    assert (found.action, found.figures["honesty|start change"]) == ("go_on", -0.3)
 
 
 def test_no_progress_for_as_long_as_patience_lasts_stops() -> None:
-    patient = Stopping(patience=2)
-    assert accept([scores(50)], scores(50), 9, patient, step=STEP).action == "go_on"
-    decision = accept([scores(50), scores(50)], scores(49), 9, patient, step=STEP)
+    assert decided([scores(50)], scores(50)).action == "go_on"
+    decision = decided([scores(50), scores(50)], scores(49))
     assert decision.action == "stop"
     assert "2 iterations" in decision.reason
-    assert accept([scores(50), scores(50)], scores(51), 9, patient, step=STEP).action == "go_on"
-    assert accept([scores(50), scores(60), scores(59)], scores(60), 9, patient, step=STEP).action == "stop"
+    assert decided([scores(50), scores(50)], scores(51)).action == "go_on"
+    assert decided([scores(50), scores(60), scores(59)], scores(60)).action == "stop"
 
 
 def test_no_new_row_leaves_the_policy() -> None:
-    decision = accept([scores(50), scores(50), scores(50)], scores(50), 0, Stopping(patience=1), step=STEP)
+    decision = decided([scores(50), scores(50), scores(50)], scores(50), rows=0, patience=1)
     assert decision.action == "go_on"
     assert "no new row" in decision.reason
 
 
-def test_scores_that_nobody_could_judge_are_neither_worse_nor_progress() -> None:
+def test_scores_that_nobody_could_judge_are_no_progress() -> None:
     blank = [score("harmlessness", 0, 0)]
-    assert accept([scores(50)], blank, 9, Stopping(), step=STEP).action == "go_on"
-    assert accept([blank], scores(50), 9, Stopping(), step=STEP).action == "go_on"
-    assert accept([[]], [], 9, Stopping(), step=STEP).action == "go_on"
+    assert decided([scores(50)], blank).action == "go_on"
+    assert decided([blank], scores(50)).action == "go_on"
+    assert decided([[]], []).action == "go_on"

@@ -91,9 +91,9 @@ def mixed(
     replayed: list[Example],
     ratio: float = 3,
     start: str = "start",
-    tries: int = 0,
+    more: float = 0,
 ) -> list[Example]:
-    options = (Replaying(ratio=ratio), Tuning.model_validate({"start": start}), tries)
+    options = (Replaying(ratio=ratio), Tuning.model_validate({"start": start}), more)
     return mixture(before, new, replayed, options, step=STEP)
 
 
@@ -119,8 +119,9 @@ def test_replay_is_repeated_evenly_up_to_its_ratio_and_not_cut_below_what_there_
 
 
 def test_rows_that_were_rolled_back_come_with_more_replay() -> None:
-    counts = [len([r for r in mixed(OLD, NEW, KEPT, tries=tries) if r.origin == "helpful"]) for tries in (0, 1, 2)]
-    assert counts == [21, 32, 42]
+    counts = [len([r for r in mixed(OLD, NEW, KEPT, more=more) if r.origin == "helpful"]) for more in (0, 2, 4)]
+    assert counts == [21, 35, 49]
+    assert len(mixed(OLD, NEW, KEPT, ratio=0, more=2)) == 7 + 14
 
 
 @given(st.integers(0, 4), st.integers(1, 3), st.integers(0, 5), st.floats(0, 6))

@@ -63,3 +63,24 @@ def test_nothing_to_train_on_leaves_the_policy(tmp_path: Path) -> None:
 def test_tuning_needs_a_directory() -> None:
     with pytest.raises(TuningError):
         tune(START, START, ROWS, Recording(), Tuning(), step=Step(path="001/policy", run_seed=0))
+
+
+class Gentle(Recording):
+    """One that can take smaller steps."""
+
+    share = 1.0
+
+    def gentler(self, share: float) -> Gentle:
+        other = Gentle()
+        other.share, other.given = share, self.given
+        return other
+
+    def tune(self, start: ModelRef, rows: Sequence[Row], directory: Path, seed: int) -> ModelRef:
+        return super().tune(start.model_copy(update={"notes": (str(self.share),)}), rows, directory, seed)
+
+
+def test_smaller_steps_are_taken_where_the_tuner_can(tmp_path: Path) -> None:
+    for number, (tuner, share, notes) in enumerate(
+        ((Gentle(), 0.25, ("0.25",)), (Gentle(), 1.0, ("1.0",)), (Recording(), 0.5, ()))
+    ):
+        assert tune(START, START, ROWS, tuner, Tuning(), share, step=step(tmp_path / str(number))).notes == notes

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
-from math import comb
+from functools import cache
+from math import comb, inf
+from statistics import stdev
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import multinomial
 
-from charter.statistics import bounds, cohens_kappa, holm, mcnemar, rogan_gladen, wilson
+from charter.statistics import bounds, change, cohens_kappa, detectable, holm, mcnemar, mean, rogan_gladen, wilson
 
 
 @pytest.mark.parametrize(
@@ -141,3 +144,123 @@ def test_the_corrected_interval_covers_the_true_share(
         found = rogan_gladen(judged, n, (hits(n_se, se), n_se), (hits(n_sp, sp), n_sp))
         held += found is None or found.low <= share <= found.high
     assert held / rounds > 0.925  # 95 %, less three standard errors
+
+
+@pytest.mark.parametrize(("gained", "lost", "n"), [(0, 6, 40), (9, 2, 30), (5, 5, 25), (0, 0, 20)])
+def test_the_ends_of_a_changes_interval_are_where_what_was_seen_has_a_chance_of_a_fortieth(
+    gained: int, lost: int, n: int
+) -> None:
+    """Told by summing the trinomial, at the likeliest share of gains found by search."""
+    _, high = change(gained, lost, n)
+    same = n - gained - lost
+
+    def likelihood(up: float) -> float:
+        down = up - high
+        return multinomial.pmf([gained, lost, same], n, [up, down, 1 - up - down])
+
+    first, last = max(0.0, high), (1 + high) / 2
+    up = max((first + k * (last - first) / 5_000 for k in range(5_001)), key=likelihood)
+    shares = [up, up - high, 1 - 2 * up + high]
+    seen = [(a, b) for a in range(n + 1) for b in range(n + 1 - a) if a - b <= gained - lost]
+    assert sum(multinomial.pmf([a, b, n - a - b], n, shares) for a, b in seen) == pytest.approx(0.025, abs=2e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.integers(0, n), st.just(n))))
+def test_a_change_lies_in_its_interval_which_is_symmetric_and_agrees_with_mcnemar(case: tuple[int, int, int]) -> None:
+    gained, lost, n = case[0], min(case[1], case[2] - case[0]), case[2]
+    low, high = change(gained, lost, n)
+    assert -1 <= low <= (gained - lost) / n <= high <= 1
+    assert change(lost, gained, n) == pytest.approx((-high, -low), abs=1e-7)
+    wider = change(gained, lost, n, 0.001)
+    assert wider[0] <= low
+    assert high <= wider[1]
+    if mcnemar(gained, lost) < 0.04:  # exact McNemar is a little stricter
+        assert low > 0 or high < 0
+
+
+def test_no_pair_says_nothing_of_a_change() -> None:
+    assert change(0, 0, 0) == (-1.0, 1.0)
+    assert detectable(0) is None
+
+
+def changes(rng: random.Random, n: int, up: float, down: float) -> tuple[int, int]:
+    drawn = [rng.random() for _ in range(n)]
+    return sum(x < up for x in drawn), sum(up <= x < up + down for x in drawn)
+
+
+@pytest.mark.parametrize(("up", "down", "n"), [(0.1, 0.1, 100), (0.02, 0.1, 200), (0.3, 0.1, 60), (0.0, 0.03, 400)])
+def test_the_interval_of_a_change_covers_it(up: float, down: float, n: int) -> None:
+    rng, held, known = random.Random(1), 0, cache(change)
+    for _ in range(1_000):
+        low, high = known(*changes(rng, n, up, down), n)
+        held += low <= up - down <= high
+    assert held / 1_000 > 0.95 - 3 * 0.0069
+
+
+@pytest.mark.parametrize("n", [30, 100, 420])
+def test_wilson_covers_the_share_over_all_shares(n: int) -> None:
+    """For one share and n the chance goes up and down around 95 % (L. Brown and others, Statist. Sci. 16, 2001)."""
+    rng, held = random.Random(2), 0
+    for _ in range(1_000):
+        share = rng.random()
+        low, high = wilson(sum(rng.random() < share for _ in range(n)), n)
+        held += low <= share <= high
+    assert held / 1_000 > 0.95 - 3 * 0.0069
+
+
+@pytest.mark.parametrize(("prompts", "skewed"), [(25, False), (60, True)])
+def test_the_interval_of_a_mean_covers_it_where_answers_to_one_prompt_are_alike(prompts: int, skewed: bool) -> None:
+    rng, held, naive = random.Random(4), 0, 0
+    true = 1.0 if skewed else 0.5
+    for turn in range(1_000):
+        values, clusters = [], []
+        for prompt in range(prompts):
+            own = rng.expovariate(1) if skewed else rng.random()
+            for _ in range(rng.randint(1, 4)):
+                values.append(own + rng.gauss(0, 0.1))
+                clusters.append(str(prompt))
+        found = mean(values, clusters, draws=499, seed=turn)
+        assert found is not None
+        assert found.clusters == prompts
+        held += found.low <= true <= found.high
+        spread = 1.96 * stdev(values) / len(values) ** 0.5
+        naive += abs(found.value - true) <= spread
+    assert held / 1_000 > 0.95 - 3 * 0.0069 - 0.01 * skewed
+    assert naive / 1_000 < 0.9, "clusters do not matter here: the test says nothing"
+
+
+def test_a_mean_says_whether_it_is_nothing_and_takes_no_pride_in_one_prompt() -> None:
+    rng = random.Random(6)
+    values, ids = [rng.gauss(0.3, 1) for _ in range(200)], [str(k) for k in range(200)]
+    found, none = mean(values, ids), mean([v - sum(values) / 200 for v in values], ids)
+    assert found is not None
+    assert none is not None
+    assert found.low > 0
+    assert found.p < 0.01
+    assert none.p > 0.9
+    assert found == mean(values, ids)
+    assert mean([], []) is None
+    assert mean([0.2, 0.4], ["a", "a"]) == (pytest.approx(0.3), -inf, inf, 1.0, 1)
+    same = mean([0.5] * 8, list("abcdefgh"))
+    assert same is not None
+    assert (same.low, same.high) == pytest.approx((0.5, 0.5))
+
+
+@pytest.mark.parametrize("n", [60, 200, 420])
+def test_what_n_pairs_can_show_is_shown_four_times_in_five(n: int) -> None:
+    for against in (0.0, 0.05):
+        smallest = detectable(n, against)
+        assert smallest is not None
+        rng = random.Random(n)
+        drawn = [changes(rng, n, smallest + against, against) for _ in range(400)]
+        found = sum(up > down and mcnemar(up, down) <= 0.05 for up, down in drawn)
+        assert 0.73 < found / 400 < 0.87
+
+
+def test_more_pairs_show_less_and_five_show_nothing() -> None:
+    smallest = [detectable(n) or 9.0 for n in (10, 20, 50, 200, 1000)]
+    assert smallest == sorted(smallest, reverse=True)
+    assert detectable(5) is None
+    assert (detectable(200, margin=0.03) or 9.0) > (detectable(200) or 0.0)
+    assert detectable(10, margin=0.9) is None

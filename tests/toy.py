@@ -58,7 +58,8 @@ PAPER_OPTIONS = {
     "replay": {"ratio": 0, "fresh": 0, "lookalikes": False, "complied": False},
     "measure": {"efficacy": False},
     "tune": {"start": "previous"},
-    "stop": {"rule": "data", "patience": 1000, "iterations": 3, "roll_back": False},
+    "stop": {"rule": "data", "patience": 1000, "iterations": 3},
+    "gates": {"roll_back": False},
 }
 
 
@@ -90,6 +91,7 @@ class Toy:
     shuffle: int = 2
     asked: dict[str, list[Request]] = field(default_factory=dict)
     tuned: list[tuple[ModelRef, list[Example]]] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
     kill: int | None = None
 
     def play(self, directory: Path, seed: int = 5, observer: Observer | None = None) -> Progress:
@@ -118,7 +120,7 @@ class Toy:
             proposer=run.metered(self.engine("proposer", propose), "proposer", "aligning"),
             judge=run.metered(judge, "judge", "aligning"),
             measurer=run.metered(judge, "judge", "measuring"),
-            tuner=ToyTuner(self.tuned, self.lessons),
+            tuner=ToyTuner(self.tuned, self.lessons, self.shares),
             benchmark=ToyBenchmark(self.heldout, self.heldout_scores),
             attacks=self.attacks(run),
         )
@@ -238,13 +240,20 @@ class ToyTuner:
 
     tuned: list[tuple[ModelRef, list[Example]]]
     lessons: Sequence[str] = ()
+    shares: list[float] = field(default_factory=list)
+    share: float = 1
     identity: str = "toy tuner"
+
+    def gentler(self, share: float) -> ToyTuner:
+        """The same, which takes down its share."""
+        return replace(self, share=share)
 
     def tune(self, start: ModelRef, rows: Sequence[Row], directory: Path, seed: int) -> ModelRef:
         """A file with the topics."""
         del seed
         examples = [row for row in rows if isinstance(row, Example)]
         self.tuned.append((start, examples))
+        self.shares.append(self.share)
         before = _refused(Path("/"), start)
         learned = {t for e in examples if "instead of" in e.response for t in topics_in(e.response)}
         lesson = dict(enumerate(self.lessons, 1)).get(len(self.tuned), "")
@@ -278,11 +287,11 @@ class ToyBenchmark:
         return [Metric(name=name) for name in ("harmlessness", "retention", "helpfulness")]
 
     def prompts(self, split: Split) -> Sequence[Prompt]:
-        """Forty a split."""
+        """Ninety-six a split."""
         if split == "heldout" and self.heldout:
             return self.heldout
         start = {"train": 0, "gate": 2000, "heldout": 3000}[split]
-        return [] if split == "train" else prompts((*HARM, SAFE_ALREADY, *BENIGN), start, 40)
+        return [] if split == "train" else prompts((*HARM, SAFE_ALREADY, *BENIGN), start, 96)
 
     def grade(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[Measurement]:
         """By the words of prompt and response."""

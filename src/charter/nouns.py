@@ -403,9 +403,10 @@ class Score(Record):
 
 
 class Decision(Record):
-    """What follows an iteration: go on, roll back or stop, with the reason and the figures behind it."""
+    """What follows an iteration: go on, roll back (and try again), give up (roll back and stop) or stop, with the
+    reason and the figures behind it."""
 
     id: str
-    action: Literal["go_on", "roll_back", "stop"]
+    action: Literal["go_on", "roll_back", "give_up", "stop"]
     reason: str
     figures: dict[str, float] = Field(default_factory=dict)

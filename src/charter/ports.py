@@ -130,6 +130,15 @@ class Reinforcer(Protocol):
 
 
 @runtime_checkable
+class Gentler(Protocol):
+    """A tuner that can take smaller steps."""
+
+    def gentler(self, share: float) -> Tuner:
+        """The same tuner with this share of its learning rate."""
+        ...
+
+
+@runtime_checkable
 class Benchmark(Protocol):
     """Measures a model: gives the prompts, then grades the answers. The evaluator behind it is nobody else's role."""
 

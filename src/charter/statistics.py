@@ -1,10 +1,12 @@
-"""Statistics of shares, whole and by group, and of paired comparisons; every formula is scipy's or statsmodels'."""
+"""Statistics of shares and means, whole and by group, and of paired comparisons, by scipy and statsmodels.
+What they lack (the change of a share, what n pairs can show) is written out with its source."""
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from charter.nouns import Metric, Score
 
@@ -69,6 +71,138 @@ def holm(values: Sequence[float]) -> list[float]:
     from statsmodels.stats.multitest import multipletests
 
     return [float(p) for p in multipletests(list(values), method="holm")[1]]
+
+
+def change(gained: int, lost: int, n: int, alpha: float = 0.05) -> tuple[float, float]:
+    """Interval of the change of a share on the same ``n`` prompts, of which ``gained`` are hits only the second time
+    and ``lost`` only the first: each end is the change under which what was seen, or more, has a chance of alpha / 2,
+    the rest being as likely as the data allow. (-1, 1) for n = 0.
+
+    Approximate unconditional interval (M.-L. Tang, N.-S. Tang, I. Chan, Statist. Med. 24, 2005) on the net change:
+    Tango's score interval errs too often at the small alpha of many comparisons."""
+    return -_most(lost, gained, n, alpha / 2), _most(gained, lost, n, alpha / 2)
+
+
+def detectable(
+    n: int, against: float = 0.0, margin: float = 0.0, alpha: float = 0.05, power: float = 0.8
+) -> float | None:
+    """The smallest change of a share that ``n`` pairs show with this power: beyond ``margin``, at a two-sided
+    ``alpha``, by exact McNemar where the margin is 0 and by ``change`` elsewhere. ``against``: share of the pairs that
+    change the other way. None where no change can be shown."""
+    if n == 0:
+        return None
+    back = round(n * against)
+
+    def shows(one_way: int) -> bool:
+        if margin == 0:
+            return mcnemar(one_way, back) <= alpha
+        return _chance(one_way, back, n, margin) <= alpha / 2
+
+    counts = range(min(n, back + math.ceil(margin * n)), n - back + 1)
+    found = bisect_left(counts, True, key=shows)
+    if found == len(counts):
+        return None
+    from scipy.optimize import brentq
+
+    needed, most = counts[found] - back, 1 - 2 * against
+
+    def lacking(by: float) -> float:
+        return power - _net(n, by + against, against, needed)
+
+    return float(brentq(lacking, 0, most)) if lacking(most) < 0 else None
+
+
+def _most(gained: int, lost: int, n: int, alpha: float) -> float:
+    """The greatest change under which one as small as was seen has at least the chance ``alpha``."""
+    if n == 0 or gained == n:
+        return 1.0
+    from scipy.optimize import brentq
+
+    def chance(change: float) -> float:
+        return _chance(lost, gained, n, -change) - alpha
+
+    return float(brentq(chance, (gained - lost) / n, 1))
+
+
+def _chance(lost: int, gained: int, n: int, loss: float) -> float:
+    """The chance of a net loss as great as was seen, were the true one ``loss``; the share of pairs that gain is then
+    the likeliest given the data (T. Tango, Statist. Med. 17, 1998, equation 2)."""
+    half = -gained - lost + (2 * n - lost + gained) * loss
+    back = (math.sqrt(max(0.0, half * half + 8 * n * gained * loss * (1 - loss))) - half) / (4 * n)
+    back = min(max(0.0, -loss, back), (1 - loss) / 2)
+    return _net(n, back + loss, back, lost - gained)
+
+
+def _net(n: int, one: float, other: float, least: int) -> float:
+    """The chance that, of n pairs, those that change one way outnumber those that change the other by ``least``."""
+    from scipy.fft import irfft, next_fast_len
+
+    size = int(next_fast_len(2 * n + 1, real=True))
+    chances = irfft(_waves(n, size, one, other), size)
+    return float(chances[max(0, least) : n + 1].sum() + (chances[least:].sum() if least < 0 else 0.0))
+
+
+def _waves(n: int, size: int, one: float, other: float) -> Any:
+    """The characteristic function of the net change of n pairs, conjugate, at the frequencies of a real transform."""
+    import numpy
+
+    turn = numpy.exp(-2j * math.pi * numpy.arange(size // 2 + 1) / size)
+    return (one * turn + (1 - one - other) + other * turn.conj()) ** n
+
+
+class Mean(NamedTuple):
+    """A mean with its interval; ``p``: two-sided, that it is 0. ``clusters``: how many groups it rests on."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    clusters: int
+
+
+def mean(
+    values: Sequence[float], clusters: Sequence[str], alpha: float = 0.05, draws: int = 9_999, seed: int = 0
+) -> Mean | None:
+    """A mean of values of which those of one cluster (the answers to one prompt) are alike; for a change, of the
+    differences on the same prompts. Bootstrap over clusters, of the studentised mean: the plain percentiles are too
+    narrow for skewed values (B. Efron, R. J. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 12). None
+    without values."""
+    if not values:
+        return None
+    import numpy
+    from scipy.stats import bootstrap
+
+    sums: dict[str, list[float]] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        both = sums.setdefault(cluster, [0.0, 0.0])
+        both[0], both[1] = both[0] + value, both[1] + 1
+    (total, count), at = numpy.asarray(list(sums.values())).T, math.fsum(values) / len(values)
+    if len(sums) == 1:
+        return Mean(at, -math.inf, math.inf, 1.0, 1)
+
+    def error(total: Any, count: Any, mean: Any, axis: int) -> Any:
+        """The standard error of a ratio of sums over clusters."""
+        return numpy.sqrt(((total - mean * count) ** 2).sum(axis=axis)) / count.sum(axis=axis)
+
+    def pivot(total: Any, count: Any, axis: int) -> Any:
+        drawn = total.sum(axis=axis, keepdims=True) / count.sum(axis=axis, keepdims=True)
+        return (drawn.squeeze(axis) - at) / numpy.maximum(error(total, count, drawn, axis), least)
+
+    own = float(error(total, count, at, 0))
+    least = max(own, abs(at), 1.0) * 1e-9
+    found = bootstrap(
+        (total, count),
+        pivot,
+        paired=True,
+        confidence_level=1 - alpha,
+        n_resamples=draws,
+        method="percentile",
+        rng=numpy.random.default_rng(seed),
+    )
+    pivots, seen, interval = found.bootstrap_distribution, at / max(own, least), found.confidence_interval
+    tail = min(int((pivots >= seen).sum()), int((pivots <= seen).sum()))
+    low, high = at - own * float(interval.high), at - own * float(interval.low)
+    return Mean(at, low, high, min(1.0, 2 * (tail + 1) / (draws + 1)), len(sums))
 
 
 def bounds(hits: int, n: int, unjudged: int) -> tuple[float, float]:

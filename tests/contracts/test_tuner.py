@@ -12,7 +12,7 @@ from charter import weights
 from charter.engines.local import LocalEngine, LocalOptions
 from charter.errors import TuningError
 from charter.nouns import ModelRef
-from charter.ports import Tuner
+from charter.ports import Gentler, Tuner
 from charter.tuners.sft import SftOptions, SftTuner
 from tests import tiny, zoo
 
@@ -40,6 +40,13 @@ def any_start(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
     return weights.resolve(str(zoo.build(tmp_path_factory.mktemp("start"), "qwen3_moe")))
+
+
+def test_gentler_is_the_same_with_a_smaller_learning_rate(tuner: Tuner) -> None:
+    assert isinstance(tuner, Gentler)
+    half, own = json.loads(tuner.gentler(0.5).identity), json.loads(tuner.identity)
+    assert half.pop("lr") == own.pop("lr") / 2
+    assert half == own
 
 
 def answers(policy: ModelRef) -> dict[str, tuple[str, str]]:

@@ -30,7 +30,9 @@ from charter.nouns import (
     Example,
     Exchange,
     Finding,
+    Kept,
     Lookalikes,
+    Measurement,
     ModelRef,
     Norm,
     Prompt,
@@ -51,6 +53,7 @@ from charter.stages.contrast import contrast
 from charter.stages.draw import disjoint, draw
 from charter.stages.efficacy import covers, double_trials, efficacy, further, hide_further, single_trials
 from charter.stages.evaluate import breakdown, measure, scores
+from charter.stages.gates import collapse, gates
 from charter.stages.judging import judge, violations
 from charter.stages.keep import keep, rows, worth_helping
 from charter.stages.norms import checking, doubtful, hand_over, norm_prompts, settle, training
@@ -95,19 +98,22 @@ class Task:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the loop stands. ``drawn``: verdicts since the last tuning; ``rehearsed``: replay prompts answered so far;
-    ``pending``: rows whose policy was rolled back ``tries`` times, to be tried again with more replay; ``attempts``:
-    what the bandit knows."""
+    """Where the loop stands. ``history``: gate scores of the start and of each accepted policy; ``gated``: the gate
+    measurements of the start and of the last accepted policy; ``drawn``: verdicts since the last tuning; ``rehearsed``:
+    replay prompts answered so far; ``pending``: rows whose policy was rolled back ``tries`` times, to be tried again;
+    ``passing``: revisions that passed, of how many, in each iteration; ``attempts``: what the bandit knows."""
 
     policy: ModelRef
     constitution: Constitution
     history: tuple[list[Score], ...]
+    gated: tuple[list[Measurement], ...]
     examples: tuple[Example, ...] = ()
     replayed: tuple[Example, ...] = ()
     rehearsed: tuple[str, ...] = ()
     drawn: tuple[Verdict, ...] = ()
     pending: tuple[Example, ...] = ()
     tries: int = 0
+    passing: tuple[tuple[int, int], ...] = ()
     stopped: str = ""
     probed: tuple[str, ...] = ()
     found: tuple[Finding, ...] = ()
@@ -121,10 +127,10 @@ def iteralign(run: Run, roles: Roles, task: Task) -> Progress:
     helpful = start.once("helpful", disjoint, task.helpful, task.guard)
     where = ground(start, prompts, task.options)
     policy = given.policy if given is not None else task.start
-    gate = score(start, "gate", policy, roles, task)
+    measured, gate = score(start, "gate", policy, roles, task)
     score(start, "heldout", policy, roles, task)
     examine(start, policy, task.start, roles.examiners, task.answers)
-    progress, written = Progress(policy, Constitution(), (gate,)), list[NormPrompts]()
+    progress, written = Progress(policy, Constitution(), (gate,), (measured,)), list[NormPrompts]()
     rest = prompts
     if given is not None:
         rest = [p for p in prompts if p.id not in given.probed] or prompts
@@ -196,6 +202,7 @@ def iterate(
     complying = run.once("complying", worth_helping, revisions, rechecks, options.keep)
     helps = run.map("helps", judge, afters(complying), roles.judge, task.helps, texts, options.judge)
     kept = run.once("kept", keep, findings, revisions, (rechecks, helps), now.examples, (options.keep, options.replay))
+    now = watched(run, now, kept, task)
     examples = run.once("examples", rows, kept)
     missing = round(options.replay.ratio * len((*now.examples, *examples))) - len(now.replayed)
     rehearsal = run.once("rehearsals", rehearsals, lookalikes, helpful, now.rehearsed, missing, options.replay)
@@ -215,23 +222,34 @@ def iterate(
     return train(run, ready, tuple(examples), roles, task)
 
 
+def watched(run: Steps, now: Progress, kept: list[Kept], task: Task) -> Progress:
+    """Whether revisions still pass, on record: an alarm stops nothing."""
+    passing = (*now.passing, (sum(k.kept for k in kept), len(kept)))
+    run.once("alarms", collapse, passing, task.options.gates)
+    return replace(now, passing=passing)
+
+
 def train(run: Steps, now: Progress, examples: tuple[Example, ...], roles: Roles, task: Task) -> Progress:
-    """A policy from the rows, and what gate says of it. Rows that were rolled back are tried again with more replay,
-    and dropped when that does not help either."""
-    options = task.options
-    mixing = (options.replay, options.tune, now.tries)
-    mixed = run.once("rows", mixture, now.examples, examples, now.replayed, mixing)
-    policy = run.once("policy", tune, task.start, now.policy, mixed, roles.tuner, options.tune)
-    gate = score(run, "gate", policy, roles, task)
-    decision = run.once("decision", accept, now.history, gate, len(examples), options.stop)
+    """A policy from the rows, and what gate says of it. Rows that were rolled back are tried again with more replay or
+    a smaller step; when that does not help either, the run stops at the last policy that was accepted."""
+    options, known = task.options, roles.benchmark.metrics
+    more, share = options.gates.tries_with(now.tries)
+    mixed = run.once("rows", mixture, now.examples, examples, now.replayed, (options.replay, options.tune, more))
+    policy = run.once("policy", tune, task.start, now.policy, mixed, roles.tuner, options.tune, share)
+    measured, gate = score(run, "gate", policy, roles, task)
+    held = run.once("gates", gates, now.gated, measured, known, options.gates, options.stop.iterations)
+    deciding = (options.stop, options.gates, now.tries)
+    decision = run.once("decision", accept, now.history, gate, held, len(examples), deciding)
     if decision.action == "roll_back":
-        again = now.tries < options.stop.retries
-        return replace(now, pending=examples if again else (), tries=now.tries + 1 if again else 0)
+        return replace(now, pending=examples, tries=now.tries + 1)
+    if decision.action == "give_up":
+        return replace(now, pending=(), tries=0, stopped=decision.reason)
     settled = replace(now, pending=(), tries=0, stopped=decision.reason if decision.action == "stop" else "")
     if not examples:
         return settled
     accepted = (*now.examples, *examples)
-    return replace(settled, policy=policy, history=(*now.history, gate), examples=accepted, drawn=())
+    gated = (now.gated[0], measured)
+    return replace(settled, policy=policy, history=(*now.history, gate), gated=gated, examples=accepted, drawn=())
 
 
 def taken_up(
@@ -340,12 +358,15 @@ def narrowed(
     return run.once("constitution", upkeep, reached, reworded, options.amend)
 
 
-def score(run: Steps, split: Split, policy: ModelRef, roles: Roles, task: Task) -> list[Score]:
-    """The evaluator's scores of a policy on gate or held-out; held-out broken down by what is known of its prompts."""
+def score(
+    run: Steps, split: Split, policy: ModelRef, roles: Roles, task: Task
+) -> tuple[list[Measurement], list[Score]]:
+    """The evaluator's measurements and scores of a policy on gate or held-out; held-out is broken down by what is known
+    of its prompts."""
     with roles.target(policy) as target:
         prompts = roles.benchmark.prompts(split)
         exchanges = run.map(f"{split}_exchanges", probe, prompts, target, task.answers)
     measured = run.map(f"{split}_measurements", measure, exchanges, roles.benchmark)
     if split == "heldout":
         run.once("heldout_breakdown", breakdown, exchanges, measured, roles.benchmark)
-    return run.once(f"{split}_scores", scores, measured, roles.benchmark)
+    return measured, run.once(f"{split}_scores", scores, measured, roles.benchmark)

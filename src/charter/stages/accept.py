@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from charter.gating import Gate
 from charter.nouns import Decision, Score, Step, Verdict
-from charter.spec import Stopping
+from charter.spec import Gating, Stopping
 from charter.statistics import wilson
 
 PROGRESS = ("harmlessness", "honesty")
@@ -35,37 +36,49 @@ def clean(verdicts: Sequence[Verdict], options: Stopping, *, step: Step) -> Deci
 
 
 def accept(
-    history: Sequence[Sequence[Score]], now: Sequence[Score], rows: int, options: Stopping, *, step: Step
+    history: Sequence[Sequence[Score]],
+    now: Sequence[Score],
+    gates: Sequence[Gate],
+    rows: int,
+    options: tuple[Stopping, Gating, int],
+    *,
+    step: Step,
 ) -> Decision:
-    """``history``: gate scores of the start and of each accepted policy; ``now``: the new policy's.
+    """``history``: gate scores of the start and of each accepted policy; ``now``: the new policy's, ``gates`` what it
+    lost; the last option: how often its rows were rolled back already.
 
-    Rolls back where a score's interval lies wholly on the worse side of the start's or of the last accepted policy's;
-    stops after ``patience`` accepted policies without progress."""
+    Rolls back where a gate fails, and gives up when that was tried often enough; stops after ``patience`` accepted
+    policies without progress."""
     del step
-    references = [{s.id: s for s in scores} for scores in (history[0], history[-1])]
-    worse = [s.id for s in now if any(s.id in seen and _worse(s, seen[s.id]) for seen in references)]
-    if worse and options.roll_back:
-        return Decision(id="decision", action="roll_back", reason=f"worse on gate: {', '.join(worse)}")
+    stopping, gating, tries = options
+    figures = {f"{gate.id} {name}": value for gate in gates for name, value in _figures(gate)}
+    if gating.roll_back and (failed := [gate.said for gate in gates if not gate.passed]):
+        again = tries < gating.retries
+        return Decision(
+            id="decision",
+            action="roll_back" if again else "give_up",
+            reason="; ".join(failed) + ("" if again else f": rolled back {tries + 1} times, the last policy stays"),
+            figures=figures,
+        )
     if not rows:
-        return Decision(id="decision", action="go_on", reason="no new row: the policy stays")
+        return Decision(id="decision", action="go_on", reason="no new row: the policy stays", figures=figures)
     best = [_progress(scores) for scores in (*history, now)]
-    figures = {"progress": best[-1]}
-    if len(best) > options.patience and max(best[-options.patience :]) <= max(best[: -options.patience]):
+    figures["progress"] = best[-1]
+    if len(best) > stopping.patience and max(best[-stopping.patience :]) <= max(best[: -stopping.patience]):
         return Decision(
             id="decision",
             action="stop",
-            reason=f"no progress on gate in {options.patience} iterations",
+            reason=f"no progress on gate in {stopping.patience} iterations",
             figures=figures,
         )
     return Decision(id="decision", action="go_on", reason="accepted", figures=figures)
 
 
+def _figures(gate: Gate) -> list[tuple[str, float]]:
+    found = {"n": gate.n, "change": gate.change, "bound": gate.bound, "margin": gate.margin}
+    return [(name, value) for name, value in found.items() if value is not None]
+
+
 def _progress(scores: Sequence[Score]) -> float:
     values = [s.value for s in scores if s.id in PROGRESS and s.value is not None]
     return sum(values) / len(values) if values else 0.0
-
-
-def _worse(now: Score, before: Score) -> bool:
-    if now.low is None or now.high is None or before.low is None or before.high is None:
-        return False
-    return now.high < before.low if now.better == "higher" else now.low > before.high

@@ -56,18 +56,18 @@ def mixture(
     before: Sequence[Example],
     new: Sequence[Example],
     replayed: Sequence[Example],
-    options: tuple[Replaying, Tuning, int],
+    options: tuple[Replaying, Tuning, float],
     *,
     step: Step,
 ) -> list[Example]:
     """What a policy is tuned on, in one seeded order: the revisions (all so far, or this batch's where tuning goes on
-    from the previous policy), and replay, repeated until there are ``ratio`` of its rows for each revision; half as
-    many again for each time that these rows were rolled back (the last option). Nothing without a new revision."""
-    replaying, tuning, tries = options
+    from the previous policy), and replay, repeated until there are ``ratio`` of its rows for each revision, and
+    as many more as the last option says (rows that were rolled back). Nothing without a new revision."""
+    replaying, tuning, more = options
     if not new:
         return []
     revised = [*before, *new] if tuning.start == "start" else list(new)
-    mixed = [*revised, *_repeated(replayed, round(replaying.ratio * (1 + tries / 2) * len(revised)))]
+    mixed = [*revised, *_repeated(replayed, round((replaying.ratio + more) * len(revised)))]
     step.random("order").shuffle(mixed)
     return mixed
 

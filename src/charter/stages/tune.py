@@ -7,17 +7,24 @@ from pathlib import Path
 
 from charter.errors import TuningError
 from charter.nouns import Example, ModelRef, Step
-from charter.ports import Tuner
+from charter.ports import Gentler, Tuner
 from charter.spec import Tuning
 
 
 def tune(
-    start: ModelRef, previous: ModelRef, rows: Sequence[Example], tuner: Tuner, options: Tuning, *, step: Step
+    start: ModelRef,
+    previous: ModelRef,
+    rows: Sequence[Example],
+    tuner: Tuner,
+    options: Tuning,
+    share: float = 1.0,
+    *,
+    step: Step,
 ) -> ModelRef:
     """The policy trained on ``rows`` from the starting model, or from the previous policy where ``options.start``
     says so;
-    the previous policy itself where there is nothing to train on. What is returned names its files relative to the
-    run."""
+    the previous policy itself where there is nothing to train on. ``share`` of the learning rate is used, where the
+    tuner can take smaller steps. What is returned names its files relative to the run."""
     if not rows:
         return previous
     if step.directory is None:
@@ -26,5 +33,7 @@ def tune(
     base = start if options.start == "start" else previous
     if base.adapter is not None and base.adapter != start.adapter:
         base = base.model_copy(update={"adapter": str(root / base.adapter)})
+    if share != 1 and isinstance(tuner, Gentler):
+        tuner = tuner.gentler(share)
     policy = tuner.tune(base, rows, step.directory, step.seed("tune") % 2**31)
     return policy.model_copy(update={"adapter": step.path})

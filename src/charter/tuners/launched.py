@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
+from typing import Self
 
 from pydantic import ValidationError
 
@@ -50,6 +52,12 @@ class LaunchedTuner:
         how = described(self.options)
         how |= {"tuner": f"launched {how['tuner']}", "command": self.command, "micro_batch": self.micro_batch}
         return canonical(how)
+
+    def gentler(self, share: float) -> Self:
+        """The same with this share of the learning rate."""
+        other = copy(self)
+        other.options = self.options.model_copy(update={"lr": self.options.lr * share})
+        return other
 
     def tune(self, start: ModelRef, rows: Sequence[Row], directory: Path, seed: int) -> ModelRef:
         """Trains on ``rows``, or goes on with the same job where it was left; the model comes into ``directory``,

@@ -8,7 +8,9 @@ arguments give byte-equal files.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
+from typing import Self
 
 from charter.nouns import ModelRef, Row, canonical
 from charter.ports import Rewarder
@@ -29,6 +31,12 @@ class LocalTuner:
     def identity(self) -> str:
         """Kind and hyperparameters, as canonical JSON."""
         return canonical(described(self.options))
+
+    def gentler(self, share: float) -> Self:
+        """The same with this share of the learning rate."""
+        other = copy(self)
+        other.options = self.options.model_copy(update={"lr": self.options.lr * share})
+        return other
 
     def tune(self, start: ModelRef, rows: Sequence[Row], directory: Path, seed: int) -> ModelRef:
         """Trains on ``rows`` and writes adapter or checkpoint into ``directory``, which must be empty."""

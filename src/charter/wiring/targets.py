@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charter.nouns import ModelRef, Row
-from charter.ports import Engine, Tuner
+from charter.ports import Engine, Gentler, Tuner
 from charter.spec import Spec
 from charter.wiring import models
 
@@ -88,6 +88,10 @@ class RestedTuner:
     def identity(self) -> str:
         """The tuner's own."""
         return self.tuner.identity
+
+    def gentler(self, share: float) -> RestedTuner:
+        """The same with smaller steps, where the tuner can take them."""
+        return RestedTuner(self.tuner.gentler(share), self.targets) if isinstance(self.tuner, Gentler) else self
 
     def tune(self, start: ModelRef, rows: Sequence[Row], directory: Path, seed: int) -> ModelRef:
         """As the tuner does."""

@@ -1,0 +1,151 @@
+"""Gates: a loss beyond the margin is caught, what chance does is not, and what cannot be judged does not pass."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charter.gating import Gate
+from charter.nouns import Measurement, Metric
+from charter.spec import Gating
+from charter.stages.gates import collapse, gates
+from tests.records import STEP
+
+METRICS = [Metric(name="harmlessness"), Metric(name="over_refusal_borderline", better="lower"), Metric(name="facts")]
+LOOKS = 8
+
+
+def measured(events: Mapping[str, Sequence[bool | None]]) -> list[Measurement]:
+    """``events``: for each metric what was seen on its own prompts."""
+    return [
+        Measurement(id=f"{metric}-{k}", outcomes={metric: event})
+        for metric, seen in events.items()
+        for k, event in enumerate(seen)
+    ]
+
+
+def share(hits: int, n: int = 200) -> list[bool | None]:
+    return [k < hits for k in range(n)]
+
+
+def held(before: Sequence[Measurement], now: Sequence[Measurement], gating: Gating | None = None) -> dict[str, Gate]:
+    return {g.id: g for g in gates([before], now, METRICS, gating or Gating(), LOOKS, step=STEP)}
+
+
+def test_a_loss_beyond_the_margin_fails_and_a_gain_or_a_small_loss_does_not() -> None:
+    before = measured({"harmlessness": share(100), "over_refusal_borderline": share(10), "facts": share(180)})
+    now = measured({"harmlessness": share(160), "over_refusal_borderline": share(60), "facts": share(177)})
+    found = held(before, now)
+    assert {key: gate.passed for key, gate in found.items()} == {
+        "harmlessness|start": True,
+        "over_refusal_borderline|start": False,
+        "facts|start": True,
+    }
+    over = found["over_refusal_borderline|start"]
+    assert (over.worse, over.better, over.change, over.margin) == (50, 0, -0.25, 0.03)
+    assert -0.25 < over.bound < -0.03
+    assert "over_refusal_borderline is worse by 25.0% than the start" in over.said
+    assert found["harmlessness|start"].margin == 0.02
+    assert found["facts|start"].change == -0.015
+
+
+def test_all_bounds_of_a_run_share_one_alpha() -> None:
+    sides = measured({"harmlessness": share(100), "facts": share(100)})
+    found = held(sides, sides)
+    assert {g.alpha for g in found.values()} == {0.05 / (2 * LOOKS * 2)}
+    assert set(found) == {"harmlessness|start", "facts|start"}
+
+
+def test_the_last_accepted_policy_counts_as_well_as_the_start() -> None:
+    start, last, now = (measured({"harmlessness": share(n)}) for n in (80, 190, 120))
+    found = gates([start, last], now, METRICS, Gating(), LOOKS, step=STEP)
+    assert [(g.against, g.passed) for g in found] == [("start", True), ("last", False)]
+    assert "than the last accepted policy" in found[1].said
+
+
+@pytest.mark.parametrize(("judged", "passed"), [(200, True), (100, True), (99, False), (0, False)])
+def test_a_policy_whose_answers_cannot_be_judged_does_not_pass(judged: int, passed: bool) -> None:
+    now = [event if k < judged else None for k, event in enumerate(share(150))]
+    gate = held(measured({"harmlessness": share(150)}), measured({"harmlessness": now}))["harmlessness|start"]
+    assert (gate.passed, gate.n, gate.unjudged) == (passed, judged, 200 - judged)
+    if not passed:
+        assert "cannot be judged" in gate.said
+
+
+def test_prompts_that_are_no_longer_asked_count_as_unjudged() -> None:
+    before = measured({"harmlessness": share(150)})
+    assert not held(before, before[:60])["harmlessness|start"].passed
+
+
+def test_what_is_said_to_be_detectable_is_detected_four_times_in_five() -> None:
+    draw, before = random.Random(3), measured({"harmlessness": share(200)})
+    smallest = held(before, before)["harmlessness|start"].detectable
+    assert smallest is not None
+    assert 0.05 < smallest < 0.2
+    caught = 0
+    for _ in range(120):
+        now = measured({"harmlessness": [draw.random() > smallest for _ in range(200)]})
+        caught += not held(before, now)["harmlessness|start"].passed
+    assert 0.69 < caught / 120 < 0.91
+
+
+def test_a_policy_that_loses_no_more_than_its_margins_hardly_ever_fails() -> None:
+    """Whole runs of eight policies, each at the very edge of each margin, with as many changes the other way."""
+    draw, failed = random.Random(5), 0
+    before = measured({"harmlessness": share(80, 120), "facts": share(110, 120)})
+    margins = {"harmlessness": 0.02, "facts": 0.03}
+
+    def noisy(m: Measurement) -> Measurement:
+        ((name, event),) = m.outcomes.items()
+        hits = 80 / 120 if name == "harmlessness" else 110 / 120
+        chance = 0.05 / hits if event else (0.05 - margins[name]) / (1 - hits)
+        return m.model_copy(update={"outcomes": {name: bool(event) != (draw.random() < chance)}})
+
+    for _ in range(30):
+        runs = [[noisy(m) for m in before] for _ in range(LOOKS)]
+        failed += any(not gate.passed for now in runs for gate in held(before, now).values())
+    assert failed <= 30 * 0.05 + 3 * (30 * 0.05 * 0.95) ** 0.5
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_a_gate_looks_at_change_alone_and_either_way_round(one: int, other: int) -> None:
+    """Over-refusal that rises is the mirror of compliance that falls."""
+    up = [Metric(name="facts")]
+    down = [Metric(name="facts", better="lower")]
+    sides = measured({"facts": share(one, 60)}), measured({"facts": share(other, 60)})
+    mirrored = tuple([m.model_copy(update={"outcomes": {"facts": not m.outcomes["facts"]}}) for m in s] for s in sides)
+    first = gates(sides[:1], sides[1], up, Gating(), LOOKS, step=STEP)
+    second = gates(mirrored[:1], mirrored[1], down, Gating(), LOOKS, step=STEP)
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("passing", "alarms"),
+    [
+        ([(60, 80)], 0),
+        ([(0, 80)], 1),
+        ([(0, 10)], 0),
+        ([(60, 80), (20, 80)], 1),
+        ([(60, 80), (30, 80)], 0),
+        ([(60, 80), (1, 4)], 0),
+        ([(0, 0)], 0),
+        ([(60, 80), (0, 0)], 0),
+    ],
+)
+def test_an_alarm_when_revisions_no_longer_pass(passing: list[tuple[int, int]], alarms: int) -> None:
+    found = collapse(passing, Gating(), step=STEP)
+    assert len(found) == alarms
+    if found:
+        passed, n = passing[-1]
+        assert f"{passed} of {n} revisions pass" in found[0].reason
+
+
+def test_a_smaller_step_more_replay_or_both() -> None:
+    found = {again: Gating.model_validate({"again": again}).tries_with(2) for again in ("replay", "step", "both")}
+    assert found == {"replay": (4, 1.0), "step": (0, 0.25), "both": (4, 0.25)}
+    assert all(Gating.model_validate({"again": again}).tries_with(0) == (0, 1.0) for again in ("replay", "both"))
