@@ -15,9 +15,9 @@ import yaml
 from charter import cli
 from charter.constitution import Constitution, to_yaml
 from charter.errors import StoreError
+from charter.gating import Decision
 from charter.handover import Handover
 from charter.nouns import (
-    Decision,
     Example,
     Exchange,
     Finding,

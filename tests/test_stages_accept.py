@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from charter.gating import Gate
-from charter.nouns import Decision, Outcome, Score, Verdict
+from charter.gating import Decision, Gate
+from charter.nouns import Outcome, Score, Verdict
 from charter.spec import Gating, Stopping
 from charter.stages.accept import accept, clean
 from tests.records import STEP, score, verdict

@@ -10,10 +10,10 @@ from typing import Any
 
 from charter.constitution import Constitution, to_yaml
 from charter.engines.scripted import ScriptedEngine
+from charter.gating import Decision
 from charter.nouns import (
     Cluster,
     Critique,
-    Decision,
     Efficacy,
     Example,
     Exchange,

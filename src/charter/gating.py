@@ -1,4 +1,4 @@
-"""What gates say of a new policy, and what a reader should look at."""
+"""What follows an iteration: what gates say of the new policy, what a reader should look at, what is decided."""
 
 from __future__ import annotations
 
@@ -50,5 +50,15 @@ class Alarm(Record):
     """Something that a reader should look at; it stops nothing."""
 
     id: str
+    reason: str
+    figures: dict[str, float] = Field(default_factory=dict)
+
+
+class Decision(Record):
+    """What follows an iteration: go on, roll back (and try again), give up (roll back and stop) or stop, with the
+    reason and the figures behind it."""
+
+    id: str
+    action: Literal["go_on", "roll_back", "give_up", "stop"]
     reason: str
     figures: dict[str, float] = Field(default_factory=dict)

@@ -400,13 +400,3 @@ class Score(Record):
     version: str = ""
     interval: Literal["wilson", "bootstrap"] = Field("wilson", exclude_if=lambda kind: kind == "wilson")
     note: str = Field("", exclude_if=lambda note: not note)
-
-
-class Decision(Record):
-    """What follows an iteration: go on, roll back (and try again), give up (roll back and stop) or stop, with the
-    reason and the figures behind it."""
-
-    id: str
-    action: Literal["go_on", "roll_back", "give_up", "stop"]
-    reason: str
-    figures: dict[str, float] = Field(default_factory=dict)

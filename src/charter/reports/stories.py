@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from charter.gating import Decision
 from charter.nouns import (
     Cluster,
     Critique,
-    Decision,
     Example,
     Exchange,
     Finding,

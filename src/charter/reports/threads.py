@@ -14,8 +14,9 @@ from pathlib import Path
 
 from charter import store
 from charter.errors import CharterError
+from charter.gating import Decision
 from charter.handover import Handover
-from charter.nouns import Decision, Example, Exchange, Finding, Kept, Lookalikes, Measurement, ModelRef, Score
+from charter.nouns import Example, Exchange, Finding, Kept, Lookalikes, Measurement, ModelRef, Score
 from charter.reports.links import links
 from charter.reports.reading import Reading
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from charter.gating import Gate
-from charter.nouns import Decision, Score, Step, Verdict
+from charter.gating import Decision, Gate
+from charter.nouns import Score, Step, Verdict
 from charter.spec import Gating, Stopping
 from charter.statistics import wilson
 
