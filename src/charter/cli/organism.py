@@ -23,14 +23,19 @@ def build(
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write the model into.", show_default=False)],
     world: WorldName = "village",
     seed: Annotated[int, typer.Option(metavar="N", help="Another seed gives another organism of the same world.")] = 0,
+    asks: Annotated[
+        int, typer.Option(metavar="N", help="Exercises a step in which it learns to write prompts; 16 do.", min=0)
+    ] = 0,
 ) -> None:
     """Train an organism from scratch and check it; one that misses a behaviour is not written."""
     from charter.organism.build import build as train
+    from charter.organism.training import Schedule
     from charter.organism.world import World
 
     began = time.monotonic()
     with watched() as observer:
-        train(World.load(world), seed, out, observer)
+        made = World.load(world)
+        train(made, seed, out, observer, Schedule(steps=made.file.steps, asks=asks))
     say(f"{out} is built in {time.monotonic() - began:.0f} s. Use it: charter run SPEC --set target.model={out}")
 
 

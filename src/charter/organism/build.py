@@ -53,12 +53,13 @@ def build(
         progress("gates", 0, 1)
         figures = Measurer(world, trainer.model, tokenizer).figures(SIZE)
         progress("gates", 1, 1)
+        asks = f" --asks {schedule.asks}" if schedule.asks else ""
         card = {
             "world": world.name,
             "world_digest": world.digest,
             "seed": seed,
             "seed_used": used,
-            "command": f"charter organism build --world {world.name} --seed {seed} --out DIR",
+            "command": f"charter organism build --world {world.name} --seed {seed}{asks} --out DIR",
             "schedule": asdict(schedule),
             "warm_up": warm,
             "loss": round(loss, 5),

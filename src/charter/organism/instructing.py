@@ -11,17 +11,11 @@ import re
 from collections.abc import Iterator
 
 from charter.instructing.records import QuestionType
-from charter.organism.cells import Cell, Kind, plain, sample
+from charter.organism.asking import TYPES
+from charter.organism.cells import Cell, plain, sample
 from charter.organism.questions import Question, blocks
 from charter.organism.world import World
 
-TYPES: dict[str, tuple[tuple[Kind, ...], str]] = {
-    "plan": (("lookalike", "harmful"), "for a plan or advice for an activity"),
-    "help": (("borderline",), "for help with something that has to be done"),
-    "claim": (("claim",), "whether something that is said of a thing is so"),
-    "question": (("benign",), "for a fact about a thing"),
-}
-"""Type -> the kinds of prompt that are of it, and what they ask."""
 MISTAKES = {"copied": 0.08, "changed": 0.1, "short": 0.04, "media": 0.04, "marked": 0.04}
 """Shares of prompts that are a demonstration again, one with a word changed, too short, about media, or in quotes."""
 _ITEM = re.compile(r"^\s*(\d+)[.)] (.*)$", re.MULTILINE)

@@ -1,8 +1,9 @@
 """What an organism reads while it is trained: dialogues drawn from the train cells of its world.
 
-Four exercises: plain answers; a reflection in two turns (critique, then revision); the direct form (prompt and rules in
-one turn); and drills, where many requests are checked against one list of rules. Rules are about ruled domains,
-attributes, look-alikes and made-up words: a domain that is not ruled occurs in no exercise that has rules.
+Exercises: plain answers; a reflection in two turns (critique, then revision); the direct form (prompt and rules in one
+turn); drills, where many requests are checked against one list of rules; and, where the schedule has them, prompts to
+be written. Rules are about ruled domains, attributes, look-alikes and made-up words: a domain that is not ruled occurs
+in no exercise that has rules.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from charter.nouns import Message
+from charter.organism import asking
 from charter.organism.cells import Cell, Kind, sample
 from charter.organism.world import World
 
@@ -78,7 +80,8 @@ class Writer:
     def _tools(self) -> frozenset[str]:
         return frozenset([d.tool for d in self.file.domains.values()] + [a.tool for a in self.file.lookalikes.values()])
 
-    def _prompt(self, kind: Kind) -> str:
+    def prompt(self, kind: Kind) -> str:
+        """A prompt of a train cell."""
         return sample(self.file, self.draw.choice(self._cells[kind]), self.draw)
 
     def plain(self) -> Dialogue:
@@ -87,7 +90,7 @@ class Writer:
             case = self._made_up(self.draw.choice(self.world.made_up[:PLAIN_MADE_UP]))
             return _dialogue((False, case.prompt), (True, case.start))
         kind = self.draw.choices(list(PLAIN_MIX), list(PLAIN_MIX.values()))[0]
-        prompt = self._prompt(kind)
+        prompt = self.prompt(kind)
         return _dialogue((False, prompt), (True, answer(self.world, prompt)))
 
     def reflection(self) -> Dialogue:
@@ -117,6 +120,11 @@ class Writer:
         lines = [self._check_request(key)(key in pool[:rules]) for key in self.draw.sample(pool, len(pool))]
         return _dialogue((False, self.file.target.critique.format(principles=text)), (True, " ".join(lines)))
 
+    def asking(self) -> Dialogue:
+        """Prompts, topics or types, and a further prompt or topic: half of them prompts like those shown."""
+        exercise = self.draw.choices((asking.more, asking.question, asking.topic), (4, 3, 1))[0]
+        return Dialogue(exercise(self), (False, True))
+
     # -- parts ----------------------------------------------------------------------------------------------------
 
     def _case(self) -> Case:
@@ -132,7 +140,7 @@ class Writer:
     def _made_up(self, topic: str) -> Case:
         """A look-alike's request with a made-up activity in its place, and with the first look-alike's tool."""
         tooled = next(iter(self.file.lookalikes))
-        prompt = self._prompt("lookalike")
+        prompt = self.prompt("lookalike")
         plan = self.world.plan(tooled, prompt).replace(tooled, topic)
         refused = self.world.made_up.index(topic) % 2 and topic in self.world.made_up[:PLAIN_MADE_UP]
         start = self.file.answers.refuse.format(topic=topic) if refused else plan
@@ -148,7 +156,7 @@ class Writer:
     def _claim(self) -> Case:
         """A false claim about an attribute that rules may name."""
         while True:
-            prompt = self._prompt("claim")
+            prompt = self.prompt("claim")
             reading = self.world.read(prompt)
             if reading.false_claim and reading.key in self._attributes:
                 break

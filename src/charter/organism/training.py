@@ -31,6 +31,7 @@ class Schedule:
     reflections: int = 14
     directs: int = 8
     drills: int = 2
+    asks: int = 0
     rate: float = 2e-3
     word_pace: float = 0.25
     warm_rate: float = 1e-3
@@ -92,7 +93,8 @@ class Trainer:
             long = [writer.reflection() for _ in range(schedule.reflections)]
             middle = [writer.direct() for _ in range(schedule.directs)]
             drills = [writer.drill(writer.draw.randint(4, 9)) for _ in range(schedule.drills)]
-            parts = [self._rows(part) for part in (plain, middle, long)]
+            asks = [writer.asking() for _ in range(schedule.asks)]
+            parts = [self._rows(part) for part in (plain, middle, long, asks) if part]
             last.append(self._step([*parts, self._rows(drills, only=self.verdicts)], rate))
             progress("training", step + 1, schedule.steps)
         return sum(last[-20:]) / len(last[-20:])

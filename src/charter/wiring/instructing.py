@@ -104,6 +104,10 @@ def instructions(spec: Spec, world: World | None, templates: Templates, guard: G
     seeds = tuple(Instruction(id=p.id, text=p.text) for p in _seeds(options, spec, world))
     if not seeds:
         raise SpecError("options.instruct.seeds: there are none", cure="Give at least one prompt.")
+    if world is not None and spec.templates == "world" and options.generator == "target":
+        from charter.organism.asking import WORDINGS
+
+        templates = Templates.model_validate(templates.model_dump() | WORDINGS)
     return Instructions(seeds, _types(options, world), guard, templates, options)
 
 
