@@ -20,7 +20,7 @@ from charter.similarity import Guard, split_prompts
 from charter.spec import Instructing, Spec
 from charter.templates import Templates
 from charter.wiring import models
-from charter.wiring.prompts import distinct, kept_out, sources
+from charter.wiring.prompts import distinct, kept_out
 from charter.wiring.targets import Targets
 
 if TYPE_CHECKING:
@@ -119,9 +119,13 @@ def protected(spec: Spec, world: World | None) -> list[Prompt]:
 
         benchmark = WorldBenchmark(world, spec.prompts.gate, spec.prompts.heldout, ())
         return [*benchmark.prompts("gate"), *benchmark.prompts("heldout")]
-    read: list[Source] = []
-    for side, given in zip(("redteam", "helpful"), sources(spec, world), strict=True):
-        read += given if getattr(spec.prompts, side) != "world" else []
+    from charter.sources.prompts import SourcePrompts
+
+    asked, read = spec.prompts, list[Source]()
+    if asked.redteam != "world":
+        read += [SourcePrompts(source, "unsafe", offline=spec.offline) for source in asked.redteam]
+    if asked.helpful != "world":
+        read += [SourcePrompts(source, "safe", offline=spec.offline) for source in asked.helpful]
     every = distinct([prompt for source in read for prompt in source.prompts()])
     parts = split_prompts(every, spec.prompts.near_duplicate)
     return [*parts["gate"], *parts["heldout"], *kept_out(every, spec.prompts.keep_out)]
