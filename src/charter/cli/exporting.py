@@ -1,9 +1,9 @@
-"""``charter export``: a finished run's policy, for others to use."""
+"""``charter export``: a finished run's policy, its transcripts and its scores, for others to use."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,29 +13,50 @@ from charter.cli.terminal import AsJson, RunFolder, put_json, say
 def export(
     directory: RunFolder,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="The folder to write; it must not be there yet.", show_default=False)
-    ],
+        Path | None, typer.Option(metavar="DIR", help="Write the policy with its card into this new folder.")
+    ] = None,
     merge: Annotated[
         bool,
-        typer.Option("--merge", help="One model with its tokenizer, the adapter merged in."),
+        typer.Option("--merge", help="With --out: one model with its tokenizer, the adapter merged in."),
     ] = False,
     check: Annotated[
         int,
         typer.Option(metavar="N", min=0, help="With --merge: compare it with base + adapter on N held-out prompts."),
     ] = 16,
+    inspect: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write every transcript into this new folder, as logs of Inspect AI."),
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every score into this new file, as CSV.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write out the policy of a finished run: its adapter or the merged model, with a model card.
+    """Write out what a run made: the policy with a model card, transcripts for `inspect view`, scores as CSV.
 
     The card holds the constitution, the scores before and after, the data with their licences, the base model and the
-    run's HEAD. Nothing is overwritten.
+    run's HEAD. A policy needs a finished run, transcripts and scores do not. Nothing is overwritten.
     """
     from charter import wiring
 
-    exported = wiring.export(directory, out, merge, check)
+    if out is None and inspect is None and csv is None:
+        raise typer.BadParameter("give at least one of --out, --inspect and --csv")
+    told: dict[str, Any] = {}
+    if out is not None:
+        exported = wiring.export(directory, out, merge, check)
+        told |= {"out": str(out), **exported.model_dump(mode="json")}
+        if not as_json:
+            kind = "merged model" if exported.kind == "merged" else exported.kind
+            say(f"{out} holds the {kind} and its card, README.md")
+        if exported.alike and not as_json:
+            say(exported.alike)
+    if inspect is not None:
+        told |= {"inspect": str(inspect), "logs": wiring.write_inspect(directory, inspect)}
+        if not as_json:
+            say(f"{inspect} holds {told['logs']} logs: inspect view --log-dir {inspect}")
+    if csv is not None:
+        told |= {"csv": str(csv), "scores": wiring.write_csv(directory, csv)}
+        if not as_json:
+            say(f"{csv} holds {told['scores']} scores")
     if as_json:
-        put_json({"out": str(out), **exported.model_dump(mode="json")})
-        return
-    say(f"{out} holds the {'merged model' if exported.kind == 'merged' else exported.kind} and its card, README.md")
-    if exported.alike:
-        say(exported.alike)
+        put_json(told)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +16,18 @@ from charter import store
 from charter.errors import CharterError
 from charter.gating import Decision
 from charter.handover import Handover
-from charter.nouns import Example, Exchange, Finding, Kept, Lookalikes, Measurement, ModelRef, Score
+from charter.nouns import (
+    Example,
+    Exchange,
+    Finding,
+    Kept,
+    Lookalikes,
+    Measurement,
+    ModelRef,
+    Revision,
+    Score,
+    digest,
+)
 from charter.reports.links import links
 from charter.reports.reading import Reading
 
@@ -77,6 +88,16 @@ class Measured:
     found: tuple[Measurement, ...]
     asked: dict[str, Exchange]
     better: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A step's answers, or those of its revisions, and the steps that judged or measured just these."""
+
+    step: str
+    exchanges: tuple[Exchange, ...]
+    revisions: tuple[Revision, ...]
+    judged: tuple[str, ...]
 
 
 class Threads:
@@ -140,7 +161,7 @@ class Threads:
         made = []
         for step in self._of("ModelRef"):
             seal, policy = self.reading.seal(step), self.reading.records(step, ModelRef)[0]
-            trained = [rows[digest] for digest in seal.inputs.values() if digest in rows] if seal else []
+            trained = [rows[mark] for mark in seal.inputs.values() if mark in rows] if seal else []
             if policy.adapter != step:  # nothing was trained
                 continue
             used = Counter(plain(e.id) for s in trained for e in self.reading.records(s, Example))
@@ -149,6 +170,28 @@ class Threads:
             decision = next(iter(self.reading.records(f"{step.split('/')[0]}/decision", Decision)), None)
             made.append(Checkpoint(step, policy, +used, decision, policy.digest == last))
         return tuple(made)
+
+    @cached_property
+    def answers(self) -> tuple[Answers, ...]:
+        """Every set of answers with what was said of it; empty sets are left out."""
+        found: dict[str, Answers] = {}
+        for step in self._of("Exchange"):
+            exchanges = tuple(self.reading.records(step, Exchange))
+            found[_list_digest(self._lines(step))] = Answers(step, exchanges, (), ())
+        for step in self._of("Revision"):
+            revisions = tuple(self.reading.records(step, Revision))
+            exchanges = tuple(r.exchange for r in revisions)
+            found.setdefault(digest(exchanges), Answers(step, exchanges, revisions, ()))
+        for step in (*self._of("Verdict"), *self._of("Measurement")):
+            seal = self.reading.seal(step)
+            for mark in seal.inputs.values() if seal else ():
+                if mark in found:
+                    found[mark] = replace(found[mark], judged=(*found[mark].judged, step))
+        return tuple(answers for answers in found.values() if answers.exchanges)
+
+    def sealed_at(self, step: str) -> str:
+        """When a step was finished, ISO 8601; nothing where it is not."""
+        return next((str(e["at"]) for e in self.reading.events if (e["event"], e.get("step")) == ("sealed", step)), "")
 
     @cached_property
     def measured(self) -> tuple[Measured, ...]:

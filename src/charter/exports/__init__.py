@@ -1,0 +1,1 @@
+"""What a run holds, in the formats of other tools."""
