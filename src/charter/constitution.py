@@ -63,6 +63,41 @@ def rules_text(constitution: Constitution, template: str = "- {text}") -> str:
     return "\n".join(template.replace("{text}", " ".join(p.text.split())) for p in constitution.active)
 
 
+def nearest(
+    texts: Mapping[str, tuple[str, Sequence[str]]], constitution: Constitution, room: int | None, template: str
+) -> dict[str, Constitution]:
+    """The rules to show for each text (by id, with the rules that are left out for it): all; where the whole takes more
+    than ``room`` characters, those whose words are nearest to the text's (TF-IDF), as many as fit, in their order."""
+    shown = {omitted: constitution.without(omitted) for omitted in {tuple(left_out) for _, left_out in texts.values()}}
+    if room is None or len(rules_text(constitution, template)) <= room or not texts:
+        return {key: shown[tuple(left_out)] for key, (_, left_out) in texts.items()}
+    rules = constitution.active
+    nearness = _nearness([text for text, _ in texts.values()], [f"{p.title} {p.text} {p.scope}" for p in rules])
+    made = {}
+    for (key, (_, left_out)), near in zip(texts.items(), nearness, strict=True):
+        left, kept = room, set[str]()
+        for _, p in sorted(zip(near, rules, strict=True), key=lambda pair: -pair[0]):
+            size = len(rules_text(Constitution(principles=(p,)), template)) + 1
+            if p.id not in left_out and (size <= left or not kept):  # the nearest one in any case
+                kept.add(p.id)
+                left -= size
+        made[key] = constitution.without([p.id for p in rules if p.id not in kept])
+    return made
+
+
+def _nearness(texts: Sequence[str], rules: Sequence[str]) -> list[list[float]]:
+    """Cosine of each text with each rule; zeros where no rule has a word."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    weights = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+    try:
+        table = weights.fit_transform(rules)
+    except ValueError:
+        return [[0.0] * len(rules) for _ in texts]
+    found: list[list[float]] = (weights.transform(texts) @ table.T).toarray().tolist()
+    return found
+
+
 def norms(constitution: Constitution) -> tuple[Norm, ...]:
     """What people decided: the rules that they added or reworded hold, those that they took back hold no longer, unless
     a rule in force says the same."""

@@ -201,7 +201,7 @@ def iterate(
     rechecks = run.map("rechecks", judge, afters(revisions), roles.judge, task.rubric, texts, options.judge)
     complying = run.once("complying", worth_helping, revisions, rechecks, options.keep)
     helps = run.map("helps", judge, afters(complying), roles.judge, task.helps, texts, options.judge)
-    kept = run.once("kept", keep, findings, revisions, (rechecks, helps), now.examples, (options.keep, options.replay))
+    kept = run.once("kept", keep, revisions, (rechecks, helps), now.examples, (options.keep, options.replay))
     now = watched(run, now, kept, task)
     examples = run.once("examples", rows, kept)
     missing = round(options.replay.ratio * len((*now.examples, *examples))) - len(now.replayed)

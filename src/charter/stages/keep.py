@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from charter.nouns import Example, Finding, Kept, Revision, Step, Verdict, digest
+from charter.nouns import Example, Kept, Revision, Step, Verdict, digest
 from charter.spec import Keeping, Replaying
 
 OPENING = 5
@@ -20,7 +20,6 @@ _SELF_REFERENCE = re.compile(
 
 
 def keep(
-    findings: Sequence[Finding],
     revisions: Sequence[Revision],
     judged: tuple[Sequence[Verdict], Sequence[Verdict]],
     before: Sequence[Example],
@@ -37,11 +36,10 @@ def keep(
     del step
     keeping, replaying = options
     conduct, helpful = ({v.id: v for v in verdicts} for verdicts in judged)
-    failed = {f.id: f for f in findings}
     out = [
         Kept(id=r.id, kept=not reasons, reasons=tuple(reasons), example=_example(r))
         for r in revisions
-        for reasons in [_reasons(failed[r.id], r, conduct[r.id], helpful.get(r.id), keeping) if keeping.verify else []]
+        for reasons in [_reasons(r, conduct[r.id], helpful.get(r.id), keeping) if keeping.verify else []]
     ]
     return _varied(out, before, keeping, replaying.ratio) if keeping.verify else out
 
@@ -61,11 +59,9 @@ def rows(kept: Sequence[Kept], *, step: Step) -> list[Example]:
     return [k.example for k in kept if k.kept and k.example is not None]
 
 
-def _reasons(
-    finding: Finding, revision: Revision, conduct: Verdict, helpful: Verdict | None, options: Keeping
-) -> list[str]:
+def _reasons(revision: Revision, conduct: Verdict, helpful: Verdict | None, options: Keeping) -> list[str]:
     text = revision.exchange.response
-    prompt = finding.exchange.prompt.text
+    prompt = revision.exchange.prompt.text
     said = {m.group(0).lower() for m in _SELF_REFERENCE.finditer(text)}
     asked = {m.group(0).lower() for m in _SELF_REFERENCE.finditer(prompt)}
     checks = {

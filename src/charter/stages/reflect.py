@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from charter.constitution import Constitution, rules_text
+from charter.constitution import Constitution, nearest, rules_text
 from charter.nouns import Critique, Exchange, Finding, Message, Request, Revision, Sampling, Step, Trial
 from charter.ports import Engine
 from charter.spec import Reflecting
@@ -106,36 +106,9 @@ def fitting(
     trials: Sequence[Trial], constitution: Constitution, options: Reflecting, templates: Templates
 ) -> dict[str, Constitution]:
     """The rules that each trial is shown: all that are not omitted; where these take more than ``rules`` characters,
-    those whose words are nearest to the failure's (TF-IDF), as many as fit, in the constitution's order."""
-    shown = {omitted: constitution.without(omitted) for omitted in {t.omitted for t in trials}}
-    whole = len(rules_text(constitution, templates.principle))
-    if options.rules is None or whole <= options.rules or not trials:
-        return {t.id: shown[t.omitted] for t in trials}
-    rules = constitution.active
-    nearness = _nearness([t.finding.text for t in trials], [f"{p.title} {p.text} {p.scope}" for p in rules])
-    made = {}
-    for t, near in zip(trials, nearness, strict=True):
-        room, kept = options.rules, set[str]()
-        for _, p in sorted(zip(near, rules, strict=True), key=lambda pair: -pair[0]):
-            size = len(rules_text(Constitution(principles=(p,)), templates.principle)) + 1
-            if p.id not in t.omitted and (size <= room or not kept):  # the nearest one in any case
-                kept.add(p.id)
-                room -= size
-        made[t.id] = constitution.without([p.id for p in rules if p.id not in kept])
-    return made
-
-
-def _nearness(failures: Sequence[str], rules: Sequence[str]) -> list[list[float]]:
-    """Cosine of each failure with each rule; zeros where no rule has a word."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    weights = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
-    try:
-        table = weights.fit_transform(rules)
-    except ValueError:
-        return [[0.0] * len(rules) for _ in failures]
-    found: list[list[float]] = (weights.transform(failures) @ table.T).toarray().tolist()
-    return found
+    those whose words are nearest to the failure's, as many as fit."""
+    texts = {t.id: (t.finding.text, t.omitted) for t in trials}
+    return nearest(texts, constitution, options.rules, templates.principle)
 
 
 def _criticised(trial: Trial, shown: Constitution, templates: Templates) -> tuple[Message, ...]:
