@@ -30,7 +30,7 @@ def verified(
         [verdict(f.id, conduct) for f in findings],
         [verdict(f.id, help_) for f in findings if conduct == "complies"],
     )
-    return keep(findings, revisions, judged, before or [], (options or Keeping(), Replaying(ratio=ratio)), step=STEP)
+    return keep(revisions, judged, before or [], (options or Keeping(), Replaying(ratio=ratio)), step=STEP)
 
 
 def test_a_good_revision_becomes_a_row_without_any_rule_in_it() -> None:
@@ -135,8 +135,8 @@ def test_which_rows_go_depends_on_their_ids_and_not_on_their_order() -> None:
     findings = [finding("ask", id=f"f{n}") for n in range(10)]
     made = [revision(f, text) for f, text in zip(findings, answers, strict=True)]
     judged = ([verdict(f.id, "complies") for f in findings], [verdict(f.id, "complies") for f in findings])
-    first = keep(findings, made, judged, [], (Keeping(), Replaying(ratio=0)), step=STEP)
-    again = keep(findings[::-1], made[::-1], judged, [], (Keeping(), Replaying(ratio=0)), step=STEP)
+    first = keep(made, judged, [], (Keeping(), Replaying(ratio=0)), step=STEP)
+    again = keep(made[::-1], judged, [], (Keeping(), Replaying(ratio=0)), step=STEP)
     assert {k.id for k in first if k.kept} == {k.id for k in again if k.kept}
 
 

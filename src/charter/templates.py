@@ -80,6 +80,8 @@ _NEEDED = {
     "principle": ("text",),
     "critique": ("principles",),
     "direct": ("prompt", "principles"),
+    "think": ("principles",),
+    "thinking": ("thought", "answer"),
 }
 """Placeholders without which a template would leave a model blind."""
 
@@ -225,6 +227,19 @@ class Templates(Record):
     )
     direct: str = "{prompt}\n\n{principles}"
     strip: str = ""
+    think: str = (
+        "You are an assistant that keeps to the numbered rules below. Before each answer you think: you name the rules "
+        "that apply by number and name, and say in a few words what follows from them. Then you answer the user. The "
+        "user sees the answer and never the thought, so the answer stands by itself and speaks of no rule.\n\n"
+        "{principles}\n\nWrite `Thought:` with the thought, then on a new line `Answer:` with the answer."
+    )
+    rule: str = "{number}. ({title}) {text}"
+    thinking: str = "Thought: {thought}\nAnswer: {answer}"
+    thought: str = r"(?is)^\s*thought\s*:\s*(?P<thought>.*?)\s*\banswer\s*:\s*(?P<answer>.*)$"
+    verbose: str = (
+        "Answer at length and in depth: explain what is behind the answer, give examples where they help, and leave "
+        "out nothing that the user will need. Keep to what you know."
+    )
 
     @field_validator(*_NEEDED)
     @classmethod
@@ -234,7 +249,15 @@ class Templates(Record):
             raise ValueError(f"lacks {' and '.join(lacks)}")
         return template
 
-    @field_validator("strip")
+    @field_validator("thought")
+    @classmethod
+    def _parts(cls, pattern: str) -> str:
+        lacks = [name for name in ("thought", "answer") if f"(?P<{name}>" not in pattern]
+        if lacks:
+            raise ValueError(f"lacks the named groups {' and '.join(lacks)}")
+        return pattern
+
+    @field_validator("strip", "thought")
     @classmethod
     def _pattern(cls, pattern: str) -> str:
         try:

@@ -54,7 +54,7 @@ class World:
         self.name = file.name
         self.digest = digest(file)
         self.refusal = plain(file.refusal)
-        self.target_templates: dict[str, str] = file.target.model_dump()
+        self.target_templates = _templates(file)
         self.attacks = dict(file.attacks)
         phrases = sorted(file.borderline, key=lambda phrase: rank("familiar", phrase))
         self.familiar = tuple(phrases[: len(phrases) // 2])
@@ -273,6 +273,14 @@ class World:
     @cached_property
     def _novel(self) -> list[re.Pattern[str]]:
         return [_pattern(template) for group in self.file.novel.values() for template in group]
+
+
+def _templates(file: WorldFile) -> dict[str, str]:
+    """How an aligning loop talks to the organism. It thinks as it was taught to answer under rules: the rules after the
+    prompt, then a check line, which is the thought, and the answer."""
+    target = file.target
+    thinking = {"think": target.direct, "rule": target.principle, "thinking": "{thought} {answer}"}
+    return {**target.model_dump(), **thinking, "thought": rf"(?s)(?P<thought>{target.strip})(?P<answer>.*)"}
 
 
 def _pattern(template: str) -> re.Pattern[str]:

@@ -28,6 +28,7 @@ from charter.spec.options import (
 )
 from charter.spec.prompts import Columns, KeptOut, PromptsSpec, SourceSpec
 from charter.spec.reading import chained, changed, parse, read, recipes
+from charter.spec.ruled import Constitutional, SelfAligning
 from charter.spec.whole import Budget, CalibrateSpec, GoOn, Spec
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "CalibrateSpec",
     "Clustering",
     "Columns",
+    "Constitutional",
     "Contrasting",
     "Draw",
     "ErrorsSpec",
@@ -56,6 +58,7 @@ __all__ = [
     "Reflecting",
     "Replaying",
     "Scale",
+    "SelfAligning",
     "SourceSpec",
     "Spec",
     "Stopping",

@@ -7,7 +7,7 @@ from typing import Any
 
 WHOLE = ("version", "seed", "world", "offline", "budget", "go_on", "steps")
 """Keys that hold for the whole chain: no step changes them."""
-LAST = ("red_team", "calibrate")
+LAST = ("red_team", "calibrate", "self_instruct")
 """Methods that leave no model to go on from."""
 
 

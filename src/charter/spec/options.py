@@ -8,6 +8,7 @@ from pydantic import Field
 
 from charter.nouns import Record
 from charter.spec.instructing import Instructing
+from charter.spec.ruled import Constitutional, SelfAligning
 
 
 class Draw(Record):
@@ -202,7 +203,7 @@ class Gating(Record):
 
 class Options(Record):
     """The switches of the method ``iteralign``; each departure from the paper is one of them. ``instruct``: those of
-    ``self_instruct``."""
+    ``self_instruct``; ``self_align`` and ``cai``: those of the methods of these names."""
 
     draw: Draw = Draw()
     attack: Attacking = Attacking()
@@ -219,6 +220,8 @@ class Options(Record):
     stop: Stopping = Stopping()
     gates: Gating = Gating()
     instruct: Instructing = Instructing()
+    self_align: SelfAligning = SelfAligning()
+    cai: Constitutional = Constitutional()
 
 
 class Scale(Record):

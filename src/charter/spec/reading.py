@@ -203,7 +203,7 @@ def _aligning(spec: Spec) -> list[str]:
     faults = spec.target.faults() + spec.tuner.faults()
     if spec.tuner.quantize != "none" and spec.options.tune.kind == "full":
         faults.append("tuner.quantize: weights of 4 bits cannot be tuned in full; set options.tune.kind: lora")
-    if spec.target.by_http and spec.method == "iteralign":
+    if spec.target.by_http and spec.method in ("iteralign", "self_align", "cai"):
         faults.append(
             "target: is only reached by HTTP, and cannot be tuned; give its weights in target.model (and, where they "
             "do not fit into this process, a server in target.serve), or set method: red_team"

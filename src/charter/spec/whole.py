@@ -50,11 +50,15 @@ class GoOn(Record):
 
 class Spec(Record):
     """The whole of what is asked. ``offline``: nothing may be asked of the network; what is in local caches is used.
-    ``steps`` chains methods: each step is a run of its own, under this spec with the keys that the step changes, and
-    goes on from the one before with its model, constitution and rows."""
+    ``constitution``: the rules that ``self_align`` and ``cai`` begin with: ``shipped``, ``world``, a YAML file,
+    ``none``, or (empty) those of the step before, else the shipped ones. ``steps`` chains methods: each step is a run
+    of its own, under this spec with the keys that the step changes, and goes on from the one before with its model,
+    constitution and rows."""
 
     version: Literal[1] = 1
-    method: Literal["iteralign", "red_team", "calibrate", "evaluate", "self_instruct"] = "iteralign"
+    method: Literal["iteralign", "red_team", "calibrate", "evaluate", "self_instruct", "self_align", "cai"] = (
+        "iteralign"
+    )
     seed: int = Field(0, ge=0)
     world: str = ""
     offline: bool = False
@@ -70,6 +74,7 @@ class Spec(Record):
     scale: Scale = Scale()
     templates: Literal["world"] | Templates = Templates()
     benchmarks: tuple[BenchmarkSpec, ...] = ()
+    constitution: str = ""
     budget: Budget = Budget()
     calibrate: CalibrateSpec = CalibrateSpec()
     go_on: GoOn | None = None

@@ -18,12 +18,13 @@ from charter.nouns import ModelRef, Norm
 from charter.ports import Benchmark, Engine, Examiners, Roles
 from charter.similarity import Guard
 from charter.spec import Options, OracleSpec, Spec
-from charter.wiring import attacks, calibrating, models, prompts
+from charter.wiring import attacks, calibrating, models, prompts, ruling
 from charter.wiring.exams import Exams
 from charter.wiring.targets import SERVING, RestedTuner, Targets, located
 
 if TYPE_CHECKING:
     from charter.methods.iteralign import Progress
+    from charter.methods.teaching import Course
     from charter.run import Run
 
 Observer = Callable[[str, int, int], None]
@@ -91,6 +92,8 @@ class Assembly:
 
             found = red_team(run, self.roles(run), self.battery())
             return {"outcome.json": self._outcome(found.stopped, self.start)}
+        if self.spec.method in ruling.METHODS:
+            return self.results(run, ruling.played(self.spec.method)(run, self.roles(run), ruling.brief(self)))
         from charter.methods.iteralign import iteralign
 
         return self.results(run, iteralign(run, self.roles(run), self.task()))
@@ -195,7 +198,7 @@ class Assembly:
         given, judging = self.prompts, (self.ruled, self.spec.options.judge)
         return JudgedBenchmark(given.redteam, given.helpful, metered, self.templates, given.novel, judging)
 
-    def results(self, run: Run, progress: Progress) -> dict[str, str | bytes | Path]:
+    def results(self, run: Run, progress: Progress | Course) -> dict[str, str | bytes | Path]:
         """The files of a finished run: constitution, adapter, and what became of it."""
         files: dict[str, str | bytes | Path] = {
             "constitution.yaml": articles.to_yaml(progress.constitution),
@@ -237,7 +240,7 @@ class Assembly:
         return json.dumps(outcome, indent=2, sort_keys=True) + "\n"
 
     def _planted(self, constitution: Constitution) -> dict[str, Any]:
-        if self.world is None:
+        if self.world is None or self.spec.method in ruling.METHODS:
             return {"flaws": None, "discovered": None, "by": {}}
         from charter.organism.measure import discovered
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from charter.spec import Spec
-from charter.wiring import attacks
+from charter.wiring import attacks, ruling
 from charter.wiring.assembly import Assembly
 from charter.wiring.calibrating import Calibrating
 from charter.wiring.evaluating import Evaluating
@@ -37,6 +37,8 @@ def dry_run(spec: Spec) -> Mapping[str, Any]:
             "answers_to_generate_at_most": batch + sizes["heldout"],
             "tokens_to_generate_at_most": (batch + sizes["heldout"]) * spec.scale.answer_tokens,
         }
+    if spec.method in ruling.METHODS:
+        return ruling.forecast(assembly, batch, sizes)
     iterations = min(options.stop.iterations, -(-len(train["redteam"]) // options.draw.batch))
     clusters = 1 if options.cluster.by == "batch" else max(1, batch // 10)
     attempts = 0 if options.attack.idle else options.attack.batch

@@ -34,7 +34,7 @@ class Targets:
 
     def __init__(self, spec: Spec, start: ModelRef, folder: Path | None = None) -> None:
         self.spec, self.start, self.folder = spec, start, folder
-        self._local: LocalEngine | None = None
+        self._local: dict[str, LocalEngine] = {}
         self._served: ServedEngine | None = None
         self._elsewhere: Engine | None = None
 
@@ -52,10 +52,12 @@ class Targets:
                 self.rest()
                 raise
         else:
-            self._local = self._local or models.local(self.spec, self.start)
-            yield self._local.use(policy)
-            if self._local.device != "cpu":
-                self._local.close()
+            if policy.base_digest not in self._local:
+                self._local[policy.base_digest] = models.local(self.spec, policy)
+            local = self._local[policy.base_digest]
+            yield local.use(policy)
+            if local.device != "cpu":
+                local.close()
 
     def rest(self) -> None:
         """Ends the server that is at work, if there is one: its memory is free."""

@@ -1,0 +1,115 @@
+"""The supervised stage of constitutional AI: rounds of critique and revision, each under principles drawn at random."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from charter.constitution import Constitution
+from charter.nouns import Exchange, Finding, Prompt, Revision, Step, Trial, Verdict
+from charter.spec import Constitutional, Contrasting, Keeping, Replaying
+
+NOT_JUDGED = "not judged"
+"""What a verdict says that no judge gave."""
+
+
+def worth_judging(
+    exchanges: Sequence[Exchange],
+    of: tuple[Constitutional, Contrasting, Replaying],
+    *,
+    step: Step,
+) -> list[Exchange]:
+    """The first answers that are judged: all; none where all are revised and nothing else is made of verdicts."""
+    del step
+    options, contrasting, replaying = of
+    idle = options.of == "all" and not contrasting.count and not replaying.complied
+    return [] if idle else list(exchanges)
+
+
+def revisable(
+    exchanges: Sequence[Exchange], verdicts: Sequence[Verdict], options: Constitutional, *, step: Step
+) -> list[Finding]:
+    """The answers to be revised: those that violate, or all that there are."""
+    del step
+    by_id = {v.id: v for v in verdicts}
+    unjudged = [Verdict(id=e.id, rubric="", label=None, outcome="unjudged", raw=NOT_JUDGED) for e in exchanges]
+    found = [Finding(id=e.id, exchange=e, verdict=by_id.get(e.id, v)) for e, v in zip(exchanges, unjudged, strict=True)]
+    if options.of == "findings":
+        return [f for f in found if f.verdict.outcome == "violates"]
+    return [f for f in found if f.exchange.stop != "error"]
+
+
+def drawn(
+    findings: Sequence[Finding], constitution: Constitution, options: Constitutional, *, step: Step
+) -> list[Trial]:
+    """Each answer to be revised under principles of its own draw; all others are left out."""
+    rules = [p.id for p in constitution.active]
+    count = min(options.drawn, len(rules))
+    trials = []
+    for finding in findings:
+        chosen = set(step.random(finding.id).sample(rules, count))
+        trials.append(Trial(id=finding.id, finding=finding, omitted=tuple(r for r in rules if r not in chosen)))
+    return trials
+
+
+def worth_rechecking(
+    revisions: Sequence[Revision], last: bool, of: tuple[Constitutional, Keeping], *, step: Step
+) -> list[Revision]:
+    """The revisions that the judge is asked about: after each round where what complies is left alone, else after the
+    last; none where nothing follows from it."""
+    del step
+    options, keeping = of
+    return list(revisions) if options.until == "complies" or (last and keeping.verify) else []
+
+
+def carried(
+    findings: Sequence[Finding],
+    revisions: Sequence[Revision],
+    rechecks: Sequence[Verdict],
+    options: Constitutional,
+    *,
+    step: Step,
+) -> list[Finding]:
+    """What goes into the next round: the revisions in the place of the answers, less those that comply already where
+    these are left alone."""
+    del step
+    judged, known = {v.id: v for v in rechecks}, {f.id: f for f in findings}
+    return [
+        Finding(id=r.id, exchange=r.exchange, verdict=judged.get(r.id, known[r.id].verdict))
+        for r in revisions
+        if r.exchange.stop != "error"
+        and not (options.until == "complies" and r.id in judged and judged[r.id].outcome == "complies")
+    ]
+
+
+def latest(rounds: Sequence[Sequence[Revision]], *, step: Step) -> list[Revision]:
+    """The last revision of each answer, in the order of the first round."""
+    del step
+    return list({r.id: r for revisions in rounds for r in revisions}.values())
+
+
+def settled(revisions: Sequence[Revision], rounds: Sequence[Sequence[Verdict]], *, step: Step) -> list[Verdict]:
+    """The last verdict on each revision."""
+    del step
+    wanted = {r.id for r in revisions}
+    return [v for v in {v.id: v for verdicts in rounds for v in verdicts}.values() if v.id in wanted]
+
+
+def unchecked(exchanges: Sequence[Exchange], keeping: Keeping, *, step: Step) -> list[Verdict]:
+    """Helpfulness samples that are taken as they are: verdicts that no judge gave, where nothing is verified."""
+    del step
+    if keeping.verify:
+        return []
+    return [Verdict(id=e.id, rubric="", label=None, outcome="complies", raw=NOT_JUDGED) for e in exchanges]
+
+
+def worth_checking(exchanges: Sequence[Exchange], keeping: Keeping, *, step: Step) -> list[Exchange]:
+    """Replay answers that the judge is asked about: all, or none where nothing is verified."""
+    del step
+    return list(exchanges) if keeping.verify else []
+
+
+def of_batch(revisions: Sequence[Revision], prompts: Sequence[Prompt], within: bool, *, step: Step) -> list[Revision]:
+    """The revisions whose prompt is among ``prompts``, or the others."""
+    del step
+    ids = {p.id for p in prompts}
+    return [r for r in revisions if (r.id in ids) is within]

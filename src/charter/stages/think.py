@@ -1,0 +1,199 @@
+"""Principle-driven self-alignment: the target thinks under rules and exemplars, then answers; what does not pass the
+filters is dropped with its reasons."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from charter.constitution import Constitution, nearest
+from charter.nouns import Exchange, Lookalikes, Message, Prompt, Request, Revision, Sampling, Step, StopReason
+from charter.ports import Engine
+from charter.spec import Contrasting, Reflecting, Replaying, SelfAligning
+from charter.supervision import Exemplar, Reasoned, Sifted, named
+from charter.templates import Templates, render
+
+
+def worth_probing(
+    batch: Sequence[Prompt], contrasting: Contrasting, replaying: Replaying, *, step: Step
+) -> list[Prompt]:
+    """The prompts that the target answers without rules first: all, where look-alikes or replay are made of what comes
+    of it; none where they are not (the paper)."""
+    del step
+    return list(batch) if contrasting.count or replaying.complied else []
+
+
+def asked(
+    batch: Sequence[Prompt],
+    lookalikes: Sequence[Lookalikes],
+    helpful: Sequence[Prompt],
+    written: Sequence[Prompt],
+    options: SelfAligning,
+    *,
+    step: Step,
+) -> list[Prompt]:
+    """The prompts to be answered under the rules, each once: those of the sources with their look-alikes and some
+    ordinary ones, what self-instruct wrote, or both."""
+    ordinary = list(helpful)
+    step.random("ordinary").shuffle(ordinary)
+    sources = [*batch, *(p for found in lookalikes for p in found.prompts), *ordinary[: options.ordinary]]
+    chosen = {"source": sources, "instruct": list(written), "both": [*sources, *written]}[options.prompts]
+    return list({p.id: p for p in chosen}.values())
+
+
+def think(
+    prompts: Sequence[Prompt],
+    target: Engine,
+    rules: tuple[Constitution, Sequence[Exemplar]],
+    templates: Templates,
+    options: tuple[SelfAligning, Reflecting],
+    *,
+    step: Step,
+) -> Iterator[Reasoned]:
+    """A thought and an answer to each prompt, under the rules and after the exemplars. The exchange holds the original
+    prompt and the answer alone."""
+    (constitution, exemplars), (aligning, reflecting) = rules, options
+    shown = nearest({p.id: (p.text, ()) for p in prompts}, constitution, reflecting.rules, templates.rule)
+    sampling = Sampling(temperature=aligning.temperature, top_p=aligning.top_p, max_tokens=aligning.tokens)
+    known = {p.id: p for p in prompts}
+    requests = [
+        Request(
+            id=p.id,
+            messages=_messages(p, shown[p.id], exemplars, templates),
+            sampling=sampling,
+            seed=step.seed(p.id),
+        )
+        for p in prompts
+    ]
+    for reply in target.generate(requests, step.done):
+        found = re.match(templates.thought, reply.text)
+        thought, answer = (found["thought"].strip(), found["answer"].strip()) if found else ("", reply.text.strip())
+        used = named(thought, shown[reply.id], "{number}" in templates.rule)
+        yield Reasoned(
+            id=reply.id,
+            thought=thought,
+            rules=used,
+            exchange=Exchange(
+                id=reply.id,
+                prompt=known[reply.id],
+                response=answer,
+                stop="error" if reply.error else reply.stop,
+                model=target.identity,
+                sampling=sampling,
+                error=reply.error,
+            ),
+            raw=reply.text,
+        )
+
+
+def sift(
+    reasoned: Sequence[Reasoned], exemplars: Sequence[Exemplar], options: SelfAligning, *, step: Step
+) -> list[Sifted]:
+    """Each answer with its thought as critique and the rules that the thought names; or every reason against it."""
+    del step
+    shown = [run for e in exemplars for text in (e.prompt, e.thought, e.answer) for run in _runs(text, options.leak)]
+    leaks = frozenset(shown)
+    return [_sifted(r, leaks, options) for r in reasoned]
+
+
+def passed(sifted: Sequence[Sifted], *, step: Step) -> list[Revision]:
+    """The answers that passed the filters."""
+    del step
+    return [s.revision for s in sifted if s.revision is not None]
+
+
+def lengthened(
+    prompts: Sequence[Prompt], target: Engine, templates: Templates, options: SelfAligning, *, step: Step
+) -> Iterator[Revision]:
+    """Verbose cloning: what the tuned target answers when it is told to answer at length. The exchange holds the
+    prompt without these words."""
+    sampling = Sampling(
+        temperature=options.clone_temperature, top_p=options.clone_top_p, max_tokens=options.clone_tokens
+    )
+    known, system = {p.id: p for p in prompts}, Message(role="system", content=templates.verbose)
+    requests = [
+        Request(id=p.id, messages=(system, *p.messages), sampling=sampling, seed=step.seed(p.id)) for p in prompts
+    ]
+    for reply in target.generate(requests, step.done):
+        stop: StopReason = "error" if reply.error else reply.stop
+        exchange = Exchange(
+            id=reply.id,
+            prompt=known[reply.id],
+            response=reply.text,
+            stop=stop,
+            model=target.identity,
+            sampling=sampling,
+            error=reply.error,
+        )
+        yield Revision(id=reply.id, critique="", exchange=exchange, principles=())
+
+
+def _messages(
+    prompt: Prompt, shown: Constitution, exemplars: Sequence[Exemplar], templates: Templates
+) -> tuple[Message, ...]:
+    """The rules as a system turn, exemplars as turns, then the prompt; or the rules with the prompt in its last turn,
+    where the template holds both."""
+    rules = "\n".join(
+        render(templates.rule, {"number": str(n), "title": p.title or p.id, "text": " ".join(p.text.split())})
+        for n, p in enumerate(shown.active, 1)
+    )
+    turns = [
+        Message.model_validate({"role": role, "content": text})
+        for e in exemplars
+        for role, text in (
+            ("user", e.prompt.strip()),
+            ("assistant", render(templates.thinking, {"thought": e.thought.strip(), "answer": e.answer.strip()})),
+        )
+    ]
+    if "{prompt}" not in templates.think:
+        return (
+            Message(role="system", content=render(templates.think, {"principles": rules})),
+            *turns,
+            *prompt.messages,
+        )
+    *before, last = prompt.messages
+    text = render(templates.think, {"prompt": last.content, "principles": rules})
+    return (*turns, *before, Message(role=last.role, content=text))
+
+
+def _sifted(reasoned: Reasoned, leaks: frozenset[str], options: SelfAligning) -> Sifted:
+    exchange = reasoned.exchange
+    text = _cut(exchange.response, options.repeats)
+    opening = text.lower().replace("\u2019", "'").lstrip("\"' ")
+    own = set(_runs(exchange.prompt.text, options.leak))
+    checks = {
+        "no answer": exchange.stop == "error",
+        "no thought": not reasoned.thought,
+        "empty": not text,
+        "too short": exchange.stop == "stop" and len(text) < options.shortest,
+        "opens with an apology": opening.startswith(options.apologies) if options.apologies else False,
+        "repeats an exemplar": any(run in leaks and run not in own for run in _runs(text, options.leak)),
+    }
+    reasons = tuple(reason for reason, holds in checks.items() if holds)
+    cut = text != exchange.response.strip()
+    if reasons:
+        return Sifted(id=reasoned.id, revision=None, reasons=reasons, cut=cut)
+    changed = exchange.model_copy(update={"response": text, "stop": "stop"}) if cut else exchange
+    revision = Revision(id=reasoned.id, critique=reasoned.thought, exchange=changed, principles=reasoned.rules)
+    return Sifted(id=reasoned.id, revision=revision, cut=cut)
+
+
+def _runs(text: str, length: int) -> list[str]:
+    """Every ``length`` words in a row."""
+    words = re.findall(r"\w+", text.lower())
+    return [" ".join(words[n : n + length]) for n in range(len(words) - length + 1)]
+
+
+def _cut(text: str, most: int) -> str:
+    """The text up to where a clause of three words or more comes for the ``most``-th time; its repetitions before that
+    go too."""
+    seen: dict[str, list[int]] = {}
+    for found in re.finditer(r"[^.!?;,\n]+[.!?;,\n]*", text):
+        clause = " ".join(re.findall(r"\w+", found[0].lower()))
+        if len(clause.split()) < 3:
+            continue
+        places = seen.setdefault(clause, [])
+        places.append(found.start())
+        if len(places) == most:
+            return text[: places[1]].strip()
+    return text.strip()

@@ -1,0 +1,128 @@
+"""What the methods that begin with rules are given: the rules, the exemplars, and what self-instruct begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charter import constitution as articles
+from charter.constitution import Constitution
+from charter.errors import SpecError
+from charter.nouns import ModelRef
+from charter.spec import Spec
+from charter.supervision import Exemplar, read_exemplars
+from charter.templates import Templates
+from charter.wiring.instructing import calls_at_most, instructions
+
+if TYPE_CHECKING:
+    from charter.methods.teaching import Brief, Course
+    from charter.wiring.assembly import Assembly
+
+METHODS = ("self_align", "cai")
+SEEDS = Path(__file__).parent.parent / "recipes" / "seeds"
+PRINCIPLES = Path(__file__).parent.parent / "organism" / "worlds" / "principles"
+
+
+def played(method: str) -> Callable[..., Course]:
+    """The method of this name."""
+    if method == "cai":
+        from charter.methods.cai import cai
+
+        return cai
+    from charter.methods.self_align import self_align
+
+    return self_align
+
+
+def brief(assembly: Assembly) -> Brief:
+    """What such a method is given. Raises SpecError."""
+    from charter.methods.teaching import Brief
+
+    task, spec = assembly.task(), assembly.spec
+    names = ("start", "redteam", "helpful", "guard", "templates", "answers", "critiques", "options", "rubric", "given")
+    return Brief(
+        **{name: getattr(task, name) for name in names},
+        norms=assembly.norms,
+        constitution=rules(assembly),
+        exemplars=exemplars(spec, assembly.templates),
+        instructions=_instructions(assembly, task.guard),
+        base=pretrained(spec),
+    )
+
+
+def rules(assembly: Assembly) -> Constitution:
+    """The rules to begin with: those of a file, or those that the step before left. Raises SpecError."""
+    asked, given, world = assembly.spec.constitution, assembly.given, assembly.world
+    if asked == "none":
+        return Constitution()
+    if not asked and given is not None and given.constitution.active:
+        return given.constitution
+    if asked == "world":
+        name = world.name if world is not None else ""
+        path = PRINCIPLES / f"{name}.yaml"
+        if not path.is_file():
+            known = ", ".join(sorted(p.stem for p in PRINCIPLES.glob("*.yaml")))
+            raise SpecError(f"constitution: nobody wrote rules for the world {name!r}", cure=f"There are: {known}.")
+        return articles.read(path)
+    return articles.read(SEEDS / "principles.yaml" if asked in ("", "shipped") else Path(asked))
+
+
+def exemplars(spec: Spec, templates: Templates) -> tuple[Exemplar, ...]:
+    """The exemplars of ``self_align``; where the prompt's own turn holds the rules, those of a file alone. Raises
+    SpecError."""
+    asked = spec.options.self_align.exemplars
+    if spec.method != "self_align" or not asked:
+        return ()
+    if asked == "shipped":
+        return () if "{prompt}" in templates.think else read_exemplars(SEEDS / "exemplars.yaml")
+    return read_exemplars(Path(asked))
+
+
+def pretrained(spec: Spec) -> ModelRef | None:
+    """The model to be tuned in the target's place, where the spec names one. Raises EngineError."""
+    asked = spec.options.cai.pretrained
+    if spec.method != "cai" or not asked:
+        return None
+    from charter.weights import resolve
+
+    return resolve(asked, "", offline=spec.offline, remote_code=spec.target.remote_code)
+
+
+def _instructions(assembly: Assembly, guard: Any) -> Any:
+    spec = assembly.spec
+    if spec.method != "self_align" or spec.options.self_align.prompts == "source":
+        return None
+    return instructions(spec, assembly.world, assembly.templates, guard)
+
+
+def forecast(assembly: Assembly, batch: int, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """What such a method would ask for at most."""
+    spec, options = assembly.spec, assembly.spec.options
+    given = brief(assembly)
+    clusters = max(1, batch // 10)
+    alike = clusters * options.contrast.count
+    written = calls_at_most(given.instructions) if given.instructions is not None else {}
+    rounds = options.cai.rounds if spec.method == "cai" else 1
+    answers = batch * (1 + 2 * rounds) if spec.method == "cai" else 2 * batch + alike + options.self_align.ordinary
+    judged = batch * (rounds if options.cai.until == "complies" else 1) if options.keep.verify else 0
+    calls = {
+        "verdicts": batch,
+        "look-alikes": clusters if options.contrast.count else 0,
+        "rechecks": judged,
+        "second rubric": batch if options.keep.verify else 0,
+        "replay checks": (alike + options.replay.fresh) if options.keep.verify else 0,
+        "ordinary answers": alike + options.self_align.ordinary if spec.method == "self_align" else 0,
+    }
+    return {
+        "method": spec.method,
+        "start": assembly.start.base,
+        "principles": len(given.constitution.active),
+        "exemplars": len(given.exemplars),
+        "prompts": {"redteam": batch, "helpful": len(given.helpful), **sizes},
+        "calls_of_self_instruct": sum(written.values()),
+        "oracle_calls_at_most": sum(calls.values()),
+        "oracle_calls": calls,
+        "budget": spec.budget.model_dump(),
+        "answers_to_generate_at_most": answers + 2 * sizes["heldout"] + 2 * sizes["gate"],
+    }
