@@ -10,7 +10,7 @@ Every departure from the paper is a named switch of ``Options``; the recipe ``ca
 5. keep: only verified revisions become rows (paper: all).
 6. replay: helpfulness samples are judged, red-team answers that complied are among them (paper: samples as they are).
 7. cai.pretrained: the helpful model itself is tuned (paper: the pre-trained model; either can be named here).
-8. stop: gate decides whether the policy is used (paper: used as it is).
+8. gates: gate decides whether the policy is used (paper: used as it is).
 """
 
 from __future__ import annotations

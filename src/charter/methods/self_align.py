@@ -9,7 +9,7 @@ setting.
 3. contrast: look-alikes of what the model fails on are answered too (not in the paper).
 4. keep: only answers that a judge passes become rows (paper: all that pass the filters).
 5. replay: the starting model's good answers beside them (not in the paper).
-6. tune, stop: small batches; gate decides whether the policy is used (paper: one epoch, large batches, as it is).
+6. tune, gates: small batches; gate decides whether the policy is used (paper: one epoch, large batches, as it is).
 7. self_align.clone: verbose cloning is off (paper: on). The place where RLHF follows is the next of ``steps``.
 """
 

@@ -16,6 +16,7 @@ from charter.nouns import (
     Exchange,
     Finding,
     Lookalikes,
+    Measurement,
     ModelRef,
     Norm,
     Prompt,
@@ -34,6 +35,7 @@ from charter.stages.clustering import cluster
 from charter.stages.contrast import contrast
 from charter.stages.draw import disjoint, draw
 from charter.stages.evaluate import breakdown, measure, scores
+from charter.stages.gates import collapse, gates
 from charter.stages.judging import judge
 from charter.stages.keep import keep, rows, worth_helping
 from charter.stages.norms import hand_over
@@ -80,12 +82,14 @@ class Brief:
 @dataclass(frozen=True)
 class Course:
     """Where a method stands: its prompts, the policy so far, the rows behind it (its own and replayed ones), gate
-    scores of the start and of each accepted policy, what was found, and the number of the last folder."""
+    scores of the start and of each accepted policy, gate measurements of the start and of the last one, what was found,
+    and the number of the last folder."""
 
     prompts: Sequence[Prompt]
     helpful: Sequence[Prompt]
     policy: ModelRef
     history: tuple[Sequence[Score], ...]
+    gated: tuple[Sequence[Measurement], ...]
     constitution: Constitution
     examples: tuple[Example, ...] = ()
     replayed: tuple[Example, ...] = ()
@@ -104,10 +108,10 @@ def begin(run: Steps, roles: Roles, brief: Brief, seeds: int = 0) -> Course:
     run.once("supervision", told, constitution, brief.exemplars, seeds, len(prompts) + len(helpful))
     given = brief.given
     policy = given.policy if given is not None else brief.start
-    gate = score(run, "gate", policy, roles, brief)
+    measured, gate = score(run, "gate", policy, roles, brief)
     score(run, "heldout", policy, roles, brief)
     examine(run, policy, brief.start, roles.examiners, brief.answers)
-    course = Course(prompts, helpful, policy, (gate,), constitution)
+    course = Course(prompts, helpful, policy, (gate,), (measured,), constitution)
     if given is None:
         return course
     rest = [p for p in prompts if p.id not in given.probed] or prompts
@@ -165,6 +169,7 @@ def verify(
     helps = run.map("helps", judge, exchanges, roles.judge, brief.helps, texts, options.judge)
     keeping = (options.keep, options.replay)
     kept = run.once("kept", keep, revisions, ([*judged, *passes], helps), course.examples, keeping)
+    run.once("alarms", collapse, ((sum(k.kept for k in kept), len(kept)),), options.gates)
     return run.once("examples", rows, kept)
 
 
@@ -195,21 +200,29 @@ def rehearse(
 def engrave(run: Run, examples: Sequence[Example], course: Course, roles: Roles, brief: Brief) -> Course:
     """A policy from the rows, in the folder where they were made; where gate says that it is worse, once more with more
     replay in a folder of its own, and in the end the policy that was there before."""
-    options, base = brief.options, brief.base or brief.start
-    for tries in range(options.stop.retries + 1):
+    options, base, known = brief.options, brief.base or brief.start, roles.benchmark.metrics
+    looks = (options.gates.retries + 1) * (1 + options.self_align.clone)
+    for tries in range(options.gates.retries + 1):
         folder = run.steps(f"{course.folder + tries:03d}")
-        mixing = (options.replay, options.tune, tries)
+        more, share = options.gates.tries_with(tries)
+        mixing = (options.replay, options.tune, more)
         mixed = folder.once("rows", mixture, course.examples, examples, course.replayed, mixing)
-        policy = folder.once("policy", tune, base, course.policy, mixed, roles.tuner, options.tune)
-        gate = score(folder, "gate", policy, roles, brief)
-        decision = folder.once("decision", accept, course.history, gate, len(examples), options.stop)
-        if decision.action != "roll_back":
-            accepted = (*course.examples, *examples)
-            at = course.folder + tries
-            reached = replace(course, policy=policy, history=(*course.history, gate), examples=accepted, folder=at)
-            return replace(reached, stopped=decision.reason)
-    reason = f"{decision.reason}; rolled back {tries + 1} times"
-    return replace(course, folder=course.folder + tries, stopped=reason)
+        policy = folder.once("policy", tune, base, course.policy, mixed, roles.tuner, options.tune, share)
+        measured, gate = score(folder, "gate", policy, roles, brief)
+        held = folder.once("gates", gates, course.gated, measured, known, options.gates, looks)
+        deciding = (options.stop, options.gates, tries)
+        decision = folder.once("decision", accept, course.history, gate, held, len(examples), deciding)
+        if decision.action not in ("roll_back", "give_up"):
+            return replace(
+                course,
+                policy=policy,
+                history=(*course.history, gate),
+                gated=(course.gated[0], measured),
+                examples=(*course.examples, *examples),
+                folder=course.folder + tries,
+                stopped=decision.reason,
+            )
+    return replace(course, folder=course.folder + tries, stopped=decision.reason)
 
 
 def finish(run: Run, course: Course, roles: Roles, brief: Brief) -> Course:
@@ -222,12 +235,15 @@ def finish(run: Run, course: Course, roles: Roles, brief: Brief) -> Course:
     return course
 
 
-def score(run: Steps, split: Split, policy: ModelRef, roles: Roles, brief: Brief) -> list[Score]:
-    """The evaluator's scores of a policy on gate or held-out; held-out broken down by what is known of its prompts."""
+def score(
+    run: Steps, split: Split, policy: ModelRef, roles: Roles, brief: Brief
+) -> tuple[list[Measurement], list[Score]]:
+    """The evaluator's measurements and scores of a policy on gate or held-out; held-out is broken down by what is known
+    of its prompts."""
     with roles.target(policy) as target:
         prompts = roles.benchmark.prompts(split)
         exchanges = run.map(f"{split}_exchanges", probe, prompts, target, brief.answers)
     measured = run.map(f"{split}_measurements", measure, exchanges, roles.benchmark)
     if split == "heldout":
         run.once("heldout_breakdown", breakdown, exchanges, measured, roles.benchmark)
-    return run.once(f"{split}_scores", scores, measured, roles.benchmark)
+    return measured, run.once(f"{split}_scores", scores, measured, roles.benchmark)
