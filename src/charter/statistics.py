@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from charter.nouns import Metric, Score
@@ -270,3 +271,31 @@ def rogan_gladen(
     found = (value, middle - spread, middle + spread)
     at, low, high = (min(1.0, max(0.0, x)) for x in found)
     return Corrected(at, low, high, clipped=(at, low, high) != found, fits=found[2] >= 0 and found[1] <= 1)
+
+
+def sign_test(gained: int, lost: int) -> float:
+    """Exact one-sided p of a drop: that at least ``lost`` of the pairs that changed fall by chance (McNemar's test,
+    one-sided)."""
+    if gained + lost == 0:
+        return 1.0
+    from scipy.stats import binomtest
+
+    return float(binomtest(lost, gained + lost, 0.5, alternative="greater").pvalue)
+
+
+@cache
+def pairs_needed(margin: float, changing: float = 0.0, alpha: float = 0.1) -> int:
+    """The least n that shows a drop to be smaller than ``margin`` where there is none: the lower end of ``change`` is
+    above -margin. ``changing``: share of the pairs that change, half of them either way."""
+    low, high = 1, 2
+
+    def enough(n: int) -> bool:
+        moved = math.ceil(changing * n / 2)
+        return change(moved, moved, n, alpha)[0] > -margin
+
+    while not enough(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high

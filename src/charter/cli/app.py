@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from charter import __version__
-from charter.cli import constitution, doctor, explaining, exporting, init, judge, organism, running, showing
+from charter.cli import auditing, constitution, doctor, explaining, exporting, init, judge, organism, running, showing
 
 app = typer.Typer(
     name="charter",
@@ -45,6 +45,8 @@ for command in (
     showing.report,
     explaining.explain,
     exporting.export,
+    auditing.audit,
+    auditing.battery,
     init.init,
     doctor.doctor,
 ):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from charter.nouns import Efficacy, Score
+from charter.reports.audit import audited
+from charter.reports.audit import rows as audit_rows
 from charter.reports.compare import spoken
 from charter.reports.costs import costs
 from charter.reports.judging import calibration, trust
@@ -23,7 +25,9 @@ def tables(reading: Reading, summary: Summary) -> Iterator[Table]:
     judging: list[Table] = [
         (title, [*rows], ()) for title, rows in judging_tables(trust(reading), calibration(reading))
     ]
+    audit = audited(reading)
     found: list[Table] = [
+        ("Audit: both sides on the same prompts", [*(audit_rows(audit) if audit else [])], ()),
         _scores(reading),
         *judging,
         _rules(reading),

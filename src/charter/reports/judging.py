@@ -104,7 +104,8 @@ def corrected(bad: int, n: int, measured: Calibration | None) -> Corrected | Non
 def _warnings(reading: Reading, calibrations: dict[str, Calibration]) -> tuple[str, ...]:
     if reading.spec.method == "calibrate":
         return ()
-    roles = ["judge", *(["evaluator"] if reading.spec.evaluator != "world" else [])]
+    asking = [] if reading.spec.method == "audit" else ["judge"]
+    roles = [*asking, *(["evaluator"] if reading.spec.evaluator != "world" else [])]
     said = [f"The {role} was never calibrated: {NEVER}" for role in roles if role not in calibrations]
     for role, found in calibrations.items():
         if found.labels is None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from charter.nouns import ENOUGH, Principle, Score
+from charter.reports.audit import audited, piece_rows, sentence
+from charter.reports.audit import rows as audit_rows
 from charter.reports.compare import spoken
 from charter.reports.costs import Cost, bill, by_role, costs, times
 from charter.reports.groups import rows
@@ -63,6 +65,7 @@ def _contents(reading: Reading, redact: bool) -> dict[str, Any]:
         "notes": [(step, note) for step, policy in policies(reading).items() for note in policy.notes],
         "scripted": scripted(reading),
         "metrics": _metrics(reading),
+        "audit": _audit(reading),
         "warnings": found.warnings,
         "judging": list(judging_tables(found, calibration(reading))),
         "series": _series(reading),
@@ -88,6 +91,14 @@ def _contents(reading: Reading, redact: bool) -> dict[str, Any]:
         "spec": _clipped(reading.text("spec.yaml"), 20_000),
         "environment": _clipped(reading.text("environment.json"), 20_000),
     }
+
+
+def _audit(reading: Reading) -> dict[str, Any] | None:
+    """An audit's outcome and tables; the first two columns of each hold what a model may have written."""
+    found = audited(reading)
+    if found is None:
+        return None
+    return {"found": found, "said": sentence(found), "tables": (audit_rows(found), piece_rows(found))}
 
 
 def _metrics(reading: Reading) -> list[dict[str, Any]]:

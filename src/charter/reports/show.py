@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from charter.judging.records import Preference
 from charter.nouns import Measurement, Record, Score, Verdict
+from charter.reports.audit import audited
 from charter.reports.costs import by_role, costs, times
 from charter.reports.groups import cells, generalisation
 from charter.reports.judging import calibration, trust
@@ -37,7 +38,8 @@ class Summary(Record):
     ``target``: what answered, where and how. ``judging``: the judged shares and how far they can be trusted;
     ``calibration``: what the method ``calibrate`` found. ``breakdown``: held-out by category, language, source and
     attack style; ``generalisation``: on what training never saw, empty where there is nothing. ``norms``: what people
-    decided in a run that goes on from another one, and how often it is followed."""
+    decided in a run that goes on from another one, and how often it is followed. ``audit``: what the method ``audit``
+    found."""
 
     run: str
     method: str
@@ -61,6 +63,7 @@ class Summary(Record):
     breakdown: dict[str, list[dict[str, Any]]]
     generalisation: dict[str, Any]
     norms: list[dict[str, Any]]
+    audit: dict[str, Any] | None
 
 
 def summary(directory: Path | str) -> Summary:
@@ -109,6 +112,7 @@ def summarised(reading: Reading) -> Summary:
         breakdown=cells(reading),
         generalisation=generalisation(reading),
         norms=[row.model_dump(mode="json") for row in followed(reading)],
+        audit=found.model_dump(mode="json") if (found := audited(reading)) else None,
     )
 
 

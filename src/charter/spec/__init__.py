@@ -29,12 +29,13 @@ from charter.spec.options import (
 from charter.spec.prompts import Columns, KeptOut, PromptsSpec, SourceSpec
 from charter.spec.reading import chained, changed, parse, read, recipes
 from charter.spec.ruled import Constitutional, SelfAligning
-from charter.spec.whole import Budget, CalibrateSpec, GoOn, Spec
+from charter.spec.whole import AuditSpec, Budget, CalibrateSpec, GoOn, Spec
 
 __all__ = [
     "PROGRAM",
     "Amending",
     "Attacking",
+    "AuditSpec",
     "BenchmarkSpec",
     "Budget",
     "CalibrateSpec",

@@ -138,6 +138,8 @@ def _together(spec: Spec) -> list[str]:
         faults.append("calibrate: nothing to measure on; give pairs, labelled or injections")
     if spec.method == "evaluate" and not spec.benchmarks:
         faults.append("benchmarks: nothing to measure; name at least one")
+    if spec.method == "audit" and not spec.audit.baseline:
+        faults.append("audit.baseline: is missing: a run, a model, or a finished audit")
     if spec.world:
         return faults
     return faults + [

@@ -38,6 +38,25 @@ class CalibrateSpec(Record):
     limit: int | None = Field(None, ge=1)
 
 
+class AuditSpec(Record):
+    """What the method ``audit`` measures. ``model``: a run (its policy), a folder of weights or of an adapter for the
+    target, or a hub id; empty: the target. ``baseline``: the same, or a finished audit, whose answers are taken over.
+    ``battery``: a file; empty: the audit's, or one made from the baseline, which is a run then. ``margin``: a smaller
+    drop counts as kept.
+
+    Of a battery that is made: at most so many of a principle's ``own`` failures and of ``fresh`` prompts, and of each
+    kind of a benchmark's ``prompts``; attack ``styles`` (null: the world's own, or the shipped wordings)."""
+
+    model: str = ""
+    baseline: str = ""
+    battery: str = ""
+    margin: float = Field(0.05, gt=0, lt=1)
+    own: int = Field(30, ge=0)
+    fresh: int = Field(60, ge=0)
+    prompts: int = Field(330, ge=1)
+    styles: tuple[str, ...] | None = None
+
+
 class GoOn(Record):
     """A finished run to go on from: its policy, constitution and rows. ``run``: its folder, absolute or as seen from
     the new run's; ``head``: its HEAD, or the hash of its records. ``constitution``: a file with what people made of
@@ -56,7 +75,7 @@ class Spec(Record):
     constitution and rows."""
 
     version: Literal[1] = 1
-    method: Literal["iteralign", "red_team", "calibrate", "evaluate", "self_instruct", "self_align", "cai"] = (
+    method: Literal["iteralign", "red_team", "calibrate", "audit", "evaluate", "self_instruct", "self_align", "cai"] = (
         "iteralign"
     )
     seed: int = Field(0, ge=0)
@@ -77,5 +96,6 @@ class Spec(Record):
     constitution: str = ""
     budget: Budget = Budget()
     calibrate: CalibrateSpec = CalibrateSpec()
+    audit: AuditSpec = AuditSpec()
     go_on: GoOn | None = None
     steps: tuple[dict[str, Any], ...] = ()

@@ -6,10 +6,23 @@ and oracles; ``prompts``: sources and splits; ``forecast``: what a run would do 
 """
 
 from charter.wiring.assembly import Assembly
+from charter.wiring.batteries import asked_for, write_battery
 from charter.wiring.continuing import go_on
 from charter.wiring.exporting import export
 from charter.wiring.forecast import dry_run
 from charter.wiring.launching import environment, launch, resume
 from charter.wiring.transcripts import write_csv, write_inspect
 
-__all__ = ["Assembly", "dry_run", "environment", "export", "go_on", "launch", "resume", "write_csv", "write_inspect"]
+__all__ = [
+    "Assembly",
+    "asked_for",
+    "dry_run",
+    "environment",
+    "export",
+    "go_on",
+    "launch",
+    "resume",
+    "write_battery",
+    "write_csv",
+    "write_inspect",
+]

@@ -56,6 +56,7 @@ class Assembly:
         self._oracles = ExitStack()
         self.prices = self._prices()
         self.given: Handover | None = None
+        self.decided: tuple[Norm, ...] = ()
 
     def inherit(self, run: Run) -> None:
         """Takes over what the run goes on from, where the spec names one."""
@@ -215,8 +216,8 @@ class Assembly:
 
     @property
     def norms(self) -> tuple[Norm, ...]:
-        """What people decided, in a run that goes on from another one."""
-        return articles.norms(self.given.constitution) if self.given is not None else ()
+        """What people decided: in a run that goes on from another one, or in the run that is audited."""
+        return articles.norms(self.given.constitution) if self.given is not None else self.decided
 
     @property
     def independent(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -79,6 +79,19 @@ def made(
             else:
                 found[style] = Invention(style, attacker, templates)
     return found
+
+
+def fixed(spec: Spec, world: World | None, styles: Sequence[str] | None) -> dict[str, Attack]:
+    """Attacks whose words are fixed, so that a battery can hold them: the ``styles`` named, or (None) the world's own
+    and otherwise the shipped wordings. Raises SpecError for a style that is unknown or that the attacker writes."""
+    from charter.attacks.encoded import ENCODINGS
+
+    own = wordings(None) if world is None else world.attacks
+    wanted = [style for style in own if style != "plain"] if styles is None else styles
+    known = (*wordings(world), *ENCODINGS)
+    if faults := tuple(f"audit.styles: {style} is no style of fixed words" for style in wanted if style not in known):
+        raise SpecError("the attacks are not valid", faults, f"There are: {', '.join(known)}.")
+    return made(spec, world, None, Templates(), wanted)
 
 
 def generalised(spec: Spec, world: World | None, sets: PromptSets, templates: Templates) -> PromptSets:

@@ -8,6 +8,7 @@ from typing import Any
 from charter.spec import Spec
 from charter.wiring import attacks, ruling
 from charter.wiring.assembly import Assembly
+from charter.wiring.auditing import Auditing
 from charter.wiring.calibrating import Calibrating
 from charter.wiring.evaluating import Evaluating
 from charter.wiring.instructing import SelfInstructing
@@ -22,6 +23,8 @@ def dry_run(spec: Spec) -> Mapping[str, Any]:
         return SelfInstructing(spec).forecast()
     if spec.method == "evaluate":
         return Evaluating(spec).forecast()
+    if spec.method == "audit":
+        return Auditing(spec).forecast()
     assembly = Assembly(spec)
     options = spec.options
     train, benchmark = assembly.train, assembly.benchmark(None)

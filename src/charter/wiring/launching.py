@@ -17,6 +17,7 @@ from charter.reports.links import is_chain
 from charter.reports.reading import Reading
 from charter.wiring import chaining
 from charter.wiring.assembly import Assembly, Observer
+from charter.wiring.auditing import Auditing
 from charter.wiring.calibrating import Calibrating
 from charter.wiring.evaluating import Evaluating
 from charter.wiring.instructing import SelfInstructing
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("charter", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "scikit-learn")
 
-Assembled = Assembly | Calibrating | Evaluating | SelfInstructing
+Assembled = Assembly | Auditing | Calibrating | Evaluating | SelfInstructing
 
 
 def launch(
@@ -121,6 +122,8 @@ def resume(
 
 def assembled(spec: specs.Spec, revision: str = "") -> Assembled:
     """The live objects of a spec, by its method; ``revision`` as for ``Assembly``."""
+    if spec.method == "audit":
+        return Auditing(spec, revision)
     if spec.method == "calibrate":
         return Calibrating(spec)
     if spec.method == "evaluate":

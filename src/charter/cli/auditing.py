@@ -1,0 +1,99 @@
+"""``charter audit`` and ``charter battery``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from charter.cli.running import begin, fresh, nobody, working
+from charter.cli.terminal import AsJson, Changes, Quiet, RunFolder, changes_of, put, put_json, put_table, say
+
+if TYPE_CHECKING:
+    from charter.reports.audit import Audit
+
+
+def audit(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="A run (its policy), a folder of weights or of an adapter, or a hub id."),
+    ],
+    baseline: Annotated[
+        str,
+        typer.Option(metavar="RUN_OR_MODEL", help="What it is compared with; a finished audit is not asked again."),
+    ],
+    battery: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A frozen battery; one is made from the baseline where none is given."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The run's folder; runs/DATE-audit where none is given.", show_default=False),
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write JUnit XML as well.", show_default=False)
+    ] = None,
+    changes: Changes = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Audit a model for drift from its constitution: principle by principle, against a baseline, with a frozen battery.
+
+    Exits with 0 where everything is kept, with 1 where something is broken or weakened, with 2 where the data cannot
+    tell. Errors exit as everywhere, with 2 to 8. It leaves a run of its own: charter report shows it.
+    """
+    from charter import spec as specs
+    from charter import wiring
+    from charter.reports.audit import compared
+    from charter.reports.junit import junit as as_junit
+    from charter.reports.reading import Reading
+    from charter.store import write_atomic
+
+    text = specs.changed(wiring.asked_for(model, baseline, battery), changes_of(changes), "audit")
+    directory = out or fresh("audit")
+    with working(directory, quiet) as observer:
+        begin(text, directory, observer, nobody if quiet else say)
+    found = compared(Reading(directory))
+    if junit is not None:
+        write_atomic(junit, as_junit(found).encode())
+    if as_json:
+        put_json(found.model_dump(mode="json"))
+    elif not quiet:
+        told(found)
+        put(f"The report: {directory / 'report.html'}")
+    raise typer.Exit(found.exit_code)
+
+
+def battery(
+    directory: RunFolder,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write; JSON.")],
+    own: Annotated[int, typer.Option(metavar="N", min=0, help="Most failures of each principle.")] = 30,
+    fresh: Annotated[int, typer.Option(metavar="N", min=0, help="Most fresh prompts for each principle.")] = 60,
+    prompts: Annotated[int, typer.Option(metavar="N", min=1, help="Most prompts of each kind of the benchmark.")] = 330,
+    style: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="An attack style; repeatable.", show_default=False)
+    ] = None,
+) -> None:
+    """Make a battery for audits from a finished run: the failures behind each principle, attacks on them, prompts like
+    them that nothing was trained on, and the benchmark. It is frozen: results of different batteries are never
+    compared."""
+    from charter import wiring
+    from charter.spec import AuditSpec
+
+    asked = AuditSpec(own=own, fresh=fresh, prompts=prompts, styles=tuple(style) if style else None)
+    made = wiring.write_battery(directory, out, asked)
+    say(f"{out}: {len(made.probes)} prompts about {len(made.principles)} principles; digest {made.digest}")
+    for note in made.notes:
+        say(f"  {note}")
+
+
+def told(found: Audit) -> None:
+    """An audit for the terminal."""
+    from charter.reports.audit import piece_rows, rows, sentence
+
+    put(sentence(found))
+    put_table(rows(found), "Each on the same prompts, before and after; a failure with the attacks on it is one prompt")
+    put_table(piece_rows(found), "The parts of each principle's prompts")
+    for note in found.notes:
+        put(f"Note: {note}")

@@ -1,0 +1,158 @@
+"""A model under audit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charter import weights
+from charter.battery import Battery
+from charter.errors import EngineError, SpecError, StoreError
+from charter.nouns import ModelRef, Step, digest
+from charter.ports import Benchmark, Engine
+from charter.spec import OracleSpec, Spec
+from charter.wiring import batteries, models
+from charter.wiring.assembly import Assembly
+from charter.wiring.targets import SERVING, Targets
+
+if TYPE_CHECKING:
+    from charter.methods.audit import Side
+    from charter.run import Run
+
+
+class Auditing:
+    """The live objects of a spec whose method is ``audit``. Models load when they are first asked."""
+
+    def __init__(self, spec: Spec, revision: str = "") -> None:
+        self.spec = spec
+        self.assembly = Assembly(spec, revision)
+
+    def describe(self) -> dict[str, Any]:
+        """What the target is, where and how it answers. Loads no weights. Raises EngineError."""
+        return self.assembly.describe()
+
+    def forecast(self) -> dict[str, Any]:
+        """What would be asked. Raises SpecError, StoreError."""
+        battery = batteries.taken(self.spec.audit, step=Step("000/battery", self.spec.seed))
+        sides = 1 if batteries.finished(self.spec.audit.baseline, battery) else 2
+        return {
+            "method": "audit",
+            "battery": battery.digest,
+            "principles": len(battery.principles),
+            "prompts": len(battery.probes),
+            "sides": sides,
+            "answers_to_generate": sides * len(battery.probes),
+            "verdicts_about_principles": sides * len(battery.ruled) * battery.judging.votes,
+        }
+
+    def execute(self, run: Run) -> None:
+        """Asks both sides, publishes what the comparison says, and finishes the run."""
+        from charter.methods.audit import Auditors, audit
+        from charter.reports.audit import compared
+        from charter.reports.page import page
+        from charter.reports.reading import Reading
+
+        battery = run.steps("000").once("battery", batteries.taken, self.spec.audit)
+        self.assembly.decided = battery.rubric.norms
+        with ExitStack() as closing:
+            judge = self._judge(run)
+            closing.callback(judge.close)
+            auditors = Auditors(
+                target=lambda model: self._target(run, model),
+                judge=judge,
+                benchmarks=self._benchmarks(run, battery),
+                templates=self.assembly.templates,
+            )
+            audit(run, auditors, battery, self._sides(battery))
+        outcome = {"method": "audit", "world": self.spec.world or None, "independent": self.assembly.independent}
+        found = compared(Reading(run.directory))
+        run.publish(
+            {
+                "audit.json": json.dumps(found.model_dump(mode="json"), indent=2) + "\n",
+                "outcome.json": json.dumps(outcome, indent=2, sort_keys=True) + "\n",
+            }
+        )
+        run.publish({"report.html": page(run.directory)}, derived=True)
+        run.finish()
+        shutil.rmtree(run.directory / SERVING, ignore_errors=True)
+
+    def _sides(self, battery: Battery) -> Mapping[str, Side]:
+        from charter.methods.audit import BASELINE, MODEL, Side
+
+        asked = self.spec.audit
+        before = batteries.finished(asked.baseline, battery)
+        model = None if before else self.model(asked.baseline)
+        return {
+            BASELINE: Side(asked.baseline, model, before),
+            MODEL: Side(asked.model or self.assembly.start.base, self.model(asked.model)),
+        }
+
+    def model(self, name: str) -> ModelRef:
+        """What a user calls a model: a run (its policy), a folder of an adapter for the target or of weights, a hub id;
+        empty: the target. Raises EngineError, StoreError."""
+        start, spec = self.assembly.start, self.spec
+        if not name:
+            return start
+        if spec.target.by_http:
+            return ModelRef(base=name, base_digest="", digest=digest({"by_http": name}))
+        place = Path(name)
+        if (place / "journal.jsonl").exists():
+            return _policy(place)
+        if weights.is_adapter(place):
+            files = weights.file_digests(place, ("adapter_*",))
+            whole = digest({"base": start.base_digest, "files": files})
+            return start.model_copy(update={"adapter": str(place), "digest": whole, "files": files})
+        return weights.resolve(name, offline=spec.offline, remote_code=spec.target.remote_code)
+
+    @contextmanager
+    def _target(self, run: Run, model: ModelRef) -> Iterator[Engine]:
+        """A side's engine, each call on the run's ledger; it is closed at the end."""
+        spec = self.spec
+        if spec.target.by_http:
+            spec = spec.model_copy(update={"target": spec.target.model_copy(update={"model": model.base})})
+        targets = Targets(spec, model, run.directory / SERVING)
+        try:
+            with targets.engine(model) as engine:
+                yield run.metered(engine, "target", "target", None if spec.target.by_http else models.FREE)
+        finally:
+            targets.close()
+
+    def _judge(self, run: Run) -> Engine:
+        """Who judges answers about principles: the evaluator; on a test world its truth."""
+        asked, world = self.spec.evaluator, self.assembly.world
+        if asked == "world":
+            return run.metered(models.oracle(OracleSpec(), world), "evaluator", "measuring", models.FREE)
+        engine = models.oracle(asked, world, self.spec.offline)
+        return run.metered(engine, "evaluator", "measuring", self.assembly.prices["evaluator"])
+
+    def _benchmarks(self, run: Run, battery: Battery) -> dict[str, Benchmark]:
+        """The battery's benchmarks by identity. Raises SpecError where they are not the same any more."""
+        found = self.assembly.benchmark(run)
+        if set(battery.benchmarks) - {found.identity}:
+            raise SpecError(
+                "the benchmark is not the battery's",
+                tuple(f"battery: {name}; here: {found.identity}" for name in battery.benchmarks),
+                "Restore its data and its evaluator, or make a new battery: charter battery RUN --out FILE",
+            )
+        return {found.identity: found} if battery.benchmarks else {}
+
+
+def _policy(place: Path) -> ModelRef:
+    """The policy that a finished run ended with, on the base that it was made from."""
+    from charter.reports.reading import Reading
+
+    reading = Reading(place)
+    told = reading.outcome.get("policy")
+    if reading.head is None or not told:
+        raise StoreError(f"{place} is not a finished run with a policy", f"Finish it: charter resume {place}")
+    policy = ModelRef.model_validate(told)
+    base = models.start(reading.spec, models.world(reading.spec), policy.revision)
+    if base.base_digest != policy.base_digest:
+        raise EngineError(f"{base.base} is not the base model that {place} began with.", "Restore its files.")
+    if policy.adapter is None:
+        return base
+    return policy.model_copy(update={"base": base.base, "adapter": str(place / "adapter")})
