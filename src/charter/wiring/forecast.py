@@ -13,18 +13,20 @@ from charter.wiring.calibrating import Calibrating
 from charter.wiring.evaluating import Evaluating
 from charter.wiring.instructing import SelfInstructing
 
+_ALONE: dict[str, type[Auditing | Calibrating | Evaluating | SelfInstructing]] = {
+    "audit": Auditing,
+    "calibrate": Calibrating,
+    "evaluate": Evaluating,
+    "self_instruct": SelfInstructing,
+}
+"""Methods whose objects forecast for themselves."""
+
 
 def dry_run(spec: Spec) -> Mapping[str, Any]:
     """What a run would do at most: prompts, calls by purpose, tokens to generate. Nothing is asked and no model
     loads."""
-    if spec.method == "calibrate":
-        return Calibrating(spec).forecast()
-    if spec.method == "self_instruct":
-        return SelfInstructing(spec).forecast()
-    if spec.method == "evaluate":
-        return Evaluating(spec).forecast()
-    if spec.method == "audit":
-        return Auditing(spec).forecast()
+    if (alone := _ALONE.get(spec.method)) is not None:
+        return alone(spec).forecast()
     assembly = Assembly(spec)
     options = spec.options
     train, benchmark = assembly.train, assembly.benchmark(None)
