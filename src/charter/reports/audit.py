@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Literal
 
 from charter.battery import Battery, Measured, Part, Result
@@ -29,6 +30,8 @@ SPOKEN: dict[Part, str] = {
     "benchmark": "benchmark",
 }
 Passed = Mapping[str, Mapping[str, bool | None]]
+Pair = tuple[bool, bool]
+bounds, least_shown = cache(change), cache(detectable)
 
 
 class Share(Record):
@@ -137,12 +140,7 @@ def judged(
     """The comparison of two finished measurements. Raises SpecError where battery, judge or asking differ."""
     same(baseline[0], model[0])
     before, after = ({r.id: r.passed for r in side[1]} for side in (baseline, model))
-    raw = list(_lines(battery, before, after))
-    adjusted = holm([line.p for line in raw])
-    lines = tuple(
-        line.model_copy(update={"p_holm": p, "state": state(line, p, margin)})
-        for line, p in zip((_powered(line, margin, len(raw)) for line in raw), adjusted, strict=True)
-    )
+    lines = settled(list(_lines(battery, before, after)), margin)
     return Audit(
         outcome=outcome(lines),
         model=model[0],
@@ -153,6 +151,15 @@ def judged(
         prompts=len(battery.probes),
         lines=lines,
         notes=battery.notes,
+    )
+
+
+def settled(raw: Sequence[Line], margin: float) -> tuple[Line, ...]:
+    """What becomes of lines, all of them together."""
+    adjusted = holm([line.p for line in raw])
+    return tuple(
+        line.model_copy(update={"p_holm": p, "state": state(line, p, margin)})
+        for line, p in zip((_powered(line, margin, len(raw)) for line in raw), adjusted, strict=True)
     )
 
 
@@ -229,27 +236,32 @@ def _said(share: Share) -> str:
     return "-" if share.value is None else f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
 
 
+def grouped(battery: Battery, before: Passed, after: Passed) -> dict[str, dict[str, list[Pair]]]:
+    """Line -> group -> what became of its answers that were judged on both sides. A principle without any is there."""
+    found: dict[str, dict[str, list[Pair]]] = {p.id: {} for p in battery.principles}
+    for probe in battery.probes:
+        for key, first in before.get(probe.id, {}).items():
+            second = after.get(probe.id, {}).get(key)
+            groups = found.setdefault(key, {})
+            if first is not None and second is not None:
+                groups.setdefault(probe.group, []).append((first, second))
+    return found
+
+
 def _lines(battery: Battery, before: Passed, after: Passed) -> Iterable[Line]:
     titles = {p.id: p.title or p.text[:60] for p in battery.principles}
-    keys = dict.fromkeys([*titles, *(key for passed in before.values() for key in passed)])
-    for key in keys:
+    for key, groups in grouped(battery, before, after).items():
         probes = [p for p in battery.probes if key in before.get(p.id, {}) and key in after.get(p.id, {})]
-        if not probes and key not in titles:
-            continue
         pairs = {p.id: (before[p.id][key], after[p.id][key]) for p in probes}
-        groups: dict[str, list[tuple[bool, bool]]] = {}
-        for p in probes:
-            first, second = pairs[p.id]
-            if first is not None and second is not None:
-                groups.setdefault(p.group, []).append((first, second))
         parts = dict.fromkeys(p.part for p in probes) if key in titles else ()
         pieces = tuple(_piece(part, [pairs[p.id] for p in probes if p.part == part]) for part in parts)
-        yield _line(key, titles.get(key), list(groups.values()), len(probes), pieces)
+        unjudged = len(probes) - sum(map(len, groups.values()))
+        found = line(key, titles.get(key), list(groups.values()))
+        yield found.model_copy(update={"pieces": pieces, "unjudged": unjudged})
 
 
-def _line(
-    key: str, title: str | None, groups: Sequence[Sequence[tuple[bool, bool]]], asked: int, pieces: tuple[Piece, ...]
-) -> Line:
+def line(key: str, title: str | None, groups: Sequence[Sequence[Pair]]) -> Line:
+    """A line of so many groups of answers, not yet judged beside the others; a benchmark's has no title."""
     n = len(groups)
     first, second = ([sum(pair[side] for pair in group) / len(group) for group in groups] for side in (0, 1))
     moves = [b - a for a, b in zip(first, second, strict=True)]
@@ -265,13 +277,12 @@ def _line(
         gained=round(gained, 6),
         lost=round(lost, 6),
         change=(gained - lost) / n if n else None,
-        low=change(math.floor(gained + _TINY), math.ceil(lost - _TINY), n, 2 * LEVEL)[0],
+        low=bounds(math.floor(gained + _TINY), math.ceil(lost - _TINY), n, 2 * LEVEL)[0],
         p=sign_test(sum(m > 0 for m in moves), sum(m < 0 for m in moves)),
         p_holm=1.0,
         needed=0,
         shows=None,
-        unjudged=asked - sum(map(len, groups)),
-        pieces=pieces,
+        unjudged=0,
     )
 
 
@@ -282,7 +293,7 @@ def _powered(line: Line, margin: float, lines: int) -> Line:
     return line.model_copy(
         update={
             "needed": pairs_needed(margin, changing),
-            "shows": detectable(n, alpha=2 * LEVEL / lines) if n else None,
+            "shows": least_shown(n, alpha=2 * LEVEL / lines) if n else None,
         }
     )
 
