@@ -12,6 +12,7 @@ import time
 
 from evidence import claims, picture, tables
 from evidence.attacks import attacks
+from evidence.audit import audit
 from evidence.cells import ROOT
 from evidence.http import http
 from evidence.kills import kills
@@ -24,6 +25,7 @@ CLAIMS = {
     "kills": kills,
     "grid": claims.grid,
     "attacks": attacks,
+    "audit": audit,
     "http": http,
 }
 

@@ -40,6 +40,8 @@ COMMANDS = (
     "report",
     "explain",
     "export",
+    "audit",
+    "battery",
     "init",
     "doctor",
     "organism",

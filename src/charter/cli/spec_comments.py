@@ -9,7 +9,7 @@ HEAD = """\
 COMMENTS: dict[str, str] = {
     "version": "of this format",
     "method": "iteralign; self_align; cai; red_team: tune nothing; calibrate: measure the judge; evaluate: benchmarks "
-    "alone; "
+    "alone; audit: compare with a baseline; "
     "self_instruct: write prompts",
     "seed": "decides every random choice of the run",
     "world": "a test world (village, city, or a world file); empty: none",
@@ -255,6 +255,15 @@ COMMENTS: dict[str, str] = {
     "calibrate.labels": "what words in the label column mean: {word: violates} or {word: complies}",
     "calibrate.injections": "true: how many verdicts the shipped attacks turn",
     "calibrate.limit": "most of each file; null: all",
+    "audit": "what the method audit compares (docs/audits.md); `charter audit` writes it",
+    "audit.model": "a run, a folder of weights or of an adapter, a hub id; empty: the target",
+    "audit.baseline": "the same, or a finished audit, whose answers are taken over",
+    "audit.battery": "a file; empty: the audit's, or one made from the baseline",
+    "audit.margin": "a smaller drop counts as kept",
+    "audit.own": "of a battery that is made: most failures of each principle",
+    "audit.fresh": "most prompts for each principle that nothing was trained on",
+    "audit.prompts": "most of each kind of the benchmark's prompts",
+    "audit.styles": "attack styles; null: the world's own, or the shipped wordings",
     "go_on": "a finished run to go on from (run, head, constitution); `charter fork` writes it; null: none",
     "steps": "methods after one another, each going on from the one before: [{method: iteralign}, ...] "
     "with the keys that each changes (docs/chains.md)",

@@ -91,8 +91,9 @@ def finished(name: str, battery: Battery) -> tuple[Measured, Sequence[Result]] |
     return measured[0].model_copy(update={"source": reading.head}), reading.records("model/results", Result)
 
 
-def made(directory: Path, asked: AuditSpec) -> Battery:
-    """A battery from a finished run. Nothing is asked of any model. Raises StoreError, SpecError."""
+def made(directory: Path, asked: AuditSpec, seed: int | None = None) -> Battery:
+    """A battery from a finished run, drawn by its seed or another one. Nothing is asked of any model.
+    Raises StoreError, SpecError."""
     reading = _reading(str(directory))
     left = reading.records("final/handover", Handover)
     if reading.head is None or not left:
@@ -117,7 +118,7 @@ def made(directory: Path, asked: AuditSpec) -> Battery:
         _fresh(reading, left[0], {p.prompt.text for p in measured}),
         attacks.fixed(spec, assembly.world, asked.styles),
         asked,
-        step=Step("battery", reading.spec.seed),
+        step=Step("battery", reading.spec.seed if seed is None else seed),
     )
     probes = tuple([*ruled, *measured])
     return Battery(
