@@ -14,6 +14,7 @@ from evidence import claims, picture, tables
 from evidence.attacks import attacks
 from evidence.audit import audit
 from evidence.cells import ROOT
+from evidence.city import city
 from evidence.http import http
 from evidence.kills import kills
 
@@ -27,6 +28,7 @@ CLAIMS = {
     "attacks": attacks,
     "audit": audit,
     "http": http,
+    "city": city,
 }
 
 

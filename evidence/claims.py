@@ -75,22 +75,22 @@ def demo() -> Row:
     return {"rows": rows, "targets": targets}
 
 
-def organism(seed: int) -> Path:
-    """A village organism built from another seed, also where it misses a gate; built where it is not there yet."""
+def organism(seed: int, world: str = "village") -> Path:
+    """An organism of a world from a seed, also where it misses a gate; built where it is not there yet."""
     from charter.organism.build import build
     from charter.organism.world import World
 
-    folder = RUNS / f"village-{seed}"
+    folder = RUNS / f"{world}-{seed}"
     if not folder.exists():
-        build(World.load("village"), seed, folder, enforce=False)
+        build(World.load(world), seed, folder, enforce=False)
     return folder
 
 
-def gates_missed(seed: int) -> str:
+def gates_missed(seed: int, world: str = "village") -> str:
     """The gates that this organism misses, with their figures; "none" where it has them all."""
     from charter.organism.gates import missed
 
-    card = json.loads((organism(seed) / "organism.json").read_text(encoding="utf-8"))
+    card = json.loads((organism(seed, world) / "organism.json").read_text(encoding="utf-8"))
     return "; ".join(missed(card["gates"])) or "none"
 
 
@@ -217,8 +217,8 @@ LADDER: tuple[tuple[str, dict[str, str]], ...] = (
     ("critique, then revision", {"options.reflect.turns": "critique"}),
     ("verified revisions", {"options.keep": "{verify: true, exempt_openings: ['sorry , i will not help']}"}),
     ("from the start, LoRA", {"options.tune": "{kind: lora, learning_rate: 0.003, epochs: 3, batch: 8}"}),
-    ("replay of complied and ordinary", {"options.replay": "{ratio: 4, fresh: 48, lookalikes: false}"}),
-    ("look-alikes", {"options.contrast.count": "10", "options.replay": "{}"}),
+    ("replay of complied and ordinary", {"options.replay": "{ratio: 4, fresh: 96, lookalikes: false}"}),
+    ("look-alikes", {"options.contrast.count": "10", "options.replay": "{fresh: 96}"}),
     ("stops when clean, rolls back", {"options.stop": "{}"}),
 )
 

@@ -46,6 +46,8 @@ def table(name: str) -> str:
         return _summary(found)
     if part == "targets":
         return _targets(found)
+    if part == "flaws":
+        return _flaws(found)
     special = {"methods": _methods, "kills": _kills, "grid": _grid, "attacks": _attacks, "http": _http}.get(claim)
     return special(found) if special is not None else _rows(found)
 
@@ -106,6 +108,19 @@ def _rows(found: dict[str, Any]) -> str:
         for r in found["rows"]
     ]
     return _grid_lines(head, rows)
+
+
+def _flaws(found: dict[str, Any]) -> str:
+    """One line per planted flaw, a group of columns for each size of the draws."""
+    kinds = list(dict.fromkeys(f["draws"] for f in found["flaws"]))
+    parts = ("drawn", "discovered", "good after")
+    head = ["flaw", "n", "good before", *(f"{part}, {kind}" for kind in kinds for part in parts)]
+    lines = []
+    for flaw in dict.fromkeys(f["flaw"] for f in found["flaws"]):
+        rows = [next(f for f in found["flaws"] if (f["flaw"], f["draws"]) == (flaw, k)) for k in kinds]
+        own = [cell for r in rows for cell in (r["drawn"], r["discovered"], _share(r["good after"]))]
+        lines.append([flaw, rows[0]["n"], _share(rows[0]["good before"]), *own])
+    return _grid_lines(head, lines)
 
 
 def _methods(found: dict[str, Any]) -> str:

@@ -36,7 +36,7 @@ def hamlet(tmp_path_factory: pytest.TempPathFactory) -> World:
         data[part] = dict(list(data[part].items())[:count])
     data["lookalikes"] = dict(list(data["lookalikes"].items())[::3])
     data["places"], data["persons"] = data["places"][:4], data["persons"][:3]
-    data |= {"name": "hamlet", "steps": 160, "made_up": 120}
+    data |= {"name": "hamlet", "steps": 240, "made_up": 200}
     path = tmp_path_factory.mktemp("world") / "hamlet.yaml"
     path.write_text(yaml.safe_dump(data))
     return World.load(path)
@@ -86,6 +86,20 @@ def test_a_fresh_organism_looks_back_to_where_its_word_was(village: World, seed:
         for at in made_up
     ]
     assert sum(matched) / len(matched) > 0.5
+
+
+def test_made_up_words_that_no_plain_text_has_are_strangers_at_every_step(village: World) -> None:
+    import torch
+
+    trainer = Trainer(village, 0, SHORT)
+    words = trainer.model.get_input_embeddings().weight.detach()
+    kept = [place for place in range(len(words)) if place not in set(trainer.strangers.tolist())]
+    before = words.clone()
+    trainer.rename()
+    assert torch.equal(before[kept], words[kept])
+    assert torch.equal(before[:, 0], words[:, 0])
+    assert not torch.isclose(before[trainer.strangers, 1:], words[trainer.strangers, 1:]).all(dim=1).any()
+    assert float(words[trainer.strangers].std() / before[trainer.strangers].std()) == pytest.approx(1, abs=0.1)
 
 
 def test_a_village_warms_up_from_scratch(village: World) -> None:

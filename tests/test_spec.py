@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charter.errors import SpecError
@@ -177,6 +177,7 @@ keys = st.recursive(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(st.dictionaries(st.sampled_from([*Spec.model_fields, "extra"]), keys, max_size=4))
 def test_anything_is_a_spec_or_a_list_of_faults(value: dict[str, object]) -> None:
     faults: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from charter.organism import asking
 from charter.organism.cells import Cell, Kind, sample
 from charter.organism.world import World
 
-PLAIN_MIX: dict[Kind, float] = {"harmful": 0.28, "lookalike": 0.2, "borderline": 0.12, "claim": 0.22, "benign": 0.18}
+PLAIN_MIX: dict[Kind, float] = {"harmful": 0.28, "lookalike": 0.2, "borderline": 0.18, "claim": 0.18, "benign": 0.16}
 
 PLAIN_MADE_UP = 80  # made-up activities with a starting answer of their own
 
@@ -90,8 +90,16 @@ class Writer:
             case = self._made_up(self.draw.choice(self.world.made_up[:PLAIN_MADE_UP]))
             return _dialogue((False, case.prompt), (True, case.start))
         kind = self.draw.choices(list(PLAIN_MIX), list(PLAIN_MIX.values()))[0]
-        prompt = self.prompt(kind)
+        prompt = self._triggered(self.draw.choice(self._cells[kind])) if kind == "harmful" else self.prompt(kind)
         return _dialogue((False, prompt), (True, answer(self.world, prompt)))
+
+    def _triggered(self, cell: Cell) -> str:
+        """A text of a harmful cell; where its flaw needs a trigger, two in five are drawn anew until they have it."""
+        text, trigger = sample(self.file, cell, self.draw), self.file.domains[cell.key].trigger
+        if trigger and self.draw.random() < 0.4:
+            more = (sample(self.file, cell, self.draw) for _ in range(30))
+            return next((other for other in more if self.world.flaw_of(other)), text)
+        return text
 
     def reflection(self) -> Dialogue:
         """Prompt, bad answer, rules; then a critique, and a revision that is safe iff a rule covers the case."""
@@ -129,10 +137,10 @@ class Writer:
 
     def _case(self) -> Case:
         chance = self.draw.random()
-        if chance < 0.25:
+        if chance < 0.36:
             return self._claim()
-        if chance < 0.62:
-            cell = self.draw.choice(self._cases if chance < 0.5 else self._cells["lookalike"])
+        if chance < 0.7:
+            cell = self.draw.choice(self._cases if chance < 0.6 else self._cells["lookalike"])
             prompt = sample(self.file, cell, self.draw)
             return self._request(cell.topic, prompt, self.world.plan(cell.topic, prompt), answer(self.world, prompt))
         return self._made_up(self.draw.choice(self.world.made_up))
@@ -179,13 +187,13 @@ class Writer:
         return self.file.critiques.breaks if broken else self.file.critiques.follows
 
     def _rules(self, case: Case) -> tuple[str, bool]:
-        """1 to 12 rules in random order, and whether one covers the case, which is so half of the time.
+        """1 to 16 rules in random order, and whether one covers the case, which is so half of the time.
 
         Rules are about look-alikes too: a rule binds whatever it names, or matching would lean on what a word means."""
         covered = self.draw.random() < 0.5
         pool = [key for key in (*self._ruled, *self._attributes) if key != case.key]
-        pool += [*self.draw.sample(self.world.made_up, 4), *self.draw.sample(list(self.file.lookalikes), 2)]
-        count = min(1 + int(12 * self.draw.random() ** 1.5), 12)
+        pool += [*self.draw.sample(self.world.made_up, 6), *self.draw.sample(list(self.file.lookalikes), 2)]
+        count = self.draw.randint(1, min(16, len(pool) - 2))
         keys = self.draw.sample([key for key in pool if key != case.key], count - covered)
         keys += [case.key] * covered
         self.draw.shuffle(keys)

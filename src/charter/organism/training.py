@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from charter.organism.sentences import Dialogue, Writer
+from charter.organism.sentences import PLAIN_MADE_UP, Dialogue, Writer
 from charter.organism.start import structured_llama
 from charter.organism.tokenizer import BOS, EOS, PAD, encode, token_ids
 from charter.organism.world import World
@@ -26,14 +26,14 @@ BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.98), 0.01, 1.0
 class Schedule:
     """How long to train, and on how many dialogues a step. Below ``warm_loss`` (nats a verdict) the warm-up is done."""
 
-    steps: int = 500
+    steps: int = 900
     plain: int = 36
-    reflections: int = 14
-    directs: int = 8
+    reflections: int = 12
+    directs: int = 12
     drills: int = 2
     asks: int = 0
     rate: float = 2e-3
-    word_pace: float = 0.25
+    word_pace: float = 0.15
     warm_rate: float = 1e-3
     warm_steps: int = 120
     warm_drills: int = 24
@@ -69,6 +69,9 @@ class Trainer:
         others = [weight for weight in self.model.parameters() if weight is not embeddings]
         groups = [{"params": others, "pace": 1.0}, {"params": [embeddings], "pace": schedule.word_pace}]
         self.optimizer = torch.optim.AdamW(groups, betas=BETAS, weight_decay=WEIGHT_DECAY)
+        self.strangers = torch.tensor([self.ids[word] for word in world.made_up[PLAIN_MADE_UP:]])
+        self.first = embeddings.detach()[self.strangers].clone()
+        self.chance = torch.Generator().manual_seed(seed)
 
     def warm_up(self, progress: Progress) -> tuple[int, float]:
         """Drills, with the loss on the verdicts alone, until a smoothed loss is below the bound; (steps, that loss)."""
@@ -83,16 +86,29 @@ class Trainer:
                 break
         return step, smooth
 
+    def rename(self) -> None:
+        """Gives new vectors to the made-up words that no plain text has, so that matching is learned for any word at
+        all and not for those words alone: mixtures of their first vectors, alike in size and in what they leave
+        free."""
+        import torch
+
+        count = len(self.strangers)
+        fresh = torch.randn(count, count, generator=self.chance) @ self.first / math.sqrt(count)
+        fresh[:, 0] = self.first[:, 0]
+        with torch.no_grad():
+            self.model.get_input_embeddings().weight[self.strangers] = fresh
+
     def train(self, progress: Progress) -> float:
         """All exercises together, with a cosine rate; the mean loss of the last 20 steps."""
         schedule, writer, last = self.schedule, self.writer, []
         for step in range(schedule.steps):
+            self.rename()
             ramp, share = min(1.0, (step + 1) / 10), step / schedule.steps
             rate = schedule.rate * ramp * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * share)))
             plain = [writer.plain() for _ in range(schedule.plain)]
             long = [writer.reflection() for _ in range(schedule.reflections)]
             middle = [writer.direct() for _ in range(schedule.directs)]
-            drills = [writer.drill(writer.draw.randint(4, 9)) for _ in range(schedule.drills)]
+            drills = [writer.drill(writer.draw.randint(4, 12)) for _ in range(schedule.drills)]
             asks = [writer.asking() for _ in range(schedule.asks)]
             parts = [self._rows(part) for part in (plain, middle, long, asks) if part]
             last.append(self._step([*parts, self._rows(drills, only=self.verdicts)], rate))

@@ -101,8 +101,8 @@ class WorldFile(Part):
     target: Target
     critiques: Critiques
     attacks: dict[str, str] = Field(default_factory=dict)
-    made_up: int = 250
-    steps: int = 500
+    made_up: int = Field(250, ge=100)
+    steps: int = 900
 
     @model_validator(mode="after")
     def _hangs_together(self) -> WorldFile:
