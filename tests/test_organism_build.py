@@ -92,7 +92,7 @@ def test_made_up_words_that_no_plain_text_has_are_strangers_at_every_step(villag
     import torch
 
     trainer = Trainer(village, 0, SHORT)
-    words = trainer.model.get_input_embeddings().weight.detach()
+    words: torch.Tensor = trainer.model.model.embed_tokens.weight.detach()
     kept = [place for place in range(len(words)) if place not in set(trainer.strangers.tolist())]
     before = words.clone()
     trainer.rename()

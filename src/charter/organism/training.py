@@ -65,7 +65,7 @@ class Trainer:
         self.model: LlamaForCausalLM = structured_llama(len(self.ids), special, torch.Generator().manual_seed(seed))
         self.verdicts = {self.ids[world.file.critiques.breaks], self.ids[world.file.critiques.follows]}
         # Words learn slowly, so that their random starts keep telling them apart, also those that no rule ever names.
-        embeddings = self.model.get_input_embeddings().weight
+        embeddings: torch.Tensor = self.model.model.embed_tokens.weight
         others = [weight for weight in self.model.parameters() if weight is not embeddings]
         groups = [{"params": others, "pace": 1.0}, {"params": [embeddings], "pace": schedule.word_pace}]
         self.optimizer = torch.optim.AdamW(groups, betas=BETAS, weight_decay=WEIGHT_DECAY)
@@ -96,7 +96,7 @@ class Trainer:
         fresh = torch.randn(count, count, generator=self.chance) @ self.first / math.sqrt(count)
         fresh[:, 0] = self.first[:, 0]
         with torch.no_grad():
-            self.model.get_input_embeddings().weight[self.strangers] = fresh
+            self.model.model.embed_tokens.weight[self.strangers] = fresh
 
     def train(self, progress: Progress) -> float:
         """All exercises together, with a cosine rate; the mean loss of the last 20 steps."""
