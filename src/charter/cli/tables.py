@@ -16,6 +16,7 @@ from charter.reports.paired import FINAL, START, before_after
 from charter.reports.reading import Reading
 from charter.reports.show import Summary, left_open
 from charter.reports.stories import iteration
+from charter.reports.written import written_tables, yields
 
 Table = tuple[str, list[tuple[object, ...]], Sequence[int]]
 
@@ -26,10 +27,12 @@ def tables(reading: Reading, summary: Summary) -> Iterator[Table]:
         (title, [*rows], ()) for title, rows in judging_tables(trust(reading), calibration(reading))
     ]
     audit = audited(reading)
+    written: list[Table] = [(title, [*rows], (1, 2)) for title, rows in written_tables(yields(reading))]
     found: list[Table] = [
         ("Audit: both sides on the same prompts", [*(audit_rows(audit) if audit else [])], ()),
         _scores(reading),
         *judging,
+        *written,
         _rules(reading),
         _norms(reading),
         _iterations(reading, summary),

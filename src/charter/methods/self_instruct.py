@@ -1,8 +1,7 @@
 """Self-instruct with topic-guided red teaming: the first stage of SELF-ALIGN (Sun et al., NeurIPS 2023, arXiv
 2305.03047), and a method by itself. Its prompts are a source for any other method.
 
-Every departure from the paper is a named switch of ``Instructing``; the recipe ``self-instruct-paper`` has the faithful
-setting.
+Every departure from the paper is a named switch of ``Instructing``; docs/self_instruct.md has the faithful setting.
 
 1. seeds, types: our own, fewer, worded anew (paper: 175 tasks of Self-Instruct, 20 questions).
 2. from_seeds: two of five demonstrations at least are seeds, so that prompts do not drift (paper: any five).

@@ -102,7 +102,7 @@ def corrected(bad: int, n: int, measured: Calibration | None) -> Corrected | Non
 
 
 def _warnings(reading: Reading, calibrations: dict[str, Calibration]) -> tuple[str, ...]:
-    if reading.spec.method == "calibrate":
+    if reading.spec.method in ("calibrate", "self_instruct"):
         return ()
     asking = [] if reading.spec.method == "audit" else ["judge"]
     roles = [*asking, *(["evaluator"] if reading.spec.evaluator != "world" else [])]

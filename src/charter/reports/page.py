@@ -23,6 +23,7 @@ from charter.reports.paired import FINAL, START, before_after
 from charter.reports.reading import Reading
 from charter.reports.show import gates, left_open, scripted, summarised
 from charter.reports.stories import Likeness, Story, iteration, likenesses, ranked, stories
+from charter.reports.written import written_tables, yields
 from charter.statistics import FEW
 
 CLIP = 2_000
@@ -68,6 +69,7 @@ def _contents(reading: Reading, redact: bool) -> dict[str, Any]:
         "audit": _audit(reading),
         "warnings": found.warnings,
         "judging": list(judging_tables(found, calibration(reading))),
+        "written": list(written_tables(yields(reading))),
         "series": _series(reading),
         "groups": rows(reading),
         "lineage": lineage(reading),

@@ -15,6 +15,7 @@ from charter.reports.losses import failed_answers, rows_left_out
 from charter.reports.norms import followed
 from charter.reports.paired import FINAL, START
 from charter.reports.reading import Reading
+from charter.reports.written import yields
 from charter.spec import PROGRAM
 from charter.statistics import bounds
 
@@ -39,7 +40,7 @@ class Summary(Record):
     ``calibration``: what the method ``calibrate`` found. ``breakdown``: held-out by category, language, source and
     attack style; ``generalisation``: on what training never saw, empty where there is nothing. ``norms``: what people
     decided in a run that goes on from another one, and how often it is followed. ``audit``: what the method ``audit``
-    found."""
+    found. ``written``: prompts that a model wrote, what each filter dropped."""
 
     run: str
     method: str
@@ -64,6 +65,7 @@ class Summary(Record):
     generalisation: dict[str, Any]
     norms: list[dict[str, Any]]
     audit: dict[str, Any] | None
+    written: list[dict[str, Any]]
 
 
 def summary(directory: Path | str) -> Summary:
@@ -113,6 +115,7 @@ def summarised(reading: Reading) -> Summary:
         generalisation=generalisation(reading),
         norms=[row.model_dump(mode="json") for row in followed(reading)],
         audit=found.model_dump(mode="json") if (found := audited(reading)) else None,
+        written=[one.model_dump(mode="json") for one in yields(reading)],
     )
 
 
