@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that speaks the OpenAI chat protocol, and answers as the test says."""
+"""A real HTTP server on loopback that speaks the OpenAI protocol, and answers as the test says."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ class Server:
 @contextmanager
 def serve(reply: Reply) -> Iterator[Server]:
     """Serves until the block ends. ``reply`` gives ``text``, and may give ``finish``, ``headers``, ``torn`` (the share
-    of the body that is sent), or ``status`` with ``error``."""
+    of the body that is sent), or ``status`` with ``error``; where the body has a ``prompt``, what completes it:
+    ``text``, ``finish`` and ``logprobs``. ``path`` of the body is where it was sent to."""
     state = Server()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"]))) | {"path": self.path}
             with state.lock:
                 state.seen.append({**body, "key": self.headers.get("Authorization", ""), "at": time.monotonic()})
                 state.now += 1
@@ -104,6 +105,12 @@ def _payload(body: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
     if "error" in answer:
         return {"error": {"message": answer["error"], "type": "invalid_request_error"}}
     text = answer.get("text", "")
+    if "prompt" in body:
+        choice = {"index": 0, "text": text, "finish_reason": answer.get("finish", "length")}
+        choice["logprobs"] = answer.get("logprobs")
+        usage = answer.get("usage")
+        frame = {"id": "x", "object": "text_completion", "created": 0, "model": body["model"]}
+        return {**frame, "choices": [choice], "usage": usage}
     said = sum(len(message["content"].split()) for message in body["messages"])
     choice = {
         "index": 0,

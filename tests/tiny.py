@@ -51,7 +51,32 @@ def word_tokenizer(*, chat: bool = True) -> Any:
     return tokenizer
 
 
-def _model(architecture: Architecture, vocabulary: int, width: int, tokenizer: Any) -> Any:
+def byte_model(where: Path, *, seed: int = 0, context: int = 1024) -> Path:
+    """Writes a model that reads any text: byte-level tokens with some merges, an opening token before each text."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, initial_alphabet=alphabet, special_tokens=["<s>", "</s>"], show_progress=False
+    )
+    inner.train_from_iterator([" ".join(WORDS)] * 3 + [__doc__ or ""], trainer)
+    inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    kind: Any = PreTrainedTokenizerFast
+    tokenizer = kind(tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="</s>")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = _model("llama", len(tokenizer), 32, tokenizer, context)
+    model.save_pretrained(where)
+    tokenizer.save_pretrained(where)
+    return where
+
+
+def _model(architecture: Architecture, vocabulary: int, width: int, tokenizer: Any, context: int = 128) -> Any:
     from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
     ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
@@ -67,7 +92,7 @@ def _model(architecture: Architecture, vocabulary: int, width: int, tokenizer: A
             intermediate_size=2 * width,
             num_hidden_layers=2,
             num_attention_heads=4,
-            max_position_embeddings=128,
+            max_position_embeddings=context,
             initializer_range=0.3,
             **ends,
         )

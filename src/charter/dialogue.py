@@ -80,6 +80,32 @@ class Dialogue:
         last = max((place for place, token in enumerate(after) if token in self.ends), default=None)
         return before, [*after, self.ends[0]] if last is None else after[: last + 1]
 
+    def onward(self, text: str) -> list[int]:
+        """Token ids of a text that is gone on with as it stands; an empty one is the opening token."""
+        ids = self._text(text)
+        return ids or self._opening()
+
+    def onward_pair(self, context: str, completion: str) -> tuple[list[int], list[int]]:
+        """Token ids of a text and of what follows it, with nothing put between. White space at the end of the first
+        goes with the second, and both are read as one, as lm-evaluation-harness does."""
+        seam = len(context.rstrip()) if context.strip() else 0
+        whole, before = self._text(context + completion), self._text(context[:seam]) if seam else []
+        if not before:
+            opening, bare = self._opening(), self._text(context + completion, special=False)
+            return (opening, bare) if bare[:1] != opening else (bare[:1], bare[1:])
+        return before, whole[len(before) :]
+
+    def _opening(self) -> list[int]:
+        """The token that stands for the beginning of a text."""
+        known = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
+        return [next(int(token) for token in known if token is not None)]
+
+    def _text(self, text: str, special: bool = True) -> list[int]:
+        """Token ids of bare text, with the tokenizer's own special tokens, once."""
+        begins = self.tokenizer.decode(self._opening())
+        special = special and not (begins and text.startswith(begins))
+        return list(self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
+
     def text(self, tokens: Sequence[int]) -> str:
         """The text of an answer's tokens, without special tokens and surrounding white space."""
         return self.raw(tokens).strip()

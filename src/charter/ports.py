@@ -56,7 +56,7 @@ class Engine(Protocol):
         ...
 
     def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
-        """One LogLikelihood per request whose id is not in ``done``. Raises EngineError where the model gives none."""
+        """One LogLikelihood per request whose id is not in ``done``. Raises AbilityError where the model gives none."""
         ...
 
     def close(self) -> None:
@@ -183,9 +183,9 @@ class Answered(Record):
     baseline: tuple[Exchange, ...] = ()
 
 
-Need = Literal["answers", "raw answers", "log-likelihoods", "baseline"]
-"""What an exam needs of the target: answers in its chat format, texts gone on with, log-likelihoods of given texts; the
-starting model's answers beside its own."""
+Need = Literal["answers", "raw answers", "log-likelihoods", "chat log-likelihoods", "baseline"]
+"""What an exam needs of the target: answers in its chat format, texts gone on with, log-likelihoods of given texts
+(plain, or in its chat format); the starting model's answers beside its own."""
 
 
 @runtime_checkable

@@ -99,10 +99,13 @@ def completion(request: Request, output: Any, key: str) -> Completion:
         reason = scrub(output.error or "the provider's content filter withheld the answer", key)
         return Completion(id=request.id, text="", stop="error", error=reason, **spent)
     cut = output.stop_reason in ("max_tokens", "model_length")
-    text = output.completion.strip()
-    if key:
-        text = text.replace(key, "***")
+    text = hidden(output.completion.strip(), key)
     return Completion(id=request.id, text=text, stop="length" if cut else "stop", **spent)
+
+
+def hidden(text: str, key: str) -> str:
+    """A text without the key, should the server say it."""
+    return text.replace(key, "***") if key else text
 
 
 def key_of(model: Any) -> str:

@@ -19,7 +19,7 @@ from charter import weights
 from charter.dialogue import Dialogue
 from charter.engines.decoding import Drawn, Forward, Row, decode, pad_left
 from charter.errors import EngineError
-from charter.nouns import Completion, LogLikelihood, ModelRef, Record, Request, ScoreRequest, canonical
+from charter.nouns import Completion, LogLikelihood, Message, ModelRef, Record, Request, ScoreRequest, canonical
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -131,7 +131,8 @@ class LocalEngine:
             (request for request in requests if request.id in rows), key=lambda r: (-len(rows[r.id].ids), r.id)
         )
         for request, drawn in self._batches(fit, done, lambda batch: self._decode([rows[r.id] for r in batch])):
-            text = dialogue.text(drawn.tokens) if drawn.text is None else drawn.text.strip()
+            said = dialogue.raw(drawn.tokens) if drawn.text is None else drawn.text
+            text = said if request.raw else said.strip()
             spent = len(drawn.tokens) + (drawn.stop == "stop" and drawn.text is None)
             asked = len(rows[request.id].ids)
             yield Completion(id=request.id, text=text, stop=drawn.stop, tokens_in=asked, tokens_out=spent)
@@ -141,21 +142,29 @@ class LocalEngine:
         if all(request.id in done for request in requests):
             return
         dialogue, limit = self._ready(), self._context()
-        pairs = {}
-        for request in requests:
-            try:
+        pairs = {request.id: self._pair(request, dialogue, limit) for request in requests}
+        order = sorted(requests, key=lambda r: (-sum(map(len, pairs[r.id][:2])), r.id))
+        for request, found in self._batches(order, done, lambda batch: self._grade([pairs[r.id][:2] for r in batch])):
+            _, after, cut = pairs[request.id]
+            yield LogLikelihood(id=request.id, value=found[0], tokens=len(after), greedy=found[1], cut=cut)
+
+    def _pair(self, request: ScoreRequest, dialogue: Dialogue, limit: int) -> tuple[list[int], list[int], int]:
+        """The tokens of what stands before and of what is weighed, and how many were cut off on the left. The last
+        token is only compared with, so that a raw text may have one more than the model reads."""
+        cut = 0
+        try:
+            if request.raw:
+                before, after = dialogue.onward_pair(_joined(request.messages), request.completion)
+                cut = max(0, len(before) + len(after) - limit - 1)
+                before = before[min(cut, len(before) - 1) :]
+            else:
                 before, after = dialogue.pair(request.messages, request.completion)
-            except ValueError as refused:
-                raise EngineError(f"Cannot score {request.id}: {refused}", "Change its messages.") from refused
-            if not before or len(before) + len(after) > limit:
-                size = f"{len(before) + len(after)} tokens; the model reads {limit}"
-                raise EngineError(
-                    f"Cannot score {request.id}: {size if before else 'its prompt is empty'}.", "Drop it."
-                )
-            pairs[request.id] = (before, after)
-        order = sorted(requests, key=lambda r: (-sum(map(len, pairs[r.id])), r.id))
-        for request, found in self._batches(order, done, lambda batch: self._grade([pairs[r.id] for r in batch])):
-            yield LogLikelihood(id=request.id, value=found[0], tokens=len(pairs[request.id][1]), greedy=found[1])
+        except ValueError as refused:
+            raise EngineError(f"Cannot score {request.id}: {refused}", "Change its messages.") from refused
+        if not before or len(before) + len(after) > limit + request.raw:
+            size = f"{len(before) + len(after)} tokens; the model reads {limit}"
+            raise EngineError(f"Cannot score {request.id}: {size if before else 'its prompt is empty'}.", "Drop it.")
+        return before, after, cut
 
     def token_ids(self, requests: Sequence[Request]) -> list[list[int]]:
         """The tokens of each prompt as the model reads them; empty for one that it cannot read."""
@@ -227,14 +236,17 @@ class LocalEngine:
 
     def _row(self, request: Request, dialogue: Dialogue) -> Row:
         """What the loop needs for a request. Raises ValueError where the prompt cannot be read."""
-        ids, limit = dialogue.prompt(request.messages), self._context()
+        limit, asked = self._context(), request.sampling
+        if request.raw:
+            room = max(1, limit - asked.max_tokens)
+            return Row(dialogue.onward(_joined(request.messages))[-room:], asked.max_tokens, asked, request.seed)
+        ids = dialogue.prompt(request.messages)
         if not ids:
             raise ValueError("the prompt is empty")
         if len(ids) >= limit:
             raise ValueError(
                 f"the prompt does not fit the context: it has {len(ids)} tokens, and the model reads {limit}"
             )
-        asked = request.sampling
         if dialogue.stops:
             asked = asked.model_copy(update={"stop": (*asked.stop, *dialogue.stops)})
         return Row(ids, min(asked.max_tokens, limit - len(ids)), asked, request.seed)
@@ -284,7 +296,7 @@ class LocalEngine:
         longest = max(1, *(len(after) for _, after in pairs)) if len(pairs) > 1 else max(1, len(pairs[0][1]))
         with torch.inference_mode():
             ids, mask = pad_left([before + after for before, after in pairs], str(self.model.device))
-            logits = Forward(self.model)(ids, mask, cache=False, keep=longest + 1).logits[:, :-1]
+            logits = Forward(self.model)(ids[:, :-1], mask[:, :-1], cache=False, keep=longest).logits
             goals = ids[:, -longest:]
             shares = torch.log_softmax(logits.float(), -1).gather(-1, goals[..., None])[..., 0]
             hits = (logits.argmax(-1) == goals).tolist()
@@ -296,3 +308,8 @@ class LocalEngine:
             (float(line[longest - size :].sum()), all(hit[longest - size :]))
             for line, hit, size in zip(found, hits, sizes, strict=True)
         ]
+
+
+def _joined(messages: Sequence[Message]) -> str:
+    """The text of a raw request."""
+    return "".join(message.content for message in messages)

@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from charter.engines import inspecting
-from charter.errors import AwayError, CharterError, EngineError
+from charter.engines import completions, inspecting
+from charter.errors import AbilityError, AwayError, CharterError, EngineError
 from charter.nouns import Completion, LogLikelihood, Message, Record, Request, Sampling, ScoreRequest
 
 T = TypeVar("T")
@@ -65,13 +65,13 @@ class RemoteOptions(Record):
 
 @dataclass
 class _Pool:
-    """The calls of one ``generate``. ``stopped``: nothing more is asked, what is under way still comes."""
+    """The calls of one ``generate`` or ``score``. ``stopped``: nothing more is asked, what is under way still comes."""
 
-    waiting: deque[Request]
+    waiting: deque[Request | ScoreRequest]
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    arrived: deque[Completion] = field(default_factory=deque)
+    arrived: deque[Any] = field(default_factory=deque)
     lost: CharterError | None = None
 
     def lose(self, error: CharterError) -> None:
@@ -86,7 +86,8 @@ class _Pool:
 
 
 class RemoteEngine:
-    """Asks ``model`` over the network, up to ``max_connections`` requests at once. It gives no log-likelihoods."""
+    """Asks ``model`` over the network, up to ``max_connections`` requests at once. A server at a ``base_url`` may also
+    go on with plain texts and weigh them, where it has ``/v1/completions``."""
 
     def __init__(self, model: str, options: RemoteOptions | None = None) -> None:
         self.name, self.options = model, options or RemoteOptions()
@@ -110,8 +111,19 @@ class RemoteEngine:
         return f"remote:{self.name}" + (f"@{place}" if place else "")
 
     def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
-        """One completion per request not in ``done``, as they arrive."""
-        todo = [self._widened(request) for request in requests if request.id not in done]
+        """One completion per request not in ``done``, as they arrive. Raises AbilityError where the server does not go
+        on with plain texts, and is asked to."""
+        yield from self._answered([self._widened(request) for request in requests if request.id not in done])
+
+    def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
+        """One log-likelihood per request not in ``done``. Raises AbilityError where the model gives none."""
+        todo = [request for request in requests if request.id not in done]
+        for request in todo:
+            completions.weighable(request, self.identity, self.options.base_url)
+        yield from self._answered(todo)
+
+    def _answered(self, todo: Sequence[Request | ScoreRequest]) -> Iterator[Any]:
+        """Their answers, as they arrive."""
         if not todo:
             return
         loop = self._ready()
@@ -138,12 +150,6 @@ class RemoteEngine:
         """Asks for nothing more: ``generate`` yields what is under way, and ends."""
         for pool in self._pools:
             pool.stopped.set()
-
-    def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
-        """Raises EngineError: hosted models give no log-likelihoods of a given text."""
-        if any(request.id not in done for request in requests):
-            raise EngineError(f"{self.identity} gives no log-likelihoods.", "Score with a local engine.")
-        yield from ()
 
     def close(self) -> None:
         """Closes the connections; the next call opens new ones."""
@@ -198,20 +204,21 @@ class RemoteEngine:
             await pool.news.wait()
             await asyncio.sleep(TOGETHER)
 
-    async def _ask(self, request: Request, pool: _Pool) -> None:
-        """Puts the request's completion into the pool, or a loss. A stopped pool gets nothing more."""
-        schema, failures, counted = self._schemas and request.response_schema is not None, 0, 0
+    async def _ask(self, request: Request | ScoreRequest, pool: _Pool) -> None:
+        """Puts the request's answer into the pool, or a loss. A stopped pool gets nothing more."""
+        schema, failures, counted = self._schemas and getattr(request, "response_schema", None) is not None, 0, 0
         while await self._pause(0, pool):
             try:
-                output = await inspecting.call(self._model, request, schema)
-                pool.arrived.append(inspecting.completion(request, output, self._key))
+                pool.arrived.append(await self._called(request, schema))
             except Exception as error:  # judged here, once, whatever the provider's own exceptions are
                 cause = inspecting.cause_of(error)
             else:
                 self._down = None
                 return
             status = inspecting.status_of(cause)
-            if isinstance(cause, CharterError) or status in inspecting.FATAL:
+            if request.raw and status in completions.UNABLE:
+                pool.lose(self._lost(cause, AbilityError, completions.CURE))
+            elif isinstance(cause, CharterError) or status in inspecting.FATAL:
                 pool.lose(self._lost(cause, EngineError, inspecting.FATAL.get(status or 0, "")))
             elif schema and status in inspecting.REFUSED:
                 schema, self._schemas = False, self._schemas and not inspecting.names_schema(cause)
@@ -223,6 +230,18 @@ class RemoteEngine:
                 failures += 1
                 await self._wait(cause, request, failures, pool)
 
+    async def _called(self, request: Request | ScoreRequest, schema: bool) -> Completion | LogLikelihood:
+        """One call, by the endpoint that the request needs."""
+        if isinstance(request, ScoreRequest):
+            return await completions.weigh(self._model, request, self.options.timeout)
+        if request.raw:
+            if self.options.base_url is None:
+                raise AbilityError(f"{self.identity} does not go on with plain texts", completions.CURE)
+            answer = await completions.go_on(self._model, request, self.options.timeout)
+            return answer.model_copy(update={"text": inspecting.hidden(answer.text, self._key)})
+        output = await inspecting.call(self._model, request, schema)
+        return inspecting.completion(request, output, self._key)
+
     async def _answers(self) -> bool:
         """Whether the model answers at all: one short question, asked only where a request has failed too often."""
         try:
@@ -231,7 +250,7 @@ class RemoteEngine:
             return inspecting.status_of(inspecting.cause_of(error)) in inspecting.REFUSED
         return True
 
-    async def _wait(self, cause: Exception, request: Request, failures: int, pool: _Pool) -> None:
+    async def _wait(self, cause: Exception, request: Request | ScoreRequest, failures: int, pool: _Pool) -> None:
         """Waits as long as the server says, and nobody asks it anything meanwhile; else longer each time."""
         now, options = asyncio.get_running_loop().time(), self.options
         told = inspecting.wait_of(self._model, cause)
@@ -254,7 +273,7 @@ class RemoteEngine:
                 await asyncio.wait_for(pool.stopped.wait(), left)
         return not pool.stopped.is_set()
 
-    def _error(self, request: Request, cause: Exception) -> Completion:
+    def _error(self, request: Request | ScoreRequest, cause: Exception) -> Completion:
         return Completion(id=request.id, text="", stop="error", error=inspecting.scrub(cause, self._key))
 
     def _lost(self, cause: Exception, kind: type[EngineError], cure: str) -> CharterError:

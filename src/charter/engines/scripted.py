@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from charter.errors import EngineError
+from charter.errors import AbilityError
 from charter.nouns import Completion, LogLikelihood, Request, ScoreRequest
 
 Script = Callable[[Request], str] | Mapping[str, str] | Sequence[str]
@@ -53,9 +53,9 @@ class ScriptedEngine:
                 yield self._complete(place, request)
 
     def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
-        """One log-likelihood per request not in ``done``. Raises EngineError where there is no grader."""
+        """One log-likelihood per request not in ``done``. Raises AbilityError where there is no grader."""
         if self._grader is None:
-            raise EngineError("This scripted engine has no grader.", "Give ScriptedEngine a `grader` to score with.")
+            raise AbilityError("This scripted engine has no grader.", "Give ScriptedEngine a `grader` to score with.")
         for request in requests:
             if request.id not in done:
                 self.calls += 1

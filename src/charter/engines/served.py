@@ -18,7 +18,7 @@ import urllib.request
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from charter import processes, weights
 from charter.errors import EngineError
@@ -27,6 +27,8 @@ from charter.ports import Engine
 
 Connect = Callable[[str, str], Engine]
 """(base url, model name) to an engine that asks a server there."""
+
+Answer = TypeVar("Answer", Completion, LogLikelihood)
 
 GRACE = 10.0
 """Seconds that a server has to end by itself."""
@@ -74,24 +76,31 @@ class ServedEngine:
 
     def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
         """One completion per request not in ``done``, as they arrive."""
+        yield from self._asked(requests, done, lambda remote: remote.generate(requests, done))
+
+    def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
+        """One log-likelihood per request not in ``done``, where the server gives them. Raises AbilityError."""
+        yield from self._asked(requests, done, lambda remote: remote.score(requests, done))
+
+    def _asked(
+        self,
+        requests: Sequence[Request | ScoreRequest],
+        done: Collection[str],
+        ask: Callable[[Engine], Iterator[Answer]],
+    ) -> Iterator[Answer]:
+        """What the server says; an error where it has ended."""
         if all(request.id in done for request in requests):
             return
         remote = self._ready()
         try:
-            for answer in remote.generate(requests, done):
-                if answer.error and self._child is not None and self._child.poll() is not None:
+            for answer in ask(remote):
+                if getattr(answer, "error", "") and self._child is not None and self._child.poll() is not None:
                     raise self._ended("ended while it was asked")
                 yield answer
         except EngineError as error:
             if self._child is not None and self._child.poll() is not None:
                 raise self._ended("ended while it was asked") from error
             raise
-
-    def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
-        """Raises EngineError: servers give no log-likelihoods of a given text."""
-        if any(request.id not in done for request in requests):
-            raise EngineError(f"{self.identity} gives no log-likelihoods.", "Score with a local engine.")
-        yield from ()
 
     def close(self) -> None:
         """Ends the server and all its descendants; the next call starts another."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import Field
 
-from charter.errors import EngineError
+from charter.errors import AbilityError
 from charter.nouns import Completion, LogLikelihood, Record, Request, ScoreRequest, canonical
 from charter.organism.cells import plain
 from charter.organism.instructing import written
@@ -93,9 +93,9 @@ class Oracle:
             yield Completion(id=request.id, text=text, tokens_in=count, tokens_out=len(text.split()))
 
     def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
-        """Raises EngineError: an oracle gives no likelihoods."""
+        """Raises AbilityError: an oracle gives no likelihoods."""
         del requests, done
-        raise EngineError("The world's oracle gives no log-likelihoods.", "Name a local model for this role.")
+        raise AbilityError("The world's oracle gives no log-likelihoods.", "Name a local model for this role.")
 
     def close(self) -> None:
         """Nothing is held."""

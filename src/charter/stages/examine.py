@@ -22,7 +22,7 @@ from charter.nouns import (
 from charter.ports import Answered, Attempt, Choice, Engine, Exam, Need, Question
 from charter.statistics import By, Cell, share
 
-RAW: tuple[Need, ...] = ("log-likelihoods", "raw answers")
+RAW: tuple[Need, ...] = ("log-likelihoods", "chat log-likelihoods", "raw answers")
 """What not every engine gives; it is tried once."""
 
 
@@ -47,8 +47,9 @@ def abilities(needs: Sequence[Need], target: Engine, *, step: Step) -> list[Abil
     out = []
     for need in (need for need in RAW if need in needs):
         try:
-            if need == "log-likelihoods":
-                list(target.score([ScoreRequest(id=need, messages=turns, completion=" three", raw=True)]))
+            if need != "raw answers":
+                raw = need == "log-likelihoods"
+                list(target.score([ScoreRequest(id=need, messages=turns, completion=" three", raw=raw)]))
             else:
                 asked = Request(id=need, messages=turns, sampling=Sampling(max_tokens=1), seed=step.seed(), raw=True)
                 list(target.generate([asked]))

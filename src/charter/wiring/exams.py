@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charter.errors import SpecError
 from charter.nouns import Prompt
@@ -15,6 +15,12 @@ from charter.wiring.prompts import distinct
 if TYPE_CHECKING:
     from charter.organism.world import World
 
+_FILES = {
+    "truthfulqa": "TruthfulQA.csv, mc_task.json or the hub's multiple-choice rows",
+    "hhh": "BIG-bench's hhh_alignment folder",
+}
+"""The data of the protocols."""
+
 
 class Exams:
     """The exams of a spec; their prompts are read at once. Raises SpecError."""
@@ -22,6 +28,7 @@ class Exams:
     def __init__(self, spec: Spec, world: World | None, templates: Templates) -> None:
         self._spec, self._world, self._templates = spec, world, templates
         self._check()
+        self._tables = {b.called: _table(b) for b in spec.benchmarks if b.path}
         self._prompts = {b.called: _prompts(b, spec.offline) for b in spec.benchmarks if b.judged}
 
     @property
@@ -51,7 +58,18 @@ class Exams:
 
     def _made(self, asked: BenchmarkSpec, judge: Engine | None) -> Exam:
         from charter.benchmarks.examined import Judge, JudgedExam, PairwiseExam
+        from charter.benchmarks.harness import HarnessExam
+        from charter.benchmarks.harnessed import Asked
+        from charter.benchmarks.multiple_choice import DromedaryExam
 
+        table = self._tables.get(asked.called)
+        if asked.task:
+            wanted = Asked(asked.task, asked.include, table, asked.fewshot, asked.chat, asked.limit)
+            return HarnessExam(asked.called, wanted)
+        if asked.protocol:
+            assert table is not None
+            some = table[: asked.limit]
+            return DromedaryExam(asked.called, asked.protocol, some, asked.template, asked.legacy_halved)
         assert judge is not None
         told = Judge(judge, self._templates, self._spec.options.judge)
         prompts = self._prompts[asked.called]
@@ -70,8 +88,8 @@ class Exams:
             if self._spec.attacker is None:
                 lacking = [s for s in b.styles if s in attacks.ASKED]
                 faults += [f"benchmarks: {b.called}: the style {s} needs an attacker" for s in lacking]
-            if not b.judged:
-                faults.append(f"benchmarks: {b.called}: tasks and protocols are not there yet")
+            if b.protocol and not b.path:
+                faults.append(f"benchmarks: {b.called}: path: is missing; {_FILES[b.protocol]}")
             if b.judged == "helpfulness" and b.styles != ("plain",):
                 faults.append(f"benchmarks: {b.called}: helpfulness is compared on plain prompts")
         if faults:
@@ -91,3 +109,12 @@ def _prompts(asked: BenchmarkSpec, offline: bool) -> list[Prompt]:
         return [*safe, *(p for p in unsafe if p.meta.get("side") == "unsafe")]
 
     return sampled(distinct([prompt for source in asked.prompts for prompt in read(source)]), asked.limit)
+
+
+def _table(asked: BenchmarkSpec) -> list[dict[str, Any]]:
+    """The local data of a task or protocol. Raises SpecError."""
+    from charter.sources import tables
+
+    if asked.protocol == "truthfulqa" or asked.task.startswith("truthfulqa_mc"):
+        return tables.truthfulqa(asked.path)
+    return tables.hhh(asked.path) if asked.protocol or asked.task == "hhh_alignment" else tables.plain(asked.path)

@@ -1,0 +1,168 @@
+"""The harness's tasks, loaded, and a model of the harness that answers from records."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from charter.errors import CharterError, SpecError
+from charter.nouns import Message, Prompt, Sampling, digest
+from charter.ports import Question
+
+TASKS = Path(__file__).parent / "tasks"
+_CHAT = "\x02chat\x02"
+"""Before and after a conversation that the harness hands back to us as a text."""
+
+
+class Asked(NamedTuple):
+    """A task or group by name; ``include``: a folder with further tasks; ``table``: its data, instead of the hub's;
+    ``fewshot``: None for the task's own; ``chat``: asked as a conversation; ``limit``: at most so many of each task."""
+
+    task: str
+    include: str = ""
+    table: Sequence[Mapping[str, Any]] | None = None
+    fewshot: int | None = None
+    chat: bool = False
+    limit: int | None = None
+
+
+def load(asked: Asked) -> dict[str, Any]:
+    """The tasks and groups of a name. The harness reads thousands of files to know all of its own; those whose folder
+    begins like the name come first."""
+    import lm_eval.tasks
+    from lm_eval.tasks import TaskManager
+
+    shipped = Path(lm_eval.tasks.__file__).parent
+    near = [p for p in sorted(shipped.iterdir()) if p.is_dir() and asked.task.startswith(p.name.rstrip("s_"))]
+    given = [Path(asked.include)] if asked.include else []
+    manager = TaskManager(include_path=[*near, TASKS, *given], include_defaults=False)
+    if asked.task not in manager.all_tasks:
+        manager = TaskManager(include_path=[TASKS, *given])
+    if asked.task not in manager.all_tasks:
+        raise SpecError(
+            f"lm-eval knows no task {asked.task!r}",
+            cure="Name one of `lm-eval ls tasks`, or give the folder with your own task files in `include`.",
+        )
+    if asked.table is None:
+        return {**manager.load([asked.task]), "manager": manager}
+    entry = manager.task_index[asked.task]
+    if entry.yaml_path is None or "task" not in entry.cfg or not isinstance(entry.cfg["task"], str):
+        raise SpecError(f"{asked.task} is no single task", cure="Give `path` with one task, not with a group.")
+    return {**manager.load([_with_table(entry.yaml_path, asked.table)]), "manager": manager}
+
+
+def _with_table(file: Path, table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A task's configuration with local data in place of the hub's, under the split that it is evaluated on."""
+    import datasets
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    config: dict[str, Any] = load_yaml(file, resolve_func=True)
+    split = config.get("test_split") or config.get("validation_split") or "test"
+    rows = [dict(row) for row in table]
+    return {**config, "custom_dataset": lambda **_: datasets.DatasetDict({split: datasets.Dataset.from_list(rows)})}
+
+
+def model(said: Mapping[str, Any] | None, told: list[Question]) -> Any:
+    """A model of the harness that answers from ``said`` (None: with nothing), and takes down what it is asked."""
+    from lm_eval.api.model import LM
+
+    class Recorded(LM):  # type: ignore[misc]
+        """Answers that are on record."""
+
+        tokenizer_name = "charter"
+
+        def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
+            return [(-1.0, False) if one is None else one for one in self._answers(requests)]
+
+        def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
+            said = f"it weighs {len(requests)} whole texts (perplexity), which is not supported"
+            raise SpecError(said, cure="Name another task.")
+
+        def generate_until(self, requests: Sequence[Any]) -> list[str]:
+            return ["" if one is None else one for one in self._answers(requests)]
+
+        def apply_chat_template(self, chat_history: Sequence[Any], add_generation_prompt: bool = True) -> str:
+            del add_generation_prompt
+            return _CHAT + json.dumps(chat_history) + _CHAT
+
+        def _answers(self, requests: Sequence[Any]) -> list[Any]:
+            met: Counter[str] = Counter()
+            questions = [_question(request, met) for request in requests]
+            told.extend(questions)
+            return [None if said is None else said.get(question.id) for question in questions]
+
+    return Recorded()
+
+
+def _question(request: Any, met: Counter[str]) -> Question:
+    """A request of the harness in our words."""
+    context, given = request.args[0], request.args[1]
+    stem = f"{request.task_name}/{request.doc_id}/{digest([request.request_type, list(request.args)])[:10]}"
+    number, met[stem] = met[stem], met[stem] + 1
+    raw, messages = True, [Message(role="user", content=context)]
+    if context.startswith(_CHAT):
+        _, turns, prefix = context.split(_CHAT)
+        raw, messages = False, [Message(role=turn["role"], content=turn["content"]) for turn in json.loads(turns)]
+        if prefix.strip():
+            raise SpecError("the task begins the answer itself, which a chat format does not", cure="Set chat: false.")
+    item = f"{request.task_name}/{request.doc_id}"
+    prompt = Prompt(id=f"{stem}#{number}", messages=tuple(messages), source=request.task_name)
+    weighed = request.request_type == "loglikelihood"
+    return Question(
+        id=f"{stem}#{number}",
+        item=item,
+        prompt=prompt,
+        completion=given if weighed else None,
+        raw=raw,
+        sampling=None if weighed else _sampling(given),
+    )
+
+
+def _sampling(given: Mapping[str, Any]) -> Sampling:
+    """The harness's arguments for generating; greedy unless they say otherwise."""
+    until = given.get("until") or ()
+    drawn = bool(given.get("do_sample", float(given.get("temperature") or 0) > 0))
+    return Sampling(
+        temperature=float(given.get("temperature") or 1.0) if drawn else 0.0,
+        top_p=float(given.get("top_p") or 1.0),
+        max_tokens=int(given.get("max_gen_toks") or given.get("max_new_tokens") or 256),
+        stop=(until,) if isinstance(until, str) else tuple(until),
+    )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """The harness's progress and notes stay out of the way."""
+    log = logging.getLogger("lm_eval")
+    level = log.level
+    try:
+        log.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+@contextlib.contextmanager
+def translated(task: str) -> Iterator[None]:
+    """Whatever a task raises, and a harness that is not installed, as a SpecError."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        cure = "pip install 'charter[lm-eval]', and what the task itself needs."
+        raise SpecError(f"the task {task} needs a package that is not installed: {error.name}", cure=cure) from error
+    except CharterError:
+        raise
+    except Exception as error:  # whatever a task's own code raises
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise SpecError(
+            f"lm-eval cannot evaluate {task}: {said}", cure="Check `task`, `include` and `path`."
+        ) from error
