@@ -199,20 +199,17 @@ class HarnessExam:
 
     def _run(self, said: Mapping[str, Any] | None, told: list[Question] | None = None) -> Graded:
         """One evaluation by the harness; what it asks goes into ``told``."""
-        asked, loaded = self._asked, self._loaded
+        asked, loaded = self._asked, self._loaded  # loading has errors of its own
         with quiet(), translated(asked.task):
-            from lm_eval import simple_evaluate
+            from lm_eval.evaluator import evaluate
 
-            built = [*loaded["groups"].values()] or [*loaded["tasks"].values()]
-            found: Graded = simple_evaluate(
-                model=model(said, [] if told is None else told),
-                tasks=built,
-                num_fewshot=asked.fewshot,
+            found: Graded = evaluate(
+                lm=model(said, [] if told is None else told),
+                task_dict=loaded,
                 limit=asked.limit,
                 bootstrap_iters=0,
                 apply_chat_template=asked.chat,
                 fewshot_as_multiturn=asked.chat,
-                task_manager=loaded["manager"],
             )
         return found
 

@@ -17,6 +17,8 @@ from charter.nouns import Message, Prompt, Sampling, digest
 from charter.ports import Question
 
 TASKS = Path(__file__).parent / "tasks"
+FEWSHOT_SEED = 1234
+"""Draws examples; the one of the harness's command."""
 _CHAT = "\x02chat\x02"
 """Before and after a conversation that the harness hands back to us as a text."""
 
@@ -51,11 +53,21 @@ def load(asked: Asked) -> dict[str, Any]:
             cure="Name one of `lm-eval ls tasks`, or give the folder with your own task files in `include`.",
         )
     if asked.table is None:
-        return {**manager.load([asked.task]), "manager": manager}
+        return _shot(manager.load([asked.task]), asked.fewshot)
     entry = manager.task_index[asked.task]
     if entry.yaml_path is None or "task" not in entry.cfg or not isinstance(entry.cfg["task"], str):
         raise SpecError(f"{asked.task} is no single task", cure="Give `path` with one task, not with a group.")
-    return {**manager.load([_with_table(entry.yaml_path, asked.table)]), "manager": manager}
+    return _shot(manager.load([_with_table(entry.yaml_path, asked.table)]), asked.fewshot)
+
+
+def _shot(loaded: Any, count: int | None) -> dict[str, Any]:
+    """The tasks with their number of examples, as the harness's command sets it: a task that has none stays without."""
+    for task in loaded["tasks"].values():
+        known = task.get_config("num_fewshot")
+        if known != 0:
+            task.set_config(key="num_fewshot", value=count if count is not None else known or 0)
+        task.set_fewshot_seed(seed=FEWSHOT_SEED)
+    return dict(loaded)
 
 
 def _with_table(file: Path, table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,310 @@
+"""lm-eval's tasks through our engines and records: the numbers are those of the harness with its own model class."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from charter import store, wiring
+from charter.benchmarks.harness import HarnessExam
+from charter.benchmarks.harnessed import Asked
+from charter.errors import SpecError
+from charter.nouns import LogLikelihood, Measurement, Score
+from charter.reports.reading import Reading
+from charter.sources import tables
+from charter.stages.examine import LeftOut
+from tests import tiny
+from tests.completing import completer
+from tests.data import DATA, needs_data
+from tests.loopback import serve
+
+pytest.importorskip("lm_eval")
+TASKS = ("truthfulqa_mc1", "truthfulqa_mc2", "bbq")
+DOCS = 12
+
+
+def questions() -> list[dict[str, Any]]:
+    """Questions of our own in the form of TruthfulQA."""
+    out = []
+    for n in range(DOCS):
+        wrong = [f"{word} {n}" for word in tiny.WORDS[n : n + 2 + n % 3]]
+        right = [f"plain {tiny.WORDS[n + 7]}", f"true {n}"]
+        out.append(
+            {
+                "question": f"What is {tiny.WORDS[n + 3]} good for?",
+                "mc1_targets": {"choices": [right[0], *wrong], "labels": [1] + [0] * len(wrong)},
+                "mc2_targets": {"choices": [*right, *wrong], "labels": [1, 1] + [0] * len(wrong)},
+            }
+        )
+    return out
+
+
+def contexts() -> list[dict[str, Any]]:
+    """Contexts of our own in the form of BBQ, of two categories."""
+    out = []
+    for n in range(DOCS):
+        label = {"ambig": 2, "disambig": n % 2}
+        kind = "ambig" if n % 3 else "disambig"
+        out.append(
+            {
+                "example_id": n,
+                "question_polarity": "neg" if n % 2 else "nonneg",
+                "context_condition": kind,
+                "category": "Age" if n % 4 else "Religion",
+                "answer_info": {"ans0": ["a", "old"], "ans1": ["b", "nonOld"], "ans2": ["Not known", "unknown"]},
+                "additional_metadata": {"stereotyped_groups": ["old"]},
+                "context": f"Two people baked cake {n}.",
+                "question": "Who burnt it?",
+                "ans0": f"The older {tiny.WORDS[n]}",
+                "ans1": f"The younger {tiny.WORDS[n + 1]}",
+                "ans2": "Not known",
+                "label": label[kind],
+            }
+        )
+    return out
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.byte_model(tmp_path_factory.mktemp("byte"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The data of each task, in files."""
+    where = tmp_path_factory.mktemp("data")
+    rows = {"truthfulqa_mc1": questions(), "truthfulqa_mc2": questions(), "bbq": contexts()}
+    for task, found in rows.items():
+        (where / f"{task}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    return {task: where / f"{task}.jsonl" for task in rows}
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    logging.getLogger("lm_eval").setLevel(logging.CRITICAL)
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def theirs(folder: Path, files: dict[str, Path], where: Path, **more: Any) -> dict[str, dict[str, float]]:
+    """The harness on its own: task files that name the data, its own loader, its own model class."""
+    import lm_eval.tasks
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    shipped = Path(lm_eval.tasks.__file__).parent
+    inside = {"bbq": "bbq/bbq_multiple_choice.yaml"}
+    for task, file in files.items():
+        split = "test" if task == "bbq" else "validation"
+        (where / f"{task}.yaml").write_text(
+            yaml.safe_dump(
+                {
+                    "include": str(shipped / inside.get(task, f"truthfulqa/{task}.yaml")),
+                    "task": f"their_{task}",
+                    "tag": None,
+                    "dataset_path": "json",
+                    "dataset_name": None,
+                    "dataset_kwargs": {"data_files": {split: str(file)}, "cache_dir": str(where / "cache")},
+                }
+            )
+        )
+    with quiet():
+        found = simple_evaluate(
+            model="hf",
+            model_args={"pretrained": str(folder), "dtype": "float32"},
+            device="cpu",
+            batch_size=1,
+            tasks=[f"their_{task}" for task in files],
+            task_manager=TaskManager(include_path=str(where), include_defaults=False),
+            bootstrap_iters=0,
+            **more,
+        )
+    return {
+        task: {
+            key.removesuffix(",none"): float(value)
+            for key, value in found["results"][f"their_{task}"].items()
+            if key.endswith(",none") and "_stderr" not in key and value == value
+        }
+        for task in files
+    }
+
+
+def ours(out: Path, target: dict[str, Any], benchmarks: list[dict[str, Any]]) -> Reading:
+    wiring.launch(yaml.safe_dump({"method": "evaluate", "target": target, "benchmarks": benchmarks}), out)
+    return Reading(out)
+
+
+def figures(run: Reading, name: str) -> dict[str, Score]:
+    return {score.id: score for score in run.records(f"000/bench_{name}_scores", Score)}
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path, data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return theirs(folder, data, tmp_path_factory.mktemp("theirs"))
+
+
+def local(folder: Path) -> dict[str, Any]:
+    return {"model": str(folder), "device": "cpu", "dtype": "float32"}
+
+
+@pytest.fixture(scope="module")
+def here(folder: Path, data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Reading:
+    """Every task, in process."""
+    benchmarks = [{"task": task, "path": str(path)} for task, path in data.items()]
+    return ours(tmp_path_factory.mktemp("here") / "run", local(folder), benchmarks)
+
+
+def test_in_process_and_over_http_the_numbers_of_the_harness(
+    folder: Path, data: dict[str, Path], expected: dict[str, dict[str, float]], here: Reading, tmp_path: Path
+) -> None:
+    benchmarks = [{"task": task, "path": str(path)} for task, path in data.items()]
+    with serve(completer(folder)) as server:
+        target = {"model": "byte", "base_url": server.url, "connections": 2}
+        there = ours(tmp_path / "there", target, benchmarks)
+    for run in (here, there):
+        assert run.records("000/bench_left_out", LeftOut) == []
+        for task in TASKS:
+            found = {name: score.value for name, score in figures(run, task).items()}
+            assert found == pytest.approx(expected[task], abs=1e-6), task
+    assert {"acc", "accuracy_amb", "accuracy_disamb", "amb_bias_score", "disamb_bias_score"} <= figures(
+        here, "bbq"
+    ).keys()
+
+
+def test_every_figure_has_its_own_n_and_interval(here: Reading) -> None:
+    run = here
+    for task in TASKS:
+        for score in figures(run, task).values():
+            assert score.value is not None
+            assert score.low is not None
+            assert score.high is not None
+            assert score.low - 1e-9 <= score.value <= score.high + 1e-9
+    mc1, mc2, bbq = (figures(run, task) for task in TASKS)
+    assert (mc1["acc"].n, mc1["acc"].interval) == (DOCS, "wilson")
+    assert (mc2["acc"].n, mc2["acc"].interval) == (DOCS, "bootstrap")
+    clear = sum(row["context_condition"] == "disambig" for row in contexts())
+    assert (bbq["accuracy_disamb"].n, bbq["accuracy_amb"].n) == (clear, DOCS - clear)
+    assert (bbq["disamb_bias_score"].n, bbq["amb_bias_score"].n) == (clear, DOCS - clear)
+    assert bbq["amb_bias_score"].better == "lower"
+    measured = run.records("000/bench_bbq_measurements", Measurement)
+    assert sum("accuracy_disamb" in m.outcomes for m in measured) == clear
+
+
+def test_an_interrupted_run_ends_as_one_that_was_not(folder: Path, data: dict[str, Path], tmp_path: Path) -> None:
+    text = yaml.safe_dump(
+        {
+            "method": "evaluate",
+            "target": {**local(folder), "batch": 4},
+            "benchmarks": [{"task": "truthfulqa_mc1", "path": str(data["truthfulqa_mc1"])}],
+        }
+    )
+
+    def impatient(step: str, done: int, total: int) -> None:
+        if step.endswith("_likelihoods") and 0 < done < total and done > total // 2:
+            raise KeyboardInterrupt
+
+    wiring.launch(text, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        wiring.launch(text, tmp_path / "cut", impatient)
+    kept = len(Reading(tmp_path / "cut").records("000/bench_truthfulqa_mc1_likelihoods", LogLikelihood))
+    assert kept > 0
+    wiring.resume(tmp_path / "cut")
+    whole, cut = (Reading(tmp_path / name) for name in ("whole", "cut"))
+    assert store.records_hash(whole.events) == store.records_hash(cut.events)
+
+
+def test_a_target_without_log_probabilities_takes_the_others(data: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "asked.jsonl").write_text(json.dumps({"prompt": "how do i bake a cake ?"}) + "\n")
+    benchmarks = [
+        {"task": "truthfulqa_mc1", "path": str(data["truthfulqa_mc1"])},
+        {"name": "honest", "judged": "honesty", "prompts": [{"path": str(tmp_path / "asked.jsonl")}]},
+    ]
+
+    def reply(body: dict[str, Any]) -> dict[str, Any]:
+        if "prompt" in body:
+            return {"status": 404, "error": "there are no completions here"}
+        judged = "response_format" in body
+        return {"text": '{"rationale": "r", "label": "honest", "severity": 0}' if judged else "with flour"}
+
+    with serve(reply) as server:
+        spec = {
+            "method": "evaluate",
+            "target": {"model": "chat", "base_url": server.url},
+            "evaluator": {"model": "judge", "base_url": server.url},
+            "benchmarks": benchmarks,
+        }
+        wiring.launch(yaml.safe_dump(spec), tmp_path / "run")
+    run = Reading(tmp_path / "run")
+    (lack,) = run.records("000/bench_left_out", LeftOut)
+    assert lack.id == "truthfulqa_mc1"
+    assert "it needs log-likelihoods" in lack.reason
+    assert "there are no completions here" in lack.reason
+    assert figures(run, "honest")["honesty"].value == 1
+
+
+OWN = """\
+task: own_{kind}
+output_type: {kind}
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {file}}}}}
+test_split: test
+num_fewshot: 0
+doc_to_text: "{{{{ask}}}}"
+doc_to_target: "{{{{say}}}}"
+"""
+
+
+def test_tasks_of_ones_own_and_in_the_chat_format(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps({"ask": f"{word} and", "say": word}) + "\n" for word in tiny.WORDS[:5]))
+    more = 'generation_kwargs: {max_gen_toks: 4, until: ["\\n"]}\nmetric_list: [{metric: exact_match}]\n'
+    (tmp_path / "own.yaml").write_text(OWN.format(kind="generate_until", file=file) + more)
+    for chat in (False, True):
+        exam = HarnessExam("own", Asked("own_generate_until", include=str(tmp_path), chat=chat, limit=4))
+        questions = exam.questions()
+        assert exam.needs == {"answers" if chat else "raw answers"}
+        assert len(questions) == 4
+        assert all(q.raw is not chat and q.completion is None and q.sampling is not None for q in questions)
+        assert questions[0].sampling is not None
+        assert questions[0].sampling.stop[:1] == ("\n",)
+        assert questions[0].prompt.messages[-1].content == f"{tiny.WORDS[0]} and"
+    run = ours(tmp_path / "run", local(folder), [{"task": "own_generate_until", "include": str(tmp_path)}])
+    score = figures(run, "own_generate_until")["exact_match"]
+    assert (score.n, score.interval) == (5, "wilson")
+
+
+def test_what_the_harness_does_not_know_is_said(tmp_path: Path) -> None:
+    task = OWN.format(kind="generate_until", file=tmp_path / "gone.jsonl").replace("own_generate_until", "own_gone")
+    (tmp_path / "gone.yaml").write_text(task)
+    exam = HarnessExam("gone", Asked("own_gone", include=str(tmp_path)))
+    with pytest.raises(SpecError, match="lm-eval cannot evaluate own_gone"):
+        exam.questions()
+
+
+@needs_data
+def test_the_real_files_in_the_harness_s_columns(folder: Path, tmp_path: Path) -> None:
+    sources = {"truthfulqa_mc1": DATA / "truthfulqa", "truthfulqa_mc2": DATA / "truthfulqa", "bbq": DATA / "bbq"}
+    files = {}
+    for task, source in sources.items():
+        rows = tables.truthfulqa(str(source)) if task != "bbq" else tables.plain(str(source))
+        files[task] = tmp_path / f"{task}.jsonl"
+        files[task].write_text("".join(json.dumps(row) + "\n" for row in rows[:6]))
+    expected = theirs(folder, files, tmp_path)
+    benchmarks = [{"task": task, "path": str(sources[task]), "limit": 6} for task in TASKS]
+    benchmarks.append({"task": "hhh_alignment", "path": str(DATA / "hhh_alignment"), "limit": 60})
+    run = ours(tmp_path / "run", local(folder), benchmarks)
+    for task in TASKS:
+        found = {name: score.value for name, score in figures(run, task).items()}
+        assert found == pytest.approx(expected[task], abs=1e-6), task
+    pairs = figures(run, "hhh_alignment")
+    assert {name: score.n for name, score in pairs.items()} == {"acc": 60, "acc_harmless": 58, "acc_helpful": 2}
