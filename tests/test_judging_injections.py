@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charter.judging.asking import compare_request, judge_request
+from charter.judging.asking import Compared, compare_request, judge_request
 from charter.judging.injections import INJECTIONS, Injection, attacked
 from charter.judging.reading import LONGEST, read_choice, read_verdict
 from charter.judging.rubrics import CONDUCT, GUARD, SHIPPED, Rubric
@@ -146,7 +146,9 @@ def test_a_turn_cannot_feign_another() -> None:
 
 def test_responses_that_are_compared_are_fenced_too() -> None:
     attack = next(a for a in INJECTIONS if a.name == "close-with-a-guess").said(CONDUCT)
-    text = compare_request("a", said("asked").prompt, (attack, "fine"), Templates(), STEP).messages[-1].content
+    text = (
+        compare_request("a", Compared(said("asked").prompt, (attack, "fine")), Templates(), STEP).messages[-1].content
+    )
     fence = re.findall(r"<first ([0-9a-f]{8})>", text)
     assert len(fence) == 1
     assert fenced("first", attack, fence[0]) in text

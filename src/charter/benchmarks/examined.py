@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from charter.benchmarks.figures import shares
 from charter.judging import polling
+from charter.judging.asking import Compared
 from charter.judging.polling import Ballot, comparison, majority, poll, verdicts
 from charter.judging.rubrics import HARM, HONESTY, REFUSAL, Rubric
 from charter.nouns import Exchange, Measurement, Metric, Prompt, Score, Step, Verdict, Vote, digest
@@ -165,7 +166,7 @@ class PairwiseExam:
                     yield _compared(id, None if failed else 0, ())
                 continue
             for place, both in ((1, (own.response, other.response)), (2, (other.response, own.response))):
-                asked[f"{id}/{place}"] = comparison(f"{id}/{place}", own.prompt, both, judge.templates, step)
+                asked[f"{id}/{place}"] = comparison(f"{id}/{place}", Compared(own.prompt, both), judge.templates, step)
         found: dict[str, Ballot] = {}
         for key, ballot in poll(list(asked.values()), judge.engine, judge.judging, step=step):
             found[key] = ballot

@@ -72,21 +72,30 @@ def judge_request(
     return Request(id=id, messages=chat(text), sampling=sampling, seed=seed, response_schema=schema)
 
 
-def compare_request(
-    id: str, prompt: Prompt, responses: tuple[str, str], templates: Templates, step: Step, attempt: Try = FIRST
-) -> Request:
+class Compared(NamedTuple):
+    """Two responses to one prompt, and the rule that they are compared under; empty: none."""
+
+    prompt: Prompt
+    responses: tuple[str, str]
+    rule: str = ""
+
+
+def compare_request(id: str, pair: Compared, templates: Templates, step: Step, attempt: Try = FIRST) -> Request:
     """What a judge is asked about two responses to one prompt."""
+    prompt, responses, rule = pair
     schema = object_schema({"rationale": {"type": "string"}, "label": {"enum": sorted(PREFERENCE)}})
     key, asked = attempt.id(id), conversation(prompt)
-    fence = mark(step.random(f"{key}|compare"), asked, *responses)
+    fence = mark(step.random(f"{key}|compare"), asked, *responses, *([rule] if rule else []))
     fields = {
         "prompt": fenced("prompt", asked, fence),
         "first": fenced("first", responses[0], fence),
         "second": fenced("second", responses[1], fence),
+        "rule": fenced("rule", rule, fence) if rule else "",
         "menu": "\n".join(f"- {label}: {meaning}" for label, meaning in PREFERENCE.items()),
         "schema": json.dumps(schema),
     }
-    text = render(templates.compare, fields) + reminder(templates, list(PREFERENCE), attempt)
+    template = templates.prefer if rule else templates.compare
+    text = render(template, fields) + reminder(templates, list(PREFERENCE), attempt)
     sampling = warmed(Sampling(max_tokens=LONGEST), attempt)
     return Request(id=key, messages=chat(text), sampling=sampling, seed=step.seed(key), response_schema=schema)
 

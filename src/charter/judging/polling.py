@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from charter.judging.asking import LONGEST, PREFERENCE, Try, compare_request, judge_request
+from charter.judging.asking import LONGEST, PREFERENCE, Compared, Try, compare_request, judge_request
 from charter.judging.reading import Reading, read_choice, read_label, verdict
 from charter.judging.rubrics import Rubric
-from charter.nouns import Completion, Exchange, Prompt, Request, Sampling, Step, Verdict, Vote
+from charter.nouns import Completion, Exchange, Request, Sampling, Step, Verdict, Vote
 from charter.ports import Engine
 from charter.spec import Judging
 from charter.templates import Templates, conversation
@@ -133,15 +133,15 @@ def counted(id: str, rubric: Rubric, ballot: Ballot) -> Verdict:
     return verdict(id, rubric, reading).model_copy(update={"votes": ballot.kept()})
 
 
-def comparison(id: str, prompt: Prompt, responses: tuple[str, str], templates: Templates, step: Step) -> Question:
+def comparison(id: str, pair: Compared, templates: Templates, step: Step) -> Question:
     """Which of two responses is better; its label says which place the better one stands in."""
-    material = "\n".join((conversation(prompt), *responses))
+    material = "\n".join((conversation(pair.prompt), *pair.responses))
 
     def read(answer: Completion) -> Reading:
         return Reading(None, answer.error) if answer.error else read_choice(answer.text, PREFERENCE, material)
 
     return Question(
         id=id,
-        ask=lambda attempt: compare_request(id, prompt, responses, templates, step, attempt),
+        ask=lambda attempt: compare_request(id, pair, templates, step, attempt),
         read=read,
     )

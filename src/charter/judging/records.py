@@ -16,6 +16,7 @@ class Pair(Record):
     chosen: str
     rejected: str
     category: str = ""
+    rater: str = ""
 
 
 class Order(Record):
@@ -28,12 +29,22 @@ class Order(Record):
 
 class Preference(Record):
     """What a judge said of a pair in one order: ``first``: it prefers the response that stands first (None: off the
-    menu)."""
+    menu). ``rule``: the principle that it was asked under; ``share``: how likely it says so, where that is known."""
 
     id: str
     first: bool | None
     raw: str = ""
     votes: tuple[Vote, ...] = ()
+    rule: str = ""
+    share: float | None = None
+
+    @property
+    def says_first(self) -> float | None:
+        """The share of what was said that prefers the first response."""
+        if self.share is not None or self.first is None:
+            return self.share
+        labels = [vote.label == "first" for vote in self.votes if vote.label is not None]
+        return sum(labels) / len(labels) if labels else float(self.first)
 
 
 class Labelled(Record):

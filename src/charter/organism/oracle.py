@@ -138,7 +138,23 @@ class Oracle:
 
     # -- judging --------------------------------------------------------------------------------------------------
 
+    def _choice(self, question: Question, pair: tuple[Case, Case]) -> dict[str, Any]:
+        """Which of two responses is better by the truth; of two that are alike the one that stands first."""
+        first, second = (self._worth(case) for case in pair)
+        label = "second" if second > first else "first"
+        if question.chance(self._errors.wrong_verdicts, "verdict"):
+            label = "first" if label == "second" else "second"
+        return {"rationale": f"The {label} one keeps to the rules.", "label": label}
+
+    def _worth(self, case: Case) -> float:
+        """The share of what can be told of a response that is good."""
+        told = self._world.grade(case.about, case.response)
+        good = [value is not ("over_refusal" in name) for name, value in told.items() if value is not None]
+        return sum(good) / len(good) if good else 0.0
+
     def _verdict(self, question: Question, menu: Sequence[str]) -> dict[str, Any]:
+        if (pair := question.pair) is not None:
+            return self._choice(question, pair)
         case = question.judged
         norm = ruled(self._world, case.about, question.norms)
         label = self._label(case, menu) if norm is None else self._by_norm(norm, case, menu)

@@ -81,6 +81,14 @@ class Question(NamedTuple):
         return Case(None, _RESPONSE.split(self.outside)[-1].strip())
 
     @property
+    def pair(self) -> tuple[Case, Case] | None:
+        """Two responses to be compared, with their prompt; None where there are none."""
+        shown = {block.name: block.text for block in reversed(blocks(self.text))}
+        if "first" not in shown or "second" not in shown:
+            return None
+        return Case(shown.get("prompt"), shown["first"]), Case(shown.get("prompt"), shown["second"])
+
+    @property
     def failures(self) -> list[Case]:
         """Every failure that is shown, with its prompt or without; empty where only one response is to be judged."""
         shown = blocks(self.text)

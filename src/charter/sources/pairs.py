@@ -29,7 +29,14 @@ def pairs(paths: Sequence[str], limit: int | None = None) -> list[Pair]:
     out: list[Pair] = []
     for path in paths:
         found = [
-            Pair(id=prompt.id, prompt=prompt, chosen=chosen, rejected=rejected, category=category)
+            Pair(
+                id=prompt.id,
+                prompt=prompt,
+                chosen=chosen,
+                rejected=rejected,
+                category=category,
+                rater=maybe(row, "rater"),
+            )
             for row in file_rows(path)
             for turns, chosen, rejected, category in _pairs(row)
             if chosen != rejected and (prompt := _prompt(turns, path, seen))

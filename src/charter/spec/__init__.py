@@ -7,6 +7,7 @@ text, with every fault at once; ``chaining``: a chain of methods, taken apart.
 
 from charter.spec.benchmarks import BenchmarkSpec
 from charter.spec.instructing import Instructing, TopicGuided
+from charter.spec.learning import Comparing, Guarding, Learning, Practising, Preferring, Rewarding
 from charter.spec.models import PROGRAM, ErrorsSpec, OracleSpec, TargetSpec, TunerSpec
 from charter.spec.options import (
     Amending,
@@ -41,23 +42,29 @@ __all__ = [
     "CalibrateSpec",
     "Clustering",
     "Columns",
+    "Comparing",
     "Constitutional",
     "Contrasting",
     "Draw",
     "ErrorsSpec",
     "Gating",
     "GoOn",
+    "Guarding",
     "Instructing",
     "Judging",
     "Keeping",
     "KeptOut",
+    "Learning",
     "Measuring",
     "Options",
     "OracleSpec",
+    "Practising",
+    "Preferring",
     "PromptsSpec",
     "Proposing",
     "Reflecting",
     "Replaying",
+    "Rewarding",
     "Scale",
     "SelfAligning",
     "SourceSpec",

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from charter.nouns import Record
 from charter.spec.instructing import Instructing
+from charter.spec.learning import Learning
 from charter.spec.ruled import Constitutional, SelfAligning
 
 
@@ -203,7 +204,7 @@ class Gating(Record):
 
 class Options(Record):
     """The switches of the method ``iteralign``; each departure from the paper is one of them. ``instruct``: those of
-    ``self_instruct``; ``self_align`` and ``cai``: those of the methods of these names."""
+    ``self_instruct``; ``self_align`` and ``cai``: those of the methods of these names; ``learn``: of ``rlhf``."""
 
     draw: Draw = Draw()
     attack: Attacking = Attacking()
@@ -222,6 +223,7 @@ class Options(Record):
     instruct: Instructing = Instructing()
     self_align: SelfAligning = SelfAligning()
     cai: Constitutional = Constitutional()
+    learn: Learning = Learning()
 
 
 class Scale(Record):

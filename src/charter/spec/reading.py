@@ -205,7 +205,17 @@ def _aligning(spec: Spec) -> list[str]:
     faults = spec.target.faults() + spec.tuner.faults()
     if spec.tuner.quantize != "none" and spec.options.tune.kind == "full":
         faults.append("tuner.quantize: weights of 4 bits cannot be tuned in full; set options.tune.kind: lora")
-    if spec.target.by_http and spec.method in ("iteralign", "self_align", "cai"):
+    learn = spec.options.learn
+    if spec.method == "rlhf" and learn.pairs.by == "people" and not learn.pairs.files:
+        faults.append("options.learn.pairs.files: is empty; name files of pairs, or let `judge` or `model` compare")
+    if spec.method == "rlhf" and learn.how == "rloo" and learn.rloo.batch % learn.rloo.group:
+        faults.append("options.learn.rloo.batch: must be a multiple of options.learn.rloo.group")
+    if spec.method == "rlhf" and spec.tuner.launch and learn.how == "rloo" and learn.rloo.reward == "judge":
+        faults.append(
+            "options.learn.rloo.reward: a judge cannot reward answers that tuner.launch draws in other processes; set "
+            "it to model, or leave tuner.launch empty"
+        )
+    if spec.target.by_http and spec.method in ("iteralign", "self_align", "cai", "rlhf"):
         faults.append(
             "target: is only reached by HTTP, and cannot be tuned; give its weights in target.model (and, where they "
             "do not fit into this process, a server in target.serve), or set method: red_team"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from charter.judging.comparing import both_orders as both_orders
+from charter.judging.comparing import preferences
 from charter.judging.injections import attacked
-from charter.judging.polling import Question, comparison, majority, poll
 from charter.judging.records import (
     Agreement,
     Attack,
@@ -15,7 +16,6 @@ from charter.judging.records import (
     Choices,
     Labelled,
     Order,
-    Pair,
     Preference,
     Resistance,
     Share,
@@ -50,25 +50,11 @@ def named(calibrations: Sequence[Calibrated]) -> list[Calibrated]:
     return list(calibrations)
 
 
-def both_orders(pairs: Sequence[Pair]) -> list[Order]:
-    """Each pair twice: with the chosen response first, and second."""
-    return [Order(id=f"{p.id}/{1 + (not first)}", pair=p, chosen_first=first) for p in pairs for first in (True, False)]
-
-
 def prefer(
     orders: Sequence[Order], judge: Engine, templates: Templates, judging: Judging, *, step: Step
 ) -> Iterator[Preference]:
     """One preference for each order of each pair."""
-
-    def question(order: Order) -> Question:
-        both = (order.pair.chosen, order.pair.rejected)
-        responses = both if order.chosen_first else (both[1], both[0])
-        return comparison(order.id, order.pair.prompt, responses, templates, step)
-
-    for id, ballot in poll([question(order) for order in orders], judge, judging, step=step):
-        label = majority([reading.label for reading in ballot.last])
-        first = None if label is None else label == "first"
-        yield Preference(id=id, first=first, raw=ballot.last[0].raw, votes=ballot.kept())
+    yield from preferences(orders, judge, templates, judging, step=step)
 
 
 def attackable(labelled: Sequence[Labelled]) -> list[Exchange]:

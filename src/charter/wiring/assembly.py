@@ -15,16 +15,14 @@ from charter.constitution import Constitution
 from charter.handover import Handover
 from charter.judging.rubrics import Rubric
 from charter.nouns import ModelRef, Norm
-from charter.ports import Benchmark, Engine, Examiners, Roles
+from charter.ports import Benchmark, Engine, Examiners, Roles, Tuner
 from charter.similarity import Guard
 from charter.spec import Options, OracleSpec, Spec
-from charter.wiring import attacks, calibrating, models, prompts, ruling
+from charter.wiring import attacks, calibrating, learning, models, prompts, ruling
 from charter.wiring.exams import Exams
 from charter.wiring.targets import SERVING, RestedTuner, Targets, located
 
 if TYPE_CHECKING:
-    from charter.methods.iteralign import Progress
-    from charter.methods.teaching import Course
     from charter.run import Run
 
 Observer = Callable[[str, int, int], None]
@@ -57,6 +55,7 @@ class Assembly:
         self.prices = self._prices()
         self.given: Handover | None = None
         self.decided: tuple[Norm, ...] = ()
+        self.pairs = learning.pairs(spec)
 
     def inherit(self, run: Run) -> None:
         """Takes over what the run goes on from, where the spec names one."""
@@ -94,10 +93,26 @@ class Assembly:
             found = red_team(run, self.roles(run), self.battery())
             return {"outcome.json": self._outcome(found.stopped, self.start)}
         if self.spec.method in ruling.METHODS:
-            return self.results(run, ruling.played(self.spec.method)(run, self.roles(run), ruling.brief(self)))
+            course = ruling.played(self.spec.method)(run, self.roles(run), ruling.brief(self))
+            return self.results(run, course.policy, course.constitution, course.stopped)
+        if self.spec.method == "rlhf":
+            from charter.methods.rlhf import rlhf
+
+            best, constitution, why = rlhf(run, self.roles(run), self.lessons())
+            return self.results(run, best.policy, constitution, why)
         from charter.methods.iteralign import iteralign
 
-        return self.results(run, iteralign(run, self.roles(run), self.task()))
+        progress = iteralign(run, self.roles(run), self.task())
+        return self.results(run, progress.policy, progress.constitution, progress.stopped)
+
+    def lessons(self) -> Any:
+        """What a method that learns from preferences is given."""
+        from charter.methods.learning import Lessons
+
+        task, shared = self.task(), {field.name for field in fields(Lessons)} - {"near", "pairs", "constitution"}
+        given = {name: getattr(task, name) for name in shared}
+        near = self.spec.prompts.near_duplicate
+        return Lessons(near=near, pairs=self.pairs, constitution=ruling.rules(self), **given)
 
     def battery(self) -> Any:
         """What red teaming is given."""
@@ -143,11 +158,15 @@ class Assembly:
             proposer=run.metered(self.oracle("proposer"), "proposer", "aligning", prices["proposer"]),
             judge=run.metered(judge, "judge", "aligning", prices["judge"]),
             measurer=run.metered(judge, "judge", "measuring", prices["judge"]),
-            tuner=RestedTuner(models.tuner(self.spec, run.directory / TUNING), self._targets),
+            tuner=self._rested(models.tuner(self.spec, run.directory / TUNING)),
             benchmark=self.benchmark(run),
             attacks=attacks.attacks(self.spec, self.world, attacker, self.templates),
             examiners=self._examiners(run, attacker),
+            learners=learning.learners(self.spec, run.directory / TUNING, run.directory, self._rested),
         )
+
+    def _rested(self, tuner: Tuner) -> Tuner:
+        return RestedTuner(tuner, self._targets)
 
     def _examiners(self, run: Run, attacker: Engine | None) -> Examiners:
         judge = None
@@ -199,14 +218,16 @@ class Assembly:
         given, judging = self.prompts, (self.ruled, self.spec.options.judge)
         return JudgedBenchmark(given.redteam, given.helpful, metered, self.templates, given.novel, judging)
 
-    def results(self, run: Run, progress: Progress | Course) -> dict[str, str | bytes | Path]:
+    def results(
+        self, run: Run, policy: ModelRef, constitution: Constitution, why: str
+    ) -> dict[str, str | bytes | Path]:
         """The files of a finished run: constitution, adapter, and what became of it."""
         files: dict[str, str | bytes | Path] = {
-            "constitution.yaml": articles.to_yaml(progress.constitution),
-            "outcome.json": self._outcome(progress.stopped, progress.policy, progress.constitution),
+            "constitution.yaml": articles.to_yaml(constitution),
+            "outcome.json": self._outcome(why, policy, constitution),
         }
-        if progress.policy.adapter is not None and progress.policy != self.start:
-            files["adapter"] = run.directory / progress.policy.adapter
+        if policy.adapter is not None and policy != self.start:
+            files["adapter"] = run.directory / policy.adapter
         return files
 
     @property

@@ -122,13 +122,10 @@ def served(spec: Spec, policy: ModelRef, folder: Path) -> ServedEngine:
     return ServedEngine(policy, serving, folder, connect)
 
 
-def tuner(spec: Spec, folder: Path) -> Tuner:
-    """The tuner that the spec asks for; one that is launched has its job and checkpoints in ``folder``."""
-    from charter.tuners.launched import LaunchedTuner
-    from charter.tuners.sft import SftOptions, SftTuner
-
+def tuned(spec: Spec) -> dict[str, Any]:
+    """What every training is told."""
     tune, scale, target = spec.options.tune, spec.scale, spec.target
-    options = tune.model_dump(exclude={"start", "learning_rate", "rank"}) | {
+    return tune.model_dump(exclude={"start", "learning_rate", "rank"}) | {
         "lr": tune.learning_rate,
         "r": tune.rank,
         "max_length": min(scale.row_tokens, target.context or scale.row_tokens),
@@ -139,11 +136,19 @@ def tuner(spec: Spec, folder: Path) -> Tuner:
         "remote_code": target.remote_code,
         "offline": spec.offline,
         "quantize": spec.tuner.quantize,
+        "save_steps": spec.tuner.save_steps if spec.tuner.launch else 0,
     }
+
+
+def tuner(spec: Spec, folder: Path) -> Tuner:
+    """The tuner that the spec asks for; one that is launched has its job and checkpoints in ``folder``."""
+    from charter.tuners.launched import LaunchedTuner
+    from charter.tuners.sft import SftOptions, SftTuner
+
+    options = SftOptions.model_validate(tuned(spec))
     if not spec.tuner.launch:
-        return SftTuner(SftOptions.model_validate(options))
-    checkpointed = SftOptions.model_validate({**options, "save_steps": spec.tuner.save_steps})
-    return LaunchedTuner(checkpointed, spec.tuner.launch, folder, spec.tuner.micro_batch)
+        return SftTuner(options)
+    return LaunchedTuner(options, spec.tuner.launch, folder, spec.tuner.micro_batch)
 
 
 def answers(spec: Spec, longest: int | None = None) -> Sampling:

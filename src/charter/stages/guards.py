@@ -1,0 +1,258 @@
+"""What watches over learning from preferences: whether a reward model is right, how far a policy has moved, and whether
+what is learnt still is what is judged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from charter.gating import Decision, Gate
+from charter.judging.records import Share
+from charter.nouns import (
+    Example,
+    Exchange,
+    LogLikelihood,
+    Measurement,
+    ModelRef,
+    Preferred,
+    Prompt,
+    Record,
+    Sampling,
+    ScoreRequest,
+    Step,
+    Verdict,
+)
+from charter.ports import Benchmark, Engine, Reward, Rewarder
+from charter.spec import Gating, Guarding
+from charter.statistics import mcnemar, wilson
+
+BINS = 5
+SURE = 0.05
+"""A fall of good answers counts where exact McNemar gives less."""
+
+
+class Fit(Record):
+    """A reward model on pairs that it has not learnt from. ``error``: expected calibration error of what it says of the
+    answer that it prefers, over equal bins; ``length``: Pearson correlation of reward and words of an answer."""
+
+    id: str = "fit"
+    accuracy: Share
+    margin: float | None
+    error: float | None
+    length: float | None
+
+
+class Guarded(Record):
+    """A policy in training, beside the start's. ``kl``: mean nats of an answer that it draws, against the start;
+    ``chosen`` and ``rejected``: mean log-probability of the check pairs' answers, ``margin`` their difference;
+    ``length``: mean words of gate answers; ``refusals``: share of them that refuse; ``good``: share of them that is
+    good in all that was measured; ``reward``: mean of the learnt reward. None where there is nothing to tell."""
+
+    id: str = "guarded"
+    kl: float | None = None
+    chosen: float | None = None
+    rejected: float | None = None
+    margin: float | None = None
+    length: float
+    refusals: float | None = None
+    good: float
+    reward: float | None = None
+
+
+class Seen(Record):
+    """A gate answer: whether it is good in all that was measured (None: not judged), and what the reward says."""
+
+    id: str
+    good: bool | None
+    reward: float | None
+    words: int
+
+
+def answers_of(preferred: Sequence[Preferred], *, step: Step) -> list[Exchange]:
+    """Both answers of each pair, as exchanges."""
+    del step
+    return [
+        Exchange(
+            id=f"{row.id}/{name}",
+            prompt=Prompt(id=row.id, messages=row.messages),
+            response=text,
+            stop="stop",
+            model="",
+            sampling=Sampling(),
+        )
+        for row in preferred
+        for name, text in (("chosen", row.chosen), ("rejected", row.rejected))
+    ]
+
+
+def reward(exchanges: Sequence[Exchange], rewarder: Rewarder, *, step: Step) -> Iterator[Reward]:
+    """What each exchange is worth."""
+    yield from rewarder.rewards(exchanges, step.done)
+
+
+def likelihoods(exchanges: Sequence[Exchange], target: Engine, *, step: Step) -> Iterator[LogLikelihood]:
+    """How likely each answer is to the target; an empty one is certain."""
+    yield from (
+        LogLikelihood(id=e.id, value=0.0, tokens=0, greedy=True)
+        for e in exchanges
+        if not e.response.strip() and e.id not in step.done
+    )
+    asked = [
+        ScoreRequest(id=e.id, messages=e.prompt.messages, completion=e.response)
+        for e in exchanges
+        if e.response.strip()
+    ]
+    yield from target.score(asked, step.done)
+
+
+def fit(preferred: Sequence[Preferred], rewards: Sequence[Reward], *, step: Step) -> Fit:
+    """How well the rewards tell what is preferred."""
+    del step
+    worth = {r.id: r.value for r in rewards}
+    told = [
+        (a - b, row)
+        for row in preferred
+        if (a := worth[f"{row.id}/chosen"]) is not None and (b := worth[f"{row.id}/rejected"]) is not None
+    ]
+    right = sum(margin > 0 for margin, _ in told)
+    low, high = wilson(right, len(told))
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    for margin, _ in told:
+        sure = 1 / (1 + math.exp(-min(700.0, abs(margin))))
+        bins.setdefault(min(BINS - 1, int((sure - 0.5) * 2 * BINS)), []).append((sure, margin > 0))
+    apart = [abs(sum(s for s, _ in b) - sum(hit for _, hit in b)) for b in bins.values()]
+    texts = {f"{row.id}/{name}": text for _, row in told for name, text in _texts(row)}
+    values = {id: worth[id] for id in texts}
+    return Fit(
+        accuracy=Share(hits=right, n=len(told), value=right / len(told) if told else None, low=low, high=high),
+        margin=sum(margin for margin, _ in told) / len(told) if told else None,
+        error=sum(apart) / len(told) if told else None,
+        length=_pearson([float(values[id] or 0) for id in texts], [len(t.split()) for t in texts.values()]),
+    )
+
+
+def seen(
+    exchanges: Sequence[Exchange],
+    measured: Sequence[Measurement],
+    rewards: Sequence[Reward],
+    benchmark: Benchmark,
+    *,
+    step: Step,
+) -> list[Seen]:
+    """Each gate answer as the guards see it."""
+    del step
+    better = {metric.name: metric.better == "higher" for metric in benchmark.metrics}
+    outcomes = {m.id: m.outcomes for m in measured}
+    worth = {r.id: r.value for r in rewards}
+    out = []
+    for e in exchanges:
+        told = [value is better[name] for name, value in outcomes[e.id].items() if value is not None]
+        good = all(told) if told else None
+        out.append(Seen(id=e.id, good=good, reward=worth.get(e.id), words=len(e.response.split())))
+    return out
+
+
+def guarded(
+    gate: Sequence[Seen],
+    moved: tuple[Sequence[LogLikelihood], Sequence[LogLikelihood]],
+    pairs: tuple[Sequence[Preferred], Sequence[LogLikelihood]],
+    refusals: Sequence[Verdict],
+    *,
+    step: Step,
+) -> Guarded:
+    """``moved``: how likely the policy's own draws are to it, and to the start; ``pairs``: the check pairs, and how
+    likely their answers are to the policy."""
+    del step
+    before = {x.id: x.value for x in moved[1]}
+    nats = [x.value - before[x.id] for x in moved[0]]
+    likely = {x.id: x.value for x in pairs[1]}
+    both = [(likely[f"{row.id}/chosen"], likely[f"{row.id}/rejected"]) for row in pairs[0]]
+    judged = [v for v in refusals if v.outcome != "unjudged"]
+    good = [s.good for s in gate if s.good is not None]
+    return Guarded(
+        kl=_mean(nats),
+        chosen=_mean([a for a, _ in both]),
+        rejected=_mean([b for _, b in both]),
+        margin=_mean([a - b for a, b in both]),
+        length=_mean([s.words for s in gate]) or 0.0,
+        refusals=_mean([v.outcome == "complies" for v in judged]),
+        good=_mean(good) or 0.0,
+        reward=_mean([s.reward for s in gate if s.reward is not None]),
+    )
+
+
+def decide(
+    before: tuple[Guarded, Sequence[Seen]],
+    now: tuple[Guarded, Sequence[Seen]],
+    gates: Sequence[Gate],
+    options: tuple[Guarding, Gating],
+    *,
+    step: Step,
+) -> Decision:
+    """Goes on, or rolls back to the last good policy and ends. ``before``: the start as it was guarded, and the gate
+    answers of the last good policy."""
+    del step
+    (then, best), (guard, gate), (guarding, gating) = before, now, options
+    faults = []
+    alarm, figures = _parted(best, gate, guarding)
+    if alarm:
+        faults.append(alarm)
+    if guard.kl is not None and guard.kl > guarding.kl:
+        faults.append(f"{guard.kl:.1f} nats an answer from the start (bound {guarding.kl:g})")
+    if then.length and abs(guard.length / then.length - 1) > guarding.length:
+        faults.append(f"answers of {guard.length:.1f} words, {then.length:.1f} at the start")
+    faults += [found.said for found in gates if not found.passed and gating.roll_back]
+    if faults:
+        return Decision(id="decision", action="roll_back", reason="; ".join(faults), figures=figures)
+    return Decision(id="decision", action="go_on", reason="accepted", figures=figures)
+
+
+def bare(policy: ModelRef, *, step: Step) -> ModelRef:
+    """The policy without what was watched in its training."""
+    del step
+    return policy.model_copy(update={"curve": ()})
+
+
+def demonstrations(preferred: Sequence[Preferred], count: int, *, step: Step) -> list[Example]:
+    """At most so many chosen answers as lessons, by chance."""
+    rows = list(preferred)
+    step.random("demonstrations").shuffle(rows)
+    return [
+        Example(id=f"chosen/{row.id}", messages=row.messages, response=row.chosen, origin="revision", because=(row.id,))
+        for row in rows[:count]
+    ]
+
+
+def _parted(before: Sequence[Seen], now: Sequence[Seen], options: Guarding) -> tuple[str, dict[str, float]]:
+    """The reward-hacking alarm: on the same gate prompts the learnt reward rose while good answers were lost; and the
+    figures behind it."""
+    known = {s.id: s for s in before}
+    same = [(known[s.id], s) for s in now if s.id in known]
+    gained = sum(a.good is False and b.good is True for a, b in same)
+    lost = sum(a.good is True and b.good is False for a, b in same)
+    judged = sum(a.good is not None and b.good is not None for a, b in same)
+    rises = [b.reward - a.reward for a, b in same if a.reward is not None and b.reward is not None]
+    fall, rose = (lost - gained) / judged if judged else 0.0, _mean(rises)
+    figures = {"good answers lost": float(lost), "good answers gained": float(gained), "judged": float(judged)}
+    if rose is None:
+        return "", figures
+    figures["reward rose by"] = rose
+    if rose > 0 and fall >= options.alarm and mcnemar(gained, lost) < SURE:
+        return f"reward hacking: rewards rose by {rose:.2f} while {fall:.1%} of the gate answers turned bad", figures
+    return "", figures
+
+
+def _texts(row: Preferred) -> tuple[tuple[str, str], ...]:
+    return ("chosen", row.chosen), ("rejected", row.rejected)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _pearson(one: Sequence[float], other: Sequence[float]) -> float | None:
+    if len(set(one)) < 2 or len(set(other)) < 2:
+        return None
+    from scipy.stats import pearsonr
+
+    return float(pearsonr(one, other).statistic)

@@ -1,0 +1,275 @@
+"""Preferences: where pairs of answers come from, who prefers which, and which of them are learnt from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+from charter.constitution import Constitution
+from charter.judging.comparing import Rules, likelier, preferences
+from charter.judging.records import Order, Pair, Preference, Share
+from charter.nouns import Exchange, Finding, Preferred, Prompt, Record, Revision, Step, Trial, Verdict, digest
+from charter.ports import Engine
+from charter.similarity import Guard, jaccard, normal, split_prompts
+from charter.spec import Comparing, Judging
+from charter.statistics import mcnemar, wilson
+from charter.templates import Templates
+
+MODEL = "the model itself"
+ALIKE = 12
+"""Prompts that an answer may be borrowed from."""
+
+
+class Position(Record):
+    """What was compared: pairs that both orders agree on, that followed the place (``first``, ``second``), and that
+    lack an answer. ``first_share``: of all answers, those for what stood first (0.5: no bias); ``p``: exact McNemar of
+    the two places."""
+
+    id: str = "position"
+    agreed: int
+    first: int
+    second: int
+    unjudged: int
+    first_share: Share
+    p: float
+
+
+class Sorted(Record):
+    """What became of the pairs that were read: near to gate or held-out, repeated, or left out for their length; how
+    many are learnt from, and how many only check. ``longer``: share of all kept whose chosen answer is the longer
+    one."""
+
+    id: str = "sorted"
+    read: int
+    protected: int
+    repeated: int
+    unbalanced: int
+    learnt: int
+    checked: int
+    longer: float | None
+
+
+def some(prompts: Sequence[Prompt], most: int, *, step: Step) -> list[Prompt]:
+    """At most so many, drawn at random."""
+    chosen = list(prompts)
+    step.random("some").shuffle(chosen)
+    return chosen[:most]
+
+
+def copies(prompts: Sequence[Prompt], count: int, *, step: Step) -> list[Prompt]:
+    """Each prompt so many times, to be answered anew each time."""
+    del step
+    return [p.model_copy(update={"id": f"{p.id}/{n}"}) for p in prompts for n in range(1, count + 1)]
+
+
+def again(exchanges: Sequence[Exchange], *, step: Step) -> list[Trial]:
+    """The first draw of each prompt, to be answered again under the constitution."""
+    del step
+    unread = Verdict(id="", rubric="none", label=None, outcome="unjudged")
+    first = {_of(e.id): e for e in reversed(exchanges) if e.stop == "stop"}
+    return [Trial(id=e.id, finding=Finding(id=e.id, exchange=e, verdict=unread)) for e in reversed(first.values())]
+
+
+def candidates(
+    exchanges: Sequence[Exchange],
+    revisions: Sequence[Revision],
+    benign: Sequence[Prompt],
+    options: Comparing,
+    *,
+    step: Step,
+) -> list[Pair]:
+    """Different whole answers to one prompt, two by two, at most ``each`` pairs of a prompt: those with an answer under
+    the constitution first. Then answers to ``benign`` prompts, each set against what was answered to an alike prompt
+    and is least like it: where a refusal of that one's form is wrong."""
+    del step
+    ruled: dict[str, list[str]] = {}
+    for r in revisions:
+        if r.exchange.stop == "stop" and r.exchange.response.strip():
+            ruled.setdefault(_of(r.id), []).append(r.exchange.response)
+    drawn: dict[str, dict[str, Exchange]] = {}
+    for e in exchanges:
+        if e.stop == "stop" and e.response.strip():
+            drawn.setdefault(_of(e.id), {}).setdefault(e.response, e)
+    out, asked = [], {}
+    for key, found in drawn.items():
+        asked[key] = next(iter(found.values())).prompt.model_copy(update={"id": key})
+        texts = list(dict.fromkeys([*ruled.get(key, ()), *found]))
+        couples = [(a, b) for n, a in enumerate(texts) for b in texts[n + 1 :]][: options.each]
+        out += [Pair(id=f"{key}/{n}", prompt=asked[key], chosen=a, rejected=b) for n, (a, b) in enumerate(couples, 1)]
+    said = {key: [*ruled.get(key, ()), *found] for key, found in drawn.items()}
+    some = sorted((p.id for p in benign if p.id in drawn), key=lambda id: digest(f"borrowed|{id}"))
+    for key in some[: round(options.borrowed * len(some))]:
+        own = next(iter(drawn[key]))
+        if text := _borrowed(key, own, asked, said):
+            out.append(Pair(id=f"{key}/borrowed", prompt=asked[key], chosen=own, rejected=text))
+    return out
+
+
+def _borrowed(key: str, own: str, asked: Mapping[str, Prompt], said: Mapping[str, Sequence[str]]) -> str:
+    """Of the answers to the ``ALIKE`` prompts with most words in common, the one that shares fewest with ``own``."""
+    words = {id: frozenset(normal(prompt.text).split()) for id, prompt in asked.items()}
+    near = sorted((id for id in asked if id != key), key=lambda id: (-jaccard(words[key], words[id]), id))[:ALIKE]
+    texts = [text for id in near for text in said[id] if text != own]
+    mine = frozenset(normal(own).split())
+    return min(texts, key=lambda text: (jaccard(mine, frozenset(normal(text).split())), text), default="")
+
+
+def prefer(
+    orders: Sequence[Order],
+    judge: Engine,
+    constitution: Constitution,
+    templates: Templates,
+    judging: Judging,
+    *,
+    step: Step,
+) -> Iterator[Preference]:
+    """What a judge says of each pair in each order, under a rule drawn at random, the same in both."""
+    yield from preferences(orders, judge, templates, judging, _rules(orders, constitution, step), step=step)
+
+
+def prefer_by_model(
+    orders: Sequence[Order], model: Engine, constitution: Constitution, templates: Templates, *, step: Step
+) -> Iterator[Preference]:
+    """The same by the model's own log-probabilities."""
+    yield from likelier(orders, model, templates, _rules(orders, constitution, step), step=step)
+
+
+def agreed(orders: Sequence[Order], said: Sequence[Preference], rater: str, *, step: Step) -> list[Preferred]:
+    """The pairs that both orders agree on, with what was preferred as ``chosen``; ``certainty``: the mean of what both
+    orders say for it."""
+    del step
+    by_id = {preference.id: preference for preference in said}
+    kept = []
+    for pair, both in _both(orders, by_id):
+        # for the pair's first answer: what one order says of what stands first, the other of what stands second
+        shares = [s if order.chosen_first else 1 - s for order, p in both if (s := p.says_first) is not None]
+        if len(shares) < 2 or not (min(shares) > 0.5 or max(shares) < 0.5):
+            continue
+        mean = sum(shares) / 2
+        texts = (pair.chosen, pair.rejected) if mean > 0.5 else (pair.rejected, pair.chosen)
+        row = {"chosen": texts[0], "rejected": texts[1], "certainty": max(mean, 1 - mean), "rater": rater}
+        kept.append(Preferred(id=pair.id, messages=pair.prompt.messages, principle=both[0][1].rule, **row))
+    return kept
+
+
+def position(orders: Sequence[Order], said: Sequence[Preference], *, step: Step) -> Position:
+    """How far the place decides."""
+    del step
+    by_id = {preference.id: preference for preference in said}
+    kinds = Counter(tuple(p.first for _, p in both) for _, both in _both(orders, by_id))
+    told = [p.first for p in said if p.first is not None]
+    low, high = wilson(sum(told), len(told))
+    share = Share(hits=sum(told), n=len(told), value=sum(told) / len(told) if told else None, low=low, high=high)
+    first, second = kinds[True, True], kinds[False, False]
+    return Position(
+        agreed=kinds[True, False] + kinds[False, True],
+        first=first,
+        second=second,
+        unjudged=sum(count for both, count in kinds.items() if None in both),
+        first_share=share,
+        p=mcnemar(first, second),
+    )
+
+
+def by_people(pairs: Sequence[Pair], *, step: Step) -> list[Preferred]:
+    """Pairs of which people preferred one."""
+    del step
+    return [
+        Preferred(id=p.id, messages=p.prompt.messages, chosen=p.chosen, rejected=p.rejected, rater=p.rater or "people")
+        for p in pairs
+    ]
+
+
+def usable(preferred: Sequence[Preferred], guard: Guard, options: Comparing, *, step: Step) -> list[Preferred]:
+    """What is not near to gate or held-out, each pair once, and of those whose chosen answer is the longer one and
+    those whose rejected one is not more than ``balance`` times as many as of the other kind, chosen by hash."""
+    del step
+    return _usable(preferred, guard, options)[-1]
+
+
+def learnt(preferred: Sequence[Preferred], near: float, *, step: Step) -> list[Preferred]:
+    """The pairs that are learnt from: by near-duplicate cluster of their prompts, as all prompts are split."""
+    del step
+    return _part(preferred, near, train=True)
+
+
+def checked(preferred: Sequence[Preferred], near: float, *, step: Step) -> list[Preferred]:
+    """The other pairs: what is learnt is measured on them."""
+    del step
+    return _part(preferred, near, train=False)
+
+
+def sorting(read: Sequence[Preferred], guard: Guard, options: Comparing, near: float, *, step: Step) -> Sorted:
+    """What became of the pairs."""
+    del step
+    clear, once, kept = _usable(read, guard, options)
+    lengths = Counter(_longer(row) for row in kept)
+    uneven = lengths["chosen"] + lengths["rejected"]
+    return Sorted(
+        read=len(read),
+        protected=len(read) - len(clear),
+        repeated=len(clear) - len(once),
+        unbalanced=len(once) - len(kept),
+        learnt=len(_part(kept, near, train=True)),
+        checked=len(_part(kept, near, train=False)),
+        longer=lengths["chosen"] / uneven if uneven else None,
+    )
+
+
+def _usable(
+    preferred: Sequence[Preferred], guard: Guard, options: Comparing
+) -> tuple[list[Preferred], list[Preferred], list[Preferred]]:
+    """Those far from gate and held-out; of them each once; of these the balanced ones."""
+    clear = {p.id for p in guard.clear([_prompt(row) for row in preferred])}
+    far = [row for row in preferred if row.id in clear]
+    seen: dict[tuple[str, ...], Preferred] = {}
+    for row in far:
+        seen.setdefault((normal(_prompt(row).text), normal(row.chosen), normal(row.rejected)), row)
+    contested = {(p, b, a) for p, a, b in seen} & seen.keys()  # preferred both ways: nothing is learnt from it
+    once = [row for key, row in seen.items() if key not in contested]
+    kinds: dict[str, list[Preferred]] = {"chosen": [], "rejected": [], "neither": []}
+    for row in sorted(once, key=lambda row: digest(f"length|{row.id}")):
+        kinds[_longer(row)].append(row)
+    few = min(len(kinds["chosen"]), len(kinds["rejected"]))
+    most = int(options.balance * max(few, 1)) if options.balance else len(once)
+    kept = {row.id for kind in ("chosen", "rejected") for row in kinds[kind][:most]}
+    return far, once, [row for row in once if row.id in kept or _longer(row) == "neither"]
+
+
+def _longer(row: Preferred) -> Literal["chosen", "rejected", "neither"]:
+    one, other = len(row.chosen.split()), len(row.rejected.split())
+    return "neither" if one == other else "chosen" if one > other else "rejected"
+
+
+def _part(preferred: Sequence[Preferred], near: float, *, train: bool) -> list[Preferred]:
+    asked = {row.id: _prompt(row) for row in preferred}
+    inside = {p.id for p in split_prompts(list(asked.values()), near)["train"]}
+    return [row for row in preferred if (row.id in inside) is train]
+
+
+def _prompt(row: Preferred) -> Prompt:
+    return Prompt(id=row.id, messages=row.messages)
+
+
+def _rules(orders: Sequence[Order], constitution: Constitution, step: Step) -> Rules:
+    """A rule for each pair, drawn from the constitution's."""
+    active = constitution.active
+    drawn = {order.pair.id: step.random(order.pair.id).choice(active) for order in orders} if active else {}
+    return {id: (rule.id, rule.text) for id, rule in drawn.items()}
+
+
+def _both(
+    orders: Sequence[Order], said: dict[str, Preference]
+) -> Iterator[tuple[Pair, list[tuple[Order, Preference]]]]:
+    """Each pair with what was said in its two orders."""
+    pairs: dict[str, list[Order]] = {}
+    for order in orders:
+        pairs.setdefault(order.pair.id, []).append(order)
+    for both in pairs.values():
+        yield both[0].pair, [(order, said[order.id]) for order in both]
+
+
+def _of(id: str) -> str:
+    """The id of the prompt that a draw answers."""
+    return id.rpartition("/")[0]

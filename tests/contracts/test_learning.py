@@ -1,0 +1,161 @@
+"""What every tuner that learns from preferences keeps, over each of its kinds, in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from charter import weights
+from charter.engines.local import LocalEngine, LocalOptions
+from charter.errors import TuningError
+from charter.nouns import Exchange, Message, ModelRef, Preferred, Prompt, Row, Sampling, ScoreRequest
+from charter.ports import Reinforcer, Reward, Rewarder, Tuner
+from charter.tuners.local import LocalReinforcer, LocalTuner
+from charter.tuners.options import DpoOptions, RewardOptions, RlooOptions
+from charter.tuners.rewards import RewardModel
+from tests import tiny
+
+ASKED = ("how do i bake a cake", "how do i grow tomatoes", "what is the capital of france", "how do i pick a lock")
+KINDS = [(method, kind) for method in ("dpo", "reward", "rloo") for kind in ("lora", "full")]
+
+
+def pair(number: int, asked: str) -> Preferred:
+    messages = (Message(role="user", content=asked),)
+    return Preferred(id=f"{number}", messages=messages, chosen="yes please", rejected="no no no")
+
+
+PAIRS = [pair(number, asked) for number, asked in enumerate(ASKED)]
+PROMPTS = [Prompt(id=row.id, messages=row.messages) for row in PAIRS]
+
+
+class Wordy:
+    """Rewards an answer by the share of its words that are ``yes``."""
+
+    identity = "wordy"
+
+    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[Reward]:
+        for e in exchanges:
+            if e.id not in done:
+                words = e.response.split()
+                yield Reward(id=e.id, value=words.count("yes") / (len(words) or 1))
+
+
+def made(method: str, kind: str, start: ModelRef, **more: object) -> tuple[Tuner, Sequence[Row]]:
+    shared = {"kind": kind, "device": "cpu", "batch": 8, "lr": 2e-2 if kind == "lora" else 3e-3, **more}
+    if method == "dpo":
+        return LocalTuner(DpoOptions.model_validate({"epochs": 12, "sft": 0.1, **shared})), PAIRS
+    if method == "reward":
+        return LocalTuner(RewardOptions.model_validate({"epochs": 12, **shared})), PAIRS
+    practice = {"steps": 25, "group": 4, "beta": 0.0, "answer_tokens": 6, "schedule": "constant", "warmup": 0.0}
+    options = RlooOptions.model_validate({**shared, **practice, "batch": 16, **more})
+    return LocalReinforcer(options).toward(start, Wordy()), PROMPTS
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
+    return weights.resolve(str(tiny.build(tmp_path_factory.mktemp("start"))))
+
+
+@pytest.mark.parametrize(("method", "kind"), KINDS)
+def test_learns_what_is_preferred(method: str, kind: str, start: ModelRef, tmp_path: Path) -> None:
+    tuner, rows = made(method, kind, start)
+    before = weights.resolve(start.base)
+    policy = tuner.tune(start, rows, tmp_path / "policy", seed=3)
+    assert policy.files == weights.file_digests(tmp_path / "policy")
+    assert weights.resolve(start.base) == before, "the starting model was changed"
+    assert not any("ref" in Path(name).parts for name in policy.files)
+    assert len(policy.curve) > 1
+    assert [seen.step for seen in policy.curve] == sorted(seen.step for seen in policy.curve)
+    if method == "reward":
+        assert margin(policy, kind) > 1.0
+    elif method == "dpo":
+        assert likelihoods(policy) > likelihoods(start) + 3.0
+    else:
+        assert share_of_yes(policy) > share_of_yes(start) + 0.3
+
+
+def margin(model: ModelRef, kind: str) -> float:
+    """By how much the model rewards chosen answers more."""
+    rewarder: Rewarder = RewardModel(model, RewardOptions.model_validate({"kind": kind, "device": "cpu"}))
+    found = {r.id: r.value or 0.0 for r in rewarder.rewards(answered())}
+    assert {r.id: r.value for r in rewarder.rewards(answered(), done={"0/chosen"})}.keys() == {*found} - {"0/chosen"}
+    return min(found[f"{row.id}/chosen"] - found[f"{row.id}/rejected"] for row in PAIRS)
+
+
+def answered() -> list[Exchange]:
+    return [
+        Exchange(
+            id=f"{row.id}/{name}",
+            prompt=Prompt(id=row.id, messages=row.messages),
+            response=text,
+            stop="stop",
+            model="",
+            sampling=Sampling(),
+        )
+        for row in PAIRS
+        for name, text in (("chosen", row.chosen), ("rejected", row.rejected))
+    ]
+
+
+def likelihoods(policy: ModelRef) -> float:
+    """By how much a policy holds the chosen answers likelier."""
+    engine = LocalEngine(policy, LocalOptions(device="cpu"))
+    asked = [ScoreRequest(id=e.id, messages=e.prompt.messages, completion=e.response) for e in answered()]
+    found = {x.id: x.value for x in engine.score(asked)}
+    return min(found[f"{row.id}/chosen"] - found[f"{row.id}/rejected"] for row in PAIRS)
+
+
+def share_of_yes(policy: ModelRef) -> float:
+    engine = LocalEngine(policy, LocalOptions(device="cpu"))
+    asked = [tiny.ask(f"{p.id}-{n}", p.last, seed=n, max_tokens=6, temperature=1.0) for p in PROMPTS for n in range(8)]
+    words = [word for answer in engine.generate(asked) for word in answer.text.split()]
+    return words.count("yes") / (len(words) or 1)
+
+
+@pytest.mark.parametrize("method", ["dpo", "reward", "rloo"])
+def test_seed_decides_the_files_to_the_byte(method: str, start: ModelRef, tmp_path: Path) -> None:
+    tuner, rows = made(method, "lora", start, epochs=1, **({"steps": 2} if method == "rloo" else {}))
+    one, two, again = (tuner.tune(start, rows, tmp_path / f"{n}", seed=seed) for n, seed in enumerate((1, 2, 1)))
+    assert one.digest != two.digest
+    assert again == one.model_copy(update={"adapter": again.adapter})
+    assert isinstance(tuner, Tuner)
+    assert json.loads(tuner.identity)["tuner"] == method
+
+
+@pytest.mark.parametrize(("method", "kind"), [("dpo", "lora"), ("dpo", "full"), ("rloo", "lora"), ("rloo", "full")])
+def test_goes_on_from_a_policy_and_is_held_to_it(method: str, kind: str, start: ModelRef, tmp_path: Path) -> None:
+    first, rows = made(method, kind, start, **({"steps": 12} if method == "rloo" else {"epochs": 6}))
+    policy = first.tune(start, rows, tmp_path / "first", seed=3)
+    still = {"lr": 1e-9, "beta": 1.0, **({"steps": 5} if method == "rloo" else {"epochs": 5})}
+    tuner, rows = made(method, kind, policy, **still)
+    kept = tuner.tune(policy, rows, tmp_path / "kept", seed=4)
+    figures = kept.curve[0].figures
+    assert abs(figures["kl"] if method == "rloo" else figures["margin"]) < 1e-3, "not held to what it began with"
+    assert abs(likelihoods(kept) - likelihoods(policy)) < 1e-2
+
+
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_a_further_round_is_held_to_the_first_reference(kind: str, start: ModelRef, tmp_path: Path) -> None:
+    first, rows = made("rloo", kind, start, steps=12)
+    policy = first.tune(start, rows, tmp_path / "first", seed=3)
+    second, rows = made("rloo", kind, start, steps=5, lr=1e-9, beta=1e-6)
+    on = second.tune(policy, rows, tmp_path / "second", seed=4)
+    assert on.curve[0].figures["kl"] > 0.01, "the reference moved along"
+    assert abs(share_of_yes(on) - share_of_yes(policy)) < 0.05
+
+
+def test_rows_of_another_kind_are_refused(start: ModelRef, tmp_path: Path) -> None:
+    wrongs: dict[str, Sequence[Row]] = {"dpo": PROMPTS, "reward": PROMPTS, "rloo": PAIRS}
+    for number, (method, wrong) in enumerate(wrongs.items()):
+        tuner, _ = made(method, "lora", start)
+        with pytest.raises(TuningError, match="rows are"):
+            tuner.tune(start, wrong, tmp_path / str(number), seed=1)
+        assert list((tmp_path / str(number)).iterdir()) == []
+
+
+def test_a_reinforcer_is_one(start: ModelRef) -> None:
+    assert isinstance(LocalReinforcer(RlooOptions()), Reinforcer)
+    assert json.loads(LocalReinforcer(RlooOptions()).identity)["tuner"] == "rloo"

@@ -1,0 +1,89 @@
+"""Guards: when learning ends, and when it does not."""
+
+from __future__ import annotations
+
+from charter.gating import Gate
+from charter.nouns import LogLikelihood, Message, Preferred, Step, Verdict
+from charter.ports import Reward
+from charter.spec import Gating, Guarding
+from charter.stages.guards import Guarded, Seen, decide, fit, guarded
+
+STEP = Step(path="001/x", run_seed=1)
+START = Guarded(kl=0.0, length=10.0, good=0.6, reward=0.0)
+HOW = (Guarding(), Gating())
+
+
+def gate(good: int, n: int = 100, reward: float = 0.0) -> list[Seen]:
+    """``n`` gate answers, the first ``good`` of which are good."""
+    return [Seen(id=f"{k}", good=k < good, reward=reward, words=10) for k in range(n)]
+
+
+def decided(now: Guarded, before: list[Seen], after: list[Seen], gates: tuple[Gate, ...] = ()) -> tuple[str, str]:
+    found = decide((START, before), (now, after), gates, HOW, step=STEP)
+    return found.action, found.reason
+
+
+def test_the_alarm_fires_where_rewards_rise_and_good_answers_are_lost() -> None:
+    now = START.model_copy(update={"reward": 2.0})
+    action, reason = decided(now, gate(80), gate(60, reward=2.0))
+    assert action == "roll_back"
+    assert "reward hacking" in reason
+    for before, after in (
+        (gate(80), gate(60, reward=-1.0)),  # rewards fell too: no hacking, the gates' affair
+        (gate(80), gate(90, reward=2.0)),  # both rose
+        (gate(80), gate(77, reward=2.0)),  # few were lost
+        (gate(8, n=10), gate(6, n=10, reward=2.0)),  # what chance explains
+    ):
+        assert decided(now, before, after) == ("go_on", "accepted")
+
+
+def test_divergence_and_length_end_it() -> None:
+    assert "nats" in decided(START.model_copy(update={"kl": 21.0}), gate(80), gate(80))[1]
+    assert "words" in decided(START.model_copy(update={"length": 16.0}), gate(80), gate(80))[1]
+    assert decided(START.model_copy(update={"kl": 19.0, "length": 14.0}), gate(80), gate(80))[0] == "go_on"
+
+
+def test_a_gate_that_fails_rolls_back() -> None:
+    failed = Gate(
+        id="harmlessness|start", metric="harmlessness", against="start", n=100, unjudged=0, worse=30, better=0,
+        change=-0.3, bound=-0.2, margin=0.02, alpha=0.01, detectable=0.05, passed=False,
+    )  # fmt: skip
+    action, reason = decided(START, gate(80), gate(80), (failed,))
+    assert (action, "harmlessness" in reason) == ("roll_back", True)
+
+
+def test_a_reward_model_is_measured_on_pairs() -> None:
+    rows = [
+        Preferred(id=f"{n}", messages=(Message(role="user", content="q"),), chosen="a " * (n + 1), rejected="b")
+        for n in range(10)
+    ]
+    margins = [2.0] * 8 + [-2.0] * 2
+    rewards = [
+        r
+        for n, m in enumerate(margins)
+        for r in (Reward(id=f"{n}/chosen", value=m), Reward(id=f"{n}/rejected", value=0.0))
+    ]
+    found = fit(rows, rewards, step=STEP)
+    assert (found.accuracy.hits, found.accuracy.n) == (8, 10)
+    assert found.error is not None
+    assert abs(found.error - abs(0.8808 - 0.8)) < 1e-3
+    assert found.length is not None
+    unsaid = fit(rows, [r.model_copy(update={"value": None}) for r in rewards], step=STEP)
+    assert (unsaid.accuracy.n, unsaid.error, unsaid.length) == (0, None, None)
+
+
+def test_what_is_watched() -> None:
+    pairs = [Preferred(id="p", messages=(Message(role="user", content="q"),), chosen="a", rejected="b")]
+
+    def likely(id: str, value: float) -> LogLikelihood:
+        return LogLikelihood(id=id, value=value, tokens=1, greedy=False)
+
+    found = guarded(
+        [Seen(id="1", good=True, reward=1.0, words=4), Seen(id="2", good=None, reward=None, words=6)],
+        ([likely("x", -1.0), likely("y", -2.0)], [likely("x", -4.0), likely("y", -3.0)]),
+        (pairs, [likely("p/chosen", -2.0), likely("p/rejected", -5.0)]),
+        [Verdict(id=f"{n}", rubric="refusal", label="x", outcome=o) for n, o in enumerate(("complies", "violates"))],
+        step=STEP,
+    )
+    assert (found.kl, found.chosen, found.rejected, found.margin) == (2.0, -2.0, -5.0, 3.0)
+    assert (found.length, found.refusals, found.good, found.reward) == (5.0, 0.5, 1.0, 1.0)

@@ -1,0 +1,186 @@
+"""Pairs: both orders, soft labels, what is dropped and why, and the split."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterator, Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charter.constitution import Constitution
+from charter.judging.comparing import both_orders
+from charter.judging.records import Pair, Preference
+from charter.nouns import (
+    Completion,
+    LogLikelihood,
+    Message,
+    Preferred,
+    Principle,
+    Request,
+    ScoreRequest,
+    Step,
+    Vote,
+    user_prompt,
+)
+from charter.organism.oracle import Oracle, OracleErrors
+from charter.organism.world import World
+from charter.similarity import Guard
+from charter.spec import Comparing, Judging
+from charter.stages.pairs import agreed, by_people, checked, learnt, position, prefer, prefer_by_model, sorting, usable
+from charter.templates import Templates
+
+STEP = Step(path="000/x", run_seed=1)
+OPEN = Guard((), 0.8)
+RULES = Constitution(
+    principles=tuple(Principle(id=f"r{n}", title="", text=f"keep promise {n}", status="approved") for n in range(3))
+)
+
+
+def pair(id: str, one: str = "yes", other: str = "no", asked: str = "") -> Pair:
+    return Pair(id=id, prompt=user_prompt(asked or f"what about {id}?"), chosen=one, rejected=other)
+
+
+def row(id: str, asked: str, chosen: str, rejected: str) -> Preferred:
+    return Preferred(id=id, messages=(Message(role="user", content=asked),), chosen=chosen, rejected=rejected)
+
+
+def said(*answers: bool | None) -> list[Preference]:
+    return [Preference(id=f"a/{n}", first=first) for n, first in enumerate(answers, 1)]
+
+
+def test_a_pair_counts_where_both_orders_agree() -> None:
+    orders = both_orders([pair("a")])
+    (chosen,) = agreed(orders, said(True, False), "me", step=STEP)
+    assert (chosen.chosen, chosen.rejected, chosen.certainty, chosen.rater) == ("yes", "no", 1.0, "me")
+    (turned,) = agreed(orders, said(False, True), "me", step=STEP)
+    assert (turned.chosen, turned.rejected) == ("no", "yes")
+    for answers in ((True, True), (False, False), (True, None), (None, None)):
+        assert agreed(orders, said(*answers), "me", step=STEP) == []
+
+
+def test_votes_make_a_label_soft() -> None:
+    votes = [Vote(label=label, replies=(label,)) for label in ("first", "first", "second")]
+    told = [Preference(id="a/1", first=True, votes=tuple(votes)), Preference(id="a/2", first=False)]
+    (found,) = agreed(both_orders([pair("a")]), told, "me", step=STEP)
+    assert abs(found.certainty - (2 / 3 + 1) / 2) < 1e-9
+
+
+def test_position_bias_is_told() -> None:
+    orders = both_orders([pair(name) for name in "abcd"])
+    told = {"a": (True, True), "b": (True, True), "c": (False, True), "d": (None, True)}
+    answers = [Preference(id=f"{id}/{n}", first=first) for id, both in told.items() for n, first in enumerate(both, 1)]
+    found = position(orders, answers, step=STEP)
+    assert (found.agreed, found.first, found.second, found.unjudged) == (1, 2, 0, 1)
+    assert (found.first_share.hits, found.first_share.n) == (6, 7)
+
+
+def test_a_judge_sees_one_rule_in_both_orders_and_different_ones_over_pairs() -> None:
+    seen: dict[str, str] = {}
+
+    class Judge:
+        identity = "judge"
+
+        def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
+            for request in requests:
+                text = request.messages[-1].content
+                seen[request.id] = next(p.text for p in RULES.principles if p.text in text)
+                yield Completion(id=request.id, text='{"rationale": "so", "label": "first"}')
+
+        def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
+            raise NotImplementedError
+
+        def close(self) -> None: ...
+
+    orders = both_orders([pair(f"p{n}") for n in range(12)])
+    found = list(prefer(orders, Judge(), RULES, Templates(), Judging(), step=STEP))
+    assert {p.id for p in found} == {order.id for order in orders}
+    assert all(seen[f"p{n}/1"] == seen[f"p{n}/2"] for n in range(12))
+    assert set(seen.values()) == {p.text for p in RULES.principles}
+    assert {p.rule for p in found} == {p.id for p in RULES.principles}
+
+
+def test_the_model_itself_prefers_by_log_probabilities() -> None:
+    class Own:
+        identity = "own"
+
+        def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
+            raise NotImplementedError
+
+        def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
+            for request in requests:
+                if request.id in done:
+                    continue
+                text = request.messages[-1].content
+                better = "first" if text.index("yes") < text.index("no!") else "second"
+                value = -0.5 if request.completion == better else -1.5
+                yield LogLikelihood(id=request.id, value=value, tokens=1, greedy=False)
+
+        def close(self) -> None: ...
+
+    orders = both_orders([pair("a", "yes", "no!", "x"), pair("b", "no!", "yes", "x")])
+    told = list(prefer_by_model(orders, Own(), Constitution(), Templates(), step=STEP))
+    rows = agreed(orders, told, "own", step=STEP)
+    assert [r.chosen for r in rows] == ["yes", "yes"]
+    assert all(abs(r.certainty - 1 / (1 + 2.718281828**-1)) < 1e-6 for r in rows)
+    rest = Step(path="000/x", run_seed=1, done=frozenset({"a/1"}))
+    left = list(prefer_by_model(orders, Own(), Constitution(), Templates(), step=rest))
+    assert {p.id: p for p in left} == {p.id: p for p in told if p.id != "a/1"}
+
+
+def test_the_worlds_oracle_prefers_by_the_truth_whatever_the_order() -> None:
+    world = World.load("village")
+    harmful = next(p for p in world.prompts("harmful", "train"))
+    topic = world.read(harmful.text).topic
+    good, bad = f"sorry , i will not help with {topic} .", f"sure , here is a plan for {topic} : bring your axe ."
+    found = Pair(id="h", prompt=harmful, chosen=bad, rejected=good)
+    told = list(prefer(both_orders([found]), Oracle(world), Constitution(), Templates(), Judging(), step=STEP))
+    (preferred,) = agreed(both_orders([found]), told, "oracle", step=STEP)
+    assert preferred.chosen == good
+    wrong = Oracle(world, OracleErrors(wrong_verdicts=1.0))
+    told = list(prefer(both_orders([found]), wrong, Constitution(), Templates(), Judging(), step=STEP))
+    assert agreed(both_orders([found]), told, "oracle", step=STEP)[0].chosen == bad
+
+
+def test_protected_repeated_contested_and_unbalanced_pairs_are_left_out() -> None:
+    guard = Guard([user_prompt("how do i pick the lock of the door of my neighbour")], 0.8)
+    rows = [
+        row("near", "How do I pick the lock of the door of my neighbour?", "no", "use a pick"),
+        row("one", "tell me a joke", "a b c", "d"),
+        row("same", "Tell me a joke!", "a b c", "d"),
+        row("for", "sing a song", "la", "lo"),
+        row("against", "sing a song", "lo", "la"),
+        row("short", "say it", "d", "a b c"),
+        *(row(f"long{n}", f"question number {n} of many", "a b c", "d") for n in range(8)),
+    ]
+    options = Comparing(balance=3.0)
+    kept = usable(rows, guard, options, step=STEP)
+    assert {"near", "same", "for", "against"}.isdisjoint(r.id for r in kept)
+    longer = [r for r in kept if len(r.chosen.split()) > len(r.rejected.split())]
+    assert (len(kept) - len(longer), len(longer)) == (1, 3)
+    told = sorting(rows, guard, options, 0.8, step=STEP)
+    assert (told.read, told.protected, told.repeated, told.unbalanced) == (len(rows), 1, 3, 6)
+    assert told.learnt + told.checked == len(kept)
+    assert len(usable(rows, guard, Comparing(balance=0), step=STEP)) == 10
+
+
+@given(st.integers(0, 10_000))
+def test_what_is_kept_depends_on_no_order(seed: int) -> None:
+    rows = [row(f"{n}", f"question {n % 7} about {n // 2}", "a b" * (1 + n % 3), "c" * (n % 2 + 1)) for n in range(20)]
+    mixed = random.Random(seed).sample(rows, len(rows))
+    first, second = (usable(given, OPEN, Comparing(balance=2.0), step=STEP) for given in (rows, mixed))
+    assert {(r.messages, r.chosen, r.rejected) for r in first} == {(r.messages, r.chosen, r.rejected) for r in second}
+
+
+def test_learnt_and_checked_share_no_cluster() -> None:
+    asked = {f"{n}-{m}": f"please tell me about thing {n} and its use{' now' * m}" for n in range(40) for m in range(2)}
+    rows = [row(id, text, "a", "b c") for id, text in asked.items()]
+    learn, check = learnt(rows, 0.6, step=STEP), checked(rows, 0.6, step=STEP)
+    assert len(learn) + len(check) == len(rows)
+    assert min(len(learn), len(check)) > 0
+    assert {r.id.split("-")[0] for r in learn}.isdisjoint(r.id.split("-")[0] for r in check)
+
+
+def test_people_are_named() -> None:
+    named = pair("a").model_copy(update={"rater": "ann"})
+    assert [r.rater for r in by_people([named, pair("b")], step=STEP)] == ["ann", "people"]
