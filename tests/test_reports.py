@@ -27,7 +27,7 @@ KEYS = (
     *("run", "method", "identity", "world", "before", "after", "iterations"),
     *("constitution", "planted", "target", "failed", "left_out", "unjudged", "judging", "calibration"),
     *("oracle", "roles", "seconds", "head"),
-    *("breakdown", "generalisation", "norms", "audit", "written"),
+    *("breakdown", "generalisation", "norms", "audit", "written", "ruled"),
 )
 
 

@@ -34,6 +34,7 @@ def tables(reading: Reading, summary: Summary) -> Iterator[Table]:
         *judging,
         *written,
         _rules(reading),
+        _used(summary),
         _norms(reading),
         _iterations(reading, summary),
         _calls(reading, summary),
@@ -58,6 +59,17 @@ def _scores(reading: Reading) -> Table:
         rows,
         (1, 2, 3, 4, 5),
     )
+
+
+def _used(summary: Summary) -> Table:
+    """Rules by use, with what people wrote, in a run of a method that begins with rules."""
+    if summary.ruled is None:
+        return "", [], ()
+    of = summary.ruled
+    rows: list[tuple[object, ...]] = [("what", "count"), *((f"lines by people: {k}", n) for k, n in of.lines.items())]
+    rows += [(f"dropped: {reason}", n) for reason, n in of.dropped.items()]
+    rows += [(f"rule used: {rule.title}", rule.times) for rule in of.rules]
+    return "What people wrote, and how often each rule was used", rows, (1,)
 
 
 def _rules(reading: Reading) -> Table:

@@ -18,6 +18,7 @@ WORDS = {
     "amended": "merging rules",
     "rechecks": "rechecks of revisions",
     "helps": "second rubric: safe help",
+    "ordinary_verdicts": "whether harmless prompts are answered well",
     "checks": "replay checks",
     "further_verdicts": "efficacy: further failures",
     "single_verdicts": "efficacy: without one rule",

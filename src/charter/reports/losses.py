@@ -7,6 +7,7 @@ from collections import Counter
 from charter.nouns import Exchange, ModelRef, Revision
 from charter.reports.costs import TUNING
 from charter.reports.reading import Reading
+from charter.supervision import Reasoned
 
 _MOST = 80
 
@@ -19,6 +20,8 @@ def failed_answers(reading: Reading) -> dict[str, int]:
         found: list[Exchange] = []
         if name.endswith("revisions"):
             found = [revision.exchange for revision in reading.records(step, Revision)]
+        elif name == "reasoned":
+            found = [reasoned.exchange for reasoned in reading.records(step, Reasoned)]
         elif name.endswith("exchanges") or name == "answers":
             found = reading.records(step, Exchange)
         reasons.update(_reason(exchange) for exchange in found if exchange.stop == "error")

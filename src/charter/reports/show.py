@@ -15,6 +15,7 @@ from charter.reports.losses import failed_answers, rows_left_out
 from charter.reports.norms import followed
 from charter.reports.paired import FINAL, START
 from charter.reports.reading import Reading
+from charter.reports.ruled import Ruled, ruled
 from charter.reports.written import yields
 from charter.spec import PROGRAM
 from charter.statistics import bounds
@@ -22,7 +23,7 @@ from charter.statistics import bounds
 METRICS = ("harmlessness", "retention", "helpfulness", "over_refusal", "over_refusal_borderline", "honesty")
 VERDICTS = (
     *("verdicts", "rechecks", "helps", "checks", "further_verdicts", "single_verdicts", "double_verdicts"),
-    *("benign_verdicts", "blamed_verdicts"),
+    *("benign_verdicts", "blamed_verdicts", "ordinary_verdicts"),
     *("peaceful", "attacked"),
 )
 """Steps whose records are a judge's verdicts."""
@@ -40,7 +41,8 @@ class Summary(Record):
     ``calibration``: what the method ``calibrate`` found. ``breakdown``: held-out by category, language, source and
     attack style; ``generalisation``: on what training never saw, empty where there is nothing. ``norms``: what people
     decided in a run that goes on from another one, and how often it is followed. ``audit``: what the method ``audit``
-    found. ``written``: prompts that a model wrote, what each filter dropped."""
+    found. ``written``: prompts that a model wrote, what each filter dropped. ``ruled``: of a method that begins with
+    rules, what people wrote and which rules were used."""
 
     run: str
     method: str
@@ -66,6 +68,7 @@ class Summary(Record):
     norms: list[dict[str, Any]]
     audit: dict[str, Any] | None
     written: list[dict[str, Any]]
+    ruled: Ruled | None = None
 
 
 def summary(directory: Path | str) -> Summary:
@@ -116,6 +119,7 @@ def summarised(reading: Reading) -> Summary:
         norms=[row.model_dump(mode="json") for row in followed(reading)],
         audit=found.model_dump(mode="json") if (found := audited(reading)) else None,
         written=[one.model_dump(mode="json") for one in yields(reading)],
+        ruled=ruled(reading),
     )
 
 
@@ -150,7 +154,7 @@ def unjudged(reading: Reading) -> int:
     count = 0
     for step in reading.steps:
         name = step.split("/")[-1]
-        if name in VERDICTS:
+        if name in VERDICTS or name.endswith("_rechecks"):
             count += sum(v.outcome == "unjudged" for v in reading.records(step, Verdict))
         elif name == "preferences":
             count += sum(p.first is None for p in reading.records(step, Preference))

@@ -1,0 +1,61 @@
+"""Methods that begin with rules: what people wrote, what thoughts name, what was dropped, what rows are made of."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from charter.constitution import Constitution
+from charter.nouns import Example, Record, Trial
+from charter.reports.reading import Reading
+from charter.supervision import Reasoned, Sifted, Supervision
+
+
+class Used(Record):
+    """A rule, and how often it was used: named by a thought, or drawn for a critique."""
+
+    id: str
+    title: str
+    times: int
+
+
+class Ruled(Record):
+    """``lines`` that people wrote, by kind and in all; ``prompts`` of sources, which are data. ``answers`` under the
+    rules, of which ``thoughts`` could be read; ``dropped`` by the filters, by reason; ``rules`` by use. ``shares`` of
+    the rows of the last training, by origin."""
+
+    lines: dict[str, int]
+    prompts: int
+    answers: int
+    thoughts: int
+    dropped: dict[str, int]
+    cut: int
+    rules: list[Used]
+    shares: dict[str, float]
+
+
+def ruled(reading: Reading) -> Ruled | None:
+    """None for other methods, and before the rules are on record."""
+    given = reading.records("000/supervision", Supervision)
+    if not given:
+        return None
+    wrote, (constitution,) = given[0], reading.records("000/constitution", Constitution)
+    reasoned = reading.records("001/reasoned", Reasoned)
+    sifted = reading.records("001/sifted", Sifted)
+    used = Counter(rule for r in reasoned for rule in r.rules)
+    active = [p.id for p in constitution.active]
+    for step in reading.steps:
+        if step.endswith("_trials") and step.startswith("001/round"):
+            for trial in reading.records(step, Trial):
+                used.update(set(active) - set(trial.omitted))
+    rows = Counter(e.origin for f in reading.iterations[-1:] for e in reading.records(f"{f}/rows", Example))
+    seen = {"seeds": wrote.seeds, "principles": wrote.principles, "exemplars": wrote.exemplars, "in all": wrote.lines}
+    return Ruled(
+        lines=seen,
+        prompts=wrote.prompts,
+        answers=len(reasoned),
+        thoughts=sum(bool(r.thought) for r in reasoned),
+        dropped=dict(Counter(reason for s in sifted for reason in s.reasons).most_common()),
+        cut=sum(s.cut for s in sifted),
+        rules=[Used(id=p.id, title=p.title or p.id, times=used[p.id]) for p in constitution.active],
+        shares={origin: round(n / rows.total(), 4) for origin, n in sorted(rows.items())},
+    )

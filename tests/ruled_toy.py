@@ -1,0 +1,85 @@
+"""The toy for methods that begin with rules: its target thinks under numbered rules, and answers at length if told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+from charter.constitution import Constitution
+from charter.handover import Handover
+from charter.methods.cai import cai
+from charter.methods.self_align import self_align
+from charter.methods.teaching import Brief, Course
+from charter.nouns import ModelRef, Request
+from charter.ports import Engine, Roles
+from charter.run import Run
+from charter.supervision import Exemplar
+from tests.records import rule
+from tests.toy import HARM, Toy, _refused, answer, topics_in
+
+EXEMPLARS = (Exemplar(id="e1", prompt="what is tea ?", thought="rule 4 (plain) applies", answer="leaves in hot water"),)
+
+
+def rules(topics: Sequence[str] = HARM) -> Constitution:
+    """A rule about each topic, and one about none."""
+    about = [rule(f"r-{t}", f"never help with {t} .", title=t) for t in topics]
+    return Constitution(principles=(*about, rule("r-plain", "speak plainly .", title="plain")))
+
+
+@dataclass(frozen=True)
+class RuledToy(Toy):
+    """``constitution``: its rules; ``exemplars``, ``given``, ``base``: as in a brief."""
+
+    constitution: Constitution = field(default_factory=rules)
+    exemplars: Sequence[Exemplar] = EXEMPLARS
+    given: Handover | None = None
+    base: ModelRef | None = None
+
+    def run(self, method: str, directory: Path, seed: int = 5) -> Course:
+        """Runs a method to its end in a new run, or goes on with the one that is there."""
+        begun = (directory / "journal.jsonl").exists()
+        opened = Run.open(directory) if begun else Run.create(directory, spec_text="toy: 1\n", seed=seed)
+        played = {"cai": cai, "self_align": self_align}[method]
+        with opened as run:
+            course = played(run, self.roles(run), self.brief())
+            run.publish({"stopped.txt": course.stopped})
+            run.finish()
+        return course
+
+    def roles(self, run: Run) -> Roles:
+        """The toy's, with a target that thinks."""
+
+        @contextmanager
+        def target(policy: ModelRef) -> Iterator[Engine]:
+            refused = _refused(run.directory, policy)
+            yield run.metered(self.engine("target", lambda r: thinks(r, refused), policy.digest), "target", "target")
+
+        return replace(super().roles(run), target=target)
+
+    def brief(self) -> Brief:
+        """What the method is given."""
+        task = self.task()
+        known = {f.name: getattr(task, f.name) for f in fields(Brief) if hasattr(task, f.name) and f.name != "given"}
+        own = {"constitution": self.constitution, "exemplars": self.exemplars, "given": self.given, "base": self.base}
+        return Brief(**known | own)
+
+
+def thinks(request: Request, refused: set[str]) -> str:
+    """Under numbered rules it names the first whose title the prompt names; told to answer at length it repeats its
+    answer; else it is the toy."""
+    first, last = request.messages[0], request.messages[-1].content
+    if first.role != "system":
+        return answer(request, refused)
+    if "at length" in first.content:
+        plain = answer(request.model_copy(update={"messages": request.messages[1:]}), refused)
+        return f"{plain.replace('i will not help with', 'call a friend instead of')} , and this at length"
+    shown = re.findall(r"^(\d+)\. \((.*?)\)", first.content, re.MULTILINE)
+    topics = topics_in(last.split("\n\n")[0])
+    named = next(((n, title) for n, title in shown if title in topics), None)
+    if named is None:
+        return f"Thought: no rule applies.\nAnswer: sure , plan for {last}"
+    number = " ".join(re.findall(r"\d+", last)[:1])
+    return f"Thought: rule {named[0]} ({named[1]}) applies.\nAnswer: at {number} instead of {named[1]} call a friend"

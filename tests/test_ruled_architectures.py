@@ -1,0 +1,81 @@
+"""Both methods that begin with rules on tiny models of two architectures, with the shipped rules and exemplars at full
+size. They learn nothing; everything is asked, trained and recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from charter import wiring
+from charter.nouns import Example
+from charter.reports.page import page
+from charter.reports.reading import Reading
+from charter.reports.ruled import ruled
+from charter.reports.verify import verify
+from charter.supervision import Reasoned
+from tests import zoo
+
+SPEC = """\
+method: {method}
+target: {{model: {model}, device: cpu, dtype: float32, batch: 2}}
+oracle: {{model: "python:tests.scripted_parts:proposer"}}
+judge: {{model: "python:tests.scripted_parts:judge"}}
+evaluator: {{model: "python:tests.scripted_parts:judge"}}
+offline: true
+constitution: shipped
+prompts:
+  redteam: [{{path: {folder}/bad.jsonl}}]
+  helpful: [{{path: {folder}/good.jsonl}}]
+  gate: 2
+  heldout: 2
+options:
+  draw: {{batch: 4}}
+  contrast: {{count: 0}}
+  replay: {{ratio: 1, fresh: 2, complied: false}}
+  self_align: {{ordinary: 1, tokens: 12, shortest: 0, temperature: 1.0}}
+  cai: {{rounds: 2, of: all}}
+  keep: {{verify: false}}
+  tune: {{kind: {kind}, rank: 4, alpha: 8, epochs: 1, learning_rate: 0.0001}}
+scale: {{answer_tokens: 8, critique_tokens: 8, temperature: 1.0, stop: [e, a, o], row_tokens: 4096}}
+templates: {{thought: '(?s)(?P<thought>.)(?P<answer>.*)'}}
+"""
+THINGS = (
+    "anvil",
+    "basket",
+    "candle",
+    "drum",
+    "engine",
+    "flute",
+    "garden",
+    "hammer",
+    "iron",
+    "jacket",
+    "kettle",
+    "ladder",
+)
+
+
+@pytest.mark.parametrize(("method", "name", "kind"), [("self_align", "qwen3", "lora"), ("cai", "gpt_neox", "full")])
+def test_a_whole_run_with_full_size_prompts(method: str, name: str, kind: str, tmp_path: Path) -> None:
+    for side, form in (("bad", "Tell me how to steal a {}"), ("good", "What is a {} made of?")):
+        lines = [f'{{"prompt": "{form.format(thing)} number {n}"}}\n' for n, thing in enumerate(THINGS * 2)]
+        (tmp_path / f"{side}.jsonl").write_text("".join(lines), encoding="utf-8")
+    model = zoo.build(tmp_path / "model", name, context=12288)
+    text = SPEC.format(method=method, model=model, folder=tmp_path, kind=kind)
+    wiring.launch(text, tmp_path / "run")
+    reading = Reading(tmp_path / "run")
+    assert verify(tmp_path / "run").ok
+    rows = [r for r in reading.records("001/rows", Example) if r.origin == "revision"]
+    assert rows
+    assert (tmp_path / "run" / "001" / "policy").is_dir()
+    found = ruled(reading)
+    assert found is not None
+    assert found.lines["principles"] == 16
+    if method == "self_align":
+        assert found.lines["exemplars"] == 15
+        replies = reading.records("001/reasoned", Reasoned)
+        assert [r.exchange.error for r in replies] == [""] * 5
+        whole = [e for e in reading.events if e["event"] == "answered" and e["step"] == "001/reasoned"]
+        assert sum(e["tokens_in"] for e in whole) / 5 > 3000, "all rules and exemplars are in every prompt"
+    assert "Rules and supervision" in page(tmp_path / "run")

@@ -1,0 +1,204 @@
+"""Thinking under rules: what the target is shown, how thought and answer are told apart, which rules count as used, and
+what the filters drop and cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charter import constitution as articles
+from charter.constitution import Constitution, rules_text
+from charter.errors import SpecError
+from charter.nouns import Exchange, Prompt, Sampling, user_prompt
+from charter.organism.world import World
+from charter.spec import Options, Reflecting, SelfAligning
+from charter.stages.think import _cut, asked, lengthened, sift, think, worth_probing
+from charter.supervision import Exemplar, Reasoned, named, read_exemplars, supervision
+from charter.templates import Templates
+from charter.wiring.ruling import PRINCIPLES, SEEDS
+from tests.records import HOSTILE, STEP, Recorder, rule, talk
+
+RULES = Constitution(principles=(rule("a", "never lie", title="candor"), rule("b", "be kind", title="ethical")))
+EXEMPLARS = (Exemplar(id="e1", prompt="is ice cold ?", thought="Rule 1 (candor) applies.", answer="Yes, it is."),)
+OPEN = SelfAligning(shortest=0)
+
+
+def thoughts(reply: str, prompt: Prompt | None = None, templates: Templates | None = None) -> tuple[Reasoned, Recorder]:
+    engine = Recorder(reply)
+    given = prompt or user_prompt("why is the sky blue ?")
+    how = (OPEN, Reflecting())
+    (found,) = think([given], engine, (RULES, EXEMPLARS), templates or Templates(), how, step=STEP)
+    return found, engine
+
+
+def reasoned(response: str, thought: str = "rule 1", prompt: str = "ask", stop: Any = "stop") -> Reasoned:
+    given = user_prompt(prompt)
+    exchange = Exchange(id=given.id, prompt=given, response=response, stop=stop, model="m", sampling=Sampling())
+    return Reasoned(id=given.id, thought=thought, rules=("a",), exchange=exchange, raw=response)
+
+
+def reasons(answer: Reasoned, **options: Any) -> tuple[str, ...]:
+    (found,) = sift([answer], EXEMPLARS, SelfAligning(**{"shortest": 0, **options}), step=STEP)
+    assert (found.revision is None) is bool(found.reasons)
+    return found.reasons
+
+
+def test_rules_are_a_system_turn_and_exemplars_are_turns_before_the_prompt() -> None:
+    _, engine = thoughts("Thought: x\nAnswer: y", talk("hi", "hello", "why ?"))
+    (request,) = engine.asked
+    assert [m.role for m in request.messages] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert "1. (candor) never lie\n2. (ethical) be kind" in request.messages[0].content
+    assert request.messages[2].content == "Thought: Rule 1 (candor) applies.\nAnswer: Yes, it is."
+    assert (request.sampling.temperature, request.sampling.top_p, request.sampling.max_tokens) == (0.5, 0.95, 512)
+
+
+def test_the_exchange_holds_the_prompt_and_the_answer_alone() -> None:
+    found, _ = thoughts(" thought :  Rule 2 (ethical) applies. \n\nAnswer: because\nof light ")
+    assert (found.thought, found.exchange.response, found.rules) == (
+        "Rule 2 (ethical) applies.",
+        "because\nof light",
+        ("b",),
+    )
+    assert found.exchange.prompt == user_prompt("why is the sky blue ?")
+
+
+def test_a_world_puts_rules_after_the_prompt_and_reads_its_check_line_as_the_thought() -> None:
+    templates = Templates.model_validate(World.load("village").target_templates)
+    reply = "check : plan for ethical breaks the rules . sorry , i will not help with that ."
+    found, engine = thoughts(reply, templates=templates)
+    assert engine.texts == ["why is the sky blue ? rules : never lie\nbe kind"]
+    assert found.thought == "check : plan for ethical breaks the rules ."
+    assert found.exchange.response == "sorry , i will not help with that ."
+    assert found.rules == ("b",)
+
+
+@pytest.mark.parametrize("reply", HOSTILE)
+def test_any_reply_is_read_and_one_without_a_thought_is_dropped(reply: str) -> None:
+    found, _ = thoughts(reply)
+    assert found.thought == ""
+    assert "no thought" in reasons(found)
+
+
+@pytest.mark.parametrize(
+    ("thought", "rules"),
+    [
+        ("Rules 1 (candor) and 2 (ethical) apply", ("a", "b")),
+        ("rules 1, 2 apply", ("a", "b")),
+        ("rule 2 applies; in 1 word", ("b",)),
+        ("what matters is (Candor)", ("a",)),
+        ("be ethical and full of candor", ()),
+        ("rule 7 and rule 0", ()),
+        ("", ()),
+    ],
+)
+def test_numbered_rules_are_named_by_number_or_bracketed_title(thought: str, rules: tuple[str, ...]) -> None:
+    assert named(thought, RULES, numbered=True) == rules
+
+
+def test_rules_without_numbers_are_named_by_their_title_among_the_words() -> None:
+    assert named("plan for CANDOR follows", RULES, numbered=False) == ("a",)
+    assert named("candors", RULES, numbered=False) == ()
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "reason"),
+    [
+        (reasoned("fine", thought=""), {}, "no thought"),
+        (reasoned("  "), {}, "empty"),
+        (reasoned("x" * 159), {"shortest": 160}, "too short"),
+        (reasoned("", stop="error"), {}, "no answer"),
+        (reasoned("I\u2019m sorry, but no"), {}, "opens with an apology"),
+        (reasoned("well, yes it is so"), {"leak": 3}, "repeats an exemplar"),
+    ],
+)
+def test_each_filter_drops_with_its_reason(answer: Reasoned, options: dict[str, Any], reason: str) -> None:
+    assert reason in reasons(answer, **options)
+
+
+def test_what_the_filters_leave_alone() -> None:
+    assert reasons(reasoned("x" * 20, stop="length"), shortest=160) == ()
+    assert reasons(reasoned("he said sorry at once")) == ()
+    assert reasons(reasoned("sorry , i will not"), apologies=()) == ()
+    assert reasons(reasoned("so yes it is then", prompt="does yes it is rhyme ?"), leak=3) == ()
+    (kept,) = sift([reasoned("good")], (), OPEN, step=STEP)
+    assert kept.revision is not None
+    assert (kept.revision.critique, kept.revision.principles) == ("rule 1", ("a",))
+
+
+def test_a_clause_that_comes_again_and_again_is_cut_at_its_second_coming() -> None:
+    text = "It is warm there. Go in spring, it is warm there. Then it is warm there! And more."
+    assert _cut(text, 3) == text, "clauses differ"
+    again = "Take a coat. It is cold there. It is cold there. It is cold there. It is"
+    assert _cut(again, 3) == "Take a coat. It is cold there."
+    (kept,) = sift([reasoned(again, stop="length")], (), OPEN, step=STEP)
+    assert kept.cut
+    assert kept.revision is not None
+    assert kept.revision.exchange.stop == "stop"
+
+
+@given(st.text(max_size=200), st.integers(2, 4))
+def test_a_cut_text_is_a_beginning_and_cutting_again_changes_nothing(text: str, most: int) -> None:
+    cut = _cut(text, most)
+    assert text.strip().startswith(cut)
+    assert _cut(cut, most) == cut
+
+
+def test_longer_answers_are_asked_for_in_a_system_turn_that_is_not_kept() -> None:
+    engine = Recorder("at length")
+    (found,) = lengthened([talk("hi", "hello", "why ?")], engine, Templates(), OPEN, step=STEP)
+    assert engine.asked[0].messages[0].role == "system"
+    assert [m.role for m in found.exchange.prompt.messages] == ["user", "assistant", "user"]
+
+
+def test_which_prompts_are_asked() -> None:
+    batch, helpful, written = ([user_prompt(f"{kind} {n}") for n in range(4)] for kind in ("bad", "nice", "own"))
+
+    def chosen(**options: Any) -> list[str]:
+        found = asked(batch, [], helpful, [*written, batch[0]], SelfAligning(**options), step=STEP)
+        return [p.text.split()[0] for p in found]
+
+    assert sorted(chosen(ordinary=2)) == ["bad"] * 4 + ["nice"] * 2
+    assert sorted(chosen(prompts="instruct")) == ["bad"] + ["own"] * 4
+    assert sorted(chosen(prompts="both", ordinary=0)) == ["bad"] * 4 + ["own"] * 4
+    options = Options()
+    assert worth_probing(batch, options.contrast, options.replay, step=STEP) == batch
+    idle = (options.contrast.model_copy(update={"count": 0}), options.replay.model_copy(update={"complied": False}))
+    assert worth_probing(batch, *idle, step=STEP) == []
+
+
+def test_what_is_shipped_sixteen_rules_five_exemplars_whose_thoughts_name_them() -> None:
+    constitution, exemplars = articles.read(SEEDS / "principles.yaml"), read_exemplars(SEEDS / "exemplars.yaml")
+    assert (len(constitution.active), len(exemplars)) == (16, 5)
+    assert len({p.title for p in constitution.active}) == 16
+    for e in exemplars:
+        assert len(named(e.thought, constitution, numbered=True)) >= 2
+        bare = e.thought.replace("Rules", "").replace("rules", "")
+        assert named(bare, constitution, numbered=True) == named(e.thought, constitution, numbered=True)
+        assert len(e.answer) >= 160
+    assert supervision(constitution, exemplars, seeds=70).lines == 70 + 16 + 15
+    assert len(rules_text(constitution)) > 1000
+
+
+def test_people_of_the_village_wrote_a_rule_in_its_words_for_every_domain_and_attribute() -> None:
+    world, constitution = World.load("village"), articles.read(PRINCIPLES / "village.yaml")
+    keys = (*world.file.domains, *world.file.attributes)
+    assert [p.title for p in constitution.active] == list(keys)
+    assert [p.text for p in constitution.active] == [world.rule(key) for key in keys]
+
+
+def test_a_file_of_exemplars_is_read_whole_or_its_faults_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("- {prompt: a, thought: b, answer: c}\n- {prompt: a, thought: '', answer: c, more: d}\n")
+    with pytest.raises(SpecError) as caught:
+        read_exemplars(path)
+    assert {line.split(":")[0] for line in caught.value.faults} == {"1.thought", "1.more"}
+    for text in ("- [", "words"):
+        path.write_text(text)
+        with pytest.raises(SpecError, match=r"exemplars|cannot be read"):
+            read_exemplars(path)
+    path.write_text("- {prompt: a, thought: b, answer: c}\n")
+    assert [e.id for e in read_exemplars(path)] == ["e1"]
