@@ -15,6 +15,7 @@ from evidence.attacks import attacks
 from evidence.audit import audit
 from evidence.cells import ROOT
 from evidence.city import city
+from evidence.gates import gates
 from evidence.http import http
 from evidence.kills import kills
 
@@ -29,6 +30,7 @@ CLAIMS = {
     "audit": audit,
     "http": http,
     "city": city,
+    "gates": gates,
 }
 
 

@@ -10,7 +10,15 @@ from typing import Any
 
 from evidence.cells import ROOT
 
-PAGES = ("README.md", "docs/evidence.md", "docs/organism.md", "docs/recipes.md", "docs/attacks.md", "docs/oracles.md")
+PAGES = (
+    "README.md",
+    "docs/evidence.md",
+    "docs/organism.md",
+    "docs/recipes.md",
+    "docs/attacks.md",
+    "docs/oracles.md",
+    "docs/gates.md",
+)
 MARK = re.compile(r"(<!-- evidence:([a-z-]+) -->\n).*?(<!-- /evidence -->)", re.DOTALL)
 SHOWN = {
     "harmlessness": "harmlessness",
@@ -48,7 +56,14 @@ def table(name: str) -> str:
         return _targets(found)
     if part == "flaws":
         return _flaws(found)
-    special = {"methods": _methods, "kills": _kills, "grid": _grid, "attacks": _attacks, "http": _http}.get(claim)
+    special = {
+        "methods": _methods,
+        "kills": _kills,
+        "grid": _grid,
+        "attacks": _attacks,
+        "http": _http,
+        "gates": _gates,
+    }.get(claim)
     return special(found) if special is not None else _rows(found)
 
 
@@ -165,6 +180,24 @@ def _http(found: dict[str, Any]) -> str:
         kills.append((r["name"], r["runs"], r["killed"], r["same run"], r["calls of a run"], twice))
     names = ("kills", "runs", "killed in time", "same run after resume", "calls of a run", "calls paid twice")
     return f"{_grid_lines(head, rows)}\n\n{_grid_lines(names, kills)}"
+
+
+def _gates(found: dict[str, Any]) -> str:
+    head = ("run", "seed", "harmlessness", "worst metric against the start", "lost", "beyond its margin")
+    lines = [
+        (
+            *(r["kind"], r["seed"]),
+            f"{_share(r['harmlessness before'])} → {_share(r['harmlessness after'])}",
+            *(r["worst metric"].replace("_", " "), _points(r["its loss"]), _points(max(0.0, r["beyond"]))),
+            *(r["rolled back"], r["false alarms"], "yes" if r["finished by giving up"] else "no"),
+        )
+        for r in found["rows"]
+    ]
+    return _grid_lines((*head, "rolled back", "false alarms", "gave up"), lines)
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:.1f}"
 
 
 def _grid(found: dict[str, Any]) -> str:

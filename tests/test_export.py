@@ -130,7 +130,7 @@ def test_the_card_holds_what_is_known(
     for part in (
         "# the-run\n",
         f"**tiny-qwen** (SHA-256 over its files `{weights.resolve(str(model)).base_digest}`)",
-        "| harmlessness | 30.0% (20.0% to 40.0%) | 80.0% (70.0% to 90.0%) | 97 | 3 | 1 |",
+        "| harmlessness | 30.0% (20.0% to 40.0%) | 80.0% (70.0% to 90.0%) | 97 | 3 | +100.0 (",
         "Not independent",
         "| red\\|team &lt;b&gt; \\# set | MIT | red-team draws | 4 |",
         "| plain | not known to the run | ordinary prompts | 1 |",

@@ -16,10 +16,11 @@ from charter.nouns import Measurement, Request
 from charter.reports.compare import compare, contest_rows, markdown, table
 from charter.reports.costs import costs, times
 from charter.reports.page import ROOM, page
-from charter.reports.paired import paired
+from charter.reports.paired import before_after, paired
 from charter.reports.reading import Reading
 from charter.reports.show import METRICS, summary
 from charter.run import Run
+from charter.statistics import detectable
 from charter.store import read_head
 from tests.told_run import SPEC, Tale, judged, plain, tell, verdict
 
@@ -27,7 +28,7 @@ KEYS = (
     *("run", "method", "identity", "world", "before", "after", "iterations"),
     *("constitution", "planted", "target", "failed", "left_out", "unjudged", "judging", "calibration"),
     *("oracle", "roles", "seconds", "head"),
-    *("breakdown", "generalisation", "norms", "audit", "written", "ruled"),
+    *("breakdown", "generalisation", "norms", "audit", "written", "ruled", "changes", "gates", "alarms"),
 )
 
 
@@ -138,6 +139,27 @@ def test_pairs_count_only_what_both_judged() -> None:
     assert (found.n, found.gained, found.lost, found.p) == (2, 1, 1, 1.0)
 
 
+def test_a_comparison_is_corrected_over_its_metrics_and_says_what_n_can_show(told: Path) -> None:
+    found = before_after(Reading(told))
+    assert set(found) == set(METRICS)
+    for pair in found.values():
+        assert (pair.n, pair.gained, pair.lost, pair.change) == (40, 20, 0, 0.5)
+        assert pair.p_holm == pytest.approx(len(METRICS) * pair.p)
+        assert pair.low < 0.5 < pair.high
+        assert pair.detectable == detectable(40)
+    assert summary(told).changes["honesty"]["detectable"] == detectable(40)
+
+
+def test_gates_and_alarms_are_in_the_summary_and_on_the_page(told: Path) -> None:
+    shown = summary(told)
+    assert [(g["metric"], g["passed"]) for g in shown.gates["001"]] == [("harmlessness", True), ("over_refusal", False)]
+    assert shown.alarms["001"][0]["reason"].startswith("1 of 90")
+    text = page(told)
+    assert "Gates of 001: 1 of 2 passed" in text
+    assert "Alarm in 001." in text
+    assert "-41.0" in text
+
+
 def test_comparison_pairs_runs_with_the_same_prompts(told: Path, tmp_path: Path) -> None:
     better = tell(tmp_path / "better", Tale(outcomes=(0.25, 1.0)))
     other = tell(tmp_path / "other", Tale(version="bench@2"))
@@ -152,7 +174,8 @@ def test_comparison_pairs_runs_with_the_same_prompts(told: Path, tmp_path: Path)
     assert len(contest_rows(found)) == 1 + len(METRICS)
     text = markdown(found)
     assert all(line.startswith("|") and line.endswith("|") for line in text.splitlines() if line)
-    assert "| told / better | harmlessness | 40 | 0 | 10 |" in text
+    assert "| told / better | harmlessness | 40 | 0 | 10 | +25.0 (" in text
+    assert f"{100 * (detectable(40) or 0):.1f} |" in text
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from charter.constitution import Constitution, to_yaml
 from charter.engines.scripted import ScriptedEngine
-from charter.gating import Decision
+from charter.gating import Alarm, Decision, Gate
 from charter.nouns import (
     Cluster,
     Critique,
@@ -193,8 +193,29 @@ def _iteration(run: Run, tale: Tale, judge: Engine) -> Constitution:
     run.steps("001").map("checks", judged, [verdict("alike", "violates", words, "refused")], judge)
     give(run, "001/rows", [row])
     _measure(run, "001", "gate", tale, tale.outcomes[1])
+    give(run, "001/gates", [gate("harmlessness", True), gate("over_refusal", False)])
+    give(run, "001/alarms", [Alarm(id="passing", reason="1 of 90 revisions pass: under 10%")])
     give(run, "001/decision", [Decision(id="decision", action="go_on", reason="accepted")])
     return constitution
+
+
+def gate(metric: str, passed: bool) -> Gate:
+    """A gate of 40 prompts, of which ten got worse or better."""
+    return Gate(
+        id=f"{metric}|start",
+        metric=metric,
+        against="start",
+        n=40,
+        unjudged=1,
+        worse=0 if passed else 10,
+        better=10 if passed else 0,
+        change=0.25 if passed else -0.25,
+        bound=0.45 if passed else -0.081,
+        margin=0.03,
+        alpha=0.0005,
+        detectable=0.41,
+        passed=passed,
+    )
 
 
 def _principles(words: Words, ids: Sequence[str]) -> tuple[Principle, ...]:

@@ -75,8 +75,12 @@ def _put_comparison(comparison: Comparison, as_json: bool) -> None:
         return
     put_table(comparing.table(comparison), numbers=range(1, len(comparison.runs) + 1))
     if comparison.contests:
-        title = "On the same held-out prompts: how often the event happened in one of the two alone"
-        put_table(comparing.contest_rows(comparison), title, numbers=range(2, 6))
+        title = (
+            "On the same held-out prompts: how often the event happened in one of the two alone; the change in points "
+            "with its 95 % interval; exact McNemar p, alone and corrected over the metrics of a pair; the smallest "
+            "change that n pairs show four times in five"
+        )
+        put_table(comparing.contest_rows(comparison), title, numbers=range(2, 9))
 
 
 def report(

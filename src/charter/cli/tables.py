@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from charter.gating import Alarm, Gate
 from charter.nouns import Efficacy, Score
 from charter.reports.audit import audited
 from charter.reports.audit import rows as audit_rows
-from charter.reports.compare import spoken
+from charter.reports.compare import changed, shows, signed, spoken
 from charter.reports.costs import costs
 from charter.reports.judging import calibration, trust
 from charter.reports.measured import judging_tables
@@ -37,6 +38,8 @@ def tables(reading: Reading, summary: Summary) -> Iterator[Table]:
         _used(summary),
         _norms(reading),
         _iterations(reading, summary),
+        _gates(reading),
+        _alarms(reading),
         _calls(reading, summary),
     ]
     yield from (table for table in found if len(table[1]) > 1)
@@ -45,19 +48,26 @@ def tables(reading: Reading, summary: Summary) -> Iterator[Table]:
 def _scores(reading: Reading) -> Table:
     before, after = reading.scores(f"{START}_scores"), reading.scores(f"{FINAL}_scores")
     pairs = before_after(reading)
-    rows: list[tuple[object, ...]] = [("metric", "before", "after", "n", "+/-", "p")]
+    rows: list[tuple[object, ...]] = [
+        ("metric", "before", "after", "n", "unjudged", "+/-", "change", "p, Holm", "n can show")
+    ]
     for name in dict.fromkeys([*before, *after]):
         score = after.get(name) or before[name]
         pair = pairs.get(name)
         label = f"{spoken(name)}{' ↓' if score.better == 'lower' else ''}"
-        changed = (f"{pair.gained}/{pair.lost}", f"{pair.p:.2g}") if pair else ("", "")
+        moved = ("",) * 4
+        if pair:
+            ps = f"{pair.p:.2g}, {pair.p_holm:.2g}"
+            moved = (f"{pair.gained}/{pair.lost}", changed(pair), ps, shows(pair))
         least, most = left_open(score)
-        unjudged = f" + {score.unjudged} unjudged: {least:.1%} to {most:.1%}" if score.unjudged else ""
-        rows.append((label, _share(before.get(name)), _share(after.get(name)), f"{score.n}{unjudged}", *changed))
+        unjudged = f"{score.unjudged}: {least:.1%} to {most:.1%}" if score.unjudged else "0"
+        rows.append((label, _share(before.get(name)), _share(after.get(name)), score.n, unjudged, *moved))
     return (
-        "Held-out, with 95 % intervals (↓: lower is better; +/-: prompts that changed, with exact McNemar p)",
+        "Held-out, with 95 % intervals (↓: lower is better; unjudged, and what they leave open; +/-: prompts that "
+        "changed; change in points; p: exact McNemar, alone and corrected over the metrics; n can show: the smallest "
+        "change that n pairs show four times in five)",
         rows,
-        (1, 2, 3, 4, 5),
+        range(1, 9),
     )
 
 
@@ -70,6 +80,34 @@ def _used(summary: Summary) -> Table:
     rows += [(f"dropped: {reason}", n) for reason, n in of.dropped.items()]
     rows += [(f"rule used: {rule.title}", rule.times) for rule in of.rules]
     return "What people wrote, and how often each rule was used", rows, (1,)
+
+
+def _gates(reading: Reading) -> Table:
+    """Those that failed; of the others how many there were (the report and ``--json`` have them all)."""
+    head = ("", "gate", "against", "n", "worse/better", "change", "bound", "margin", "can fail at")
+    rows: list[tuple[object, ...]] = [head]
+    for folder in reading.iterations:
+        gates = reading.records(f"{folder}/gates", Gate)
+        for gate in (gate for gate in gates if not gate.passed):
+            points = map(signed, (gate.change, gate.bound, -gate.margin, gate.detectable and -gate.detectable))
+            rows.append(
+                (folder, f"{spoken(gate.metric)} failed", gate.against, gate.n, f"{gate.worse}/{gate.better}", *points)
+            )
+        if passed := sum(gate.passed for gate in gates):
+            rows.append((folder, f"{passed} of {len(gates)} passed", *("",) * 7))
+    return (
+        "Gates, in points (minus: worse): one fails where the bound, the upper end of the change, is beyond the "
+        "margin. Four times in five it fails where the true loss is as in the last column",
+        rows,
+        range(3, 9),
+    )
+
+
+def _alarms(reading: Reading) -> Table:
+    rows: list[tuple[object, ...]] = [("", "alarm")]
+    for folder in reading.iterations:
+        rows += [(folder, alarm.reason) for alarm in reading.records(f"{folder}/alarms", Alarm)]
+    return "Alarms", rows, ()
 
 
 def _rules(reading: Reading) -> Table:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from charter.nouns import Example, Exchange, ModelRef, Prompt, Record, Score
-from charter.reports.compare import spoken
+from charter.reports.compare import changed, spoken
 from charter.reports.losses import failed_answers, policies
 from charter.reports.paired import FINAL, START, before_after
 from charter.reports.reading import Reading
@@ -120,7 +120,8 @@ def _scores(reading: Reading) -> Iterator[dict[str, Any]]:
             "after": _share(after.get(name)),
             "n": score.n,
             "unjudged": score.unjudged,
-            "p": f"{pairs[name].p:.2g}" if name in pairs else "–",
+            "change": changed(pairs[name]) if name in pairs else "–",
+            "p": f"{pairs[name].p_holm:.2g}" if name in pairs else "–",
         }
 
 

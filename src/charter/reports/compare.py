@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path
 
 from charter.nouns import Record
-from charter.reports.paired import Pairing, between
+from charter.reports.paired import Compared, between
 from charter.reports.reading import Reading, readings
 from charter.reports.show import METRICS, Summary, summarised
 
@@ -17,7 +17,7 @@ class Contest(Record):
 
     first: int
     second: int
-    pairings: tuple[Pairing, ...]
+    pairings: tuple[Compared, ...]
 
 
 class Comparison(Record):
@@ -59,10 +59,13 @@ def table(comparison: Comparison) -> list[tuple[str, ...]]:
 
 def contest_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     """Header, then a row for each pair of runs and metric."""
-    rows: list[tuple[str, ...]] = [("pair", "metric", "n", "only the first", "only the second", "exact McNemar p")]
+    head = ("pair", "metric", "n", "only the first", "only the second", "change", "p", "p (Holm)", "n can show")
+    rows: list[tuple[str, ...]] = [head]
     for contest in comparison.contests:
         pair = f"{comparison.names[contest.first]} / {comparison.names[contest.second]}"
-        rows += [(pair, spoken(p.metric), str(p.n), str(p.lost), str(p.gained), f"{p.p:.3g}") for p in contest.pairings]
+        for p in contest.pairings:
+            seen = (str(p.n), str(p.lost), str(p.gained), changed(p), f"{p.p:.3g}", f"{p.p_holm:.3g}")
+            rows.append((pair, spoken(p.metric), *seen, shows(p)))
     return rows
 
 
@@ -82,6 +85,21 @@ def share(figure: dict[str, int | float | None]) -> str:
     if figure["value"] is None or figure["low"] is None or figure["high"] is None:
         return "-"
     return f"{figure['value']:.1%} ({figure['low']:.1%} to {figure['high']:.1%})"
+
+
+def changed(pair: Compared) -> str:
+    """The change of a share in points, with its 95 % interval."""
+    return f"{100 * pair.change:+.1f} ({100 * pair.low:+.1f} to {100 * pair.high:+.1f})"
+
+
+def signed(figure: float | None) -> str:
+    """A change in points, with its sign; a dash where it is unknown."""
+    return "–" if figure is None else f"{100 * figure:+.1f}"
+
+
+def shows(pair: Compared) -> str:
+    """The smallest change that n pairs can show, in points."""
+    return "none" if pair.detectable is None else f"{100 * pair.detectable:.1f}"
 
 
 def _lines(rows: list[tuple[str, ...]]) -> list[str]:

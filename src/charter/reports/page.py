@@ -11,7 +11,7 @@ from typing import Any
 from charter.nouns import ENOUGH, Principle, Score
 from charter.reports.audit import audited, piece_rows, sentence
 from charter.reports.audit import rows as audit_rows
-from charter.reports.compare import spoken
+from charter.reports.compare import changed, shows, signed, spoken
 from charter.reports.costs import Cost, bill, by_role, costs, times
 from charter.reports.groups import rows
 from charter.reports.judging import calibration, trust
@@ -45,7 +45,7 @@ def page(directory: Path | str, redact: bool = False) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    jinja.filters["left_open"] = left_open
+    jinja.filters |= {"left_open": left_open, "changed": changed, "shows": shows, "signed": signed}
     jinja.filters |= {"said": _said(redact), "spoken": spoken, "percent": _percent, "seconds": _seconds}
     return jinja.get_template("report.html.j2").render(_contents(Reading(directory), redact))
 

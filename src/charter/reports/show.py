@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from charter.gating import Alarm, Gate
 from charter.judging.records import Preference
 from charter.nouns import Measurement, Record, Score, Verdict
 from charter.reports.audit import audited
@@ -13,7 +14,7 @@ from charter.reports.groups import cells, generalisation
 from charter.reports.judging import calibration, trust
 from charter.reports.losses import failed_answers, rows_left_out
 from charter.reports.norms import followed
-from charter.reports.paired import FINAL, START
+from charter.reports.paired import FINAL, START, before_after
 from charter.reports.reading import Reading
 from charter.reports.ruled import Ruled, ruled
 from charter.reports.written import yields
@@ -42,7 +43,8 @@ class Summary(Record):
     attack style; ``generalisation``: on what training never saw, empty where there is nothing. ``norms``: what people
     decided in a run that goes on from another one, and how often it is followed. ``audit``: what the method ``audit``
     found. ``written``: prompts that a model wrote, what each filter dropped. ``ruled``: of a method that begins with
-    rules, what people wrote and which rules were used."""
+    rules, what people wrote and which rules were used. ``changes``: held-out, on the same prompts, with interval, p and
+    what n can show; ``gates`` and ``alarms`` by iteration."""
 
     run: str
     method: str
@@ -69,6 +71,9 @@ class Summary(Record):
     audit: dict[str, Any] | None
     written: list[dict[str, Any]]
     ruled: Ruled | None = None
+    changes: dict[str, dict[str, Any]]
+    gates: dict[str, list[dict[str, Any]]]
+    alarms: dict[str, list[dict[str, Any]]]
 
 
 def summary(directory: Path | str) -> Summary:
@@ -120,7 +125,15 @@ def summarised(reading: Reading) -> Summary:
         audit=found.model_dump(mode="json") if (found := audited(reading)) else None,
         written=[one.model_dump(mode="json") for one in yields(reading)],
         ruled=ruled(reading),
+        changes={name: pair.model_dump(mode="json") for name, pair in before_after(reading).items()},
+        gates=_by_iteration(reading, "gates", Gate),
+        alarms=_by_iteration(reading, "alarms", Alarm),
     )
+
+
+def _by_iteration(reading: Reading, name: str, kind: type[Record]) -> dict[str, list[dict[str, Any]]]:
+    found = {folder: reading.records(f"{folder}/{name}", kind) for folder in reading.iterations}
+    return {folder: [r.model_dump(mode="json") for r in records] for folder, records in found.items() if records}
 
 
 def figures(scores: dict[str, Score]) -> Figures:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from charter.gating import Decision
+from charter.gating import Alarm, Decision, Gate
 from charter.nouns import (
     Cluster,
     Critique,
@@ -60,6 +60,8 @@ class Iteration:
     counts: dict[str, int]
     reasons: dict[str, int]
     discarded: dict[str, int]
+    gates: tuple[Gate, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
 
 
 def stories(reading: Reading) -> list[Story]:
@@ -99,6 +101,8 @@ def iteration(reading: Reading, folder: str) -> Iteration:
         },
         reasons=dict(reasons.most_common()),
         discarded=dict(discarded.most_common()),
+        gates=tuple(reading.records(f"{folder}/gates", Gate)),
+        alarms=tuple(reading.records(f"{folder}/alarms", Alarm)),
     )
 
 

@@ -75,7 +75,7 @@ class Checkpoint:
     @property
     def rolled_back(self) -> bool:
         """Whether it was not accepted."""
-        return self.decision is not None and self.decision.action == "roll_back"
+        return self.decision is not None and self.decision.action in ("roll_back", "give_up")
 
 
 @dataclass(frozen=True)
