@@ -33,7 +33,8 @@ options:
   replay: {ratio: 0, fresh: 0, lookalikes: false}
   keep: {exempt_openings: ["sorry , i will not help"]}
   tune: {learning_rate: 0.003, epochs: 1}
-  stop: {iterations: 1, roll_back: false}
+  stop: {iterations: 1}
+  gates: {roll_back: false}
 steps:
   - {method: iteralign}
   - {method: iteralign, options: {draw: {batch: 9}, tune: {start: previous}}}

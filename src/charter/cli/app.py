@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from charter import __version__
-from charter.cli import auditing, constitution, doctor, explaining, exporting, init, judge, organism, running, showing
+from charter.cli import (
+    auditing,
+    comparing,
+    constitution,
+    doctor,
+    explaining,
+    exporting,
+    init,
+    judge,
+    organism,
+    running,
+    showing,
+)
 
 app = typer.Typer(
     name="charter",
@@ -41,7 +53,7 @@ for command in (
     running.fork,
     showing.show,
     showing.verify,
-    showing.compare,
+    comparing.compare,
     showing.report,
     explaining.explain,
     exporting.export,

@@ -1,7 +1,8 @@
-"""``charter show``, ``verify``, ``compare`` and ``report``: they read."""
+"""``charter show``, ``verify`` and ``report``: they read."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,6 @@ from charter.cli.terminal import AsJson, RunFolder, put, put_json, put_table, sa
 from charter.errors import StoreError
 
 if TYPE_CHECKING:
-    from charter.reports.compare import Comparison
     from charter.reports.reading import Reading
     from charter.reports.show import Summary
 
@@ -52,26 +52,16 @@ def verify(
         raise typer.Exit(StoreError.exit_code)
 
 
-def compare(
-    directories: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.", show_default=False)],
-    as_json: AsJson = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
-) -> None:
-    """Compare runs in one table; two runs on the same held-out prompts are also compared prompt by prompt."""
+def put_comparison(directories: Sequence[Path], as_json: bool, markdown: bool = False) -> None:
+    """Single runs beside one another, on stdout."""
     from charter.reports import compare as comparing
 
     comparison = comparing.compare(directories)
-    if markdown and not as_json:
-        put(comparing.markdown(comparison), data=True)
-    else:
-        _put_comparison(comparison, as_json)
-
-
-def _put_comparison(comparison: Comparison, as_json: bool) -> None:
-    from charter.reports import compare as comparing
-
     if as_json:
         put_json(comparison.model_dump(mode="json"))
+        return
+    if markdown:
+        put(comparing.markdown(comparison), data=True)
         return
     put_table(comparing.table(comparison), numbers=range(1, len(comparison.runs) + 1))
     if comparison.contests:
@@ -144,10 +134,9 @@ def present(directory: Path, quiet: bool, as_json: bool) -> None:
 
 
 def _present_chain(directory: Path, steps: list[Path], as_json: bool) -> None:
-    from charter.reports import compare as comparing
     from charter.reports.links import complete
 
-    _put_comparison(comparing.compare(steps), as_json)
+    put_comparison(steps, as_json)
     if not as_json:
         put("Each step is a run of its own; it goes on from the one before: charter show FOLDER")
         put(f"Check it: charter verify {directory}" if complete(directory) else f"Go on: charter resume {directory}")

@@ -72,7 +72,7 @@ def contest_rows(comparison: Comparison) -> list[tuple[str, ...]]:
 def markdown(comparison: Comparison) -> str:
     """Both tables in Markdown."""
     tables = [table(comparison)] + ([contest_rows(comparison)] if comparison.contests else [])
-    return "\n".join("\n".join(_lines(rows)) + "\n" for rows in tables)
+    return "\n".join("\n".join(lines(rows)) + "\n" for rows in tables)
 
 
 def spoken(metric: str) -> str:
@@ -102,7 +102,8 @@ def shows(pair: Compared) -> str:
     return "none" if pair.detectable is None else f"{100 * pair.detectable:.1f}"
 
 
-def _lines(rows: list[tuple[str, ...]]) -> list[str]:
+def lines(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """The lines of a Markdown table; the first row is its head."""
     cells = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return [cells[0], "|" + " --- |" * len(rows[0]), *cells[1:]]
 
