@@ -18,6 +18,7 @@ from evidence.city import city
 from evidence.gates import gates
 from evidence.http import http
 from evidence.kills import kills
+from evidence.sides import sides
 
 CLAIMS = {
     "demo": claims.demo,
@@ -31,6 +32,7 @@ CLAIMS = {
     "http": http,
     "city": city,
     "gates": gates,
+    "sides": sides,
 }
 
 

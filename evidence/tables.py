@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evidence.cells import ROOT
+from evidence.papers import papers
 
 PAGES = (
     "README.md",
@@ -17,6 +18,8 @@ PAGES = (
     "docs/recipes.md",
     "docs/attacks.md",
     "docs/oracles.md",
+    "docs/papers.md",
+    "docs/methods.md",
     "docs/gates.md",
 )
 MARK = re.compile(r"(<!-- evidence:([a-z-]+) -->\n).*?(<!-- /evidence -->)", re.DOTALL)
@@ -45,6 +48,8 @@ def filled(text: str) -> str:
 
 def table(name: str) -> str:
     """One table as Markdown."""
+    if name == "papers":
+        return papers()
     claim, _, part = name.partition("-")
     path = ROOT / "docs" / "evidence" / f"{claim}.json"
     if not path.exists():
@@ -63,6 +68,7 @@ def table(name: str) -> str:
         "attacks": _attacks,
         "http": _http,
         "gates": _gates,
+        "sides": _sides,
     }.get(claim)
     return special(found) if special is not None else _rows(found)
 
@@ -135,6 +141,22 @@ def _flaws(found: dict[str, Any]) -> str:
         rows = [next(f for f in found["flaws"] if (f["flaw"], f["draws"]) == (flaw, k)) for k in kinds]
         own = [cell for r in rows for cell in (r["drawn"], r["discovered"], _share(r["good after"]))]
         lines.append([flaw, rows[0]["n"], _share(rows[0]["good before"]), *own])
+    return _grid_lines(head, lines)
+
+
+def _sides(found: dict[str, Any]) -> str:
+    """One line per method: scores after (smallest to largest seed), and what it took."""
+    head = ["method", *SHOWN.values(), "oracle calls", "lines that people wrote", "seconds"]
+    costs = ("oracle calls, aligning", "lines that people wrote", "seconds of work")
+    lines = []
+    for side in found["sides"]:
+        ends = [side["quality"].get(m, {}).get("after") for m in SHOWN]
+        shares = [_range([e["least"], e["most"]]) if e else "-" for e in ends]
+        took = [f"{side['costs'][c]['value']:,.0f}" if c in side["costs"] else "-" for c in costs]
+        lines.append([side["name"], *shares, *took])
+    if part := [s for s in found["sides"] if s["quality"]]:
+        begun = [part[0]["quality"].get(m, {}).get("before") for m in SHOWN]
+        lines.insert(0, ["the start", *(_share(b["value"]) if b else "-" for b in begun), "", "", ""])
     return _grid_lines(head, lines)
 
 

@@ -1,0 +1,44 @@
+"""Methods side by side on the village, in one command; 200 held-out and 80 gate prompts of each kind."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from evidence.cells import RUNS, charter
+from evidence.claims import SEEDS, SMALL, target
+
+Row = dict[str, Any]
+RECIPES = ("iteralign", "iteralign-paper", "self_align", "cai", "rlhf", "iteralign-rlhf", "self_align-rlhf", "cai-rlhf")
+CHANGES = SMALL | {"options.measure.breadth": "false"}
+MINUTES = 30
+
+
+def sides() -> Row:
+    """What ``charter compare`` says of the first five methods, and of the chains after them."""
+    began = time.monotonic()
+    found = compared(RECIPES[:5])
+    minutes = (time.monotonic() - began) / 60
+    found = compared(RECIPES)
+    targets = [target("minutes for five methods, three seeds each", f"<= {MINUTES}", [round(minutes, 1)], _in_time)]
+    return {"sides": found["sides"], "differences": found["differences"], "rows": [], "targets": targets}
+
+
+def _in_time(minutes: float) -> bool:
+    return minutes <= MINUTES
+
+
+def compared(recipes: tuple[str, ...]) -> Row:
+    """The comparison as the command prints it. Raises RuntimeError."""
+    sets = [word for key, value in CHANGES.items() for word in ("--set", f"{key}={value}")]
+    seeds = ",".join(map(str, SEEDS))
+    ended = charter(
+        "compare", *recipes, "--seeds", seeds, "--out", str(RUNS / "sides"), "--json", "--quiet", *sets
+    )  # fmt: skip
+    if ended.returncode != 0:
+        raise RuntimeError(ended.stderr.strip()[-2000:])
+    read: Row = json.loads(ended.stdout)
+    for side in read["sides"]:
+        side["runs"] = len(side["runs"])
+    return read
