@@ -18,7 +18,7 @@ from evidence.cells import RUNS, Cell, all_done, records, value
 from evidence.claims import Row, row, target
 
 SEEDS = (0, 1, 2, 3, 4)
-SIZES = {"prompts.heldout": "200", "prompts.gate": "200", "options.measure.efficacy": "false"}
+SIZES = {"prompts.heldout": "100", "prompts.gate": "200", "options.measure.efficacy": "false"}
 BAD = {"options.replay.ratio": "0", "options.tune.learning_rate": "0.01", "options.stop.iterations": "3"}
 """No replay, and a learning rate three times that of the recipe; three iterations show it."""
 OFF = {"options.gates.roll_back": "false"}
