@@ -24,7 +24,8 @@ def gates(
 ) -> list[Gate]:
     """A gate for each metric against each of ``references``: what the starting model did on the gate prompts, and,
     where another policy was accepted since, what the last one did. ``looks``: how many policies the run may try; with
-    the number of metrics and of references it divides ``alpha`` (Bonferroni)."""
+    the number of metrics and of references it divides ``alpha`` (Bonferroni). Only shares have gates: of the figures of
+    a benchmark that are no events none is read."""
     del step
     start = _outcomes(references[0])
     held = [m for m in metrics if any(o.get(m.name) is not None for o in start.values())]
