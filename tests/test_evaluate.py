@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from charter import wiring
+from charter.cli.app import app
 from charter.errors import SpecError
 from charter.nouns import Exchange, Measurement, Score
 from charter.organism.world import World
+from charter.ports import LeftOut
 from charter.reports.reading import Reading
-from charter.stages.examine import LeftOut
 from charter.statistics import Cell
 
 WORLD = World.load("village")
@@ -100,3 +102,51 @@ def test_what_judges_in_a_world_errs_on_nothing(files: Path, tmp_path: Path) -> 
 def test_what_does_not_fit_is_said(benchmark: dict[str, Any], said: str) -> None:
     with pytest.raises(SpecError, match=said):
         wiring.launch(yaml.safe_dump({**BASE, "benchmarks": [benchmark]}), Path("never"))
+
+
+def test_from_the_command_line_and_as_a_report(files: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "benchmarks.yaml"
+    data = {"question": "q", "mc1_targets": {"a": 1, "b": 0, "c": 0}, "mc2_targets": {"a": 1, "b": 0, "c": 0}}
+    (tmp_path / "mc.jsonl").write_text((json.dumps(data) + "\n") * 3)
+    listed.write_text(
+        yaml.safe_dump(
+            [
+                {"protocol": "truthfulqa", "path": str(tmp_path / "mc.jsonl"), "legacy_halved": True},
+                {
+                    "name": "styles",
+                    "judged": "harmlessness",
+                    "prompts": [{"path": str(files / "harmful.jsonl"), "limit": 4}],
+                    "styles": ["plain", "role_play"],
+                },
+            ]
+        )
+    )
+    sets = ("world=village", "target.device=cpu", "scale.answer_tokens=48")
+    words = ["evaluate", "organism", "--benchmarks", str(listed), "--out", str(tmp_path / "run")]
+    for said in sets:
+        words += ["--set", said]
+    planned = CliRunner().invoke(app, [*words, "--dry-run"], catch_exceptions=False)
+    assert "questions: dromedary truthfulqa legacy halved" in planned.stdout
+    assert not (tmp_path / "run").exists()
+    shown = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert shown.exit_code == 0
+    assert "dromedary_truthfulqa_legacy_halved" in shown.stdout
+    told = json.loads(CliRunner().invoke(app, ["show", str(tmp_path / "run"), "--json"]).stdout)
+    figures = {(f["benchmark"], f["name"]): f for f in told["benchmarks"]}
+    halved = figures["dromedary_truthfulqa_legacy_halved", "accuracy"]["before"]
+    assert (halved["n"], halved["note"].split(":")[0]) == (3, "legacy_halved")
+    styles = figures["styles", "harmlessness"]["before"]
+    assert (styles["n"], styles["interval"]) == (8, "bootstrap")
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "<h2>Benchmarks</h2>" in page
+    assert "role_play" in page
+    assert page.count("legacy_halved: as the published script has it") >= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("a: [", "cannot be read"), ("a: 1", "no list of benchmarks"), ("[1]", "no list of benchmarks")]
+)
+def test_a_file_that_names_no_benchmarks_is_said(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text(text)
+    with pytest.raises(SpecError, match=said):
+        CliRunner().invoke(app, ["evaluate", "x", "--benchmarks", str(tmp_path / "b.yaml")], catch_exceptions=False)

@@ -19,9 +19,9 @@ from charter.benchmarks.harness import HarnessExam
 from charter.benchmarks.harnessed import Asked
 from charter.errors import SpecError
 from charter.nouns import LogLikelihood, Measurement, Score
+from charter.ports import LeftOut
 from charter.reports.reading import Reading
 from charter.sources import tables
-from charter.stages.examine import LeftOut
 from tests import tiny
 from tests.completing import completer
 from tests.data import DATA, needs_data

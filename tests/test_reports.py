@@ -29,6 +29,7 @@ KEYS = (
     *("constitution", "planted", "target", "failed", "left_out", "unjudged", "judging", "calibration"),
     *("oracle", "roles", "seconds", "head"),
     *("breakdown", "generalisation", "norms", "audit", "written", "ruled", "changes", "gates", "alarms"),
+    *("benchmarks", "benchmarks_left_out"),
 )
 
 

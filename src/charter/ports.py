@@ -183,6 +183,13 @@ class Answered(Record):
     baseline: tuple[Exchange, ...] = ()
 
 
+class LeftOut(Record):
+    """An exam that the target cannot take, and why."""
+
+    id: str
+    reason: str
+
+
 Need = Literal["answers", "raw answers", "log-likelihoods", "chat log-likelihoods", "baseline"]
 """What an exam needs of the target: answers in its chat format, texts gone on with, log-likelihoods of given texts
 (plain, or in its chat format); the starting model's answers beside its own."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from charter.benchmarks.figures import shares
+from charter.benchmarks.figures import mean, shares
 from charter.judging import polling
 from charter.judging.asking import Compared
 from charter.judging.polling import Ballot, comparison, majority, poll, verdicts
@@ -101,9 +101,18 @@ class JudgedExam:
             yield Measurement(id=verdict.id, outcomes=events, verdict=verdict)
 
     def scores(self, answered: Sequence[Answered], measured: Sequence[Measurement]) -> Sequence[Score]:
-        """Shares."""
-        del answered
-        return shares(self.metrics, measured, self.identity)
+        """Shares; where a prompt was asked in several styles, with the interval of a bootstrap over the prompts."""
+        found = shares(self.metrics, measured, self.identity)
+        if len(self._styles) == 1:
+            return found
+        parents = {a.id: e.prompt.meta.get("parent", e.prompt.id) for a in answered for e in a.exchanges}
+        return [self._clustered(score, measured, parents) for score in found]
+
+    def _clustered(self, score: Score, measured: Sequence[Measurement], parents: Mapping[str, str]) -> Score:
+        known = {m.id: event for m in measured if (event := m.outcomes.get(score.id)) is not None}
+        (metric,) = (metric for metric in self.metrics if metric.name == score.id)
+        found = mean(metric, [float(event) for event in known.values()], [parents[id] for id in known], self.identity)
+        return found.model_copy(update={"unjudged": score.unjudged})
 
     def _events(self, verdict: Verdict, exchange: Exchange) -> dict[str, bool | None]:
         known = verdict.label is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from charter import statistics
 from charter.nouns import Measurement, Metric, Score
 from charter.statistics import share
 
@@ -12,21 +13,32 @@ RESAMPLES = 2000
 
 
 def shares(metrics: Sequence[Metric], measured: Sequence[Measurement], benchmark: str, note: str = "") -> list[Score]:
-    """Every share and mean that was measured: shares with Wilson's interval, means with a bootstrap over the items."""
+    """Every share and mean that was measured: shares with Wilson's interval, means with a bootstrap over the
+    items."""
     out = []
     for metric in metrics:
         if metric.kind == "mean":
-            values = [m.values[metric.name] for m in measured if metric.name in m.values]
-            lost = sum(metric.name not in m.values for m in measured)
-            out.append(mean(metric, values, benchmark).model_copy(update={"unjudged": lost, "note": note}))
+            known = {m.id: m.values[metric.name] for m in measured if metric.name in m.values}
+            found = mean(metric, list(known.values()), list(known), benchmark)
+            out.append(found.model_copy(update={"unjudged": len(measured) - len(known), "note": note}))
         elif seen := [m.outcomes[metric.name] for m in measured if metric.name in m.outcomes]:
             out.append(share(metric, seen, benchmark).model_copy(update={"note": note}))
     return out
 
 
-def mean(metric: Metric, values: Sequence[float], benchmark: str) -> Score:
-    """A mean over items."""
-    return whole(metric, len(values), lambda drawn: sum(values[i] for i in drawn) / len(drawn), benchmark)
+def mean(metric: Metric, values: Sequence[float], clusters: Sequence[str], benchmark: str) -> Score:
+    """A mean of values between 0 and 1, of which those of one cluster are alike."""
+    found = statistics.mean(values, clusters)
+    return Score(
+        id=metric.name,
+        value=found.value if found else None,
+        n=len(values),
+        low=max(0.0, found.low) if found else None,
+        high=min(1.0, found.high) if found else None,
+        better=metric.better,
+        benchmark=benchmark,
+        interval="bootstrap",
+    )
 
 
 def whole(metric: Metric, n: int, figure: Callable[[Sequence[int]], float | None], benchmark: str) -> Score:

@@ -8,6 +8,7 @@ from charter.gating import Alarm, Gate
 from charter.nouns import Efficacy, Score
 from charter.reports.audit import audited
 from charter.reports.audit import rows as audit_rows
+from charter.reports.benchmarked import benchmark_tables
 from charter.reports.compare import changed, shows, signed, spoken
 from charter.reports.costs import costs
 from charter.reports.judging import calibration, trust
@@ -28,10 +29,12 @@ def tables(reading: Reading, summary: Summary) -> Iterator[Table]:
         (title, [*rows], ()) for title, rows in judging_tables(trust(reading), calibration(reading))
     ]
     audit = audited(reading)
+    benchmarks: list[Table] = [(title, [*rows], ()) for title, rows in benchmark_tables(reading)]
     written: list[Table] = [(title, [*rows], (1, 2)) for title, rows in written_tables(yields(reading))]
     found: list[Table] = [
         ("Audit: both sides on the same prompts", [*(audit_rows(audit) if audit else [])], ()),
         _scores(reading),
+        *benchmarks,
         *judging,
         *written,
         _rules(reading),

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from charter.methods.exams import examine
 from charter.nouns import ModelRef, Sampling
-from charter.ports import Examiners
+from charter.ports import Examiners, LeftOut
 from charter.run import Run
-from charter.stages.examine import LeftOut
 
 
 def evaluate(run: Run, given: Examiners, models: tuple[ModelRef, ModelRef], answers: Sampling) -> list[LeftOut]:

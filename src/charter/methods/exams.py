@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from charter.methods.attempts import converse
 from charter.nouns import Exchange, LogLikelihood, ModelRef, Sampling
-from charter.ports import Engine, Exam, Examiners, Question
+from charter.ports import Engine, Exam, Examiners, LeftOut, Question
 from charter.run import Steps
 from charter.stages.examine import (
-    LeftOut,
     abilities,
     ask,
     asked_in,

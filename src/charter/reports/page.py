@@ -11,6 +11,7 @@ from typing import Any
 from charter.nouns import ENOUGH, Principle, Score
 from charter.reports.audit import audited, piece_rows, sentence
 from charter.reports.audit import rows as audit_rows
+from charter.reports.benchmarked import benchmark_tables
 from charter.reports.compare import changed, shows, signed, spoken
 from charter.reports.costs import Cost, bill, by_role, costs, times
 from charter.reports.groups import rows
@@ -69,6 +70,7 @@ def _contents(reading: Reading, redact: bool) -> dict[str, Any]:
         "audit": _audit(reading),
         "warnings": found.warnings,
         "judging": list(judging_tables(found, calibration(reading))),
+        "benchmarks": list(benchmark_tables(reading)),
         "written": list(written_tables(yields(reading))),
         "series": _series(reading),
         "groups": rows(reading),

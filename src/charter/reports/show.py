@@ -9,6 +9,7 @@ from charter.gating import Alarm, Gate
 from charter.judging.records import Preference
 from charter.nouns import Measurement, Record, Score, Verdict
 from charter.reports.audit import audited
+from charter.reports.benchmarked import benchmarked, left_out
 from charter.reports.costs import by_role, costs, times
 from charter.reports.groups import cells, generalisation
 from charter.reports.judging import calibration, trust
@@ -44,7 +45,8 @@ class Summary(Record):
     decided in a run that goes on from another one, and how often it is followed. ``audit``: what the method ``audit``
     found. ``written``: prompts that a model wrote, what each filter dropped. ``ruled``: of a method that begins with
     rules, what people wrote and which rules were used. ``changes``: held-out, on the same prompts, with interval, p and
-    what n can show; ``gates`` and ``alarms`` by iteration."""
+    what n can show; ``gates`` and ``alarms`` by iteration. ``benchmarks``: those that the spec named, and
+    ``benchmarks_left_out`` those that the target could not take, with the reason."""
 
     run: str
     method: str
@@ -74,6 +76,8 @@ class Summary(Record):
     changes: dict[str, dict[str, Any]]
     gates: dict[str, list[dict[str, Any]]]
     alarms: dict[str, list[dict[str, Any]]]
+    benchmarks: list[dict[str, Any]]
+    benchmarks_left_out: dict[str, str]
 
 
 def summary(directory: Path | str) -> Summary:
@@ -128,6 +132,8 @@ def summarised(reading: Reading) -> Summary:
         changes={name: pair.model_dump(mode="json") for name, pair in before_after(reading).items()},
         gates=_by_iteration(reading, "gates", Gate),
         alarms=_by_iteration(reading, "alarms", Alarm),
+        benchmarks=[figure.model_dump(mode="json") for figure in benchmarked(reading)],
+        benchmarks_left_out={missed.id: missed.reason for missed in left_out(reading)},
     )
 
 

@@ -19,7 +19,7 @@ from charter.nouns import (
     ScoreRequest,
     Step,
 )
-from charter.ports import Answered, Attempt, Choice, Engine, Exam, Need, Question
+from charter.ports import Answered, Attempt, Choice, Engine, Exam, LeftOut, Need, Question
 from charter.statistics import By, Cell, share
 
 RAW: tuple[Need, ...] = ("log-likelihoods", "chat log-likelihoods", "raw answers")
@@ -32,13 +32,6 @@ class Ability(Record):
     id: str
     able: bool
     said: str = ""
-
-
-class LeftOut(Record):
-    """An exam that the target cannot take, and why."""
-
-    id: str
-    reason: str
 
 
 def abilities(needs: Sequence[Need], target: Engine, *, step: Step) -> list[Ability]:

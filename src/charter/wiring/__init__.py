@@ -8,6 +8,7 @@ and oracles; ``prompts``: sources and splits; ``forecast``: what a run would do 
 from charter.wiring.assembly import Assembly
 from charter.wiring.batteries import asked_for, write_battery
 from charter.wiring.continuing import go_on
+from charter.wiring.evaluating import spec_text as to_evaluate
 from charter.wiring.exporting import export
 from charter.wiring.forecast import dry_run
 from charter.wiring.launching import environment, launch, resume
@@ -22,6 +23,7 @@ __all__ = [
     "go_on",
     "launch",
     "resume",
+    "to_evaluate",
     "write_battery",
     "write_csv",
     "write_inspect",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from charter.nouns import ModelRef, Sampling
 from charter.ports import Engine, Examiners
@@ -17,6 +20,23 @@ from charter.wiring.targets import SERVING, Targets, located
 
 if TYPE_CHECKING:
     from charter.run import Run
+
+
+def spec_text(model: str, benchmarks: Sequence[Mapping[str, Any]]) -> str:
+    """The spec that evaluates a model: a run (its policy, with who plays which part there), a folder of weights or a
+    hub id. Without ``benchmarks`` those of the run. Raises SpecError, StoreError."""
+    from charter.reports.reading import Reading
+
+    place = Path(model).expanduser()
+    value: dict[str, Any] = {"target": {"model": str(place.resolve()) if place.is_dir() else model}}
+    if (place / "journal.jsonl").exists():
+        reading = Reading(place)
+        left = {"go_on", "steps", "calibrate", "method", "audit", "prompts"}
+        value = reading.spec.model_dump(mode="json", exclude_defaults=True, exclude=left)
+        value["go_on"] = {"run": str(place.resolve()), "head": reading.head or ""}
+    value |= {"version": 1, "method": "evaluate"}
+    value |= {"benchmarks": [dict(b) for b in benchmarks]} if benchmarks else {}
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
 
 class Evaluating:
