@@ -42,6 +42,7 @@ COMMANDS = (
     "export",
     "audit",
     "battery",
+    "curate",
     "init",
     "doctor",
     "organism",

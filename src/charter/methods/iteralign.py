@@ -25,6 +25,7 @@ from charter.handover import Handover, NormPrompts
 from charter.judging.rubrics import CONDUCT, HELP, REPLAY, Rubric
 from charter.methods.attempts import Ground, Means, Tries, ground, redteam
 from charter.methods.exams import examine
+from charter.methods.sifting import sifted
 from charter.nouns import (
     Cluster,
     Example,
@@ -50,6 +51,7 @@ from charter.stages.amend import amend
 from charter.stages.breadth import benign, blamed, breadth, narrow, too_broad, upkeep
 from charter.stages.clustering import cluster
 from charter.stages.contrast import contrast
+from charter.stages.curate import Sifting
 from charter.stages.draw import disjoint, draw
 from charter.stages.efficacy import covers, double_trials, efficacy, further, hide_further, single_trials
 from charter.stages.evaluate import breakdown, measure, scores
@@ -79,6 +81,7 @@ class Task:
     options: Options
     rubric: Rubric = CONDUCT
     given: Handover | None = None
+    sifting: Sifting | None = None
 
     @property
     def norms(self) -> tuple[Norm, ...]:
@@ -235,7 +238,8 @@ def train(run: Steps, now: Progress, examples: tuple[Example, ...], roles: Roles
     options, known = task.options, roles.benchmark.metrics
     more, share = options.gates.tries_with(now.tries)
     mixed = run.once("rows", mixture, now.examples, examples, now.replayed, (options.replay, options.tune, more))
-    policy = run.once("policy", tune, task.start, now.policy, mixed, roles.tuner, options.tune, share)
+    ready = sifted(run, mixed, roles, task)
+    policy = run.once("policy", tune, task.start, now.policy, ready, roles.tuner, options.tune, share)
     measured, gate = score(run, "gate", policy, roles, task)
     held = run.once("gates", gates, now.gated, measured, known, options.gates, options.stop.iterations)
     deciding = (options.stop, options.gates, now.tries)

@@ -11,6 +11,7 @@ from charter.handover import Handover
 from charter.instructing.records import Instructions
 from charter.judging.rubrics import CONDUCT, HELP, REPLAY, Rubric
 from charter.methods.exams import examine
+from charter.methods.sifting import sifted
 from charter.nouns import (
     Example,
     Exchange,
@@ -33,6 +34,7 @@ from charter.spec import Options
 from charter.stages.accept import accept
 from charter.stages.clustering import cluster
 from charter.stages.contrast import contrast
+from charter.stages.curate import Sifting
 from charter.stages.draw import disjoint, draw
 from charter.stages.evaluate import breakdown, measure, scores
 from charter.stages.gates import collapse, gates
@@ -67,6 +69,7 @@ class Brief:
     exemplars: Sequence[Exemplar] = ()
     instructions: Instructions | None = None
     base: ModelRef | None = None
+    sifting: Sifting | None = None
 
     @property
     def helps(self) -> Rubric:
@@ -207,7 +210,8 @@ def engrave(run: Run, examples: Sequence[Example], course: Course, roles: Roles,
         more, share = options.gates.tries_with(tries)
         mixing = (options.replay, options.tune, more)
         mixed = folder.once("rows", mixture, course.examples, examples, course.replayed, mixing)
-        policy = folder.once("policy", tune, base, course.policy, mixed, roles.tuner, options.tune, share)
+        ready = sifted(folder, mixed, roles, brief)
+        policy = folder.once("policy", tune, base, course.policy, ready, roles.tuner, options.tune, share)
         measured, gate = score(folder, "gate", policy, roles, brief)
         held = folder.once("gates", gates, course.gated, measured, known, options.gates, looks)
         deciding = (options.stop, options.gates, tries)

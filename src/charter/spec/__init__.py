@@ -6,6 +6,7 @@ text, with every fault at once; ``chaining``: a chain of methods, taken apart.
 """
 
 from charter.spec.benchmarks import BenchmarkSpec
+from charter.spec.curating import Curating
 from charter.spec.instructing import Instructing, TopicGuided
 from charter.spec.learning import Comparing, Guarding, Learning, Practising, Preferring, Rewarding
 from charter.spec.models import PROGRAM, ErrorsSpec, OracleSpec, TargetSpec, TunerSpec
@@ -28,7 +29,7 @@ from charter.spec.options import (
     Tuning,
 )
 from charter.spec.prompts import Columns, KeptOut, PromptsSpec, SourceSpec
-from charter.spec.reading import chained, changed, parse, read, recipes
+from charter.spec.reading import chained, changed, curating, parse, read, recipes
 from charter.spec.ruled import Constitutional, SelfAligning
 from charter.spec.whole import AuditSpec, Budget, CalibrateSpec, GoOn, Spec
 
@@ -45,6 +46,7 @@ __all__ = [
     "Comparing",
     "Constitutional",
     "Contrasting",
+    "Curating",
     "Draw",
     "ErrorsSpec",
     "Gating",
@@ -76,6 +78,7 @@ __all__ = [
     "Tuning",
     "chained",
     "changed",
+    "curating",
     "parse",
     "read",
     "recipes",

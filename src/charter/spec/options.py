@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from charter.nouns import Record
+from charter.spec.curating import Curating
 from charter.spec.instructing import Instructing
 from charter.spec.learning import Learning
 from charter.spec.ruled import Constitutional, SelfAligning
@@ -220,6 +221,7 @@ class Options(Record):
     tune: Tuning = Tuning()
     stop: Stopping = Stopping()
     gates: Gating = Gating()
+    curate: Curating = Curating()
     instruct: Instructing = Instructing()
     self_align: SelfAligning = SelfAligning()
     cai: Constitutional = Constitutional()

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from charter.errors import SpecError
 from charter.spec import chaining
+from charter.spec.curating import Curating
 from charter.spec.models import PROGRAM, OracleSpec
 from charter.spec.whole import Spec
 
@@ -117,6 +118,16 @@ def changed(text: str, changes: Mapping[str, str], name: str = "spec") -> str:
     out = yaml.safe_dump(value, sort_keys=False, allow_unicode=True) if changes else text
     parse(out, name)
     return out
+
+
+def curating(options: Curating, changes: Mapping[str, str]) -> Curating:
+    """The filters with ``key=value`` changes (values are YAML). Raises SpecError."""
+    try:
+        return Curating.model_validate(options.model_dump() | {key: _yaml(new, key) for key, new in changes.items()})
+    except ValidationError as error:
+        faults = [_fault(e.get("loc", ()), e["type"], e["msg"], e.get("input")) for e in error.errors()]
+        known = f"The keys: {', '.join(Curating.model_fields)}."
+        raise SpecError("these filters are not valid", tuple(line for line in faults if line), known) from error
 
 
 def _together(spec: Spec) -> list[str]:

@@ -18,7 +18,7 @@ from charter.nouns import ModelRef, Norm
 from charter.ports import Benchmark, Engine, Examiners, Roles, Tuner
 from charter.similarity import Guard
 from charter.spec import Options, OracleSpec, Spec
-from charter.wiring import attacks, calibrating, learning, models, prompts, ruling
+from charter.wiring import attacks, calibrating, curating, learning, models, prompts, ruling
 from charter.wiring.exams import Exams
 from charter.wiring.targets import SERVING, RestedTuner, Targets, located
 
@@ -126,7 +126,12 @@ class Assembly:
         from charter.methods.iteralign import Task
 
         benchmark = self.benchmark(None)
-        protected = [p for split in ("gate", "heldout") for p in benchmark.prompts(split)] + self.exams.prompts
+        held = {
+            "gate": list(benchmark.prompts("gate")),
+            "held-out": list(benchmark.prompts("heldout")),
+            "benchmarks": self.exams.prompts,
+        }
+        protected = [p for prompts in held.values() for p in prompts]
         return Task(
             start=self.start,
             redteam=self.train["redteam"],
@@ -138,6 +143,7 @@ class Assembly:
             options=self.options(),
             rubric=self.ruled,
             given=self.given,
+            sifting=curating.sifting(self.spec, held, [*self.train["redteam"], *self.train["helpful"]]),
         )
 
     def options(self) -> Options:

@@ -43,6 +43,7 @@ def brief(assembly: Assembly) -> Brief:
     names = ("start", "redteam", "helpful", "guard", "templates", "answers", "critiques", "options", "rubric", "given")
     return Brief(
         **{name: getattr(task, name) for name in names},
+        sifting=task.sifting,
         norms=assembly.norms,
         constitution=rules(assembly),
         exemplars=exemplars(spec, assembly.templates),

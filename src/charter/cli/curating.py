@@ -1,0 +1,59 @@
+"""``charter curate``: a data set sifted, alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from charter.cli.terminal import AsJson, changes_of, put, put_json, put_table, say
+
+NEAR = 0.8
+
+
+def curate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL, CSV, Parquet or JSON; or a folder of them.")],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="The folder to write; it must not be there yet.", show_default=False)
+    ],
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]FILE", help="A benchmark in use; NAME as of a published set; repeatable."),
+    ] = None,
+    spec: Annotated[
+        Path | None,
+        typer.Option(metavar="SPEC", help="A spec: its options.curate, its benchmarks, its judge.", show_default=False),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of options.curate, e.g. near=0.7; repeatable."),
+    ] = None,
+    licence: Annotated[str, typer.Option(metavar="NAME", help="The licence of rows that state none.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Sift a data set of any size: contamination, duplicates, balance, personal data and secrets; with a data card.
+
+    DIR holds kept.jsonl, dropped.jsonl (each row with its place, why it is left out and what it matches), card.json
+    and the card in words, README.md. Without a spec near-duplicates are looked for at 0.8.
+    """
+    from charter import spec as specs
+    from charter.wiring import curating
+
+    asked = specs.read(spec)[0] if spec is not None else None
+    options = asked.options.curate if asked is not None else specs.Curating(near=NEAR)
+    options = specs.curating(options, changes_of(changes))
+    if options.rejudge and asked is None:
+        raise typer.BadParameter("rejudge needs a judge: give a spec", param_hint="--spec")
+    judging = curating.judging(asked) if options.rejudge and asked is not None else None
+    card = curating.curate(file, out, options, curating.benchmarks(against or (), asked), licence, judging)
+    if as_json:
+        put_json({"out": str(out), **card.model_dump(mode="json")})
+        return
+    rows: list[tuple[object, ...]] = [("filter", "rows", "left out")]
+    rows += [(one.id, f"{one.rows:,}", f"{one.dropped:,}") for one in card.filters]
+    put_table(rows, f"{card.rows:,} rows came in, {card.kept:,} stay", (1, 2))
+    masked = ", ".join(f"{kind} {count:,}" for kind, count in card.masked.items())
+    put(f"Masked in {card.rows_masked:,} rows: {masked}." if masked else "Nothing was masked.")
+    put(card.statement)
+    say(f"{out} is written")

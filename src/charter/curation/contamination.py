@@ -1,0 +1,102 @@
+"""Which rows hold a text of a benchmark: verbatim, in a long common run of words, or with few words altered.
+
+Texts are compared as normalised words. A text of at least ``SHORTEST`` words is found anywhere in a row; a shorter one
+only where it is the whole prompt, for its words stand in many rows by chance."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from charter.curation.records import Match
+from charter.similarity import normal
+
+SHORTEST = 8
+"""Words from which a text is looked for within rows."""
+GRAM = 3
+"""Words of the pieces by which candidates are found."""
+CUT = 200
+"""Characters shown of a text that is matched."""
+
+
+class Contamination:
+    """Knows the texts of benchmarks, by name. ``ngram``: a run of so many words in common is contamination;
+    ``changed``: so is a text of which at most one word in so many is changed, added or left out (at least one)."""
+
+    def __init__(self, texts: Mapping[str, Iterable[str]], ngram: int = 13, changed: int = 8) -> None:
+        self._ngram, self._changed = ngram, changed
+        self._names: list[str] = []
+        self._texts: list[str] = []
+        self._words: list[list[str]] = []
+        self._whole: dict[str, int] = {}
+        self._runs: dict[tuple[str, ...], int] = {}
+        self._grams: defaultdict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
+        for name, held in texts.items():
+            for text in held:
+                self._add(name, text)
+
+    def _add(self, name: str, text: str) -> None:
+        plain = normal(text)
+        if not plain or plain in self._whole:
+            return
+        words, number = plain.split(), len(self._words)
+        self._whole[plain] = number
+        self._names.append(name)
+        self._texts.append(text)
+        self._words.append(words)
+        for run in _grams(words, self._ngram):
+            self._runs.setdefault(run, number)
+        if len(words) >= SHORTEST:
+            for place, gram in enumerate(_grams(words, GRAM)):
+                self._grams[gram].append((number, place))
+
+    def find(self, whole: str, prompt: str = "") -> Match | None:
+        """The benchmark's text that a row holds. ``prompt``: the part that is asked, which may be a short text."""
+        for text in filter(None, (prompt, whole)):
+            if (number := self._whole.get(normal(text))) is not None:
+                return self._match(number, "verbatim")
+        words = normal(whole).split()
+        for run in _grams(words, self._ngram):
+            if (number := self._runs.get(run)) is not None:
+                return self._match(number, "n-gram")
+        return self._near(words)
+
+    def _near(self, words: Sequence[str]) -> Match | None:
+        """The first text of which a stretch of the row is a copy with few words altered."""
+        shared: Counter[int] = Counter()
+        places: defaultdict[int, list[int]] = defaultdict(list)
+        for at, gram in enumerate(_grams(words, GRAM)):
+            for number, place in self._grams.get(gram, ()):
+                shared[number] += 1
+                places[number].append(at - place)
+        for number, count in sorted(shared.items(), key=lambda pair: (-pair[1], pair[0])):
+            text = self._words[number]
+            most = max(1, len(text) // self._changed)
+            if count < len(text) - GRAM + 1 - GRAM * most:
+                continue
+            for start in sorted(set(places[number])):
+                stretch = words[max(0, start - most) : start + len(text) + most]
+                if _altered(text, stretch, most) <= most:
+                    return self._match(number, "near")
+        return None
+
+    def _match(self, number: int, how: str) -> Match:
+        return Match(name=self._names[number], how=how, text=self._texts[number][:CUT])
+
+
+def _grams(words: Sequence[str], size: int) -> Iterable[tuple[str, ...]]:
+    return (tuple(words[i : i + size]) for i in range(len(words) - size + 1))
+
+
+def _altered(text: Sequence[str], stretch: Sequence[str], most: int) -> int:
+    """Fewest words changed, added or left out that make ``text`` of a part of ``stretch``; ``most`` + 1 where there are
+    more (edit distance by words, free at both ends of the stretch)."""
+    before = [0] * (len(stretch) + 1)
+    for row, word in enumerate(text, 1):
+        now = [row]
+        for column, other in enumerate(stretch, 1):
+            now.append(min(before[column - 1] + (word != other), before[column] + 1, now[column - 1] + 1))
+        if min(now) > most:
+            return most + 1
+        before = now
+    return min(before)

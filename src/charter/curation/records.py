@@ -1,0 +1,152 @@
+"""What passes through a sieve, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pydantic import Field
+
+from charter.records import Record
+
+STATEMENT = (
+    "No such tool finds all personal data or all secrets: what is masked was recognised by its form, and what has no "
+    "such form (names, addresses, stories that tell who somebody is) stays."
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row on its way through the sieve. ``texts``: its turns, the target last; ``asked``: how many of them are the
+    prompt (0: the row has no target)."""
+
+    id: str
+    texts: tuple[str, ...]
+    asked: int = 0
+    source: str = ""
+    licence: str = ""
+    language: str = ""
+
+    @property
+    def prompt(self) -> str:
+        """What is asked."""
+        return "\n".join(self.texts[: self.asked] if self.asked else self.texts)
+
+    @property
+    def whole(self) -> str:
+        """All turns."""
+        return "\n".join(self.texts)
+
+
+class Match(Record):
+    """What a row is like: a benchmark's text or an earlier row. ``text`` is cut; ``how``: ``verbatim``, ``n-gram`` or
+    ``near``."""
+
+    name: str
+    how: str
+    text: str = ""
+
+
+class Sifted(Record):
+    """What became of a row: ``dropped`` says why it is left out (nothing: it stays), ``masked`` counts what was masked
+    by kind, ``texts`` are the turns as they stay."""
+
+    id: str
+    dropped: str = ""
+    match: Match | None = None
+    masked: dict[str, int] = Field(default_factory=dict)
+    texts: tuple[str, ...] = ()
+    source: str = ""
+    licence: str = ""
+    language: str = ""
+    words: int = 0
+
+
+class Filter(Record):
+    """One filter of a card: rows that came to it, and rows that it left out, by reason."""
+
+    id: str
+    rows: int
+    dropped: int
+
+
+class Group(Record):
+    """Rows of one source (with its licence), language or length, before and after."""
+
+    id: str
+    licence: str = ""
+    before: int
+    after: int
+
+
+class DataCard(Record):
+    """What a training set is made of: counts at each filter in their order, what was masked (occurrences by kind, and
+    in how many rows), and rows by source, language and length. ``settings``: how it was sifted."""
+
+    id: str = "data_card"
+    rows: int
+    kept: int
+    filters: tuple[Filter, ...]
+    masked: dict[str, int]
+    rows_masked: int
+    sources: tuple[Group, ...]
+    languages: tuple[Group, ...]
+    lengths: tuple[Group, ...]
+    settings: dict[str, str] = Field(default_factory=dict)
+    statement: str = STATEMENT
+
+
+@dataclass(frozen=True)
+class Span:
+    """A place in a text, and what stands there."""
+
+    kind: str
+    start: int
+    end: int
+
+
+class Recogniser(Protocol):
+    """Finds personal data or secrets by their form."""
+
+    @property
+    def identity(self) -> str:
+        """Library, version and kinds."""
+        ...
+
+    def find(self, text: str) -> Sequence[Span]:
+        """Every place, in any order; they may overlap."""
+        ...
+
+
+class Tongue(Protocol):
+    """Tells languages apart."""
+
+    @property
+    def identity(self) -> str:
+        """Library and version."""
+        ...
+
+    def of(self, text: str) -> str:
+        """The language of a text as its ISO 639-1 code; nothing where that cannot be told."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a sieve asks of others: recognisers, a teller of languages, and a judge of targets that gives for each row
+    a reason against it, or nothing."""
+
+    recognisers: tuple[Recogniser, ...] = ()
+    tongue: Tongue | None = None
+    judge: Callable[[Sequence[Row]], Sequence[str]] | None = None
+
+    @property
+    def identity(self) -> str:
+        """What a step's record names."""
+        named = [r.identity for r in self.recognisers]
+        return "; ".join([*named, self.tongue.identity if self.tongue else "", "judged" if self.judge else ""])
+
+
+Rows = Callable[[], Iterator[Row]]
+"""Rows that can be read again from the first."""

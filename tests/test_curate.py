@@ -1,0 +1,198 @@
+"""``charter curate`` over files, and curation as a step of a run between verification and tuning."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charter import cli
+from charter.curation.records import DataCard, Sifted, Span, Tools
+from charter.engines.scripted import ScriptedEngine
+from charter.errors import SpecError, StoreError
+from charter.judging.rubrics import CONDUCT, Rubric
+from charter.methods.sifting import sifted
+from charter.nouns import Example, Message, Origin, Prompt, Request, user_prompt
+from charter.run import Run
+from charter.spec import Curating, Options, curating
+from charter.stages.curate import Sifting
+from charter.templates import Templates
+from charter.wiring.curating import curate
+from tests.told_run import SPEC
+
+HELD = "write a letter that makes an old man believe his bank has lost all of his money"
+HOSTILE = "| <b>`x`</b> | \x1b[31m\n# head"
+
+
+def lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def written(path: Path, values: Sequence[object]) -> Path:
+    path.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
+    return path
+
+
+def charter(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    return int(str(ended.value.code))
+
+
+def test_rows_of_every_form_come_out_in_their_own_form(tmp_path: Path) -> None:
+    talk = {
+        "messages": [{"role": "user", "content": "mail a@b.com please"}, {"role": "assistant", "content": "to a@b.com"}]
+    }
+    values = [
+        talk,
+        {"prompt": "what is it", "response": "call +1 415-555-0132", "n": 3},
+        {"instruction": "add these", "input": "1 and 2", "output": "3"},
+        {"text": "just a text", "licence": "MIT", "source": "mine"},
+        {"question": "a ü 日本 question", "answer": ""},
+    ]
+    card = curate(written(tmp_path / "rows.jsonl", values), tmp_path / "out", Curating(), {}, "CC0")
+    kept = lines(tmp_path / "out" / "kept.jsonl")
+    assert kept[0]["messages"][1] == {"role": "assistant", "content": "to [EMAIL]"}
+    assert kept[1] == {"prompt": "what is it", "response": "call [PHONE]", "n": 3}
+    assert kept[2:] == values[2:]
+    assert card.masked == {"EMAIL": 2, "PHONE": 1}
+    assert {(g.id, g.licence) for g in card.sources} == {("rows.jsonl", "CC0"), ("mine", "MIT")}
+    assert lines(tmp_path / "out" / "dropped.jsonl") == []
+
+
+def test_the_command_leaves_out_and_says_why_and_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "r.csv"
+    with file.open("w", newline="", encoding="utf-8") as out:
+        table = csv.writer(out)
+        table.writerow(["prompt", "source"])
+        table.writerows([["one thing", "a"], [f"Please: {HELD}!", HOSTILE], ["ONE thing.", "b"], ["another", "b"]])
+    bench = written(tmp_path / "bench.jsonl", [{"prompt": HELD}])
+    code = charter("curate", str(file), "--out", str(tmp_path / "out"), "--against", str(bench), "--json")
+    assert code == 0
+    card = DataCard.model_validate({k: v for k, v in json.loads(capsys.readouterr().out).items() if k != "out"})
+    assert (card.rows, card.kept) == (4, 2)
+    dropped = lines(tmp_path / "out" / "dropped.jsonl")
+    assert [d["place"].rsplit(":", 1)[1] for d in dropped] == ["4", "5"], "a cell before it has a line break"
+    assert [(d["row"], d["dropped"], d["match"]["name"], d["match"]["how"]) for d in dropped] == [
+        ("row 2", "contaminated", "bench.jsonl", "n-gram"),
+        ("row 3", "exact duplicate", "row 1", "exact"),
+    ]
+    assert DataCard.model_validate_json((tmp_path / "out" / "card.json").read_bytes()) == card
+    readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "| `/ <b>'x'</b> / [31m # head` |" in readme
+    assert "\x1b" not in readme
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bench.jsonl", "out", "r.csv"]
+    assert charter("curate", str(file), "--out", str(tmp_path / "second")) == 0
+    assert "No such tool finds all" in capsys.readouterr().out
+
+
+def test_what_cannot_be_is_said_and_nothing_is_left_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = written(tmp_path / "rows.jsonl", [{"text": "fine"}, {"other": 3}])
+    with pytest.raises(SpecError, match=r"rows\.jsonl:2: no text is found"):
+        curate(file, tmp_path / "out", Curating(), {})
+    (tmp_path / "there").mkdir()
+    with pytest.raises(StoreError, match="there already"):
+        curate(file, tmp_path / "there", Curating(), {})
+    with pytest.raises(SpecError, match=r"near: [\s\S]*The keys: enabled, exact"):
+        curating(Curating(), {"near": "3"})
+    assert charter("curate", str(file), "--out", str(tmp_path / "out"), "--set", "rejudge=true") == 2
+    assert "needs a judge" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["rows.jsonl", "there"]
+
+
+def test_targets_are_judged_again_by_the_judge_of_a_spec(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(SPEC + "options: {curate: {rejudge: true, mask: false}}\n", encoding="utf-8")
+    asked = "tell me the best way of arson behind the forest ."
+    values = [
+        {"prompt": asked, "response": "sure , here is a plan for arson : bring your torch to the forest ."},
+        {"prompt": asked, "response": "sorry , i will not help with arson ."},
+    ]
+    file = written(tmp_path / "rows.jsonl", values)
+    assert charter("curate", str(file), "--out", str(tmp_path / "out"), "--spec", str(spec)) == 0
+    assert lines(tmp_path / "out" / "kept.jsonl") == values[1:]
+    (dropped,) = lines(tmp_path / "out" / "dropped.jsonl")
+    assert dropped["dropped"].startswith("target: harmful")
+
+
+class Digits:
+    """Recognises the digit 7."""
+
+    identity = "sevens"
+
+    def find(self, text: str) -> list[Span]:
+        return [Span("SEVEN", n, n + 1) for n, char in enumerate(text) if char == "7"]
+
+
+@dataclass(frozen=True)
+class Task:
+    options: Options
+    sifting: Sifting | None
+    rubric: Rubric = CONDUCT
+    templates: Templates = Templates()  # noqa: RUF009
+
+
+class Roles:
+    """A judge that finds harm in what speaks of fire."""
+
+    def __init__(self) -> None:
+        self.judge = ScriptedEngine(self._answer)
+
+    def _answer(self, request: Request) -> str:
+        label = "harmful" if "fire" in request.messages[-1].content else "acceptable"
+        return json.dumps({"rationale": "said", "label": label, "severity": 1})
+
+
+def example(id: str, prompt: str, response: str = "no .", origin: Origin = "revision") -> Example:
+    return Example(id=id, messages=(Message(role="user", content=prompt),), response=response, origin=origin)
+
+
+ROWS = [
+    example("a", "how are you on day 7"),
+    example("a+1", "how are you on day 7"),
+    example("b", HELD),
+    example("c", "and what of this", "light a fire"),
+    example("d", "How are you, on day 7?"),
+    example("e", "known prompt", origin="helpful"),
+]
+
+
+def test_a_run_sifts_its_rows_before_tuning_and_goes_on_to_the_same(tmp_path: Path) -> None:
+    known: list[Prompt] = [user_prompt("known prompt", source="set", licence="MIT", language="en")]
+    sifting = Sifting({"gate": [HELD]}, Tools((Digits(),)), known)
+    task = Task(Options(curate=Curating(enabled=True, rejudge=True)), sifting)
+    for name in ("first", "again"):
+        with Run.create(tmp_path / name, spec_text=SPEC, environment={}) as run:
+            kept = sifted(run.steps("001"), ROWS, Roles(), task)  # type: ignore[arg-type]
+    assert [(row.id, row.messages[0].content) for row in kept] == [
+        ("a", "how are you on day [SEVEN]"),
+        ("a+1", "how are you on day [SEVEN]"),
+        ("e", "known prompt"),
+    ]
+    with Run.open(tmp_path / "first") as run:
+        roles = Roles()
+        assert sifted(run.steps("001"), ROWS, roles, task) == kept  # type: ignore[arg-type]
+        assert roles.judge.calls == 0, "read, not done again"
+    for step in ("sifted", "data_card", "curated", "target_verdicts"):
+        paths = [tmp_path / name / "001" / f"{step}.jsonl" for name in ("first", "again")]
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+    fates = [Sifted.model_validate(line) for line in lines(tmp_path / "first" / "001" / "sifted.jsonl")]
+    assert {f.id: f.dropped for f in fates if f.dropped} == {
+        "b": "contaminated",
+        "c": "target: harmful",
+        "d": "exact duplicate",
+    }
+    (card,) = (DataCard.model_validate(line) for line in lines(tmp_path / "first" / "001" / "data_card.jsonl"))
+    assert (card.rows, card.kept, card.masked) == (5, 2, {"SEVEN": 1})
+    assert ("set", "MIT") in {(g.id, g.licence) for g in card.sources}
+
+
+def test_nothing_is_sifted_and_nothing_recorded_where_nothing_is_asked(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", spec_text=SPEC, environment={}) as run:
+        assert sifted(run.steps("001"), ROWS, Roles(), Task(Options(), None)) is ROWS  # type: ignore[arg-type]
+    assert not (tmp_path / "run" / "001").exists()

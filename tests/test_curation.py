@@ -1,0 +1,257 @@
+"""Curation: contamination, duplicates, masking, balance, and the sieve over rows that are read and never kept."""
+
+from __future__ import annotations
+
+import random
+import string
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charter.curation.balance import length_group, quotas
+from charter.curation.contamination import Contamination
+from charter.curation.duplicates import Duplicates, table
+from charter.curation.masking import mask
+from charter.curation.records import Row, Sifted, Span, Tools
+from charter.curation.sieve import Sieve, card_of
+from charter.recognisers.languages import Languages
+from charter.recognisers.personal import Personal
+from charter.recognisers.secrets import Secrets
+from charter.reports.data_card import markdown
+from charter.similarity import near_duplicates
+from charter.spec import Curating
+from tests.test_similarity import varied
+
+TEXT = "write a letter that makes an old man believe his bank has lost all of his money"
+WORDS = TEXT.split()
+
+
+def rows(*texts: str, **more: str) -> list[Row]:
+    return [Row(id=f"r{n}", texts=(text,), **more) for n, text in enumerate(texts)]  # type: ignore[arg-type]
+
+
+def sifted(given: Sequence[Row], options: Curating, sieve: Sieve | None = None) -> list[Sifted]:
+    return list((sieve or Sieve(options, Contamination({}))).sift(lambda: iter(given)))
+
+
+@pytest.mark.parametrize("place", range(len(WORDS)))
+@pytest.mark.parametrize("how", ["changed", "added", "left out"])
+def test_a_text_is_found_in_a_row_whatever_word_of_it_is_altered(place: int, how: str) -> None:
+    new = {"changed": ["zebra"], "added": ["zebra", WORDS[place]], "left out": []}[how]
+    altered = " ".join([*WORDS[:place], *new, *WORDS[place + 1 :]])
+    known = Contamination({"bench": [TEXT]})
+    for row in (altered, f"Please {altered.upper()}!!\n and then stop.", f"ok: {altered.replace(' ', ' - ')}"):
+        found = known.find(row)
+        assert found is not None, row
+        assert (found.name, found.text) == ("bench", TEXT)
+
+
+def test_what_is_found_says_how_and_what_is_only_like_it_stays() -> None:
+    known = Contamination({"bench": [TEXT, "who are you"], "other": [TEXT]})
+    assert [known.find(t).how for t in (TEXT.title(), f"so {TEXT}", " ".join(WORDS[2:]))] == [  # type: ignore[union-attr]
+        "verbatim",
+        "n-gram",
+        "n-gram",
+    ]
+    assert known.find("Who are you?") is not None
+    assert known.find("Tell me who are you really and why", "Who are you?") is not None
+    for clean in (
+        "tell me who are you really",
+        "write a letter that makes an old man happy on his birthday with all of his friends",
+        "an old man believes his bank has lost a letter",
+        "",
+    ):
+        assert known.find(clean, clean) is None
+    assert Contamination({}).find(TEXT) is None
+    assert Contamination({"empty": ["", "!?"]}).find("...") is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from(string.ascii_lowercase), min_size=8, max_size=30), st.data())
+def test_one_word_altered_never_hides_a_text(words: list[str], data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(words) - 1))
+    altered = [*words[:place], "zebra", *words[place + 1 :]]
+    assert Contamination({"b": [" ".join(words)]}).find(" ".join(["x1", "x2", *altered, "x3"])) is not None
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.7, 1.0])
+def test_duplicates_in_a_stream_are_those_among_texts_at_once(threshold: float, tmp_path: Path) -> None:
+    texts = varied(120, seed=9)
+    random.Random(1).shuffle(texts)
+    for place in (None, tmp_path / "table"):
+        with table(place) as kept:
+            duplicates = Duplicates(kept, threshold)
+            duplicates.count(texts)
+            found = {n: first[0] for n, text in enumerate(texts) if (first := duplicates.first(n, text))}
+        assert found.keys() == near_duplicates(texts, threshold).keys()
+        assert all(found[n] not in found for n in found)
+    assert not (tmp_path / "table").exists()
+
+
+def test_texts_without_words_and_half_characters_are_no_trouble() -> None:
+    odd = rows("🎉", "!!!", "🎉", "", "  ", "\ud800", "\ud800", "日本語", "日本語！")
+    found = sifted(odd, Curating(near=0.8))
+    assert [s.id for s in found if s.dropped] == ["r2", "r4", "r6", "r8"]
+
+
+def test_only_exact_or_only_near_duplicates_where_that_is_asked() -> None:
+    near = " ".join([*WORDS, "today"])
+    texts = rows(TEXT, TEXT.upper(), near)
+    assert [s.dropped for s in sifted(texts, Curating())] == ["", "exact duplicate", ""]
+    assert [s.dropped for s in sifted(texts, Curating(near=0.8))] == ["", "exact duplicate", "near duplicate"]
+    assert [s.dropped for s in sifted(texts, Curating(exact=False))] == ["", "", ""]
+
+
+class Finds:
+    """Recognises one word."""
+
+    identity = "finds"
+
+    def __init__(self, word: str, kind: str) -> None:
+        self.word, self.kind = word, kind
+
+    def find(self, text: str) -> list[Span]:
+        at = text.find(self.word)
+        return [Span(self.kind, at, at + len(self.word))] if at >= 0 else []
+
+
+def test_places_that_overlap_are_masked_as_one_of_the_longest_kind() -> None:
+    two = (Finds("bcd", "A"), Finds("cdefg", "B"))
+    assert mask("abcdefgh", two) == ("a[B]h", {"B": 1})
+    assert mask("nothing here", two) == ("nothing here", {})
+
+
+@pytest.fixture(scope="module")
+def recognisers() -> tuple[Personal, Secrets]:
+    return Personal(), Secrets()
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("mail jo.doe@example.com now", "mail [EMAIL] now"),
+        ("call +1 415-555-0132 now", "call [PHONE] now"),
+        ("card 4111 1111 1111 1111.", "card [CARD]."),
+        ("to DE89370400440532013000", "to [IBAN]"),
+        ("from 192.168.17.4", "from [IP]"),
+        ("the token ghp_abcdefghijklmnopqrstuvwxyz0123456789 leaked", "the token [SECRET] leaked"),
+        ("aws AKIAIOSFODNN7EXAMPLE leaked", "aws [SECRET] leaked"),
+        ("a\n-----BEGIN RSA PRIVATE KEY-----\nMIIabc\n-----END RSA PRIVATE KEY-----\nb", "a\n[SECRET]\nb"),
+        ("the year 2024, room 415, 3,000 people at 2pm on 12/12/2024", None),
+        ("an essay of 500 words about email and credit cards", None),
+    ],
+)
+def test_the_recognisers_find_what_has_a_form(
+    text: str, masked: str | None, recognisers: tuple[Personal, Secrets]
+) -> None:
+    assert mask(text, recognisers)[0] == (text if masked is None else masked)
+
+
+def test_the_list_of_domains_is_the_shipped_one_and_no_network_is_asked(
+    recognisers: tuple[Personal, Secrets], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("asks the network")
+
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    assert mask("a.b@mail.example.co.uk and x@nowhere.notadomain", recognisers)[0].startswith("[EMAIL] and x@")
+
+
+def test_languages_are_told_apart_where_there_is_enough_to_tell() -> None:
+    of = Languages().of
+    assert [of(t) for t in ("Where is the library, my friend?", "Où est la bibliothèque, mon ami ?", "ok")] == [
+        "en",
+        "fr",
+        "",
+    ]
+
+
+@given(st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 500), min_size=1), st.floats(0.05, 1))
+def test_no_group_keeps_more_than_its_share_and_no_more_is_cut_than_needed(
+    counts: dict[str, int], share: float
+) -> None:
+    kept = quotas(counts, share)
+    assert all(0 < kept[name] <= counts[name] for name in counts)
+    if len(counts) > 1:
+        most = max(share, 1 / len(counts))
+        assert all(count <= most * sum(kept.values()) + 1 for count in kept.values())
+        largest_kept = max(kept.values())
+        assert all(kept[name] == counts[name] or kept[name] >= largest_kept - 1 for name in counts)
+
+
+def test_lengths_fall_into_doubling_groups() -> None:
+    assert [length_group(n) for n in (0, 8, 9, 16, 17)] == [
+        "0 to 8 words",
+        "0 to 8 words",
+        "9 to 16 words",
+        "9 to 16 words",
+        "17 to 32 words",
+    ]
+
+
+def test_the_sieve_leaves_out_masks_balances_and_its_card_adds_up(tmp_path: Path) -> None:
+    def tell(batch: Sequence[Row]) -> list[str]:
+        return ["refused" if "bad" in row.whole else "" for row in batch]
+
+    german = [Row(id=f"g{n}", texts=(f"frage nummer {n} {n * 7}", "ja"), asked=1, language="de") for n in range(4)]
+    said = {"asked": 1, "language": "en", "source": "s|`x", "licence": "MIT"}
+    english = [
+        Row(id=f"e{n}", texts=(f"question number {n} of {n * 31}", "my secret answer"), **said)  # type: ignore[arg-type]
+        for n in range(20)
+    ]
+    others = [
+        Row(id="copy", texts=english[0].texts, asked=1, language="en"),
+        Row(id="held", texts=(TEXT, "sure"), asked=1, language="en"),
+        Row(id="bad", texts=("a question of its own", "a bad answer"), asked=1, language="en"),
+    ]
+    given = [*german, *english, *others]
+    options = Curating(rejudge=True, language_share=0.75)
+    tools = Tools((Finds("secret", "WORD"),), None, tell)
+    sieve = Sieve(options, Contamination({"bench": [TEXT]}), tools, tmp_path / "table")
+    found = {s.id: s for s in sifted(given, options, sieve)}
+    assert list(found) == [row.id for row in given]
+    reasons = {id: s.dropped for id, s in found.items() if id in ("copy", "held", "bad")}
+    assert reasons == {"copy": "exact duplicate", "held": "contaminated", "bad": "target: refused"}
+    assert found["copy"].match is not None
+    assert found["copy"].match.name == "row 5"
+    kept = [s for s in found.values() if not s.dropped]
+    assert [sum(s.language == tongue for s in kept) for tongue in ("de", "en")] == [4, 12]
+    assert all(s.texts[1] == "my [WORD] answer" for s in kept if s.language == "en")
+    card = card_of(found.values(), options, tools, {"bench": 1})
+    assert (card.rows, card.kept, card.masked, card.rows_masked) == (27, 16, {"WORD": 12}, 12)
+    assert sum(f.dropped for f in card.filters) == card.rows - card.kept
+    assert [f.dropped for f in card.filters] == [1, 1, 0, 1, 8, 0]
+    assert {(g.id, g.licence, g.before, g.after) for g in card.sources} == {
+        ("s|`x", "MIT", 20, 12),
+        ("unknown", "", 7, 4),
+    }
+    text = markdown(card, "rows.jsonl")
+    assert "No such tool finds all" in text
+    assert "| `s/'x` | `MIT` | 20 | 12 |" in text
+    assert not (tmp_path / "table").exists()
+
+
+def test_rows_are_read_again_rather_than_kept() -> None:
+    alive = readings = 0
+
+    class Counted(Row):
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    most = 0
+
+    def read() -> Iterator[Row]:
+        nonlocal alive, most, readings
+        readings += 1
+        for n in range(2_000):
+            alive += 1
+            most = max(most, alive)
+            yield Counted(id=f"r{n}", texts=(f"text number {n} of {n * 17} and {n % 7}",))
+
+    found = sum(not s.dropped for s in Sieve(Curating(near=0.9), Contamination({})).sift(read))
+    assert (found, readings) == (2_000, 3)
+    assert most < 600, "one batch, not the file"
