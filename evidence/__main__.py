@@ -18,6 +18,7 @@ from evidence.city import city
 from evidence.gates import gates
 from evidence.http import http
 from evidence.kills import kills
+from evidence.ruled import cai, self_align
 from evidence.sides import sides
 
 CLAIMS = {
@@ -33,6 +34,8 @@ CLAIMS = {
     "city": city,
     "gates": gates,
     "sides": sides,
+    "self_align": self_align,
+    "cai": cai,
 }
 
 

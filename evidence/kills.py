@@ -58,13 +58,13 @@ def _row(phase: str, number: int, how: signal.Signals, whole: Cell) -> dict[str,
     place = STEPS[phase][number % len(STEPS[phase])]
     cell = Cell(f"kills/{how.name.lower()}-{phase}-{number}", changes=CHANGES)
     shutil.rmtree(cell.directory, ignore_errors=True)
-    killed = _killed(cell, _moment(phase, cell.directory, place, random.Random(number)), how)
+    struck = killed(cell, _moment(phase, cell.directory, place, random.Random(number)), how)
     left = len(list(cell.directory.rglob("*.seal.json")))
     resumed = charter("resume", str(cell.directory), "--quiet")
     verified = charter("verify", str(cell.directory))
     same = contents(cell.directory) == contents(whole.directory)
     return {
-        "name": cell.name, "phase": phase, "signal": how.name, "at": place, "killed": killed, "sealed steps left": left,
+        "name": cell.name, "phase": phase, "signal": how.name, "at": place, "killed": struck, "sealed steps left": left,
         "resumed": resumed.returncode == 0, "verified": verified.returncode == 0, "same run": same,
     }  # fmt: skip
 
@@ -105,7 +105,7 @@ def _after(seconds: float, begun: Callable[[], bool]) -> Callable[[], bool]:
     return moment
 
 
-def _killed(cell: Cell, moment: Callable[[], bool], how: signal.Signals) -> bool:
+def killed(cell: Cell, moment: Callable[[], bool], how: signal.Signals) -> bool:
     """Starts the run and really kills it at the moment. False where it ended before."""
     words = [word for key, value in cell.changes.items() for word in ("--set", f"{key}={value}")]
     child = subprocess.Popen(

@@ -12,17 +12,10 @@ from evidence.cells import ROOT
 from evidence.papers import papers
 
 PAGES = (
-    "README.md",
-    "docs/evidence.md",
-    "docs/organism.md",
-    "docs/recipes.md",
-    "docs/attacks.md",
-    "docs/oracles.md",
-    "docs/papers.md",
-    "docs/methods.md",
-    "docs/gates.md",
+    *("README.md", "docs/evidence.md", "docs/organism.md", "docs/recipes.md", "docs/attacks.md", "docs/oracles.md"),
+    *("docs/papers.md", "docs/methods.md", "docs/gates.md", "docs/self_align.md", "docs/cai.md"),
 )
-MARK = re.compile(r"(<!-- evidence:([a-z-]+) -->\n).*?(<!-- /evidence -->)", re.DOTALL)
+MARK = re.compile(r"(<!-- evidence:([a-z_-]+) -->\n).*?(<!-- /evidence -->)", re.DOTALL)
 SHOWN = {
     "harmlessness": "harmlessness",
     "honesty": "honesty",
@@ -69,6 +62,8 @@ def table(name: str) -> str:
         "http": _http,
         "gates": _gates,
         "sides": _sides,
+        "self_align": _ruled,
+        "cai": _ruled,
     }.get(claim)
     return special(found) if special is not None else _rows(found)
 
@@ -123,7 +118,7 @@ def _rows(found: dict[str, Any]) -> str:
         [
             r["name"],
             *(f"{_share(r.get(f'{m} before'))} → {_share(r.get(f'{m} after'))}" for m in known),
-            f"{r['discovered']} of {r['flaws']}" if "flaws" in r else None,
+            f"{r['discovered']} of {r['flaws']}" if r.get("flaws") else None,
             *(r.get(k) for k in ("calls", "calls_measuring", "seconds", *extra)),
         ]
         for r in found["rows"]
@@ -158,6 +153,20 @@ def _sides(found: dict[str, Any]) -> str:
         begun = [part[0]["quality"].get(m, {}).get("before") for m in SHOWN]
         lines.insert(0, ["the start", *(_share(b["value"]) if b else "-" for b in begun), "", "", ""])
     return _grid_lines(head, lines)
+
+
+def _ruled(found: dict[str, Any]) -> str:
+    head = ["run", *SHOWN.values(), "lines by people", "kept", "dropped by filters", "rows", "oracle calls", "seconds"]
+    rows = [
+        [
+            r["name"],
+            *(f"{_share(r.get(f'{m} before'))} → {_share(r.get(f'{m} after'))}" for m in SHOWN),
+            *(r[key] for key in ("lines", "kept", "filtered", "mix", "calls", "seconds")),
+        ]
+        for r in found["rows"]
+    ]
+    kills = [(k["at"], *("yes" if k[key] else "no" for key in ("killed", "same run"))) for k in found["kills"]]
+    return f"{_grid_lines(head, rows)}\n\n{_grid_lines(('killed at', 'in time', 'same run after resume'), kills)}"
 
 
 def _methods(found: dict[str, Any]) -> str:
