@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from charter import wiring
-from charter.nouns import Example
+from charter.nouns import Example, ModelRef
 from charter.reports.page import page
 from charter.reports.reading import Reading
 from charter.reports.ruled import ruled
 from charter.reports.verify import verify
 from charter.supervision import Reasoned
+from charter.weights import resolve
 from tests import zoo
 
 SPEC = """\
@@ -34,7 +35,7 @@ options:
   contrast: {{count: 0}}
   replay: {{ratio: 1, fresh: 2, complied: false}}
   self_align: {{ordinary: 1, tokens: 12, shortest: 0, temperature: 1.0}}
-  cai: {{rounds: 2, of: all}}
+  cai: {{rounds: 2, of: all, pretrained: {pretrained}}}
   keep: {{verify: false}}
   tune: {{kind: {kind}, rank: 4, alpha: 8, epochs: 1, learning_rate: 0.0001}}
 scale: {{answer_tokens: 8, critique_tokens: 8, temperature: 1.0, stop: [e, a, o], row_tokens: 4096}}
@@ -62,7 +63,8 @@ def test_a_whole_run_with_full_size_prompts(method: str, name: str, kind: str, t
         lines = [f'{{"prompt": "{form.format(thing)} number {n}"}}\n' for n, thing in enumerate(THINGS * 2)]
         (tmp_path / f"{side}.jsonl").write_text("".join(lines), encoding="utf-8")
     model = zoo.build(tmp_path / "model", name, context=12288)
-    text = SPEC.format(method=method, model=model, folder=tmp_path, kind=kind)
+    other = zoo.build(tmp_path / "pretrained", name, context=12288, seed=1)
+    text = SPEC.format(method=method, model=model, pretrained=other, folder=tmp_path, kind=kind)
     wiring.launch(text, tmp_path / "run")
     reading = Reading(tmp_path / "run")
     assert verify(tmp_path / "run").ok
@@ -72,6 +74,9 @@ def test_a_whole_run_with_full_size_prompts(method: str, name: str, kind: str, t
     found = ruled(reading)
     assert found is not None
     assert found.lines["principles"] == 16
+    (policy,) = reading.records("001/policy", ModelRef)
+    tuned_on = resolve(str(other if method == "cai" else model))
+    assert policy.base_digest == tuned_on.base_digest
     if method == "self_align":
         assert found.lines["exemplars"] == 15
         replies = reading.records("001/reasoned", Reasoned)

@@ -1,0 +1,89 @@
+"""What a spec gives to the methods that begin with rules: which rules, which exemplars, and what does not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from charter import spec as specs
+from charter.constitution import Constitution
+from charter.errors import SpecError
+from charter.handover import Handover
+from charter.wiring import Assembly, dry_run, ruling
+from tests.records import START, rule
+
+TEXT = specs.recipes()["self_align"].read_text(encoding="utf-8")
+
+
+def assembly(**changes: str) -> Assembly:
+    return Assembly(specs.parse(specs.changed(TEXT, {key.replace("__", "."): v for key, v in changes.items()})))
+
+
+def test_rules_are_the_worlds_the_shipped_ones_a_files_or_none(tmp_path: Path) -> None:
+    assert len(ruling.rules(assembly()).active) == 15
+    assert [p.title for p in ruling.rules(assembly(constitution="shipped")).active][:2] == ["ethical", "informative"]
+    assert ruling.rules(assembly(constitution="none")) == Constitution()
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("- be brief\n- be kind\n", encoding="utf-8")
+    assert [p.text for p in ruling.rules(assembly(constitution=str(mine))).active] == ["be brief", "be kind"]
+    with pytest.raises(SpecError, match="cannot be read"):
+        ruling.rules(assembly(constitution=str(tmp_path / "lost.yaml")))
+    with pytest.raises(SpecError, match="nobody wrote rules for the world 'city'"):
+        ruling.rules(_in_the_city())
+
+
+def _in_the_city() -> Assembly:
+    made = assembly()
+    from charter.organism.world import World
+
+    made.world = World.load("city")
+    return made
+
+
+def test_a_step_of_a_chain_goes_on_with_the_rules_of_the_one_before_unless_it_names_its_own() -> None:
+    left = Constitution(principles=(rule("found", "never fraud"),))
+    for asked, expected in (("", "never fraud"), ("shipped", None)):
+        made = assembly(constitution=f"'{asked}'")
+        made.given = Handover(policy=START, constitution=left)
+        texts = [p.text for p in ruling.rules(made).active]
+        assert (texts == [expected]) is (expected is not None)
+    assert len(ruling.rules(assembly(constitution="''")).active) == 16
+
+
+def test_exemplars_are_shown_where_the_rules_have_a_turn_of_their_own(tmp_path: Path) -> None:
+    village = assembly(options__self_align__exemplars="shipped")
+    assert ruling.exemplars(village.spec, village.templates) == ()
+    plain = assembly(options__self_align__exemplars="shipped", templates="{}")
+    assert len(ruling.exemplars(plain.spec, plain.templates)) == 5
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("- {prompt: a, thought: b, answer: c}\n", encoding="utf-8")
+    own = assembly(options__self_align__exemplars=str(mine))
+    assert [e.prompt for e in ruling.exemplars(own.spec, own.templates)] == ["a"]
+    cai = assembly(method="cai", options__self_align__exemplars="shipped", templates="{}")
+    assert ruling.exemplars(cai.spec, cai.templates) == ()
+
+
+@pytest.mark.parametrize("name", ["self_align", "self_align-paper", "cai", "cai-paper"])
+def test_a_dry_run_says_what_would_be_asked(name: str) -> None:
+    spec = specs.read(specs.recipes()[name])[0]
+    plan = dry_run(spec)
+    assert plan["principles"] == 15
+    assert plan["oracle_calls_at_most"] == sum(plan["oracle_calls"].values())
+    if name.endswith("-paper"):
+        assert plan["oracle_calls"]["rechecks"] == plan["oracle_calls"]["replay checks"] == 0
+
+
+def test_a_model_without_weights_cannot_be_aligned_by_rules() -> None:
+    text = "world: village\ntemplates: world\nmethod: {}\ntarget: {{model: m, base_url: 'http://127.0.0.1:1/v1'}}\n"
+    for method in ruling.METHODS:
+        with pytest.raises(SpecError) as caught:
+            specs.parse(text.format(method))
+        assert any("cannot be tuned" in fault for fault in caught.value.faults)
+
+
+def test_patterns_of_thought_need_their_parts() -> None:
+    with pytest.raises(SpecError, match=r"templates\.thought: lacks the named groups"):
+        specs.parse("world: village\ntemplates: {thought: '(?P<thought>.*)'}\n")
+    with pytest.raises(SpecError, match=r"templates\.think: lacks \{principles\}"):
+        specs.parse("world: village\ntemplates: {think: 'be good'}\n")
