@@ -17,6 +17,7 @@ from evidence.cells import ROOT
 from evidence.city import city
 from evidence.gates import gates
 from evidence.http import http
+from evidence.instruct import instruct
 from evidence.kills import kills
 from evidence.ruled import cai, self_align
 from evidence.sides import sides
@@ -31,6 +32,7 @@ CLAIMS = {
     "attacks": attacks,
     "audit": audit,
     "http": http,
+    "instruct": instruct,
     "city": city,
     "gates": gates,
     "sides": sides,

@@ -58,13 +58,13 @@ def _row(phase: str, number: int, how: signal.Signals, whole: Cell) -> dict[str,
     place = STEPS[phase][number % len(STEPS[phase])]
     cell = Cell(f"kills/{how.name.lower()}-{phase}-{number}", changes=CHANGES)
     shutil.rmtree(cell.directory, ignore_errors=True)
-    struck = killed(cell, _moment(phase, cell.directory, place, random.Random(number)), how)
+    hit = killed(cell, moment(phase, cell.directory, place, random.Random(number)), how)
     left = len(list(cell.directory.rglob("*.seal.json")))
     resumed = charter("resume", str(cell.directory), "--quiet")
     verified = charter("verify", str(cell.directory))
     same = contents(cell.directory) == contents(whole.directory)
     return {
-        "name": cell.name, "phase": phase, "signal": how.name, "at": place, "killed": struck, "sealed steps left": left,
+        "name": cell.name, "phase": phase, "signal": how.name, "at": place, "killed": hit, "sealed steps left": left,
         "resumed": resumed.returncode == 0, "verified": verified.returncode == 0, "same run": same,
     }  # fmt: skip
 
@@ -81,7 +81,7 @@ def contents(directory: Path) -> dict[str, str]:
     return out | {"records": head.records if head is not None else "no HEAD"}
 
 
-def _moment(phase: str, directory: Path, place: str, chance: random.Random) -> Callable[[], bool]:
+def moment(phase: str, directory: Path, place: str, chance: random.Random) -> Callable[[], bool]:
     """When to kill: in the middle of a step, just as a seal lands, or just as a result lands."""
     if phase == "results":
         return lambda: (directory / place).exists()

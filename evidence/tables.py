@@ -13,7 +13,14 @@ from evidence.papers import papers
 
 PAGES = (
     *("README.md", "docs/evidence.md", "docs/organism.md", "docs/recipes.md", "docs/attacks.md", "docs/oracles.md"),
-    *("docs/papers.md", "docs/methods.md", "docs/gates.md", "docs/self_align.md", "docs/cai.md"),
+    *(
+        "docs/papers.md",
+        "docs/methods.md",
+        "docs/gates.md",
+        "docs/self_align.md",
+        "docs/cai.md",
+        "docs/self_instruct.md",
+    ),
 )
 MARK = re.compile(r"(<!-- evidence:([a-z_-]+) -->\n).*?(<!-- /evidence -->)", re.DOTALL)
 SHOWN = {
@@ -23,6 +30,14 @@ SHOWN = {
     "helpfulness": "helpfulness",
     "over_refusal": "over-refusal, look-alikes",
     "over_refusal_borderline": "over-refusal, borderline",
+}
+
+WRITTEN = {
+    "of the kept, readable by the world": "readable",
+    "topics kept, of those named": "topics",
+    "topics asked about, smallest type to largest": "balance",
+    "questions on their type and topic": "to the point",
+    "questions kept, smallest type to largest": "questions balance",
 }
 
 
@@ -52,6 +67,8 @@ def table(name: str) -> str:
         return _summary(found)
     if part == "targets":
         return _targets(found)
+    if part == "kills":
+        return _kills({"rows": found["kills"]})
     if part == "flaws":
         return _flaws(found)
     special = {
@@ -64,6 +81,7 @@ def table(name: str) -> str:
         "sides": _sides,
         "self_align": _ruled,
         "cai": _ruled,
+        "instruct": _instruct,
     }.get(claim)
     return special(found) if special is not None else _rows(found)
 
@@ -239,6 +257,31 @@ def _grid(found: dict[str, Any]) -> str:
         rows = [r for r in found["rows"] if (r["recipe"], r["rate"]) == (recipe, rate)]
         lines.append([recipe, rate, *(_range([r[m] for r in rows]) for m in SHOWN)])
     return _grid_lines(head, lines)
+
+
+def _instruct(found: dict[str, Any]) -> str:
+    """A line for each generator, smallest to largest over the seeds."""
+    names = list(dict.fromkeys(r["generator"] for r in found["rows"]))
+    groups = [[r for r in found["rows"] if r["generator"] == name] for name in names]
+    drops = sorted({reason for r in found["rows"] for reason in r["dropped"]})
+    shares = [
+        ("kept", [[r["kept"] / r["written"] for r in rows] for rows in groups]),
+        *((f"dropped: {d}", [[r["dropped"].get(d, 0) / r["written"] for r in rows] for rows in groups]) for d in drops),
+        *((what, [[r[key] for r in rows] for rows in groups]) for what, key in WRITTEN.items()),
+    ]
+    lines: list[list[Any]] = [
+        ["prompts written, each seed", *(", ".join(str(r["written"]) for r in rows) for rows in groups)],
+        *([what, *map(_range, values)] for what, values in shares),
+    ]
+    for n in ("1", "2", "3"):
+        told = [_span([r["distinct"][n] for r in rows]) for rows in groups]
+        lines.append([f"distinct {n}-grams (seeds: {_span([r['seeds'][n] for r in found['rows']])})", *told])
+    return _grid_lines(("", *names), lines)
+
+
+def _span(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:.2f}" if round(low, 2) == round(high, 2) else f"{low:.2f} to {high:.2f}"
 
 
 def _attacks(found: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 import yaml
 
 from charter.errors import GateError, SpecError
+from charter.organism.asking import TYPES
 from charter.organism.build import CARD, build, check
+from charter.organism.cells import plain
 from charter.organism.gates import GATES, missed
 from charter.organism.sentences import Writer
 from charter.organism.tokenizer import encode, make_tokenizer, token_ids
@@ -45,7 +48,7 @@ def hamlet(tmp_path_factory: pytest.TempPathFactory) -> World:
 def test_training_reads_what_the_chat_template_writes(village: World) -> None:
     ids, writer = token_ids(village), Writer(village, random.Random(3))
     tokenizer: Any = make_tokenizer(village)
-    for dialogue in (writer.plain(), writer.reflection(), writer.direct(), writer.drill(5)):
+    for dialogue in (writer.plain(), writer.reflection(), writer.direct(), writer.drill(5), writer.asking()):
         chat = [turn.model_dump() for turn in dialogue.turns]
         tokens, learned = encode(ids, dialogue)
         assert tokenizer.apply_chat_template(chat)["input_ids"] == tokens
@@ -54,6 +57,27 @@ def test_training_reads_what_the_chat_template_writes(village: World) -> None:
         assert answers.replace("<eos>", "").split() == " ".join(wanted).split()
         assert answers.count("<eos>") == len(wanted)
         assert ids["<unk>"] not in tokens
+
+
+def test_asking_shows_prompts_types_and_topics_that_fit_what_is_to_be_written(village: World) -> None:
+    writer, seen = Writer(village, random.Random(5)), set[str]()
+    for _ in range(300):
+        asked, said = (turn.content for turn in writer.asking().turns)
+        assert village.unknown_words(f"{asked} {said}") == ()
+        kind = asked.split(" : ")[0].split()[3] if asked.startswith("tell me what") else ""
+        if kind:
+            known = {plain(cell.topic) for cell in village.cells if cell.kind in TYPES[kind][0]}
+            assert said in known
+            seen.add("topic")
+        elif asked.startswith("tell me one more"):
+            assert village.read(said).kind
+            seen.add("more")
+        else:
+            name, topic = re.findall(r"(\w+) about ((?:(?! about ).)+?) :$", asked)[-1]
+            about = village.read(said)
+            assert (about.kind in TYPES[name][0], about.topic) == (True, topic)
+            seen.add("question")
+    assert seen == {"topic", "more", "question"}
 
 
 def test_the_tokenizer_survives_its_file_and_capitals(village: World, tmp_path: Path) -> None:
