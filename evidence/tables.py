@@ -63,14 +63,9 @@ def table(name: str) -> str:
     if not path.exists():
         return f"(not measured yet: `python -m evidence {claim}`)"
     found = json.loads(path.read_text(encoding="utf-8"))
-    if part == "summary":
-        return _summary(found)
-    if part == "targets":
-        return _targets(found)
-    if part == "kills":
-        return _kills({"rows": found["kills"]})
-    if part == "flaws":
-        return _flaws(found)
+    parts = {"summary": _summary, "targets": _targets, "flaws": _flaws, "kills": _killed}
+    if part in parts:
+        return parts[part](found)
     special = {
         "methods": _methods,
         "kills": _kills,
@@ -212,6 +207,10 @@ def _kills(found: dict[str, Any]) -> str:
         rows = [r for r in found["rows"] if (r["phase"], r["signal"]) == (phase, signal)]
         lines.append((phase, signal, len(rows), sum(r["killed"] for r in rows), sum(r["same run"] for r in rows)))
     return _grid_lines(("phase", "signal", "runs", "killed in time", "same run after resume"), lines)
+
+
+def _killed(found: dict[str, Any]) -> str:
+    return _kills({"rows": found["kills"]})
 
 
 def _http(found: dict[str, Any]) -> str:
