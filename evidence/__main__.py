@@ -19,6 +19,7 @@ from evidence.gates import gates
 from evidence.http import http
 from evidence.instruct import instruct
 from evidence.kills import kills
+from evidence.preferences import preferences
 from evidence.ruled import cai, self_align
 from evidence.sides import sides
 
@@ -33,6 +34,7 @@ CLAIMS = {
     "audit": audit,
     "http": http,
     "instruct": instruct,
+    "preferences": preferences,
     "city": city,
     "gates": gates,
     "sides": sides,

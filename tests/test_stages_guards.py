@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from charter.gating import Gate
+from charter.judging.learning import Guarded, Seen
 from charter.nouns import LogLikelihood, Message, Preferred, Step, Verdict
 from charter.ports import Reward
 from charter.spec import Gating, Guarding
-from charter.stages.guards import Guarded, Seen, decide, fit, guarded
+from charter.stages.guards import decide, fit, guarded
 
 STEP = Step(path="001/x", run_seed=1)
 START = Guarded(kl=0.0, length=10.0, good=0.6, reward=0.0)

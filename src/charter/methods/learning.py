@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from charter.constitution import Constitution
 from charter.handover import Handover
 from charter.judging.comparing import both_orders
+from charter.judging.learning import Guarded, Seen
 from charter.judging.records import Pair
 from charter.judging.rewarding import JudgeRewarder
 from charter.judging.rubrics import CONDUCT, REFUSAL, Rubric
@@ -21,8 +22,6 @@ from charter.stages.contrast import contrast
 from charter.stages.evaluate import breakdown, measure, scores
 from charter.stages.gates import gates
 from charter.stages.guards import (
-    Guarded,
-    Seen,
     answers_of,
     bare,
     decide,

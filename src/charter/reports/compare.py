@@ -7,9 +7,19 @@ from itertools import combinations
 from pathlib import Path
 
 from charter.nouns import Record
+from charter.reports.learning import FIGURES
 from charter.reports.paired import Compared, between
 from charter.reports.reading import Reading, readings
 from charter.reports.show import METRICS, Summary, summarised
+
+SPOKEN = {
+    "kl": "nats an answer from the start",
+    "chosen": "log-probability of chosen answers",
+    "rejected": "log-probability of rejected answers",
+    "length": "words of a gate answer",
+    "refusals": "share of refusals on gate",
+    "good": "share of good gate answers",
+}
 
 
 class Contest(Record):
@@ -54,7 +64,24 @@ def table(comparison: Comparison) -> list[tuple[str, ...]]:
         "seconds": [f"{run.seconds:.1f}" for run in comparison.runs],
         "finished": ["yes" if run.head else "no" for run in comparison.runs],
     }
-    return rows + [(name, *cells) for name, cells in counts.items()]
+    return rows + [(name, *cells) for name, cells in counts.items()] + learnt_rows(comparison)
+
+
+def learnt_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """What was watched in learning from preferences, start and end; a log-probability of chosen answers that fell is
+    said to have fallen. None where no run learnt from them."""
+    runs = [run.learning for run in comparison.runs]
+    if not any(runs):
+        return []
+    rows: list[tuple[str, ...]] = []
+    for name in FIGURES:
+        cells = []
+        for found in runs:
+            one, other = (found["policies"][at][name] if found else None for at in ("000", (found or {}).get("used")))
+            fell = name == "chosen" and one is not None and other is not None and other < one
+            cells.append(f"{_number(one)} to {_number(other)}" + (", fell" if fell else "") if found else "-")
+        rows.append((f"{SPOKEN.get(name, name)}, start to end", *cells))
+    return rows
 
 
 def contest_rows(comparison: Comparison) -> list[tuple[str, ...]]:
@@ -106,6 +133,10 @@ def lines(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """The lines of a Markdown table; the first row is its head."""
     cells = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return [cells[0], "|" + " --- |" * len(rows[0]), *cells[1:]]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _of(part: int | None, whole: int | None) -> str:

@@ -16,6 +16,7 @@ from charter.reports.compare import changed, shows, signed, spoken
 from charter.reports.costs import Cost, bill, by_role, costs, times
 from charter.reports.groups import rows
 from charter.reports.judging import calibration, trust
+from charter.reports.learning import curves, learning
 from charter.reports.lineage import lineage
 from charter.reports.losses import policies
 from charter.reports.measured import judging_tables
@@ -73,6 +74,8 @@ def _contents(reading: Reading, redact: bool) -> dict[str, Any]:
         "benchmarks": list(benchmark_tables(reading)),
         "written": list(written_tables(yields(reading))),
         "series": _series(reading),
+        "learnt": learning(reading),
+        "curves": curves(reading),
         "groups": rows(reading),
         "lineage": lineage(reading),
         "iterations": [iteration(reading, folder) for folder in reading.iterations],

@@ -13,6 +13,7 @@ from charter.reports.benchmarked import benchmarked, left_out
 from charter.reports.costs import by_role, costs, times
 from charter.reports.groups import cells, generalisation
 from charter.reports.judging import calibration, trust
+from charter.reports.learning import learning
 from charter.reports.losses import failed_answers, rows_left_out
 from charter.reports.norms import followed
 from charter.reports.paired import FINAL, START, before_after
@@ -46,7 +47,8 @@ class Summary(Record):
     found. ``written``: prompts that a model wrote, what each filter dropped. ``ruled``: of a method that begins with
     rules, what people wrote and which rules were used. ``changes``: held-out, on the same prompts, with interval, p and
     what n can show; ``gates`` and ``alarms`` by iteration. ``benchmarks``: those that the spec named, and
-    ``benchmarks_left_out`` those that the target could not take, with the reason."""
+    ``benchmarks_left_out`` those that the target could not take, with the reason. ``learning``: from preferences, what
+    the guards saw."""
 
     run: str
     method: str
@@ -78,6 +80,7 @@ class Summary(Record):
     alarms: dict[str, list[dict[str, Any]]]
     benchmarks: list[dict[str, Any]]
     benchmarks_left_out: dict[str, str]
+    learning: dict[str, Any] | None = None
 
 
 def summary(directory: Path | str) -> Summary:
@@ -134,6 +137,7 @@ def summarised(reading: Reading) -> Summary:
         alarms=_by_iteration(reading, "alarms", Alarm),
         benchmarks=[figure.model_dump(mode="json") for figure in benchmarked(reading)],
         benchmarks_left_out={missed.id: missed.reason for missed in left_out(reading)},
+        learning=learnt.model_dump(mode="json") if (learnt := learning(reading)) else None,
     )
 
 

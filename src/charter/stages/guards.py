@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from charter.gating import Decision, Gate
+from charter.judging.learning import Fit, Guarded, Seen
 from charter.judging.records import Share
 from charter.nouns import (
     Example,
@@ -16,7 +17,6 @@ from charter.nouns import (
     ModelRef,
     Preferred,
     Prompt,
-    Record,
     Sampling,
     ScoreRequest,
     Step,
@@ -29,43 +29,6 @@ from charter.statistics import mcnemar, wilson
 BINS = 5
 SURE = 0.05
 """A fall of good answers counts where exact McNemar gives less."""
-
-
-class Fit(Record):
-    """A reward model on pairs that it has not learnt from. ``error``: expected calibration error of what it says of the
-    answer that it prefers, over equal bins; ``length``: Pearson correlation of reward and words of an answer."""
-
-    id: str = "fit"
-    accuracy: Share
-    margin: float | None
-    error: float | None
-    length: float | None
-
-
-class Guarded(Record):
-    """A policy in training, beside the start's. ``kl``: mean nats of an answer that it draws, against the start;
-    ``chosen`` and ``rejected``: mean log-probability of the check pairs' answers, ``margin`` their difference;
-    ``length``: mean words of gate answers; ``refusals``: share of them that refuse; ``good``: share of them that is
-    good in all that was measured; ``reward``: mean of the learnt reward. None where there is nothing to tell."""
-
-    id: str = "guarded"
-    kl: float | None = None
-    chosen: float | None = None
-    rejected: float | None = None
-    margin: float | None = None
-    length: float
-    refusals: float | None = None
-    good: float
-    reward: float | None = None
-
-
-class Seen(Record):
-    """A gate answer: whether it is good in all that was measured (None: not judged), and what the reward says."""
-
-    id: str
-    good: bool | None
-    reward: float | None
-    words: int
 
 
 def answers_of(preferred: Sequence[Preferred], *, step: Step) -> list[Exchange]:

@@ -8,8 +8,9 @@ from typing import Literal
 
 from charter.constitution import Constitution
 from charter.judging.comparing import Rules, likelier, preferences
+from charter.judging.learning import Position, Sorted
 from charter.judging.records import Order, Pair, Preference, Share
-from charter.nouns import Exchange, Finding, Preferred, Prompt, Record, Revision, Step, Trial, Verdict, digest
+from charter.nouns import Exchange, Finding, Preferred, Prompt, Revision, Step, Trial, Verdict, digest
 from charter.ports import Engine
 from charter.similarity import Guard, jaccard, normal, split_prompts
 from charter.spec import Comparing, Judging
@@ -19,35 +20,6 @@ from charter.templates import Templates
 MODEL = "the model itself"
 ALIKE = 12
 """Prompts that an answer may be borrowed from."""
-
-
-class Position(Record):
-    """What was compared: pairs that both orders agree on, that followed the place (``first``, ``second``), and that
-    lack an answer. ``first_share``: of all answers, those for what stood first (0.5: no bias); ``p``: exact McNemar of
-    the two places."""
-
-    id: str = "position"
-    agreed: int
-    first: int
-    second: int
-    unjudged: int
-    first_share: Share
-    p: float
-
-
-class Sorted(Record):
-    """What became of the pairs that were read: near to gate or held-out, repeated, or left out for their length; how
-    many are learnt from, and how many only check. ``longer``: share of all kept whose chosen answer is the longer
-    one."""
-
-    id: str = "sorted"
-    read: int
-    protected: int
-    repeated: int
-    unbalanced: int
-    learnt: int
-    checked: int
-    longer: float | None
 
 
 def some(prompts: Sequence[Prompt], most: int, *, step: Step) -> list[Prompt]:

@@ -1,0 +1,72 @@
+"""What learning from preferences finds: pairs and their places, a reward model, and a policy in training."""
+
+from __future__ import annotations
+
+from charter.judging.records import Share
+from charter.records import Record
+
+
+class Position(Record):
+    """What was compared: pairs that both orders agree on, that followed the place (``first``, ``second``), and that
+    lack an answer. ``first_share``: of all answers, those for what stood first (0.5: no bias); ``p``: exact McNemar of
+    the two places."""
+
+    id: str = "position"
+    agreed: int
+    first: int
+    second: int
+    unjudged: int
+    first_share: Share
+    p: float
+
+
+class Sorted(Record):
+    """What became of the pairs that were read: near to gate or held-out, repeated, or left out for their length; how
+    many are learnt from, and how many only check. ``longer``: share of all kept whose chosen answer is the longer
+    one."""
+
+    id: str = "sorted"
+    read: int
+    protected: int
+    repeated: int
+    unbalanced: int
+    learnt: int
+    checked: int
+    longer: float | None
+
+
+class Fit(Record):
+    """A reward model on pairs that it has not learnt from. ``error``: expected calibration error of what it says of the
+    answer that it prefers, over equal bins; ``length``: Pearson correlation of reward and words of an answer."""
+
+    id: str = "fit"
+    accuracy: Share
+    margin: float | None
+    error: float | None
+    length: float | None
+
+
+class Guarded(Record):
+    """A policy in training, beside the start's. ``kl``: mean nats of an answer that it draws, against the start;
+    ``chosen`` and ``rejected``: mean log-probability of the check pairs' answers, ``margin`` their difference;
+    ``length``: mean words of gate answers; ``refusals``: share of them that refuse; ``good``: share of them that is
+    good in all that was measured; ``reward``: mean of the learnt reward. None where there is nothing to tell."""
+
+    id: str = "guarded"
+    kl: float | None = None
+    chosen: float | None = None
+    rejected: float | None = None
+    margin: float | None = None
+    length: float
+    refusals: float | None = None
+    good: float
+    reward: float | None = None
+
+
+class Seen(Record):
+    """A gate answer: whether it is good in all that was measured (None: not judged), and what the reward says."""
+
+    id: str
+    good: bool | None
+    reward: float | None
+    words: int

@@ -1,0 +1,87 @@
+"""Learning from preferences: what the pairs were, how right the reward model is, and what was watched."""
+
+from __future__ import annotations
+
+from charter.judging.learning import Fit, Guarded, Position, Sorted
+from charter.nouns import Record
+from charter.reports.losses import policies
+from charter.reports.reading import Reading
+
+FIGURES = ("kl", "chosen", "rejected", "margin", "length", "refusals", "good", "reward")
+
+
+class Curve(Record):
+    """A figure that was watched in one training: (optimiser step, value), oldest first."""
+
+    step: str
+    name: str
+    points: tuple[tuple[int, float], ...]
+
+    @property
+    def low(self) -> float:
+        """The least value."""
+        return min(value for _, value in self.points)
+
+    @property
+    def high(self) -> float:
+        """The greatest value."""
+        return max(value for _, value in self.points)
+
+    def place(self, number: int) -> tuple[float, float]:
+        """A point in the chart: x from 34 to 250, y from 10 (the greatest) to 120 (the least)."""
+        wide, tall = self.points[-1][0] - self.points[0][0], self.high - self.low
+        at, value = self.points[number]
+        x = 34 + 216 * ((at - self.points[0][0]) / wide if wide else 0.5)
+        return x, 120 - 110 * ((value - self.low) / tall if tall else 0.5)
+
+
+class Learnt(Record):
+    """``policies``: what the guards saw of the start (``000``) and of each policy tried; ``used``: the folder of the
+    one that stayed."""
+
+    policies: dict[str, Guarded]
+    used: str
+    position: Position | None
+    sorted: Sorted | None
+    fit: Fit | None
+
+    @property
+    def before(self) -> Guarded:
+        """The start."""
+        return self.policies["000"]
+
+    @property
+    def after(self) -> Guarded:
+        """The policy that stayed."""
+        return self.policies[self.used]
+
+
+def learning(reading: Reading) -> Learnt | None:
+    """None where nothing was learnt from preferences."""
+    found = {}
+    for folder in ("000", *reading.iterations):
+        if guarded := reading.records(f"{folder}/guarded", Guarded):
+            found[folder] = guarded[0]
+    if "000" not in found:
+        return None
+    kept = str((reading.outcome.get("policy") or {}).get("adapter") or "").split("/")[0]
+    position, fit = reading.records("000/position", Position), reading.records("reward/fit", Fit)
+    parted = reading.records("000/sorted", Sorted)
+    return Learnt(
+        policies=found,
+        used=kept if kept in found else "000",
+        position=position[0] if position else None,
+        sorted=parted[0] if parted else None,
+        fit=fit[0] if fit else None,
+    )
+
+
+def curves(reading: Reading) -> list[Curve]:
+    """What was watched in each training, a curve for each figure that has two points or more."""
+    out = []
+    for step, policy in policies(reading).items():
+        names = dict.fromkeys(name for seen in policy.curve for name in seen.figures)
+        for name in names:
+            points = tuple((seen.step, seen.figures[name]) for seen in policy.curve if name in seen.figures)
+            out += [Curve(step=step, name=name, points=points)] if len(points) > 1 else []
+    return out

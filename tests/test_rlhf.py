@@ -1,0 +1,288 @@
+"""Learning from preferences over scripted engines, through a run: what it does, when it ends, what it never reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charter.constitution import Constitution
+from charter.engines.scripted import ScriptedEngine
+from charter.judging.records import Pair
+from charter.judging.rewarding import JudgeRewarder
+from charter.methods.learning import Lessons, Standing
+from charter.methods.rlhf import rlhf
+from charter.nouns import Exchange, ModelRef, Preferred, Principle, Prompt, Request, Row, ScoreRequest, Watched, digest
+from charter.ports import Engine, Learners, Reward, Rewarder, Roles, Tuner
+from charter.reports.learning import curves, learning
+from charter.reports.reading import Reading
+from charter.run import Run
+from charter.spec import Options
+from tests.small_run import substance
+from tests.toy import BENIGN, HARM, SAFE_ALREADY, Toy, answer, judged, topics_in
+
+LEARN: dict[str, Any] = {
+    "replay": 20,
+    "pairs": {"prompts": 40, "draws": 1, "balance": 0},
+    "rloo": {"rounds": 3, "warm_up": 0},
+    "guard": {"sample": 8},
+}
+RULES = Constitution(
+    principles=tuple(Principle(id=t, title=t, text=f"never help with {t} .", status="approved") for t in HARM)
+)
+
+
+def refuses(root: Path, policy: ModelRef) -> set[str]:
+    if policy.adapter is None:
+        return {SAFE_ALREADY}
+    return set(json.loads((root / policy.adapter / "refuses.json").read_text(encoding="utf-8")))
+
+
+def written(directory: Path, start: ModelRef, refused: Collection[str]) -> ModelRef:
+    (directory / "refuses.json").write_text(json.dumps(sorted(refused)), encoding="utf-8")
+    seen = (Watched(step=1, figures={"loss": 2.0}), Watched(step=2, figures={"loss": 1.0}))
+    mark = digest([start.digest, sorted(refused)])
+    return start.model_copy(update={"adapter": str(directory), "digest": mark, "curve": seen})
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Refuses the topics that chosen answers refuse; or, in practice, what the round's lesson says."""
+
+    tuned: list[tuple[ModelRef, list[Row]]]
+    lessons: Sequence[Collection[str]] = ()
+    reference: ModelRef | None = None
+    identity: str = "toy learner"
+
+    def tune(self, start: ModelRef, rows: Sequence[Row], directory: Path, seed: int) -> ModelRef:
+        del seed
+        self.tuned.append((start, list(rows)))
+        if self.reference is not None:
+            return written(directory, start, self.lessons[len(self.tuned) - 1])
+        chosen = [row.chosen for row in rows if isinstance(row, Preferred)]
+        said = {t for text in chosen if "plan for" not in text for t in topics_in(text)}
+        return written(directory, start, refuses(Path("/"), start) | said)
+
+    def toward(self, reference: ModelRef, reward: ModelRef | Rewarder) -> Tuner:
+        assert isinstance(reward, JudgeRewarder) or (isinstance(reward, ModelRef) and reward.adapter)
+        return replace(self, reference=reference)
+
+
+@dataclass(frozen=True)
+class Refusing:
+    """Rewards whatever refuses."""
+
+    identity: str = "refusing"
+
+    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[Reward]:
+        yield from (Reward(id=e.id, value=float("plan for" not in e.response)) for e in exchanges if e.id not in done)
+
+
+def compares(request: Request) -> str:
+    """A judge that also compares: whatever plans nothing harmful is better; of two alike the first."""
+    schema = request.response_schema or {}
+    if "second" not in schema.get("properties", {}).get("label", {}).get("enum", ()):
+        return judged(request, False) if "answers" not in str(schema) else _refuses(request)
+    parts = request.messages[-1].content.split("<second ")
+    bad = ["plan for" in part and bool(topics_in(part)) for part in (parts[0].split("<first ")[1], parts[1])]
+    return json.dumps({"rationale": "by words", "label": "second" if bad[0] and not bad[1] else "first"})
+
+
+def _refuses(request: Request) -> str:
+    refused = "not help" in request.messages[-1].content.split("<response ")[-1]
+    return json.dumps({"rationale": "by words", "label": "refuses" if refused else "answers", "severity": 0})
+
+
+@dataclass
+class Play:
+    """A run of the method over the toy."""
+
+    learn: dict[str, Any]
+    lessons: Sequence[Collection[str]] = ()
+    pairs: Sequence[Pair] = ()
+    given: Any = None
+    heldout: str = "told"
+    tuned: dict[str, list[tuple[ModelRef, list[Row]]]] = field(default_factory=dict)
+    calls: int = 0
+    kill: int | None = None
+
+    def __call__(self, directory: Path) -> tuple[Standing, Constitution, str]:
+        opened = (
+            Run.open(directory)
+            if (directory / "journal.jsonl").exists()
+            else Run.create(directory, spec_text="toy: 1\n", seed=5)
+        )
+        with opened as run:
+            found = rlhf(run, self.roles(run), self.task())
+            run.finish()
+        return found
+
+    def roles(self, run: Run) -> Roles:
+        @contextmanager
+        def target(policy: ModelRef) -> Iterator[Engine]:
+            refused = refuses(run.directory, policy)
+
+            def reply(request: Request) -> str:
+                self._count()
+                return answer(request, refused)
+
+            def nats(request: ScoreRequest) -> float:
+                return (
+                    -1.0 if answer(Request(id="x", messages=request.messages), refused) == request.completion else -9.0
+                )
+
+            yield run.metered(ScriptedEngine(reply, policy.digest, grader=nats), "target", "target")
+
+        def told(request: Request) -> str:
+            self._count()
+            return compares(request)
+
+        judge = run.metered(ScriptedEngine(told, "judge"), "judge", "aligning")
+        base = Toy(heldout_scores=self.heldout).roles(run)
+        by = {name: self.tuned.setdefault(name, []) for name in ("prefers", "rewards", "practises")}
+        learners = Learners(
+            Learner(by["prefers"]), Learner(by["rewards"]), Learner(by["practises"], self.lessons), lambda _: Refusing()
+        )
+        return replace(base, target=target, judge=judge, measurer=judge, learners=learners)
+
+    def task(self) -> Lessons:
+        task = Toy(heldout_scores=self.heldout).task()
+        options = Options.model_validate({"learn": {**LEARN, **self.learn}, "contrast": {"count": 2}})
+        return Lessons(
+            start=task.start,
+            redteam=task.redteam,
+            helpful=task.helpful,
+            guard=task.guard,
+            near=0.9,
+            templates=task.templates,
+            answers=task.answers,
+            options=options,
+            given=self.given,
+            pairs=self.pairs,
+            constitution=RULES,
+        )
+
+    def _count(self) -> None:
+        self.calls += 1
+        if self.kill is not None and self.calls > self.kill:
+            raise KeyboardInterrupt
+
+
+ALL = {*HARM, SAFE_ALREADY}
+DPO: dict[str, Any] = {"how": "dpo"}
+
+
+def test_dpo_learns_what_the_judge_prefers_under_the_rules(tmp_path: Path) -> None:
+    play = Play(DPO)
+    best, constitution, why = play(tmp_path / "run")
+    assert (why, constitution) == ("the pairs were learnt", RULES)
+    assert refuses(tmp_path / "run", best.policy) == ALL
+    ((_, rows),) = play.tuned["prefers"]
+    pairs = [row for row in rows if isinstance(row, Preferred) and row.rater != "replay"]
+    assert pairs
+    assert all("plan for" not in row.chosen or not topics_in(row.chosen) for row in pairs)
+    assert {row.principle for row in pairs} <= {*HARM}
+    assert any(isinstance(row, Preferred) and row.rater == "replay" for row in rows)
+    assert best.policy.curve == ()
+    found = learning(reading := Reading(tmp_path / "run"))
+    assert found is not None
+    assert found.position is not None
+    assert (found.position.agreed > 0, found.position.first > 0, found.position.second) == (True, True, 0)
+    assert found.policies["001"].good > found.before.good
+    assert {(curve.step, curve.name) for curve in curves(reading)} == {("001/policy", "loss")}
+
+
+def test_practice_goes_on_in_rounds_from_one_reference(tmp_path: Path) -> None:
+    play = Play({}, lessons=[{SAFE_ALREADY, "arson"}, {SAFE_ALREADY, "arson", "fraud"}, ALL])
+    best, _, why = play(tmp_path / "run")
+    assert why == "all rounds were done"
+    assert refuses(tmp_path / "run", best.policy) == ALL
+    starts = [start.adapter for start, _ in play.tuned["practises"]]
+    assert [None if a is None else Path(a).relative_to(tmp_path / "run").as_posix() for a in starts] == [
+        None, "001/policy", "002/policy",
+    ]  # fmt: skip
+    asked = {
+        topic
+        for _, rows in play.tuned["practises"]
+        for row in rows
+        if isinstance(row, Prompt)
+        for topic in BENIGN
+        if topic in row.text
+    }
+    assert asked, "benign prompts are practised on too"
+    assert (tmp_path / "run" / "reward" / "fit.jsonl").exists()
+
+
+def test_a_round_that_turns_good_answers_bad_is_rolled_back(tmp_path: Path) -> None:
+    play = Play({}, lessons=[ALL, {SAFE_ALREADY}, ALL])
+    best, _, why = play(tmp_path / "run")
+    assert why.startswith("round 2: ")
+    assert refuses(tmp_path / "run", best.policy) == ALL
+    assert best.policy.adapter == "001/policy"
+    assert len(play.tuned["practises"]) == 2
+
+
+def test_the_judge_itself_can_reward(tmp_path: Path) -> None:
+    play = Play({"rloo": {"rounds": 1, "reward": "judge"}}, lessons=[ALL])
+    best, _, _ = play(tmp_path / "run")
+    assert refuses(tmp_path / "run", best.policy) == ALL
+    assert not play.tuned["rewards"]
+
+
+def test_people_prefer(tmp_path: Path) -> None:
+    prompts = [p for p in Toy().task().redteam if topics_in(p.text)][:30]
+    pairs = [
+        Pair(
+            id=p.id,
+            prompt=p,
+            chosen=f"i will not help with {topics_in(p.text)[0]}",
+            rejected="sure , plan for it",
+            rater="ann",
+        )
+        for p in prompts
+    ]
+    play = Play({**DPO, "pairs": {"by": "people", "prompts": 20, "balance": 0}}, pairs=pairs)
+    best, _, _ = play(tmp_path / "run")
+    assert refuses(tmp_path / "run", best.policy) == ALL
+    rows = [json.loads(line) for line in (tmp_path / "run/000/preferred.jsonl").read_text().splitlines()]
+    assert {row["rater"] for row in rows} == {"ann"}
+
+
+def test_a_killed_run_comes_to_the_same_end(tmp_path: Path) -> None:
+    lessons = [ALL, ALL]
+    options = {"rloo": {"rounds": 2}}
+    plain = Play(options, lessons=lessons)
+    plain(tmp_path / "plain")
+    stopped, kills = False, 0
+    while not stopped:
+        broken = Play(options, lessons=lessons, kill=150)
+        broken.tuned = {
+            "practises": [(ModelRef(base="", base_digest="", digest=""), [])] * _rounds(tmp_path / "killed")
+        }
+        try:
+            broken(tmp_path / "killed")
+            stopped = True
+        except KeyboardInterrupt:
+            kills += 1
+    assert kills > 3
+    assert substance(tmp_path / "killed") == substance(tmp_path / "plain")
+
+
+def _rounds(directory: Path) -> int:
+    return len(list(directory.glob("0*/policy.seal.json")))
+
+
+@pytest.mark.parametrize("scores", ["inverted", "unjudged"])
+def test_no_decision_reads_held_out(scores: str, tmp_path: Path) -> None:
+    lessons = [ALL, {SAFE_ALREADY}]
+    ends = []
+    for name, heldout in (("plain", "told"), ("other", scores)):
+        Play({"rloo": {"rounds": 2}}, lessons=lessons, heldout=heldout)(tmp_path / name)
+        files = substance(tmp_path / name)
+        ends.append({key: data for key, data in files.items() if "heldout" not in key})
+    assert ends[0] == ends[1]
