@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from charter.statistics import wilson
 from evidence.cells import ROOT
 from evidence.papers import papers
 
@@ -20,6 +21,7 @@ PAGES = (
         "docs/self_align.md",
         "docs/cai.md",
         "docs/self_instruct.md",
+        "docs/audits.md",
     ),
 )
 MARK = re.compile(r"(<!-- evidence:([a-z_-]+) -->\n).*?(<!-- /evidence -->)", re.DOTALL)
@@ -71,6 +73,7 @@ def table(name: str) -> str:
         "kills": _kills,
         "grid": _grid,
         "attacks": _attacks,
+        "audit": _audit,
         "http": _http,
         "gates": _gates,
         "sides": _sides,
@@ -292,6 +295,36 @@ def _attacks(found: dict[str, Any]) -> str:
         spread = f"{whole['mean']:.0f} ({whole['low']:.0f} to {whole['high']:.0f})" if known else f"> {found['most']}"
         lines.append((kind, len(rows), each, spread))
     return _grid_lines(("chosen by", "seeds", "prompts, each seed", "mean (95 % interval)"), lines)
+
+
+def _audit(found: dict[str, Any]) -> str:
+    head = ("planted", "size", "lost in truth", "found", "state", "drop seen", "n", "power", "also named")
+    lines = [
+        (
+            r["kind"],
+            r["size"],
+            _share(r["lost"]),
+            r["line"] if r["named"] else "**no**",
+            r["state"],
+            _share(r["drop"]),
+            r["n"],
+            _share(r["power"]),
+            ", ".join(r["also"]) or "-",
+        )
+        for r in found["planted"]
+    ]
+    drawn = found["resampled"]
+    alarms = [
+        ("sampled audits of the unchanged model", len(found["sampled"]), sum(r["alarm"] for r in found["sampled"])),
+        ("audits after a harmless fine-tune", len(found["harmless"]), sum(r["alarm"] for r in found["harmless"])),
+        ("audits drawn from stored verdicts", drawn["audits"], drawn["alarms"]),
+    ]
+    rows = [
+        (what, n, k, f"{_share(k / n)} ({_share(wilson(k, n)[0])} to {_share(wilson(k, n)[1])})")
+        for what, n, k in alarms
+        if n
+    ]
+    return f"{_grid_lines(head, lines)}\n\n{_grid_lines(('nothing is wrong', 'audits', 'alarms', 'share'), rows)}"
 
 
 def pages() -> list[Path]:
