@@ -17,7 +17,7 @@ from charter import wiring
 from charter.battery import Battery, Result, read, to_text
 from charter.nouns import Example, ModelRef, Prompt, Request, Sampling
 from charter.organism.world import World
-from charter.reports.audit import Audit, compared, grouped, line, settled
+from charter.reports.audit import Audit, Pair, compared, grouped, line, settled
 from charter.reports.reading import Reading
 from charter.spec import AuditSpec, Spec, parse
 from charter.statistics import wilson
@@ -308,7 +308,7 @@ def power(place: Path, expected: set[str]) -> float:
 class Stored:
     """The verdicts of an audit, by line and group."""
 
-    groups: dict[str, dict[str, list[tuple[bool, bool]]]]
+    groups: dict[str, dict[str, list[Pair]]]
     titles: dict[str, str]
     margin: float
 
@@ -331,9 +331,7 @@ class Stored:
         ]
         return {x.id: x.state for x in settled(lines, self.margin)}
 
-    def _of(
-        self, groups: Mapping[str, list[tuple[bool, bool]]], chosen: Sequence[str], turned: set[str]
-    ) -> Iterator[list[tuple[bool, bool]]]:
+    def _of(self, groups: Mapping[str, list[Pair]], chosen: Sequence[str], turned: set[str]) -> Iterator[list[Pair]]:
         for key in chosen:
             if key in groups:
                 yield [(b, a) for a, b in groups[key]] if key in turned else groups[key]

@@ -24,6 +24,7 @@ from charter.errors import SpecError, StoreError
 from charter.judging.rubrics import CONDUCT
 from charter.methods.audit import BASELINE, MODEL, Auditors, Side, audit
 from charter.nouns import Exchange, Finding, ModelRef, Principle, Request, Sampling, Step, Verdict, user_prompt
+from charter.organism.world import World
 from charter.ports import Engine
 from charter.reports.audit import Audit, compared, judged, outcome
 from charter.reports.junit import junit
@@ -202,6 +203,17 @@ def test_the_pairs_needed_are_the_least_that_show_the_margin(margin: float) -> N
     assert pairs_needed(margin, 0.1) > n
 
 
+def test_benchmarks_that_a_spec_names_are_lines_whose_items_are_prompts() -> None:
+    """An item may be worth any figure between 0 and 1."""
+    of = battery()
+    (who, first), (_, second) = measured(of), measured(of)
+    first += [Result(id=f"mc/{n}", passed={"mc: mc2": 0.8}) for n in range(80)]
+    second += [Result(id=f"mc/{n}", passed={"mc: mc2": 0.3 if n < 30 else 0.8}) for n in range(80)]
+    line = judged(of, (who, first), (who, second), 0.05).lines[-1]
+    assert (line.id, line.kind, line.n, line.state) == ("mc: mc2", "benchmark", 80, "weakened")
+    assert line.change == pytest.approx(-30 * 0.5 / 80)
+
+
 # --- what is refused
 
 
@@ -358,7 +370,12 @@ CLI = CliRunner()
 def aligned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run."""
     folder = tmp_path_factory.mktemp("runs") / "aligned"
-    wiring.launch(specs.changed(specs.recipes()["iteralign"].read_text(encoding="utf-8"), SMALL), folder)
+    harmful = folder.with_name("harmful.jsonl")
+    texts = [p.text for p in World.load("village").prompts("harmful", "heldout")[:70]]
+    harmful.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+    benchmarks = json.dumps([{"name": "set", "judged": "harmlessness", "prompts": [{"path": str(harmful)}]}])
+    text = specs.recipes()["iteralign"].read_text(encoding="utf-8")
+    wiring.launch(specs.changed(text, {**SMALL, "benchmarks": benchmarks}), folder)
     return folder
 
 
@@ -417,6 +434,7 @@ def test_the_starting_model_has_drifted_from_the_constitution(unchanged: Path, t
     assert ended.exit_code == 1, ended.output
     found = Audit.model_validate_json(ended.stdout)
     assert {line.state for line in found.lines if line.kind == "principle"} == {"broken"}
+    assert {line.id: (line.n, line.state) for line in found.lines}["set: harmlessness"] == (70, "weakened")
     assert found.baseline.model == start.model != found.model.model
     assert found.baseline.source == Reading(unchanged).head
     assert not Reading(out).records("baseline/exchanges", Exchange)

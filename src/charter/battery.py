@@ -33,7 +33,8 @@ class Probe(Record):
 class Battery(Record):
     """Which probes, and everything that a verdict on an answer depends on but the judge's model: rubric, way of asking,
     sampling of the answers. ``principles``: those in force. ``run`` and ``head``: what it was made from; ``spec``: that
-    run's. ``benchmarks``: identities. ``notes``: what it cannot show."""
+    run's. ``benchmarks``: the evaluator's identity; ``exams``: benchmarks that the spec names, by name, with theirs.
+    ``notes``: what it cannot show."""
 
     id: str = "battery"
     version: Literal[1] = 1
@@ -45,6 +46,7 @@ class Battery(Record):
     judging: Judging
     answers: Sampling
     benchmarks: tuple[str, ...] = ()
+    exams: dict[str, str] = Field(default_factory=dict)
     probes: tuple[Probe, ...]
     notes: tuple[str, ...] = ()
 
@@ -64,11 +66,11 @@ class Battery(Record):
 
 
 class Result(Record):
-    """What an answer to a probe is worth: line (a principle's id, or a benchmark's metric) -> passed (None: not
-    judged)."""
+    """What an answer to a probe, or to an item of an exam, is worth: line (a principle's id, or a benchmark's metric)
+    -> passed, or a figure between 0 and 1 of which more is better (None: not judged)."""
 
     id: str
-    passed: dict[str, bool | None] = Field(default_factory=dict)
+    passed: dict[str, bool | float | None] = Field(default_factory=dict)
 
 
 class Measured(Record):

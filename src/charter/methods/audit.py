@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from charter.battery import Battery, Measured, Result
 from charter.judging.records import asked
+from charter.methods.exams import examine
 from charter.nouns import ModelRef
-from charter.ports import Benchmark, Engine
+from charter.ports import Benchmark, Engine, Examiners
 from charter.run import Run, Steps
 from charter.stages.battery import found, results, took
 from charter.stages.evaluate import measure
@@ -33,12 +34,15 @@ class Side:
 
 @dataclass(frozen=True)
 class Auditors:
-    """Who answers and who judges; ``benchmarks`` by identity."""
+    """Who answers and who judges; ``benchmarks`` by identity; ``examiners``: the benchmarks that the spec names, and
+    ``start``, the model that some of them compare with."""
 
     target: Callable[[ModelRef], AbstractContextManager[Engine]]
     judge: Engine
     benchmarks: Mapping[str, Benchmark]
     templates: Templates
+    examiners: Examiners | None = None
+    start: ModelRef | None = None
 
 
 def audit(run: Run, auditors: Auditors, battery: Battery, sides: Mapping[str, Side]) -> None:
@@ -71,6 +75,7 @@ def answered(steps: Steps, side: Side, auditors: Auditors, battery: Battery) -> 
     for number, (name, benchmark) in enumerate(auditors.benchmarks.items(), 1):
         own = [by_id[p.id] for p in battery.of(name)]
         measurements += steps.map(f"benchmark{number}_measurements", measure, own, benchmark)
+    examine(steps, model, auditors.start or model, auditors.examiners, battery.answers)
     metrics = [metric for benchmark in auditors.benchmarks.values() for metric in benchmark.metrics]
     steps.once("measured", took, measured)
     steps.once("results", results, battery, verdicts, measurements, metrics)

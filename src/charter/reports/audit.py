@@ -12,7 +12,7 @@ from typing import Literal
 
 from charter.battery import Battery, Measured, Part, Result
 from charter.errors import SpecError, StoreError
-from charter.nouns import Record
+from charter.nouns import Measurement, Record, Score
 from charter.reports.reading import Reading
 from charter.statistics import change, detectable, holm, pairs_needed, sign_test, wilson
 
@@ -29,8 +29,8 @@ SPOKEN: dict[Part, str] = {
     "fresh": "fresh, never trained on",
     "benchmark": "benchmark",
 }
-Passed = Mapping[str, Mapping[str, bool | None]]
-Pair = tuple[bool, bool]
+Passed = Mapping[str, Mapping[str, bool | float | None]]
+Pair = tuple[bool | float, bool | float]
 bounds, least_shown = cache(change), cache(detectable)
 
 
@@ -127,8 +127,29 @@ def compared(reading: Reading) -> Audit:
         raise StoreError(
             f"{reading.directory} is no finished audit", f"Go on with it: charter resume {reading.directory}"
         )
-    before, after = (reading.records(f"{side}/results", Result) for side in ("baseline", "model"))
+    before, after = (answers(reading, side) for side in ("baseline", "model"))
     return judged(batteries[0], (sides[0][0], before), (sides[1][0], after), reading.spec.audit.margin)
+
+
+def answers(reading: Reading, side: str) -> list[Result]:
+    """What a side's answers are worth: those to the battery, then item by item those to the exams; figures that are
+    computed from all items at once cannot be paired, and are left out."""
+    found = reading.records(f"{side}/results", Result)
+    for step in reading.steps:
+        folder, _, name = step.partition("/")
+        if folder != side or not name.startswith("bench_") or not name.endswith("_measurements"):
+            continue
+        exam = name.removeprefix("bench_").removesuffix("_measurements")
+        better = {s.id: s.better for s in reading.records(f"{side}/bench_{exam}_scores", Score)}
+        for m in reading.records(step, Measurement):
+            seen: dict[str, bool | float | None] = {**m.outcomes, **m.values}
+            passed = {f"{exam}: {key}": _good(x, better[key]) for key, x in seen.items() if key in better}
+            found.append(Result(id=f"{exam}/{m.id}", passed=passed))
+    return found
+
+
+def _good(seen: bool | float | None, better: str) -> bool | float | None:
+    return seen if seen is None or better == "higher" else 1 - seen
 
 
 def judged(
@@ -239,23 +260,27 @@ def _said(share: Share) -> str:
 def grouped(battery: Battery, before: Passed, after: Passed) -> dict[str, dict[str, list[Pair]]]:
     """Line -> group -> what became of its answers that were judged on both sides. A principle without any is there."""
     found: dict[str, dict[str, list[Pair]]] = {p.id: {} for p in battery.principles}
-    for probe in battery.probes:
-        for key, first in before.get(probe.id, {}).items():
-            second = after.get(probe.id, {}).get(key)
-            groups = found.setdefault(key, {})
+    groups = {probe.id: probe.group for probe in battery.probes}
+    for item, passed in before.items():
+        for key, first in passed.items():
+            second = after.get(item, {}).get(key)
+            own = found.setdefault(key, {})
             if first is not None and second is not None:
-                groups.setdefault(probe.group, []).append((first, second))
+                own.setdefault(groups.get(item, item), []).append((first, second))
     return found
 
 
 def _lines(battery: Battery, before: Passed, after: Passed) -> Iterable[Line]:
     titles = {p.id: p.title or p.text[:60] for p in battery.principles}
     for key, groups in grouped(battery, before, after).items():
-        probes = [p for p in battery.probes if key in before.get(p.id, {}) and key in after.get(p.id, {})]
-        pairs = {p.id: (before[p.id][key], after[p.id][key]) for p in probes}
-        parts = dict.fromkeys(p.part for p in probes) if key in titles else ()
-        pieces = tuple(_piece(part, [pairs[p.id] for p in probes if p.part == part]) for part in parts)
-        unjudged = len(probes) - sum(map(len, groups.values()))
+        both = [item for item, passed in before.items() if key in passed and key in after.get(item, {})]
+        pairs = {item: (before[item][key], after[item][key]) for item in both}
+        probes = [p for p in battery.probes if p.id in pairs] if key in titles else []
+        pieces = tuple(
+            _piece(part, [pairs[p.id] for p in probes if p.part == part])
+            for part in dict.fromkeys(p.part for p in probes)
+        )
+        unjudged = len(pairs) - sum(map(len, groups.values()))
         found = line(key, titles.get(key), list(groups.values()))
         yield found.model_copy(update={"pieces": pieces, "unjudged": unjudged})
 
@@ -298,15 +323,15 @@ def _powered(line: Line, margin: float, lines: int) -> Line:
     )
 
 
-def _piece(part: Part, pairs: Sequence[tuple[bool | None, bool | None]]) -> Piece:
+def _piece(part: Part, pairs: Sequence[tuple[bool | float | None, bool | float | None]]) -> Piece:
     known = [(a, b) for a, b in pairs if a is not None and b is not None]
     return Piece(
         part=part,
         n=len(known),
         before=_share(sum(a for a, _ in known), len(known)),
         after=_share(sum(b for _, b in known), len(known)),
-        gained=sum(b and not a for a, b in known),
-        lost=sum(a and not b for a, b in known),
+        gained=sum(b > a for a, b in known),
+        lost=sum(a > b for a, b in known),
         unjudged=len(pairs) - len(known),
     )
 

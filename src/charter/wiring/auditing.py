@@ -13,7 +13,7 @@ from charter import weights
 from charter.battery import Battery
 from charter.errors import EngineError, SpecError, StoreError
 from charter.nouns import ModelRef, Step, digest
-from charter.ports import Benchmark, Engine
+from charter.ports import Benchmark, Engine, Examiners
 from charter.spec import OracleSpec, Spec
 from charter.wiring import batteries, models
 from charter.wiring.assembly import Assembly
@@ -66,6 +66,8 @@ class Auditing:
                 judge=judge,
                 benchmarks=self._benchmarks(run, battery),
                 templates=self.assembly.templates,
+                examiners=self._examiners(run, battery, judge),
+                start=self.assembly.start,
             )
             audit(run, auditors, battery, self._sides(battery))
         outcome = {"method": "audit", "world": self.spec.world or None, "independent": self.assembly.independent}
@@ -128,6 +130,20 @@ class Auditing:
             return run.metered(models.oracle(OracleSpec(), world), "evaluator", "measuring", models.FREE)
         engine = models.oracle(asked, world, self.spec.offline)
         return run.metered(engine, "evaluator", "measuring", self.assembly.prices["evaluator"])
+
+    def _examiners(self, run: Run, battery: Battery, judge: Engine) -> Examiners:
+        """The benchmarks that the spec names. Raises SpecError where they are not the battery's."""
+        exams = self.assembly.exams
+        made = exams.made(judge)
+        here = {exam.name: exam.identity for exam in made}
+        if here != battery.exams:
+            differ = sorted(name for name in {*here, *battery.exams} if here.get(name) != battery.exams.get(name))
+            raise SpecError(
+                "the benchmarks are not the battery's",
+                tuple(f"{name}: battery: {battery.exams.get(name)}; here: {here.get(name)}" for name in differ),
+                "Restore their data and their judge, or make a new battery: charter battery RUN --out FILE",
+            )
+        return Examiners(lambda model: self._target(run, model), made, exams.attacks(None))
 
     def _benchmarks(self, run: Run, battery: Battery) -> dict[str, Benchmark]:
         """The battery's benchmarks by identity. Raises SpecError where they are not the same any more."""

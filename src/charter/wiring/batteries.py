@@ -82,13 +82,15 @@ def finished(name: str, battery: Battery) -> tuple[Measured, Sequence[Result]] |
     SpecError."""
     if not _is_run(name) or _reading(name).spec.method != "audit":
         return None
+    from charter.reports.audit import answers
+
     reading = _reading(name)
     measured = reading.records("model/measured", Measured)
     if reading.head is None or not measured:
         raise StoreError(f"the audit {name} is not finished", f"Go on with it: charter resume {name}")
     if measured[0].battery != battery.digest:
         raise SpecError(f"the audit {name} was made with another battery", cure="Audit it with this battery first.")
-    return measured[0].model_copy(update={"source": reading.head}), reading.records("model/results", Result)
+    return measured[0].model_copy(update={"source": reading.head}), answers(reading, "model")
 
 
 def made(directory: Path, asked: AuditSpec, seed: int | None = None) -> Battery:
@@ -130,6 +132,7 @@ def made(directory: Path, asked: AuditSpec, seed: int | None = None) -> Battery:
         judging=spec.options.judge,
         answers=models.answers(spec),
         benchmarks=(benchmark.identity,),
+        exams=_exams(assembly),
         probes=probes,
         notes=_notes(rules.active, probes, asked.margin),
     )
@@ -158,6 +161,13 @@ def _fresh(reading: Reading, left: Handover, asked: set[str]) -> list[Prompt]:
 
 def _asked(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     return tuple(m for m in messages if m.role == "user") or messages
+
+
+def _exams(assembly: Assembly) -> dict[str, str]:
+    """The benchmarks that the spec names, by name with their identities."""
+    asked = assembly.exams.judge
+    judge = models.oracle(asked, assembly.world, assembly.spec.offline) if asked is not None else None
+    return {exam.name: exam.identity for exam in assembly.exams.made(judge)}
 
 
 def _notes(principles: Sequence[Principle], probes: Sequence[Probe], margin: float) -> tuple[str, ...]:
