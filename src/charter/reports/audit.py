@@ -314,7 +314,7 @@ def line(key: str, title: str | None, groups: Sequence[Sequence[Pair]]) -> Line:
 def _powered(line: Line, margin: float, lines: int) -> Line:
     """What the line's n can show, at the level that Holm leaves it at worst."""
     n = line.n
-    changing = 2 * min(line.gained, line.lost) / n if n else 0.0
+    changing = round(2 * min(line.gained, line.lost) / n, 2) if n else 0.0
     return line.model_copy(
         update={
             "needed": pairs_needed(margin, changing),
