@@ -54,6 +54,7 @@ def table(comparison: Comparison) -> list[tuple[str, ...]]:
     for name in METRICS:
         rows.append((f"{spoken(name)}, before", *(share(run.before[name]) for run in comparison.runs)))
         rows.append((f"{spoken(name)}, after", *(share(run.after[name]) for run in comparison.runs)))
+        rows.append((f"{spoken(name)}, change in points", *(_moved(run, name) for run in comparison.runs)))
     counts = {
         "planted flaws discovered": [_of(run.planted["discovered"], run.planted["flaws"]) for run in comparison.runs],
         "principles": [str(len(run.constitution["principles"])) for run in comparison.runs],
@@ -108,10 +109,13 @@ def spoken(metric: str) -> str:
 
 
 def share(figure: dict[str, int | float | None]) -> str:
-    """A share with its interval, in percent; a dash where it is unknown."""
+    """A share with its interval, in percent, its n, and what the unjudged leave open; a dash where it is unknown."""
     if figure["value"] is None or figure["low"] is None or figure["high"] is None:
         return "-"
-    return f"{figure['value']:.1%} ({figure['low']:.1%} to {figure['high']:.1%})"
+    said = f"{figure['value']:.1%} ({figure['low']:.1%} to {figure['high']:.1%}), n {figure['n']}"
+    return said + (
+        f"; {figure['unjudged']} unjudged: {figure['least']:.1%} to {figure['most']:.1%}" if figure["unjudged"] else ""
+    )
 
 
 def changed(pair: Compared) -> str:
@@ -137,6 +141,14 @@ def lines(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def _moved(run: Summary, metric: str) -> str:
+    """From before to after, with what n can show; a dash while either is missing."""
+    if metric not in run.changes:
+        return "-"
+    pair = Compared.model_validate(run.changes[metric])
+    return f"{changed(pair)}, p {pair.p_holm:.2g}; n can show {shows(pair)}"
 
 
 def _of(part: int | None, whole: int | None) -> str:
