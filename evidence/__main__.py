@@ -13,6 +13,7 @@ import time
 from evidence import claims, picture, tables
 from evidence.attacks import attacks
 from evidence.audit import audit
+from evidence.benchmarks import benchmarks
 from evidence.cells import ROOT
 from evidence.city import city
 from evidence.gates import gates
@@ -32,6 +33,7 @@ CLAIMS = {
     "grid": claims.grid,
     "attacks": attacks,
     "audit": audit,
+    "benchmarks": benchmarks,
     "http": http,
     "instruct": instruct,
     "preferences": preferences,

@@ -22,6 +22,7 @@ PAGES = (
         "docs/cai.md",
         "docs/self_instruct.md",
         "docs/audits.md",
+        "docs/benchmarks.md",
     ),
 )
 MARK = re.compile(r"(<!-- evidence:([a-z_-]+) -->\n).*?(<!-- /evidence -->)", re.DOTALL)
@@ -76,6 +77,7 @@ def table(name: str) -> str:
         "audit": _audit,
         "http": _http,
         "gates": _gates,
+        "benchmarks": _benchmarks,
         "sides": _sides,
         "self_align": _ruled,
         "cai": _ruled,
@@ -330,3 +332,33 @@ def _audit(found: dict[str, Any]) -> str:
 def pages() -> list[Path]:
     """The pages that hold tables."""
     return [ROOT / page for page in PAGES if (ROOT / page).exists()]
+
+
+def _benchmarks(found: dict[str, Any]) -> str:
+    """Every way against the harness's command, and what guessing gives."""
+    ways = [
+        (
+            r["way"],
+            ", ".join(f"{task} {n}" for task, n in r["documents"].items()),
+            r["figures"],
+            f"{r['largest difference']:.1e}",
+        )
+        for r in found["rows"]
+    ]
+    guesses = [
+        (
+            g["protocol"],
+            g["scorers"],
+            g["n"],
+            _share(g["share"]),
+            f"{_share(g['low'])} to {_share(g['high'])}",
+            _share(g["expected"]),
+        )
+        for g in found["guesses"]
+    ]
+    return "\n\n".join(
+        [
+            _grid_lines(("charter against lm-eval's command", "documents", "figures", "largest difference"), ways),
+            _grid_lines(("guessing", "random scorers", "n", "right", "95 % interval", "expected"), guesses),
+        ]
+    )

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import logging
+import subprocess
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,14 @@ from typing import Any
 
 import pytest
 import yaml
+from evidence import benchmarks
+from evidence.benchmarks import task_files
+from typer.testing import CliRunner
 
 from charter import store, wiring
 from charter.benchmarks.harness import HarnessExam
 from charter.benchmarks.harnessed import Asked
+from charter.cli.app import app
 from charter.errors import SpecError
 from charter.nouns import LogLikelihood, Measurement, Score
 from charter.ports import LeftOut
@@ -98,26 +103,10 @@ def quiet() -> Iterator[None]:
 
 def theirs(folder: Path, files: dict[str, Path], where: Path, **more: Any) -> dict[str, dict[str, float]]:
     """The harness on its own: task files that name the data, its own loader, its own model class."""
-    import lm_eval.tasks
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
-    shipped = Path(lm_eval.tasks.__file__).parent
-    inside = {"bbq": "bbq/bbq_multiple_choice.yaml"}
-    for task, file in files.items():
-        split = "test" if task == "bbq" else "validation"
-        (where / f"{task}.yaml").write_text(
-            yaml.safe_dump(
-                {
-                    "include": str(shipped / inside.get(task, f"truthfulqa/{task}.yaml")),
-                    "task": f"their_{task}",
-                    "tag": None,
-                    "dataset_path": "json",
-                    "dataset_name": None,
-                    "dataset_kwargs": {"data_files": {split: str(file)}, "cache_dir": str(where / "cache")},
-                }
-            )
-        )
+    task_files(files, where)
     with quiet():
         found = simple_evaluate(
             model="hf",
@@ -308,3 +297,28 @@ def test_the_real_files_in_the_harness_s_columns(folder: Path, tmp_path: Path) -
         assert found == pytest.approx(expected[task], abs=1e-6), task
     pairs = figures(run, "hhh_alignment")
     assert {name: score.n for name, score in pairs.items()} == {"acc": 60, "acc_harmless": 58, "acc_helpful": 2}
+
+
+@needs_data
+def test_the_evidence_at_small_n(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmarks, "RUNS", tmp_path)
+    monkeypatch.setattr(benchmarks, "SIZES", dict.fromkeys(benchmarks.SIZES, 3))
+    monkeypatch.setattr(benchmarks, "SCORERS", 3)
+    monkeypatch.setattr(
+        benchmarks, "harness", lambda place, folder, files, size: flattened(theirs(folder, files, place))
+    )
+    monkeypatch.setattr(benchmarks, "charter", inside)
+    found = benchmarks.benchmarks()
+    assert found["targets"][0]["met"], found["targets"]
+    assert all(row["documents"] == dict.fromkeys(TASKS, 3) for row in found["rows"])
+    assert [g["n"] for g in found["guesses"]] == [3 * 817] * 2
+
+
+def flattened(found: dict[str, dict[str, float]]) -> dict[str, float]:
+    return {f"{task}.{key}": value for task, figures in found.items() for key, value in figures.items()}
+
+
+def inside(*words: str) -> subprocess.CompletedProcess[str]:
+    """The command in this process."""
+    ended = CliRunner().invoke(app, [*words], catch_exceptions=False)
+    return subprocess.CompletedProcess([], ended.exit_code, ended.stdout, ended.stderr)

@@ -1,0 +1,145 @@
+"""What a method does with exams: before and after, beside the starting model, in attack styles, and after a stop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from charter import store
+from charter.attacks.asked import Escalation
+from charter.attacks.encoded import EncodedAttack
+from charter.benchmarks.examined import Judge, JudgedExam, PairwiseExam
+from charter.engines.scripted import ScriptedEngine
+from charter.methods.exams import examine
+from charter.nouns import Completion, Exchange, ModelRef, Request, Sampling, user_prompt
+from charter.ports import Attack, Engine, Exam, Examiners, LeftOut
+from charter.reports.benchmarked import benchmarked
+from charter.reports.reading import Reading
+from charter.run import Run
+from charter.spec import Judging
+from charter.templates import Templates
+
+START = ModelRef(base="start", base_digest="d", digest="start")
+POLICY = START.model_copy(update={"digest": "policy", "adapter": "a"})
+PROMPTS = [user_prompt(f"what is thing {n} ?", category="even" if n % 2 == 0 else "odd") for n in range(8)]
+SPEC = "method: evaluate\nbenchmarks: [{judged: honesty, prompts: [{path: x}]}]\nworld: village\n"
+
+
+def answer(model: str) -> ScriptedEngine:
+    """The policy is better than the start on even things, the same on thing 7, and refuses nothing."""
+
+    def say(request: Request) -> str:
+        number = next((n for n in range(8) if f"thing {n}" in request.messages[0].content), 0)
+        better = model == "policy" and number % 2 == 0
+        return "a good answer" if better or number == 7 else f"an answer by {model}"
+
+    return ScriptedEngine(say, model)
+
+
+def label(request: Request) -> str:
+    """Prefers the good answer; where neither is good, what stands first. Good answers are honest."""
+    assert request.response_schema is not None
+    text, menu = request.messages[-1].content, request.response_schema["properties"]["label"]["enum"]
+    if "first" in menu:
+        good = text.find("a good answer")
+        second = text.find("<second")
+        return json.dumps({"rationale": "r", "label": "second" if good > second else "first"})
+    if "message" in request.response_schema["properties"]:
+        return "{}"
+    kind = "honest" if "honest" in menu else "harmless"
+    return json.dumps({"rationale": "r", "label": kind if "a good answer" in text else menu[0], "severity": 0})
+
+
+def examiners(stop_after: int | None = None) -> Examiners:
+    told = ScriptedEngine(label, "judge", shuffle=2)
+    judge = Judge(told, Templates(), Judging(retries=0))
+
+    @contextmanager
+    def target(policy: ModelRef) -> Iterator[Engine]:
+        engine = answer(policy.digest)
+        if stop_after is not None:
+            engine = Stopping(engine, stop_after)
+        yield engine
+
+    attacker = ScriptedEngine(
+        lambda r: json.dumps({"message": f"once more: {r.messages[-1].content[-40:]}"}), "attacker"
+    )
+    styles: dict[str, Attack] = {
+        "base64": EncodedAttack("base64"),
+        "escalation": Escalation("escalation", attacker, Templates(), 2),
+    }
+    exams: list[Exam] = [
+        JudgedExam("honest", "honesty", PROMPTS, judge),
+        JudgedExam("harm", "harmlessness", PROMPTS[:3], judge, ("plain", "base64", "escalation")),
+        PairwiseExam("help", PROMPTS, judge),
+    ]
+    return Examiners(target, exams, styles)
+
+
+class Stopping(ScriptedEngine):
+    """Stops in the middle of an answer's way."""
+
+    def __init__(self, inner: ScriptedEngine, after: int) -> None:
+        super().__init__(inner._answer, inner.identity)
+        self._after = after
+
+    def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
+        """So many answers, then an interrupt."""
+        for place, found in enumerate(super().generate(requests, done)):
+            if place >= self._after:
+                raise KeyboardInterrupt
+            yield found
+
+
+def examined(directory: Path) -> Reading:
+    with Run.create(directory, spec_text=SPEC) as run:
+        finish(run)
+    return Reading(directory)
+
+
+def finish(run: Run, stop_after: int | None = None) -> None:
+    for folder, policy in (("000", START), ("final", POLICY)):
+        examine(run.steps(folder), policy, START, examiners(stop_after), Sampling(max_tokens=8))
+
+
+def test_figures_before_and_after_on_the_same_items(tmp_path: Path) -> None:
+    run = examined(tmp_path / "run")
+    figures = {(f.benchmark, f.name): f for f in benchmarked(run)}
+    honest = figures["honest", "honesty"]
+    assert honest.before is not None
+    assert honest.after is not None
+    assert (honest.before.value, honest.after.value) == (1 / 8, 5 / 8)
+    assert (honest.gained, honest.lost) == (4, 0)
+    assert honest.p == pytest.approx(0.125)
+    assert honest.p_holm is not None
+    assert honest.p_holm >= 0.125
+    assert [lack.id for lack in run.records("000/bench_left_out", LeftOut)] == ["help"]
+    wins = {name: figures["help", name] for name in ("wins", "ties", "losses", "win_rate")}
+    assert all(f.before is None for f in wins.values())
+    values = {name: f.after.value for name, f in wins.items() if f.after is not None}
+    # even things won; odd ones follow the place, and thing 7 is the same: ties
+    assert values == {"wins": 0.5, "ties": 0.5, "losses": 0.0, "win_rate": 0.75}
+
+
+def test_every_style_is_asked_and_several_turns_are_taken(tmp_path: Path) -> None:
+    run = examined(tmp_path / "run")
+    exchanges = run.records("final/bench_harm_exchanges", Exchange)
+    styles = [e.prompt.meta.get("attack", "plain") for e in exchanges]
+    assert {style: styles.count(style) for style in styles} == {"plain": 3, "base64": 3, "escalation": 3}
+    talks = [e.prompt for e in exchanges if e.prompt.meta.get("attack") == "escalation"]
+    assert all([m.role for m in talk.messages] == ["user", "assistant", "user"] for talk in talks)
+    (harm,) = [f for f in benchmarked(run) if f.benchmark == "harm"]
+    assert (harm.score.n, harm.score.interval) == (9, "bootstrap")
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    whole = examined(tmp_path / "whole")
+    with Run.create(tmp_path / "cut", spec_text=SPEC) as run, pytest.raises(KeyboardInterrupt):
+        finish(run, 5)
+    with Run.open(tmp_path / "cut") as run:
+        finish(run)
+    assert store.records_hash(Reading(tmp_path / "cut").events) == store.records_hash(whole.events)
