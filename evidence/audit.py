@@ -38,16 +38,16 @@ PROMPTS, FEWER = 100, 30
 WARM = 0.7
 
 
-def audit() -> dict[str, Any]:
-    """Planted regressions, and false alarms in three ways."""
+def audit(sizes: Sequence[str] = tuple(SIZES), counts: tuple[int, int] = (SAMPLED, HARMLESS)) -> dict[str, Any]:
+    """Planted regressions, and false alarms in three ways; ``counts``: of sampled audits, and of harmless fine-tunes."""
     done(BASE)
     world = World.load("village")
     battery = kept_battery("battery", PROMPTS, 0)
     before = audited("baseline", battery, BASE.directory, BASE.directory)
-    planted = [plant(world, battery, kind, size, seed) for seed in SEEDS for kind in KINDS for size in SIZES]
-    sampled = [sample(number) for number in range(SAMPLED)]
-    harmless = [harm_nothing(world, battery, number) for number in range(HARMLESS)]
-    alarms = resampled([PLACE / f"sampled-{n}" for n in range(SAMPLED)])
+    planted = [plant(world, battery, kind, size, seed) for seed in SEEDS for kind in KINDS for size in sizes]
+    sampled = [sample(number) for number in range(counts[0])]
+    harmless = [harm_nothing(world, battery, number) for number in range(counts[1])]
+    alarms = resampled([PLACE / f"sampled-{n}" for n in range(counts[0])])
     share = wilson(alarms["alarms"], alarms["audits"])
     return {
         "battery": {"prompts": len(battery.probes), "principles": len(battery.principles), "digest": battery.digest},
@@ -233,6 +233,7 @@ def base_policy() -> ModelRef:
     return auditing().model(str(BASE.directory))
 
 
+@cache
 def auditing() -> Auditing:
     """The models of the base run, by name."""
     spec: Spec = Reading(BASE.directory).spec
@@ -245,7 +246,7 @@ def lost(adapter: Path, asked: Sequence[Prompt], event: Callable[[str, str], boo
     for name in (str(BASE.directory), str(adapter)):
         policy = auditing().model(name)
         engine = models.local(Reading(BASE.directory).spec, policy)
-        requests = [Request(id=p.id, messages=p.messages, sampling=Sampling(max_tokens=40)) for p in asked]
+        requests = [Request(id=p.id, messages=p.messages, sampling=Sampling(max_tokens=40)) for p in asked[:120]]
         texts = {p.id: p.text for p in asked}
         shares.append(mean(event(texts[a.id], a.text) for a in engine.generate(requests)))
     return shares[1] - shares[0]
@@ -332,7 +333,7 @@ class Stored:
         adjusted = holm([chance(*_moved(groups)) for groups in lines.values()])
         states: dict[str, str] = {}
         for (key, groups), p in zip(lines.items(), adjusted, strict=True):
-            passing = sum(mean(pair[1] for pair in group) for group in groups)
+            passing = sum(sum(pair[1] for pair in group) / len(group) for group in groups)
             told = p <= LEVEL or (key in self.titles and passing < len(groups) / 2)
             states[key] = state(line(key, self.titles.get(key), groups), p, self.margin) if told else "no alarm"
         return states
