@@ -39,7 +39,7 @@ WARM = 0.7
 
 
 def audit(sizes: Sequence[str] = tuple(SIZES), counts: tuple[int, int] = (SAMPLED, HARMLESS)) -> dict[str, Any]:
-    """Planted regressions, and false alarms in three ways; ``counts``: of sampled audits, and of harmless fine-tunes."""
+    """Planted regressions, and false alarms in three ways; ``counts``: of sampled audits and of harmless fine-tunes."""
     done(BASE)
     world = World.load("village")
     battery = kept_battery("battery", PROMPTS, 0)
