@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,8 +11,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from charter import spec as specs
@@ -352,6 +355,17 @@ def test_junit_is_xml_whatever_a_title_holds() -> None:
         "No fraud <b>\N{REPLACEMENT CHARACTER}[31m [p-2]": ["failure"],
         "helpfulness": [],
     }
+
+
+def test_the_workflow_calls_the_command_as_it_is() -> None:
+    root = Path(__file__).parent.parent
+    job = yaml.safe_load((root / "examples" / "audit-workflow.yml").read_text(encoding="utf-8"))["jobs"]["audit"]
+    (step,) = (step["run"] for step in job["steps"] if "charter audit" in step.get("run", ""))
+    words = shlex.split(step.replace("\\\n", " "))
+    command = get_command(app).commands["audit"]  # type: ignore[attr-defined]
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert words[:2] == ["charter", "audit"]
+    assert {word for word in words if word.startswith("--")} <= known
 
 
 # --- the organism
