@@ -36,30 +36,32 @@ class Contamination:
                 self._add(name, text)
 
     def _add(self, name: str, text: str) -> None:
-        plain = normal(text)
-        if not plain or plain in self._whole:
+        squeezed = normal(text).replace(" ", "")
+        if not squeezed or squeezed in self._whole:
             return
-        words, number = plain.split(), len(self._words)
-        self._whole[plain] = number
-        self._names.append(name)
-        self._texts.append(text)
-        self._words.append(words)
-        for run in _grams(words, self._ngram):
-            self._runs.setdefault(run, number)
-        if len(words) >= SHORTEST:
-            for place, gram in enumerate(_grams(words, GRAM)):
-                self._grams[gram].append((number, place))
+        self._whole[squeezed] = len(self._words)
+        for words in _ways(text):
+            number = len(self._words)
+            self._names.append(name)
+            self._texts.append(text)
+            self._words.append(words)
+            for run in _grams(words, self._ngram):
+                self._runs.setdefault(run, number)
+            if len(words) >= SHORTEST:
+                for place, gram in enumerate(_grams(words, GRAM)):
+                    self._grams[gram].append((number, place))
 
     def find(self, whole: str, prompt: str = "") -> Match | None:
         """The benchmark's text that a row holds. ``prompt``: the part that is asked, which may be a short text."""
         for text in filter(None, (prompt, whole)):
-            if (number := self._whole.get(normal(text))) is not None:
+            if (number := self._whole.get(normal(text).replace(" ", ""))) is not None:
                 return self._match(number, "verbatim")
-        words = normal(whole).split()
-        for run in _grams(words, self._ngram):
-            if (number := self._runs.get(run)) is not None:
-                return self._match(number, "n-gram")
-        return self._near(words)
+        ways = _ways(whole)
+        for words in ways:
+            for run in _grams(words, self._ngram):
+                if (number := self._runs.get(run)) is not None:
+                    return self._match(number, "n-gram")
+        return next((match for words in ways if (match := self._near(words)) is not None), None)
 
     def _near(self, words: Sequence[str]) -> Match | None:
         """The first text of which a stretch of the row is a copy with few words altered."""
@@ -82,6 +84,14 @@ class Contamination:
 
     def _match(self, number: int, how: str) -> Match:
         return Match(name=self._names[number], how=how, text=self._texts[number][:CUT])
+
+
+def _ways(text: str) -> list[list[str]]:
+    """A text's words told apart at every sign, and, where that differs, at spaces alone ("e-mail": two words or one),
+    so that to change a word is one alteration whatever it holds."""
+    apart = normal(text).split()
+    joined = [word for word in (normal(part).replace(" ", "") for part in text.split()) if word]
+    return [apart] if joined == apart else [apart, joined]
 
 
 def _grams(words: Sequence[str], size: int) -> Iterable[tuple[str, ...]]:

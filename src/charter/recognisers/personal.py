@@ -56,7 +56,7 @@ class Personal:
 
         class Email(predefined.EmailRecognizer):
             def validate_result(self, pattern_text: str) -> bool:
-                return bool(domains(pattern_text).top_domain_under_public_suffix)
+                return bool(domains(pattern_text).suffix)
 
         kinds: dict[str, Any] = {name: getattr(predefined, name) for name in KINDS} | {"EmailRecognizer": Email}
         return [(kind, kinds[name]()) for name, kind in KINDS.items()]
