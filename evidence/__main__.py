@@ -16,6 +16,7 @@ from evidence.audit import audit
 from evidence.benchmarks import benchmarks
 from evidence.cells import ROOT
 from evidence.city import city
+from evidence.curation import curation
 from evidence.gates import gates
 from evidence.http import http
 from evidence.instruct import instruct
@@ -38,6 +39,7 @@ CLAIMS = {
     "instruct": instruct,
     "preferences": preferences,
     "city": city,
+    "curation": curation,
     "gates": gates,
     "sides": sides,
     "self_align": self_align,

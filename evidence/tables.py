@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.statistics import wilson
+from evidence import sifting
 from evidence.cells import ROOT
 from evidence.papers import papers
 
@@ -18,6 +19,7 @@ PAGES = (
         "docs/papers.md",
         "docs/methods.md",
         "docs/gates.md",
+        "docs/curation.md",
         "docs/self_align.md",
         "docs/cai.md",
         "docs/self_instruct.md",
@@ -69,6 +71,8 @@ def table(name: str) -> str:
     parts = {"summary": _summary, "targets": _targets, "flaws": _flaws, "kills": _killed}
     if part in parts:
         return parts[part](found)
+    if claim == "curation":
+        return sifting.table(part, found, _grid_lines, _share)
     special = {
         "methods": _methods,
         "kills": _kills,

@@ -18,6 +18,7 @@ from charter.errors import SpecError, StoreError
 from charter.judging.rubrics import CONDUCT, Rubric
 from charter.methods.sifting import sifted
 from charter.nouns import Example, Message, Origin, Prompt, Request, user_prompt
+from charter.reports.page import page
 from charter.run import Run
 from charter.spec import Curating, Options, curating
 from charter.stages.curate import Sifting
@@ -189,6 +190,9 @@ def test_a_run_sifts_its_rows_before_tuning_and_goes_on_to_the_same(tmp_path: Pa
     }
     (card,) = (DataCard.model_validate(line) for line in lines(tmp_path / "first" / "001" / "data_card.jsonl"))
     assert (card.rows, card.kept, card.masked) == (5, 2, {"SEVEN": 1})
+    html = page(tmp_path / "first")
+    assert "Training sets, sifted" in html
+    assert "SEVEN 1" in html
     assert ("set", "MIT") in {(g.id, g.licence) for g in card.sources}
 
 

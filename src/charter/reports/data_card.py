@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from charter.curation.records import DataCard, Group
+from charter.reports.reading import Reading
 
 
 def markdown(card: DataCard, name: str) -> str:
@@ -21,6 +22,12 @@ def markdown(card: DataCard, name: str) -> str:
         lines += ["", f"## {title}", "", *_table(groups, licences=title == "Sources")]
     lines += ["", "## How it was sifted", "", *(f"- {key}: {code(value)}" for key, value in card.settings.items())]
     return "\n".join(lines) + "\n"
+
+
+def cards(reading: Reading) -> dict[str, DataCard]:
+    """The data card of each training set that was sifted, by its folder."""
+    found = {step: reading.records(step, DataCard) for step in reading.steps if step.endswith("/data_card")}
+    return {step.split("/")[0]: made[0] for step, made in found.items() if made}
 
 
 def code(text: str) -> str:

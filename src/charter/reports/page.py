@@ -14,6 +14,7 @@ from charter.reports.audit import rows as audit_rows
 from charter.reports.benchmarked import benchmark_tables
 from charter.reports.compare import changed, shows, signed, spoken
 from charter.reports.costs import Cost, bill, by_role, costs, times
+from charter.reports.data_card import cards
 from charter.reports.groups import rows
 from charter.reports.judging import calibration, trust
 from charter.reports.learning import curves, learning
@@ -78,6 +79,7 @@ def _contents(reading: Reading, redact: bool) -> dict[str, Any]:
         "curves": curves(reading),
         "groups": rows(reading),
         "lineage": lineage(reading),
+        "cards": cards(reading),
         "iterations": [iteration(reading, folder) for folder in reading.iterations],
         "constitution": constitution,
         "amendments": reading.amendments,

@@ -1,0 +1,37 @@
+"""The tables of curation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Lines = Callable[[Sequence[str], Sequence[Sequence[Any]]], str]
+
+
+def table(part: str, found: dict[str, Any], lines: Lines, share: Callable[[float | None], str]) -> str:
+    """One part: ``duplicates``, ``contamination`` or ``masking``."""
+    if part == "duplicates":
+        keys = ("prompts", "CPU seconds", "GiB", "left out", "true in the sample")
+        rows = found["duplicates"]["rows"]
+        told = [(r["how"], share(r["recall"]), share(r["precision"]), *(r.get(key) for key in keys)) for r in rows]
+        return lines(("how", "recall", "precision", *keys), told)
+    if part == "contamination":
+        held = found["contamination"]
+        told = [(r["words"], r["way"], r["n"], r["found"], r["found within a longer row"]) for r in held["planted"]]
+        clean = held["clean"]
+        interval = f"{100 * clean['low']:.2f} to {100 * clean['high']:.2f} %"
+        wrong = f"{clean['dropped']} of {clean['n']:,} clean rows were left out ({interval})"
+        beside = f"of AdvBench's other half, {held['siblings']['dropped']} of {held['siblings']['n']}"
+        head = ("words", "planted", "n", "found alone", "found within a longer row")
+        return f"{lines(head, told)}\n\n{wrong}; {beside}."
+    masked = found["masking"]
+    recall = [(r["kind"], r["form"], r["n"], share(r["share"])) for r in masked["rows"] if r["kind"] != "none"]
+    wrong_rows = [(r["form"], r["n"], r["masked"]) for r in masked["rows"] if r["kind"] == "none"]
+    precision = [(r["kind"], r["masked"], share(r["precision"])) for r in masked["precision"]]
+    return "\n\n".join(
+        [
+            lines(("kind", "form", "n", "masked whole"), recall),
+            lines(("masked as", "places", "of that kind"), precision),
+            lines(("no personal data", "n", "masked by mistake"), wrong_rows),
+        ]
+    )
