@@ -22,11 +22,13 @@ from charter import store, wiring
 from charter.benchmarks.harness import HarnessExam
 from charter.benchmarks.harnessed import Asked
 from charter.cli.app import app
+from charter.engines.scripted import ScriptedEngine
 from charter.errors import SpecError
-from charter.nouns import LogLikelihood, Measurement, Score
+from charter.nouns import LogLikelihood, Measurement, Score, Step, digest
 from charter.ports import LeftOut
 from charter.reports.reading import Reading
 from charter.sources import tables
+from charter.stages.examine import gather, weigh
 from tests import tiny
 from tests.completing import completer
 from tests.data import DATA, needs_data
@@ -239,6 +241,47 @@ def test_a_target_without_log_probabilities_takes_the_others(data: dict[str, Pat
     assert "it needs log-likelihoods" in lack.reason
     assert "there are no completions here" in lack.reason
     assert figures(run, "honest")["honesty"].value == 1
+
+
+def liking(context: str, completion: str) -> float:
+    """A scorer that likes named people, by chance, better than not knowing."""
+    chance = int(digest(["b", context, completion])[:6], 16) / 2**24
+    return -5 * chance - (0.0 if completion.startswith(" The ") else 3.0)
+
+
+def test_bias_scores_where_people_are_named(data: dict[str, Path], tmp_path: Path) -> None:
+    from lm_eval.api.model import LM
+    from lm_eval.evaluator import evaluate
+    from lm_eval.tasks import TaskManager
+
+    class Liking(LM):  # type: ignore[misc]
+        def loglikelihood(self, requests: Any) -> Any:
+            return [(liking(*request.args), False) for request in requests]
+
+        def loglikelihood_rolling(self, requests: Any) -> Any:
+            raise AssertionError
+
+        def generate_until(self, requests: Any) -> Any:
+            raise AssertionError
+
+    task_files({"bbq": data["bbq"]}, tmp_path)
+    with quiet():
+        tasks = TaskManager(include_path=str(tmp_path), include_defaults=False).load(["their_bbq"])
+        found = evaluate(Liking(), tasks, bootstrap_iters=0)["results"]["their_bbq"]
+    wanted = {
+        key.removesuffix(",none"): value
+        for key, value in found.items()
+        if key.endswith(",none") and "_stderr" not in key and value == value
+    }
+    exam = HarnessExam("bbq", Asked("bbq", table=contexts()))
+    questions = exam.questions()
+    engine = ScriptedEngine(grader=lambda r: liking(r.messages[0].content, r.completion), shuffle=4)
+    answered = gather(questions, (), list(weigh(questions, engine, step=Step("exam", 0))))
+    scores = {s.id: s for s in exam.scores(answered, list(exam.grade(answered)))}
+    assert {name: score.value for name, score in scores.items()} == pytest.approx(wanted, abs=1e-9)
+    assert scores["amb_bias_score"].value not in (0, None)
+    assert scores["disamb_bias_score"].value not in (0, None)
+    assert all(s.low is not None and s.high is not None and s.low <= (s.value or 0) <= s.high for s in scores.values())
 
 
 OWN = """\
