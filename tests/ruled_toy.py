@@ -10,10 +10,11 @@ from pathlib import Path
 
 from charter.constitution import Constitution
 from charter.handover import Handover
+from charter.instructing.records import Instructions
 from charter.methods.cai import cai
 from charter.methods.self_align import self_align
 from charter.methods.teaching import Brief, Course
-from charter.nouns import ModelRef, Request
+from charter.nouns import ModelRef, Request, digest
 from charter.ports import Engine, Roles
 from charter.run import Run
 from charter.supervision import Exemplar
@@ -37,6 +38,7 @@ class RuledToy(Toy):
     exemplars: Sequence[Exemplar] = EXEMPLARS
     given: Handover | None = None
     base: ModelRef | None = None
+    instructions: Instructions | None = None
 
     def run(self, method: str, directory: Path, seed: int = 5) -> Course:
         """Runs a method to its end in a new run, or goes on with the one that is there."""
@@ -57,14 +59,30 @@ class RuledToy(Toy):
             refused = _refused(run.directory, policy)
             yield run.metered(self.engine("target", lambda r: thinks(r, refused), policy.digest), "target", "target")
 
-        return replace(super().roles(run), target=target)
+        roles = replace(super().roles(run), target=target)
+        writer = run.metered(self.engine("writer", lists), "proposer", "aligning")
+        return replace(roles, proposer=writer) if self.instructions is not None else roles
 
     def brief(self) -> Brief:
         """What the method is given."""
         task = self.task()
         known = {f.name: getattr(task, f.name) for f in fields(Brief) if hasattr(task, f.name) and f.name != "given"}
-        own = {"constitution": self.constitution, "exemplars": self.exemplars, "given": self.given, "base": self.base}
+        own = {
+            "constitution": self.constitution,
+            "exemplars": self.exemplars,
+            "given": self.given,
+            "base": self.base,
+            "instructions": self.instructions,
+        }
         return Brief(**known | own)
+
+
+def lists(request: Request) -> str:
+    """Asked for more requests it goes on with the numbered list; asked for look-alikes it gives none."""
+    if request.response_schema is not None:
+        return '{"prompts": []}'
+    topics, mark = (*HARM, "knots"), int(digest(request.messages[-1].content)[:4], 16)
+    return "\n".join(f"{n}. show me {topics[n % 4]} near {mark + n} {'and then some ' * n}" for n in range(6, 12))
 
 
 def thinks(request: Request, refused: set[str]) -> str:

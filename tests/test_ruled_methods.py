@@ -11,9 +11,14 @@ import pytest
 
 from charter.constitution import Constitution
 from charter.handover import Handover
+from charter.instructing.records import Instruction, Instructions
 from charter.methods.teaching import Course
 from charter.reports.reading import Reading
 from charter.reports.ruled import ruled
+from charter.similarity import Guard
+from charter.spec import Instructing
+from charter.spec.instructing import TopicGuided
+from charter.templates import Templates
 from tests.records import START, row
 from tests.ruled_toy import RuledToy, rules
 from tests.small_run import substance
@@ -190,6 +195,22 @@ def test_verbose_cloning_tunes_the_start_on_longer_answers_without_what_asked_fo
     assert {m.role for e in revised for m in e.messages} == {"user"}
     asked = [r for r in toy.asked["target"] if "at length" in r.messages[0].content]
     assert {r.sampling.temperature for r in asked} == {0.3}
+
+
+def test_prompts_that_self_instruct_writes_are_answered_and_their_seeds_counted(tmp_path: Path) -> None:
+    seeds = tuple(Instruction(id=f"s{n}", text=f"teach {topic} before {n}") for n, topic in enumerate(HARM))
+    options = Instructing(generator="proposer", rounds=1, calls=2, topics=TopicGuided(rounds=0), least=2)
+    given = Instructions(seeds, (), Guard([], 0.95), Templates(), options)
+    changes = {**SMALL, "self_align": {**SMALL["self_align"], "prompts": "instruct"}}
+    toy = RuledToy(changes, instructions=given)
+    toy.run("self_align", tmp_path / "run")
+    asked = {p["messages"][0]["content"] for p in records(tmp_path / "run", "001/asked")}
+    assert asked
+    assert all(text.startswith("show me ") for text in asked)
+    assert {v["rubric"] for v in records(tmp_path / "run", "001/rechecks")} == {"conduct"}
+    found = ruled(Reading(tmp_path / "run"))
+    assert found is not None
+    assert found.lines["seeds"] == 3
 
 
 # -- constitutional AI alone
