@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from evidence.cells import RUNS, Cell, all_done, charter, done, records
+from charter import spec as specs
+from charter import wiring
+from charter.reports.verify import verify
+from evidence.cells import RUNS, Cell, all_done, records
 from evidence.claims import SEEDS, Row, row, target
-from evidence.kills import contents, killed
+from evidence.kills import contents
 
 READ = {"prompts.heldout": "200", "prompts.gate": "80"}
 FEW = {"prompts.heldout": "60", "prompts.gate": "40"}
 """The recipe itself reads 200 held-out and 80 gate prompts of each kind; controls and the paper's recipe 60 and 40."""
-TINY = {"prompts.heldout": "10", "prompts.gate": "10", "options.draw.batch": "60", "oracle.errors.delay": "0.004"}
+TINY = {"prompts.heldout": "4", "prompts.gate": "4", "options.draw.batch": "40", "options.tune.epochs": "1"}
 PLACES = {
     "self_align": ("000/gate_exchanges", "001/verdicts", "001/reasoned", "001/rechecks", "001/answers", "001/policy"),
     "cai": ("000/gate_exchanges", "001/verdicts", "001/round1_critiques", "001/round2_rechecks", "001/policy"),
@@ -96,31 +99,56 @@ def told(cell: Cell, figures: Row) -> Row:
 
 def kill(method: str, place: str) -> dict[str, Any]:
     """A run killed in one stage, resumed, and compared with one left in peace."""
-    whole = Cell(f"{method}/kills/whole", method, TINY)
-    done(whole)
-    name = place.replace("/", "-")
-    cell = Cell(f"{method}/kills/{name}", method, TINY)
-    kept = RUNS / method / "kills" / f"{name}.json"
+    folder, name = RUNS / method / "kills", place.replace("/", "-")
+    kept = folder / f"{name}.json"
     if kept.exists():
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         return found
-    shutil.rmtree(cell.directory, ignore_errors=True)
-    struck = killed(cell, at_work(cell.directory / place), signal.SIGKILL)
-    resumed, verified = charter("resume", str(cell.directory), "--quiet"), charter("verify", str(cell.directory))
+    shutil.rmtree(folder / name, ignore_errors=True)
+    if not (folder / "whole" / "HEAD").exists():
+        shutil.rmtree(folder / "whole", ignore_errors=True)
+        played(method, folder / "whole")
+    struck = os.WIFSIGNALED(played(method, folder / name, place))
+    resumed = played(method, folder / name) == 0
     made = {
-        "name": cell.name,
+        "name": f"{method}/kills/{name}",
         "at": place,
         "killed": struck,
-        "resumed": resumed.returncode == 0,
-        "verified": verified.returncode == 0,
-        "same run": contents(cell.directory) == contents(whole.directory),
+        "resumed": resumed,
+        "verified": verify(folder / name).ok,
+        "same run": contents(folder / name) == contents(folder / "whole"),
     }
     kept.write_text(json.dumps(made), encoding="utf-8")
     print(f"  {made}", flush=True)
     return made
 
 
-def at_work(step: Path) -> Callable[[], bool]:
-    """When a step's first record, or the folder that it writes into, is there."""
-    records = step.parent / f"{step.name}.jsonl"
-    return lambda: step.is_dir() or (records.exists() and records.stat().st_size > 0)
+def warm() -> None:
+    """Loads the heavy libraries once, so that forked processes need not."""
+    import importlib
+
+    for name in ("torch", "peft", "transformers.models.llama.modeling_llama", "trl.trainer.sft_trainer"):
+        importlib.import_module(name)
+
+
+def played(method: str, directory: Path, place: str = "") -> int:
+    """Runs a short run of the recipe, or goes on with it, in a forked process; the status as os.wait gives it. Where a
+    place is named the process kills itself (SIGKILL) there: as a stage's third record is on disk, or as a step that
+    writes all at once begins."""
+    warm()
+    if pid := os.fork():
+        return os.waitpid(pid, 0)[1]
+
+    def strike(path: str, done: int, total: int) -> None:
+        if path == place and (done >= 3 or total == 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    status = 1
+    try:
+        if (directory / "journal.jsonl").exists():
+            wiring.resume(directory, strike)
+        else:
+            wiring.launch(specs.changed(specs.recipes()[method].read_text(encoding="utf-8"), TINY), directory, strike)
+        status = 0
+    finally:
+        os._exit(status)
