@@ -118,15 +118,24 @@ class Finds:
         return [Span(self.kind, at, at + len(self.word))] if at >= 0 else []
 
 
-def test_places_that_overlap_are_masked_as_one_of_the_longest_kind() -> None:
+class Both(Finds):
+    """Recognises two words."""
+
+    def find(self, text: str) -> list[Span]:
+        return [*super().find(text), *Finds("cdefg", "B").find(text)]
+
+
+def test_places_that_overlap_are_masked_as_one_by_the_first_recogniser_and_the_longest_word() -> None:
     two = (Finds("bcd", "A"), Finds("cdefg", "B"))
-    assert mask("abcdefgh", two) == ("a[B]h", {"B": 1})
+    assert mask("abcdefgh", two) == ("a[A]h", {"A": 1})
+    assert mask("abcdefgh", two[::-1]) == ("a[B]h", {"B": 1})
+    assert mask("abcdefgh", (Both("bcd", "A"),)) == ("a[B]h", {"B": 1})
     assert mask("nothing here", two) == ("nothing here", {})
 
 
 @pytest.fixture(scope="module")
-def recognisers() -> tuple[Personal, Secrets]:
-    return Personal(), Secrets()
+def recognisers() -> tuple[Secrets, Personal]:
+    return Secrets(), Personal()
 
 
 @pytest.mark.parametrize(
@@ -134,6 +143,7 @@ def recognisers() -> tuple[Personal, Secrets]:
     [
         ("mail jo.doe@example.com now", "mail [EMAIL] now"),
         ("call +1 415-555-0132 now", "call [PHONE] now"),
+        ("at https://jo:s3cretpass@db.example.com/", "at https:[SECRET]/"),
         ("card 4111 1111 1111 1111.", "card [CARD]."),
         ("to DE89370400440532013000", "to [IBAN]"),
         ("from 192.168.17.4", "from [IP]"),
@@ -145,13 +155,13 @@ def recognisers() -> tuple[Personal, Secrets]:
     ],
 )
 def test_the_recognisers_find_what_has_a_form(
-    text: str, masked: str | None, recognisers: tuple[Personal, Secrets]
+    text: str, masked: str | None, recognisers: tuple[Secrets, Personal]
 ) -> None:
     assert mask(text, recognisers)[0] == (text if masked is None else masked)
 
 
 def test_the_list_of_domains_is_the_shipped_one_and_no_network_is_asked(
-    recognisers: tuple[Personal, Secrets], monkeypatch: pytest.MonkeyPatch
+    recognisers: tuple[Secrets, Personal], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*args: object) -> None:
         raise AssertionError("asks the network")

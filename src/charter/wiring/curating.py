@@ -33,7 +33,7 @@ def tools(options: Curating) -> Tools:
     from charter.recognisers.secrets import Secrets
 
     return Tools(
-        recognisers=(Personal(), Secrets()) if options.mask else (),
+        recognisers=(Secrets(), Personal()) if options.mask else (),
         tongue=Languages() if options.language_share < 1 else None,
     )
 
