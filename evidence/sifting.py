@@ -14,7 +14,9 @@ def table(part: str, found: dict[str, Any], lines: Lines, share: Callable[[float
         keys = ("prompts", "CPU seconds", "GiB", "left out", "true in the sample")
         rows = found["duplicates"]["rows"]
         told = [(r["how"], share(r["recall"]), share(r["precision"]), *(r.get(key) for key in keys)) for r in rows]
-        return lines(("how", "recall", "precision", *keys), told)
+        own = rows[0]
+        wall = f"{own['seconds']:.0f} s by the clock, with {own['load']:.0f} processes at work on the machine's cores"
+        return f"{lines(('how', 'recall', 'precision', *keys), told)}\n\nThe first line took {wall}."
     if part == "contamination":
         held = found["contamination"]
         told = [(r["words"], r["way"], r["n"], r["found"], r["found within a longer row"]) for r in held["planted"]]
