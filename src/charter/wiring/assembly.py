@@ -126,12 +126,9 @@ class Assembly:
         from charter.methods.iteralign import Task
 
         benchmark = self.benchmark(None)
-        held = {
-            "gate": list(benchmark.prompts("gate")),
-            "held-out": list(benchmark.prompts("heldout")),
-            "benchmarks": self.exams.prompts,
-        }
-        protected = [p for prompts in held.values() for p in prompts]
+        held = {"gate": list(benchmark.prompts("gate")), "held-out": list(benchmark.prompts("heldout"))}
+        protected = [*held["gate"], *held["held-out"], *self.exams.prompts]
+        texts = {name: [p.text for p in prompts] for name, prompts in held.items()} | self.exams.texts
         return Task(
             start=self.start,
             redteam=self.train["redteam"],
@@ -143,7 +140,7 @@ class Assembly:
             options=self.options(),
             rubric=self.ruled,
             given=self.given,
-            sifting=curating.sifting(self.spec, held, [*self.train["redteam"], *self.train["helpful"]]),
+            sifting=curating.sifting(self.spec, texts, [*self.train["redteam"], *self.train["helpful"]]),
         )
 
     def options(self) -> Options:

@@ -38,20 +38,19 @@ def tools(options: Curating) -> Tools:
     )
 
 
-def sifting(spec: Spec, protected: Mapping[str, Sequence[Prompt]], known: Sequence[Prompt]) -> Sifting | None:
+def sifting(spec: Spec, protected: Mapping[str, Sequence[str]], known: Sequence[Prompt]) -> Sifting | None:
     """What a run's rows are sifted with; None where the spec asks for nothing."""
     options = spec.options.curate
     if not options.enabled:
         return None
-    texts = {name: [p.text for p in prompts] for name, prompts in protected.items()}
-    return Sifting(texts, tools(options), known)
+    return Sifting(protected, tools(options), known)
 
 
 def curate(
     file: Path,
     out: Path,
     options: Curating,
-    against: Mapping[str, Sequence[Prompt]],
+    against: Mapping[str, Sequence[str]],
     licence: str = "",
     judging: AbstractContextManager[Callable[[Sequence[Row]], list[str]] | None] | None = None,
 ) -> DataCard:
@@ -61,7 +60,6 @@ def curate(
     if out.exists() or out.is_symlink():
         raise StoreError(f"{out} is there already, and nothing is overwritten", "Choose another folder with --out.")
     new = out.with_name(f".{out.name}.new")
-    texts = {name: [p.text for p in prompts] for name, prompts in against.items()}
     with store.translated(out, "written"):
         try:
             shutil.rmtree(new, ignore_errors=True)
@@ -69,10 +67,10 @@ def curate(
             with judging or nullcontext() as judge:
                 using = tools(options)
                 using = Tools(using.recognisers, using.tongue, judge)
-                known = Contamination(texts, options.ngram, options.changed)
+                known = Contamination(against, options.ngram, options.changed)
                 fates = Sieve(options, known, using, new / ".table").sift(lambda: _rows(file, licence))
                 counts = _written(file, fates, new)
-            said = settings(options, using, {name: len(held) for name, held in texts.items()})
+            said = settings(options, using, {name: len(held) for name, held in against.items()})
             card = counts.card(said)
             (new / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
             (new / README).write_text(markdown(card, file.name), encoding="utf-8")
@@ -82,21 +80,21 @@ def curate(
     return card
 
 
-def benchmarks(asked: Sequence[str], spec: Spec | None) -> dict[str, list[Prompt]]:
-    """The prompts of benchmarks in use: files given as ``[NAME=]FILE`` (NAME of a published set), and those of a spec.
+def benchmarks(asked: Sequence[str], spec: Spec | None) -> dict[str, list[str]]:
+    """The texts of benchmarks in use: files given as ``[NAME=]FILE`` (NAME of a published set), and those of a spec.
     Raises SpecError."""
     from charter.sources.prompts import SourcePrompts
     from charter.wiring.exams import Exams
 
-    found: dict[str, list[Prompt]] = {}
+    found: dict[str, list[str]] = {}
     for text in asked:
         name, equals, path = text.rpartition("=")
         source = SourceSpec.model_validate({"name": name, "path": path} if equals else {"path": path})
         sides = [SourcePrompts(source, side, offline=True).prompts() for side in ("unsafe", "safe")]
-        found[name or Path(path).name] = list({p.text: p for side in sides for p in side}.values())
+        found[name or Path(path).name] = list(dict.fromkeys(p.text for side in sides for p in side))
     if spec is not None and spec.benchmarks:
         world = models.world(spec)
-        found["benchmarks of the spec"] = Exams(spec, world, models.templates(spec, world)).prompts
+        found |= Exams(spec, world, models.templates(spec, world)).texts
     return found
 
 

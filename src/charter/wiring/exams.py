@@ -22,6 +22,10 @@ _FILES = {
 """The data of the protocols."""
 
 
+ASKS = ("question", "prompt", "input", "context", "query", "text")
+"""Columns of a benchmark's data that hold what is asked."""
+
+
 class Exams:
     """The exams of a spec; their prompts are read at once. Raises SpecError."""
 
@@ -43,6 +47,15 @@ class Exams:
     def prompts(self) -> list[Prompt]:
         """What judged benchmarks ask: nothing close to it may be trained on."""
         return [prompt for asked in self._prompts.values() for prompt in asked]
+
+    @property
+    def texts(self) -> dict[str, list[str]]:
+        """What each benchmark asks, by its name, as far as its data is at hand: the prompts of judged ones, and what
+        stands in ``ASKS`` of the local data of tasks and protocols."""
+        held = {name: [prompt.text for prompt in asked] for name, asked in self._prompts.items()}
+        for name, table in self._tables.items():
+            held[name] = [row[key] for row in table for key in ASKS if isinstance(row.get(key), str)]
+        return held
 
     def made(self, judge: Engine | None) -> list[Exam]:
         """Every exam, in the spec's order; ``judge`` judges in those that need it."""
