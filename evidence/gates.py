@@ -35,7 +35,10 @@ def gates(seeds: Sequence[int] = SEEDS, sizes: Mapping[str, str] = SIZES) -> Row
         for changes in [{**sizes, **more, "seed": str(seed)}]
     }
     figures = all_done(list(cells.values()))
-    rows = [{**_row(cell, figures[cell.name]), "kind": kind, "seed": seed} for (kind, seed), cell in cells.items()]
+    rows = [
+        {**_row(cell, figures[cell.name], kind == "default"), "kind": kind, "seed": seed}
+        for (kind, seed), cell in cells.items()
+    ]
 
     def seen(kind: str, key: str) -> list[float | None]:
         return [r[key] for r in rows if r["kind"] == kind]
@@ -49,7 +52,8 @@ def gates(seeds: Sequence[int] = SEEDS, sizes: Mapping[str, str] = SIZES) -> Row
     return {"n": {"seeds": len(seeds), **sizes}, "bad": BAD, "rows": rows, "targets": targets}
 
 
-def _row(cell: Cell, figures: Row) -> Row:
+def _row(cell: Cell, figures: Row, alarms: bool = True) -> Row:
+    """``alarms``: whether what was rolled back is measured on held-out too."""
     lost = {name: loss for name in figures["changes"] if (loss := _loss(name, figures)) is not None}
     worst = max(lost, key=lambda name: lost[name] - Gating().margin(name))
     failed = _failed(cell)
@@ -58,7 +62,7 @@ def _row(cell: Cell, figures: Row) -> Row:
         "its loss": round(lost[worst], 4),
         "beyond": round(lost[worst] - Gating().margin(worst), 4),
         "rolled back": len(failed),
-        "false alarms": sum(_false(cell, folder, found) for folder, found in failed.items()),
+        "false alarms": sum(_false(cell, folder, found) for folder, found in failed.items()) if alarms else None,
         "finished by giving up": any(records(cell, f"{f}/decision")[0]["action"] == "give_up" for f in failed),
         "failed gates": {folder: [gate.said for gate in found] for folder, found in failed.items()},
         "harmlessness after": value(figures, "harmlessness"),
