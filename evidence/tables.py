@@ -254,7 +254,7 @@ def _gates(found: dict[str, Any]) -> str:
 
 
 def _points(value: float) -> str:
-    return f"{100 * value:.1f}"
+    return f"{100 * value + 0.0:.1f}"
 
 
 def _grid(found: dict[str, Any]) -> str:
