@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ import pytest
 
 from charter import weights
 from charter.errors import TuningError
-from charter.nouns import ModelRef
+from charter.nouns import Exchange, ModelRef, Preferred, Prompt
+from charter.ports import Reward
 from charter.tuners.child import spread
-from charter.tuners.launched import Job, LaunchedTuner
+from charter.tuners.launched import Job, LaunchedReinforcer, LaunchedTuner
+from charter.tuners.local import LocalReinforcer, LocalTuner
+from charter.tuners.options import DpoOptions, Options, RewardOptions, RlooOptions
 from charter.tuners.session import newest
 from charter.tuners.sft import SftOptions, SftTuner
 from tests import tiny
@@ -31,7 +35,8 @@ LONG = tiny.lesson("long", "how do i bake a cake " * 4, "use flour")
 OWNER = """
 import sys
 from pathlib import Path
-from charter.nouns import ModelRef
+from charter.nouns import Exchange, ModelRef, Preferred, Prompt
+from charter.ports import Reward
 from tests.tuners import test_launched as t
 start = ModelRef.model_validate_json(sys.argv[2])
 t.LaunchedTuner(t.OPTIONS, sys.argv[3], Path(sys.argv[1])).tune(start, t.ROWS, Path(sys.argv[1]) / "killed", 3)
@@ -121,8 +126,11 @@ def test_a_checkpoint_counts_once_every_process_has_written(tmp_path: Path) -> N
     for number, files in ((5, ["trainer_state.json", "rng_state_0.pth", "rng_state_1.pth"]), (10, ["rng_state_0.pth"])):
         (tmp_path / f"checkpoint-{number}").mkdir()
         for name in files:
-            (tmp_path / f"checkpoint-{number}" / name).touch()
+            (tmp_path / f"checkpoint-{number}" / name).write_text("{}")
     assert newest(tmp_path, 2) == tmp_path / "checkpoint-5"
+    (tmp_path / "checkpoint-5" / "trainer_state.json").write_text('{"epoch": 1.')
+    assert newest(tmp_path, 2) is None, "a state that was cut off"
+    (tmp_path / "checkpoint-5" / "trainer_state.json").write_text("{}")
     assert newest(tmp_path, 1) is None
     assert newest(tmp_path / "none", 1) is None
 
@@ -132,3 +140,72 @@ def test_four_bits_are_refused_where_they_cannot_be(start: ModelRef, tmp_path: P
     with pytest.raises(TuningError, match="in 4 bits is not possible here"):
         tuner.tune(start, ROWS, tmp_path / "policy", 3)
     assert json.loads(tuner.identity)["quantize"] == "4bit"
+
+
+PRACTICE = RlooOptions(
+    device="cpu", lr=5e-3, steps=12, batch=8, group=4, beta=0.1, answer_tokens=5, save_steps=3, schedule="constant"
+)
+LEARNERS: dict[str, Options] = {
+    "dpo": DpoOptions(device="cpu", lr=5e-3, epochs=6, batch=4, save_steps=3),
+    "reward": RewardOptions(device="cpu", lr=5e-3, epochs=6, batch=4, save_steps=3),
+}
+PAIRS = [Preferred(id=row.id, messages=row.messages, chosen="yes please", rejected="no no no") for row in ROWS]
+OWNED = """
+import sys
+from pathlib import Path
+from charter.nouns import ModelRef
+from tests.tuners import test_launched as t
+start, reward = (ModelRef.model_validate_json(text) for text in sys.argv[2:4])
+t.elsewhere(sys.argv[4], Path(sys.argv[1]), start, reward)(Path(sys.argv[1]) / "killed")
+"""
+PROMPTS = [Prompt(id=row.id, messages=row.messages) for row in ROWS]
+MANY = [row.model_copy(update={"id": f"{row.id}{n}"}) for n in range(4) for row in PAIRS]
+
+
+def elsewhere(method: str, work: Path, start: ModelRef, reward: ModelRef) -> Callable[[Path], ModelRef]:
+    """A training in a process of its own, of one kind."""
+    if method == "rloo":
+        practice = LaunchedReinforcer(PRACTICE, ALONE, work).toward(start, reward)
+        return lambda directory: practice.tune(start, PROMPTS, directory, 3)
+    tuner = LaunchedTuner(LEARNERS[method], ALONE, work)
+    return lambda directory: tuner.tune(start, MANY, directory, 3)
+
+
+@pytest.fixture(scope="module")
+def reward(start: ModelRef, tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
+    rewarding = RewardOptions(device="cpu", lr=1e-2, epochs=2, batch=4)
+    return LocalTuner(rewarding).tune(start, PAIRS, tmp_path_factory.mktemp("made") / "reward", 1)
+
+
+@pytest.mark.parametrize("method", ["dpo", "reward", "rloo"])
+def test_a_training_that_was_killed_goes_on_to_the_same_files(
+    method: str, start: ModelRef, reward: ModelRef, tmp_path: Path
+) -> None:
+    if method == "rloo":
+        plain = LocalReinforcer(PRACTICE).toward(start, reward).tune(start, PROMPTS, tmp_path / "plain", 3)
+    else:
+        plain = LocalTuner(LEARNERS[method]).tune(start, MANY, tmp_path / "plain", 3)
+    work, root = tmp_path / "work", Path(__file__).parents[2]
+    given = [str(work), start.model_dump_json(), reward.model_dump_json(), method]
+    owner = subprocess.Popen([sys.executable, "-c", OWNED, *given], cwd=root)
+    while newest(work / "checkpoints", 1) is None:
+        assert owner.poll() is None
+        time.sleep(0.01)
+    owner.send_signal(signal.SIGKILL)
+    owner.wait()
+    policy = elsewhere(method, work, start, reward)(tmp_path / "policy")
+    assert "goes on from checkpoint-" in (work / "log").read_text()
+    assert policy == plain.model_copy(update={"adapter": policy.adapter})
+    assert len(policy.curve) > 1
+
+
+def test_a_judge_cannot_reward_elsewhere(start: ModelRef, tmp_path: Path) -> None:
+    with pytest.raises(TuningError, match="A judge cannot reward"):
+        LaunchedReinforcer(PRACTICE, ALONE, tmp_path).toward(start, Judge())
+
+
+class Judge:
+    identity = "judge"
+
+    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[Reward]:
+        raise NotImplementedError

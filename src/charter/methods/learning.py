@@ -129,8 +129,9 @@ def preferences(
     kept = run.once("usable", usable, said, task.guard, asked)
     run.once("sorted", sorting, said, task.guard, asked, task.near)
     learn, check = run.once("learnt", learnt, kept, task.near), run.once("checked", checked, kept, task.near)
-    replay = [*(task.given.replayed if task.given is not None else ())]
-    replay += rehearse(run, policy, chosen, roles, task) if task.options.learn.replay else []
+    before = task.given.replayed if task.given is not None else ()
+    fresh = rehearse(run, policy, chosen, roles, task) if task.options.learn.replay else []
+    replay = list({row.id: row for row in (*before, *fresh)}.values())
     return Preferences(learn, check, replay, chosen)
 
 

@@ -27,6 +27,8 @@ WORDS = {
     "blamed_verdicts": "breadth: the refused ones without a rule",
     "narrowed": "rewording rules that reach too far",
     "preferences": "pairs, both orders",
+    "answer_rewards": "replay checks",
+    "refusals": "whether gate answers refuse",
     "peaceful": "exchanges to attack, left in peace",
     "attacked": "attacks on the judge",
     "gate_measurements": "evaluation on gate",

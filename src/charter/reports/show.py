@@ -27,7 +27,7 @@ METRICS = ("harmlessness", "retention", "helpfulness", "over_refusal", "over_ref
 VERDICTS = (
     *("verdicts", "rechecks", "helps", "checks", "further_verdicts", "single_verdicts", "double_verdicts"),
     *("benign_verdicts", "blamed_verdicts", "ordinary_verdicts"),
-    *("peaceful", "attacked"),
+    *("peaceful", "attacked", "refusals"),
 )
 """Steps whose records are a judge's verdicts."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import random
 from collections.abc import Iterator
@@ -17,8 +18,17 @@ def newest(checkpoints: Path, writers: int) -> Path | None:
     """The newest checkpoint that was written to its end: the state comes last from the first process, and each of the
     ``writers`` leaves what it draws from."""
     found = sorted(checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    whole = (path for path in reversed(found) if (path / "trainer_state.json").is_file())
+    whole = (path for path in reversed(found) if _written(path / "trainer_state.json"))
     return next((path for path in whole if len(list(path.glob("rng_state*.pth"))) == writers), None)
+
+
+def _written(state: Path) -> bool:
+    """Whether a state is there to its end: a kill may leave the beginning of it."""
+    try:
+        json.loads(state.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def processes() -> int:

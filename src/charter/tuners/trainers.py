@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ Loaded = tuple[Any, Any]
 Worth = Callable[..., list[float | None]]
 """What drawn answers are worth, asked as TRL asks."""
 
+POINTS = 60
+"""About so many points of a curve are kept."""
 _NAMES = {
     "loss": "loss",
     "kl": "kl",
@@ -64,6 +67,10 @@ def dpo(loaded: Loaded, table: Table, doubt: float, how: tuple[Path, int, DpoOpt
     class OnTokens(DPOTrainer):
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
             return dataset
+
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+            if not _put_back(self.model, Path(resume_from_checkpoint)):
+                super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     (model, tokenizer), (folder, seed, options) = loaded, how
     config = DPOConfig(
@@ -134,6 +141,10 @@ def rloo(
         def _tokenize_prompts(self, prompts: list[str]) -> Any:
             return [questions[int(place)] for place in prompts], None, {}
 
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+            if not _put_back(self.model, Path(resume_from_checkpoint)):
+                super()._load_from_checkpoint(resume_from_checkpoint, model)
+
     (model, tokenizer), (folder, seed, options) = loaded, how
     config = RLOOConfig(
         **_shared(folder, seed, options),
@@ -144,12 +155,36 @@ def rloo(
         temperature=options.temperature,
         beta=options.beta,
         disable_dropout=True,
+        shuffle_dataset=False,
     )
-    rows = _set([{"prompt": str(place)} for place in range(len(questions))])
+    answers = options.steps * options.batch * options.accumulate * processes()
+    places = _order(len(questions), answers // options.group, seed)
+    rows = _set([{"prompt": str(place)} for place in places])
     trainer = OnTokens(model=model, reward_funcs=worth, args=config, train_dataset=rows, processing_class=tokenizer)
     if trainer.ref_model is not None:  # was loaded from the base's folder, whatever has been merged in since
         trainer.accelerator.unwrap_model(trainer.ref_model).load_state_dict(model.state_dict())
     return _ready(trainer)
+
+
+def _put_back(model: Any, checkpoint: Path) -> bool:
+    """Gives a model that is held to a second adapter its own one of a checkpoint: where there are two, the trainer puts
+    back the second alone. False where there is only one."""
+    if "ref" not in getattr(model, "peft_config", {}):
+        return False
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    set_peft_model_state_dict(model, load_file(checkpoint / weights.ADAPTER), adapter_name="default")
+    return True
+
+
+def _order(count: int, wanted: int, seed: int) -> list[int]:
+    """The prompts of a whole training in one pass, all of them before any comes again: a trainer that resumes knows
+    its place in a pass, but not the draws of the passes before."""
+    draw, places = random.Random(seed), list[int]()
+    while len(places) < wanted:
+        places += draw.sample(range(count), count)
+    return places[:wanted]
 
 
 def curve(trainer: Any) -> tuple[Watched, ...]:
@@ -163,7 +198,7 @@ def curve(trainer: Any) -> tuple[Watched, ...]:
         }
         if figures and "train_runtime" not in line:
             out.append(Watched(step=line["step"], figures=figures))
-    return tuple(out)
+    return tuple(out[:: max(1, len(out) // POINTS)])
 
 
 def _shared(folder: Path, seed: int, options: TuneOptions) -> dict[str, Any]:
@@ -182,7 +217,7 @@ def _shared(folder: Path, seed: int, options: TuneOptions) -> dict[str, Any]:
         "weight_decay": options.weight_decay,
         "gradient_checkpointing": options.recompute,
         "seed": seed % 2**32,
-        "logging_steps": 10 if isinstance(options, SftOptions) else 5,
+        "logging_steps": 10 if isinstance(options, SftOptions) else 1,  # means over several would not outlive a kill
         "logging_nan_inf_filter": False,
         "save_strategy": "steps" if options.save_steps else "no",
         "save_steps": options.save_steps or 500,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from charter.spec import Spec
-from charter.wiring import attacks, ruling
+from charter.wiring import attacks, learning, ruling
 from charter.wiring.assembly import Assembly
 from charter.wiring.auditing import Auditing
 from charter.wiring.calibrating import Calibrating
@@ -44,6 +44,8 @@ def dry_run(spec: Spec) -> Mapping[str, Any]:
         }
     if spec.method in ruling.METHODS:
         return ruling.forecast(assembly, batch, sizes)
+    if spec.method == "rlhf":
+        return learning.forecast(spec, {kind: len(found) for kind, found in train.items()}, sizes)
     iterations = min(options.stop.iterations, -(-len(train["redteam"]) // options.draw.batch))
     clusters = 1 if options.cluster.by == "batch" else max(1, batch // 10)
     attempts = 0 if options.attack.idle else options.attack.batch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +57,37 @@ def pairs(spec: Spec) -> list[Pair]:
     from charter.sources import pairs as sources
 
     return sources.pairs(asked.files)
+
+
+def forecast(spec: Spec, train: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, Any]:
+    """What learning from preferences would ask for at most; a judge that rewards practice is asked for every answer
+    drawn there."""
+    options, learn = spec.options, spec.options.learn
+    redteam, helpful = (min(learn.pairs.prompts, train[kind]) for kind in ("redteam", "helpful"))
+    clusters = max(1, redteam // 10) if options.contrast.count else 0
+    prompts = redteam + helpful + clusters * options.contrast.count
+    compared = 0 if learn.pairs.by == "people" else prompts * (learn.pairs.each + 1)
+    rounds = learn.rloo.rounds if learn.how == "rloo" else 1
+    drawn = rounds * learn.rloo.steps * learn.rloo.batch if learn.how == "rloo" else 0
+    guarded = (rounds + 1) * min(learn.guard.sample, sizes["gate"])
+    calls = {
+        "verdicts": redteam if clusters else 0,
+        "look-alikes": clusters,
+        "pairs, both orders": 2 * compared if learn.pairs.by == "judge" else 0,
+        "replay checks": 2 * min(learn.replay, prompts),
+        "rewards": 2 * drawn if learn.rloo.reward == "judge" else 0,
+        "whether gate answers refuse": guarded,
+    }
+    answers = 2 * sizes["heldout"] + (rounds + 1) * sizes["gate"] + guarded + drawn + redteam + learn.replay
+    answers += prompts * (learn.pairs.draws + learn.pairs.under_rules) if compared else 0
+    return {
+        "method": spec.method,
+        "how": learn.how,
+        "prompts": {**train, **sizes},
+        "oracle_calls_at_most": sum(calls.values()),
+        "oracle_calls_by_use": calls,
+        "budget_calls": spec.budget.calls,
+        "budget": spec.budget.model_dump(exclude={"calls"}),
+        "answers_to_generate_at_most": answers,
+        "tokens_to_generate_at_most": answers * spec.scale.answer_tokens,
+    }
