@@ -28,10 +28,11 @@ class Server:
 
 
 @contextmanager
-def serve(reply: Reply) -> Iterator[Server]:
-    """Serves until the block ends. ``reply`` gives ``text``, and may give ``finish``, ``headers``, ``torn`` (the share
-    of the body that is sent), or ``status`` with ``error``; where the body has a ``prompt``, what completes it:
-    ``text``, ``finish`` and ``logprobs``. ``path`` of the body is where it was sent to."""
+def serve(reply: Reply, port: int = 0) -> Iterator[Server]:
+    """Serves until the block ends, on a free port where none is named. ``reply`` gives ``text``, and may give
+    ``finish``, ``headers``, ``torn`` (the share of the body that is sent), or ``status`` with ``error``; where the
+    body has a ``prompt``, what completes it: ``text``, ``finish``, ``logprobs`` and ``usage``. ``path`` of the body is
+    where it was sent to."""
     state = Server()
 
     class Handler(BaseHTTPRequestHandler):
@@ -64,7 +65,7 @@ def serve(reply: Reply) -> Iterator[Server]:
         def log_message(self, format: str, *args: Any) -> None:
             """Says nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     state.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
