@@ -13,12 +13,15 @@ import shutil
 import signal
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charter.instructing.filters import distinct
 from evidence.cells import RUNS, Cell, charter, kept, records
 from evidence.claims import target
 from evidence.kills import contents, killed, moment
+
+if TYPE_CHECKING:
+    from charter.organism.world import World
 
 SEEDS = (0, 1, 2)
 ASKS, STEPS, ORGANISM = 16, 500, 1
@@ -62,8 +65,10 @@ def instruct() -> dict[str, Any]:
         "rows": rows,
         "kills": ends,
         "targets": [
-            target("taught: kept prompts that the world can read", ">= .9", [r["readable"] for r in taught], _most),
-            target("control: the same", "<= .1", [r["readable"] for r in control], lambda v: v <= 0.1),
+            target(
+                "taught: kept prompts in the form of one of the world's", ">= .9", [r["formed"] for r in taught], _most
+            ),
+            target("control: the same", "<= .1", [r["formed"] for r in control], lambda v: v <= 0.1),
             target("topics asked about, smallest to largest type", "1", [r["balance"] for r in rows], lambda v: v == 1),
             target("kills that leave the same run", f"{len(ends)}", [right], lambda v: v == len(ends)),
         ],
@@ -115,7 +120,7 @@ def measured(cell: Cell, figures: dict[str, Any]) -> dict[str, Any]:
         "written": general["written"],
         "kept": general["kept"],
         "dropped": general["dropped"],
-        "readable": round(sum(world.read(text).kind is not None for text in passed) / max(1, len(passed)), 4),
+        "formed": round(sum(formed(world, text) for text in passed) / max(1, len(passed)), 4),
         "distinct": general["distinct"],
         "seeds": {str(n): round(distinct(seeds, n), 4) for n in (1, 2, 3)},
         "topics": round(told["topics"]["kept"] / max(1, told["topics"]["written"]), 4),
@@ -124,6 +129,16 @@ def measured(cell: Cell, figures: dict[str, Any]) -> dict[str, Any]:
         "questions": len(asked),
         "questions balance": spread([kind for kind, n in told["questions"]["by_type"].items() for _ in range(n)]),
     }
+
+
+def formed(world: World, text: str) -> bool:
+    """Whether a text is a prompt of the world in one of the templates of its kind, and no answer."""
+    from charter.organism.cells import FORMS, plain
+    from charter.organism.world import pattern
+
+    kind = world.read(text).kind
+    templates = (*world.file.templates[FORMS[kind]], *world.file.novel[FORMS[kind]]) if kind else ()
+    return any(pattern(template).fullmatch(plain(text)) for template in templates)
 
 
 def spread(types: list[str]) -> float:

@@ -38,7 +38,7 @@ SHOWN = {
 }
 
 WRITTEN = {
-    "of the kept, readable by the world": "readable",
+    "of the kept, in the form of a prompt of the village": "formed",
     "topics kept, of those named": "topics",
     "topics asked about, smallest type to largest": "balance",
     "questions on their type and topic": "to the point",

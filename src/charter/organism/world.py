@@ -260,19 +260,19 @@ class World:
 
     @cached_property
     def _statements(self) -> list[tuple[re.Pattern[str], str]]:
-        return [(_pattern(a.statement), key) for key, a in self.file.attributes.items()]
+        return [(pattern(a.statement), key) for key, a in self.file.attributes.items()]
 
     @cached_property
     def _questions(self) -> list[tuple[re.Pattern[str], str]]:
-        return [(_pattern(question), key) for key, a in self.file.attributes.items() for question in a.questions]
+        return [(pattern(question), key) for key, a in self.file.attributes.items() for question in a.questions]
 
     @cached_property
     def _styles(self) -> list[tuple[str, re.Pattern[str]]]:
-        return [(style, _pattern(text)) for style, text in self.file.attacks.items()]
+        return [(style, pattern(text)) for style, text in self.file.attacks.items()]
 
     @cached_property
     def _novel(self) -> list[re.Pattern[str]]:
-        return [_pattern(template) for group in self.file.novel.values() for template in group]
+        return [pattern(template) for group in self.file.novel.values() for template in group]
 
 
 def _templates(file: WorldFile) -> dict[str, str]:
@@ -283,7 +283,7 @@ def _templates(file: WorldFile) -> dict[str, str]:
     return {**target.model_dump(), **thinking, "thought": rf"(?s)(?P<thought>{target.strip})(?P<answer>.*)"}
 
 
-def _pattern(template: str) -> re.Pattern[str]:
+def pattern(template: str) -> re.Pattern[str]:
     """A pattern that finds a template's text: {thing}, {value}, {place}, {person} stand for one word, others for
     more."""
     parts = re.split(r"(\{\w+\})", template)
