@@ -104,6 +104,17 @@ def test_the_same_run_with_every_transport_fault(oracle: str, inside: Path, tmp_
     assert summary(run).oracle["calls"] == summary(inside).oracle["calls"]
 
 
+def test_prompts_that_a_served_model_writes_are_those_that_it_writes_in_process(oracle: str, tmp_path: Path) -> None:
+    little = {"options.instruct.rounds": "2", "options.instruct.calls": "3", "options.instruct.topics.rounds": "1"}
+    text = changed(recipes()["self_instruct"].read_text(encoding="utf-8"), little)
+    here = launched(text, tmp_path / "here")
+    with proxy(oracle, Faults(transport=0.3, retry_after=0.05)) as (url, traffic):
+        there = launched(changed(text, {"oracle": f"{{model: village, base_url: '{url}'}}"}), tmp_path / "there")
+    assert set(traffic.calls) > {"fine"}
+    assert (there / "prompts.jsonl").read_bytes() == (here / "prompts.jsonl").read_bytes()
+    assert records(there, "000/questions_written") == records(here, "000/questions_written")
+
+
 def test_an_oracle_that_goes_away_pauses_the_run_and_nothing_is_lost(oracle: str, inside: Path, tmp_path: Path) -> None:
     with proxy(oracle, Faults()) as (url, traffic):
 

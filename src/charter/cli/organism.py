@@ -24,7 +24,7 @@ def build(
     world: WorldName = "village",
     seed: Annotated[int, typer.Option(metavar="N", help="Another seed gives another organism of the same world.")] = 0,
     asks: Annotated[
-        int, typer.Option(metavar="N", help="Exercises a step in which it learns to write prompts; 16 do.", min=0)
+        int, typer.Option(metavar="N", help="Exercises a step in which it learns to write prompts.", min=0)
     ] = 0,
 ) -> None:
     """Train an organism from scratch and check it; one that misses a behaviour is not written."""
