@@ -1,9 +1,9 @@
 """Self-instruct on the village: what each filter keeps of what three generators write, how varied it is against the
 seeds, how it spreads over types; and kills at each of its stages.
 
-The organism is one that was taught to write prompts and little else, so that its size is measured and not its training;
-the shipped one, which was not, is the negative control. The scripted generator is the world's oracle, with a real
-generator's mistakes."""
+The organism is one that was taught to write prompts beside everything else (``asks`` in its schedule); the shipped one,
+which was not, is the negative control. The scripted generator is the world's oracle, with a real generator's
+mistakes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter.instructing.filters import distinct
-from charter.organism.training import Schedule
 from evidence.cells import RUNS, Cell, charter, kept, records
 from evidence.claims import target
 from evidence.kills import contents, killed, moment
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
     from charter.organism.world import World
 
 SEEDS = (0, 1, 2)
-ORGANISM = 1
-WRITER = Schedule(steps=400, plain=4, reflections=0, directs=0, drills=1, asks=28, word_pace=0.25, warm_steps=1)
+ASKS, STEPS, ORGANISM = 16, 500, 1
 SIZE = {"options.instruct.rounds": "4", "options.instruct.topics.rounds": "2"}
 BY_LIST = {"options.instruct.calls": "10", "options.instruct.topics.calls": "2"}
 BY_ONE = {
@@ -82,13 +80,14 @@ def _most(value: float) -> bool:
 
 
 def writer() -> Path:
-    """An organism that was taught to write prompts, and little else; built where it is not there."""
+    """An organism that was taught to write prompts too, also where it misses a gate; built where it is not there."""
     from charter.organism.build import build
+    from charter.organism.training import Schedule
     from charter.organism.world import World
 
-    folder = RUNS / f"village-{ORGANISM}-writer"
+    folder = RUNS / f"village-{ORGANISM}-asks{ASKS}"
     if not folder.exists():
-        build(World.load("village"), ORGANISM, folder, schedule=WRITER, enforce=False)
+        build(World.load("village"), ORGANISM, folder, schedule=Schedule(steps=STEPS, asks=ASKS), enforce=False)
     return folder
 
 
