@@ -14,7 +14,15 @@ from evidence.cells import ROOT
 from evidence.papers import papers
 
 PAGES = (
-    *("README.md", "docs/evidence.md", "docs/organism.md", "docs/recipes.md", "docs/attacks.md", "docs/oracles.md"),
+    *(
+        "README.md",
+        "docs/evidence.md",
+        "docs/organism.md",
+        "docs/recipes.md",
+        "docs/attacks.md",
+        "docs/oracles.md",
+        "docs/preferences.md",
+    ),
     *(
         "docs/papers.md",
         "docs/methods.md",
