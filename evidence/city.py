@@ -10,8 +10,14 @@ from evidence.claims import gates_missed, organism, row, target
 
 Row = dict[str, Any]
 SEEDS = (0,)
-DRAWS = {"as shipped": {}, "larger draws": {"options.draw": "{batch: 600, later: 400}"}}
-"""Rare flaws need more prompts than the demo draws."""
+LARGER = {"options.draw": "{batch: 600, later: 400}"}
+DRAWS: dict[str, dict[str, str]] = {
+    "as shipped": {},
+    "larger draws": LARGER,
+    "larger draws, nearest rules": {**LARGER, "options.reflect.rules": "300"},
+}
+"""Rare flaws need more prompts than the demo draws; and this organism does not find a rule among sixteen, but among the
+six or so that are nearest to a failure."""
 
 
 def city() -> Row:
