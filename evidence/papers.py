@@ -51,7 +51,7 @@ def rows() -> list[Row]:
         (
             SELF_ALIGN,
             "366,718 prompts written, 258,878 kept after filtering",
-            _seen("self_instruct", _kept_share),
+            _seen("instruct", _kept_share),
         ),
         (SELF_ALIGN, "TruthfulQA MC1 of 69 with a model of 65 billion parameters", f"{NO_MODEL}"),
         (
@@ -73,7 +73,7 @@ def rows() -> list[Row]:
         (
             CAI,
             "preferences of a model under a drawn principle train a reward for RL",
-            _seen("sides", lambda f: _side(f, "cai-rlhf")),
+            _seen("sides", lambda f: _side(f, "rlhf")),
         ),
         (
             CAI,
@@ -133,7 +133,8 @@ def _cost(found: Found, name: str, cost: str) -> str:
 
 
 def _kept_share(found: Found) -> str:
-    rows = [r for r in found["rows"] if r.get("kept") and r.get("written")]
-    if not rows:
-        return "see `docs/self_instruct.md`"
-    return f"On the organism {sum(r['kept'] for r in rows)} of {sum(r['written'] for r in rows)} written"
+    parts = []
+    for name in dict.fromkeys(r["generator"] for r in found["rows"]):
+        own = [r for r in found["rows"] if r["generator"] == name]
+        parts.append(f"{name}: {sum(r['kept'] for r in own):,} of {sum(r['written'] for r in own):,}")
+    return f"Kept of those written, in the test world: {'; '.join(parts)}"
