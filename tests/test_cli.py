@@ -40,6 +40,8 @@ COMMANDS = (
     "report",
     "explain",
     "export",
+    "evaluate",
+    "curate",
     "audit",
     "battery",
     "curate",
