@@ -44,7 +44,6 @@ COMMANDS = (
     "curate",
     "audit",
     "battery",
-    "curate",
     "init",
     "doctor",
     "organism",
