@@ -16,8 +16,8 @@ DRAWS: dict[str, dict[str, str]] = {
     "larger draws": LARGER,
     "larger draws, nearest rules": {**LARGER, "options.reflect.rules": "300"},
 }
-"""Rare flaws need more prompts than the demo draws; and this organism does not find a rule among sixteen, but among the
-six or so that are nearest to a failure."""
+"""Rare flaws need more prompts than the demo draws; and this organism overlooks a rule among sixteen: does it see it
+among the eight or so that are nearest to a failure?"""
 
 
 def city() -> Row:
