@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -194,7 +195,7 @@ def unfounded(directory: Path) -> int:
         "lookalike": good["checks"],
         "helpful": good["checks"],
     }
-    return sum(key.split("/")[-1].split("#")[0] not in behind[r["origin"]] for key, r in rows.items())
+    return sum(re.split("[#+]", key.split("/")[-1])[0] not in behind[r["origin"]] for key, r in rows.items())
 
 
 def scores(inside: Path, url: str) -> dict[str, list[float]]:
