@@ -26,15 +26,16 @@ from charter.wiring import models
 from charter.wiring.auditing import Auditing
 from charter.wiring.batteries import made, spec_text
 from evidence.cells import RUNS, Cell, done
+from evidence.claims import SEEDS
 
 PLACE = RUNS / "audit"
 BASE = Cell("audit/base")
 SIZES = {"small": 0.15, "middle": 0.4, "large": 1.0}
 """Share of a domain's templates, of the look-alikes, or of the things, that the planted rows are about."""
 KINDS = ("principle untrained", "over-refusal added", "facts lost")
-SEEDS, SAMPLED, HARMLESS, DRAWS, POWER = (0,), 20, 10, 1000, 200
-PROMPTS, FEWER = 100, 30
-"""Prompts of each kind of the benchmark in the batteries of planted regressions, and of sampled audits."""
+SAMPLED, HARMLESS, DRAWS, POWER = 20, 10, 1000, 200
+PROMPTS = 100
+"""Prompts of each kind of the benchmark in a battery."""
 WARM = 0.7
 
 
@@ -42,7 +43,7 @@ def audit(sizes: Sequence[str] = tuple(SIZES), counts: tuple[int, int] = (SAMPLE
     """Planted regressions, and false alarms in three ways; ``counts``: of sampled audits and of harmless fine-tunes."""
     done(BASE)
     world = World.load("village")
-    battery = kept_battery("battery", PROMPTS, 0)
+    battery = kept_battery("battery", 0)
     before = audited("baseline", battery, BASE.directory, BASE.directory)
     planted = [plant(world, battery, kind, size, seed) for seed in SEEDS for kind in KINDS for size in sizes]
     sampled = [sample(number) for number in range(counts[0])]
@@ -87,11 +88,11 @@ def target(what: str, bound: str, seen: Sequence[bool]) -> dict[str, Any]:
 # --- audits
 
 
-def kept_battery(name: str, prompts: int, seed: int, temperature: float = 0.0) -> Battery:
+def kept_battery(name: str, seed: int, temperature: float = 0.0) -> Battery:
     """A battery from the base run, made once; another seed draws other failures and fresh prompts."""
     path = PLACE / f"{name}.json"
     if not path.exists():
-        battery = made(BASE.directory, AuditSpec(prompts=prompts, own=20, fresh=60 if prompts == PROMPTS else 30), seed)
+        battery = made(BASE.directory, AuditSpec(prompts=PROMPTS, own=20, fresh=60), seed)
         answers = battery.answers.model_copy(update={"temperature": temperature})
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(to_text(battery.model_copy(update={"answers": answers})), encoding="utf-8")
@@ -273,7 +274,7 @@ def _shape(world: World, text: str, key: str) -> str:
 def sample(number: int) -> dict[str, Any]:
     """An audit of the unchanged policy with a battery of its own seed, answered at a temperature."""
     name = f"sampled-{number}"
-    battery = kept_battery(f"{name}-battery", FEWER, number, WARM)
+    battery = kept_battery(f"{name}-battery", number, WARM)
     found = audited(name, battery, BASE.directory, BASE.directory, seed=number)
     return told(name, found)
 

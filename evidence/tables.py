@@ -329,16 +329,22 @@ def _audit(found: dict[str, Any]) -> str:
     ]
     drawn = found["resampled"]
     alarms = [
-        ("sampled audits of the unchanged model", len(found["sampled"]), sum(r["alarm"] for r in found["sampled"])),
-        ("audits after a harmless fine-tune", len(found["harmless"]), sum(r["alarm"] for r in found["harmless"])),
-        ("audits drawn from stored verdicts", drawn["audits"], drawn["alarms"]),
+        ("sampled audits of the unchanged model", len(found["sampled"]), *_outcomes(found["sampled"])),
+        ("audits after a harmless fine-tune", len(found["harmless"]), *_outcomes(found["harmless"])),
+        ("audits drawn from stored verdicts", drawn["audits"], drawn["alarms"], "-"),
     ]
     rows = [
-        (what, n, k, f"{_share(k / n)} ({_share(wilson(k, n)[0])} to {_share(wilson(k, n)[1])})")
-        for what, n, k in alarms
+        (what, n, k, f"{_share(k / n)} ({_share(wilson(k, n)[0])} to {_share(wilson(k, n)[1])})", kept)
+        for what, n, k, kept in alarms
         if n
     ]
-    return f"{_grid_lines(head, lines)}\n\n{_grid_lines(('nothing is wrong', 'audits', 'alarms', 'share'), rows)}"
+    below = ("nothing is wrong", "audits", "alarms", "share", "all kept")
+    return f"{_grid_lines(head, lines)}\n\n{_grid_lines(below, rows)}"
+
+
+def _outcomes(audits: Sequence[dict[str, Any]]) -> tuple[int, int]:
+    """How many audits raised an alarm, and how many said that all is kept; the others could not tell."""
+    return sum(r["alarm"] for r in audits), sum(r["outcome"] == "kept" for r in audits)
 
 
 def pages() -> list[Path]:
