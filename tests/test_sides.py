@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from charter import cli
-from charter.reports.sides import Sides, difference_rows, page, sides, table
+from charter.errors import SpecError
+from charter.reports.sides import Sides, sides
+from charter.reports.sides_page import difference_rows, page, table
 from tests.told_run import SPEC, Tale, tell
 
 SHORT = """\
@@ -65,7 +67,7 @@ def test_differences_are_of_the_same_prompts_and_seeds(found: Sides) -> None:
     harm = next(d for d in found.differences if d.metric == "harmlessness")
     assert (harm.first, harm.second, harm.seeds) == ("plain", "better", 2)
     assert harm.value == pytest.approx(0.375)
-    assert harm.low <= harm.value <= harm.high
+    assert -1 <= harm.low < harm.value < harm.high <= 1
     assert all(d.p <= d.p_holm <= 1 for d in found.differences)
 
 
@@ -81,6 +83,54 @@ def test_what_was_measured_otherwise_is_not_compared(folders: dict[str, list[Pat
     assert told.apart == ("other",)
     assert {d.first for d in told.differences} | {d.second for d in told.differences} == {"plain", "better"}
     assert "Measured otherwise" in page(told)
+
+
+def test_a_difference_that_nearly_all_prompts_show_is_sure(tmp_path: Path) -> None:
+    """One prompt in many that goes the other way does not make the interval wide, nor the p great."""
+    pair = [tell(tmp_path / name, Tale(outcomes=(0.25, after))) for name, after in (("low", 0.01), ("high", 1.0))]
+    told = sides([("low", [pair[0]]), ("high", [pair[1]])])
+    assert told.differences
+    for d in told.differences:
+        assert -1 <= d.low <= d.value <= d.high <= 1
+        assert d.p < 0.01 or d.n < 8 or abs(d.value) < 1
+
+
+def test_what_is_not_the_same_on_all_sides_is_said(folders: dict[str, list[Path]], tmp_path: Path) -> None:
+    another = tell(tmp_path / "another", Tale(spec=f"{SPEC}seed: 7\ntarget: {{model: elsewhere}}\n"))
+    open_ = tell(tmp_path / "open", Tale(finished=False))
+    told = sides([("plain", folders["plain"]), ("another", [another]), ("open", [open_])])
+    assert any("not the same model" in note for note in told.notes)
+    assert "plain and another have no seed in common, and are not compared" in told.notes
+    assert "open: 1 of 1 runs are not finished" in told.notes
+    assert told.apart == ()
+    assert "no seed in common" in page(told)
+    assert not sides(list(folders.items())).notes
+
+
+def test_a_side_has_one_run_for_each_seed(tmp_path: Path) -> None:
+    pair = [tell(tmp_path / name) for name in ("one", "other")]
+    with pytest.raises(SpecError, match="more than one run with the seed 0"):
+        sides([("both", pair)])
+
+
+def test_costs_and_differences_are_drawn(found: Sides) -> None:
+    shown = page(found)
+    assert "oracle calls, aligning: mean over seeds" in shown
+    assert "lines that people wrote: mean over seeds" in shown
+    assert "better - plain, harmlessness" in shown
+
+
+def test_changes_are_refused_where_nothing_is_run(
+    folders: dict[str, list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = folders["plain"]
+    assert compare(one, other, "--set", "seed=5") != 0
+    assert "--set changes what is run" in " ".join(capsys.readouterr().err.split())
+    assert compare(one, folders["better"][0], "--out", tmp_path / "page", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["differences"]
+    assert (tmp_path / "page" / "compare.html").exists()
+    assert compare(one, other) == 0
+    assert "lines that people wrote" in capsys.readouterr().out
 
 
 def test_names_are_hostile_text(folders: dict[str, list[Path]]) -> None:

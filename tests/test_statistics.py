@@ -12,7 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multinomial
 
-from charter.statistics import Mean, bounds, change, cohens_kappa, detectable, holm, mcnemar, mean, rogan_gladen, wilson
+from charter.statistics import (
+    Mean,
+    bounds,
+    change,
+    clustered,
+    cohens_kappa,
+    detectable,
+    holm,
+    mcnemar,
+    mean,
+    moved,
+    rogan_gladen,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -246,6 +259,70 @@ def test_a_mean_says_whether_it_is_nothing_and_takes_no_pride_in_one_prompt() ->
     same = mean([0.5] * 8, list("abcdefgh"))
     assert same is not None
     assert (same.low, same.high) == pytest.approx((0.5, 0.5))
+
+
+def test_rare_values_leave_a_mean_an_interval_that_can_be_read() -> None:
+    """A sample drawn without them has no error of its own; it must not count as infinitely sure."""
+    values, ids = [-1.0] * 157 + [0.0] * 3, [str(k) for k in range(160)]
+    found = mean(values, ids)
+    assert found is not None
+    assert -1.01 < found.low < found.value < found.high < -0.9
+    assert found.p < 0.001
+    low, high = wilson(3, 160)
+    assert found.high == pytest.approx(high - 1, abs=0.02)
+    assert found.low == pytest.approx(low - 1, abs=0.02)
+
+
+@pytest.mark.parametrize(("share", "alike"), [(0.5, True), (0.9, True), (0.95, True), (0.98, True), (0.9, False)])
+def test_the_interval_of_a_clustered_share_covers_it(share: float, alike: bool) -> None:
+    """20 prompts in 5 wordings each, which stand or fall together, or each for itself."""
+    rng, held, naive = random.Random(9), 0, 0
+    ids = [str(prompt) for prompt in range(20) for _ in range(5)]
+    for _ in range(1_000):
+        own = [rng.random() < share for _ in range(20)]
+        values = [float(own[k // 5] if alike else rng.random() < share) for k in range(100)]
+        low, high = clustered(values, ids)
+        held += low <= share <= high
+        low, high = wilson(sum(values), 100)
+        naive += low <= share <= high
+    assert held / 1_000 > 0.95 - 3 * 0.0069 - 0.02
+    assert not alike or naive / 1_000 < 0.9, "clusters do not matter here: the test says nothing"
+
+
+def test_a_share_without_clusters_has_wilsons_interval() -> None:
+    for hits in (0, 3, 17, 20):
+        values = [1.0] * hits + [0.0] * (20 - hits)
+        assert clustered(values, [str(k) for k in range(20)]) == pytest.approx(wilson(hits, 20), abs=1e-9)
+    assert clustered([], []) == (0.0, 1.0)
+    assert clustered([1.0] * 100, [str(k // 5) for k in range(100)]) == pytest.approx(wilson(20, 20))
+
+
+@pytest.mark.parametrize(("up", "down", "seeds"), [(0.0, 0.02, 1), (0.1, 0.05, 3), (0.02, 0.3, 3)])
+def test_the_interval_of_what_moved_covers_it_where_seeds_agree(up: float, down: float, seeds: int) -> None:
+    rng, held, alarms = random.Random(11), 0, 0
+    for _ in range(1_000):
+        moves = []
+        for _ in range(100):
+            drawn, luck = rng.random(), rng.random()
+            move = 1 if drawn < up else -1 if drawn < up + down else 0
+            moves.append(move * (1.0 if seeds == 1 or luck < 0.5 else 2 / 3))
+        found = moved(moves)
+        assert found is not None
+        true = (up - down) * (1.0 if seeds == 1 else 5 / 6)
+        held += found.low <= true <= found.high
+        turned = moved([m if rng.random() < 0.5 else -m for m in moves])
+        alarms += turned is not None and turned.p <= 0.05
+    assert held / 1_000 > 0.95 - 3 * 0.0069
+    assert alarms / 1_000 < 0.05 + 3 * 0.0069
+
+
+def test_what_did_not_move_is_not_known_better_than_n_allows() -> None:
+    found = moved([0.0] * 2)
+    assert found is not None
+    assert (found.value, found.p) == (0.0, 1.0)
+    assert found.low < -0.5
+    assert found.high > 0.5
+    assert moved([]) is None
 
 
 @pytest.mark.parametrize("n", [60, 200, 420])

@@ -31,9 +31,13 @@ def compare(
     ],
     seeds: Annotated[str, typer.Option(metavar="N,N", help="Seeds with which each method is run.")] = "0",
     out: Annotated[
-        Path,
-        typer.Option(metavar="DIR", help=f"Where methods are run, as DIR/METHOD/SEED, and {PAGE} is written."),
-    ] = Path("runs/compare"),
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help=f"Where methods are run, as DIR/METHOD/SEED, and {PAGE} is written; runs/compare where none is given. "
+            "Runs alone get a page only where one is given.",
+        ),
+    ] = None,
     changes: Changes = None,
     as_json: AsJson = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
@@ -41,20 +45,27 @@ def compare(
 ) -> None:
     """Compare runs in one table, two on the same held-out prompts prompt by prompt. Recipes and spec files are run
     first, all with the same changes and seeds; what is finished is not run again."""
+    if changes and all(Path(side).is_dir() for side in sides):
+        raise SpecError(
+            "--set changes what is run, and all sides are there already", cure="Leave it out, or name recipes."
+        )
     single = [Path(side) for side in sides if _run(Path(side))]
-    if len(single) == len(sides) and not changes:
+    if len(single) == len(sides) and out is None:
         put_comparison(single, as_json, markdown)
         return
+    out = out or Path("runs/compare")
     from charter import store
-    from charter.reports.sides import page
     from charter.reports.sides import sides as compared
+    from charter.reports.sides_page import page
 
     wanted = changes_of(changes)
-    named = [(_name(side), _runs(side, _numbers(seeds), out, wanted, quiet)) for side in sides]
-    twice = sorted({name for name, _ in named if [n for n, _ in named].count(name) > 1})
-    if twice:
-        raise SpecError(f"two sides are called {', '.join(twice)}", cure="Give the spec files or folders other names.")
-    found = compared(named)
+    names = [_name(side) for side in sides]
+    twice = {name for name in names if names.count(name) > 1}
+    names = [side if name in twice and Path(side).is_dir() else name for side, name in zip(sides, names, strict=True)]
+    if again := sorted({name for name in names if names.count(name) > 1}):
+        raise SpecError(f"two sides are called {', '.join(again)}", cure="Give the spec files or folders other names.")
+    every = [_runs(side, _numbers(seeds), out, wanted, quiet) for side in sides]
+    found = compared(list(zip(names, every, strict=True)))
     out.mkdir(parents=True, exist_ok=True)
     store.write_atomic(out / PAGE, page(found).encode())
     _put_sides(found, as_json, markdown)
@@ -63,7 +74,7 @@ def compare(
 
 def _put_sides(found: Sides, as_json: bool, markdown: bool) -> None:
     from charter.reports.compare import lines
-    from charter.reports.sides import difference_rows, table
+    from charter.reports.sides_page import difference_rows, table
 
     tables = [("", table(found)), ("Differences on the same prompts and seeds", difference_rows(found))]
     if as_json:
@@ -75,6 +86,8 @@ def _put_sides(found: Sides, as_json: bool, markdown: bool) -> None:
             put_table(rows, title, numbers=range(1, len(rows[0])))
     if found.apart:
         say(f"measured otherwise than the others, and not compared: {', '.join(found.apart)}")
+    for note in found.notes:
+        say(note)
 
 
 def _runs(side: str, seeds: Sequence[int], out: Path, changes: Mapping[str, str], quiet: bool) -> list[Path]:

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
+from charter.errors import SpecError
 from charter.nouns import Record
+from charter.reports.costs import human_lines
 from charter.reports.learning import FIGURES
 from charter.reports.paired import Compared, between
 from charter.reports.reading import Reading, readings
 from charter.reports.show import METRICS, Summary, summarised
 
+FELL = 0.05
+"""A log-probability that is lower by less, in nats, has not fallen."""
 SPOKEN = {
     "kl": "nats an answer from the start",
     "chosen": "log-probability of chosen answers",
@@ -31,21 +35,30 @@ class Contest(Record):
 
 
 class Comparison(Record):
-    """``names`` are the shortest that tell the runs apart; ``contests`` only where the held-out sets are the same."""
+    """``names`` are the shortest that tell the runs apart; ``contests`` only where the held-out sets are the same;
+    ``lines`` that people wrote for each run."""
 
     names: tuple[str, ...]
     runs: tuple[Summary, ...]
     contests: tuple[Contest, ...]
+    lines: tuple[int, ...]
 
 
 def compare(directories: Sequence[Path | str]) -> Comparison:
     """Raises StoreError, DamagedError, SpecError."""
     read = readings(directories)
+    if audits := [r.directory for r in read if r.spec.method == "audit"]:
+        raise SpecError(f"{audits[0]} is an audit", cure="To compare with it: charter audit MODEL --baseline AUDIT")
     contests = []
     for first, second in combinations(range(len(read)), 2):
         if found := between(read[first], read[second]):
             contests.append(Contest(first=first, second=second, pairings=tuple(found.values())))
-    return Comparison(names=_names(read), runs=tuple(summarised(r) for r in read), contests=tuple(contests))
+    return Comparison(
+        names=_names(read),
+        runs=tuple(summarised(r) for r in read),
+        contests=tuple(contests),
+        lines=tuple(map(human_lines, read)),
+    )
 
 
 def table(comparison: Comparison) -> list[tuple[str, ...]]:
@@ -61,6 +74,8 @@ def table(comparison: Comparison) -> list[tuple[str, ...]]:
         "iterations": [str(len(run.iterations)) for run in comparison.runs],
         "oracle calls, aligning": [str(run.oracle["calls"]) for run in comparison.runs],
         "oracle calls, measuring": [str(run.oracle["calls_measuring"]) for run in comparison.runs],
+        "oracle tokens": [f"{run.oracle['tokens_in'] + run.oracle['tokens_out']:,}" for run in comparison.runs],
+        "lines that people wrote": [str(lines) for lines in comparison.lines],
         "unjudged": [str(run.unjudged) for run in comparison.runs],
         "seconds": [f"{run.seconds:.1f}" for run in comparison.runs],
         "finished": ["yes" if run.head else "no" for run in comparison.runs],
@@ -69,8 +84,9 @@ def table(comparison: Comparison) -> list[tuple[str, ...]]:
 
 
 def learnt_rows(comparison: Comparison) -> list[tuple[str, ...]]:
-    """What was watched in learning from preferences, start and end; a log-probability of chosen answers that fell is
-    said to have fallen. None where no run learnt from them."""
+    """What was watched in learning from preferences: at the start, and in the policy that stayed or the last one that
+    was tried and rolled back; a log-probability of chosen answers that fell is said to have fallen. None where no run
+    learnt from them."""
     runs = [run.learning for run in comparison.runs]
     if not any(runs):
         return []
@@ -78,9 +94,13 @@ def learnt_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     for name in FIGURES:
         cells = []
         for found in runs:
-            one, other = (found["policies"][at][name] if found else None for at in ("000", (found or {}).get("used")))
-            fell = name == "chosen" and one is not None and other is not None and other < one
-            cells.append(f"{_number(one)} to {_number(other)}" + (", fell" if fell else "") if found else "-")
+            tried = [at for at in (found or {"policies": {}})["policies"] if at != "000"]
+            last = (found or {}).get("used") if (found or {}).get("used") != "000" or not tried else tried[-1]
+            one, other = (found["policies"][at][name] if found else None for at in ("000", last))
+            fell = name == "chosen" and one is not None and other is not None and other < one - FELL
+            taken = "" if not found or last == found["used"] else ", rolled back"
+            said = f"{_number(one)} to {_number(other)}{', fell' if fell else ''}{taken}"
+            cells.append(said if found else "-")
         rows.append((f"{SPOKEN.get(name, name)}, start to end", *cells))
     return rows
 

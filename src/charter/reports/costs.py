@@ -9,6 +9,7 @@ from itertools import pairwise
 from charter.nouns import Record
 from charter.reports.reading import Reading
 from charter.store import Event
+from charter.supervision import Supervision
 
 _IDLE = ("created", "resumed", "human")
 TUNING = "policy"
@@ -195,3 +196,9 @@ def _working(events: list[Event]) -> list[Event]:
 
 def _at(event: Event) -> datetime:
     return datetime.fromisoformat(event["at"])
+
+
+def human_lines(reading: Reading) -> int:
+    """Lines that people wrote for a run: none where its method asks for none."""
+    steps = [step for step in reading.steps if step.endswith("/supervision")]
+    return sum(told.lines for step in steps for told in reading.records(step, Supervision))

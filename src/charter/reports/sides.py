@@ -8,15 +8,16 @@ from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 
-from charter.errors import StoreError
+from charter.errors import SpecError, StoreError
 from charter.nouns import Measurement, Record, Score
-from charter.reports.compare import spoken
+from charter.reports.compare import FELL
+from charter.reports.costs import human_lines
+from charter.reports.learning import Learnt, learning
 from charter.reports.links import is_chain, links
 from charter.reports.paired import FINAL, START
 from charter.reports.reading import Reading
 from charter.reports.show import METRICS, summarised
-from charter.statistics import Mean, holm, mean
-from charter.supervision import Supervision
+from charter.statistics import Moved, holm, moved
 
 
 class Spread(Record):
@@ -29,8 +30,8 @@ class Spread(Record):
 
 
 class Quality(Record):
-    """A held-out score before and after, over seeds, and the change with its 95 % interval (bootstrap clustered by
-    prompt). ``n``: prompts, ``unjudged`` over all seeds."""
+    """A held-out score before and after, over seeds, and the change with its 95 % interval, in which a prompt counts
+    once, by its mean over seeds. ``n``: prompts, ``unjudged`` over all seeds."""
 
     before: Spread | None
     after: Spread
@@ -42,18 +43,22 @@ class Quality(Record):
 
 
 class Side(Record):
-    """One method: its runs, its quality by metric, and what they took."""
+    """One method: its runs, its quality by metric, what they took, and how far what the guards of preference learning
+    watched has moved (a log-probability of chosen answers that ``fell``: in how many runs)."""
 
     name: str
     runs: tuple[str, ...]
     finished: int
     quality: dict[str, Quality]
     costs: dict[str, Spread]
+    watched: dict[str, Spread]
+    fell: int
 
 
 class Difference(Record):
-    """``second`` minus ``first`` on the same prompts and seeds: mean with a 95 % interval (bootstrap clustered by
-    prompt), ``p`` two-sided and ``p_holm`` corrected over the whole comparison."""
+    """``second`` minus ``first`` on the same prompts and seeds: the mean over prompts, each by its own over seeds,
+    with a 95 % interval; ``p`` two-sided (exact sign test over prompts) and ``p_holm`` corrected over the whole
+    comparison."""
 
     first: str
     second: str
@@ -69,14 +74,16 @@ class Difference(Record):
 
 class Sides(Record):
     """The whole comparison. ``benchmark``: what measured all of them; ``apart``: sides that were measured otherwise,
-    so that they are not compared."""
+    so that they are not compared; ``notes``: what else is not the same on all sides, or is missing."""
 
     sides: tuple[Side, ...]
     differences: tuple[Difference, ...]
     benchmark: str
     apart: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
+WATCHED = ("chosen", "rejected", "margin", "kl", "length", "refusals")
 Outcomes = dict[int, dict[str, dict[str, bool]]]
 """By seed, metric and prompt."""
 
@@ -89,6 +96,14 @@ class _Runs:
         self.chains = [[Reading(step) for step in (links(d) if is_chain(d) else [d])] for d in directories]
         if any(not chain for chain in self.chains):
             raise StoreError(f"{name} has a chain that has not begun", "Take it to its end: charter resume")
+        self.seeds = [chain[0].spec.seed for chain in self.chains]
+        if twice := sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1}):
+            raise SpecError(
+                f"{name} has more than one run with the seed {twice[0]}",
+                cure="A side has one run for each seed; compare the runs as sides of their own.",
+            )
+        if audits := [d for d, chain in zip(directories, self.chains, strict=True) if chain[-1].spec.method == "audit"]:
+            raise SpecError(f"{audits[0]} is an audit", cure="To compare with it: charter audit MODEL --baseline AUDIT")
 
     def outcomes(self, at: str) -> Outcomes:
         """What happened on held-out at the start or at the end, where it could be judged."""
@@ -109,8 +124,24 @@ class _Runs:
 
     @property
     def versions(self) -> frozenset[str]:
-        """What measured its ends."""
+        """What measured its ends; nothing before one of its runs is finished."""
         return frozenset(score.benchmark for scores in self.scores(FINAL) for score in scores.values())
+
+    @property
+    def terms(self) -> dict[str, str]:
+        """What a fair comparison holds fixed, by name."""
+        out: dict[str, set[str]] = {}
+        for chain in self.chains:
+            spec, found = chain[0].spec, chain[0].environment.get("target") or {}
+            given = {
+                "model": found.get("digest") or spec.target.model,
+                "data": spec.prompts.model_dump_json(exclude={"gate"}) + spec.world,
+                "judge": (spec.judge or spec.oracle).model,
+                "evaluator": spec.evaluator if isinstance(spec.evaluator, str) else spec.evaluator.model,
+            }
+            for name, value in given.items():
+                out.setdefault(name, set()).add(str(value))
+        return {name: " ".join(sorted(values)) for name, values in out.items()}
 
     def side(self) -> Side:
         """Its figures."""
@@ -137,7 +168,21 @@ class _Runs:
             finished=sum(chain[-1].head is not None for chain in self.chains),
             quality=quality,
             costs=self._costs(),
+            watched={name: made for name, values in self._watched().items() if (made := spread(values)) is not None},
+            fell=sum(value < -FELL for value in self._watched().get("chosen", ())),
         )
+
+    def _watched(self) -> dict[str, list[float]]:
+        """From the start to the policy that stayed, by figure; of each run the last step that learnt."""
+        out: dict[str, list[float]] = {}
+        for chain in self.chains:
+            steps: list[Learnt] = [found for run in chain if (found := learning(run)) is not None]
+            if steps and steps[-1].used != "000":
+                for name in WATCHED:
+                    one, other = getattr(steps[-1].before, name), getattr(steps[-1].after, name)
+                    if one is not None and other is not None:
+                        out.setdefault(name, []).append(other - one)
+        return out
 
     def _costs(self) -> dict[str, Spread]:
         taken: dict[str, list[float]] = {}
@@ -148,7 +193,7 @@ class _Runs:
                 "oracle calls, measuring": sum(s.oracle["calls_measuring"] for s in steps),
                 "oracle tokens": sum(s.oracle["tokens_in"] + s.oracle["tokens_out"] for s in steps),
                 "seconds of work": sum(s.seconds for s in steps),
-                "lines that people wrote": sum(told.lines for run in chain for told in written(run)),
+                "lines that people wrote": sum(map(human_lines, chain)),
             }
             for name, value in figures.items():
                 taken.setdefault(name, []).append(float(value))
@@ -158,16 +203,16 @@ class _Runs:
 def sides(named: Sequence[tuple[str, Sequence[Path]]]) -> Sides:
     """Each side is a name and the folders of its runs, one a seed. Raises StoreError, DamagedError, SpecError."""
     runs = [_Runs(name, directories) for name, directories in named]
-    counted = [r.versions for r in runs]
+    counted = [r.versions for r in runs if r.versions]
     common = max(counted, key=counted.count) if counted else frozenset()
     alike = [r for r in runs if r.versions == common]
-    found: list[tuple[str, str, str, Mean, int, int]] = []
+    found: list[tuple[str, str, str, Moved, int, int]] = []
     ends = {r.name: r.outcomes(FINAL) for r in alike}
     for first, second in combinations(ends, 2):
         for metric in METRICS:
             if made := _change(ends[first], ends[second], metric):
                 seeds = len(set(ends[first]) & set(ends[second]))
-                found.append((first, second, metric, made, made.clusters, seeds))
+                found.append((first, second, metric, made, made.n, seeds))
     corrected = holm([made.p for _, _, _, made, _, _ in found])
     return Sides(
         sides=tuple(r.side() for r in runs),
@@ -179,75 +224,9 @@ def sides(named: Sequence[tuple[str, Sequence[Path]]]) -> Sides:
             for (first, second, metric, made, n, seeds), p in zip(found, corrected, strict=True)
         ),
         benchmark=", ".join(sorted(common)),
-        apart=tuple(r.name for r in runs if r.versions != common),
+        apart=tuple(r.name for r in runs if r.versions and r.versions != common),
+        notes=tuple(_notes(runs)),
     )  # fmt: skip
-
-
-def written(run: Reading) -> list[Supervision]:
-    """What people wrote for a run: nothing where its method asks for nothing."""
-    steps = [step for step in run.steps if step.endswith("/supervision")]
-    return [told for step in steps for told in run.records(step, Supervision)]
-
-
-def table(found: Sides) -> list[tuple[str, ...]]:
-    """Header, then a row for each figure and a column for each side."""
-    rows: list[tuple[str, ...]] = [("", *(side.name for side in found.sides))]
-    rows.append(("runs, finished", *(f"{len(s.runs)}, {s.finished}" for s in found.sides)))
-    for metric in METRICS:
-        told = [s.quality.get(metric) for s in found.sides]
-        if any(told):
-            arrow = " ↓" if metric.startswith("over_refusal") else ""
-            rows.append((f"{spoken(metric)}{arrow}, before", *(_share(q.before if q else None) for q in told)))
-            rows.append((f"{spoken(metric)}{arrow}, after", *(_share(q.after if q else None) for q in told)))
-            rows.append((f"{spoken(metric)}{arrow}, change", *(_points(q) for q in told)))
-    for cost in list(dict.fromkeys(name for s in found.sides for name in s.costs)):
-        rows.append((cost, *(_count(s.costs.get(cost)) for s in found.sides)))
-    return rows
-
-
-def difference_rows(found: Sides) -> list[tuple[str, ...]]:
-    """Header, then a row for each two sides and metric."""
-    head = ("second less first", "metric", "points (95 %)", "n", "seeds", "p", "p, Holm")
-    rows: list[tuple[str, ...]] = [head]
-    for d in found.differences:
-        points = f"{100 * d.value:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
-        pair, chances = f"{d.second} - {d.first}", (f"{d.p:.3g}", f"{d.p_holm:.3g}")
-        rows.append((pair, spoken(d.metric), points, str(d.n), str(d.seeds), *chances))
-    return rows
-
-
-def page(found: Sides) -> str:
-    """The comparison as one HTML file that needs no network and runs no script."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    jinja = Environment(
-        loader=PackageLoader("charter.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    jinja.filters["spoken"] = spoken
-    drawn = [m for m in METRICS if any(m in s.quality for s in found.sides)]
-    told = {"found": found, "table": table(found), "differences": difference_rows(found), "metrics": drawn}
-    return jinja.get_template("sides.html.j2").render(told)
-
-
-def _share(found: Spread | None) -> str:
-    if found is None:
-        return "-"
-    if found.seeds == 1 or found.least == found.most:
-        return f"{found.value:.1%}"
-    return f"{found.value:.1%} ({found.least:.1%} to {found.most:.1%})"
-
-
-def _points(found: Quality | None) -> str:
-    if found is None or found.change is None or found.low is None or found.high is None:
-        return "-"
-    return f"{100 * found.change:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
-
-
-def _count(found: Spread | None) -> str:
-    if found is None:
-        return "-"
-    return f"{found.value:,.0f}" + ("" if found.least == found.most else f" ({found.least:,.0f} to {found.most:,.0f})")
 
 
 def spread(values: Sequence[float]) -> Spread | None:
@@ -255,11 +234,25 @@ def spread(values: Sequence[float]) -> Spread | None:
     return Spread(value=fmean(values), least=min(values), most=max(values), seeds=len(values)) if values else None
 
 
-def _change(first: Outcomes, second: Outcomes, metric: str) -> Mean | None:
-    values, prompts = [], []
+def _change(first: Outcomes, second: Outcomes, metric: str) -> Moved | None:
+    by_prompt: dict[str, list[int]] = {}
     for seed in sorted(set(first) & set(second)):
         one, other = first[seed].get(metric, {}), second[seed].get(metric, {})
         for prompt in sorted(set(one) & set(other)):
-            values.append(float(other[prompt]) - float(one[prompt]))
-            prompts.append(prompt)
-    return mean(values, prompts, draws=1_999)
+            by_prompt.setdefault(prompt, []).append(int(other[prompt]) - int(one[prompt]))
+    return moved([fmean(values) for values in by_prompt.values()])
+
+
+def _notes(runs: Sequence[_Runs]) -> list[str]:
+    """What a fair comparison would have the same on all sides, and what is missing."""
+    notes = []
+    for name in ("model", "data", "judge", "evaluator"):
+        if len({run.terms[name] for run in runs}) > 1:
+            notes.append(f"not the same {name} on all sides: a difference may be its own")
+    for run in runs:
+        open_ = sum(chain[-1].head is None for chain in run.chains)
+        notes += [f"{run.name}: {open_} of {len(run.chains)} runs are not finished"] if open_ else []
+    for one, other in combinations(runs, 2):
+        if not set(one.seeds) & set(other.seeds):
+            notes.append(f"{one.name} and {other.name} have no seed in common, and are not compared")
+    return notes

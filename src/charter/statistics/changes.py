@@ -1,0 +1,159 @@
+"""Paired comparisons: what changed between two times that the same prompts were answered, and what so many can show."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+_TINY = 1e-9
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Exact two-sided McNemar p of a paired comparison: pairs that only the second passes, that only the first
+    passes."""
+    if gained + lost == 0:
+        return 1.0
+    from scipy.stats import binomtest
+
+    return float(binomtest(gained, gained + lost, 0.5).pvalue)
+
+
+def sign_test(gained: int, lost: int) -> float:
+    """Exact one-sided p of a drop: that at least ``lost`` of the pairs that changed fall by chance (McNemar's test,
+    one-sided)."""
+    if gained + lost == 0:
+        return 1.0
+    from scipy.stats import binomtest
+
+    return float(binomtest(lost, gained + lost, 0.5, alternative="greater").pvalue)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction (S. Holm, Scand. J. Statist. 6, 1979), in the order given."""
+    if not values:
+        return []
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(list(values), method="holm")[1]]
+
+
+def change(gained: int, lost: int, n: int, alpha: float = 0.05) -> tuple[float, float]:
+    """Interval of the change of a share on the same ``n`` prompts, of which ``gained`` are hits only the second time
+    and ``lost`` only the first: each end is the change under which what was seen, or more, has a chance of alpha / 2,
+    the rest being as likely as the data allow. (-1, 1) for n = 0.
+
+    Approximate unconditional interval (M.-L. Tang, N.-S. Tang, I. Chan, Statist. Med. 24, 2005) on the net change:
+    Tango's score interval errs too often at the small alpha of many comparisons."""
+    return -_most(lost, gained, n, alpha / 2), _most(gained, lost, n, alpha / 2)
+
+
+class Moved(NamedTuple):
+    """The mean change over ``n`` independent prompts with its 95 % interval; ``p``: two-sided, that there is none."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    n: int
+
+
+def moved(moves: Sequence[float], alpha: float = 0.05) -> Moved | None:
+    """The change of a share where each prompt counts once, by the mean change of its answers (between -1 and 1; several
+    seeds or wordings make fractions). The interval is that of ``change`` on whole prompts, rounded to the wider side;
+    the p is an exact sign test over the prompts that changed. None without prompts."""
+    n = len(moves)
+    if not n:
+        return None
+    gained, lost = math.fsum(m for m in moves if m > 0), -math.fsum(m for m in moves if m < 0)
+    low, _ = change(math.floor(gained + _TINY), math.ceil(lost - _TINY), n, alpha)
+    _, high = change(math.ceil(gained - _TINY), math.floor(lost + _TINY), n, alpha)
+    p = mcnemar(sum(m > _TINY for m in moves), sum(m < -_TINY for m in moves))
+    return Moved((gained - lost) / n, low, high, p, n)
+
+
+def detectable(
+    n: int, against: float = 0.0, margin: float = 0.0, alpha: float = 0.05, power: float = 0.8
+) -> float | None:
+    """The smallest change of a share that ``n`` pairs show with this power: beyond ``margin``, at a two-sided
+    ``alpha``, by exact McNemar where the margin is 0 and by ``change`` elsewhere. ``against``: share of the pairs that
+    change the other way. None where no change can be shown."""
+    if n == 0:
+        return None
+    back = round(n * against)
+
+    def shows(one_way: int) -> bool:
+        if margin == 0:
+            return mcnemar(one_way, back) <= alpha
+        return _chance(one_way, back, n, margin) <= alpha / 2
+
+    counts = range(min(n, back + math.ceil(margin * n)), n - back + 1)
+    found = bisect_left(counts, True, key=shows)
+    if found == len(counts):
+        return None
+    from scipy.optimize import brentq
+
+    needed, most = counts[found] - back, 1 - 2 * against
+
+    def lacking(by: float) -> float:
+        return power - _net(n, by + against, against, needed)
+
+    return float(brentq(lacking, 0, most)) if lacking(most) < 0 else None
+
+
+@cache
+def pairs_needed(margin: float, changing: float = 0.0, alpha: float = 0.1) -> int:
+    """The least n that shows a drop to be smaller than ``margin`` where there is none: the lower end of ``change`` is
+    above -margin. ``changing``: share of the pairs that change, half of them either way."""
+    low, high = 1, 2
+
+    def enough(n: int) -> bool:
+        moved = math.ceil(changing * n / 2)
+        return change(moved, moved, n, alpha)[0] > -margin
+
+    while not enough(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def _most(gained: int, lost: int, n: int, alpha: float) -> float:
+    """The greatest change under which one as small as was seen has at least the chance ``alpha``."""
+    if n == 0 or gained == n:
+        return 1.0
+    from scipy.optimize import brentq
+
+    def chance(change: float) -> float:
+        return _chance(lost, gained, n, -change) - alpha
+
+    return float(brentq(chance, (gained - lost) / n, 1))
+
+
+def _chance(lost: int, gained: int, n: int, loss: float) -> float:
+    """The chance of a net loss as great as was seen, were the true one ``loss``; the share of pairs that gain is then
+    the likeliest given the data (T. Tango, Statist. Med. 17, 1998, equation 2)."""
+    half = -gained - lost + (2 * n - lost + gained) * loss
+    back = (math.sqrt(max(0.0, half * half + 8 * n * gained * loss * (1 - loss))) - half) / (4 * n)
+    back = min(max(0.0, -loss, back), (1 - loss) / 2)
+    return _net(n, back + loss, back, lost - gained)
+
+
+def _net(n: int, one: float, other: float, least: int) -> float:
+    """The chance that, of n pairs, those that change one way outnumber those that change the other by ``least``."""
+    from scipy.fft import irfft, next_fast_len
+
+    size = int(next_fast_len(2 * n + 1, real=True))
+    chances = irfft(_waves(n, size, one, other), size)
+    return float(chances[max(0, least) : n + 1].sum() + (chances[least:].sum() if least < 0 else 0.0))
+
+
+def _waves(n: int, size: int, one: float, other: float) -> Any:
+    """The characteristic function of the net change of n pairs, conjugate, at the frequencies of a real transform."""
+    import numpy
+
+    turn = numpy.exp(-2j * math.pi * numpy.arange(size // 2 + 1) / size)
+    return (one * turn + (1 - one - other) + other * turn.conj()) ** n
