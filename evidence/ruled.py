@@ -17,8 +17,7 @@ from evidence.claims import SEEDS, Row, row, target
 from evidence.kills import contents
 
 READ = {"prompts.heldout": "200", "prompts.gate": "80"}
-FEW = {"prompts.heldout": "60", "prompts.gate": "40"}
-"""The recipe itself reads 200 held-out and 80 gate prompts of each kind; controls and the paper's recipe 60 and 40."""
+"""200 held-out and 80 gate prompts of each kind, for the recipe and for its controls alike."""
 TINY = {"prompts.heldout": "4", "prompts.gate": "4", "options.draw.batch": "40", "options.tune.epochs": "1"}
 PLACES = {
     "self_align": ("000/gate_exchanges", "001/verdicts", "001/reasoned", "001/rechecks", "001/answers", "001/policy"),
@@ -38,13 +37,13 @@ def cai() -> Row:
 
 def claim(method: str) -> Row:
     """A method's recipe on three seeds, the recipe as published, three controls on three seeds each, and kills."""
-    kinds = {"": READ, **{f"/{name}": {"constitution": given} | FEW for name, given in controls().items()}}
+    kinds = {"": READ, **{f"/{name}": {"constitution": given} | READ for name, given in controls().items()}}
     cells = [
         (kind, Cell(f"{method}{kind}/seed{seed}", method, {"seed": str(seed), **changes}))
         for kind, changes in kinds.items()
         for seed in SEEDS
     ]
-    cells += [("/paper", Cell(f"{method}/paper/seed{s}", f"{method}-paper", {"seed": str(s), **FEW})) for s in SEEDS]
+    cells += [("/paper", Cell(f"{method}/paper/seed{s}", f"{method}-paper", {"seed": str(s), **READ})) for s in SEEDS]
     figures = all_done([cell for _, cell in cells])
     rows = [row(cell.name, figures[cell.name]) | told(cell, figures[cell.name]) for _, cell in cells]
     gained = {kind: [round(r["harmlessness after"] - r["harmlessness before"], 4) for r in rows_of(rows, cells, kind)]
