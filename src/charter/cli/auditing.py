@@ -90,7 +90,7 @@ def battery(
 
 def told(found: Audit) -> None:
     """An audit for the terminal."""
-    from charter.reports.audit import piece_rows, rows, sentence
+    from charter.reports.audit_tables import piece_rows, rows, sentence
 
     put(sentence(found))
     put_table(rows(found), "Each on the same prompts, before and after; a failure with the attacks on it is one prompt")
