@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from charter import cli, wiring
 from charter import spec as specs
-from charter import wiring
 from charter.attacks.wrapped import WrappedAttack
 from charter.battery import Battery, Measured, Probe, Result, read, to_text
 from charter.benchmarks.examined import METRICS
@@ -570,6 +570,34 @@ def test_a_baseline_that_is_no_run_needs_a_battery(tmp_path: Path) -> None:
     assert isinstance(ended.exception, SpecError)
     with pytest.raises(SpecError, match=r"audit\.baseline"):
         specs.parse("version: 1\nmethod: audit\nworld: village\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["x", "--baseline", "owner/name"],
+        ["x", "--baseline", "owner/name", "--battery", "no/such.json"],
+        ["x"],
+        ["x", "--baseline", "y", "--no-such-option"],
+        ["x", "--baseline", "y", "--set", "nothing"],
+    ],
+)
+def test_an_audit_that_cannot_be_done_is_no_outcome(words: list[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["audit", *words, "--out", str(tmp_path / "a")])
+    assert ended.value.code == 9
+
+
+def test_a_defect_and_an_interrupt_are_no_outcome(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for error, code in ((RuntimeError("a defect"), 9), (KeyboardInterrupt(), 130)):
+
+        def broken(*_: object, error: BaseException = error) -> str:
+            raise error
+
+        monkeypatch.setattr(wiring, "asked_for", broken)
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["audit", "x", "--baseline", "y", "--out", str(tmp_path / "a")])
+        assert ended.value.code == code
 
 
 def test_an_audit_of_a_moved_adapter_is_the_policys(aligned: Path, unchanged: Path, tmp_path: Path) -> None:
