@@ -105,8 +105,9 @@ class HarnessExam:
                 return pooled
             note = "no interval: the harness's mean over tasks of unequal size"
             return pooled.model_copy(update={"value": value, "low": None, "high": None, "note": note})
+        own = [m for m in measured if m.id.rpartition("/")[0] == task]
         for kind in ("share", "mean"):
-            found = shares([metric.model_copy(update={"kind": kind})], measured, self.identity)
+            found = shares([metric.model_copy(update={"kind": kind})], own, self.identity)
             if found and found[0].n:
                 return found[0].model_copy(update={"value": value})
         rows = [row for row in self._values(answered, task, key) if _counts(metric.name, row)]
