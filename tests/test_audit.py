@@ -478,6 +478,13 @@ def test_fresh_prompts_were_never_trained_on(aligned: Path, frozen: Path) -> Non
     assert set(p.about for p in fresh) <= {p.id for p in reading.constitution.active}
 
 
+def test_a_battery_without_attacks_says_so(frozen: Path) -> None:
+    """The village has no attack styles."""
+    of = read(frozen)
+    assert not [p for p in of.probes if p.part == "attack"]
+    assert "the world village has no styles of its own" in of.notes[0]
+
+
 def test_an_unchanged_organism_is_not_accused(unchanged: Path, frozen: Path) -> None:
     found = compared(Reading(unchanged))
     assert found.battery == read(frozen).digest

@@ -139,7 +139,6 @@ def test_from_the_command_line_and_as_a_report(files: Path, tmp_path: Path) -> N
     assert (halved["n"], halved["note"].split(":")[0]) == (3, "legacy_halved")
     styles = figures["styles", "harmlessness"]["measured"]
     assert (styles["n"], styles["interval"]) == (8, "bootstrap")
-    assert figures["styles", "harmlessness"]["before"] is None
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "<h2>Benchmarks</h2>" in page
     assert "role_play" in page

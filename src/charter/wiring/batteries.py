@@ -128,6 +128,10 @@ def made(directory: Path, asked: AuditSpec, seed: int | None = None) -> Battery:
         step=Step("battery", reading.spec.seed if seed is None else seed),
     )
     probes = tuple([*ruled, *measured])
+    notes = _notes(rules.active, probes, asked.margin)
+    if asked.styles is None and not any(p.part == "attack" for p in ruled):
+        place = f"the world {assembly.world.name} has no styles of its own" if assembly.world else "none fits"
+        notes = (f"no attacks on own failures: {place}; name styles with --style", *notes)
     return Battery(
         run=reading.name,
         head=reading.head,
@@ -139,7 +143,7 @@ def made(directory: Path, asked: AuditSpec, seed: int | None = None) -> Battery:
         benchmarks=(benchmark.identity,),
         exams=_exams(assembly),
         probes=probes,
-        notes=_notes(rules.active, probes, asked.margin),
+        notes=notes,
     )
 
 
