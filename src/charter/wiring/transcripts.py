@@ -69,7 +69,9 @@ def _transcripts(threads: Threads) -> Iterator[Transcripts]:
                 for verdict in reading.records(step, Verdict):
                     verdicts.setdefault(verdict.id, []).append(verdict)
             else:
-                measured |= {m.id: m for m in reading.records(step, Measurement)}
+                items = {m.id: m for m in reading.records(step, Measurement)}
+                of = {e.id: items.get(e.id) or items.get(_document(e.id)) for e in answers.exchanges}
+                measured |= {id: found for id, found in of.items() if found is not None}
         scores = reading.records(f"{answers.step.removesuffix('_exchanges')}_scores", Score) if measured else []
         yield Transcripts(
             name=answers.step,
@@ -81,6 +83,11 @@ def _transcripts(threads: Threads) -> Iterator[Transcripts]:
             notes=_notes(answers),
             about=about,
         )
+
+
+def _document(question: str) -> str:
+    """The item of a benchmark that a question belongs to, where it asks several: their ids begin with its own."""
+    return question.rpartition("/")[0]
 
 
 def _notes(answers: Answers) -> dict[str, dict[str, object]]:
