@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shlex
 import shutil
@@ -46,9 +48,11 @@ from charter.organism.world import World
 from charter.ports import Engine, LeftOut
 from charter.reports.audit import Audit, compared, judged, outcome
 from charter.reports.audit_sides import answers, missed
+from charter.reports.audit_tables import rows as audit_rows
 from charter.reports.junit import junit
 from charter.reports.page import page
 from charter.reports.reading import Reading
+from charter.reports.scores import as_csv
 from charter.reports.show import summary
 from charter.reports.verify import verify
 from charter.run import Run
@@ -545,6 +549,22 @@ def test_no_battery_is_made_from_a_damaged_run(aligned: Path, tmp_path: Path) ->
     ended = CLI.invoke(app, ["battery", str(tmp_path / "run"), "--out", str(tmp_path / "b.json")])
     assert isinstance(ended.exception, DamagedError)
     assert not (tmp_path / "b.json").exists()
+
+
+def test_the_lines_of_an_audit_are_a_table(unchanged: Path) -> None:
+    found = compared(Reading(unchanged))
+    rows = [row for row in csv.DictReader(io.StringIO(as_csv(Reading(unchanged))[0])) if row["folder"] == "audit"]
+    assert [row["metric"] for row in rows] == [line.id for line in found.lines for _ in range(2)]
+    assert {row["split"] for row in rows} == {"before", "after"}
+    assert all(row["note"] == f"{line.state}: {line.why}" for row, line in zip(rows[::2], found.lines, strict=True))
+    assert [row[3] for row in audit_rows(found)] == ["needed", *(str(line.needed) for line in found.lines)]
+
+
+@pytest.mark.parametrize("words", [("--principle", "p-1"), ("--prompt", "x"), ("--score", "set: harmlessness")])
+def test_an_audit_has_no_threads_and_says_where_they_are(words: tuple[str, str], unchanged: Path) -> None:
+    ended = CLI.invoke(app, ["explain", str(unchanged), *words])
+    assert isinstance(ended.exception, StoreError)
+    assert "Explain the run aligned" in str(ended.exception)
 
 
 def test_a_dry_run_says_what_would_be_asked(aligned: Path, unchanged: Path, frozen: Path) -> None:

@@ -14,10 +14,12 @@ from charter.attacks.asked import Escalation
 from charter.attacks.encoded import EncodedAttack
 from charter.benchmarks.examined import Judge, JudgedExam, PairwiseExam
 from charter.engines.scripted import ScriptedEngine
+from charter.errors import StoreError
 from charter.methods.exams import examine
 from charter.nouns import Completion, Exchange, ModelRef, Request, Sampling, Score, user_prompt
 from charter.ports import Attack, Engine, Exam, Examiners, LeftOut
 from charter.reports.benchmarked import SHOWN, benchmark_tables, benchmarked, unjudged
+from charter.reports.explain import explain
 from charter.reports.reading import Reading
 from charter.run import Run
 from charter.spec import Judging
@@ -177,3 +179,9 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None
     with Run.open(tmp_path / "cut") as run:
         finish(run)
     assert store.records_hash(Reading(tmp_path / "cut").events) == store.records_hash(whole.events)
+
+
+def test_a_mean_has_no_threads_and_that_is_said(tmp_path: Path) -> None:
+    run = examined(tmp_path / "run")
+    with pytest.raises(StoreError, match="win_rate is a mean over items"):
+        explain(run.directory, "score", "win_rate")

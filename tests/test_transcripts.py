@@ -36,6 +36,9 @@ HOSTILE = (
 )
 
 
+_HOW = {"interval": "bootstrap", "note": "legacy"}
+
+
 def exchange(number: int, text: str) -> Exchange:
     roles = (Message(role="system", content=text), Message(role="user", content=text))
     turns = (*roles, Message(role="assistant", content=text), Message(role="user", content=f"again: {text}"))
@@ -79,7 +82,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         start.once("heldout_measurements", measured, EXCHANGES[:4])
         score = Score(id="honesty", value=1 / 3, n=3, low=0.06, high=0.79, unjudged=1, benchmark="=b@1", version="v")
         give(
-            opened, "000/heldout_scores", [score, score.model_copy(update={"id": "empty", "value": None, "low": None})]
+            opened,
+            "000/heldout_scores",
+            [score, score.model_copy(update={"id": "empty", "value": None, "low": None} | _HOW)],
         )
         cell = Cell(**score.model_dump() | {"id": "c"}, by="category", group=HOSTILE[6], metric="honesty")
         give(opened, "000/heldout_breakdown", [cell])
@@ -188,6 +193,8 @@ def test_scores_are_a_table_in_which_nothing_is_a_formula(run: Path, tmp_path: P
         assert (float(row["value"]), row["n"], row["unjudged"]) == (1 / 3, "3", "1")
     assert by_name["empty", ""]["value"] == ""
     assert {row["benchmark"] for row in rows} == {"'=b@1"}
+    assert (by_name["honesty", ""]["interval"], by_name["empty", ""]["interval"]) == ("wilson", "bootstrap")
+    assert by_name["empty", ""]["note"] == "legacy"
     assert [row["group"] for row in rows if row["by"]] == [f"'{HOSTILE[6]}"]
     assert write_csv(run, tmp_path / "deep" / "scores.csv") == count
     assert (tmp_path / "deep" / "scores.csv").read_bytes() == text.encode()
@@ -199,6 +206,9 @@ def test_nothing_is_overwritten_and_nothing_is_written_into_a_run(run: Path, log
             write(run, logs)
         with pytest.raises(StoreError, match="inside the run"):
             write(run, run / "out")
+    for write in (write_inspect, write_csv):
+        with pytest.raises(StoreError, match="holds no run"):
+            write(tmp_path, tmp_path / "out")
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be written"):
         write_inspect(run, tmp_path / "file" / "logs")

@@ -27,14 +27,15 @@ def sentence(found: Audit) -> str:
 
 def rows(found: Audit) -> list[tuple[str, ...]]:
     """Header, then a row for each line."""
-    head = ("", "state", "n", "before", "after", "change", "at least", "p (Holm)", "shows", "why")
+    head = ("", "state", "n", "needed", "before", "after", "change", "at least", "p (Holm)", "shows", "why")
     out: list[tuple[str, ...]] = [head]
     for x in found.lines:
         change = "-" if x.change is None else f"{x.change:+.1%}"
         shows = "-" if x.shows is None else f"{x.shows:.1%}"
         n = f"{x.n}{f' + {x.unjudged} unjudged' if x.unjudged else ''}"
         p = f"{x.p_holm:.2g}"
-        out.append((x.title, x.state, n, _said(x.before), _said(x.after), change, f"{x.low:+.1%}", p, shows, x.why))
+        sides = _said(x.before), _said(x.after)
+        out.append((x.title, x.state, n, str(x.needed), *sides, change, f"{x.low:+.1%}", p, shows, x.why))
     return out
 
 

@@ -20,8 +20,9 @@ from charter.reports.threads import Answers, Threads
 def write_inspect(directory: Path, out: Path) -> int:
     """Writes a log for each set of answers of a run, finished or not, into the new folder ``out``; how many. Raises
     StoreError, DamagedError; then nothing is left behind."""
+    reading = Reading(directory)
     _free(directory, out)
-    threads, new = Threads(Reading(directory)), out.with_name(f".{out.name}.new")
+    threads, new = Threads(reading), out.with_name(f".{out.name}.new")
     with store.translated(out, "written"):
         try:
             shutil.rmtree(new, ignore_errors=True)
@@ -35,8 +36,9 @@ def write_inspect(directory: Path, out: Path) -> int:
 
 def write_csv(directory: Path, out: Path) -> int:
     """Writes every score of a run, finished or not, into the new file ``out``; how many. Raises StoreError."""
+    reading = Reading(directory)
     _free(directory, out)
-    text, count = as_csv(Reading(directory))
+    text, count = as_csv(reading)
     with store.translated(out, "written"):
         out.parent.mkdir(parents=True, exist_ok=True)
     store.write_atomic(out, text.encode())
