@@ -644,7 +644,7 @@ def side_of(run: Run, side: str, exams: Mapping[str, tuple[Sequence[Metric], boo
     steps.once("results", records_given, [Result(id="p", passed={"p-1": True})])
     steps.once("bench_left_out", left_out_given, [LeftOut(id="gone", reason="no log-likelihoods")])
     for exam, (metrics, styled) in exams.items():
-        plain = [prompt(f"{exam}{n}") for n in range(3)]
+        plain = [user_prompt(f"do {exam}{n}").model_copy(update={"id": f"{exam}{n}"}) for n in range(3)]
         more = [p.model_copy(update={"id": f"b/{p.id}", "meta": {"parent": p.id}}) for p in plain] if styled else []
         asked = [
             Exchange(id=p.id, prompt=p, response="x", stop="stop", model="m", sampling=Sampling())

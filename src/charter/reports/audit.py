@@ -208,7 +208,7 @@ def outcome(lines: Iterable[Line]) -> Outcome:
 
 
 def grouped(
-    battery: Battery, before: Passed, after: Passed, groups: Mapping[str, str] | None = None
+    battery: Battery, before: Passed, after: Passed, *, groups: Mapping[str, str] | None = None
 ) -> dict[str, dict[str, list[Pair]]]:
     """Line -> group -> what became of its answers that were judged on both sides. A principle without any is there, and
     so is a metric that only one side has. ``groups``: of items that are no probes of the battery."""
@@ -230,8 +230,8 @@ def _lines(battery: Battery, before: Passed, after: Passed, of: Mapping[str, str
         item: {key: after.get(item, {}).get(key) for key in passed} for item, passed in before.items()
     }  # what was judged before and has no verdict now, as a failure
     failed = {item: {key: 0.0 if x is None else x for key, x in passed.items()} for item, passed in failed.items()}
-    worst = grouped(battery, before, failed, of)
-    for key, groups in grouped(battery, before, after, of).items():
+    worst = grouped(battery, before, failed, groups=of)
+    for key, groups in grouped(battery, before, after, groups=of).items():
         both = {item for side in (before, after) for item, passed in side.items() if key in passed}
         pairs = {item: (before.get(item, {}).get(key), after.get(item, {}).get(key)) for item in both}
         probes = [p for p in battery.probes if p.id in pairs] if key in titles else []
