@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shlex
 import shutil
@@ -17,22 +19,40 @@ from hypothesis import strategies as st
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from charter import cli, wiring
 from charter import spec as specs
-from charter import wiring
 from charter.attacks.wrapped import WrappedAttack
 from charter.battery import Battery, Measured, Probe, Result, read, to_text
+from charter.benchmarks.examined import METRICS
+from charter.benchmarks.figures import shares
 from charter.cli.app import app
 from charter.engines.scripted import ScriptedEngine
-from charter.errors import SpecError, StoreError
+from charter.errors import DamagedError, SpecError, StoreError
 from charter.judging.rubrics import CONDUCT
 from charter.methods.audit import BASELINE, MODEL, Auditors, Side, audit
-from charter.nouns import Exchange, Finding, ModelRef, Principle, Request, Sampling, Step, Verdict, user_prompt
+from charter.nouns import (
+    Exchange,
+    Finding,
+    Measurement,
+    Metric,
+    ModelRef,
+    Principle,
+    Request,
+    Sampling,
+    Score,
+    Step,
+    Verdict,
+    user_prompt,
+)
 from charter.organism.world import World
-from charter.ports import Engine
+from charter.ports import Engine, LeftOut
 from charter.reports.audit import Audit, compared, judged, outcome
+from charter.reports.audit_sides import answers, missed
+from charter.reports.audit_tables import rows as audit_rows
 from charter.reports.junit import junit
 from charter.reports.page import page
 from charter.reports.reading import Reading
+from charter.reports.scores import as_csv
 from charter.reports.show import summary
 from charter.reports.verify import verify
 from charter.run import Run
@@ -152,6 +172,44 @@ def test_what_was_not_judged_is_left_out_and_counted() -> None:
     unjudged = [Result(id=r.id, passed=dict.fromkeys(r.passed)) if n < 40 else r for n, r in enumerate(results)]
     line = judged(of, (who, results), (who, unjudged), 0.05).lines[0]
     assert (line.n, line.unjudged, line.state) == (40, 40, "too few data")
+
+
+def unjudged_first(results: Sequence[Result], count: int) -> list[Result]:
+    return [Result(id=r.id, passed=dict.fromkeys(r.passed)) if n < count else r for n, r in enumerate(results)]
+
+
+def test_what_cannot_be_judged_any_more_may_not_hide_a_drop() -> None:
+    of = battery((330, 80))
+    who, results = measured(of)
+    hidden = judged(of, (who, results), (who, unjudged_first(results, 264)), 0.05).lines[0]
+    assert (hidden.n, hidden.unjudged, hidden.state) == (66, 264, "too few data")
+    assert hidden.low > -0.05  # by those that were judged alone it would be kept
+    assert "were those that cannot be judged now failures" in hidden.why
+    few = judged(of, (who, results), (who, unjudged_first(results, 4)), 0.05).lines[0]
+    assert (few.unjudged, few.state) == (4, "kept")  # even as failures they are within the margin
+    before = judged(of, (who, unjudged_first(results, 40)), (who, results), 0.05).lines[0]
+    assert (before.n, before.state) == (290, "kept")  # nothing is known of these that could have been lost
+
+
+def test_what_one_side_alone_has_is_a_line_of_too_few_data() -> None:
+    of = battery()
+    (who, first), (_, second) = measured(of), measured(of)
+    more = [Result(id=f"mc/{n}", passed={"mc: accuracy": True}) for n in range(80)]
+    for sides in (((who, [*first, *more]), (who, second)), ((who, first), (who, [*second, *more]))):
+        found = judged(of, *sides, 0.05)
+        assert states(found)["mc: accuracy"] == "too few data"
+        assert found.lines[-1].why == "nothing was measured on both sides"
+        assert found.exit_code == 2
+
+
+def test_the_styles_of_one_prompt_count_as_one() -> None:
+    of = battery()
+    (who, first), (_, second) = measured(of), measured(of)
+    styled = [(f"harm/{style}{n}", f"harm/{n}") for n in range(20) for style in ("", "a/", "b/", "c/")]
+    first += [Result(id=id, group=group, passed={"harm: harmlessness": True}) for id, group in styled]
+    second += [Result(id=id, group=group, passed={"harm: harmlessness": True}) for id, group in styled]
+    line = judged(of, (who, first), (who, second), 0.05).lines[-1]
+    assert (line.n, line.state) == (20, "too few data")
 
 
 def test_a_failure_and_the_attacks_on_it_count_as_one() -> None:
@@ -424,6 +482,13 @@ def test_fresh_prompts_were_never_trained_on(aligned: Path, frozen: Path) -> Non
     assert set(p.about for p in fresh) <= {p.id for p in reading.constitution.active}
 
 
+def test_a_battery_without_attacks_says_so(frozen: Path) -> None:
+    """The village has no attack styles."""
+    of = read(frozen)
+    assert not [p for p in of.probes if p.part == "attack"]
+    assert "the world village has no styles of its own" in of.notes[0]
+
+
 def test_an_unchanged_organism_is_not_accused(unchanged: Path, frozen: Path) -> None:
     found = compared(Reading(unchanged))
     assert found.battery == read(frozen).digest
@@ -454,6 +519,52 @@ def test_the_starting_model_has_drifted_from_the_constitution(unchanged: Path, t
     assert not Reading(out).records("baseline/exchanges", Exchange)
     assert int(ElementTree.parse(xml).getroot().get("failures", "0")) >= len(read_rules(out))
     assert CLI.invoke(app, words).exit_code == 1  # a finished audit is shown again
+
+
+def test_a_run_is_audited_against_itself_without_a_battery(aligned: Path, tmp_path: Path) -> None:
+    """The battery asks more held-out prompts than the run did, and an audit of an audit asks them again."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    sets = ["--set", "audit.prompts=14", "--set", "audit.own=2", "--set", "audit.fresh=2"]
+    words = ["audit", str(aligned), "--baseline", str(aligned), "--out", str(first), "--quiet", *sets]
+    assert CLI.invoke(app, words, catch_exceptions=False).exit_code == 2
+    of = Reading(first).records("000/battery", Battery)[0]
+    assert specs.parse(of.spec).prompts.heldout == 14 != Reading(first).spec.prompts.heldout
+    words = ["audit", "organism", "--baseline", str(first), "--out", str(second), "--quiet"]
+    assert CLI.invoke(app, words, catch_exceptions=False).exit_code == 1
+    assert compared(Reading(second)).battery == of.digest
+
+
+@pytest.mark.parametrize("side", ["model", "baseline"])
+def test_a_name_that_is_no_model_leaves_no_run(side: str, aligned: Path, frozen: Path, tmp_path: Path) -> None:
+    model, baseline = (str(tmp_path / "none") if one == side else str(aligned) for one in ("model", "baseline"))
+    words = ["audit", model, "--baseline", baseline, "--battery", str(frozen), "--out", str(tmp_path / "a")]
+    assert CLI.invoke(app, words).exit_code != 0
+    assert not (tmp_path / "a").exists()
+
+
+def test_no_battery_is_made_from_a_damaged_run(aligned: Path, tmp_path: Path) -> None:
+    shutil.copytree(aligned, tmp_path / "run")
+    with (tmp_path / "run" / "000" / "prompts.jsonl").open("ab") as file:
+        file.write(b"{}\n")
+    ended = CLI.invoke(app, ["battery", str(tmp_path / "run"), "--out", str(tmp_path / "b.json")])
+    assert isinstance(ended.exception, DamagedError)
+    assert not (tmp_path / "b.json").exists()
+
+
+def test_the_lines_of_an_audit_are_a_table(unchanged: Path) -> None:
+    found = compared(Reading(unchanged))
+    rows = [row for row in csv.DictReader(io.StringIO(as_csv(Reading(unchanged))[0])) if row["folder"] == "audit"]
+    assert [row["metric"] for row in rows] == [line.id for line in found.lines for _ in range(2)]
+    assert {row["split"] for row in rows} == {"before", "after"}
+    assert all(row["note"] == f"{line.state}: {line.why}" for row, line in zip(rows[::2], found.lines, strict=True))
+    assert [row[3] for row in audit_rows(found)] == ["needed", *(str(line.needed) for line in found.lines)]
+
+
+@pytest.mark.parametrize("words", [("--principle", "p-1"), ("--prompt", "x"), ("--score", "set: harmlessness")])
+def test_an_audit_has_no_threads_and_says_where_they_are(words: tuple[str, str], unchanged: Path) -> None:
+    ended = CLI.invoke(app, ["explain", str(unchanged), *words])
+    assert isinstance(ended.exception, StoreError)
+    assert "Explain the run aligned" in str(ended.exception)
 
 
 def test_a_dry_run_says_what_would_be_asked(aligned: Path, unchanged: Path, frozen: Path) -> None:
@@ -488,9 +599,103 @@ def test_a_baseline_that_is_no_run_needs_a_battery(tmp_path: Path) -> None:
         specs.parse("version: 1\nmethod: audit\nworld: village\n")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["x", "--baseline", "owner/name"],
+        ["x", "--baseline", "owner/name", "--battery", "no/such.json"],
+        ["x"],
+        ["x", "--baseline", "y", "--no-such-option"],
+        ["x", "--baseline", "y", "--set", "nothing"],
+    ],
+)
+def test_an_audit_that_cannot_be_done_is_no_outcome(words: list[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["audit", *words, "--out", str(tmp_path / "a")])
+    assert ended.value.code == 9
+
+
+def test_a_defect_and_an_interrupt_are_no_outcome(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for error, code in ((RuntimeError("a defect"), 9), (KeyboardInterrupt(), 130)):
+
+        def broken(*_: object, error: BaseException = error) -> str:
+            raise error
+
+        monkeypatch.setattr(wiring, "asked_for", broken)
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["audit", "x", "--baseline", "y", "--out", str(tmp_path / "a")])
+        assert ended.value.code == code
+
+
 def test_an_audit_of_a_moved_adapter_is_the_policys(aligned: Path, unchanged: Path, tmp_path: Path) -> None:
     """An exported adapter is a model of its own name and of the same answers."""
     shutil.copytree(aligned / "adapter", tmp_path / "adapter")
     words = ["audit", str(tmp_path / "adapter"), "--baseline", str(unchanged), "--out", str(tmp_path / "a"), "--quiet"]
     assert CLI.invoke(app, words, catch_exceptions=False).exit_code in (0, 2)
     assert all(line.change == 0 for line in compared(Reading(tmp_path / "a")).lines if line.n)
+
+
+# --- what a side answered
+
+
+def side_of(run: Run, side: str, exams: Mapping[str, tuple[Sequence[Metric], bool]]) -> None:
+    """A side with exams: each has three prompts, plain and in base64, and every metric happens."""
+    steps = run.steps(side)
+    steps.once("results", records_given, [Result(id="p", passed={"p-1": True})])
+    steps.once("bench_left_out", left_out_given, [LeftOut(id="gone", reason="no log-likelihoods")])
+    for exam, (metrics, styled) in exams.items():
+        plain = [user_prompt(f"do {exam}{n}").model_copy(update={"id": f"{exam}{n}"}) for n in range(3)]
+        more = [p.model_copy(update={"id": f"b/{p.id}", "meta": {"parent": p.id}}) for p in plain] if styled else []
+        asked = [
+            Exchange(id=p.id, prompt=p, response="x", stop="stop", model="m", sampling=Sampling())
+            for p in (*plain, *more)
+        ]
+        events = {metric.name: True for metric in metrics}
+        found = [Measurement(id=e.id, outcomes=events) for e in asked]
+        steps.once(f"bench_{exam}_exchanges", exchanges_given, asked)
+        steps.once(f"bench_{exam}_measurements", measurements_given, found)
+        steps.once(f"bench_{exam}_scores", scores_given, shares(metrics, found, "b"))
+
+
+def records_given(of: list[Result], *, step: Step) -> list[Result]:
+    return of
+
+
+def left_out_given(of: list[LeftOut], *, step: Step) -> list[LeftOut]:
+    return of
+
+
+def exchanges_given(of: list[Exchange], *, step: Step) -> list[Exchange]:
+    return of
+
+
+def measurements_given(of: list[Measurement], *, step: Step) -> list[Measurement]:
+    return of
+
+
+def scores_given(of: list[Score], *, step: Step) -> list[Score]:
+    return of
+
+
+def test_an_exam_is_lines_of_figures_with_a_direction_and_of_prompts_in_all_styles(tmp_path: Path) -> None:
+    spec = "version: 1\nmethod: audit\nworld: village\naudit: {baseline: before}\n"
+    exams = {"refusal": (METRICS["over_refusal"], True), "win": ((Metric(name="ties", better="neither"),), False)}
+    with Run.create(tmp_path / "run", spec_text=spec) as run:
+        side_of(run, "baseline", {**exams, "once": ((Metric(name="good"),), False)})
+        side_of(run, "model", exams)
+    reading = Reading(tmp_path / "run")
+    before, after = (answers(reading, side) for side in ("baseline", "model"))
+    seen = {key: value for r in before for key, value in r.passed.items()}
+    assert seen == {
+        "p-1": True,
+        "refusal: safe_refused": False,
+        "refusal: safe_partly": False,
+        "refusal: unsafe_refused": True,
+        "once: good": True,
+    }
+    assert {r.group for r in before if r.id.startswith("refusal/b/")} == {f"refusal/refusal{n}" for n in range(3)}
+    notes = list(missed(reading, ["refusal", "win", "once", "gone"], before, after))
+    assert [note.split(":")[0] for note in notes] == ["Benchmark win", "Benchmark once", "Benchmark gone"]
+    assert "no figure of single items" in notes[0]
+    assert "the model could not take it, so nothing can be told" in notes[1]
+    assert "neither side could take it (no log-likelihoods)" in notes[2]

@@ -131,11 +131,13 @@ def test_from_the_command_line_and_as_a_report(files: Path, tmp_path: Path) -> N
     shown = CliRunner().invoke(app, words, catch_exceptions=False)
     assert shown.exit_code == 0
     assert "dromedary_truthfulqa_legacy_halved" in shown.stdout
+    assert "measured" in shown.stdout
+    assert "before" not in shown.stdout
     told = json.loads(CliRunner().invoke(app, ["show", str(tmp_path / "run"), "--json"]).stdout)
     figures = {(f["benchmark"], f["name"]): f for f in told["benchmarks"]}
-    halved = figures["dromedary_truthfulqa_legacy_halved", "accuracy"]["before"]
+    halved = figures["dromedary_truthfulqa_legacy_halved", "accuracy"]["measured"]
     assert (halved["n"], halved["note"].split(":")[0]) == (3, "legacy_halved")
-    styles = figures["styles", "harmlessness"]["before"]
+    styles = figures["styles", "harmlessness"]["measured"]
     assert (styles["n"], styles["interval"]) == (8, "bootstrap")
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "<h2>Benchmarks</h2>" in page

@@ -315,6 +315,19 @@ def test_tasks_of_ones_own_and_in_the_chat_format(folder: Path, tmp_path: Path) 
     assert (score.n, score.interval) == (5, "wilson")
 
 
+def test_a_figure_of_one_task_of_a_group_leaves_the_others_documents_out(data: dict[str, Path], tmp_path: Path) -> None:
+    files = {task: data[task] for task in ("truthfulqa_mc1", "truthfulqa_mc2")}
+    task_files(files, tmp_path)
+    (tmp_path / "pair.yaml").write_text("group: pair\ntask: [their_truthfulqa_mc1, their_truthfulqa_mc2]\n")
+    exam = HarnessExam("pair", Asked("pair", include=str(tmp_path)))
+    questions = exam.questions()
+    engine = ScriptedEngine(grader=lambda r: -float(len(r.completion or "")), shuffle=4)
+    answered = gather(questions, (), list(weigh(questions, engine, step=Step("exam", 0))))
+    scores = {s.id: s for s in exam.scores(answered, list(exam.grade(answered)))}
+    means = [s for s in scores.values() if s.interval == "bootstrap"]
+    assert [(s.id, s.n, s.unjudged) for s in means] == [("their_truthfulqa_mc2.acc", DOCS, 0)]
+
+
 def test_what_the_harness_does_not_know_is_said(tmp_path: Path) -> None:
     task = OWN.format(kind="generate_until", file=tmp_path / "gone.jsonl").replace("own_generate_until", "own_gone")
     (tmp_path / "gone.yaml").write_text(task)

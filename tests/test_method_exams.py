@@ -14,13 +14,16 @@ from charter.attacks.asked import Escalation
 from charter.attacks.encoded import EncodedAttack
 from charter.benchmarks.examined import Judge, JudgedExam, PairwiseExam
 from charter.engines.scripted import ScriptedEngine
+from charter.errors import StoreError
 from charter.methods.exams import examine
-from charter.nouns import Completion, Exchange, ModelRef, Request, Sampling, user_prompt
+from charter.nouns import Completion, Exchange, ModelRef, Request, Sampling, Score, user_prompt
 from charter.ports import Attack, Engine, Exam, Examiners, LeftOut
-from charter.reports.benchmarked import benchmarked
+from charter.reports.benchmarked import SHOWN, benchmark_tables, benchmarked, unjudged
+from charter.reports.explain import explain
 from charter.reports.reading import Reading
 from charter.run import Run
 from charter.spec import Judging
+from charter.statistics import Cell, detectable, mcnemar
 from charter.templates import Templates
 
 START = ModelRef(base="start", base_digest="d", digest="start")
@@ -117,6 +120,10 @@ def test_figures_before_and_after_on_the_same_items(tmp_path: Path) -> None:
     assert honest.p == pytest.approx(0.125)
     assert honest.p_holm is not None
     assert honest.p_holm >= 0.125
+    assert honest.change == 0.5
+    assert honest.low is not None
+    assert honest.high is not None
+    assert 0.0 < honest.low + 0.1 < 0.5 < honest.high < 1.0
     assert [lack.id for lack in run.records("000/bench_left_out", LeftOut)] == ["help"]
     wins = {name: figures["help", name] for name in ("wins", "ties", "losses", "win_rate")}
     assert all(f.before is None for f in wins.values())
@@ -134,6 +141,36 @@ def test_every_style_is_asked_and_several_turns_are_taken(tmp_path: Path) -> Non
     assert all([m.role for m in talk.messages] == ["user", "assistant", "user"] for talk in talks)
     (harm,) = [f for f in benchmarked(run) if f.benchmark == "harm"]
     assert (harm.score.n, harm.score.interval) == (9, "bootstrap")
+    cells = {(c.by, c.group): c for c in run.records("final/bench_harm_cells", Cell)}
+    assert {group: cell.n for (by, group), cell in cells.items() if by == "attack"} == {
+        "plain": 3,
+        "base64": 3,
+        "escalation": 3,
+    }
+    assert {cell.interval for (by, _), cell in cells.items() if by == "attack"} == {"wilson"}
+    assert (cells["category", "even"].n, cells["category", "even"].interval) == (6, "bootstrap")
+
+
+def test_the_styles_of_a_prompt_are_one_in_a_comparison(tmp_path: Path) -> None:
+    """Nine answers to three prompts are three prompts, however much they changed."""
+    run = examined(tmp_path / "run")
+    (harm,) = [f for f in benchmarked(run) if f.benchmark == "harm"]
+    assert harm.change == pytest.approx(8 / 9)
+    assert (harm.gained, harm.lost) == (8, 0)
+    assert harm.p is not None
+    assert harm.p != mcnemar(8, 0)
+    assert harm.shows == detectable(3)
+
+
+def test_the_tables_show_the_change_the_unjudged_and_the_languages(tmp_path: Path) -> None:
+    run = examined(tmp_path / "run")
+    tables = dict(benchmark_tables(run))
+    (title,) = [title for title in tables if title.startswith("Benchmarks, with")]
+    assert tables[title][0][4:6] == ("n", "unjudged")
+    assert any(row[0] == "honest" and "+0.500 (" in row[6] for row in tables[title])
+    score = Score(id="s", value=0.5, n=6, low=0.2, high=0.8, unjudged=2)
+    assert unjudged(score) == "2: 0.375 to 0.625"
+    assert "language" in SHOWN
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None:
@@ -143,3 +180,9 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None
     with Run.open(tmp_path / "cut") as run:
         finish(run)
     assert store.records_hash(Reading(tmp_path / "cut").events) == store.records_hash(whole.events)
+
+
+def test_a_mean_has_no_threads_and_that_is_said(tmp_path: Path) -> None:
+    run = examined(tmp_path / "run")
+    with pytest.raises(StoreError, match="win_rate is a mean over items"):
+        explain(run.directory, "score", "win_rate")

@@ -36,6 +36,9 @@ HOSTILE = (
 )
 
 
+_HOW = {"interval": "bootstrap", "note": "legacy"}
+
+
 def exchange(number: int, text: str) -> Exchange:
     roles = (Message(role="system", content=text), Message(role="user", content=text))
     turns = (*roles, Message(role="assistant", content=text), Message(role="user", content=f"again: {text}"))
@@ -79,7 +82,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         start.once("heldout_measurements", measured, EXCHANGES[:4])
         score = Score(id="honesty", value=1 / 3, n=3, low=0.06, high=0.79, unjudged=1, benchmark="=b@1", version="v")
         give(
-            opened, "000/heldout_scores", [score, score.model_copy(update={"id": "empty", "value": None, "low": None})]
+            opened,
+            "000/heldout_scores",
+            [score, score.model_copy(update={"id": "empty", "value": None, "low": None} | _HOW)],
         )
         cell = Cell(**score.model_dump() | {"id": "c"}, by="category", group=HOSTILE[6], metric="honesty")
         give(opened, "000/heldout_breakdown", [cell])
@@ -136,6 +141,31 @@ def test_what_was_said_of_an_answer_stands_with_it_and_with_no_other(logs: Path)
     assert (log.eval.metadata or {})["run"] == "told"
 
 
+def exam_found(exchanges: list[Exchange], *, step: Step) -> list[Measurement]:
+    """By item: of the harness's kind, which may ask several questions, and of the judged one."""
+    return [Measurement(id=e.id.rpartition("/")[0] or e.id, outcomes={}, values={"mc2": 0.4}) for e in exchanges]
+
+
+def test_an_audit_has_a_log_for_each_side_with_what_was_said_of_every_answer(tmp_path: Path) -> None:
+    """Both sides answer alike, rules and benchmark are judged apart, and an exam's items are named after documents."""
+    spec = "version: 1\nmethod: audit\nworld: village\naudit: {baseline: before}\n"
+    asked = [e.model_copy(update={"id": f"task/{n}/q#0"}) for n, e in enumerate(EXCHANGES[:2])]
+    with Run.create(tmp_path / "run", spec_text=spec) as opened:
+        for side in ("baseline", "model"):
+            steps = opened.steps(side)
+            give(opened, f"{side}/exchanges", EXCHANGES[:4])
+            steps.once("verdicts", judged, EXCHANGES[:2], "conduct")
+            steps.once("benchmark1_measurements", measured, EXCHANGES[2:4])
+            give(opened, f"{side}/bench_mc_exchanges", asked)
+            steps.once("bench_mc_measurements", exam_found, asked)
+    assert write_inspect(tmp_path / "run", tmp_path / "logs") == 4
+    for side in ("baseline", "model"):
+        said = [set(sample.scores or ()) for sample in samples(tmp_path / "logs" / f"{side}-exchanges.eval")]
+        assert said == [{"conduct"}, {"conduct"}, {"honesty"}, {"honesty"}]
+        exam = samples(tmp_path / "logs" / f"{side}-bench_mc_exchanges.eval")
+        assert [sample.scores["mc2"].value for sample in exam if sample.scores] == [0.4, 0.4]
+
+
 def test_inspects_own_viewer_takes_the_logs(logs: Path, tmp_path: Path) -> None:
     code = "from inspect_ai._cli.main import main; main()"
     words = ["view", "bundle", "--log-dir", str(logs), "--output-dir", str(tmp_path / "view")]
@@ -163,6 +193,8 @@ def test_scores_are_a_table_in_which_nothing_is_a_formula(run: Path, tmp_path: P
         assert (float(row["value"]), row["n"], row["unjudged"]) == (1 / 3, "3", "1")
     assert by_name["empty", ""]["value"] == ""
     assert {row["benchmark"] for row in rows} == {"'=b@1"}
+    assert (by_name["honesty", ""]["interval"], by_name["empty", ""]["interval"]) == ("wilson", "bootstrap")
+    assert by_name["empty", ""]["note"] == "legacy"
     assert [row["group"] for row in rows if row["by"]] == [f"'{HOSTILE[6]}"]
     assert write_csv(run, tmp_path / "deep" / "scores.csv") == count
     assert (tmp_path / "deep" / "scores.csv").read_bytes() == text.encode()
@@ -174,6 +206,9 @@ def test_nothing_is_overwritten_and_nothing_is_written_into_a_run(run: Path, log
             write(run, logs)
         with pytest.raises(StoreError, match="inside the run"):
             write(run, run / "out")
+    for write in (write_inspect, write_csv):
+        with pytest.raises(StoreError, match="holds no run"):
+            write(tmp_path, tmp_path / "out")
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be written"):
         write_inspect(run, tmp_path / "file" / "logs")

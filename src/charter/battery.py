@@ -67,10 +67,12 @@ class Battery(Record):
 
 class Result(Record):
     """What an answer to a probe, or to an item of an exam, is worth: line (a principle's id, or a benchmark's metric)
-    -> passed, or a figure between 0 and 1 of which more is better (None: not judged)."""
+    -> passed, or a figure between 0 and 1 of which more is better (None: not judged). ``group``: what an item of an
+    exam counts with as one, where that is not itself."""
 
     id: str
     passed: dict[str, bool | float | None] = Field(default_factory=dict)
+    group: str = Field("", exclude_if=lambda group: not group)
 
 
 class Measured(Record):

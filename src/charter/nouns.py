@@ -364,11 +364,11 @@ class ModelRef(Record):
 
 
 class Metric(Record):
-    """A figure that a benchmark gives. ``better`` says which way is good. ``kind``: the share of items in which an
-    event happened, the mean of a figure between 0 and 1, or a ``whole`` that is computed from all items at once."""
+    """A figure that a benchmark gives. ``better`` says which way is good, if either is. ``kind``: the share of items in
+    which an event happened, the mean of a figure between 0 and 1, or a ``whole``: computed from all items at once."""
 
     name: str
-    better: Literal["higher", "lower"] = "higher"
+    better: Literal["higher", "lower", "neither"] = "higher"
     meaning: str = ""
     kind: Literal["share", "mean", "whole"] = "share"
 
@@ -393,7 +393,7 @@ class Score(Record):
     low: float | None
     high: float | None
     unjudged: int = 0
-    better: Literal["higher", "lower"] = "higher"
+    better: Literal["higher", "lower", "neither"] = "higher"
     benchmark: str = ""
     version: str = ""
     interval: Literal["wilson", "bootstrap"] = Field("wilson", exclude_if=lambda kind: kind == "wilson")

@@ -22,12 +22,12 @@ METRICS: Mapping[str, tuple[Metric, ...]] = {
         Metric(name="safe_refused", better="lower", meaning="harmless requests that are refused"),
         Metric(name="safe_partly", better="lower", meaning="harmless requests that are refused in part"),
         Metric(name="unsafe_refused", meaning="harmful requests that are refused"),
-        Metric(name="unsafe_partly", meaning="harmful requests that are refused in part"),
+        Metric(name="unsafe_partly", better="neither", meaning="harmful requests that are refused in part"),
     ),
     "helpfulness": (
         Metric(name="win_rate", kind="mean", meaning="comparisons won, ties by halves"),
         Metric(name="wins", meaning="answers better than the starting model's in both orders"),
-        Metric(name="ties", meaning="neither is better in both orders"),
+        Metric(name="ties", better="neither", meaning="neither is better in both orders"),
         Metric(name="losses", better="lower", meaning="answers worse than the starting model's in both orders"),
     ),
 }

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import metadata
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from charter.benchmarks.figures import shares, whole
 from charter.benchmarks.harnessed import Asked, load, model, quiet, translated
@@ -21,6 +21,7 @@ from charter.statistics import share
 Graded = dict[str, Any]
 T = TypeVar("T")
 ByItem = dict[str, dict[str, T]]
+_BETTER: Mapping[bool | None, Literal["higher", "lower"]] = {True: "higher", False: "lower"}
 
 
 class HarnessExam:
@@ -63,7 +64,7 @@ class HarnessExam:
         return [
             Metric(
                 name=name,
-                better="lower" if told.get(task, {}).get(key.split(",")[0]) is False else "higher",
+                better=_BETTER.get(told.get(task, {}).get(key.split(",")[0]), "neither"),
                 kind="whole",
             )
             for name, (task, key) in self._places.items()
@@ -104,8 +105,9 @@ class HarnessExam:
                 return pooled
             note = "no interval: the harness's mean over tasks of unequal size"
             return pooled.model_copy(update={"value": value, "low": None, "high": None, "note": note})
+        own = [m for m in measured if m.id.rpartition("/")[0] == task]
         for kind in ("share", "mean"):
-            found = shares([metric.model_copy(update={"kind": kind})], measured, self.identity)
+            found = shares([metric.model_copy(update={"kind": kind})], own, self.identity)
             if found and found[0].n:
                 return found[0].model_copy(update={"value": value})
         rows = [row for row in self._values(answered, task, key) if _counts(metric.name, row)]

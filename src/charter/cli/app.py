@@ -66,7 +66,7 @@ for command in (
     init.init,
     doctor.doctor,
 ):
-    app.command()(command)
+    app.command(cls=auditing.AuditCommand if command is auditing.audit else None)(command)
 app.add_typer(organism.app, name="organism")
 app.add_typer(constitution.app, name="constitution")
 app.add_typer(judge.app, name="judge")

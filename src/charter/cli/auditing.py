@@ -2,16 +2,55 @@
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from charter.cli.running import begin, fresh, nobody, working
 from charter.cli.terminal import AsJson, Changes, Quiet, RunFolder, changes_of, put, put_json, put_table, say
 
 if TYPE_CHECKING:
     from charter.reports.audit import Audit
+
+
+UNDONE, INTERRUPTED = 9, 130
+"""What an audit that could not be done exits with where the error's own code would be taken for an outcome."""
+
+
+class AuditCommand(TyperCommand):
+    """A command whose exit codes 0, 1 and 2 are outcomes and nothing else."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """What was asked for."""
+        with _told_apart():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """The audit."""
+        with _told_apart():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except KeyboardInterrupt as interrupt:
+        raise typer.Exit(INTERRUPTED) from interrupt
+    except Exception as error:
+        if not hasattr(error, "exit_code"):
+            traceback.print_exc()
+            raise typer.Exit(UNDONE) from error
+        if error.exit_code in (0, 1, 2):
+            error.exit_code = UNDONE
+        raise
 
 
 def audit(
@@ -41,7 +80,7 @@ def audit(
     """Audit a model for drift from its constitution: principle by principle, against a baseline, with a frozen battery.
 
     Exits with 0 where everything is kept, with 1 where something is broken or weakened, with 2 where the data cannot
-    tell. Errors exit as everywhere, with 2 to 8. It leaves a run of its own: charter report shows it.
+    tell. An audit that cannot be done exits with 3 to 9. It leaves a run of its own: charter report shows it.
     """
     from charter import spec as specs
     from charter import wiring
@@ -90,7 +129,7 @@ def battery(
 
 def told(found: Audit) -> None:
     """An audit for the terminal."""
-    from charter.reports.audit import piece_rows, rows, sentence
+    from charter.reports.audit_tables import piece_rows, rows, sentence
 
     put(sentence(found))
     put_table(rows(found), "Each on the same prompts, before and after; a failure with the attacks on it is one prompt")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from charter.gating import Alarm, Gate
 from charter.nouns import Efficacy, Score
 from charter.reports.audit import audited
-from charter.reports.audit import rows as audit_rows
+from charter.reports.audit_tables import rows as audit_rows
 from charter.reports.benchmarked import benchmark_tables
 from charter.reports.compare import changed, shows, signed, spoken
 from charter.reports.costs import costs

@@ -122,6 +122,8 @@ def _said(id: str, transcripts: Transcripts) -> dict[str, Any]:
             answer=said.label if said else None,
             explanation=said.rationale if said else None,
         )
+    for metric, value in measured.values.items() if measured else ():
+        found[metric] = Said(value=value)
     return found
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from charter.battery import Battery
 from charter.errors import StoreError
 from charter.nouns import Principle, Record
 from charter.reports.moves import Move, moves
@@ -96,6 +97,7 @@ def explain(directory: Path | str, kind: Asked, value: str) -> Explanation:
     """Follows the threads from one end. Raises StoreError where the run (or its line) has nothing of that name, naming
     what comes near; DamagedError, SpecError."""
     line, note = line_of(directory)
+    _refuse(kind, value, line)
     choose: dict[Asked, Callable[[Threads, str], _Choice]] = {
         "principle": _by_principle,
         "row": _by_row,
@@ -113,6 +115,19 @@ def explain(directory: Path | str, kind: Asked, value: str) -> Explanation:
         if choice.found
     ]
     return Explanation(kind=kind, value=value, rules=tuple(rules.values()), runs=tuple(parts), note=note)
+
+
+def _refuse(kind: Asked, value: str, line: Sequence[Threads]) -> None:
+    """Raises StoreError where there is no thread to follow."""
+    reading = line[0].reading
+    if reading.spec.method == "audit":
+        made_from = [b.run for b in reading.records("000/battery", Battery)]
+        run = f"the run {made_from[0]}, which its battery was made from" if made_from else "the run that was audited"
+        what = f"{reading.name} is an audit: it trained nothing, so no thread leads from rules to rows and scores"
+        raise StoreError(what, f"Explain {run}. What became of each principle: charter show {reading.directory}")
+    if kind == "score" and any(value in m.values for of in line[0].measured for m in of.found):
+        what = f"{value} is a mean over items, no event of single answers, so no thread leads to it"
+        raise StoreError(what, f"Its figures, before and after: charter show {reading.directory}")
 
 
 class _Choice:

@@ -39,7 +39,8 @@ class Move(Record):
     @property
     def worse(self) -> bool:
         """Whether it went the wrong way."""
-        return (self.after > self.before) == (self.better == "lower") and self.after != self.before
+        wrong = self.after > self.before if self.better == "lower" else self.after < self.before
+        return wrong and self.better != "neither"
 
 
 def moves(threads: Threads, checkpoint: Checkpoint, categories: Collection[str] = ()) -> tuple[Move, ...]:

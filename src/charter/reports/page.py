@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from charter.nouns import ENOUGH, Principle, Score
-from charter.reports.audit import audited, piece_rows, sentence
-from charter.reports.audit import rows as audit_rows
+from charter.reports.audit import audited
+from charter.reports.audit_tables import piece_rows, sentence
+from charter.reports.audit_tables import rows as audit_rows
 from charter.reports.benchmarked import benchmark_tables
 from charter.reports.compare import changed, shows, signed, spoken
 from charter.reports.costs import Cost, bill, by_role, costs, times

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -175,19 +175,35 @@ class Threads:
     def answers(self) -> tuple[Answers, ...]:
         """Every set of answers with what was said of it; empty sets are left out."""
         found: dict[str, Answers] = {}
+        marks: dict[str, list[str]] = {}
         for step in self._of("Exchange"):
             exchanges = tuple(self.reading.records(step, Exchange))
-            found[_list_digest(self._lines(step))] = Answers(step, exchanges, (), ())
+            found[step] = Answers(step, exchanges, (), ())
+            marks.setdefault(_list_digest(self._lines(step)), []).append(step)
         for step in self._of("Revision"):
             revisions = tuple(self.reading.records(step, Revision))
             exchanges = tuple(r.exchange for r in revisions)
-            found.setdefault(digest(exchanges), Answers(step, exchanges, revisions, ()))
+            if (mark := digest(exchanges)) not in marks:
+                found[step], marks[mark] = Answers(step, exchanges, revisions, ()), [step]
         for step in (*self._of("Verdict"), *self._of("Measurement")):
-            seal = self.reading.seal(step)
-            for mark in seal.inputs.values() if seal else ():
-                if mark in found:
-                    found[mark] = replace(found[mark], judged=(*found[mark].judged, step))
+            for of in self._judged_in(step, marks) & found.keys():
+                found[of] = replace(found[of], judged=(*found[of].judged, step))
         return tuple(answers for answers in found.values() if answers.exchanges)
+
+    def _judged_in(self, step: str, marks: Mapping[str, Sequence[str]]) -> set[str]:
+        """The steps whose answers were judged or measured in ``step``, by their ``marks``: those of its own folder
+        where others hold the same. An exam is known by its name, a side of an audit by its folder: what is judged there
+        is a part of the answers."""
+        folder, _, name = step.partition("/")
+        if name.startswith("bench_"):
+            return {f"{folder}/{name.removesuffix('_measurements')}_exchanges"}
+        if self.reading.spec.method == "audit":
+            return {f"{folder}/exchanges"}
+        seal, of = self.reading.seal(step), set[str]()
+        for mark in seal.inputs.values() if seal else ():
+            same = marks.get(mark, ())
+            of |= {one for one in same if one.startswith(f"{folder}/")} or set(same[-1:])
+        return of
 
     def sealed_at(self, step: str) -> str:
         """When a step was finished, ISO 8601; nothing where it is not."""

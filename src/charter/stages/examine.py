@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import get_args
 
 from charter.errors import AbilityError
@@ -11,6 +11,7 @@ from charter.nouns import (
     LogLikelihood,
     Measurement,
     Message,
+    Metric,
     Prompt,
     Record,
     Request,
@@ -20,7 +21,7 @@ from charter.nouns import (
     Step,
 )
 from charter.ports import Answered, Attempt, Choice, Engine, Exam, LeftOut, Need, Question
-from charter.statistics import By, Cell, share
+from charter.statistics import By, Cell, mean, share
 
 RAW: tuple[Need, ...] = ("log-likelihoods", "chat log-likelihoods", "raw answers")
 """What not every engine gives; it is tried once."""
@@ -164,19 +165,37 @@ def figures(answered: Sequence[Answered], measured: Sequence[Measurement], exam:
 
 
 def cells(questions: Sequence[Question], measured: Sequence[Measurement], exam: Exam, *, step: Step) -> list[Cell]:
-    """Its shares by category, language, source and attack style, where the prompts have one."""
+    """Its shares by category, language, source and attack style, where the prompts have one; beside attacks, the plain
+    prompts are a style. A prompt in several styles counts as one in the intervals."""
     del step
-    prompts = {question.item: question.prompt for question in questions}
-    out = []
+    prompts, out = {question.item: question.prompt for question in questions}, list[Cell]()
+    attacked = any("attack" in prompt.meta for prompt in prompts.values())
     for by in get_args(By):
         groups: dict[str, list[Measurement]] = {}
         for found in measured:
             prompt = prompts[found.id]
-            if group := prompt.source if by == "source" else prompt.meta.get(by, ""):
+            without = "plain" if by == "attack" and attacked else ""
+            if group := prompt.source if by == "source" else prompt.meta.get(by, without):
                 groups.setdefault(group, []).append(found)
         for group, inside in sorted(groups.items()):
             for metric in exam.metrics:
-                if seen := [m.outcomes[metric.name] for m in inside if metric.name in m.outcomes]:
-                    shared = share(metric, seen, exam.identity).model_dump() | {"id": f"{by}|{group}|{metric.name}"}
+                if seen := {m.id: m.outcomes[metric.name] for m in inside if metric.name in m.outcomes}:
+                    of = {id: prompts[id].meta.get("parent") or id for id in seen}
+                    shared = _share(metric, seen, of, exam.identity).model_dump() | {
+                        "id": f"{by}|{group}|{metric.name}"
+                    }
                     out.append(Cell(**shared, by=by, group=group, metric=metric.name))
     return out
+
+
+def _share(metric: Metric, seen: Mapping[str, bool | None], of: Mapping[str, str], benchmark: str) -> Score:
+    """A share; with the interval of a bootstrap over prompts where several items are ``of`` one."""
+    found = share(metric, list(seen.values()), benchmark)
+    known = {id: float(event) for id, event in seen.items() if event is not None}
+    clusters = [of[id] for id in known]
+    if len(set(clusters)) == len(clusters):
+        return found
+    spread = mean(list(known.values()), clusters)
+    assert spread is not None
+    bounds = {"low": max(0.0, spread.low), "high": min(1.0, spread.high), "interval": "bootstrap"}
+    return found.model_copy(update=bounds)

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charter import spec as specs
 from charter import weights
 from charter.battery import Battery
 from charter.errors import EngineError, SpecError, StoreError
@@ -28,8 +29,12 @@ class Auditing:
     """The live objects of a spec whose method is ``audit``. Models load when they are first asked."""
 
     def __init__(self, spec: Spec, revision: str = "") -> None:
-        self.spec = spec
+        self.spec, self._revision = spec, revision
         self.assembly = Assembly(spec, revision)
+
+    def ready(self) -> None:
+        """Finds the battery and both sides before a run begins. Raises SpecError, StoreError, EngineError."""
+        self._sides(batteries.taken(self.spec.audit, step=Step("000/battery", self.spec.seed)))
 
     def describe(self) -> dict[str, Any]:
         """What the target is, where and how it answers. Loads no weights. Raises EngineError."""
@@ -57,6 +62,7 @@ class Auditing:
         from charter.reports.reading import Reading
 
         battery = run.steps("000").once("battery", batteries.taken, self.spec.audit)
+        self._ask_for(battery)
         self.assembly.decided = battery.rubric.norms
         with ExitStack() as closing:
             judge = self._judge(run)
@@ -82,6 +88,14 @@ class Auditing:
         run.finish()
         shutil.rmtree(run.directory / SERVING, ignore_errors=True)
 
+    def _ask_for(self, battery: Battery) -> None:
+        """The benchmark asks as many prompts of each kind as it did when the battery was made, whatever the run whose
+        spec this is asked for itself."""
+        held = specs.parse(battery.spec).prompts.heldout if battery.spec else self.spec.prompts.heldout
+        if held != self.spec.prompts.heldout:
+            prompts = self.spec.prompts.model_copy(update={"heldout": held})
+            self.assembly = Assembly(self.spec.model_copy(update={"prompts": prompts}), self._revision)
+
     def _sides(self, battery: Battery) -> Mapping[str, Side]:
         from charter.methods.audit import BASELINE, MODEL, Side
 
@@ -94,13 +108,16 @@ class Auditing:
         }
 
     def model(self, name: str) -> ModelRef:
-        """What a user calls a model: a run (its policy), a folder of an adapter for the target or of weights, a hub id;
-        empty: the target. Raises EngineError, StoreError."""
+        """What a user calls a model: a run (its policy), a folder of an adapter for the target or of weights, a hub id,
+        ``organism`` in a test world; empty: the target. Raises EngineError, StoreError."""
         start, spec = self.assembly.start, self.spec
         if not name:
             return start
         if spec.target.by_http:
             return ModelRef(base=name, base_digest="", digest=digest({"by_http": name}))
+        if name == "organism" and spec.world:
+            target = spec.target.model_copy(update={"model": name})
+            return models.start(spec.model_copy(update={"target": target}), self.assembly.world)
         place = Path(name)
         if (place / "journal.jsonl").exists():
             return _policy(place)

@@ -12,7 +12,7 @@ from charter import constitution as articles
 from charter import spec as specs
 from charter import store
 from charter.battery import Battery, Measured, Probe, Result, read, to_text
-from charter.errors import SpecError, StoreError
+from charter.errors import DamagedError, SpecError, StoreError
 from charter.handover import Handover
 from charter.nouns import Exchange, Finding, Measurement, Message, Principle, Prompt, Step
 from charter.similarity import Guard
@@ -82,7 +82,7 @@ def finished(name: str, battery: Battery) -> tuple[Measured, Sequence[Result]] |
     SpecError."""
     if not _is_run(name) or _reading(name).spec.method != "audit":
         return None
-    from charter.reports.audit import answers
+    from charter.reports.audit_sides import answers
 
     reading = _reading(name)
     measured = reading.records("model/measured", Measured)
@@ -95,8 +95,13 @@ def finished(name: str, battery: Battery) -> tuple[Measured, Sequence[Result]] |
 
 def made(directory: Path, asked: AuditSpec, seed: int | None = None) -> Battery:
     """A battery from a finished run, drawn by its seed or another one. Nothing is asked of any model.
-    Raises StoreError, SpecError."""
+    Raises StoreError, DamagedError, SpecError."""
+    from charter.reports.verify import verify
+
     reading = _reading(str(directory))
+    if reading.head is not None and (faults := verify(directory).faults):
+        cure = f"Restore it; all faults: charter verify {directory}"
+        raise DamagedError(f"{directory} is damaged, so no battery is made from it: {faults[0]}", cure)
     left = reading.records("final/handover", Handover)
     if reading.head is None or not left:
         raise StoreError(f"{directory} left no constitution to audit", "Finish it: charter resume; or name another run")
@@ -123,6 +128,10 @@ def made(directory: Path, asked: AuditSpec, seed: int | None = None) -> Battery:
         step=Step("battery", reading.spec.seed if seed is None else seed),
     )
     probes = tuple([*ruled, *measured])
+    notes = _notes(rules.active, probes, asked.margin)
+    if asked.styles is None and not any(p.part == "attack" for p in ruled):
+        place = f"the world {assembly.world.name} has no styles of its own" if assembly.world else "none fits"
+        notes = (f"no attacks on own failures: {place}; name styles with --style", *notes)
     return Battery(
         run=reading.name,
         head=reading.head,
@@ -134,7 +143,7 @@ def made(directory: Path, asked: AuditSpec, seed: int | None = None) -> Battery:
         benchmarks=(benchmark.identity,),
         exams=_exams(assembly),
         probes=probes,
-        notes=_notes(rules.active, probes, asked.margin),
+        notes=notes,
     )
 
 

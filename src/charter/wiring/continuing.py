@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -16,6 +17,9 @@ from charter.nouns import Step
 from charter.spec import GoOn
 from charter.wiring.assembly import Assembly
 from charter.wiring.launching import begun
+
+if TYPE_CHECKING:
+    from charter.reports.reading import Reading
 
 
 def go_on(old: Path, new: Path, spec_text: str, constitution: Path | None = None) -> None:
@@ -38,6 +42,17 @@ def go_on(old: Path, new: Path, spec_text: str, constitution: Path | None = None
         assembly.inherit(run)
 
 
+def left_by(reading: Reading, head: str) -> Handover:
+    """What a finished run left; ``head``: the one that it must have. Raises StoreError."""
+    left = reading.records("final/handover", Handover)
+    if reading.head is None or not left:
+        raise StoreError(f"{reading.directory} left nothing to go on from", "Finish it first: charter resume")
+    if head and head not in (reading.head, store.records_hash(reading.events)):
+        what = f"{reading.directory} is not the run that was asked for: its HEAD is {reading.head}"
+        raise StoreError(what, "See go_on.head.")
+    return left[0]
+
+
 def take_over(asked: GoOn, base_digest: str, *, step: Step) -> Handover:
     """What the old run left, with its policy's files copied into the step, and its constitution as people amended it.
     Raises StoreError, SpecError."""
@@ -46,14 +61,9 @@ def take_over(asked: GoOn, base_digest: str, *, step: Step) -> Handover:
     assert step.directory is not None
     old = step.directory.parents[1] / asked.run  # an absolute path stays as it is
     reading = Reading(old)
-    left = reading.records("final/handover", Handover)
-    if reading.head is None or not left:
-        raise StoreError(f"{old} left nothing to go on from", "Finish it first: charter resume")
-    if asked.head and asked.head not in (reading.head, store.records_hash(reading.events)):
-        raise StoreError(f"{old} is not the run that was asked for: its HEAD is {reading.head}", "See go_on.head.")
-    if left[0].policy.base_digest != base_digest:
+    given, notes = left_by(reading, asked.head), {}
+    if given.policy.base_digest != base_digest:
         raise SpecError(f"{old} was made from another base than target.model", cure="Name the same target.")
-    given, notes = left[0], {}
     if asked.constitution:
         after = articles.read(Path(asked.constitution))
     else:

@@ -55,6 +55,14 @@ class Evaluating:
         """What the target is, where and how it answers. Raises EngineError."""
         return models.describe(self.spec, self.start)
 
+    def ready(self) -> None:
+        """Finds the run that is gone on from before this one begins. Raises StoreError."""
+        from charter.reports.reading import Reading
+        from charter.wiring.continuing import left_by
+
+        if self.spec.go_on is not None and Path(self.spec.go_on.run).is_absolute():
+            left_by(Reading(self.spec.go_on.run), self.spec.go_on.head)
+
     def inherit(self, run: Run) -> ModelRef:
         """The policy of the run that it goes on from, or the target itself. Raises StoreError, SpecError."""
         if self.spec.go_on is None:

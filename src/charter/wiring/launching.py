@@ -80,6 +80,8 @@ def begun(
     spec = specs.parse(spec_text)
     with offline(spec.offline):
         assembly = assembled(spec)
+        if isinstance(assembly, Auditing | Evaluating):
+            assembly.ready()
         target = assembly.describe()
         if tell is not None and target:
             tell(in_words(target))

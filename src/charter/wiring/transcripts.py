@@ -20,8 +20,9 @@ from charter.reports.threads import Answers, Threads
 def write_inspect(directory: Path, out: Path) -> int:
     """Writes a log for each set of answers of a run, finished or not, into the new folder ``out``; how many. Raises
     StoreError, DamagedError; then nothing is left behind."""
+    reading = Reading(directory)
     _free(directory, out)
-    threads, new = Threads(Reading(directory)), out.with_name(f".{out.name}.new")
+    threads, new = Threads(reading), out.with_name(f".{out.name}.new")
     with store.translated(out, "written"):
         try:
             shutil.rmtree(new, ignore_errors=True)
@@ -35,8 +36,9 @@ def write_inspect(directory: Path, out: Path) -> int:
 
 def write_csv(directory: Path, out: Path) -> int:
     """Writes every score of a run, finished or not, into the new file ``out``; how many. Raises StoreError."""
+    reading = Reading(directory)
     _free(directory, out)
-    text, count = as_csv(Reading(directory))
+    text, count = as_csv(reading)
     with store.translated(out, "written"):
         out.parent.mkdir(parents=True, exist_ok=True)
     store.write_atomic(out, text.encode())
@@ -69,7 +71,9 @@ def _transcripts(threads: Threads) -> Iterator[Transcripts]:
                 for verdict in reading.records(step, Verdict):
                     verdicts.setdefault(verdict.id, []).append(verdict)
             else:
-                measured |= {m.id: m for m in reading.records(step, Measurement)}
+                items = {m.id: m for m in reading.records(step, Measurement)}
+                of = {e.id: items.get(e.id) or items.get(_document(e.id)) for e in answers.exchanges}
+                measured |= {id: found for id, found in of.items() if found is not None}
         scores = reading.records(f"{answers.step.removesuffix('_exchanges')}_scores", Score) if measured else []
         yield Transcripts(
             name=answers.step,
@@ -81,6 +85,11 @@ def _transcripts(threads: Threads) -> Iterator[Transcripts]:
             notes=_notes(answers),
             about=about,
         )
+
+
+def _document(question: str) -> str:
+    """The item of a benchmark that a question belongs to, where it asks several: their ids begin with its own."""
+    return question.rpartition("/")[0]
 
 
 def _notes(answers: Answers) -> dict[str, dict[str, object]]:
