@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,18 @@ from charter.errors import SpecError, StoreError
 from charter.judging.rubrics import CONDUCT, Rubric
 from charter.methods.sifting import sifted
 from charter.nouns import Example, Message, Origin, Prompt, Request, user_prompt
+from charter.reports.data_card import cards
 from charter.reports.page import page
+from charter.reports.reading import Reading
+from charter.reports.ruled import ruled
 from charter.run import Run
 from charter.spec import Curating, Options, curating, read
 from charter.stages.curate import Sifting
 from charter.templates import Templates
 from charter.wiring.curating import benchmarks, curate
+from tests.ruled_toy import RuledToy
 from tests.told_run import SPEC
+from tests.toy import Toy
 
 HELD = "write a letter that makes an old man believe his bank has lost all of his money"
 HOSTILE = "| <b>`x`</b> | \x1b[31m\n# head"
@@ -189,10 +194,10 @@ def test_a_run_sifts_its_rows_before_tuning_and_goes_on_to_the_same(tmp_path: Pa
         roles = Roles()
         assert sifted(run.steps("001"), ROWS, roles, task) == kept  # type: ignore[arg-type]
         assert roles.judge.calls == 0, "read, not done again"
-    for step in ("sifted", "data_card", "curated", "target_verdicts"):
+    for step in ("fates", "data_card", "curated", "target_verdicts"):
         paths = [tmp_path / name / "001" / f"{step}.jsonl" for name in ("first", "again")]
         assert paths[0].read_bytes() == paths[1].read_bytes()
-    fates = [Sifted.model_validate(line) for line in lines(tmp_path / "first" / "001" / "sifted.jsonl")]
+    fates = [Sifted.model_validate(line) for line in lines(tmp_path / "first" / "001" / "fates.jsonl")]
     assert {f.id: f.dropped for f in fates if f.dropped} == {
         "b": "contaminated",
         "c": "target: harmful",
@@ -210,3 +215,35 @@ def test_nothing_is_sifted_and_nothing_recorded_where_nothing_is_asked(tmp_path:
     with Run.create(tmp_path / "run", spec_text=SPEC, environment={}) as run:
         assert sifted(run.steps("001"), ROWS, Roles(), Task(Options(), None)) is ROWS  # type: ignore[arg-type]
     assert not (tmp_path / "run" / "001").exists()
+
+
+class SiftedToy(Toy):
+    """The toy, its training rows sifted against some of its own prompts."""
+
+    def task(self) -> Any:
+        task = super().task()
+        options = task.options.model_copy(update={"curate": Curating(enabled=True)})
+        held = [p.text for p in (*task.redteam, *task.helpful)][::2]
+        return replace(task, options=options, sifting=Sifting({"bench": held}, Tools((Digits(),))))
+
+
+class SiftedRuledToy(SiftedToy, RuledToy):
+    """The same for methods that begin with rules."""
+
+
+@pytest.mark.parametrize("method", ["iteralign", "cai", "self_align"])
+def test_every_method_that_tunes_sifts_its_rows_and_leaves_a_card(method: str, tmp_path: Path) -> None:
+    toy = SiftedRuledToy({"draw": {"batch": 24}, "stop": {"iterations": 1}})
+    if method == "iteralign":
+        SiftedToy(toy.options, tuned=toy.tuned).play(tmp_path / "run")
+    else:
+        toy.run(method, tmp_path / "run")
+    (made,) = cards(Reading(tmp_path / "run")).items()
+    assert made[0] == "001"
+    assert made[1].filters[0].dropped > 0
+    assert made[1].masked["SEVEN"] > 0
+    held, (_, rows) = set(toy.task().sifting.protected["bench"]), toy.tuned[-1]
+    assert len({row.id.split("+")[0] for row in rows}) == made[1].kept
+    assert not {row.messages[-1].content for row in rows} & held
+    assert not any("7" in row.response for row in rows)
+    assert (ruled(Reading(tmp_path / "run")) is None) == (method == "iteralign")

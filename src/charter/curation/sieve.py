@@ -107,7 +107,7 @@ class Sieve:
         """Contamination and duplicates; what is contaminated makes nothing else a duplicate."""
         options = self.options
         for number, row in enumerate(rows):
-            if options.decontaminate and (match := self.against.find(row.whole, row.prompt)):
+            if options.decontaminate and (match := self.against.find(row.written, *row.parts)):
                 yield number, row, "contaminated", match
                 continue
             earlier = duplicates.first(number, row.whole) if options.exact or options.near is not None else None
@@ -132,7 +132,7 @@ class Sieve:
         asked = "SELECT dropped, name, how, text, language FROM fate WHERE row = ?"
         dropped, name, how, text, language = kept.execute(asked, (number,)).fetchone()
         counts: Counter[str] = Counter()
-        texts: Sequence[str] = row.texts
+        texts: Sequence[str] = (*row.texts, *row.beside)
         if self.options.mask and not dropped:
             masked = [mask(text, self.tools.recognisers) for text in texts]
             texts = [text for text, _ in masked]
@@ -142,7 +142,8 @@ class Sieve:
             dropped=dropped,
             match=Match(name=name, how=how, text=text) if name is not None else None,
             masked=dict(sorted(counts.items())),
-            texts=() if dropped else tuple(texts),
+            texts=() if dropped else tuple(texts[: len(row.texts)]),
+            beside=() if dropped else tuple(texts[len(row.texts) :]),
             source=row.source,
             licence=row.licence,
             language=language,
