@@ -98,8 +98,7 @@ class Sieve:
                 found = (match.name, match.how, match.text) if match else (None, None, None)
                 values = (number, dropped, *found, language, length_group(words), mark)
                 kept.execute("INSERT INTO fate VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
-            _balance(kept, "language", self.options.language_share)
-            _balance(kept, "length", self.options.length_share)
+            _balance(kept, self.options)
             for number, row in enumerate(rows()):
                 yield self._fate(kept, number, row)
 
@@ -111,8 +110,9 @@ class Sieve:
                 yield number, row, "contaminated", match
                 continue
             earlier = duplicates.first(number, row.whole) if options.exact or options.near is not None else None
-            if earlier is not None and (earlier[1] == "near" or options.exact):
-                yield number, row, f"{earlier[1]} duplicate", Match(name=f"row {earlier[0] + 1}", how=earlier[1])
+            if earlier is not None:
+                how = earlier[1] if options.exact else "near"
+                yield number, row, f"{how} duplicate", Match(name=f"row {earlier[0] + 1}", how=earlier[1])
             else:
                 yield number, row, "", None
 
@@ -178,19 +178,26 @@ def settings(options: Curating, tools: Tools, against: Mapping[str, int]) -> dic
     return {name: value for name, value in said.items() if value}
 
 
-def _balance(kept: sqlite3.Connection, column: str, share: float) -> None:
-    """Leaves out rows of groups that have more than their share, by the hash of their ids."""
-    if share >= 1:
-        return
+def _balance(kept: sqlite3.Connection, options: Curating) -> None:
+    """Leaves out rows of groups that have more than their share, until both shares hold: what is cut for one share
+    changes the other."""
+    shares = {"language": options.language_share, "length": options.length_share}
+    while any([_cut(kept, column, share) for column, share in shares.items() if share < 1]):
+        pass
+
+
+def _cut(kept: sqlite3.Connection, column: str, share: float) -> bool:
+    """Leaves out the rows of a group over its share, by the hash of their ids; whether any was."""
     asked = f"SELECT {column}, COUNT(*) FROM fate WHERE dropped = '' GROUP BY {column}"
     counts = {str(name): int(count) for name, count in kept.execute(asked)}
-    for name, quota in quotas(counts, share).items():
-        if quota < counts[name]:
-            kept.execute(
-                f"UPDATE fate SET dropped = ? WHERE row IN (SELECT row FROM fate WHERE dropped = '' AND {column} = ? "
-                "ORDER BY mark, row LIMIT -1 OFFSET ?)",
-                (f"{column} share", name, quota),
-            )
+    over = {name: quota for name, quota in quotas(counts, share).items() if quota < counts[name]}
+    for name, quota in over.items():
+        kept.execute(
+            f"UPDATE fate SET dropped = ? WHERE row IN (SELECT row FROM fate WHERE dropped = '' AND {column} = ? "
+            "ORDER BY mark, row LIMIT -1 OFFSET ?)",
+            (f"{column} share", name, quota),
+        )
+    return bool(over)
 
 
 def _filter(dropped: str) -> str:
