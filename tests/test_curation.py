@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charter.curation.balance import length_group, quotas
+from charter.curation.carding import COUNTED, OTHERS, SHOWN, Counts, card_of
 from charter.curation.contamination import Contamination
 from charter.curation.duplicates import Duplicates, table
 from charter.curation.masking import mask
 from charter.curation.records import Row, Sifted, Span, Tools
-from charter.curation.sieve import Sieve, card_of
+from charter.curation.sieve import Sieve
 from charter.recognisers.languages import Languages
 from charter.recognisers.personal import Personal
 from charter.recognisers.secrets import Secrets
@@ -337,3 +338,29 @@ def test_a_share_holds_after_the_other_is_cut_for() -> None:
     for groups in ([s.language for s in kept], [length_group(s.words) for s in kept]):
         assert len(set(Counter(groups).values())) == 1
         assert len(set(groups)) == 2
+
+
+def test_however_many_sources_the_card_stays_small_and_adds_up() -> None:
+    counts = Counts()
+    for n in range(5 * COUNTED):
+        for source in (f"own {n}", f"often {n % 10}"):
+            counts.add(Sifted(id="r", source=source, words=3, dropped="" if n % 2 else "target: no"))
+    card = counts.card({})
+    assert len(card.sources) == SHOWN + 1
+    assert len(counts.groups["sources"]._counts) <= COUNTED
+    often = {g.id: g.before for g in card.sources if g.id.startswith("often")}
+    assert often == {f"often {n}": COUNTED // 2 for n in range(10)}
+    assert card.sources[-1].id == OTHERS
+    assert sum(g.before for g in card.sources) == card.rows == 10 * COUNTED
+    assert sum(g.after for g in card.sources) == card.kept == 5 * COUNTED
+    assert counts.card({}) == card
+
+
+def test_the_card_names_what_is_not_covered_and_how_many_targets_were_judged() -> None:
+    options = Curating(rejudge=True, mask=False)
+    tools = Tools(judge=lambda batch: ["" for _ in batch])
+    given = [*rows("a question alone"), Row("t", ("a question", "its answer"), 1)]
+    found = sifted(given, options, Sieve(options, Contamination({}), tools))
+    card = card_of(found, options, tools, {"gate": 3, "empty": 0}, {"far": "it is elsewhere"})
+    assert card.settings["not covered"] == "empty: it has no text; far: it is elsewhere"
+    assert card.settings["targets"] == "judged again: 1 rows; a row without a target is not judged"

@@ -20,12 +20,14 @@ STATEMENT = (
 class Row:
     """A row on its way through the sieve. ``texts``: its turns, the target last; ``asked``: how many of them are the
     prompt (0: the row has no target); ``beside``: other texts that it holds (a rejected answer, a second column), which
-    are searched for benchmarks and masked, and do not tell whether two rows say the same."""
+    are searched for benchmarks and masked, and do not tell whether two rows say the same; ``roles``: who says each turn,
+    where that is known."""
 
     id: str
     texts: tuple[str, ...]
     asked: int = 0
     beside: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
     source: str = ""
     licence: str = ""
     language: str = ""
@@ -62,7 +64,7 @@ class Match(Record):
 
 class Sifted(Record):
     """What became of a row: ``dropped`` says why it is left out (nothing: it stays), ``masked`` counts what was masked
-    by kind, ``texts`` are the turns as they stay, ``beside`` the other texts."""
+    by kind, ``texts`` are the turns as they stay, ``beside`` the other texts; ``judged``: its target was judged again."""
 
     id: str
     dropped: str = ""
@@ -70,6 +72,7 @@ class Sifted(Record):
     masked: dict[str, int] = Field(default_factory=dict)
     texts: tuple[str, ...] = ()
     beside: tuple[str, ...] = Field((), exclude_if=lambda texts: not texts)
+    judged: bool = Field(False, exclude_if=lambda judged: not judged)
     source: str = ""
     licence: str = ""
     language: str = ""

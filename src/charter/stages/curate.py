@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
+from charter.curation.carding import card_of
 from charter.curation.contamination import Contamination
 from charter.curation.records import DataCard, Row, Sifted, Tools
-from charter.curation.sieve import Sieve, card_of
+from charter.curation.sieve import Sieve
 from charter.nouns import Example, Exchange, Message, Preferred, Prompt, Sampling, Step, Verdict, digest
 from charter.nouns import Row as Trained
 from charter.spec.curating import Curating
@@ -21,17 +22,18 @@ MADE = "made in this run"
 
 @dataclass(frozen=True)
 class Sifting:
-    """What rows are sifted with: ``protected`` texts by the name of what uses them, tools, and the prompts that are
-    ``known`` with source, licence and language."""
+    """What rows are sifted with: ``protected`` texts by the name of what uses them, tools, the prompts that are
+    ``known`` with source, licence and language, and benchmarks that are ``uncovered``, each with the reason."""
 
     protected: Mapping[str, Sequence[str]]
     tools: Tools = field(default_factory=Tools)
     known: Sequence[Prompt] = ()
+    uncovered: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
         """What a step's record names."""
-        return digest([self.protected, self.tools.identity, [p.id for p in self.known]])
+        return digest([self.protected, self.tools.identity, [p.id for p in self.known], self.uncovered])
 
     @cached_property
     def prompts(self) -> dict[str, Prompt]:
@@ -101,7 +103,8 @@ def curated_prompts(prompts: Sequence[Prompt], fates: Sequence[Sifted], *, step:
 def card(fates: Sequence[Sifted], sifting: Sifting, options: Curating, *, step: Step) -> DataCard:
     """The training set's data card."""
     del step
-    return card_of(fates, options, sifting.tools, {name: len(texts) for name, texts in sifting.protected.items()})
+    held = {name: len(texts) for name, texts in sifting.protected.items()}
+    return card_of(fates, options, sifting.tools, held, sifting.uncovered)
 
 
 def reason(verdict: Verdict | None) -> str:
