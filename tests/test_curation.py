@@ -274,9 +274,9 @@ def test_rows_are_read_again_rather_than_kept() -> None:
     ("text", "masked"),
     [
         ('my api_key: "e" then every sentence', None),
-        ("my password = \"hunter\" and a hunter hunted", 'my password = "[SECRET]" and a hunter hunted'),
+        ('my password = "hunter" and a hunter hunted', 'my password = "[SECRET]" and a hunter hunted'),
         ("secret: 'abcd', password: 'efgh12'", "secret: '[SECRET]', password: '[SECRET]'"),
-        ("api_key = \"aaaa\"; api_key = \"bbbb\"", 'api_key = "[SECRET]"; api_key = "[SECRET]"'),
+        ('api_key = "aaaa"; api_key = "bbbb"', 'api_key = "[SECRET]"; api_key = "[SECRET]"'),
     ],
 )
 def test_of_a_secret_after_its_name_that_place_alone_is_masked(

@@ -10,7 +10,17 @@ from charter.sources.rows import file_rows
 
 _QUESTIONS = ("question", "questions", "prompt", "instruction", "query", "problem", "goal", "task", "behavior", "claim")
 _TEXTS = ("input", "context", "contextstring", "ctx", "ctx_a", "text", "sentence", "premise", "hypothesis", "passage")
-_OTHERS = ("sentence1", "sentence2", "startphrase", "question_stem", "story", "article", "document", "dialogue", "turns")
+_OTHERS = (
+    "sentence1",
+    "sentence2",
+    "startphrase",
+    "question_stem",
+    "story",
+    "article",
+    "document",
+    "dialogue",
+    "turns",
+)
 ASKS = (*_QUESTIONS, *_TEXTS, *_OTHERS, "forbidden_prompt", "input_text", "user", "messages")
 """Columns that hold what is asked, whatever their case."""
 

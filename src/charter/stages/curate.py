@@ -139,9 +139,7 @@ def _row(given: Trained, known: Mapping[str, Prompt]) -> Row:
 
 def _turns(row: Trained, fate: Sifted) -> tuple[Message, ...]:
     texts = fate.texts[: len(row.messages)]
-    return tuple(
-        Message(role=message.role, content=text) for message, text in zip(row.messages, texts, strict=True)
-    )
+    return tuple(Message(role=message.role, content=text) for message, text in zip(row.messages, texts, strict=True))
 
 
 def _kept(rows: Sequence[T], fates: Sequence[Sifted]) -> Iterator[tuple[T, Sifted]]:
