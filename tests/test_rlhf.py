@@ -20,7 +20,19 @@ from charter.judging.rewarding import JudgeRewarder
 from charter.methods.learning import Lessons, Standing
 from charter.methods.rlhf import rlhf
 from charter.methods.sifting import sifted_pairs
-from charter.nouns import Exchange, ModelRef, Preferred, Principle, Prompt, Request, Row, ScoreRequest, Watched, digest, user_prompt
+from charter.nouns import (
+    Exchange,
+    ModelRef,
+    Preferred,
+    Principle,
+    Prompt,
+    Request,
+    Row,
+    ScoreRequest,
+    Watched,
+    digest,
+    user_prompt,
+)
 from charter.ports import Engine, Learners, Reward, Rewarder, Roles, Tuner
 from charter.reports.data_card import cards
 from charter.reports.learning import curves, learning

@@ -20,8 +20,8 @@ STATEMENT = (
 class Row:
     """A row on its way through the sieve. ``texts``: its turns, the target last; ``asked``: how many of them are the
     prompt (0: the row has no target); ``beside``: other texts that it holds (a rejected answer, a second column), which
-    are searched for benchmarks and masked, and do not tell whether two rows say the same; ``roles``: who says each turn,
-    where that is known."""
+    are searched for benchmarks and masked, and do not tell whether two rows say the same; ``roles``: who says each
+    turn, where that is known."""
 
     id: str
     texts: tuple[str, ...]
@@ -64,7 +64,8 @@ class Match(Record):
 
 class Sifted(Record):
     """What became of a row: ``dropped`` says why it is left out (nothing: it stays), ``masked`` counts what was masked
-    by kind, ``texts`` are the turns as they stay, ``beside`` the other texts; ``judged``: its target was judged again."""
+    by kind, ``texts`` are the turns as they stay, ``beside`` the other texts; ``judged``: its target was judged
+    again."""
 
     id: str
     dropped: str = ""

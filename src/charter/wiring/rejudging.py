@@ -1,4 +1,4 @@
-"""Targets of a file judged again by a spec's judge: its verdicts are kept until the whole is done, within the budget."""
+"""Targets of a file judged again by a spec's judge, within the budget; verdicts are kept until the whole is done."""
 
 from __future__ import annotations
 
