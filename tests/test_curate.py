@@ -62,7 +62,7 @@ def test_rows_of_every_form_come_out_in_their_own_form(tmp_path: Path) -> None:
         {"text": "just a text", "licence": "MIT", "source": "mine"},
         {"question": "a ü 日本 question", "answer": ""},
     ]
-    card = curate(written(tmp_path / "rows.jsonl", values), tmp_path / "out", Curating(), {}, "CC0")
+    card = curate(written(tmp_path / "rows.jsonl", values), tmp_path / "out", Curating(), ({}, {}), "CC0")
     kept = lines(tmp_path / "out" / "kept.jsonl")
     assert kept[0]["messages"][1] == {"role": "assistant", "content": "to [EMAIL]"}
     assert kept[1] == {"prompt": "what is it", "response": "call [PHONE]", "n": 3}
@@ -101,10 +101,10 @@ def test_the_command_leaves_out_and_says_why_and_where(tmp_path: Path, capsys: p
 def test_what_cannot_be_is_said_and_nothing_is_left_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = written(tmp_path / "rows.jsonl", [{"text": "fine"}, {"other": 3}])
     with pytest.raises(SpecError, match=r"rows\.jsonl:2: no text is found"):
-        curate(file, tmp_path / "out", Curating(), {})
+        curate(file, tmp_path / "out", Curating(), ({}, {}))
     (tmp_path / "there").mkdir()
     with pytest.raises(StoreError, match="there already"):
-        curate(file, tmp_path / "there", Curating(), {})
+        curate(file, tmp_path / "there", Curating(), ({}, {}))
     with pytest.raises(SpecError, match=r"near: [\s\S]*The keys: enabled, exact"):
         curating(Curating(), {"near": "3"})
     assert charter("curate", str(file), "--out", str(tmp_path / "out"), "--set", "rejudge=true") == 2
@@ -163,7 +163,7 @@ def test_whatever_text_a_row_holds_is_masked_and_searched_and_its_form_stays(tmp
         "a text a@b.com alone",
     ]
     bench = {"bench": [HELD, "who are you?"]}
-    card = curate(written(tmp_path / "rows.jsonl", values), tmp_path / "out", Curating(), bench)
+    card = curate(written(tmp_path / "rows.jsonl", values), tmp_path / "out", Curating(), (bench, {}))
     assert lines(tmp_path / "out" / "kept.jsonl") == [
         {
             "chosen": "\n\nHuman: mail [EMAIL]\n\nAssistant: no",
@@ -180,7 +180,7 @@ def test_whatever_text_a_row_holds_is_masked_and_searched_and_its_form_stays(tmp
 
 def test_a_licence_is_read_in_both_spellings(tmp_path: Path) -> None:
     values = [{"text": "one", "licence": "MIT"}, {"text": "two", "license": "CC0"}, {"text": "three"}]
-    card = curate(written(tmp_path / "r.jsonl", values), tmp_path / "out", Curating(mask=False), {}, "BSD")
+    card = curate(written(tmp_path / "r.jsonl", values), tmp_path / "out", Curating(mask=False), ({}, {}), "BSD")
     assert {g.licence for g in card.sources} == {"MIT", "CC0", "BSD"}
 
 
@@ -188,7 +188,7 @@ def test_what_cannot_be_read_is_an_error_that_says_what_to_do(tmp_path: Path) ->
     def said(name: str, data: bytes) -> str:
         (tmp_path / name).write_bytes(data)
         with pytest.raises(SpecError) as raised:
-            curate(tmp_path / name, tmp_path / "out", Curating(mask=False), {})
+            curate(tmp_path / name, tmp_path / "out", Curating(mask=False), ({}, {}))
         assert not (tmp_path / "out").exists()
         return str(raised.value)
 
@@ -198,9 +198,9 @@ def test_what_cannot_be_read_is_an_error_that_says_what_to_do(tmp_path: Path) ->
     assert "b.csv:2 has fewer cells" in said("b.csv", b"text,n\na\n")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SpecError, match="which a pipe cannot be"):
-        curate(tmp_path / "pipe", tmp_path / "out", Curating(), {})
+        curate(tmp_path / "pipe", tmp_path / "out", Curating(), ({}, {}))
     (tmp_path / "long.csv").write_text(f"text\n{'long ' * 60_000}\n", encoding="utf-8")
-    assert curate(tmp_path / "long.csv", tmp_path / "out", Curating(mask=False), {}).kept == 1
+    assert curate(tmp_path / "long.csv", tmp_path / "out", Curating(mask=False), ({}, {})).kept == 1
 
 
 def test_against_takes_whatever_column_is_known_and_names_those_it_knows(tmp_path: Path) -> None:

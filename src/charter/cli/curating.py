@@ -48,8 +48,7 @@ def curate(
     if options.rejudge and asked is None:
         raise typer.BadParameter("rejudge needs a judge: give a spec", param_hint="--spec")
     judging = rejudging.judging(asked, out) if options.rejudge and asked is not None else None
-    texts, uncovered = curating.benchmarks(against or (), asked)
-    card = curating.curate(file, out, options, texts, licence, judging, uncovered)
+    card = curating.curate(file, out, options, curating.benchmarks(against or (), asked), licence, judging)
     if "not covered" in card.settings:
         say(f"Not looked for: {card.settings['not covered']}")
     if as_json:

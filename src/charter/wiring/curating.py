@@ -61,14 +61,15 @@ def curate(
     file: Path,
     out: Path,
     options: Curating,
-    against: Mapping[str, Sequence[str]],
+    used: tuple[Mapping[str, Sequence[str]], Mapping[str, str]],
     licence: str = "",
     judging: AbstractContextManager[Callable[[Sequence[Row]], list[str]] | None] | None = None,
-    uncovered: Mapping[str, str] | None = None,
 ) -> DataCard:
-    """Sifts a file into the new folder ``out``: what is kept, what is dropped and why, and the card. Memory does not
+    """Sifts a file into the new folder ``out``: what is kept, what is dropped and why, and the card. ``used``: the
+    texts in use, and why others are not known, as ``benchmarks`` gives them. Memory does not
     grow with the file, but for JSON that is one document. Raises StoreError, SpecError, EngineError, BudgetError; then
     nothing is left behind but the verdicts of a judge."""
+    against, uncovered = used
     if out.exists() or out.is_symlink():
         raise StoreError(f"{out} is there already, and nothing is overwritten", "Choose another folder with --out.")
     if file.exists() and not (file.is_file() or file.is_dir()):
@@ -85,7 +86,7 @@ def curate(
                 fates = Sieve(options, known, using, new / ".table").sift(lambda: _rows(file, licence))
                 counts = _written(file, fates, new)
             held = {name: len(texts) for name, texts in against.items()}
-            card = counts.card(settings(options, using, held, uncovered or {}))
+            card = counts.card(settings(options, using, held, uncovered))
             (new / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
             (new / README).write_text(markdown(card, file.name), encoding="utf-8")
             new.replace(out)
