@@ -20,6 +20,7 @@ from bench.splits import repeated, templated, unlike
 
 from charter.curation.contamination import SHORTEST, Contamination
 from charter.curation.masking import mask
+from charter.curation.records import Row
 from charter.nouns import Prompt
 from charter.recognisers.personal import Personal
 from charter.recognisers.secrets import Secrets
@@ -52,7 +53,9 @@ except SystemExit as ended:
     if ended.code:
         raise
 used = resource.getrusage(resource.RUSAGE_SELF)
-print("used", used.ru_utime + used.ru_stime, used.ru_maxrss)
+# ru_maxrss begins with what the parent held when it forked; VmHWM is this process's own
+peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print("used", used.ru_utime + used.ru_stime, peak)
 """
 
 
@@ -75,6 +78,7 @@ def curation() -> dict[str, Any]:
     return found | {
         "targets": [
             target("CPU seconds for 100,000 prompts, on one core", "<= 180", [own["CPU seconds"]], lambda v: v <= 180),
+            target("seconds by the clock for them, on 2 cores", "<= 180", [own["seconds"]], lambda v: v <= 180),
             target("peak memory, GiB", "<= 2", [own["GiB"]], lambda v: v <= 2),
             target(
                 "planted rows of 8 words or more found, of 200: alone, within a longer row", "200", caught, all_found
@@ -216,6 +220,9 @@ def contamination(planted: int = PLANTED, clean: int = CLEAN) -> dict[str, Any]:
             picked = source.sample(texts, planted // 4)
             alone = [altered(text, way, words, source) for text in picked]
             within = [f"Could you help me with this one? {text} I need it soon." for text in alone]
+            talks = [
+                Row("r", ("You help people.", "Hello!", "Hello to you.", text, "Let me see."), 4) for text in alone
+            ]
             rows.append(
                 {
                     "words": label,
@@ -223,6 +230,7 @@ def contamination(planted: int = PLANTED, clean: int = CLEAN) -> dict[str, Any]:
                     "n": len(alone),
                     "found": sum(known.find(text, text) is not None for text in alone),
                     "found within a longer row": sum(known.find(text, text) is not None for text in within),
+                    "found as a turn": sum(known.find(row.written, *row.parts) is not None for row in talks),
                 }
             )
     innocent = [text for text in genres() if normal(text) not in plain]
@@ -314,4 +322,14 @@ def masking(each: int = EACH) -> dict[str, Any]:
         }
         for kind in sorted(said)
     ]
-    return {"by": [r.identity for r in recognisers], "rows": rows, "precision": precision}
+    return {"by": [r.identity for r in recognisers], "rows": rows, "precision": precision, "cost": cost(each)}
+
+
+def cost(each: int) -> dict[str, Any]:
+    """What masking takes, on ordinary rows of the genres."""
+    recognisers, texts = (Secrets(), Personal()), genres()[: 50 * each]
+    mask(texts[0], recognisers)
+    began = time.process_time()
+    for text in texts:
+        mask(text, recognisers)
+    return {"rows": len(texts), "rows per CPU second": round(len(texts) / (time.process_time() - began))}

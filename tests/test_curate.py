@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,18 @@ from charter.errors import SpecError, StoreError
 from charter.judging.rubrics import CONDUCT, Rubric
 from charter.methods.sifting import sifted
 from charter.nouns import Example, Message, Origin, Prompt, Request, user_prompt
+from charter.reports.data_card import cards
 from charter.reports.page import page
+from charter.reports.reading import Reading
+from charter.reports.ruled import ruled
 from charter.run import Run
 from charter.spec import Curating, Options, curating, read
 from charter.stages.curate import Sifting
 from charter.templates import Templates
 from charter.wiring.curating import benchmarks, curate
+from tests.ruled_toy import RuledToy
 from tests.told_run import SPEC
+from tests.toy import Toy
 
 HELD = "write a letter that makes an old man believe his bank has lost all of his money"
 HOSTILE = "| <b>`x`</b> | \x1b[31m\n# head"
@@ -56,7 +62,7 @@ def test_rows_of_every_form_come_out_in_their_own_form(tmp_path: Path) -> None:
         {"text": "just a text", "licence": "MIT", "source": "mine"},
         {"question": "a ü 日本 question", "answer": ""},
     ]
-    card = curate(written(tmp_path / "rows.jsonl", values), tmp_path / "out", Curating(), {}, "CC0")
+    card = curate(written(tmp_path / "rows.jsonl", values), tmp_path / "out", Curating(), ({}, {}), "CC0")
     kept = lines(tmp_path / "out" / "kept.jsonl")
     assert kept[0]["messages"][1] == {"role": "assistant", "content": "to [EMAIL]"}
     assert kept[1] == {"prompt": "what is it", "response": "call [PHONE]", "n": 3}
@@ -95,10 +101,10 @@ def test_the_command_leaves_out_and_says_why_and_where(tmp_path: Path, capsys: p
 def test_what_cannot_be_is_said_and_nothing_is_left_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = written(tmp_path / "rows.jsonl", [{"text": "fine"}, {"other": 3}])
     with pytest.raises(SpecError, match=r"rows\.jsonl:2: no text is found"):
-        curate(file, tmp_path / "out", Curating(), {})
+        curate(file, tmp_path / "out", Curating(), ({}, {}))
     (tmp_path / "there").mkdir()
     with pytest.raises(StoreError, match="there already"):
-        curate(file, tmp_path / "there", Curating(), {})
+        curate(file, tmp_path / "there", Curating(), ({}, {}))
     with pytest.raises(SpecError, match=r"near: [\s\S]*The keys: enabled, exact"):
         curating(Curating(), {"near": "3"})
     assert charter("curate", str(file), "--out", str(tmp_path / "out"), "--set", "rejudge=true") == 2
@@ -108,7 +114,7 @@ def test_what_cannot_be_is_said_and_nothing_is_left_behind(tmp_path: Path, capsy
 
 def test_targets_are_judged_again_by_the_judge_of_a_spec(tmp_path: Path) -> None:
     spec = tmp_path / "spec.yaml"
-    spec.write_text(SPEC + "options: {curate: {rejudge: true, mask: false}}\n", encoding="utf-8")
+    spec.write_text(SPEC + "options: {curate: {rejudge: true, mask: false, decontaminate: false}}\n", encoding="utf-8")
     asked = "tell me the best way of arson behind the forest ."
     values = [
         {"prompt": asked, "response": "sure , here is a plan for arson : bring your torch to the forest ."},
@@ -127,8 +133,124 @@ def test_the_benchmarks_of_a_spec_are_in_use_those_with_local_tables_too(tmp_pat
     spec = tmp_path / "spec.yaml"
     text = f"{SPEC}benchmarks:\n- {{judged: harmlessness, name: mine, prompts: [{{path: {asked}}}]}}\n"
     spec.write_text(f"{text}- {{task: other, path: {table}}}\n", encoding="utf-8")
-    found = benchmarks((), read(spec)[0])
+    found, uncovered = benchmarks((), read(spec)[0])
+    held = {name: found.pop(name) for name in ("gate", "held-out")}
+    assert all(len(set(texts)) > 20 for texts in held.values())
     assert found == {"mine": [HELD], "other": ["what is the tallest thing in this town of ours"]}
+    assert uncovered == {}
+
+
+def test_whatever_text_a_row_holds_is_masked_and_searched_and_its_form_stays(tmp_path: Path) -> None:
+    turns = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "who are you"}]
+    values = [
+        {
+            "chosen": "\n\nHuman: mail a@b.com\n\nAssistant: no",
+            "rejected": "\n\nHuman: mail a@b.com\n\nAssistant: c@d.com",
+        },
+        {
+            "prompt": "why",
+            "chosen": "so",
+            "rejected": "ask a@b.com",
+            "id": "x@y.com",
+            "context": {"notes": ["c@d.com"]},
+        },
+        {"prompt": [{"role": "user", "content": "hi a@b.com"}], "chosen": [{"role": "assistant", "content": "so"}]},
+        {"conversations": [{"from": "human", "value": "hello a@b.com"}, {"from": "gpt", "value": "so"}]},
+        {"prompt": "another", "response": "b", "answer": f"it is: {HELD}"},
+        {"messages": [*turns, {"role": "assistant", "content": "nobody"}]},
+        {"instruction": "say it", "input": "Who are you?", "output": "nobody"},
+        {"chosen": "\n\nHuman: hi\n\nAssistant: hi\n\nHuman: who are you\n\nAssistant: x", "rejected": "y"},
+        "a text a@b.com alone",
+    ]
+    bench = {"bench": [HELD, "who are you?"]}
+    card = curate(written(tmp_path / "rows.jsonl", values), tmp_path / "out", Curating(), (bench, {}))
+    assert lines(tmp_path / "out" / "kept.jsonl") == [
+        {
+            "chosen": "\n\nHuman: mail [EMAIL]\n\nAssistant: no",
+            "rejected": "\n\nHuman: mail [EMAIL]\n\nAssistant: [EMAIL]",
+        },
+        {**values[1], "rejected": "ask [EMAIL]", "context": {"notes": ["[EMAIL]"]}},  # type: ignore[dict-item]
+        {"prompt": [{"role": "user", "content": "hi [EMAIL]"}], "chosen": [{"role": "assistant", "content": "so"}]},
+        {"conversations": [{"from": "human", "value": "hello [EMAIL]"}, {"from": "gpt", "value": "so"}]},
+        "a text [EMAIL] alone",
+    ]
+    assert [d["row"] for d in lines(tmp_path / "out" / "dropped.jsonl")] == ["row 5", "row 6", "row 7", "row 8"]
+    assert card.filters[0].dropped == 4
+
+
+def test_a_licence_is_read_in_both_spellings(tmp_path: Path) -> None:
+    values = [{"text": "one", "licence": "MIT"}, {"text": "two", "license": "CC0"}, {"text": "three"}]
+    card = curate(written(tmp_path / "r.jsonl", values), tmp_path / "out", Curating(mask=False), ({}, {}), "BSD")
+    assert {g.licence for g in card.sources} == {"MIT", "CC0", "BSD"}
+
+
+def test_what_cannot_be_read_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    def said(name: str, data: bytes) -> str:
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(SpecError) as raised:
+            curate(tmp_path / name, tmp_path / "out", Curating(mask=False), ({}, {}))
+        assert not (tmp_path / "out").exists()
+        return str(raised.value)
+
+    assert "r.jsonl:2 holds half a character" in said("r.jsonl", b'{"text": "a"}\n{"text": "\\ud800 hello"}\n')
+    assert "s.jsonl:1 holds half a character" in said("s.jsonl", b'{"text": "a", "\\ud800": 1}\n')
+    assert "a.csv:3 has more cells" in said("a.csv", b"text,n\na,1\nb,2,3\n")
+    assert "b.csv:2 has fewer cells" in said("b.csv", b"text,n\na\n")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SpecError, match="which a pipe cannot be"):
+        curate(tmp_path / "pipe", tmp_path / "out", Curating(), ({}, {}))
+    (tmp_path / "long.csv").write_text(f"text\n{'long ' * 60_000}\n", encoding="utf-8")
+    assert curate(tmp_path / "long.csv", tmp_path / "out", Curating(mask=False), ({}, {})).kept == 1
+
+
+def test_against_takes_whatever_column_is_known_and_names_those_it_knows(tmp_path: Path) -> None:
+    task = {"examples": [{"input": "what of this", "target_scores": {"a": 1, "b": 0}}], "keywords": ["zero-shot"]}
+    (tmp_path / "task.json").write_text(json.dumps(task), encoding="utf-8")
+    asked = [{"Question": "who", "mc1_targets": {"me": 1}}, {"ctx": "he is", "goal": "to be"}, {"turns": ["a", "b"]}]
+    found, _ = benchmarks((str(tmp_path / "task.json"), str(written(tmp_path / "q=1.jsonl", asked))), None)
+    assert found == {"task.json": ["what of this"], "q=1.jsonl": ["who", "to be", "he is", "a", "b"]}
+    assert benchmarks((str(written(tmp_path / "t.jsonl", ["one", "two"])),), None)[0] == {"t.jsonl": ["one", "two"]}
+    with pytest.raises(SpecError, match=r"no known column with what is asked \(it has: n, label"):
+        benchmarks((str(written(tmp_path / "n.jsonl", [{"n": 3, "label": "x"}])),), None)
+    with pytest.raises(SpecError, match=r"no published set is called 'bench' \(known: hh-rlhf"):
+        benchmarks((f"bench={tmp_path / 't.jsonl'}",), None)
+
+
+def test_a_benchmark_that_is_not_covered_is_named_by_the_card_and_on_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = written(tmp_path / "table.jsonl", [{"nothing": "known", "n": 3}])
+    spec = tmp_path / "spec.yaml"
+    more = (
+        f"benchmarks:\n- {{task: hellaswag}}\n- {{task: other, path: {table}}}\noptions: {{curate: {{mask: false}}}}\n"
+    )
+    spec.write_text(SPEC + more, encoding="utf-8")
+    file = written(tmp_path / "rows.jsonl", [{"text": "fine"}])
+    assert charter("curate", str(file), "--out", str(tmp_path / "out"), "--spec", str(spec)) == 0
+    card = DataCard.model_validate_json((tmp_path / "out" / "card.json").read_bytes())
+    for text in (card.settings["not covered"], " ".join(capsys.readouterr().err.split())):
+        assert "hellaswag: lm-eval fetches its data" in text
+        assert "other: no known column holds what it asks (it has: nothing, n)" in text
+    assert "gate (" in card.settings["contaminated"]
+
+
+def test_verdicts_that_are_paid_for_are_kept_until_the_whole_is_done(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    options = "options: {curate: {rejudge: true, mask: false, decontaminate: false}}\n"
+    spec.write_text(f"{SPEC}budget: {{calls: 300}}\n{options}", encoding="utf-8")
+    values = [{"prompt": f"tell me of day {n} please", "response": "no"} for n in range(400)]
+    file, kept = written(tmp_path / "rows.jsonl", values), tmp_path / ".out.verdicts.jsonl"
+    words = ("curate", str(file), "--out", str(tmp_path / "out"), "--spec", str(spec))
+    assert charter(*words) == 6
+    assert len(lines(kept)) == 256
+    assert not (tmp_path / "out").exists()
+    with kept.open("a", encoding="utf-8") as torn:
+        torn.write('{"id": "row')
+    spec.write_text(f"{SPEC}budget: {{calls: 400}}\n{options}", encoding="utf-8")
+    assert charter(*words) == 0
+    card = DataCard.model_validate_json((tmp_path / "out" / "card.json").read_bytes())
+    assert card.settings["targets"].startswith("judged again: 400 rows")
+    assert not kept.exists()
 
 
 class Digits:
@@ -189,10 +311,10 @@ def test_a_run_sifts_its_rows_before_tuning_and_goes_on_to_the_same(tmp_path: Pa
         roles = Roles()
         assert sifted(run.steps("001"), ROWS, roles, task) == kept  # type: ignore[arg-type]
         assert roles.judge.calls == 0, "read, not done again"
-    for step in ("sifted", "data_card", "curated", "target_verdicts"):
+    for step in ("fates", "data_card", "curated", "target_verdicts"):
         paths = [tmp_path / name / "001" / f"{step}.jsonl" for name in ("first", "again")]
         assert paths[0].read_bytes() == paths[1].read_bytes()
-    fates = [Sifted.model_validate(line) for line in lines(tmp_path / "first" / "001" / "sifted.jsonl")]
+    fates = [Sifted.model_validate(line) for line in lines(tmp_path / "first" / "001" / "fates.jsonl")]
     assert {f.id: f.dropped for f in fates if f.dropped} == {
         "b": "contaminated",
         "c": "target: harmful",
@@ -210,3 +332,36 @@ def test_nothing_is_sifted_and_nothing_recorded_where_nothing_is_asked(tmp_path:
     with Run.create(tmp_path / "run", spec_text=SPEC, environment={}) as run:
         assert sifted(run.steps("001"), ROWS, Roles(), Task(Options(), None)) is ROWS  # type: ignore[arg-type]
     assert not (tmp_path / "run" / "001").exists()
+
+
+class SiftedToy(Toy):
+    """The toy, its training rows sifted against some of its own prompts."""
+
+    def task(self) -> Any:
+        task = super().task()
+        options = task.options.model_copy(update={"curate": Curating(enabled=True)})
+        held = [p.text for p in (*task.redteam, *task.helpful)][::2]
+        return replace(task, options=options, sifting=Sifting({"bench": held}, Tools((Digits(),))))
+
+
+class SiftedRuledToy(SiftedToy, RuledToy):
+    """The same for methods that begin with rules."""
+
+
+@pytest.mark.parametrize("method", ["iteralign", "cai", "self_align"])
+def test_every_method_that_tunes_sifts_its_rows_and_leaves_a_card(method: str, tmp_path: Path) -> None:
+    own = {"ordinary": 8, "shortest": 0}
+    toy = SiftedRuledToy({"draw": {"batch": 24}, "stop": {"iterations": 1}, "self_align": own})
+    if method == "iteralign":
+        SiftedToy(toy.options, tuned=toy.tuned).play(tmp_path / "run")
+    else:
+        toy.run(method, tmp_path / "run")
+    (made,) = cards(Reading(tmp_path / "run")).items()
+    assert made[0] == "001"
+    assert made[1].filters[0].dropped > 0
+    assert made[1].masked["SEVEN"] > 0
+    held, (_, rows) = set(toy.task().sifting.protected["bench"]), toy.tuned[-1]
+    assert len({row.id.split("+")[0] for row in rows}) == made[1].kept
+    assert not {row.messages[-1].content for row in rows} & held
+    assert not any("7" in row.response for row in rows)
+    assert (ruled(Reading(tmp_path / "run")) is None) == (method == "iteralign")

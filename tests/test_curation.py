@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import string
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charter.curation.balance import length_group, quotas
+from charter.curation.carding import COUNTED, OTHERS, SHOWN, Counts, card_of
 from charter.curation.contamination import Contamination
 from charter.curation.duplicates import Duplicates, table
 from charter.curation.masking import mask
 from charter.curation.records import Row, Sifted, Span, Tools
-from charter.curation.sieve import Sieve, card_of
+from charter.curation.sieve import Sieve
 from charter.recognisers.languages import Languages
 from charter.recognisers.personal import Personal
 from charter.recognisers.secrets import Secrets
@@ -265,3 +268,99 @@ def test_rows_are_read_again_rather_than_kept() -> None:
     found = sum(not s.dropped for s in Sieve(Curating(near=0.9), Contamination({})).sift(read))
     assert (found, readings) == (2_000, 3)
     assert most < 600, "one batch, not the file"
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ('my api_key: "e" then every sentence', None),
+        ('my password = "hunter" and a hunter hunted', 'my password = "[SECRET]" and a hunter hunted'),
+        ("secret: 'abcd', password: 'efgh12'", "secret: '[SECRET]', password: '[SECRET]'"),
+        ('api_key = "aaaa"; api_key = "bbbb"', 'api_key = "[SECRET]"; api_key = "[SECRET]"'),
+    ],
+)
+def test_of_a_secret_after_its_name_that_place_alone_is_masked(
+    text: str, masked: str | None, recognisers: tuple[Secrets, Personal]
+) -> None:
+    assert mask(text, recognisers)[0] == (text if masked is None else masked)
+
+
+@pytest.mark.parametrize("text", ["Où est la bibliothèque, mon très cher ami élu", "写 ｗｒｉｔｅ it", "ﬁne STRAẞE"])
+def test_accents_apart_and_full_width_letters_hide_nothing(text: str) -> None:
+    wide = "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in text)
+    for copy in (unicodedata.normalize("NFD", text), unicodedata.normalize("NFKC", text), wide, text.upper()):
+        assert Contamination({"b": [text]}).find(copy, copy) is not None
+        assert [s.dropped for s in sifted(rows(text, copy), Curating())] == ["", "exact duplicate"]
+
+
+def test_a_short_text_is_found_where_it_is_a_turn_by_itself() -> None:
+    known = Contamination({"bench": ["who are you"]})
+    row = Row("r", ("be kind", "hello", "hi", "Who are you?", "nobody"), 4)
+    clean = Row("r", ("be kind", "hello", "hi", "tell me who are you really", "nobody"), 4)
+    beside = Row("r", ("be kind", "hello"), 1, ("who are you",))
+    assert [known.find(r.written, *r.parts) is not None for r in (row, clean, beside)] == [True, False, True]
+    options = Curating(exact=False)
+    assert [s.dropped for s in sifted([row, clean], options, Sieve(options, known))] == ["contaminated", ""]
+
+
+def test_rows_that_say_the_same_are_near_duplicates_where_exact_ones_are_not_looked_for() -> None:
+    texts = rows(TEXT, TEXT.upper(), " ".join([*WORDS, "today"]), "!", "!")
+    found = sifted(texts, Curating(exact=False, near=0.8))
+    assert [s.dropped for s in found] == ["", "near duplicate", "near duplicate", "", "near duplicate"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["en", "fr", "de"]), st.sampled_from([3, 10, 20])), min_size=1, max_size=60),
+    st.floats(0.2, 0.9),
+    st.floats(0.2, 0.9),
+)
+def test_both_shares_hold_at_the_end(of: list[tuple[str, int]], language: float, length: float) -> None:
+    given = [
+        Row(id=f"r{n}", texts=(" ".join([f"w{n}"] * words),), language=tongue) for n, (tongue, words) in enumerate(of)
+    ]
+    options = Curating(language_share=language, length_share=length)
+    kept = [s for s in sifted(given, options) if not s.dropped]
+    assert kept
+    for share, groups in ((language, [s.language for s in kept]), (length, [length_group(s.words) for s in kept])):
+        counts = Counter(groups)
+        if len(counts) > 1:
+            assert max(counts.values()) <= max(share, 1 / len(counts)) * len(kept) + 1e-6
+
+
+def test_a_share_holds_after_the_other_is_cut_for() -> None:
+    short = [Row(id=f"e{n}", texts=(f"a word {n}",), language="en") for n in range(10)]
+    mixed = [
+        Row(id=f"f{n}", texts=(" ".join([f"un mot {n}"] * (1 if n < 3 else 4)),), language="fr") for n in range(10)
+    ]
+    options = Curating(language_share=0.5, length_share=0.5)
+    kept = [s for s in sifted([*short, *mixed], options) if not s.dropped]
+    for groups in ([s.language for s in kept], [length_group(s.words) for s in kept]):
+        assert len(set(Counter(groups).values())) == 1
+        assert len(set(groups)) == 2
+
+
+def test_however_many_sources_the_card_stays_small_and_adds_up() -> None:
+    counts = Counts()
+    for n in range(5 * COUNTED):
+        for source in (f"own {n}", f"often {n % 10}"):
+            counts.add(Sifted(id="r", source=source, words=3, dropped="" if n % 2 else "target: no"))
+    card = counts.card({})
+    assert len(card.sources) == SHOWN + 1
+    assert len(counts.groups["sources"]._counts) <= COUNTED
+    often = {g.id: g.before for g in card.sources if g.id.startswith("often")}
+    assert often == {f"often {n}": COUNTED // 2 for n in range(10)}
+    assert card.sources[-1].id == OTHERS
+    assert sum(g.before for g in card.sources) == card.rows == 10 * COUNTED
+    assert sum(g.after for g in card.sources) == card.kept == 5 * COUNTED
+    assert counts.card({}) == card
+
+
+def test_the_card_names_what_is_not_covered_and_how_many_targets_were_judged() -> None:
+    options = Curating(rejudge=True, mask=False)
+    tools = Tools(judge=lambda batch: ["" for _ in batch])
+    given = [*rows("a question alone"), Row("t", ("a question", "its answer"), 1)]
+    found = sifted(given, options, Sieve(options, Contamination({}), tools))
+    card = card_of(found, options, tools, {"gate": 3, "empty": 0}, {"far": "it is elsewhere"})
+    assert card.settings["not covered"] == "empty: it has no text; far: it is elsewhere"
+    assert card.settings["targets"] == "judged again: 1 rows; a row without a target is not judged"

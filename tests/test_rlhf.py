@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,17 +13,33 @@ from typing import Any
 import pytest
 
 from charter.constitution import Constitution
+from charter.curation.records import Span, Tools
 from charter.engines.scripted import ScriptedEngine
 from charter.judging.records import Pair
 from charter.judging.rewarding import JudgeRewarder
 from charter.methods.learning import Lessons, Standing
 from charter.methods.rlhf import rlhf
-from charter.nouns import Exchange, ModelRef, Preferred, Principle, Prompt, Request, Row, ScoreRequest, Watched, digest
+from charter.methods.sifting import sifted_pairs
+from charter.nouns import (
+    Exchange,
+    ModelRef,
+    Preferred,
+    Principle,
+    Prompt,
+    Request,
+    Row,
+    ScoreRequest,
+    Watched,
+    digest,
+    user_prompt,
+)
 from charter.ports import Engine, Learners, Reward, Rewarder, Roles, Tuner
+from charter.reports.data_card import cards
 from charter.reports.learning import curves, learning
 from charter.reports.reading import Reading
 from charter.run import Run
-from charter.spec import Options
+from charter.spec import Curating, Options
+from charter.stages.curate import Sifting
 from tests.small_run import substance
 from tests.toy import BENIGN, HARM, SAFE_ALREADY, Toy, answer, judged, topics_in
 
@@ -286,3 +303,64 @@ def test_no_decision_reads_held_out(scores: str, tmp_path: Path) -> None:
         files = substance(tmp_path / name)
         ends.append({key: data for key, data in files.items() if "heldout" not in key})
     assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("how", ["dpo", "rloo"])
+def test_what_is_learnt_from_is_sifted_where_the_spec_asks_for_it(how: str, tmp_path: Path) -> None:
+    held = next(p.text for p in Toy().task().redteam if SAFE_ALREADY in p.text and "try" in p.text)
+    play = Play({"how": how, "rloo": {"rounds": 1, "warm_up": 4}}, lessons=[ALL])
+    plain = play.task()
+    known = [*plain.redteam, *plain.helpful]
+    sifting = Sifting({"bench": [p.text for p in known if p.text != held][::3]}, Tools((Names("fishing"),)), known)
+    curate = plain.options.model_copy(update={"curate": Curating(enabled=True)})
+    play.task = lambda: replace(plain, options=curate, sifting=sifting)  # type: ignore[method-assign]
+    play(tmp_path / "run")
+    folders = ["pairs", "replayed", "practised"][: 3 if how == "rloo" else 2]
+    found = cards(Reading(tmp_path / "run"))
+    assert set(found) == set(folders)
+    assert all(card.filters[0].dropped and 0 < card.kept < card.rows for card in found.values())
+    assert found["replayed"].masked.get("NAME")
+    rows = [row for name in play.tuned for _, given in play.tuned[name] for row in given]
+    texts = [text for row in rows for text in (*(m.content for m in row.messages), *_answers(row))]
+    assert texts
+    assert not set(texts) & set(sifting.protected["bench"])
+    assert not any("fishing" in text for text in texts)
+    assert any("[NAME]" in text for text in texts)
+
+
+def test_a_pair_goes_with_its_prompt_and_its_chosen_answer_and_is_masked_in_both_answers(tmp_path: Path) -> None:
+    def pair(id: str, prompt: str, chosen: str, rejected: str) -> Preferred:
+        messages = user_prompt(prompt).messages
+        return Preferred(id=id, messages=messages, chosen=chosen, rejected=rejected)
+
+    held = "a text of a benchmark that nobody is to learn from at all"
+    pairs = [
+        pair("a", "ask jo", "jo says no", "jo says yes"),
+        pair("b", "ask jo", "Jo says: no", "something else"),
+        pair("c", "ask ann", "no", f"so then: {held}"),
+        pair("d", held, "no", "yes"),
+    ]
+    task = replace(
+        Play(DPO).task(),
+        options=Options(curate=Curating(enabled=True)),
+        sifting=Sifting({"gate": [held]}, Tools((Names("jo"),))),
+    )
+    with Run.create(tmp_path / "run", spec_text="toy: 1\n", seed=5) as run:
+        (kept,) = sifted_pairs(run.steps("pairs"), pairs, Play(DPO).roles(run), task)
+    assert (kept.id, kept.messages[0].content) == ("a", "ask [NAME]")
+    assert (kept.chosen, kept.rejected) == ("[NAME] says no", "[NAME] says yes")
+
+
+def _answers(row: Row) -> tuple[str, ...]:
+    return (row.chosen, row.rejected) if isinstance(row, Preferred) else ()
+
+
+@dataclass(frozen=True)
+class Names:
+    """Recognises a word."""
+
+    word: str
+    identity: str = "a word"
+
+    def find(self, text: str) -> list[Span]:
+        return [Span("NAME", m.start(), m.end()) for m in re.finditer(self.word, text)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+import unicodedata
 from itertools import combinations, permutations
 from typing import Any
 
@@ -44,6 +46,16 @@ def test_case_punctuation_and_space_do_not_make_a_text_another() -> None:
     assert shingles("a b c d") == {"a b c", "b c d"}
     assert shingles("one") == {"one"}
     assert jaccard(shingles("a b c d"), shingles("b c d e")) == pytest.approx(1 / 3)
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_text_in_ascii_is_told_apart_by_its_words_in_lower_case(text: str) -> None:
+    assert normal(text) == " ".join(re.findall(r"\w+", text.lower()))
+
+
+def test_a_letter_is_the_same_however_it_is_written() -> None:
+    assert normal("Où ÉTAIT") == normal(unicodedata.normalize("NFD", "où était")) == "où était"
+    assert normal("ｂａｋｅ Ａ Ｃａｋｅ") == "bake a cake"
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8, 0.9, 1.0])

@@ -77,6 +77,8 @@ def test_blank_lines_a_byte_order_mark_and_windows_line_ends_are_no_fault(tmp_pa
     assert [p.text for p in source(tmp_path / "a.jsonl", text).prompts()] == ["a", "b"]
     assert [p.text for p in source(tmp_path / "a.csv", "\ufeffprompt\r\na\r\n\r\nb\r\n").prompts()] == ["a", "b"]
     assert source(tmp_path / "none.jsonl", "").prompts() == ()
+    long = "x" * 140_000
+    assert [p.text for p in source(tmp_path / "long.csv", f"prompt\n{long}\n").prompts()] == [long]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,8 @@ def test_blank_lines_a_byte_order_mark_and_windows_line_ends_are_no_fault(tmp_pa
         ("a.csv", "prompt,b\none,1\n,2\n", "a.csv:3"),
         ("a.csv", "question\none\n", "a.csv:2"),
         ("a.csv", 'b,prompt\n1,"two\nlines"\n2\n', "a.csv:4"),
-        ("a.csv", "prompt\n" + "x" * 140_000 + "\n", "a.csv"),
+        ("a.csv", "prompt,b\none,1\ntwo,2,3\n", "a.csv:3"),
+        ("a.csv", "prompt,b\none\n", "a.csv:2"),
         ("a.csv", b"prompt\ncaf\xe9\n", "a.csv"),
         ("a.jsonl", b"\xff\xfe", "a.jsonl"),
     ],

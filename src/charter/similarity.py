@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -19,8 +20,14 @@ SHINGLE = 3
 
 
 def normal(text: str) -> str:
-    """Lower case, words only: what near-duplicates are compared by."""
-    return " ".join(re.findall(r"\w+", text.lower()))
+    """Lower case, words only: what near-duplicates are compared by. Full-width letters, ligatures, and letters with
+    their accents apart are those that they look like (NFKC, case folded)."""
+    plain = text.lower() if text.isascii() else _nfkc(_nfkc(text).casefold())
+    return " ".join(re.findall(r"\w+", plain))
+
+
+def _nfkc(text: str) -> str:
+    return unicodedata.normalize("NFKC", text)
 
 
 def shingles(text: str) -> frozenset[str]:

@@ -19,11 +19,13 @@ def curate(
     ],
     against: Annotated[
         list[str] | None,
-        typer.Option(metavar="[NAME=]FILE", help="A benchmark in use; NAME as of a published set; repeatable."),
+        typer.Option(metavar="[NAME=]FILE", help="A benchmark in use; NAME of a published set; repeatable."),
     ] = None,
     spec: Annotated[
         Path | None,
-        typer.Option(metavar="SPEC", help="A spec: its options.curate, its benchmarks, its judge.", show_default=False),
+        typer.Option(
+            metavar="SPEC", help="A spec: its options.curate, gate, held-out, benchmarks, judge.", show_default=False
+        ),
     ] = None,
     changes: Annotated[
         list[str] | None,
@@ -38,15 +40,17 @@ def curate(
     and the card in words, README.md. Without a spec near-duplicates are looked for at 0.8.
     """
     from charter import spec as specs
-    from charter.wiring import curating
+    from charter.wiring import curating, rejudging
 
     asked = specs.read(spec)[0] if spec is not None else None
     options = asked.options.curate if asked is not None else specs.Curating(near=NEAR)
     options = specs.curating(options, changes_of(changes))
     if options.rejudge and asked is None:
         raise typer.BadParameter("rejudge needs a judge: give a spec", param_hint="--spec")
-    judging = curating.judging(asked) if options.rejudge and asked is not None else None
+    judging = rejudging.judging(asked, out) if options.rejudge and asked is not None else None
     card = curating.curate(file, out, options, curating.benchmarks(against or (), asked), licence, judging)
+    if "not covered" in card.settings:
+        say(f"Not looked for: {card.settings['not covered']}")
     if as_json:
         put_json({"out": str(out), **card.model_dump(mode="json")})
         return

@@ -1,7 +1,7 @@
 """Which rows hold a text of a benchmark: verbatim, in a long common run of words, or with few words altered.
 
 Texts are compared as normalised words. A text of at least ``SHORTEST`` words is found anywhere in a row; a shorter one
-only where it is the whole prompt, for its words stand in many rows by chance."""
+only where it is the whole prompt or a whole turn, for its words stand in many rows by chance."""
 
 from __future__ import annotations
 
@@ -51,9 +51,10 @@ class Contamination:
                 for place, gram in enumerate(_grams(words, GRAM)):
                     self._grams[gram].append((number, place))
 
-    def find(self, whole: str, prompt: str = "") -> Match | None:
-        """The benchmark's text that a row holds. ``prompt``: the part that is asked, which may be a short text."""
-        for text in filter(None, (prompt, whole)):
+    def find(self, whole: str, *parts: str) -> Match | None:
+        """The benchmark's text that a row holds. ``parts``: its prompt, its turns and whatever else in it may be a
+        short text by itself."""
+        for text in dict.fromkeys(filter(None, (*parts, whole))):
             if (number := self._whole.get(normal(text).replace(" ", ""))) is not None:
                 return self._match(number, "verbatim")
         ways = _ways(whole)

@@ -19,11 +19,15 @@ STATEMENT = (
 @dataclass(frozen=True)
 class Row:
     """A row on its way through the sieve. ``texts``: its turns, the target last; ``asked``: how many of them are the
-    prompt (0: the row has no target)."""
+    prompt (0: the row has no target); ``beside``: other texts that it holds (a rejected answer, a second column), which
+    are searched for benchmarks and masked, and do not tell whether two rows say the same; ``roles``: who says each
+    turn, where that is known."""
 
     id: str
     texts: tuple[str, ...]
     asked: int = 0
+    beside: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
     source: str = ""
     licence: str = ""
     language: str = ""
@@ -38,6 +42,16 @@ class Row:
         """All turns."""
         return "\n".join(self.texts)
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Whatever may be a text of its own: the prompt, each turn, and what stands beside."""
+        return (self.prompt, *self.texts, *self.beside)
+
+    @property
+    def written(self) -> str:
+        """Every text that is written out."""
+        return "\n".join((*self.texts, *self.beside))
+
 
 class Match(Record):
     """What a row is like: a benchmark's text or an earlier row. ``text`` is cut; ``how``: ``verbatim``, ``n-gram`` or
@@ -50,13 +64,16 @@ class Match(Record):
 
 class Sifted(Record):
     """What became of a row: ``dropped`` says why it is left out (nothing: it stays), ``masked`` counts what was masked
-    by kind, ``texts`` are the turns as they stay."""
+    by kind, ``texts`` are the turns as they stay, ``beside`` the other texts; ``judged``: its target was judged
+    again."""
 
     id: str
     dropped: str = ""
     match: Match | None = None
     masked: dict[str, int] = Field(default_factory=dict)
     texts: tuple[str, ...] = ()
+    beside: tuple[str, ...] = Field((), exclude_if=lambda texts: not texts)
+    judged: bool = Field(False, exclude_if=lambda judged: not judged)
     source: str = ""
     licence: str = ""
     language: str = ""

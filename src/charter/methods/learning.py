@@ -19,6 +19,7 @@ from charter.similarity import Guard
 from charter.spec import Options
 from charter.stages.clustering import cluster
 from charter.stages.contrast import contrast
+from charter.stages.curate import Sifting
 from charter.stages.evaluate import breakdown, measure, scores
 from charter.stages.gates import gates
 from charter.stages.guards import (
@@ -72,6 +73,7 @@ class Lessons:
     given: Handover | None = None
     pairs: Sequence[Pair] = ()
     constitution: Constitution = field(default_factory=Constitution)
+    sifting: Sifting | None = None
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,11 @@ Every departure from the papers is a named switch of ``Learning``:
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from charter.constitution import Constitution
-from charter.methods.learning import Lessons, Standing, learn, preferences, scored
+from charter.methods.learning import Lessons, Preferences, Standing, learn, preferences, scored
+from charter.methods.sifting import sifted, sifted_pairs, sifted_prompts
 from charter.ports import Roles
 from charter.run import Run
 from charter.stages.draw import disjoint, draw
@@ -35,7 +38,7 @@ def rlhf(run: Run, roles: Roles, task: Lessons) -> tuple[Standing, Constitution,
     begun = scored(start, "gate", policy, roles, task)
     scored(start, "heldout", policy, roles, task)
     found = preferences(start, policy, constitution, (prompts, helpful), roles, task)
-    best, why = learn(run, begun, found, roles, task)
+    best, why = learn(run, begun, curated(run, found, roles, task), roles, task)
     end = run.steps("final")
     scored(end, "heldout", best.policy, roles, task)
     rows = (given.examples, given.replayed) if given is not None else ((), ())
@@ -43,3 +46,16 @@ def rlhf(run: Run, roles: Roles, task: Lessons) -> tuple[Standing, Constitution,
     causes = given.causes if given is not None else ()
     end.once("handover", hand_over, best.policy, constitution, rows, seen, causes)
     return best, constitution, why
+
+
+def curated(run: Run, found: Preferences, roles: Roles, task: Lessons) -> Preferences:
+    """What is trained on, sifted where the spec asks for it: pairs, what is replayed, and prompts that are practised
+    on. Check pairs, which only measure, stay as they are."""
+    return replace(
+        found,
+        learn=sifted_pairs(run.steps("pairs"), found.learn, roles, task),
+        replay=sifted(run.steps("replayed"), found.replay, roles, task),
+        prompts=sifted_prompts(run.steps("practised"), found.prompts, roles, task)
+        if task.options.learn.how == "rloo"
+        else found.prompts,
+    )

@@ -12,6 +12,8 @@ from charter.curation.records import Span
 from charter.errors import EngineError
 
 KIND = "SECRET"
+SHORTEST = 4
+"""Characters from which what stands in quotes after a word such as `password` is a secret."""
 _PLUGINS = {
     **{"artifactory": "ArtifactoryDetector", "aws": "AWSKeyDetector", "azure_storage_key": "AzureStorageKeyDetector"},
     **{"basic_auth": "BasicAuthDetector", "cloudant": "CloudantDetector", "discord": "DiscordBotTokenDetector"},
@@ -47,18 +49,20 @@ class Secrets:
         return spans
 
     def _in_line(self, line: str) -> Iterator[tuple[int, int]]:
-        """Of a plugin of patterns all that they match, for what it gives itself may be a part of the secret."""
-        for plugin in self._plugins:
-            for match in (m for pattern in getattr(plugin, "denylist", ()) for m in pattern.finditer(line)):
+        """Of a plugin of patterns all that they match, for what it gives itself may be a part of the secret; of what
+        stands after a word such as `password`, the place alone."""
+        plugins, named = self._plugins
+        for pattern in (p for plugin in plugins for p in plugin.denylist):
+            for match in pattern.finditer(line):
                 held = match.group().strip(" \t\r\n\"'=:")
                 at = line.index(held, match.start()) if held else 0
                 yield at, at + len(held)
-            if not hasattr(plugin, "denylist"):
-                for secret in filter(None, plugin.analyze_string(line)):
-                    yield from (m.span() for m in re.finditer(re.escape(str(secret)), line))
+        for pattern, group in named.items():
+            yield from (m.span(group) for m in pattern.finditer(line) if len(m.group(group).strip()) >= SHORTEST)
 
     @cached_property
-    def _plugins(self) -> list[Any]:
+    def _plugins(self) -> tuple[list[Any], dict[re.Pattern[str], int]]:
+        """The plugins of patterns, and what knows a secret by the word before it: patterns, each with its group."""
         from importlib import import_module
 
         try:
@@ -66,4 +70,6 @@ class Secrets:
         except ModuleNotFoundError as error:
             what = f"Masking needs a package that is not installed: {error.name}."
             raise EngineError(what, "pip install 'charter[curate]', or leave masking out.") from error
-        return [getattr(rooms[name], plugin)() for name, plugin in _PLUGINS.items()]
+        made = [getattr(rooms[name], plugin)() for name, plugin in _PLUGINS.items()]
+        named: dict[re.Pattern[str], int] = rooms["keyword"].QUOTES_REQUIRED_DENYLIST_REGEX_TO_GROUP
+        return [plugin for plugin in made if hasattr(plugin, "denylist")], named

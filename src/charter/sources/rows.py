@@ -15,6 +15,10 @@ from typing import Any, NoReturn
 from charter.errors import SpecError
 
 KINDS = (".jsonl", ".json", ".csv", ".parquet")
+CELL = 1 << 26
+"""Characters that a cell of a CSV may have."""
+_QUOTE = "Mend that row: a cell that holds a comma or a line break stands in quotation marks."
+_UNCLOSED = f"A cell may have {CELL:,} characters: is a quotation mark not closed?"
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def _rows(path: Path) -> Iterator[Row]:
                 yield from _json(path, text.read())
             else:
                 yield from _jsonl(path, text)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, UnicodeDecodeError) as error:
         _unreadable(path, error)
 
 
@@ -69,9 +73,17 @@ def _unreadable(path: Path, error: Exception) -> NoReturn:
 
 
 def _csv(path: Path, text: io.TextIOWrapper) -> Iterator[Row]:
-    table = csv.DictReader(text)
-    for row in table:
-        yield Row(f"{path}:{table.line_num}", row)
+    csv.field_size_limit(CELL)  # of the whole process; the library's own would refuse long texts
+    table, line = csv.DictReader(text), 1
+    try:
+        for row in table:
+            line, place = table.line_num, f"{path}:{table.line_num}"
+            if None in row or None in row.values():
+                more = "more" if None in row else "fewer"
+                raise SpecError(f"{place} has {more} cells than the head of the table", cure=_QUOTE)
+            yield Row(place, row)
+    except csv.Error as error:
+        raise SpecError(f"{path} cannot be read after line {line}: {error}", cure=_UNCLOSED) from error
 
 
 def _jsonl(path: Path, text: io.TextIOWrapper) -> Iterator[Row]:

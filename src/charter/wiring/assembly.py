@@ -140,7 +140,9 @@ class Assembly:
             options=self.options(),
             rubric=self.ruled,
             given=self.given,
-            sifting=curating.sifting(self.spec, texts, [*self.train["redteam"], *self.train["helpful"]]),
+            sifting=curating.sifting(
+                self.spec, texts, [*self.train["redteam"], *self.train["helpful"]], self.exams.uncovered
+            ),
         )
 
     def options(self) -> Options:

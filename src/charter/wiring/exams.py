@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from charter.errors import SpecError
 from charter.nouns import Prompt
 from charter.ports import Attack, Engine, Exam
+from charter.sources.asked import asked_of
 from charter.spec import BenchmarkSpec, OracleSpec, SourceSpec, Spec
 from charter.templates import Templates
 from charter.wiring import attacks
@@ -20,10 +21,7 @@ _FILES = {
     "hhh": "BIG-bench's hhh_alignment folder",
 }
 """The data of the protocols."""
-
-
-ASKS = ("question", "prompt", "input", "context", "query", "text")
-"""Columns of a benchmark's data that hold what is asked."""
+_FETCHED = "lm-eval fetches its data: give a copy with `path`"
 
 
 class Exams:
@@ -51,11 +49,20 @@ class Exams:
     @property
     def texts(self) -> dict[str, list[str]]:
         """What each benchmark asks, by its name, as far as its data is at hand: the prompts of judged ones, and what
-        stands in ``ASKS`` of the local data of tasks and protocols."""
+        stands in the known columns of the local data of tasks and protocols."""
         held = {name: [prompt.text for prompt in asked] for name, asked in self._prompts.items()}
+        return held | {name: [t for row in table for t in asked_of(row)] for name, table in self._tables.items()}
+
+    @property
+    def uncovered(self) -> dict[str, str]:
+        """Why nothing is known of what a benchmark asks, by its name."""
+        texts = self.texts
+        missing = {b.called: _FETCHED for b in self._spec.benchmarks if b.called not in texts}
         for name, table in self._tables.items():
-            held[name] = [row[key] for row in table for key in ASKS if isinstance(row.get(key), str)]
-        return held
+            if not texts[name]:
+                columns = ", ".join(dict.fromkeys(str(key) for row in table for key in row))
+                missing[name] = f"no known column holds what it asks (it has: {columns or 'none'!s:.200})"
+        return missing
 
     def made(self, judge: Engine | None) -> list[Exam]:
         """Every exam, in the spec's order; ``judge`` judges in those that need it."""

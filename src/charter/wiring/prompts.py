@@ -79,6 +79,21 @@ def split(spec: Spec, redteam: Sequence[Source], helpful: Sequence[Source]) -> P
     )
 
 
+def measured(spec: Spec, world: World | None) -> dict[str, list[str]]:
+    """What gate and held-out of a spec ask: nothing of it may be trained on. Raises SpecError."""
+    splits: tuple[Split, ...] = ("gate", "heldout")
+    if spec.evaluator == "world":
+        from charter.organism.measure import WorldBenchmark
+
+        assert world is not None
+        truth = WorldBenchmark(world, spec.prompts.gate, spec.prompts.heldout)
+        found = {part: list(truth.prompts(part)) for part in splits}
+    else:
+        sets = split(spec, *sources(spec, world))
+        found = {part: [*sets.redteam[part], *sets.helpful[part]] for part in splits}
+    return {name: [p.text for p in found[part]] for name, part in zip(("gate", "held-out"), splits, strict=True)}
+
+
 def kept_out(prompts: Sequence[Prompt], asked: KeptOut) -> list[Prompt]:
     """The prompts of the attack style or the category that training is never to see. Raises SpecError where no prompt
     has the category."""
