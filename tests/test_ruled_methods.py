@@ -36,6 +36,7 @@ BARE = {
     "replay": {"ratio": 0, "fresh": 0, "lookalikes": False, "complied": False},
     "gates": {"roll_back": False},
 }
+LONG = {**SMALL["self_align"], "clone": True}
 METHODS = ("self_align", "cai")
 
 
@@ -249,6 +250,16 @@ def test_as_published_every_answer_goes_through_every_round(tmp_path: Path) -> N
     assert [len(records(tmp_path / "run", f"001/round{n}_rechecks")) for n in (1, 2, 3)] == [0, 0, 40]
     last = {r["id"]: r for r in records(tmp_path / "run", "001/round3_revisions")}
     assert {r["id"]: r for r in records(tmp_path / "run", "001/revisions")} == last
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_empty_answers_are_dropped_and_counted_where_nothing_is_verified(method: str, tmp_path: Path) -> None:
+    toy = RuledToy({**SMALL, **BARE, "cai": {"of": "all", "rounds": 1}, "self_align": LONG}, silent="fraud")
+    toy.run(method, tmp_path / "run")
+    folder = "002" if method == "self_align" else "001"
+    kept = records(tmp_path / "run", f"{folder}/kept")
+    assert {tuple(k["reasons"]) for k in kept} == {(), ("empty",)}
+    assert all(e.response.strip() for _, made in toy.tuned for e in made)
 
 
 def test_the_pretrained_model_is_tuned_in_the_helpful_ones_place(tmp_path: Path) -> None:

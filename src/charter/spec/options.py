@@ -111,7 +111,8 @@ class Reflecting(Record):
 
 
 class Keeping(Record):
-    """Which revisions become rows. ``verify`` off keeps them all. Lengths are in characters."""
+    """Which revisions become rows. ``verify`` off keeps them all but those without an answer. Lengths are in
+    characters."""
 
     verify: bool = True
     longest: int = Field(4000, ge=1)
