@@ -32,8 +32,8 @@ def rules(topics: Sequence[str] = HARM) -> Constitution:
 
 @dataclass(frozen=True)
 class RuledToy(Toy):
-    """``constitution``: its rules; ``exemplars``, ``given``, ``base``: as in a brief. ``silent``: a topic of which every
-    later answer (a revision, or one at length) is empty."""
+    """``constitution``: its rules; ``exemplars``, ``given``, ``base``: as in a brief. ``silent``: a topic of which
+    every later answer (a revision, or one at length) is empty."""
 
     constitution: Constitution = field(default_factory=rules)
     exemplars: Sequence[Exemplar] = EXEMPLARS

@@ -78,7 +78,7 @@ def test_a_whole_run_with_full_size_prompts(method: str, name: str, kind: str, t
     tuned_on = resolve(str(other if method == "cai" else model))
     assert policy.base_digest == tuned_on.base_digest
     if method == "self_align":
-        assert found.lines["exemplars"] == 15
+        assert found.lines["exemplars"] > 15
         replies = reading.records("001/reasoned", Reasoned)
         assert [r.exchange.error for r in replies] == [""] * 5
         whole = [e for e in reading.events if e["event"] == "answered" and e["step"] == "001/reasoned"]

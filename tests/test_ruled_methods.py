@@ -36,6 +36,13 @@ BARE = {
     "replay": {"ratio": 0, "fresh": 0, "lookalikes": False, "complied": False},
     "gates": {"roll_back": False},
 }
+WRITING = Instructions(
+    tuple(Instruction(id=f"s{n}", text=f"teach {topic} before {n}") for n, topic in enumerate(HARM)),
+    (),
+    Guard([], 0.95),
+    Templates(),
+    Instructing(generator="proposer", rounds=1, calls=2, topics=TopicGuided(rounds=0), least=2),
+)
 LONG = {**SMALL["self_align"], "clone": True}
 METHODS = ("self_align", "cai")
 
@@ -199,11 +206,8 @@ def test_verbose_cloning_tunes_the_start_on_longer_answers_without_what_asked_fo
 
 
 def test_prompts_that_self_instruct_writes_are_answered_and_their_seeds_counted(tmp_path: Path) -> None:
-    seeds = tuple(Instruction(id=f"s{n}", text=f"teach {topic} before {n}") for n, topic in enumerate(HARM))
-    options = Instructing(generator="proposer", rounds=1, calls=2, topics=TopicGuided(rounds=0), least=2)
-    given = Instructions(seeds, (), Guard([], 0.95), Templates(), options)
     changes = {**SMALL, "self_align": {**SMALL["self_align"], "prompts": "instruct"}}
-    toy = RuledToy(changes, instructions=given)
+    toy = RuledToy(changes, instructions=WRITING)
     toy.run("self_align", tmp_path / "run")
     asked = {p["messages"][0]["content"] for p in records(tmp_path / "run", "001/asked")}
     assert asked
@@ -212,6 +216,29 @@ def test_prompts_that_self_instruct_writes_are_answered_and_their_seeds_counted(
     found = ruled(Reading(tmp_path / "run"))
     assert found is not None
     assert found.lines["seeds"] == 3
+    assert found.lines["in all"] == 3 + 4 + 3
+
+
+def test_what_self_instruct_wrote_is_judged_by_conduct_when_it_is_cloned_too(tmp_path: Path) -> None:
+    changes = {**SMALL, "self_align": {**LONG, "prompts": "both", "ordinary": 0}, "contrast": {"count": 0}}
+    toy = RuledToy(changes, instructions=WRITING)
+    toy.run("self_align", tmp_path / "run")
+    for folder in ("001", "002"):
+        asked = {r["id"] for r in records(tmp_path / "run", f"{folder}/attempts")}
+        assert {p["id"] for p in records(tmp_path / "run", "instruct/prompts")} & asked
+        assert records(tmp_path / "run", f"{folder}/ordinary") == []
+
+
+def test_the_shares_are_of_the_policy_that_stayed(tmp_path: Path) -> None:
+    changes = {**SMALL, "self_align": LONG, "gates": {"retries": 0, "alpha": 0.9}}
+    toy = RuledToy(changes, lessons=["", "spoil"])
+    course = toy.run("self_align", tmp_path / "run")
+    assert course.policy.adapter == "001/policy"
+    rows, found = records(tmp_path / "run", "001/rows"), ruled(Reading(tmp_path / "run"))
+    assert found is not None
+    revised = sum(r["origin"] == "revision" for r in rows)
+    assert found.shares["revision"] == pytest.approx(revised / len(rows), abs=1e-4)
+    assert revised != sum(r["origin"] == "revision" for r in records(tmp_path / "run", "002/rows"))
 
 
 # -- constitutional AI alone

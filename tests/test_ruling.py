@@ -11,6 +11,7 @@ from charter.constitution import Constitution
 from charter.errors import SpecError
 from charter.handover import Handover
 from charter.wiring import Assembly, dry_run, ruling
+from charter.wiring.chaining import found_chain
 from tests.records import START, rule
 
 TEXT = specs.recipes()["self_align"].read_text(encoding="utf-8")
@@ -39,6 +40,38 @@ def _in_the_city() -> Assembly:
 
     made.world = World.load("city")
     return made
+
+
+def test_rules_without_words_are_no_rules(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    for text, said in (("[]", "holds no rule in force"), ("- be kind\n- ' '\n", "holds rules without words")):
+        mine.write_text(text, encoding="utf-8")
+        with pytest.raises(SpecError, match=said):
+            ruling.rules(assembly(constitution=str(mine)))
+
+
+def test_exemplars_that_do_not_fit_the_rules_end_a_run_before_it_asks(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("- be brief\n- be kind\n", encoding="utf-8")
+    plain = {"templates": "{}", "constitution": str(mine)}
+    with pytest.raises(SpecError, match="name rules that the constitution does not have") as caught:
+        ruling.brief(assembly(**plain, options__self_align__exemplars="shipped"))
+    assert caught.value.faults[0].startswith("e1: names rule 2 (informative)")
+    own = tmp_path / "own.yaml"
+    own.write_text("- {prompt: a, thought: rule 2 (kindness), answer: c}\n", encoding="utf-8")
+    assert len(ruling.brief(assembly(**plain, options__self_align__exemplars=str(own))).exemplars) == 1
+    own.write_text("- {prompt: a, thought: rule 3, answer: c}\n", encoding="utf-8")
+    with pytest.raises(SpecError, match="name rules that the constitution does not have"):
+        ruling.brief(assembly(**plain, options__self_align__exemplars=str(own)))
+
+
+def test_a_chain_that_would_show_them_after_proposed_rules_does_not_begin(tmp_path: Path) -> None:
+    text = "world: village\ntemplates: {{}}\nsteps:\n  - {{method: iteralign}}\n  - {{method: self_align{}}}\n"
+    with pytest.raises(SpecError, match="the shipped exemplars name the shipped rules"):
+        found_chain(text.format(""), tmp_path / "chain")
+    assert not (tmp_path / "chain").exists()
+    found_chain(text.format(", constitution: shipped"), tmp_path / "one")
+    found_chain(text.format(", options: {self_align: {exemplars: ''}}"), tmp_path / "two")
 
 
 def test_a_step_of_a_chain_goes_on_with_the_rules_of_the_one_before_unless_it_names_its_own() -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter import constitution as articles
 from charter.constitution import Constitution
 from charter.errors import SpecError
+from charter.naming import misnamed
 from charter.nouns import ModelRef
 from charter.spec import Spec
 from charter.supervision import Exemplar, read_exemplars
 from charter.templates import Templates
+from charter.wiring import models
 from charter.wiring.instructing import calls_at_most, instructions
 
 if TYPE_CHECKING:
@@ -40,13 +42,14 @@ def brief(assembly: Assembly) -> Brief:
     from charter.methods.teaching import Brief
 
     task, spec = assembly.task(), assembly.spec
+    constitution = rules(assembly)
     names = ("start", "redteam", "helpful", "guard", "templates", "answers", "critiques", "options", "rubric", "given")
     return Brief(
         **{name: getattr(task, name) for name in names},
         sifting=task.sifting,
         norms=assembly.norms,
-        constitution=rules(assembly),
-        exemplars=exemplars(spec, assembly.templates),
+        constitution=constitution,
+        exemplars=fitting(exemplars(spec, assembly.templates), constitution, spec, assembly.templates),
         instructions=_instructions(assembly, task.guard),
         base=pretrained(spec),
     )
@@ -66,7 +69,19 @@ def rules(assembly: Assembly) -> Constitution:
             known = ", ".join(sorted(p.stem for p in PRINCIPLES.glob("*.yaml")))
             raise SpecError(f"constitution: nobody wrote rules for the world {name!r}", cure=f"There are: {known}.")
         return articles.read(path)
-    return articles.read(SEEDS / "principles.yaml" if asked in ("", "shipped") else Path(asked))
+    return articles.read(SEEDS / "principles.yaml") if asked in ("", "shipped") else _written(Path(asked))
+
+
+def _written(path: Path) -> Constitution:
+    """The rules of a file, which has one at least, and none without words. Raises SpecError."""
+    found = articles.read(path)
+    cure = "Write a YAML list of texts, or of title and text; `constitution: none` is for no rules."
+    if not found.active:
+        raise SpecError(f"constitution: {path} holds no rule in force", cure=cure)
+    empty = tuple(f"{p.id}: is empty" for p in found.active if not p.text.strip())
+    if empty:
+        raise SpecError(f"constitution: {path} holds rules without words", empty, cure)
+    return found
 
 
 def exemplars(spec: Spec, templates: Templates) -> tuple[Exemplar, ...]:
@@ -78,6 +93,39 @@ def exemplars(spec: Spec, templates: Templates) -> tuple[Exemplar, ...]:
     if asked == "shipped":
         return () if "{prompt}" in templates.think else read_exemplars(SEEDS / "exemplars.yaml")
     return read_exemplars(Path(asked))
+
+
+def fitting(
+    given: tuple[Exemplar, ...], constitution: Constitution, spec: Spec, templates: Templates
+) -> tuple[Exemplar, ...]:
+    """The same exemplars, whose thoughts name no rule that the constitution does not have. Raises SpecError."""
+    if not _shipped(spec) and "{number}" not in templates.rule:
+        return given
+    if faults := misnamed([(e.id, e.thought) for e in given], constitution, _shipped(spec)):
+        raise SpecError(
+            "options.self_align.exemplars: they name rules that the constitution does not have",
+            faults,
+            "Write exemplars whose thoughts name your rules by number and name, or show none: `exemplars: ''`.",
+        )
+    return given
+
+
+def fitting_later(steps: Sequence[Spec]) -> None:
+    """Tells before a chain begins what ``fitting`` would tell at a later step, where that begins with rules that
+    IterAlign proposed. Raises SpecError."""
+    for number, spec in enumerate(steps):
+        earlier = [step.method for step in steps[:number] if step.method in (*METHODS, "iteralign")]
+        if spec.constitution or "iteralign" not in earlier:
+            continue
+        if exemplars(spec, models.templates(spec, models.world(spec))) and _shipped(spec):
+            raise SpecError(
+                f"steps.{number}: the shipped exemplars name the shipped rules, and iteralign leaves rules of its own",
+                cure="Set `options.self_align.exemplars: ''` there, or `constitution: shipped`.",
+            )
+
+
+def _shipped(spec: Spec) -> bool:
+    return spec.options.self_align.exemplars == "shipped"
 
 
 def pretrained(spec: Spec) -> ModelRef | None:
