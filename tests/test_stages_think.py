@@ -170,6 +170,12 @@ def test_each_filter_drops_with_its_reason(answer: Reasoned, options: dict[str, 
     assert reason in reasons(answer, **options)
 
 
+@pytest.mark.parametrize("opening", ["**I'm sorry**, no", "> Im Sorry, no", '"I\u2019m  SORRY" he said', "# I'm sorry"])
+@pytest.mark.parametrize("apology", ["I'm Sorry", "i\u2019m sorry", "im sorry"])
+def test_an_apology_is_one_in_any_case_and_markup(opening: str, apology: str) -> None:
+    assert reasons(reasoned(opening), apologies=(apology, "")) == ("opens with an apology",)
+
+
 def test_what_the_filters_leave_alone() -> None:
     assert reasons(reasoned("x" * 20, stop="length"), shortest=160) == ()
     assert reasons(reasoned("he said sorry at once")) == ()

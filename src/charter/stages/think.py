@@ -168,14 +168,14 @@ def _messages(prompt: Prompt, rules: str, exemplars: Sequence[Exemplar], templat
 def _sifted(reasoned: Reasoned, leaks: frozenset[str], options: SelfAligning) -> Sifted:
     exchange = reasoned.exchange
     text = _cut(exchange.response, options.repeats)
-    opening = text.lower().replace("\u2019", "'").lstrip("\"' ")
+    opening, apologies = _opening(text), tuple(filter(None, map(_opening, options.apologies)))
     own = set(_runs(exchange.prompt.text, options.leak))
     checks = {
         "no answer": exchange.stop == "error",
         "no thought": not reasoned.thought,
         "empty": not text,
         "too short": exchange.stop == "stop" and len(text) < options.shortest,
-        "opens with an apology": opening.startswith(options.apologies) if options.apologies else False,
+        "opens with an apology": bool(apologies) and opening.startswith(apologies),
         "repeats an exemplar": any(run in leaks and run not in own for run in _runs(text, options.leak)),
     }
     reasons = tuple(reason for reason, holds in checks.items() if holds)
@@ -185,6 +185,12 @@ def _sifted(reasoned: Reasoned, leaks: frozenset[str], options: SelfAligning) ->
     changed = exchange.model_copy(update={"response": text, "stop": "stop"}) if cut else exchange
     revision = Revision(id=reasoned.id, critique=reasoned.thought, exchange=changed, principles=reasoned.rules)
     return Sifted(id=reasoned.id, revision=revision, cut=cut)
+
+
+def _opening(text: str) -> str:
+    """How a text begins, whatever its case, its apostrophes and the marks before its first word."""
+    bare = re.sub(r"['\u2018\u2019\u02bc`*_]", "", text.lower())
+    return " ".join(re.sub(r"^[\W_]+", "", bare).split())
 
 
 def _runs(text: str, length: int) -> list[str]:
