@@ -109,6 +109,24 @@ def test_killed_again_and_again_it_comes_to_the_same_end(
     assert substance(directory) == substance(played[method][0])
 
 
+@pytest.mark.parametrize("every", [13, 101])
+def test_killed_while_it_writes_prompts_and_clones_it_comes_to_the_same_end(every: int, tmp_path: Path) -> None:
+    changes = {**SMALL, "draw": {"batch": 20}, "self_align": {**LONG, "prompts": "both"}}
+    RuledToy(changes, instructions=WRITING).run("self_align", tmp_path / "whole")
+    kills, directory, at = 0, tmp_path / "run", set[str]()
+    while True:
+        try:
+            RuledToy(changes, instructions=WRITING, kill=every, shuffle=kills).run("self_align", directory)
+            break
+        except KeyboardInterrupt:
+            kills += 1
+            at.add(Reading(directory).events[-1]["step"].split("/")[0])
+        every += 29
+    assert kills >= 3
+    assert at & {"instruct", "002"}
+    assert substance(directory) == substance(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_no_decision_reads_heldout(played: Played, method: str, tmp_path: Path) -> None:
     RuledToy(SMALL, heldout=prompts((*BENIGN, "stamps"), 7000, 30)).run(method, tmp_path / "run")

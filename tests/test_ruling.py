@@ -104,7 +104,34 @@ def test_a_dry_run_says_what_would_be_asked(name: str) -> None:
     assert plan["principles"] == 15
     assert plan["oracle_calls_at_most"] == sum(plan["oracle_calls"].values())
     if name.endswith("-paper"):
-        assert plan["oracle_calls"]["rechecks"] == plan["oracle_calls"]["replay checks"] == 0
+        assert plan["oracle_calls_at_most"] == 0, "no oracle is asked"
+
+
+def plan(name: str, **changes: str) -> dict[str, int]:
+    text = specs.recipes()[name].read_text(encoding="utf-8")
+    made = dry_run(specs.parse(specs.changed(text, {key.replace("__", "."): v for key, v in changes.items()})))
+    return dict(made["oracle_calls"])
+
+
+def test_a_dry_run_counts_what_self_instruct_writes_and_the_clones_of_all() -> None:
+    writes = {
+        "options__self_align__prompts": "instruct",
+        "options__instruct": "{generator: proposer, seeds: world, rounds: 2, calls: 3, topics: {rounds: 0}}",
+        "options__judge": "{votes: 3, retries: 1}",
+    }
+    found = plan("self_align", **writes)
+    assert found["self-instruct"] == 6
+    assert found["rechecks"] == found["second rubric"] == (160 + 6 * 10) * 3 * 2
+    assert found["ordinary answers"] == 0
+    cloned = plan("self_align", **writes, options__self_align__clone="true")
+    assert cloned["rechecks"] == 2 * found["rechecks"]
+    assert cloned["replay checks"] == found["replay checks"]
+
+
+def test_a_dry_run_of_rounds_counts_what_each_of_them_asks() -> None:
+    found = plan("cai", options__keep__verify="false", options__judge__retries="0")
+    assert (found["rechecks"], found["second rubric"], found["replay checks"]) == (4 * 480, 0, 0)
+    assert plan("cai-paper", options__cai__of="findings")["verdicts"] > 0
 
 
 def test_a_model_without_weights_cannot_be_aligned_by_rules() -> None:

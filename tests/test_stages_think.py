@@ -205,8 +205,11 @@ def test_a_cut_text_is_a_beginning_and_cutting_again_changes_nothing(text: str, 
 
 
 def test_longer_answers_are_asked_for_in_a_system_turn_that_is_not_kept() -> None:
-    engine = Recorder("at length")
-    (found,) = lengthened([talk("hi", "hello", "why ?")], engine, Templates(), OPEN, step=STEP)
+    engine, options = Recorder("at length"), OPEN.model_copy(update={"clone_penalty": 0.5})
+    (found,) = lengthened([talk("hi", "hello", "why ?")], engine, Templates(), options, step=STEP)
+    sampling = engine.asked[0].sampling
+    assert (sampling.temperature, sampling.top_p, sampling.max_tokens) == (0.3, 0.7, 512)
+    assert sampling.frequency_penalty == found.exchange.sampling.frequency_penalty == 0.5
     assert engine.asked[0].messages[0].role == "system"
     assert [m.role for m in found.exchange.prompt.messages] == ["user", "assistant", "user"]
 

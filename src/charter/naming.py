@@ -46,7 +46,7 @@ def mentions(said: str) -> Iterator[Named]:
         item = _ITEM.match(said, end)
         while item and (not rules or _belongs(said, item, bool(head[1]))):
             number = int(item[1])
-            between = range(rules[-1][0] + 1, number) if joined and joined["range"] else ()
+            between = range(rules[-1][0] + 1, number) if joined and joined["range"] else range(0)
             rules += [*((n, "") for n in between), (number, item[2] or "")]
             end = item.end()
             joined = _JOIN.match(said, end)

@@ -141,7 +141,7 @@ class Measuring(Record):
 
 class Tuning(Record):
     """``start``: each policy anew from the starting model on all rows so far; ``previous``: on from the last policy
-    on this batch's rows."""
+    on this batch's rows. ``warmup``: a share of the steps; from 1 on, how many."""
 
     start: Literal["start", "previous"] = "start"
     kind: Literal["lora", "full"] = "lora"
@@ -149,7 +149,7 @@ class Tuning(Record):
     epochs: float = Field(2.0, gt=0)
     batch: int = Field(8, ge=1)
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warmup: float = Field(0.03, ge=0, lt=1)
+    warmup: float = Field(0.03, ge=0, allow_inf_nan=False)
     weight_decay: float = Field(0.0, ge=0)
     rank: int = Field(16, ge=1)
     alpha: int = Field(32, ge=1)

@@ -112,7 +112,10 @@ def lengthened(
     """Verbose cloning: what the tuned target answers when it is told to answer at length. The exchange holds the
     prompt without these words."""
     sampling = Sampling(
-        temperature=options.clone_temperature, top_p=options.clone_top_p, max_tokens=options.clone_tokens
+        temperature=options.clone_temperature,
+        top_p=options.clone_top_p,
+        max_tokens=options.clone_tokens,
+        frequency_penalty=options.clone_penalty,
     )
     known, system = {p.id: p for p in prompts}, Message(role="system", content=templates.verbose)
     requests = [
