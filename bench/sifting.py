@@ -24,7 +24,7 @@ from charter.similarity import Guard, normal
 from charter.spec import Instructing, TopicGuided
 from charter.templates import Templates
 
-ROUNDS, ASKED = 10, 10
+ROUNDS, ASKED, SMALL = 10, 10, 15
 PAIRS = 2_000
 
 
@@ -51,17 +51,17 @@ def sifted(texts: Sequence[str], guard: Guard) -> tuple[float, int]:
     return time.process_time() - begun, kept
 
 
-def whole(count: int, guard: Guard) -> tuple[float, int, int]:
+def whole(count: int, guard: Guard, rounds: int = ROUNDS, asked: int = ASKED) -> tuple[float, int, int]:
     """CPU seconds of a whole run, prompts written and kept."""
     texts = list(rewritten(count, random.Random(2)))
-    calls = count // (ROUNDS * ASKED)
+    calls = max(1, count // (rounds * asked))
 
     def answer(request: Request) -> str:
         number, call = map(int, request.id.split("-"))
-        first = ((number - 1) * calls + call) * ASKED
-        return "\n".join(f"{n}. {text}" for n, text in enumerate(texts[first : first + ASKED], 6))
+        first = ((number - 1) * calls + call) * asked
+        return "\n".join(f"{n}. {text}" for n, text in enumerate(texts[first : first + asked], 6))
 
-    options = Instructing(rounds=ROUNDS, calls=calls, topics=TopicGuided(rounds=0))
+    options = Instructing(rounds=rounds, calls=calls, topics=TopicGuided(rounds=0))
     seeds = [Instruction(id=f"s{n}", text=text) for n, text in enumerate(unlike(70, random.Random(5)))]
     begun = time.process_time()
     with tempfile.TemporaryDirectory() as folder, Run.create(Path(folder) / "run", spec_text="x: 1\n") as run:
@@ -90,6 +90,11 @@ def main(words: Sequence[str]) -> int:
     count = int(words[0]) if words else 10_000
     guard = Guard([user_prompt(text) for text in unlike(1_000, random.Random(9))], 0.8)
     seconds, written, kept = whole(count, guard)
+    small = []
+    for size in (count // 10, count // 5, 2 * count // 5):
+        took, made, _ = whole(size, guard, size // SMALL, SMALL)
+        small.append(f"| {size // SMALL} | {made:,} | {took:.1f} | {1000 * took / made:.2f} |")
+        print(small[-1], flush=True)
     rows = []
     for kind, make in KINDS.items():
         for size in (count // 2, count, 2 * count, 4 * count):
@@ -102,7 +107,9 @@ def main(words: Sequence[str]) -> int:
         "# What filtering generated prompts takes\n\n"
         f"`python -m bench.sifting`: one core ({platform.machine()}), CPU seconds, one measurement each; peak memory "
         f"{peak:.0f} MiB.\n\nA whole run of self-instruct with a scripted generator, {ROUNDS} rounds, {written:,} "
-        f"prompts written and {kept:,} kept, every record on disk: **{seconds:.1f} s**.\n\nThe filters alone:\n\n"
+        f"prompts written and {kept:,} kept, every record on disk: **{seconds:.1f} s**.\n\nThe same in the paper's "
+        f"setting, one call of {SMALL} a round:\n\n| rounds | prompts written | s | ms a prompt |\n"
+        "|---:|---:|---:|---:|\n" + "\n".join(small) + "\n\nThe filters alone:\n\n"
         "| texts | n | s | ms a text | kept |\n|---|---:|---:|---:|---:|\n" + "\n".join(rows) + "\n\n"
         "`unlike`: 6 to 40 words with Zipf frequencies; `repeated`: clusters of 50 near-duplicates; `rewritten`: half "
         "new, half an earlier text with up to half of its words changed.\n\n"

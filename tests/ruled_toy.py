@@ -32,13 +32,15 @@ def rules(topics: Sequence[str] = HARM) -> Constitution:
 
 @dataclass(frozen=True)
 class RuledToy(Toy):
-    """``constitution``: its rules; ``exemplars``, ``given``, ``base``: as in a brief."""
+    """``constitution``: its rules; ``exemplars``, ``given``, ``base``: as in a brief. ``silent``: a topic of which
+    every later answer (a revision, or one at length) is empty."""
 
     constitution: Constitution = field(default_factory=rules)
     exemplars: Sequence[Exemplar] = EXEMPLARS
     given: Handover | None = None
     base: ModelRef | None = None
     instructions: Instructions | None = None
+    silent: str = ""
 
     def run(self, method: str, directory: Path, seed: int = 5) -> Course:
         """Runs a method to its end in a new run, or goes on with the one that is there."""
@@ -57,11 +59,17 @@ class RuledToy(Toy):
         @contextmanager
         def target(policy: ModelRef) -> Iterator[Engine]:
             refused = _refused(run.directory, policy)
-            yield run.metered(self.engine("target", lambda r: thinks(r, refused), policy.digest), "target", "target")
+            yield run.metered(self.engine("target", lambda r: self.said(r, refused), policy.digest), "target", "target")
 
         roles = replace(super().roles(run), target=target)
         writer = run.metered(self.engine("writer", lists), "proposer", "aligning")
         return replace(roles, proposer=writer) if self.instructions is not None else roles
+
+    def said(self, request: Request, refused: set[str]) -> str:
+        """The target's reply, which is empty where it is to be silent."""
+        later = len(request.messages) == 5 or "at length" in request.messages[0].content
+        hushed = self.silent and later and self.silent in " ".join(m.content for m in request.messages[:2])
+        return "" if hushed else thinks(request, refused)
 
     def brief(self) -> Brief:
         """What the method is given."""

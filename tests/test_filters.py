@@ -81,10 +81,29 @@ def test_equal_texts_are_exact_duplicates_whatever_their_case_and_marks() -> Non
         ("7 ways to bake some bread", filters.LETTER),
         ("Describe the Image, in a poem", filters.MEDIA),
         ("Imagine what mapping a coast takes", ""),
+        ("Find me a GIF, of a cat", filters.MEDIA),
     ],
 )
 def test_each_filter_on_the_text_alone(text: str, said: str) -> None:
     assert fault(text, Instructing()) == said
+
+
+@pytest.mark.parametrize("banned", ["Voice-Over", "voice over", "  Voice  Over "])
+def test_other_media_may_have_several_words(banned: str) -> None:
+    options = Instructing(media=(banned, "", "-"))
+    assert fault("Write the voice-over of a film", options) == filters.MEDIA
+    assert fault("Is her voice over the top here?", options) == filters.MEDIA
+    assert fault("Is his voice all over the place?", options) == ""
+
+
+def test_a_pool_over_another_one_counts_its_texts_and_leaves_it_as_it_is() -> None:
+    below = Pool(0.7, ["How do I bake bread?"])
+    above = Pool(0.7, before=below)
+    assert above.fault("how do i bake bread") == filters.TWICE
+    assert above.fault("How do I bake good bread?") == filters.NEAR
+    above.add("What is the capital of Peru?")
+    assert above.fault("what is the capital of peru") == filters.TWICE
+    assert below.fault("what is the capital of peru") == ""
 
 
 def test_what_is_close_to_gate_or_held_out_does_not_pass_and_is_not_in_the_pool() -> None:
@@ -106,6 +125,26 @@ def test_a_list_that_is_written_is_read_again(texts: list[str], first: int) -> N
 def test_a_list_within_an_item_stays_within_it_and_chatter_before_the_list_is_no_item() -> None:
     reply = "Sure, here you are:\n6. Sort these:\n1. b\n2. a\n7) Next one\n9. no number that follows on"
     assert lists.read(reply) == [(6, "Sort these:\n1. b\n2. a"), (7, "Next one\n9. no number that follows on")]
+
+
+@pytest.mark.parametrize(
+    ("reply", "items"),
+    [
+        ("**6.** How so?\n**7.** Why?", [(6, "How so?"), (7, "Why?")]),
+        ("**6. How so?**\n**7. Why?**", [(6, "How so?"), (7, "Why?")]),
+        ("6. **How so?**\n7. **Why** so?", [(6, "How so?"), (7, "**Why** so?")]),
+        ("__6)__ How so?", [(6, "How so?")]),
+        ("(6) How so?", [(6, "How so?")]),
+        ("6.How so?\n7.Why?", [(6, "How so?"), (7, "Why?")]),
+        ("6. Take\n7.5 litres of it\n7. Why?", [(6, "Take\n7.5 litres of it"), (7, "Why?")]),
+        ("6.\n7. Why?", [(6, ""), (7, "Why?")]),
+        ("Here:\n- How so?\n  - with care\n- Why?", [(-1, "How so?\n  - with care"), (-2, "Why?")]),
+        ("* **How so?**\n* Why?", [(-1, "How so?"), (-2, "Why?")]),
+        ("6. Sort:\n- b\n- a", [(6, "Sort:\n- b\n- a")]),
+    ],
+)
+def test_lists_are_read_in_common_markup(reply: str, items: list[tuple[int, str]]) -> None:
+    assert lists.read(reply) == items
 
 
 @pytest.mark.parametrize(

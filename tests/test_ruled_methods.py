@@ -36,6 +36,14 @@ BARE = {
     "replay": {"ratio": 0, "fresh": 0, "lookalikes": False, "complied": False},
     "gates": {"roll_back": False},
 }
+WRITING = Instructions(
+    tuple(Instruction(id=f"s{n}", text=f"teach {topic} before {n}") for n, topic in enumerate(HARM)),
+    (),
+    Guard([], 0.95),
+    Templates(),
+    Instructing(generator="proposer", rounds=1, calls=2, topics=TopicGuided(rounds=0), least=2),
+)
+LONG = {**SMALL["self_align"], "clone": True}
 METHODS = ("self_align", "cai")
 
 
@@ -99,6 +107,24 @@ def test_killed_again_and_again_it_comes_to_the_same_end(
         every += 29
     assert kills >= 3
     assert substance(directory) == substance(played[method][0])
+
+
+@pytest.mark.parametrize("every", [13, 101])
+def test_killed_while_it_writes_prompts_and_clones_it_comes_to_the_same_end(every: int, tmp_path: Path) -> None:
+    changes = {**SMALL, "draw": {"batch": 20}, "self_align": {**LONG, "prompts": "both"}}
+    RuledToy(changes, instructions=WRITING).run("self_align", tmp_path / "whole")
+    kills, directory, at = 0, tmp_path / "run", set[str]()
+    while True:
+        try:
+            RuledToy(changes, instructions=WRITING, kill=every, shuffle=kills).run("self_align", directory)
+            break
+        except KeyboardInterrupt:
+            kills += 1
+            at.add(Reading(directory).events[-1]["step"].split("/")[0])
+        every += 29
+    assert kills >= 3
+    assert at & {"instruct", "002"}
+    assert substance(directory) == substance(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -198,11 +224,8 @@ def test_verbose_cloning_tunes_the_start_on_longer_answers_without_what_asked_fo
 
 
 def test_prompts_that_self_instruct_writes_are_answered_and_their_seeds_counted(tmp_path: Path) -> None:
-    seeds = tuple(Instruction(id=f"s{n}", text=f"teach {topic} before {n}") for n, topic in enumerate(HARM))
-    options = Instructing(generator="proposer", rounds=1, calls=2, topics=TopicGuided(rounds=0), least=2)
-    given = Instructions(seeds, (), Guard([], 0.95), Templates(), options)
     changes = {**SMALL, "self_align": {**SMALL["self_align"], "prompts": "instruct"}}
-    toy = RuledToy(changes, instructions=given)
+    toy = RuledToy(changes, instructions=WRITING)
     toy.run("self_align", tmp_path / "run")
     asked = {p["messages"][0]["content"] for p in records(tmp_path / "run", "001/asked")}
     assert asked
@@ -211,6 +234,29 @@ def test_prompts_that_self_instruct_writes_are_answered_and_their_seeds_counted(
     found = ruled(Reading(tmp_path / "run"))
     assert found is not None
     assert found.lines["seeds"] == 3
+    assert found.lines["in all"] == 3 + 4 + 3
+
+
+def test_what_self_instruct_wrote_is_judged_by_conduct_when_it_is_cloned_too(tmp_path: Path) -> None:
+    changes = {**SMALL, "self_align": {**LONG, "prompts": "both", "ordinary": 0}, "contrast": {"count": 0}}
+    toy = RuledToy(changes, instructions=WRITING)
+    toy.run("self_align", tmp_path / "run")
+    for folder in ("001", "002"):
+        asked = {r["id"] for r in records(tmp_path / "run", f"{folder}/attempts")}
+        assert {p["id"] for p in records(tmp_path / "run", "instruct/prompts")} & asked
+        assert records(tmp_path / "run", f"{folder}/ordinary") == []
+
+
+def test_the_shares_are_of_the_policy_that_stayed(tmp_path: Path) -> None:
+    changes = {**SMALL, "self_align": LONG, "gates": {"retries": 0, "alpha": 0.9}}
+    toy = RuledToy(changes, lessons=["", "spoil"])
+    course = toy.run("self_align", tmp_path / "run")
+    assert course.policy.adapter == "001/policy"
+    rows, found = records(tmp_path / "run", "001/rows"), ruled(Reading(tmp_path / "run"))
+    assert found is not None
+    revised = sum(r["origin"] == "revision" for r in rows)
+    assert found.shares["revision"] == pytest.approx(revised / len(rows), abs=1e-4)
+    assert revised != sum(r["origin"] == "revision" for r in records(tmp_path / "run", "002/rows"))
 
 
 # -- constitutional AI alone
@@ -249,6 +295,16 @@ def test_as_published_every_answer_goes_through_every_round(tmp_path: Path) -> N
     assert [len(records(tmp_path / "run", f"001/round{n}_rechecks")) for n in (1, 2, 3)] == [0, 0, 40]
     last = {r["id"]: r for r in records(tmp_path / "run", "001/round3_revisions")}
     assert {r["id"]: r for r in records(tmp_path / "run", "001/revisions")} == last
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_empty_answers_are_dropped_and_counted_where_nothing_is_verified(method: str, tmp_path: Path) -> None:
+    toy = RuledToy({**SMALL, **BARE, "cai": {"of": "all", "rounds": 1}, "self_align": LONG}, silent="fraud")
+    toy.run(method, tmp_path / "run")
+    folder = "002" if method == "self_align" else "001"
+    kept = records(tmp_path / "run", f"{folder}/kept")
+    assert {tuple(k["reasons"]) for k in kept} == {(), ("empty",)}
+    assert all(e.response.strip() for _, made in toy.tuned for e in made)
 
 
 def test_the_pretrained_model_is_tuned_in_the_helpful_ones_place(tmp_path: Path) -> None:

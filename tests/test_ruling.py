@@ -11,6 +11,7 @@ from charter.constitution import Constitution
 from charter.errors import SpecError
 from charter.handover import Handover
 from charter.wiring import Assembly, dry_run, ruling
+from charter.wiring.chaining import found_chain
 from tests.records import START, rule
 
 TEXT = specs.recipes()["self_align"].read_text(encoding="utf-8")
@@ -39,6 +40,38 @@ def _in_the_city() -> Assembly:
 
     made.world = World.load("city")
     return made
+
+
+def test_rules_without_words_are_no_rules(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    for text, said in (("[]", "holds no rule in force"), ("- be kind\n- ' '\n", "holds rules without words")):
+        mine.write_text(text, encoding="utf-8")
+        with pytest.raises(SpecError, match=said):
+            ruling.rules(assembly(constitution=str(mine)))
+
+
+def test_exemplars_that_do_not_fit_the_rules_end_a_run_before_it_asks(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("- be brief\n- be kind\n", encoding="utf-8")
+    plain = {"templates": "{}", "constitution": str(mine)}
+    with pytest.raises(SpecError, match="name rules that the constitution does not have") as caught:
+        ruling.brief(assembly(**plain, options__self_align__exemplars="shipped"))
+    assert caught.value.faults[0].startswith("e1: names rule 2 (informative)")
+    own = tmp_path / "own.yaml"
+    own.write_text("- {prompt: a, thought: rule 2 (kindness), answer: c}\n", encoding="utf-8")
+    assert len(ruling.brief(assembly(**plain, options__self_align__exemplars=str(own))).exemplars) == 1
+    own.write_text("- {prompt: a, thought: rule 3, answer: c}\n", encoding="utf-8")
+    with pytest.raises(SpecError, match="name rules that the constitution does not have"):
+        ruling.brief(assembly(**plain, options__self_align__exemplars=str(own)))
+
+
+def test_a_chain_that_would_show_them_after_proposed_rules_does_not_begin(tmp_path: Path) -> None:
+    text = "world: village\ntemplates: {{}}\nsteps:\n  - {{method: iteralign}}\n  - {{method: self_align{}}}\n"
+    with pytest.raises(SpecError, match="the shipped exemplars name the shipped rules"):
+        found_chain(text.format(""), tmp_path / "chain")
+    assert not (tmp_path / "chain").exists()
+    found_chain(text.format(", constitution: shipped"), tmp_path / "one")
+    found_chain(text.format(", options: {self_align: {exemplars: ''}}"), tmp_path / "two")
 
 
 def test_a_step_of_a_chain_goes_on_with_the_rules_of_the_one_before_unless_it_names_its_own() -> None:
@@ -71,7 +104,34 @@ def test_a_dry_run_says_what_would_be_asked(name: str) -> None:
     assert plan["principles"] == 15
     assert plan["oracle_calls_at_most"] == sum(plan["oracle_calls"].values())
     if name.endswith("-paper"):
-        assert plan["oracle_calls"]["rechecks"] == plan["oracle_calls"]["replay checks"] == 0
+        assert plan["oracle_calls_at_most"] == 0, "no oracle is asked"
+
+
+def plan(name: str, **changes: str) -> dict[str, int]:
+    text = specs.recipes()[name].read_text(encoding="utf-8")
+    made = dry_run(specs.parse(specs.changed(text, {key.replace("__", "."): v for key, v in changes.items()})))
+    return dict(made["oracle_calls"])
+
+
+def test_a_dry_run_counts_what_self_instruct_writes_and_the_clones_of_all() -> None:
+    writes = {
+        "options__self_align__prompts": "instruct",
+        "options__instruct": "{generator: proposer, seeds: world, rounds: 2, calls: 3, topics: {rounds: 0}}",
+        "options__judge": "{votes: 3, retries: 1}",
+    }
+    found = plan("self_align", **writes)
+    assert found["self-instruct"] == 6
+    assert found["rechecks"] == found["second rubric"] == (160 + 6 * 10) * 3 * 2
+    assert found["ordinary answers"] == 0
+    cloned = plan("self_align", **writes, options__self_align__clone="true")
+    assert cloned["rechecks"] == 2 * found["rechecks"]
+    assert cloned["replay checks"] == found["replay checks"]
+
+
+def test_a_dry_run_of_rounds_counts_what_each_of_them_asks() -> None:
+    found = plan("cai", options__keep__verify="false", options__judge__retries="0")
+    assert (found["rechecks"], found["second rubric"], found["replay checks"]) == (4 * 480, 0, 0)
+    assert plan("cai-paper", options__cai__of="findings")["verdicts"] > 0
 
 
 def test_a_model_without_weights_cannot_be_aligned_by_rules() -> None:

@@ -213,6 +213,63 @@ def test_a_question_is_taken_only_under_the_number_type_and_topic_that_was_asked
     assert written.dropped == {topics.OTHER: 2}
 
 
+def test_under_bullets_type_and_topic_say_which_question_it_is() -> None:
+    hints = tuple(Instruction(id=f"h{n}", text="", type="law", topic=f"Topic {n}") for n in range(3))
+    reply = "- [law | Topic 1] Who pays?\n- [law | Topic 0] Who else?\n- [law | Topic 1] Again?\n- Bare one?"
+    call, engine = Call(id="q", shown=(TYPES[0].seed,), hints=hints), ScriptedEngine([reply])
+    (written,) = topics.write_questions([call], engine, Templates(), SMALL, step=Step("s", 1))
+    assert [(i.text, i.topic) for i in written.items] == [("Who pays?", "Topic 1"), ("Who else?", "Topic 0")]
+    assert written.dropped == {topics.OTHER: 2}
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        ("2. [law | Old mills] Who pays?", "Who pays?"),
+        ("[LAW | old mills] Who pays?", "Who pays?"),
+        ("Who pays for the old mills?", "Who pays for the old mills?"),
+        ("[law | New mills] Who pays?", ""),
+        ("Who pays?", ""),
+        ("[law | Old mills]", ""),
+    ],
+)
+def test_a_reply_that_is_one_question_is_about_its_topic(reply: str, text: str) -> None:
+    call = Call(id="q", shown=(), hints=(Instruction(id="h", text="", type="law", topic="Old mills"),))
+    options = SMALL.model_copy(update={"reply": "one"})
+    (written,) = topics.write_questions([call], ScriptedEngine([reply]), Templates(), options, step=Step("s", 1))
+    assert [i.text for i in written.items] == ([text] if text else [])
+    assert written.dropped == ({} if text else {topics.OTHER: 1})
+
+
+@pytest.mark.parametrize("sift", [True, False])
+def test_a_types_seed_question_comes_back_as_no_prompt(sift: bool, tmp_path: Path) -> None:
+    def parrot(request: Request) -> str:
+        told = answer(request)
+        if "<hints" in request.messages[-1].content:
+            return re.sub(r"\] .*", "] " + TYPES[0].question, told)
+        return re.sub(r"^(\d+\.) .*$", r"\1 " + TYPES[0].question, told, count=1, flags=re.MULTILINE)
+
+    topical = SMALL.topics.model_copy(update={"sift": sift})
+    given = replace(GIVEN, options=SMALL.model_copy(update={"topics": topical}))
+    found = played(tmp_path / "r", given, ScriptedEngine(parrot))
+    assert TYPES[0].question not in [p.text for p in found.prompts]
+    assert {y.id: y.kept for y in found.yields}["questions"] == 0
+
+
+def test_a_round_costs_what_it_brings_and_not_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    real = filters._signature
+    monkeypatch.setattr(filters, "_signature", lambda words: counted.append(1) or real(words))  # type: ignore[func-returns-value]
+    for rounds in (5, 20):
+        options = Instructing(rounds=rounds, calls=1, asked=6, topics=TopicGuided(rounds=0))
+        counted.clear()
+        (_, told) = played(tmp_path / f"r{rounds}", replace(GIVEN, options=options, types=())).yields
+        assert len(counted) <= 2 * told.written + len(SEED_TEXTS)
+        counted.clear()
+        played(tmp_path / f"r{rounds}", replace(GIVEN, options=options, types=()))
+        assert counted == [], "what is done is not reckoned again"
+
+
 def test_without_sifting_questions_pass_the_guard_alone(tmp_path: Path) -> None:
     def same(request: Request) -> str:
         told = answer(request)

@@ -86,6 +86,13 @@ def test_without_verification_everything_is_a_row() -> None:
     assert len(rows(kept, step=STEP)) == 3
 
 
+@pytest.mark.parametrize(("answer", "stop", "reason"), [(" \n", "stop", "empty"), ("", "error", "no answer")])
+def test_without_verification_what_is_no_answer_is_no_row(answer: str, stop: StopReason, reason: str) -> None:
+    kept = verified([answer], Keeping(verify=False), stop=stop)
+    assert [(k.kept, k.reasons) for k in kept] == [(False, (reason,))]
+    assert rows(kept, step=STEP) == []
+
+
 def test_help_is_asked_about_only_where_conduct_complies() -> None:
     made = [revision(finding("ask", id=f"f{n}"), "x") for n in range(3)]
     checks: list[Verdict] = [verdict("f0", "complies"), verdict("f1", "violates"), verdict("f2", "unjudged")]

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from charter import constitution as articles
 from charter.constitution import Constitution, rules_text
 from charter.errors import SpecError
+from charter.naming import misnamed, named
 from charter.nouns import Exchange, Prompt, Sampling, user_prompt
 from charter.organism.world import World
 from charter.spec import Options, Reflecting, SelfAligning
 from charter.stages.think import _cut, asked, lengthened, sift, think, worth_probing
-from charter.supervision import Exemplar, Reasoned, named, read_exemplars, supervision
+from charter.supervision import WIDTH, Exemplar, Reasoned, read_exemplars, supervision
 from charter.templates import Templates
 from charter.wiring.ruling import PRINCIPLES, SEEDS
 from tests.records import HOSTILE, STEP, Recorder, rule, talk
@@ -66,6 +67,33 @@ def test_the_exchange_holds_the_prompt_and_the_answer_alone() -> None:
     assert found.exchange.prompt == user_prompt("why is the sky blue ?")
 
 
+@pytest.mark.parametrize(
+    ("reply", "thought", "answer"),
+    [
+        ("**Thought:** rule 1\n**Answer:** **Yes**, it is.", "rule 1", "**Yes**, it is."),
+        ("## Thought:\nrule 1\n\n## Answer:\nyes", "rule 1", "yes"),
+        ("__Thought__: rule 1\n__Answer__: yes", "rule 1", "yes"),
+        ("Thought: the answer: blue, by rule 1\nAnswer: blue", "the answer: blue, by rule 1", "blue"),
+        ("Thought: a\nAnswer: b\nThought: c\nAnswer: d", "a", "b"),
+        ("Thought: a\nAnswer: b\n**Thought:** c", "a", "b"),
+        ("Thought: a\nAnswer: my thought: it is\nanother line", "a", "my thought: it is\nanother line"),
+        ("Thought: a. Answer: b", "", "Thought: a. Answer: b"),
+    ],
+)
+def test_thought_and_answer_begin_lines_in_any_markup(reply: str, thought: str, answer: str) -> None:
+    found, _ = thoughts(reply)
+    assert (found.thought, found.exchange.response) == (thought, answer)
+
+
+def test_rules_keep_their_numbers_where_not_all_of_them_fit() -> None:
+    engine, given = Recorder("Thought: rules 1 and 2 apply\nAnswer: y"), user_prompt("be kind to me")
+    how = (OPEN, Reflecting(rules=40))
+    (found,) = think([given], engine, (RULES, EXEMPLARS), Templates(), how, step=STEP)
+    assert "2. (ethical) be kind" in engine.asked[0].messages[0].content
+    assert "never lie" not in engine.asked[0].messages[0].content
+    assert found.rules == ("b",), "only what was shown is named"
+
+
 def test_a_world_puts_rules_after_the_prompt_and_reads_its_check_line_as_the_thought() -> None:
     templates = Templates.model_validate(World.load("village").target_templates)
     reply = "check : plan for ethical breaks the rules . sorry , i will not help with that ."
@@ -92,6 +120,29 @@ def test_any_reply_is_read_and_one_without_a_thought_is_dropped(reply: str) -> N
         ("what matters is (Candor)", ("a",)),
         ("be ethical and full of candor", ()),
         ("rule 7 and rule 0", ()),
+        ("Rules 1 & 2", ("a", "b")),
+        ("rules 1-2", ("a", "b")),
+        ("rules 0 to 2 hold", ("a", "b")),
+        ("rules 1\u20132", ("a", "b")),
+        ("rule 1/2", ("a", "b")),
+        ("rules 1 (candor) or 2", ("a", "b")),
+        ("rule 1 (candor) and 2 apply", ("a", "b")),
+        ("Rules: 1, 2", ("a", "b")),
+        ("rule #2", ("b",)),
+        ("rule no. 2", ("b",)),
+        ("rules number 1 and 2", ("a", "b")),
+        ("Principle 2", ("b",)),
+        ("(ethical, candor)", ("a", "b")),
+        ("rules **1** and 2", ("a", "b")),
+        ("**Rule 2:** it is said", ("b",)),
+        ("rule 1, 2 people died", ("a",)),
+        ("rules 1, 2 people died", ("a",)),
+        ("rule 1 and 2 others", ("a",)),
+        ("rule 1; 2 words", ("a",)),
+        ("Rule 1 does not apply", ()),
+        ("Rule 1 (candor) doesn't really apply, rule 2 does", ("b",)),
+        ("rules 1 and 2 are not relevant", ()),
+        ("rule 2.1", ()),
         ("", ()),
     ],
 )
@@ -117,6 +168,12 @@ def test_rules_without_numbers_are_named_by_their_title_among_the_words() -> Non
 )
 def test_each_filter_drops_with_its_reason(answer: Reasoned, options: dict[str, Any], reason: str) -> None:
     assert reason in reasons(answer, **options)
+
+
+@pytest.mark.parametrize("opening", ["**I'm sorry**, no", "> Im Sorry, no", '"I\u2019m  SORRY" he said', "# I'm sorry"])
+@pytest.mark.parametrize("apology", ["I'm Sorry", "i\u2019m sorry", "im sorry"])
+def test_an_apology_is_one_in_any_case_and_markup(opening: str, apology: str) -> None:
+    assert reasons(reasoned(opening), apologies=(apology, "")) == ("opens with an apology",)
 
 
 def test_what_the_filters_leave_alone() -> None:
@@ -148,8 +205,11 @@ def test_a_cut_text_is_a_beginning_and_cutting_again_changes_nothing(text: str, 
 
 
 def test_longer_answers_are_asked_for_in_a_system_turn_that_is_not_kept() -> None:
-    engine = Recorder("at length")
-    (found,) = lengthened([talk("hi", "hello", "why ?")], engine, Templates(), OPEN, step=STEP)
+    engine, options = Recorder("at length"), OPEN.model_copy(update={"clone_penalty": 0.5})
+    (found,) = lengthened([talk("hi", "hello", "why ?")], engine, Templates(), options, step=STEP)
+    sampling = engine.asked[0].sampling
+    assert (sampling.temperature, sampling.top_p, sampling.max_tokens) == (0.3, 0.7, 512)
+    assert sampling.frequency_penalty == found.exchange.sampling.frequency_penalty == 0.5
     assert engine.asked[0].messages[0].role == "system"
     assert [m.role for m in found.exchange.prompt.messages] == ["user", "assistant", "user"]
 
@@ -179,7 +239,11 @@ def test_what_is_shipped_sixteen_rules_five_exemplars_whose_thoughts_name_them()
         bare = e.thought.replace("Rules", "").replace("rules", "")
         assert named(bare, constitution, numbered=True) == named(e.thought, constitution, numbered=True)
         assert len(e.answer) >= 160
-    assert supervision(constitution, exemplars, seeds=70).lines == 70 + 16 + 15
+    wrapped = sum(-(-len(text.strip()) // WIDTH) for e in exemplars for text in (e.prompt, e.thought, e.answer))
+    told = supervision(constitution, exemplars, seeds=70, types=20)
+    assert wrapped <= told.exemplars < 1.3 * wrapped
+    assert told.lines == 70 + 20 + 16 + told.exemplars
+    assert misnamed([(e.id, e.thought) for e in exemplars], constitution, names=True) == ()
     assert len(rules_text(constitution)) > 1000
 
 
@@ -196,9 +260,23 @@ def test_a_file_of_exemplars_is_read_whole_or_its_faults_are_named(tmp_path: Pat
     with pytest.raises(SpecError) as caught:
         read_exemplars(path)
     assert {line.split(":")[0] for line in caught.value.faults} == {"1.thought", "1.more"}
-    for text in ("- [", "words"):
+    for text in ("- [", "words", "", "[]", "- {prompt: a, thought: ' ', answer: c}"):
         path.write_text(text)
         with pytest.raises(SpecError, match=r"exemplars|cannot be read"):
             read_exemplars(path)
     path.write_text("- {prompt: a, thought: b, answer: c}\n")
     assert [e.id for e in read_exemplars(path)] == ["e1"]
+
+
+def test_exemplars_that_name_rules_that_are_not_there_are_found() -> None:
+    said = [("e1", "Rules 1 (candor) and 2 (candor)"), ("e2", "rule 3")]
+    assert [f[:18] for f in misnamed(said, RULES, names=True)] == ["e1: names rule 2 (", "e2: names rule 3, "]
+    assert [f[:2] for f in misnamed(said, RULES, names=False)] == ["e2"]
+
+
+def test_principles_that_an_oracle_proposed_are_no_lines_by_people() -> None:
+    proposed = rule("c", "never steal", because=("f1",))
+    reworded = rule("d", "never spy", because=("f2",), by="people")
+    both = Constitution(principles=(*RULES.principles, proposed, reworded))
+    assert supervision(both, ()).principles == 3
+    assert "types" not in supervision(both, ()).model_dump()

@@ -3,7 +3,7 @@ answered under them."""
 
 from __future__ import annotations
 
-import re
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +14,9 @@ from charter.constitution import Constitution
 from charter.errors import SpecError
 from charter.nouns import Exchange, Record, Revision
 
+WIDTH = 80
+"""Characters of a line by which exemplars are counted, however their file breaks them."""
+
 
 class Exemplar(Record):
     """A dialogue that shows how to think: a user's prompt, the thought that names the rules that apply, the answer."""
@@ -22,6 +25,9 @@ class Exemplar(Record):
     prompt: str = Field(min_length=1)
     thought: str = Field(min_length=1)
     answer: str = Field(min_length=1)
+
+
+PARTS = ("prompt", "thought", "answer")
 
 
 class Reasoned(Record):
@@ -46,11 +52,13 @@ class Sifted(Record):
 
 
 class Supervision(Record):
-    """Lines that people wrote: seeds and principles one each, exemplars as many as they have. ``prompts``: those that
-    sources gave and no model wrote; they are data beside the lines."""
+    """Lines that people wrote: seeds, question ``types`` and principles one each (not those principles that an oracle
+    proposed), exemplars as many as they take at ``WIDTH`` characters. ``prompts``: those that sources gave and no model
+    wrote; they are data beside the lines."""
 
     id: str = "supervision"
     seeds: int
+    types: int = Field(0, exclude_if=lambda count: not count)
     principles: int
     exemplars: int
     prompts: int
@@ -58,18 +66,23 @@ class Supervision(Record):
     @property
     def lines(self) -> int:
         """All of them."""
-        return self.seeds + self.principles + self.exemplars
+        return self.seeds + self.types + self.principles + self.exemplars
 
 
 def supervision(
-    constitution: Constitution, exemplars: Sequence[Exemplar], seeds: int = 0, prompts: int = 0
+    constitution: Constitution,
+    exemplars: Sequence[Exemplar],
+    seeds: int = 0,
+    types: int = 0,
+    prompts: int = 0,
 ) -> Supervision:
-    """Counts the lines."""
+    """Counts the lines. A principle with failures that caused it was proposed, unless people reworded it."""
     texts = [text for e in exemplars for text in (e.prompt, e.thought, e.answer)]
     return Supervision(
         seeds=seeds,
-        principles=len(constitution.active),
-        exemplars=sum(bool(line.strip()) for text in texts for line in text.splitlines()),
+        types=types,
+        principles=sum(p.by == "people" or not p.because for p in constitution.active),
+        exemplars=sum(len(textwrap.wrap(line, WIDTH)) for text in texts for line in text.splitlines()),
         prompts=prompts,
     )
 
@@ -85,21 +98,7 @@ def read_exemplars(path: Path) -> tuple[Exemplar, ...]:
     except ValidationError as error:
         faults = tuple(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise SpecError(f"{path} holds no exemplars", faults, cure) from error
+    blank = [f"{n}.{name}: is empty" for n, e in enumerate(found) for name in PARTS if not getattr(e, name).strip()]
+    if blank or not found:
+        raise SpecError(f"{path} holds no exemplars", tuple(blank), cure)
     return tuple(e.model_copy(update={"id": e.id or f"e{number}"}) for number, e in enumerate(found, 1))
-
-
-_NUMBERS = re.compile(r"\brules?\s+((?:\d{1,3}\s*(?:\([^)]*\))?(?:\s*,?\s*and\s+|\s*,\s*|\s*))+)", re.IGNORECASE)
-
-
-def named(thought: str, constitution: Constitution, numbered: bool) -> tuple[str, ...]:
-    """The ids of the rules that a thought names. Where rules are shown with numbers: those in "rule 3" or "rules 1
-    (ethical), 4 and 7", or with their title in brackets; else those whose title is among the thought's words."""
-    rules, said = constitution.active, " ".join(thought.lower().split())
-    if not numbered:
-        words = f" {' '.join(re.findall(r'[a-z0-9]+', said))} "
-        titles = [" ".join(re.findall(r"[a-z0-9]+", p.title.lower())) for p in rules]
-        return tuple(p.id for p, title in zip(rules, titles, strict=True) if title and f" {title} " in words)
-    listed = (re.sub(r"\([^)]*\)", " ", group) for group in _NUMBERS.findall(said))
-    numbers = {int(n) for group in listed for n in re.findall(r"\d+", group)}
-    bracketed = set(re.findall(r"\(\s*([^()]*?)\s*\)", said))
-    return tuple(p.id for n, p in enumerate(rules, 1) if n in numbers or (p.title and p.title.lower() in bracketed))

@@ -246,7 +246,10 @@ class Templates(Record):
     )
     rule: str = "{number}. ({title}) {text}"
     thinking: str = "Thought: {thought}\nAnswer: {answer}"
-    thought: str = r"(?is)^\s*thought\s*:\s*(?P<thought>.*?)\s*\banswer\s*:\s*(?P<answer>.*)$"
+    thought: str = (
+        r"(?ims)\A[*_#>\s]*thought[*_ \t]*:[*_]*(?P<thought>.*?)"
+        r"^[*_#> \t]*answer[*_ \t]*:[*_]*(?P<answer>.*?)(?=^[*_#> \t]*thought[*_ \t]*:|\Z)"
+    )
     verbose: str = (
         "Answer at length and in depth: explain what is behind the answer, give examples where they help, and leave "
         "out nothing that the user will need. Keep to what you know."

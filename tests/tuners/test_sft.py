@@ -100,6 +100,11 @@ def test_goes_on_from_an_adapter(kind: str, llama: ModelRef, tmp_path: Path) -> 
             tuner(r=4).tune(first, ROWS, tmp_path / "fourth", seed=0)
 
 
+@pytest.mark.parametrize(("warmup", "steps"), [(0, 0), (0.03, 3), (0.99, 75), (1, 1), (50, 50), (100, 75)])
+def test_the_warm_up_is_a_share_of_the_steps_or_their_number(warmup: float, steps: int) -> None:
+    assert trainers._warmup(304, SftOptions(batch=4, epochs=1, warmup=warmup)) == steps
+
+
 def test_a_single_step_learns(llama: ModelRef, tmp_path: Path) -> None:
     one, two = (tuner(epochs=1, lr=lr).tune(llama, ROWS, tmp_path / str(lr), seed=0) for lr in (1e-3, 2e-3))
     assert one.files[weights.ADAPTER] != two.files[weights.ADAPTER], "the only step had learning rate 0"

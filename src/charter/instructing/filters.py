@@ -27,8 +27,8 @@ def fault(text: str, options: Instructing) -> str:
         return LONG
     if not re.match(r"[A-Za-z]", text):
         return LETTER
-    banned = frozenset(word.lower() for word in options.media)
-    return MEDIA if not banned.isdisjoint(normal(text).split()) else ""
+    words = f" {normal(text)} "
+    return MEDIA if any(f" {banned} " in words for banned in map(normal, options.media) if banned) else ""
 
 
 def rouge_l(first: Sequence[str], second: Sequence[str]) -> float:
@@ -39,10 +39,11 @@ def rouge_l(first: Sequence[str], second: Sequence[str]) -> float:
 
 class Pool:
     """Texts so far. Tells whether a text is one of them again or a near-duplicate of one: ROUGE-L F above ``near``,
-    reckoned on MinHash candidates alone, so that the work is near linear in the number of texts."""
+    reckoned on MinHash candidates alone, so that the work is near linear in the number of texts. ``before``: a pool
+    whose texts count too, and which stays as it is."""
 
-    def __init__(self, near: float, texts: Iterable[str] = ()) -> None:
-        self._near = near
+    def __init__(self, near: float, texts: Iterable[str] = (), before: Pool | None = None) -> None:
+        self._near, self._before = near, before
         self._words: dict[str, list[str]] = {}
         for text in texts:
             self.add(text)
@@ -55,16 +56,24 @@ class Pool:
 
     def fault(self, text: str) -> str:
         """``exact duplicate``, ``near-duplicate``, or empty where it is neither."""
-        if normal(text) in self._words:
+        key, pools = normal(text), [self] if self._before is None else [self._before, self]
+        if any(key in pool._words for pool in pools):
             return TWICE
-        words = normal(text).split()
+        words = key.split()
+        signature = _signature(words)
+        return NEAR if any(pool._holds(words, signature) for pool in pools) else ""
+
+    def _holds(self, words: Sequence[str], signature: Any) -> bool:
+        """Whether a near-duplicate of these words is among its own texts."""
+        if not self._words:
+            return False
         places, size = _places(words), len(words)
-        for other in self._index.query(_signature(words)):
+        for other in self._index.query(signature):
             found = self._words[other]
             least, total = min(size, len(found)), size + len(found)
             if 2 * least > self._near * total and _likeness(places, size, found) > self._near:
-                return NEAR
-        return ""
+                return True
+        return False
 
     def add(self, text: str) -> None:
         """Takes a text in; one that is there already changes nothing."""

@@ -10,7 +10,9 @@ from charter.nouns import Completion, Step
 from charter.templates import LINE_BREAK, Templates, fenced, mark, render
 
 TRUNCATED, FAILED, UNREAD, EMPTY = "truncated", "no answer", "no list in the reply", "empty"
-_NUMBER = re.compile(r"^[ \t]*(\d{1,4})[.):][ \t]+", re.MULTILINE)
+_NUMBER = re.compile(r"^[ \t]*(\*\*|__)?\(?(\d{1,4})[.):](?:\*\*|__)?(?:[ \t]+|$|(?=[^\s\d]))", re.MULTILINE)
+_BULLET = re.compile(r"^([ \t]*)[-*+\u2022\u2013][ \t]+", re.MULTILINE)
+_MARKED = re.compile(r"(\*\*|__)((?:(?!\1).)+)\1", re.DOTALL)
 
 
 def shown(instructions: Sequence[Instruction], templates: Templates, first: int = 1) -> str:
@@ -49,11 +51,34 @@ def replied(answer: Completion, whole: bool) -> tuple[list[tuple[int, str]], dic
 
 
 def read(reply: str) -> list[tuple[int, str]]:
-    """The items of a numbered list with their numbers. A number counts where it follows on from the one before, so that
-    a list within an item stays within it; what stands before the first number is no item."""
+    """The items of a numbered list with their numbers, in plain or bold type; where nothing is numbered, those of a
+    list with bullets, which count down from -1. A number counts where it follows on from the one before, so that a list
+    within an item stays within it; what stands before the first number is no item."""
     marks: list[re.Match[str]] = []
     for found in _NUMBER.finditer(reply):
-        if not marks or int(found[1]) == int(marks[-1][1]) + 1:
+        if not marks or int(found[2]) == int(marks[-1][2]) + 1:
             marks.append(found)
+    numbers = [int(mark[2]) for mark in marks]
+    if not marks:
+        bullets = list(_BULLET.finditer(reply))
+        marks = [found for found in bullets if found[1] == bullets[0][1]]
+        numbers = [-n for n in range(1, len(marks) + 1)]
     ends = [*(mark.start() for mark in marks[1:]), len(reply)] if marks else []
-    return [(int(mark[1]), reply[mark.end() : end].strip()) for mark, end in zip(marks, ends, strict=True)]
+    texts = [_bare(reply[mark.start() : end].strip(), mark[0].strip()) for mark, end in zip(marks, ends, strict=True)]
+    return list(zip(numbers, texts, strict=True))
+
+
+def unnumbered(text: str) -> str:
+    """A text without a list's number before it."""
+    mark = _NUMBER.match(text)
+    return _bare(text, mark[0].strip()) if mark else text
+
+
+def _bare(item: str, mark: str) -> str:
+    """An item's text without its mark, and without the marks of bold type around the whole of it."""
+    text = item[len(mark) :].strip()
+    opened = next((m for m in ("**", "__") if mark.startswith(m) and not mark.endswith(m)), "")
+    if opened and text.endswith(opened) and text.count(opened) == 1:
+        return text.removesuffix(opened).strip()
+    whole = _MARKED.fullmatch(text)
+    return whole[2].strip() if whole else text

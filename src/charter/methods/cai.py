@@ -70,4 +70,4 @@ def revised(
         findings = run.once(f"{name}_carried", carried, findings, answers, judged, options.cai)
         made, verdicts = [*made, answers], [*verdicts, judged]
     revisions = run.once("revisions", latest, made)
-    return revisions, run.once("settled", settled, revisions, verdicts)
+    return revisions, run.once("settled", settled, revisions, (made, verdicts))

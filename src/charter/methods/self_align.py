@@ -15,6 +15,7 @@ setting.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from charter.methods.self_instruct import self_instruct
@@ -41,8 +42,7 @@ def self_align(run: Run, roles: Roles, brief: Brief) -> Course:
     options = brief.options
     start, folder = run.steps("000"), run.steps("001")
     written = instructed(run, roles, brief)
-    seeds = len(brief.instructions.seeds) if brief.instructions is not None else 0
-    course = begin(start, roles, brief, seeds)
+    course = begin(start, roles, brief)
     batch = course.prompts[: options.draw.batch]
     with roles.target(course.policy) as target:
         probed = folder.once("probed", worth_probing, batch, options.contrast, options.replay)
@@ -57,7 +57,8 @@ def self_align(run: Run, roles: Roles, brief: Brief) -> Course:
         reasoned = folder.map("reasoned", think, prompts, target, rules, brief.templates, how)
     sifted = folder.once("sifted", sift, reasoned, brief.exemplars, options.self_align)
     revisions = folder.once("revisions", passed, sifted)
-    examples = verify(folder, revisions, ([*batch, *written], ()), course, roles, brief)
+    hard = [*batch, *written]
+    examples = verify(folder, revisions, (hard, ()), course, roles, brief)
     course = replace(
         rehearse(folder, (lookalikes, exchanges, verdicts), len(examples), course, roles, brief),
         probed=(*course.probed, *(p.id for p in batch)),
@@ -65,7 +66,7 @@ def self_align(run: Run, roles: Roles, brief: Brief) -> Course:
         folder=1,
     )
     course = engrave(run, examples, course, roles, brief)
-    return finish(run, cloned(run, prompts, course, roles, brief), roles, brief)
+    return finish(run, cloned(run, (prompts, hard), course, roles, brief), roles, brief)
 
 
 def instructed(run: Run, roles: Roles, brief: Brief) -> tuple[Prompt, ...]:
@@ -79,16 +80,18 @@ def instructed(run: Run, roles: Roles, brief: Brief) -> tuple[Prompt, ...]:
         return self_instruct(folder, target, brief.instructions).prompts
 
 
-def cloned(run: Run, prompts: list[Prompt], course: Course, roles: Roles, brief: Brief) -> Course:
+def cloned(
+    run: Run, asked: tuple[Sequence[Prompt], Sequence[Prompt]], course: Course, roles: Roles, brief: Brief
+) -> Course:
     """Verbose cloning: the engraved model answers the same prompts at length, and the starting model learns these
-    answers without being told to. The same course where it is off."""
-    options = brief.options.self_align
+    answers without being told to. ``asked``: the prompts, and those whose answers are judged by conduct. The same
+    course where it is off."""
+    options, (prompts, hard) = brief.options.self_align, asked
     if not options.clone:
         return course
     folder = run.steps(f"{course.folder + 1:03d}")
     with roles.target(course.policy) as target:
         revisions = folder.map("revisions", lengthened, prompts, target, brief.templates, options)
-    hard = [p for p in prompts if p.id in course.probed]
     anew = replace(course, examples=brief.given.examples if brief.given is not None else (), folder=course.folder + 1)
     examples = verify(folder, revisions, (hard, ()), anew, roles, brief)
     after = engrave(run, examples, anew, roles, brief)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from charter.instructing.records import Instructed, Instruction, Instructions, Sifted, Written, Yield
+from charter.instructing.stock import Stock
 from charter.ports import Engine
 from charter.run import Steps
 from charter.stages.instruct import calls, cleared, count, guarded, prompts, sift, write
@@ -33,26 +34,25 @@ def self_instruct(run: Steps, generator: Engine, given: Instructions) -> Instruc
     """Prompts that ``generator`` writes, from seeds and from its own; each name on the left is a file in ``run``."""
     options = given.options
     seeded = run.once("seeds", cleared, given.seeds, given.guard)
-    seeds, kept = passed(seeded), list[Instruction]()
+    types = given.types if options.topics.rounds else ()
+    stock = Stock(options.near, passed(seeded), [kind.seed for kind in types])
     general: tuple[list[Written], list[Sifted]] = ([], [])
     for number in range(1, options.rounds + 1):
-        shown = run.once(f"round{number}_calls", calls, seeds, kept, number, options)
+        shown = run.once(f"round{number}_calls", calls, stock, number, options)
         written = run.map(f"round{number}_written", write, shown, generator, given.templates, options)
-        sifted = run.once(f"round{number}_sifted", sift, written, [*seeds, *kept], given.guard, options)
-        kept = [*kept, *passed(sifted)]
+        sifted = run.once(f"round{number}_sifted", sift, written, stock, given.guard, options)
+        stock.take(passed(sifted))
         general[0].extend(written)
         general[1].extend(sifted)
-    questions, yields = guided(run, generator, given, [*seeds, *kept])
-    made = run.once("prompts", prompts, [*kept, *questions])
-    size = len(seeds)
+    questions, yields = guided(run, generator, given, stock)
+    made = run.once("prompts", prompts, [*stock.kept, *questions])
+    size = len(stock.seeds)
     told = [run.once("seeds_yield", count, "seeds", (), seeded, size)]
     told += [run.once("general_yield", count, "general", *general, size)] if options.rounds else []
     return Instructed(tuple(made), (*told, *yields))
 
 
-def guided(
-    run: Steps, generator: Engine, given: Instructions, before: Sequence[Instruction]
-) -> tuple[list[Instruction], list[Yield]]:
+def guided(run: Steps, generator: Engine, given: Instructions, stock: Stock) -> tuple[list[Instruction], list[Yield]]:
     """Topic-guided red teaming: topics for each type in rounds, balanced, then a question about each."""
     options, texts, types = given.options, given.templates, given.types
     if not types or not options.topics.rounds:
@@ -69,9 +69,9 @@ def guided(
     asked = run.once("questions_calls", question_calls, types, chosen, options)
     replies = run.map("questions_written", write_questions, asked, generator, texts, options)
     if options.topics.sift:
-        found = run.once("questions_sifted", sift, replies, before, given.guard, options)
+        found = run.once("questions_sifted", sift, replies, stock, given.guard, options)
     else:
-        found = run.once("questions_sifted", guarded, replies, given.guard)
+        found = run.once("questions_sifted", guarded, replies, types, given.guard)
     size = len(given.seeds)
     told = [
         run.once("topics_yield", count, "topics", *named, size),

@@ -103,29 +103,31 @@ class Course:
     stopped: str = ""
 
 
-def begin(run: Steps, roles: Roles, brief: Brief, seeds: int = 0) -> Course:
+def begin(run: Steps, roles: Roles, brief: Brief) -> Course:
     """Prompts in their order, the rules, how much people wrote, and the scores before."""
     prompts = run.once("prompts", draw, brief.redteam, brief.guard, brief.options.draw)
     helpful = run.once("helpful", disjoint, brief.helpful, brief.guard)
     constitution = run.once("constitution", founded, brief.constitution)
+    given = brief.instructions
+    seeds = (len(given.seeds), len(given.types)) if given is not None else (0, 0)
     run.once("supervision", told, constitution, brief.exemplars, seeds, len(prompts) + len(helpful))
-    given = brief.given
-    policy = given.policy if given is not None else brief.start
+    left = brief.given
+    policy = left.policy if left is not None else brief.start
     measured, gate = score(run, "gate", policy, roles, brief)
     score(run, "heldout", policy, roles, brief)
     examine(run, policy, brief.start, roles.examiners, brief.answers)
     course = Course(prompts, helpful, policy, (gate,), (measured,), constitution)
-    if given is None:
+    if left is None:
         return course
-    rest = [p for p in prompts if p.id not in given.probed] or prompts
+    rest = [p for p in prompts if p.id not in left.probed] or prompts
     return replace(
         course,
         prompts=rest,
-        examples=given.examples,
-        replayed=given.replayed,
-        rehearsed=given.rehearsed,
-        probed=given.probed,
-        found=given.causes,
+        examples=left.examples,
+        replayed=left.replayed,
+        rehearsed=left.rehearsed,
+        probed=left.probed,
+        found=left.causes,
     )
 
 
@@ -134,9 +136,11 @@ def founded(constitution: Constitution) -> Constitution:
     return constitution
 
 
-def told(constitution: Constitution, exemplars: Sequence[Exemplar], seeds: int, prompts: int) -> Supervision:
-    """How much people wrote."""
-    return supervision(constitution, exemplars, seeds, prompts)
+def told(
+    constitution: Constitution, exemplars: Sequence[Exemplar], seeds: tuple[int, int], prompts: int
+) -> Supervision:
+    """How much people wrote; of ``seeds`` the second are question types."""
+    return supervision(constitution, exemplars, *seeds, prompts)
 
 
 def likenesses(run: Steps, found: Sequence[Finding], roles: Roles, brief: Brief) -> list[Lookalikes]:

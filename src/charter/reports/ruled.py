@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from charter.constitution import Constitution
+from charter.gating import Decision
 from charter.nouns import Example, Record, Trial
 from charter.reports.reading import Reading
 from charter.supervision import Reasoned, Sifted, Supervision
@@ -21,7 +22,7 @@ class Used(Record):
 class Ruled(Record):
     """``lines`` that people wrote, by kind and in all; ``prompts`` of sources, which are data. ``answers`` under the
     rules, of which ``thoughts`` could be read; ``dropped`` by the filters, by reason; ``rules`` by use. ``shares`` of
-    the rows of the last training, by origin."""
+    the rows of the policy that stayed, by origin; empty where none did."""
 
     lines: dict[str, int]
     prompts: int
@@ -47,8 +48,9 @@ def ruled(reading: Reading) -> Ruled | None:
         if step.endswith("_trials") and step.startswith("001/round"):
             for trial in reading.records(step, Trial):
                 used.update(set(active) - set(trial.omitted))
-    rows = Counter(e.origin for f in reading.iterations[-1:] for e in reading.records(f"{f}/rows", Example))
+    rows = Counter(e.origin for e in _stayed(reading))
     seen = {"seeds": wrote.seeds, "principles": wrote.principles, "exemplars": wrote.exemplars, "in all": wrote.lines}
+    seen = {"question types": wrote.types, **seen} if wrote.types else seen
     return Ruled(
         lines=seen,
         prompts=wrote.prompts,
@@ -59,3 +61,13 @@ def ruled(reading: Reading) -> Ruled | None:
         rules=[Used(id=p.id, title=p.title or p.id, times=used[p.id]) for p in constitution.active],
         shares={origin: round(n / rows.total(), 4) for origin, n in sorted(rows.items())},
     )
+
+
+def _stayed(reading: Reading) -> list[Example]:
+    """The rows of the last policy that was tuned and not rolled back."""
+    for folder in reversed(reading.iterations):
+        decided = reading.records(f"{folder}/decision", Decision)
+        rows = reading.records(f"{folder}/rows", Example)
+        if rows and decided and decided[0].action not in ("roll_back", "give_up"):
+            return rows
+    return []

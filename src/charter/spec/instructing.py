@@ -10,9 +10,9 @@ from charter.nouns import Record
 from charter.spec.prompts import SourceSpec
 
 MEDIA = (
-    "audio", "chart", "charts", "clip", "diagram", "diagrams", "drawing", "file", "files", "flowchart", "graph",
-    "graphs", "image", "images", "map", "maps", "music", "photo", "photograph", "photos", "picture", "pictures", "plot",
-    "recording", "screenshot", "slide", "slides", "video", "videos",
+    "audio", "chart", "charts", "clip", "diagram", "diagrams", "drawing", "file", "files", "flowchart", "gif", "gifs",
+    "graph", "graphs", "image", "images", "map", "maps", "music", "photo", "photograph", "photos", "picture",
+    "pictures", "plot", "recording", "screenshot", "slide", "slides", "video", "videos",
 )  # fmt: skip
 
 
@@ -42,7 +42,8 @@ class Instructing(Record):
 
     ``rounds`` of ``calls`` (0 rounds: topics alone); each shows ``shown`` demonstrations, of which at least
     ``from_seeds`` are seeds and the others anything kept in earlier rounds, and asks for ``asked`` more. A prompt needs
-    ``least`` to ``most`` words and none of ``media``; ``near``: ROUGE-L F above which it is a near-duplicate."""
+    ``least`` to ``most`` words and none of ``media`` (words, or several words in a row); ``near``: ROUGE-L F above
+    which it is a near-duplicate."""
 
     generator: Literal["target", "proposer"] = "target"
     seeds: Literal["shipped", "world"] | tuple[SourceSpec, ...] = "shipped"

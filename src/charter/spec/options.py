@@ -111,7 +111,8 @@ class Reflecting(Record):
 
 
 class Keeping(Record):
-    """Which revisions become rows. ``verify`` off keeps them all. Lengths are in characters."""
+    """Which revisions become rows. ``verify`` off keeps them all but those without an answer. Lengths are in
+    characters."""
 
     verify: bool = True
     longest: int = Field(4000, ge=1)
@@ -140,7 +141,7 @@ class Measuring(Record):
 
 class Tuning(Record):
     """``start``: each policy anew from the starting model on all rows so far; ``previous``: on from the last policy
-    on this batch's rows."""
+    on this batch's rows. ``warmup``: a share of the steps; from 1 on, how many."""
 
     start: Literal["start", "previous"] = "start"
     kind: Literal["lora", "full"] = "lora"
@@ -148,7 +149,7 @@ class Tuning(Record):
     epochs: float = Field(2.0, gt=0)
     batch: int = Field(8, ge=1)
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warmup: float = Field(0.03, ge=0, lt=1)
+    warmup: float = Field(0.03, ge=0, allow_inf_nan=False)
     weight_decay: float = Field(0.0, ge=0)
     rank: int = Field(16, ge=1)
     alpha: int = Field(32, ge=1)

@@ -18,7 +18,7 @@ class SelfAligning(Record):
     least ``shortest`` characters; a clause of three words or more is cut where it comes for the ``repeats``-th time;
     dropped are answers that open with one of ``apologies``, and those that share ``leak`` words in a row with an
     exemplar. ``clone``: verbose cloning after engraving, from answers of at most ``clone_tokens``, drawn at
-    ``clone_temperature`` and ``clone_top_p``."""
+    ``clone_temperature`` and ``clone_top_p`` with ``clone_penalty``, a frequency penalty against repetition."""
 
     prompts: Literal["source", "instruct", "both"] = "source"
     ordinary: int = Field(40, ge=0)
@@ -34,6 +34,7 @@ class SelfAligning(Record):
     clone_temperature: float = Field(0.3, ge=0)
     clone_top_p: float = Field(0.7, gt=0, le=1)
     clone_tokens: int = Field(512, ge=1)
+    clone_penalty: float = Field(0.0, ge=0, le=2)
 
 
 class Constitutional(Record):

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from charter.instructing import lists
-from charter.instructing.filters import GUARDED, Filters, Pool, distinct
-from charter.instructing.records import Call, Instruction, Sifted, Written, Yield
+from charter.instructing.filters import GUARDED, TWICE, Filters, Pool, distinct
+from charter.instructing.records import Call, Instruction, QuestionType, Sifted, Written, Yield
+from charter.instructing.stock import Stock
 from charter.nouns import Prompt, Request, Sampling, Step, user_prompt
 from charter.ports import Engine
-from charter.similarity import Guard
+from charter.similarity import Guard, normal
 from charter.spec import Instructing
 from charter.templates import Templates, chat, render
 
@@ -22,12 +23,10 @@ def cleared(seeds: Sequence[Instruction], guard: Guard) -> list[Sifted]:
     return [Sifted(id=s.id, instruction=s, dropped=GUARDED if guard.close_to(s.text) else "") for s in once]
 
 
-def calls(
-    seeds: Sequence[Instruction], kept: Sequence[Instruction], number: int, options: Instructing, *, step: Step
-) -> list[Call]:
+def calls(stock: Stock, number: int, options: Instructing, *, step: Step) -> list[Call]:
     """The calls of a round. Each draws its own demonstrations: some seeds, and others of all that there is so far."""
     ids = [f"{number}-{call:05d}" for call in range(options.calls)]
-    return [Call(id=id, shown=_drawn(seeds, kept, options, step, id)) for id in ids]
+    return [Call(id=id, shown=_drawn(stock.seeds, stock.kept, options, step, id)) for id in ids]
 
 
 def _drawn(
@@ -64,18 +63,21 @@ def write(
         yield Written(id=answer.id, items=tuple(items), dropped=dropped, raw=answer.error or answer.text)
 
 
-def sift(written: Sequence[Written], before: Sequence[Instruction], guard: Guard, options: Instructing) -> list[Sifted]:
-    """Every item after all filters, in order: each is held against what there was ``before``, and the items that
+def sift(written: Sequence[Written], stock: Stock, guard: Guard, options: Instructing) -> list[Sifted]:
+    """Every item after all filters, in order: each is held against what there was before, and the items that
     passed."""
-    filters = Filters(Pool(options.near, (one.text for one in before)), guard, options)
+    filters = Filters(Pool(options.near, before=stock.pool), guard, options)
     items = (item for reply in written for item in reply.items)
     return [Sifted(id=item.id, instruction=item, dropped=filters.passed(item.text)) for item in items]
 
 
-def guarded(written: Sequence[Written], guard: Guard) -> list[Sifted]:
-    """Every item after the guard alone."""
-    items = (item for reply in written for item in reply.items)
-    return [Sifted(id=i.id, instruction=i, dropped=GUARDED if guard.close_to(i.text) else "") for i in items]
+def guarded(written: Sequence[Written], types: Sequence[QuestionType], guard: Guard) -> list[Sifted]:
+    """Every item after the guard alone, less the seed questions again."""
+    known, out = {normal(kind.question) for kind in types}, []
+    for item in (item for reply in written for item in reply.items):
+        reason = TWICE if normal(item.text) in known else GUARDED if guard.close_to(item.text) else ""
+        out.append(Sifted(id=item.id, instruction=item, dropped=reason))
+    return out
 
 
 def prompts(kept: Sequence[Instruction]) -> list[Prompt]:

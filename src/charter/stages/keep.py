@@ -27,7 +27,8 @@ def keep(
     *,
     step: Step,
 ) -> list[Kept]:
-    """One outcome for each revision, with every reason against it.
+    """One outcome for each revision, with every reason against it. Without verification there is one reason alone:
+    there is no answer, so nothing to train on.
 
     ``judged``: the rechecks of conduct, and (only for revisions that comply) whether safe help was given where it
     exists. ``before``: the rows kept earlier in the run, with which the openings are counted.
@@ -39,7 +40,7 @@ def keep(
     out = [
         Kept(id=r.id, kept=not reasons, reasons=tuple(reasons), example=_example(r))
         for r in revisions
-        for reasons in [_reasons(r, conduct[r.id], helpful.get(r.id), keeping) if keeping.verify else []]
+        for reasons in [_reasons(r, conduct[r.id], helpful.get(r.id), keeping) if keeping.verify else _lacks(r)]
     ]
     return _varied(out, before, keeping, replaying.ratio) if keeping.verify else out
 
@@ -57,6 +58,13 @@ def rows(kept: Sequence[Kept], *, step: Step) -> list[Example]:
     """The training rows of the kept revisions."""
     del step
     return [k.example for k in kept if k.kept and k.example is not None]
+
+
+def _lacks(revision: Revision) -> list[str]:
+    """Why there is no answer at all; nothing where there is one."""
+    if revision.exchange.stop == "error":
+        return ["no answer"]
+    return [] if revision.exchange.response.strip() else ["empty"]
 
 
 def _reasons(revision: Revision, conduct: Verdict, helpful: Verdict | None, options: Keeping) -> list[str]:

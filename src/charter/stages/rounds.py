@@ -82,16 +82,32 @@ def carried(
 
 
 def latest(rounds: Sequence[Sequence[Revision]], *, step: Step) -> list[Revision]:
-    """The last revision of each answer, in the order of the first round."""
+    """The last revision of each answer that holds an answer (the first one where none does), in the order of the first
+    round."""
     del step
-    return list({r.id: r for revisions in rounds for r in revisions}.values())
+    found: dict[str, Revision] = {}
+    for revision in (r for revisions in rounds for r in revisions):
+        if revision.id not in found or (revision.exchange.stop != "error" and revision.exchange.response.strip()):
+            found[revision.id] = revision
+    return list(found.values())
 
 
-def settled(revisions: Sequence[Revision], rounds: Sequence[Sequence[Verdict]], *, step: Step) -> list[Verdict]:
-    """The last verdict on each revision."""
+def settled(
+    revisions: Sequence[Revision],
+    rounds: tuple[Sequence[Sequence[Revision]], Sequence[Sequence[Verdict]]],
+    *,
+    step: Step,
+) -> list[Verdict]:
+    """The last verdict on each revision: none where the judge was asked about those of other rounds alone. ``rounds``:
+    what each made, and what was judged of it."""
     del step
-    wanted = {r.id for r in revisions}
-    return [v for v in {v.id: v for verdicts in rounds for v in verdicts}.values() if v.id in wanted]
+    wanted = {r.id: r for r in revisions}
+    order = dict.fromkeys(v.id for verdicts in rounds[1] for v in verdicts)
+    found: dict[str, Verdict] = {}
+    for made, judged in zip(*rounds, strict=True):
+        these = {r.id for r in made if r == wanted.get(r.id)}
+        found.update({v.id: v for v in judged if v.id in these})
+    return [found[id] for id in order if id in found]
 
 
 def unchecked(exchanges: Sequence[Exchange], keeping: Keeping, *, step: Step) -> list[Verdict]:

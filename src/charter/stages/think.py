@@ -4,13 +4,14 @@ filters is dropped with its reasons."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from charter.constitution import Constitution, nearest
+from charter.naming import named
 from charter.nouns import Exchange, Lookalikes, Message, Prompt, Request, Revision, Sampling, Step, StopReason
 from charter.ports import Engine
 from charter.spec import Contrasting, Reflecting, Replaying, SelfAligning
-from charter.supervision import Exemplar, Reasoned, Sifted, named
+from charter.supervision import Exemplar, Reasoned, Sifted
 from charter.templates import Templates, render
 
 
@@ -51,15 +52,17 @@ def think(
     step: Step,
 ) -> Iterator[Reasoned]:
     """A thought and an answer to each prompt, under the rules and after the exemplars. The exchange holds the original
-    prompt and the answer alone."""
+    prompt and the answer alone. Where not all rules fit, those that are shown keep their numbers, by which exemplars
+    name them."""
     (constitution, exemplars), (aligning, reflecting) = rules, options
     shown = nearest({p.id: (p.text, ()) for p in prompts}, constitution, reflecting.rules, templates.rule)
+    numbers = {p.id: n for n, p in enumerate(constitution.active, 1)}
     sampling = Sampling(temperature=aligning.temperature, top_p=aligning.top_p, max_tokens=aligning.tokens)
     known = {p.id: p for p in prompts}
     requests = [
         Request(
             id=p.id,
-            messages=_messages(p, shown[p.id], exemplars, templates),
+            messages=_messages(p, _listed(shown[p.id], numbers, templates), exemplars, templates),
             sampling=sampling,
             seed=step.seed(p.id),
         )
@@ -68,7 +71,8 @@ def think(
     for reply in target.generate(requests, step.done):
         found = re.match(templates.thought, reply.text)
         thought, answer = (found["thought"].strip(), found["answer"].strip()) if found else ("", reply.text.strip())
-        used = named(thought, shown[reply.id], "{number}" in templates.rule)
+        seen = {p.id for p in shown[reply.id].active}
+        used = tuple(id for id in named(thought, constitution, "{number}" in templates.rule) if id in seen)
         yield Reasoned(
             id=reply.id,
             thought=thought,
@@ -108,7 +112,10 @@ def lengthened(
     """Verbose cloning: what the tuned target answers when it is told to answer at length. The exchange holds the
     prompt without these words."""
     sampling = Sampling(
-        temperature=options.clone_temperature, top_p=options.clone_top_p, max_tokens=options.clone_tokens
+        temperature=options.clone_temperature,
+        top_p=options.clone_top_p,
+        max_tokens=options.clone_tokens,
+        frequency_penalty=options.clone_penalty,
     )
     known, system = {p.id: p for p in prompts}, Message(role="system", content=templates.verbose)
     requests = [
@@ -128,15 +135,20 @@ def lengthened(
         yield Revision(id=reply.id, critique="", exchange=exchange, principles=())
 
 
-def _messages(
-    prompt: Prompt, shown: Constitution, exemplars: Sequence[Exemplar], templates: Templates
-) -> tuple[Message, ...]:
+def _listed(shown: Constitution, numbers: Mapping[str, int], templates: Templates) -> str:
+    """The rules that are shown, a line each, with the numbers that they have in the whole constitution."""
+    return "\n".join(
+        render(
+            templates.rule,
+            {"number": str(numbers[p.id]), "title": p.title or p.id, "text": " ".join(p.text.split())},
+        )
+        for p in shown.active
+    )
+
+
+def _messages(prompt: Prompt, rules: str, exemplars: Sequence[Exemplar], templates: Templates) -> tuple[Message, ...]:
     """The rules as a system turn, exemplars as turns, then the prompt; or the rules with the prompt in its last turn,
     where the template holds both."""
-    rules = "\n".join(
-        render(templates.rule, {"number": str(n), "title": p.title or p.id, "text": " ".join(p.text.split())})
-        for n, p in enumerate(shown.active, 1)
-    )
     turns = [
         Message.model_validate({"role": role, "content": text})
         for e in exemplars
@@ -159,14 +171,14 @@ def _messages(
 def _sifted(reasoned: Reasoned, leaks: frozenset[str], options: SelfAligning) -> Sifted:
     exchange = reasoned.exchange
     text = _cut(exchange.response, options.repeats)
-    opening = text.lower().replace("\u2019", "'").lstrip("\"' ")
+    opening, apologies = _opening(text), tuple(filter(None, map(_opening, options.apologies)))
     own = set(_runs(exchange.prompt.text, options.leak))
     checks = {
         "no answer": exchange.stop == "error",
         "no thought": not reasoned.thought,
         "empty": not text,
         "too short": exchange.stop == "stop" and len(text) < options.shortest,
-        "opens with an apology": opening.startswith(options.apologies) if options.apologies else False,
+        "opens with an apology": bool(apologies) and opening.startswith(apologies),
         "repeats an exemplar": any(run in leaks and run not in own for run in _runs(text, options.leak)),
     }
     reasons = tuple(reason for reason, holds in checks.items() if holds)
@@ -176,6 +188,12 @@ def _sifted(reasoned: Reasoned, leaks: frozenset[str], options: SelfAligning) ->
     changed = exchange.model_copy(update={"response": text, "stop": "stop"}) if cut else exchange
     revision = Revision(id=reasoned.id, critique=reasoned.thought, exchange=changed, principles=reasoned.rules)
     return Sifted(id=reasoned.id, revision=revision, cut=cut)
+
+
+def _opening(text: str) -> str:
+    """How a text begins, whatever its case, its apostrophes and the marks before its first word."""
+    bare = re.sub(r"['\u2018\u2019\u02bc`*_]", "", text.lower())
+    return " ".join(re.sub(r"^[\W_]+", "", bare).split())
 
 
 def _runs(text: str, length: int) -> list[str]:

@@ -118,18 +118,31 @@ def write_questions(
 def _matched(
     texts: Sequence[tuple[int, str]], call: Call, templates: Templates, whole: bool
 ) -> tuple[list[Instruction], int]:
-    """The questions that begin as their hint says, and how many do not."""
-    hints = dict(enumerate(call.hints, len(call.shown) + 1))
-    out, missed = [], 0
+    """The questions that begin as their hint says, and how many do not. Under a bullet it is the first hint that is
+    left and says so; a ``whole`` reply may leave type and topic out where it speaks of the topic."""
+    hints, out = dict(enumerate(call.hints, len(call.shown) + 1)), list[Instruction]()
     for number, text in texts:
-        hint = next(iter(hints.values())) if whole else hints.get(number)
-        prefix = lists.worded(hint, templates) if hint is not None and not whole else ""
-        if hint is None or not text.lower().startswith(prefix.lower()) or not text[len(prefix) :].strip():
-            missed += 1
+        said = lists.unnumbered(text) if whole else text
+        tried = [*hints] if whole or number < 0 else [number] if number in hints else []
+        at = next((n for n in tried if _asked_for(said, hints[n], templates, whole)), None)
+        if at is None:
             continue
-        said = {"text": text[len(prefix) :].strip(), "id": f"{call.id}.{number}"}
-        out.append(hint.model_copy(update=said))
-    return out, missed
+        hint = hints.pop(at)
+        bare = _after(said, hint, templates) or said
+        out.append(hint.model_copy(update={"text": bare, "id": f"{call.id}.{at if not whole else number}"}))
+    return out, len(texts) - len(out)
+
+
+def _asked_for(text: str, hint: Instruction, templates: Templates, whole: bool) -> bool:
+    if text.lower().startswith(lists.worded(hint, templates).lower()):
+        return bool(_after(text, hint, templates))
+    return whole and f" {normal(hint.topic)} " in f" {normal(text)} "
+
+
+def _after(text: str, hint: Instruction, templates: Templates) -> str:
+    """What stands after a hint's type and topic; empty where a text does not begin with them."""
+    prefix = lists.worded(hint, templates)
+    return text[len(prefix) :].strip() if text.lower().startswith(prefix.lower()) else ""
 
 
 def _shown(call: Call, templates: Templates, options: Instructing, step: Step) -> dict[str, str]:

@@ -22,8 +22,9 @@ class TuneOptions(Record):
     """Batches per optimiser step."""
     max_length: int = Field(default=2048, ge=2)
     """Most tokens of prompt and response together; a longer row is left out and named, never cut."""
-    warmup: float = Field(default=0.03, ge=0, lt=1)
-    """Share of the steps, rounded up, while the learning rate rises from 0; at least one step is left to learn in."""
+    warmup: float = Field(default=0.03, ge=0, allow_inf_nan=False)
+    """Share of the steps, or from 1 on their number, rounded up, while the learning rate rises from 0; at least one
+    step is left to learn in."""
     weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     r: int = Field(default=16, ge=1)

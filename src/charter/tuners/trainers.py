@@ -149,7 +149,7 @@ def rloo(
     config = RLOOConfig(
         **_shared(folder, seed, options),
         max_steps=options.steps,
-        warmup_steps=min(math.ceil(options.steps * options.warmup), options.steps - 1),
+        warmup_steps=_rising(options.steps, options),
         num_generations=options.group,
         max_completion_length=options.answer_tokens,
         temperature=options.temperature,
@@ -246,7 +246,12 @@ def _warmup(count: int, options: TuneOptions) -> int:
     """Optimiser steps of the warm-up for ``count`` rows. The first of them has learning rate 0."""
     each = math.ceil(math.ceil(count / (options.batch * processes())) / options.accumulate)
     steps = math.ceil(each * options.epochs)
-    return min(math.ceil(steps * options.warmup), steps - 1)
+    return _rising(steps, options)
+
+
+def _rising(steps: int, options: TuneOptions) -> int:
+    wanted = options.warmup if options.warmup >= 1 else steps * options.warmup
+    return min(math.ceil(wanted), steps - 1)
 
 
 def _stop_at_nan() -> Any:

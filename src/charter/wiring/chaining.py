@@ -14,10 +14,13 @@ from charter.errors import BudgetError, StoreError
 from charter.reports.costs import costs, times
 from charter.reports.reading import Reading
 from charter.spec import Budget
+from charter.wiring import ruling
 
 
 def found_chain(spec_text: str, directory: Path) -> None:
-    """Begins a chain: a folder that holds its spec. Raises StoreError where anything else is in it."""
+    """Begins a chain: a folder that holds its spec. Raises StoreError where anything else is in it, SpecError where a
+    step cannot begin with what the ones before will leave."""
+    ruling.fitting_later([specs.parse(text) for _, text in specs.chained(spec_text)])
     with store.translated(directory, "made"):
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
             raise StoreError(f"{directory} is not an empty folder", "Choose another one.")

@@ -152,6 +152,13 @@ def calls_at_most(given: Instructions) -> dict[str, int]:
     return {"prompts": options.rounds * options.calls, "topics": named, "questions": -(-found // hints)}
 
 
+def written_at_most(given: Instructions) -> int:
+    """Prompts that these calls bring, where the generator writes as many as it is asked for."""
+    calls, options = calls_at_most(given), given.options
+    each, hints = (1, 1) if options.reply == "one" else (options.asked, options.topics.hints)
+    return calls["prompts"] * each + calls["questions"] * hints
+
+
 def _seeds(options: Instructing, spec: Spec, world: World | None) -> list[Prompt]:
     if options.seeds == "world":
         assert world is not None

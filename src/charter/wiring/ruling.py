@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter import constitution as articles
 from charter.constitution import Constitution
 from charter.errors import SpecError
+from charter.naming import misnamed
 from charter.nouns import ModelRef
 from charter.spec import Spec
 from charter.supervision import Exemplar, read_exemplars
 from charter.templates import Templates
-from charter.wiring.instructing import calls_at_most, instructions
+from charter.wiring import models
+from charter.wiring.instructing import calls_at_most, instructions, written_at_most
 
 if TYPE_CHECKING:
     from charter.methods.teaching import Brief, Course
@@ -40,13 +42,14 @@ def brief(assembly: Assembly) -> Brief:
     from charter.methods.teaching import Brief
 
     task, spec = assembly.task(), assembly.spec
+    constitution = rules(assembly)
     names = ("start", "redteam", "helpful", "guard", "templates", "answers", "critiques", "options", "rubric", "given")
     return Brief(
         **{name: getattr(task, name) for name in names},
         sifting=task.sifting,
         norms=assembly.norms,
-        constitution=rules(assembly),
-        exemplars=exemplars(spec, assembly.templates),
+        constitution=constitution,
+        exemplars=fitting(exemplars(spec, assembly.templates), constitution, spec, assembly.templates),
         instructions=_instructions(assembly, task.guard),
         base=pretrained(spec),
     )
@@ -66,7 +69,19 @@ def rules(assembly: Assembly) -> Constitution:
             known = ", ".join(sorted(p.stem for p in PRINCIPLES.glob("*.yaml")))
             raise SpecError(f"constitution: nobody wrote rules for the world {name!r}", cure=f"There are: {known}.")
         return articles.read(path)
-    return articles.read(SEEDS / "principles.yaml" if asked in ("", "shipped") else Path(asked))
+    return articles.read(SEEDS / "principles.yaml") if asked in ("", "shipped") else _written(Path(asked))
+
+
+def _written(path: Path) -> Constitution:
+    """The rules of a file, which has one at least, and none without words. Raises SpecError."""
+    found = articles.read(path)
+    cure = "Write a YAML list of texts, or of title and text; `constitution: none` is for no rules."
+    if not found.active:
+        raise SpecError(f"constitution: {path} holds no rule in force", cure=cure)
+    empty = tuple(f"{p.id}: is empty" for p in found.active if not p.text.strip())
+    if empty:
+        raise SpecError(f"constitution: {path} holds rules without words", empty, cure)
+    return found
 
 
 def exemplars(spec: Spec, templates: Templates) -> tuple[Exemplar, ...]:
@@ -78,6 +93,39 @@ def exemplars(spec: Spec, templates: Templates) -> tuple[Exemplar, ...]:
     if asked == "shipped":
         return () if "{prompt}" in templates.think else read_exemplars(SEEDS / "exemplars.yaml")
     return read_exemplars(Path(asked))
+
+
+def fitting(
+    given: tuple[Exemplar, ...], constitution: Constitution, spec: Spec, templates: Templates
+) -> tuple[Exemplar, ...]:
+    """The same exemplars, whose thoughts name no rule that the constitution does not have. Raises SpecError."""
+    if not _shipped(spec) and "{number}" not in templates.rule:
+        return given
+    if faults := misnamed([(e.id, e.thought) for e in given], constitution, _shipped(spec)):
+        raise SpecError(
+            "options.self_align.exemplars: they name rules that the constitution does not have",
+            faults,
+            "Write exemplars whose thoughts name your rules by number and name, or show none: `exemplars: ''`.",
+        )
+    return given
+
+
+def fitting_later(steps: Sequence[Spec]) -> None:
+    """Tells before a chain begins what ``fitting`` would tell at a later step, where that begins with rules that
+    IterAlign proposed. Raises SpecError."""
+    for number, spec in enumerate(steps):
+        earlier = [step.method for step in steps[:number] if step.method in (*METHODS, "iteralign")]
+        if spec.constitution or "iteralign" not in earlier:
+            continue
+        if exemplars(spec, models.templates(spec, models.world(spec))) and _shipped(spec):
+            raise SpecError(
+                f"steps.{number}: the shipped exemplars name the shipped rules, and iteralign leaves rules of its own",
+                cure="Set `options.self_align.exemplars: ''` there, or `constitution: shipped`.",
+            )
+
+
+def _shipped(spec: Spec) -> bool:
+    return spec.options.self_align.exemplars == "shipped"
 
 
 def pretrained(spec: Spec) -> ModelRef | None:
@@ -99,22 +147,13 @@ def _instructions(assembly: Assembly, guard: Any) -> Any:
 
 def forecast(assembly: Assembly, batch: int, sizes: Mapping[str, int]) -> dict[str, Any]:
     """What such a method would ask for at most."""
-    spec, options = assembly.spec, assembly.spec.options
-    given = brief(assembly)
-    clusters = max(1, batch // 10)
-    alike = clusters * options.contrast.count
-    written = calls_at_most(given.instructions) if given.instructions is not None else {}
-    rounds = options.cai.rounds if spec.method == "cai" else 1
-    answers = batch * (1 + 2 * rounds) if spec.method == "cai" else 2 * batch + alike + options.self_align.ordinary
-    judged = batch * (rounds if options.cai.until == "complies" else 1) if options.keep.verify else 0
-    calls = {
-        "verdicts": batch,
-        "look-alikes": clusters if options.contrast.count else 0,
-        "rechecks": judged,
-        "second rubric": batch if options.keep.verify else 0,
-        "replay checks": (alike + options.replay.fresh) if options.keep.verify else 0,
-        "ordinary answers": alike + options.self_align.ordinary if spec.method == "self_align" else 0,
-    }
+    spec, given = assembly.spec, brief(assembly)
+    instructed = given.instructions
+    written = calls_at_most(instructed) if instructed is not None else {}
+    hard = batch + (written_at_most(instructed) if instructed is not None else 0)
+    calls = oracle_calls(spec, batch, hard)
+    if spec.options.instruct.generator == "proposer":
+        calls["self-instruct"] = sum(written.values())
     return {
         "method": spec.method,
         "start": assembly.start.base,
@@ -125,5 +164,43 @@ def forecast(assembly: Assembly, batch: int, sizes: Mapping[str, int]) -> dict[s
         "oracle_calls_at_most": sum(calls.values()),
         "oracle_calls": calls,
         "budget": spec.budget.model_dump(),
-        "answers_to_generate_at_most": answers + 2 * sizes["heldout"] + 2 * sizes["gate"],
+        "answers_to_generate_at_most": _answers(spec, batch, hard) + 2 * (sizes["heldout"] + sizes["gate"]),
     }
+
+
+def oracle_calls(spec: Spec, batch: int, hard: int) -> dict[str, int]:
+    """Calls of judge and proposer at most, by purpose. ``hard``: prompts whose answers are judged by conduct, those of
+    the batch and those that self-instruct wrote. Every vote counts with its retries; a proposer that writes longer
+    lists than it was asked for is not foreseen."""
+    options, aligning = spec.options, spec.method == "self_align"
+    asked = options.judge.votes * (options.judge.retries + 1)
+    passes = 2 if aligning and options.self_align.clone else 1
+    checked = passes if options.keep.verify else 0
+    alike = batch * bool(options.contrast.count)  # no cluster gets more than it has failures
+    if aligning:
+        plain = batch if options.contrast.count or options.replay.complied else 0
+        rechecks = hard * checked
+    else:
+        needed = options.cai.of == "findings" or options.contrast.count or options.replay.complied
+        plain = batch if needed else 0
+        rechecks = batch * (options.cai.rounds if options.cai.until == "complies" else checked)
+    rehearsed = (alike if options.replay.lookalikes else 0) + options.replay.fresh
+    ordinary = alike + options.self_align.ordinary if aligning and options.self_align.prompts != "instruct" else 0
+    return {
+        "verdicts": plain * asked,
+        "look-alikes": alike,
+        "rechecks": rechecks * asked,
+        "second rubric": hard * checked * asked,
+        "replay checks": rehearsed * bool(checked) * asked,
+        "ordinary answers": ordinary * checked * asked,
+    }
+
+
+def _answers(spec: Spec, batch: int, hard: int) -> int:
+    """Answers of the target at most, scores aside."""
+    options, alike = spec.options, batch * bool(spec.options.contrast.count)
+    replayed = alike + options.replay.fresh
+    if spec.method == "cai":
+        return batch * (1 + 2 * options.cai.rounds) + replayed
+    passes = 1 + options.self_align.clone
+    return batch + passes * (hard + alike + options.self_align.ordinary) + replayed

@@ -1,0 +1,40 @@
+"""Rounds of critique and revision: which revision of an answer counts in the end, and which verdict on it."""
+
+from __future__ import annotations
+
+import pytest
+
+from charter.nouns import Revision, StopReason
+from charter.stages.rounds import latest, settled
+from tests.records import STEP, finding, revision, verdict
+
+FOUND = [finding("ask", id=f"f{n}") for n in range(3)]
+
+
+def made(*answers: str, stop: StopReason = "stop") -> list[Revision]:
+    return [revision(f, text, stop) for f, text in zip(FOUND, answers, strict=False)]
+
+
+@pytest.mark.parametrize("later", [made("", stop="error"), made(" \n")])
+def test_a_later_round_without_an_answer_leaves_the_earlier_one_with_its_verdict(later: list[Revision]) -> None:
+    rounds = [made("first", "kept"), later, made("", stop="error")]
+    found = latest(rounds, step=STEP)
+    assert [r.exchange.response for r in found] == ["first", "kept"]
+    judged = [[verdict("f0", "violates"), verdict("f1", "complies")], [verdict("f0", "unjudged")], []]
+    assert [(v.id, v.outcome) for v in settled(found, (rounds, judged), step=STEP)] == [
+        ("f0", "violates"),
+        ("f1", "complies"),
+    ]
+
+
+def test_the_last_answer_counts_and_one_that_nobody_judged_has_no_verdict() -> None:
+    rounds = [made("one", "two"), made("three", "four")]
+    found = latest(rounds, step=STEP)
+    assert [r.exchange.response for r in found] == ["three", "four"]
+    judged = [[verdict("f0", "violates"), verdict("f1", "violates")], [verdict("f1", "complies")]]
+    assert [(v.id, v.outcome) for v in settled(found, (rounds, judged), step=STEP)] == [("f1", "complies")]
+
+
+def test_where_no_round_gave_an_answer_the_first_failure_is_there_to_be_counted() -> None:
+    rounds = [made("", stop="error"), made("")]
+    assert latest(rounds, step=STEP) == rounds[0]
