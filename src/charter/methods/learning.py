@@ -130,7 +130,7 @@ def preferences(
     run.once("sorted", sorting, said, task.guard, asked, task.near)
     learn, check = run.once("learnt", learnt, kept, task.near), run.once("checked", checked, kept, task.near)
     before = task.given.replayed if task.given is not None else ()
-    fresh = rehearse(run, policy, chosen, roles, task) if task.options.learn.replay else []
+    fresh = rehearse(run, policy, chosen, roles, task) if task.options.learn.replays else []
     replay = list({row.id: row for row in (*before, *fresh)}.values())
     return Preferences(learn, check, replay, chosen)
 
@@ -178,7 +178,7 @@ def compared(
 
 def rehearse(run: Steps, policy: ModelRef, prompts: Sequence[Prompt], roles: Roles, task: Lessons) -> list[Example]:
     """Good answers of the starting policy, by the judge."""
-    asked = run.once("rehearsals", some, prompts, task.options.learn.replay)
+    asked = run.once("rehearsals", some, prompts, task.options.learn.replays)
     with roles.target(policy) as target:
         answers = run.map("answers", probe, asked, target, task.answers)
     checks = run.map("answer_rewards", reward, answers, judging(roles, task))
