@@ -191,6 +191,8 @@ def test_anything_is_a_spec_or_a_list_of_faults(value: dict[str, object]) -> Non
 def test_what_learning_from_preferences_does_not_do_is_refused() -> None:
     text = "method: rlhf\nworld: village\ntemplates: world\n"
     for gates in ("{retries: 1}", "{again: step}"):
-        assert any("options.gates.retries: rlhf tries no policy" in f for f in faults(f"{text}options: {{gates: {gates}}}"))
+        assert any(
+            "options.gates.retries: rlhf tries no policy" in f for f in faults(f"{text}options: {{gates: {gates}}}")
+        )
     assert parse(f"{text}options: {{gates: {{retries: 0, again: step}}}}").options.gates.retries == 0
     assert "options.learn.rloo.batch: must be" in str(faults(f"{text}options: {{learn: {{rloo: {{batch: 9}}}}}}"))

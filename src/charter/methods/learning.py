@@ -41,6 +41,7 @@ from charter.stages.pairs import (
     candidates,
     checked,
     copies,
+    enough,
     learnt,
     position,
     prefer,
@@ -113,6 +114,7 @@ def preferences(
     benign = alike(run, policy, redteam, roles, task)
     benign = [*benign, *helpful]
     chosen = run.once("asked", gathered, redteam, benign)
+    place = None
     if asked.by == "people":
         said = run.once("preferred", by_people, task.pairs)
     else:
@@ -124,10 +126,10 @@ def preferences(
             with roles.target(policy) as target:
                 answers = run.map("preferences", prefer_by_model, orders, target, constitution, task.templates)
             rater = MODEL
-        run.once("position", position, orders, answers)
+        place = run.once("position", position, orders, answers)
         said = run.once("preferred", agreed, orders, answers, rater)
     kept = run.once("usable", usable, said, task.guard, asked)
-    run.once("sorted", sorting, said, task.guard, asked, task.near)
+    enough(run.once("sorted", sorting, said, task.guard, asked, task.near), place)
     learn, check = run.once("learnt", learnt, kept, task.near), run.once("checked", checked, kept, task.near)
     before = task.given.replayed if task.given is not None else ()
     fresh = rehearse(run, policy, chosen, roles, task) if task.options.learn.replays else []

@@ -80,7 +80,9 @@ def forecast(spec: Spec, train: Mapping[str, int], sizes: Mapping[str, int]) -> 
         "rewards of gate answers": 2 * (rounds + 1) * sizes["gate"] * judged,
         "whether gate answers refuse": guarded,
     }
-    answers = 2 * sizes["heldout"] + (rounds + 1) * sizes["gate"] + guarded + drawn + redteam + min(learn.replays, prompts)
+    answers = (
+        2 * sizes["heldout"] + (rounds + 1) * sizes["gate"] + guarded + drawn + redteam + min(learn.replays, prompts)
+    )
     answers += prompts * (learn.pairs.draws + learn.pairs.under_rules) if compared else 0
     return {
         "method": spec.method,
