@@ -252,7 +252,7 @@ def tried(
     looks = 1 if options.learn.how == "dpo" else options.learn.rloo.rounds
     lost = run.once("gates", gates, held, now.measured, roles.benchmark.metrics, options.gates, looks)
     told = (options.learn.guard, options.gates)
-    decision = run.once("decision", decide, (begin.guard, best.gate), (now.guard, now.gate), lost, told)
+    decision = run.once("decision", decide, (begin.guard, begin.gate, best.gate), (now.guard, now.gate), lost, told)
     return now, decision.reason if decision.action == "roll_back" else ""
 
 
