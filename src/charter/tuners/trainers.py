@@ -99,7 +99,7 @@ def _soft_dpo() -> Any:
         def _compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
             certain, real = inputs.pop("ref_chosen_logps"), inputs.pop("ref_rejected_logps")
             said: list[Any] = []  # log-probabilities of the policy, then of what it is held to
-            asked = [self.model] if self.ref_model is None else [self.model, self.ref_model]
+            asked: list[Any] = [self.model] if self.ref_model is None else [self.model, self.ref_model]
             hooks = [m.register_forward_hook(lambda _m, _given, out: said.append(out.log_probs)) for m in asked]
             parent: Any = super()
             try:
