@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from charter import cli, wiring
 from charter import spec as specs
 from charter.errors import BudgetError, SpecError, StoreError
 from charter.handover import Handover
+from charter.nouns import ModelRef, Preferred
 from charter.reports.costs import costs
 from charter.reports.links import complete, links, verify_links
 from charter.reports.reading import Reading
@@ -38,6 +41,13 @@ options:
 steps:
   - {method: iteralign}
   - {method: iteralign, options: {draw: {batch: 9}, tune: {start: previous}}}
+"""
+
+
+LEARNING = """
+- {method: iteralign}
+- method: rlhf
+  options: {learn: {how: dpo, replay: 4, pairs: {prompts: 8, draws: 1}, dpo: {epochs: 1}, guard: {sample: 8}}}
 """
 
 
@@ -152,6 +162,41 @@ def test_a_fault_of_a_chain_names_its_step(steps: str, line: str) -> None:
     with pytest.raises(SpecError) as caught:
         specs.parse(f"world: village\ntemplates: world\nsteps: {steps}\n")
     assert any(fault.startswith(line) for fault in caught.value.faults), caught.value.faults
+
+
+@pytest.mark.parametrize("first", ["iteralign", "self_align", "cai"])
+def test_the_steps_of_a_chain_recipe_are_the_recipes_of_its_methods(first: str) -> None:
+    """But for what a chain needs otherwise: rules are handed on, and a policy that is aligned needs no warm-up."""
+    whole = recipe(f"{first}-rlhf")
+    steps = [{**{key: value for key, value in whole.items() if key != "steps"}, **step} for step in whole["steps"]]
+    alone = recipe("rlhf")
+    del alone["constitution"], alone["options"]["learn"]["rloo"]["warm_up"]
+    assert steps == [recipe(first), alone]
+
+
+def test_a_chain_goes_on_by_preferences(chain: Path, tmp_path: Path) -> None:
+    text = specs.changed(TEXT, {"steps": LEARNING})
+    folder = tmp_path / "run"
+    shutil.copytree(chain, folder)
+    shutil.move(folder / "1-iteralign", tmp_path / "kept")
+    shutil.rmtree(folder / "2-iteralign")
+    shutil.move(tmp_path / "kept", folder / "1-iteralign")
+    (folder / "spec.yaml").write_text(text, encoding="utf-8")
+    wiring.resume(folder)
+    first, second = (Reading(step) for step in links(folder))
+    (left,), (given) = first.records("final/handover", Handover), second.records("inherited/handover", Handover)
+    assert given[0].policy.digest == left.policy.digest
+    rules = {p.id for p in left.constitution.principles}
+    rows = second.records("000/preferred", Preferred)
+    assert rows
+    assert {row.principle for row in rows} <= rules | {""}
+    assert second.records("001/policy", ModelRef)[0].digest != left.policy.digest
+    assert complete(folder)
+
+
+def recipe(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(specs.recipes()[name].read_text(encoding="utf-8"))
+    return found
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:

@@ -38,8 +38,9 @@ from charter.reports.data_card import cards
 from charter.reports.learning import curves, learning
 from charter.reports.reading import Reading
 from charter.run import Run
-from charter.spec import Curating, Options
+from charter.spec import Curating, Options, parse
 from charter.stages.curate import Sifting
+from charter.wiring.learning import forecast
 from tests.small_run import substance
 from tests.toy import BENIGN, HARM, SAFE_ALREADY, Toy, answer, judged, topics_in
 
@@ -364,3 +365,24 @@ class Names:
 
     def find(self, text: str) -> list[Span]:
         return [Span("NAME", m.start(), m.end()) for m in re.finditer(self.word, text)]
+
+
+@pytest.mark.parametrize(("learn", "learns"), [({}, False), ({"rloo": {"warm_up": 5}}, True), (DPO, True)])
+def test_replay_is_made_only_where_it_is_learnt(learn: dict[str, Any], learns: bool, tmp_path: Path) -> None:
+    Play(learn, lessons=[ALL] * 3)(tmp_path / "run")
+    assert (tmp_path / "run/000/answer_rewards.jsonl").exists() is learns
+    assert ("replay checks" in asked(learn)) is learns
+
+
+def test_a_forecast_counts_the_judge_that_rewards() -> None:
+    calls = asked({"rloo": {"rounds": 2, "steps": 5, "batch": 8, "group": 4, "reward": "judge"}})
+    assert calls["rewards of what is drawn"] == 2 * 2 * 5 * 8
+    assert calls["rewards of gate answers"] == 2 * 3 * 100
+    assert not any(use.startswith("rewards") for use in asked({}))
+
+
+def asked(learn: dict[str, Any]) -> dict[str, int]:
+    """What a spec's forecast has the judge asked for, by use."""
+    spec = parse(json.dumps({"method": "rlhf", "world": "village", "templates": "world", "options": {"learn": learn}}))
+    calls = forecast(spec, {"redteam": 500, "helpful": 500}, {"gate": 100, "heldout": 100})["oracle_calls_by_use"]
+    return {use: count for use, count in calls.items() if count}

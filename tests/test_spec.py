@@ -186,3 +186,13 @@ def test_anything_is_a_spec_or_a_list_of_faults(value: dict[str, object]) -> Non
     except SpecError as error:
         faults = error.faults
     assert all(": " in fault for fault in faults)
+
+
+def test_what_learning_from_preferences_does_not_do_is_refused() -> None:
+    text = "method: rlhf\nworld: village\ntemplates: world\n"
+    for gates in ("{retries: 1}", "{again: step}"):
+        assert any(
+            "options.gates.retries: rlhf tries no policy" in f for f in faults(f"{text}options: {{gates: {gates}}}")
+        )
+    assert parse(f"{text}options: {{gates: {{retries: 0, again: step}}}}").options.gates.retries == 0
+    assert "options.learn.rloo.batch: must be" in str(faults(f"{text}options: {{learn: {{rloo: {{batch: 9}}}}}}"))

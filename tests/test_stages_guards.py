@@ -20,7 +20,7 @@ def gate(good: int, n: int = 100, reward: float = 0.0) -> list[Seen]:
 
 
 def decided(now: Guarded, before: list[Seen], after: list[Seen], gates: tuple[Gate, ...] = ()) -> tuple[str, str]:
-    found = decide((START, before), (now, after), gates, HOW, step=STEP)
+    found = decide((START, before, before), (now, after), gates, HOW, step=STEP)
     return found.action, found.reason
 
 
@@ -36,6 +36,14 @@ def test_the_alarm_fires_where_rewards_rise_and_good_answers_are_lost() -> None:
         (gate(8, n=10), gate(6, n=10, reward=2.0)),  # what chance explains
     ):
         assert decided(now, before, after) == ("go_on", "accepted")
+
+
+def test_the_alarm_fires_where_small_losses_add_up() -> None:
+    now = START.model_copy(update={"reward": 3.0})
+    begin, best, gates = gate(80), gate(76, reward=2.0), gate(72, reward=3.0)
+    found = decide((START, begin, best), (now, gates), (), HOW, step=STEP)
+    assert found.action == "roll_back"
+    assert "since the start" in found.reason
 
 
 def test_divergence_and_length_end_it() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Collection, Iterator, Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from charter.constitution import Constitution
+from charter.errors import TuningError
 from charter.judging.comparing import both_orders
 from charter.judging.records import Pair, Preference
 from charter.nouns import (
@@ -27,7 +30,18 @@ from charter.organism.oracle import Oracle, OracleErrors
 from charter.organism.world import World
 from charter.similarity import Guard
 from charter.spec import Comparing, Judging
-from charter.stages.pairs import agreed, by_people, checked, learnt, position, prefer, prefer_by_model, sorting, usable
+from charter.stages.pairs import (
+    agreed,
+    by_people,
+    checked,
+    enough,
+    learnt,
+    position,
+    prefer,
+    prefer_by_model,
+    sorting,
+    usable,
+)
 from charter.templates import Templates
 
 STEP = Step(path="000/x", run_seed=1)
@@ -126,6 +140,55 @@ def test_the_model_itself_prefers_by_log_probabilities() -> None:
     rest = Step(path="000/x", run_seed=1, done=frozenset({"a/1"}))
     left = list(prefer_by_model(orders, Own(), Constitution(), Templates(), step=rest))
     assert {p.id: p for p in left} == {p.id: p for p in told if p.id != "a/1"}
+
+
+def test_a_models_liking_for_a_label_is_taken_out() -> None:
+    orders = both_orders([pair(name) for name in "abc"])
+    odds = {"a": 1.0, "b": -1.0, "c": 0.0}
+    told = [
+        Preference(id=order.id, first=False, share=1 / (1 + math.exp(5.0 - sign * odds[order.pair.id])))
+        for order in orders
+        for sign in [1 if order.chosen_first else -1]
+    ]
+    assert all(p.share is not None and p.share < 0.5 for p in told), "second in both orders"
+    assert position(orders, told, step=STEP).second == 3
+    rows = agreed(orders, told, "own", step=STEP)
+    assert [(r.id, r.chosen) for r in rows] == [("a", "yes"), ("b", "no")]
+    assert all(abs(r.certainty - 1 / (1 + math.exp(-1.0))) < 1e-6 for r in rows)
+
+
+def test_a_model_that_holds_both_labels_alike_says_nothing() -> None:
+    orders = both_orders([pair("a")])
+    alike = Tied()
+    told = list(prefer_by_model(orders, alike, Constitution(), Templates(), step=STEP))
+    assert [(p.first, p.share) for p in told] == [(None, 0.5), (None, 0.5)]
+    found = position(orders, told, step=STEP)
+    assert (found.agreed, found.first, found.second, found.unjudged) == (0, 0, 0, 1)
+    assert agreed(orders, told, "own", step=STEP) == []
+
+
+class Tied:
+    identity = "tied"
+
+    def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
+        raise NotImplementedError
+
+    def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
+        yield from (LogLikelihood(id=r.id, value=-3.0, tokens=1, greedy=False) for r in requests)
+
+    def close(self) -> None: ...
+
+
+def test_where_no_pair_is_left_the_error_says_what_became_of_them() -> None:
+    orders = both_orders([pair(name) for name in "abc"])
+    told = [Preference(id=order.id, first=False if order.pair.id != "c" else None) for order in orders]
+    place, none = position(orders, told, step=STEP), sorting([], OPEN, Comparing(), 0.8, step=STEP)
+    with pytest.raises(TuningError, match=r"3 pairs were compared.* 2 followed the place.*0 the first, 2") as caught:
+        enough(none, place)
+    assert "options.learn.pairs.by: judge" in caught.value.cure
+    with pytest.raises(TuningError, match="of 0 preferred ones"):
+        enough(none, None)
+    enough(none.model_copy(update={"learnt": 1}), place)
 
 
 def test_the_worlds_oracle_prefers_by_the_truth_whatever_the_order() -> None:

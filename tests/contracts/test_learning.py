@@ -16,6 +16,7 @@ from charter.ports import Reinforcer, Reward, Rewarder, Tuner
 from charter.tuners.local import LocalReinforcer, LocalTuner
 from charter.tuners.options import DpoOptions, RewardOptions, RlooOptions
 from charter.tuners.rewards import RewardModel
+from charter.tuners.training import halved
 from tests import tiny
 
 ASKED = ("how do i bake a cake", "how do i grow tomatoes", "what is the capital of france", "how do i pick a lock")
@@ -154,6 +155,56 @@ def test_rows_of_another_kind_are_refused(start: ModelRef, tmp_path: Path) -> No
         with pytest.raises(TuningError, match="rows are"):
             tuner.tune(start, wrong, tmp_path / str(number), seed=1)
         assert list((tmp_path / str(number)).iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_a_pair_counts_as_far_as_it_is_certain(kind: str, start: ModelRef, tmp_path: Path) -> None:
+    """Pairs that are not certain at all teach nothing; certain ones beside them, and lessons, lose nothing by it."""
+    doubtful = [row.model_copy(update={"certainty": 0.5}) for row in PAIRS]
+    tuner, _ = made("dpo", kind, start, sft=0.0, epochs=6)
+    before = likelihoods(start)
+    assert abs(likelihoods(tuner.tune(start, doubtful, tmp_path / "half", seed=3)) - before) < 0.3
+    sure = likelihoods(tuner.tune(start, PAIRS, tmp_path / "whole", seed=3))
+    assert sure > before + 1.0
+    turned = [row.model_copy(update={"certainty": 0.0}) for row in PAIRS]
+    assert likelihoods(tuner.tune(start, turned, tmp_path / "turned", seed=3)) < before - 0.5
+
+
+def test_what_is_logged_of_pairs_is_of_no_lesson_among_them(start: ModelRef, tmp_path: Path) -> None:
+    lessons = [row.model_copy(update={"id": f"{row.id}|same", "rejected": row.chosen}) for row in PAIRS]
+    alone, among = (
+        made("dpo", "lora", start, sft=0.0, epochs=6, batch=8)[0].tune(start, rows, tmp_path / name, seed=3)
+        for name, rows in (("alone", PAIRS), ("among", [*PAIRS, *lessons]))
+    )
+    first = [policy.curve[0].figures for policy in (alone, among)]
+    assert first[0]["chosen"] == pytest.approx(first[1]["chosen"], abs=1e-3)
+    assert among.curve[-1].figures["accuracy"] == 1.0
+
+
+def test_a_pair_after_several_turns_is_learnt(start: ModelRef, tmp_path: Path) -> None:
+    said = [("user", "hello"), ("assistant", "yes")]
+    earlier = tuple(Message.model_validate({"role": role, "content": text}) for role, text in said)
+    rows = [row.model_copy(update={"messages": (*earlier, *row.messages)}) for row in PAIRS]
+    for method in ("dpo", "reward"):
+        tuner, _ = made(method, "lora", start, epochs=6)
+        policy = tuner.tune(start, rows, tmp_path / method, seed=3)
+        assert policy.left_out == {}
+        assert policy.curve[-1].figures["margin"] > policy.curve[0].figures["margin"]
+    prompts = [Prompt(id=row.id, messages=row.messages) for row in rows]
+    tuner, _ = made("rloo", "lora", start, steps=2)
+    assert len(tuner.tune(start, prompts, tmp_path / "rloo", seed=3).curve) == 2
+
+
+@pytest.mark.parametrize(("batch", "group"), [(9, 3), (8, 4), (6, 3), (15, 5)])
+def test_half_a_batch_still_holds_whole_groups(batch: int, group: int) -> None:
+    options = RlooOptions(batch=batch, group=group)
+    while options.batch > 1:
+        found = halved(options)
+        assert isinstance(found, RlooOptions)
+        assert found.batch < options.batch
+        assert found.batch * found.accumulate % group == 0
+        assert found.batch * found.accumulate >= batch
+        options = found
 
 
 def test_a_reinforcer_is_one(start: ModelRef) -> None:

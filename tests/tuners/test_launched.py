@@ -177,7 +177,7 @@ def reward(start: ModelRef, tmp_path_factory: pytest.TempPathFactory) -> ModelRe
     return LocalTuner(rewarding).tune(start, PAIRS, tmp_path_factory.mktemp("made") / "reward", 1)
 
 
-@pytest.mark.parametrize("method", ["dpo"])
+@pytest.mark.parametrize("method", ["dpo", "reward", "rloo"])
 def test_a_training_that_was_killed_goes_on_to_the_same_files(
     method: str, start: ModelRef, reward: ModelRef, tmp_path: Path
 ) -> None:

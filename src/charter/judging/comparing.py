@@ -16,6 +16,9 @@ from charter.templates import Templates
 Rules = Mapping[str, tuple[str, str]]
 """The rule that a pair is compared under, by the pair's id: its id and its text."""
 
+LEAST = 1e-16
+"""A share under this counts as so much."""
+
 
 def both_orders(pairs: Sequence[Pair]) -> list[Order]:
     """Each pair twice: with the chosen response first, and second."""
@@ -69,4 +72,22 @@ def likelier(
         seen[label] = answer.value
         if len(seen) == len(labels):
             share = 1 / (1 + math.exp(min(700.0, seen["second"] - seen["first"])))
-            yield Preference(id=id, first=share > 0.5, share=share, rule=under[id])
+            yield Preference(id=id, first=_first(share), share=share, rule=under[id])
+
+
+def evened(said: Sequence[Preference]) -> list[Preference]:
+    """What was said by log-probabilities, without the model's liking for one label or place whatever stands there: the
+    mean log-odds over both orders of all pairs, in which what the answers say cancels out, are subtracted. What was
+    said in words stays."""
+    odds = {p.id: math.log(max(p.share, LEAST) / max(1 - p.share, LEAST)) for p in said if p.share is not None}
+    mean = math.fsum(odds.values()) / len(odds) if odds else 0.0
+    shares = {id: 1 / (1 + math.exp(min(700.0, mean - own))) for id, own in odds.items()}
+    return [
+        p.model_copy(update={"first": _first(shares[p.id]), "share": shares[p.id]}) if p.id in shares else p
+        for p in said
+    ]
+
+
+def _first(share: float) -> bool | None:
+    """None where both labels are as likely: nothing was said."""
+    return None if share == 0.5 else share > 0.5

@@ -42,6 +42,7 @@ from charter.stages.pairs import (
     candidates,
     checked,
     copies,
+    enough,
     learnt,
     position,
     prefer,
@@ -115,6 +116,7 @@ def preferences(
     benign = alike(run, policy, redteam, roles, task)
     benign = [*benign, *helpful]
     chosen = run.once("asked", gathered, redteam, benign)
+    place = None
     if asked.by == "people":
         said = run.once("preferred", by_people, task.pairs)
     else:
@@ -126,13 +128,13 @@ def preferences(
             with roles.target(policy) as target:
                 answers = run.map("preferences", prefer_by_model, orders, target, constitution, task.templates)
             rater = MODEL
-        run.once("position", position, orders, answers)
+        place = run.once("position", position, orders, answers)
         said = run.once("preferred", agreed, orders, answers, rater)
     kept = run.once("usable", usable, said, task.guard, asked)
-    run.once("sorted", sorting, said, task.guard, asked, task.near)
+    enough(run.once("sorted", sorting, said, task.guard, asked, task.near), place)
     learn, check = run.once("learnt", learnt, kept, task.near), run.once("checked", checked, kept, task.near)
     before = task.given.replayed if task.given is not None else ()
-    fresh = rehearse(run, policy, chosen, roles, task) if task.options.learn.replay else []
+    fresh = rehearse(run, policy, chosen, roles, task) if task.options.learn.replays else []
     replay = list({row.id: row for row in (*before, *fresh)}.values())
     return Preferences(learn, check, replay, chosen)
 
@@ -180,7 +182,7 @@ def compared(
 
 def rehearse(run: Steps, policy: ModelRef, prompts: Sequence[Prompt], roles: Roles, task: Lessons) -> list[Example]:
     """Good answers of the starting policy, by the judge."""
-    asked = run.once("rehearsals", some, prompts, task.options.learn.replay)
+    asked = run.once("rehearsals", some, prompts, task.options.learn.replays)
     with roles.target(policy) as target:
         answers = run.map("answers", probe, asked, target, task.answers)
     checks = run.map("answer_rewards", reward, answers, judging(roles, task))
@@ -252,7 +254,7 @@ def tried(
     looks = 1 if options.learn.how == "dpo" else options.learn.rloo.rounds
     lost = run.once("gates", gates, held, now.measured, roles.benchmark.metrics, options.gates, looks)
     told = (options.learn.guard, options.gates)
-    decision = run.once("decision", decide, (begin.guard, best.gate), (now.guard, now.gate), lost, told)
+    decision = run.once("decision", decide, (begin.guard, begin.gate, best.gate), (now.guard, now.gate), lost, told)
     return now, decision.reason if decision.action == "roll_back" else ""
 
 

@@ -80,7 +80,8 @@ class Guarding(Record):
 
 class Learning(Record):
     """What the method ``rlhf`` does: ``how`` a policy learns from preferences (``dpo`` is the light path). ``replay``:
-    prompts whose good answers of the starting policy are learnt beside, and practised on."""
+    prompts whose good answers of the starting policy are learnt beside, by ``dpo`` or in the warm-up of ``rloo``; where
+    there is neither, none is made."""
 
     how: Literal["rloo", "dpo"] = "rloo"
     replay: int = Field(300, ge=0)
@@ -89,3 +90,8 @@ class Learning(Record):
     reward: Rewarding = Rewarding()
     rloo: Practising = Practising()
     guard: Guarding = Guarding()
+
+    @property
+    def replays(self) -> int:
+        """Prompts that are answered for replay: none where nothing would learn from it."""
+        return self.replay if self.how == "dpo" or self.rloo.warm_up else 0

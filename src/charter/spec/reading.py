@@ -15,6 +15,7 @@ from charter.errors import SpecError
 from charter.spec import chaining
 from charter.spec.curating import Curating
 from charter.spec.models import PROGRAM, OracleSpec
+from charter.spec.options import Gating
 from charter.spec.whole import Spec
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -216,16 +217,8 @@ def _aligning(spec: Spec) -> list[str]:
     faults = spec.target.faults() + spec.tuner.faults()
     if spec.tuner.quantize != "none" and spec.options.tune.kind == "full":
         faults.append("tuner.quantize: weights of 4 bits cannot be tuned in full; set options.tune.kind: lora")
-    learn = spec.options.learn
-    if spec.method == "rlhf" and learn.pairs.by == "people" and not learn.pairs.files:
-        faults.append("options.learn.pairs.files: is empty; name files of pairs, or let `judge` or `model` compare")
-    if spec.method == "rlhf" and learn.how == "rloo" and learn.rloo.batch % learn.rloo.group:
-        faults.append("options.learn.rloo.batch: must be a multiple of options.learn.rloo.group")
-    if spec.method == "rlhf" and spec.tuner.launch and learn.how == "rloo" and learn.rloo.reward == "judge":
-        faults.append(
-            "options.learn.rloo.reward: a judge cannot reward answers that tuner.launch draws in other processes; set "
-            "it to model, or leave tuner.launch empty"
-        )
+    if spec.method == "rlhf":
+        faults += _preferring(spec)
     if spec.target.by_http and spec.method in ("iteralign", "self_align", "cai", "rlhf"):
         faults.append(
             "target: is only reached by HTTP, and cannot be tuned; give its weights in target.model (and, where they "
@@ -233,6 +226,23 @@ def _aligning(spec: Spec) -> list[str]:
         )
     if spec.target.by_http and spec.target.model == "organism":
         faults.append("target.model: must be the name by which the server knows the model")
+    return faults
+
+
+def _preferring(spec: Spec) -> list[str]:
+    """Faults of learning from preferences."""
+    learn, gates, faults = spec.options.learn, spec.options.gates, list[str]()
+    if learn.pairs.by == "people" and not learn.pairs.files:
+        faults.append("options.learn.pairs.files: is empty; name files of pairs, or let `judge` or `model` compare")
+    if learn.how == "rloo" and learn.rloo.batch % learn.rloo.group:
+        faults.append("options.learn.rloo.batch: must be a multiple of options.learn.rloo.group")
+    if spec.tuner.launch and learn.how == "rloo" and learn.rloo.reward == "judge":
+        faults.append(
+            "options.learn.rloo.reward: a judge cannot reward answers that tuner.launch draws in other processes; set "
+            "it to model, or leave tuner.launch empty"
+        )
+    if gates.retries and (gates.retries, gates.again) != (Gating().retries, Gating().again):
+        faults.append("options.gates.retries: rlhf tries no policy again, it ends with the last good one; set it to 0")
     return faults
 
 

@@ -145,7 +145,7 @@ def guarded(
 
 
 def decide(
-    before: tuple[Guarded, Sequence[Seen]],
+    before: tuple[Guarded, Sequence[Seen], Sequence[Seen]],
     now: tuple[Guarded, Sequence[Seen]],
     gates: Sequence[Gate],
     options: tuple[Guarding, Gating],
@@ -153,13 +153,16 @@ def decide(
     step: Step,
 ) -> Decision:
     """Goes on, or rolls back to the last good policy and ends. ``before``: the start as it was guarded, and the gate
-    answers of the last good policy."""
+    answers of the start and of the last good policy: losses that are small in each round add up."""
     del step
-    (then, best), (guard, gate), (guarding, gating) = before, now, options
+    (then, begin, best), (guard, gate), (guarding, gating) = before, now, options
     faults = []
     alarm, figures = _parted(best, gate, guarding)
+    since, _ = _parted(begin, gate, guarding)
     if alarm:
         faults.append(alarm)
+    elif since:
+        faults.append(f"{since} since the start")
     if guard.kl is not None and guard.kl > guarding.kl:
         faults.append(f"{guard.kl:.1f} nats an answer from the start (bound {guarding.kl:g})")
     if then.length and abs(guard.length / then.length - 1) > guarding.length:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from charter.constitution import Constitution
-from charter.judging.comparing import Rules, likelier, preferences
+from charter.errors import TuningError
+from charter.judging.comparing import Rules, evened, likelier, preferences
 from charter.judging.learning import Position, Sorted
 from charter.judging.records import Order, Pair, Preference, Share
 from charter.nouns import Exchange, Finding, Preferred, Prompt, Revision, Step, Trial, Verdict, digest
@@ -109,9 +110,9 @@ def prefer_by_model(
 
 def agreed(orders: Sequence[Order], said: Sequence[Preference], rater: str, *, step: Step) -> list[Preferred]:
     """The pairs that both orders agree on, with what was preferred as ``chosen``; ``certainty``: the mean of what both
-    orders say for it."""
+    orders say for it. A model's own liking for a label or a place is taken out first."""
     del step
-    by_id = {preference.id: preference for preference in said}
+    by_id = {preference.id: preference for preference in evened(said)}
     kept = []
     for pair, both in _both(orders, by_id):
         # for the pair's first answer: what one order says of what stands first, the other of what stands second
@@ -187,6 +188,26 @@ def sorting(read: Sequence[Preferred], guard: Guard, options: Comparing, near: f
         checked=len(_part(kept, near, train=False)),
         longer=lengths["chosen"] / uneven if uneven else None,
     )
+
+
+def enough(found: Sorted, place: Position | None) -> None:
+    """Raises TuningError where no pair is left to learn from, with what became of those that were compared."""
+    if found.learnt:
+        return
+    said, cure = [], "Compare more prompts, or name other files in options.learn.pairs.files."
+    if place is not None:
+        whole = place.agreed + place.first + place.second + place.unjudged
+        said.append(
+            f"{whole} pairs were compared in both orders: {place.first + place.second} followed the place of the "
+            f"answers ({place.first} the first, {place.second} the second: position bias), {place.unjudged} lack an "
+            f"answer or were alike to who compares, {place.agreed} agreed"
+        )
+        cure = "Compare more prompts, or let another judge compare (options.learn.pairs.by: judge; charter calibrate)."
+    said.append(
+        f"of {found.read} preferred ones {found.protected} are near to gate or held-out, {found.repeated} repeated or "
+        f"contested, {found.unbalanced} left out for their length, {found.checked} only check"
+    )
+    raise TuningError(f"There is no pair to learn from: {'; '.join(said)}.", cure)
 
 
 def _usable(

@@ -106,16 +106,25 @@ class RewardModel:
 
     def _ready(self) -> tuple[Any, Any]:
         if self._model is None:
-            options = self._options
-            where = weights.verify_files(self._ref)
-            base = weights.folder(self._ref, offline=options.offline, remote_code=options.remote_code)
-            adapter = weights.is_adapter(where)
+            self._load()
+        return self._model, self._dialogue
+
+    def _load(self) -> None:
+        """Loads; what new layers are drawn from on the way is no draw of the training that asks: one that goes on from
+        a checkpoint loads later in its draws than one left in peace."""
+        import torch
+
+        options = self._options
+        where = weights.verify_files(self._ref)
+        base = weights.folder(self._ref, offline=options.offline, remote_code=options.remote_code)
+        adapter = weights.is_adapter(where)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
             model = _with_one_output(base if adapter else where, weights.pick_device(options.device), options)
             self._model = weights.attach(model, where) if adapter else model
-            tokenizer = weights.load_tokenizer(base, remote_code=options.remote_code)
-            self._dialogue = Dialogue(tokenizer, (), options.plain, options.template)
-            self._model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-        return self._model, self._dialogue
+        tokenizer = weights.load_tokenizer(base, remote_code=options.remote_code)
+        self._dialogue = Dialogue(tokenizer, (), options.plain, options.template)
+        self._model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
 
 
 def _tokens(exchange: Exchange, dialogue: Dialogue) -> list[int]:

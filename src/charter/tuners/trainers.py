@@ -56,21 +56,12 @@ def sft(loaded: Loaded, table: Table, folder: Path, seed: int, options: SftOptio
     return _ready(SFTTrainer(model=model, args=config, train_dataset=_set(table), processing_class=tokenizer))
 
 
-def dpo(loaded: Loaded, table: Table, doubt: float, how: tuple[Path, int, DpoOptions]) -> Any:
-    """Preferences, at once: rows with ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``. ``doubt``: the mean share
-    that says the opposite, which smooths the labels."""
+def dpo(loaded: Loaded, table: Table, certainty: list[float], how: tuple[Path, int, DpoOptions]) -> Any:
+    """Preferences, at once: rows with ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``; ``certainty`` of each. TRL's
+    columns for log-probabilities known before carry it, and whether a row is a pair."""
     import copy
 
     from trl.trainer.dpo_config import DPOConfig
-    from trl.trainer.dpo_trainer import DPOTrainer
-
-    class OnTokens(DPOTrainer):
-        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-            return dataset
-
-        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-            if not _put_back(self.model, Path(resume_from_checkpoint)):
-                super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     (model, tokenizer), (folder, seed, options) = loaded, how
     config = DPOConfig(
@@ -81,11 +72,61 @@ def dpo(loaded: Loaded, table: Table, doubt: float, how: tuple[Path, int, DpoOpt
         beta=options.beta,
         loss_type=["sigmoid", "sft"] if options.sft else ["sigmoid"],
         loss_weights=[1.0, options.sft] if options.sft else [1.0],
-        label_smoothing=doubt,
     )
+    whole = [
+        {**row, "ref_chosen_logps": sure, "ref_rejected_logps": float(row["chosen_ids"] != row["rejected_ids"])}
+        for row, sure in zip(table, certainty, strict=True)
+    ]
     held = copy.deepcopy(model) if options.kind == "full" else None
-    trainer = OnTokens(model=model, ref_model=held, args=config, train_dataset=_set(table), processing_class=tokenizer)
-    return _ready(trainer)
+    given = {"model": model, "ref_model": held, "args": config, "processing_class": tokenizer}
+    return _ready(_soft_dpo()(**given, train_dataset=_set(whole)))
+
+
+def _soft_dpo() -> Any:
+    """TRL's trainer with labels as sure as each row's: its loss is -log s(d), and -c log s(d) - (1 - c) log s(-d) is
+    that with (1 - c) d more. What it logs of pairs is of pairs alone, and of no lesson among them."""
+    import torch
+    from trl.trainer.dpo_trainer import DPOTrainer
+
+    class Soft(DPOTrainer):
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            return dataset
+
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+            if not _put_back(self.model, Path(resume_from_checkpoint)):
+                super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+        def _compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
+            certain, real = inputs.pop("ref_chosen_logps"), inputs.pop("ref_rejected_logps")
+            said: list[Any] = []  # log-probabilities of the policy, then of what it is held to
+            asked: list[Any] = [self.model] if self.ref_model is None else [self.model, self.ref_model]
+            hooks = [m.register_forward_hook(lambda _m, _given, out: said.append(out.log_probs)) for m in asked]
+            parent: Any = super()
+            try:
+                loss = parent._compute_loss(model, inputs, False)
+            finally:
+                for hook in hooks:
+                    hook.remove()
+            size = inputs["completion_mask"].shape[1] - 1
+            now, before = (tokens[:, -size:].sum(dim=1) for tokens in said)
+            better, worse = (now - before).chunk(2)
+            loss = loss + ((1 - certain) * self.beta * (better - worse)).mean()
+            self._of_pairs(now.detach().chunk(2), (self.beta * (better - worse)).detach(), real)
+            return loss
+
+        def _of_pairs(self, now: Any, margins: Any, real: Any) -> None:
+            pairs = self.accelerator.gather(real) > 0
+            seen = {"logps/chosen": now[0], "logps/rejected": now[1], "rewards/margins": margins}
+            seen["rewards/accuracies"] = (margins > 0).float()
+            for name, values in seen.items():
+                kept = self.accelerator.gather(values)[pairs]
+                del self._metrics["train"][name][-1]
+                if kept.numel():
+                    self._metrics["train"][name].append(torch.mean(kept).item())
+                if not self._metrics["train"][name]:
+                    del self._metrics["train"][name]
+
+    return Soft
 
 
 def reward(loaded: Loaded, table: Table, certainty: list[float], how: tuple[Path, int, RewardOptions]) -> Any:

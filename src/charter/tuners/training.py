@@ -80,12 +80,20 @@ def within_memory(work: Work, directory: Path, rewarder: Rewarder | None = None)
         except OutOfMemory as error:
             if options.batch == 1:
                 raise TuningError(error.message, error.cure) from error
-        half = {"batch": (options.batch + 1) // 2, "accumulate": 2 * options.accumulate}
-        options = options.model_copy(update=half)
+        options = halved(options)
         notes = (
             f"memory ran out with batches of {asked.batch}: trained with {options.batch}, "
             f"{options.accumulate} of them to a step",
         )
+
+
+def halved(options: Options) -> Options:
+    """With about half the rows at a time and as many to a step; of practice, a step's answers are whole groups."""
+    batch, accumulate = (options.batch + 1) // 2, 2 * options.accumulate
+    group = options.group if isinstance(options, RlooOptions) else 1
+    while batch * accumulate % group:
+        accumulate += 1
+    return options.model_copy(update={"batch": batch, "accumulate": accumulate})
 
 
 def train(work: Work, directory: Path, checkpoints: Path | None = None, rewarder: Rewarder | None = None) -> Done:
@@ -145,12 +153,14 @@ def _trainer(work: Work, loaded: tuple[Any, Any], folder: Path, rewarder: Reward
         questions = [row["input_ids"] for row in table]
         return trainers.rloo(loaded, questions, practised(kept, worth, dialogue), (folder, seed, options)), left_out
     if isinstance(options, DpoOptions):
-        preferred = [row for row in work.rows if isinstance(row, Preferred)]
-        if not preferred or any(isinstance(row, Prompt) for row in work.rows):
+        if not any(isinstance(row, Preferred) for row in work.rows) or any(
+            isinstance(row, Prompt) for row in work.rows
+        ):
             raise TuningError("These rows are no preferences.", "Give the tuner pairs of answers (and lessons beside).")
         table, left_out = pairs(work.rows, dialogue, longest)
-        doubt = sum(1 - row.certainty for row in preferred) / len(preferred)
-        return trainers.dpo(loaded, table, doubt, (folder, seed, options)), left_out
+        read = [row for row in work.rows if row.id not in left_out]
+        certainty = [row.certainty if isinstance(row, Preferred) else 1.0 for row in read]
+        return trainers.dpo(loaded, table, certainty, (folder, seed, options)), left_out
     preferred = _only(work.rows, Preferred)
     table, left_out = pairs(preferred, dialogue, longest)
     certainty = [row.certainty for row in preferred if row.id not in left_out]

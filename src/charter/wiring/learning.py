@@ -61,7 +61,7 @@ def pairs(spec: Spec) -> list[Pair]:
 
 def forecast(spec: Spec, train: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, Any]:
     """What learning from preferences would ask for at most; a judge that rewards practice is asked for every answer
-    drawn there."""
+    drawn there and on gate."""
     options, learn = spec.options, spec.options.learn
     redteam, helpful = (min(learn.pairs.prompts, train[kind]) for kind in ("redteam", "helpful"))
     clusters = max(1, redteam // 10) if options.contrast.count else 0
@@ -69,16 +69,20 @@ def forecast(spec: Spec, train: Mapping[str, int], sizes: Mapping[str, int]) -> 
     compared = 0 if learn.pairs.by == "people" else prompts * (learn.pairs.each + 1)
     rounds = learn.rloo.rounds if learn.how == "rloo" else 1
     drawn = rounds * learn.rloo.steps * learn.rloo.batch if learn.how == "rloo" else 0
+    judged = learn.how == "rloo" and learn.rloo.reward == "judge"
     guarded = (rounds + 1) * min(learn.guard.sample, sizes["gate"])
     calls = {
         "verdicts": redteam if clusters else 0,
         "look-alikes": clusters,
         "pairs, both orders": 2 * compared if learn.pairs.by == "judge" else 0,
-        "replay checks": 2 * min(learn.replay, prompts),
-        "rewards": 2 * drawn if learn.rloo.reward == "judge" else 0,
+        "replay checks": 2 * min(learn.replays, prompts),
+        "rewards of what is drawn": 2 * drawn * judged,
+        "rewards of gate answers": 2 * (rounds + 1) * sizes["gate"] * judged,
         "whether gate answers refuse": guarded,
     }
-    answers = 2 * sizes["heldout"] + (rounds + 1) * sizes["gate"] + guarded + drawn + redteam + learn.replay
+    answers = (
+        2 * sizes["heldout"] + (rounds + 1) * sizes["gate"] + guarded + drawn + redteam + min(learn.replays, prompts)
+    )
     answers += prompts * (learn.pairs.draws + learn.pairs.under_rules) if compared else 0
     return {
         "method": spec.method,
