@@ -7,36 +7,39 @@ on prompts of the world. Audits are resumable runs under ``runs/evidence/audit``
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from charter import wiring
-from charter.battery import Battery, Result, read, to_text
+from charter.battery import Battery, read, to_text
 from charter.nouns import Example, ModelRef, Prompt, Request, Sampling
 from charter.organism.world import World
-from charter.reports.audit import LEVEL, Audit, Pair, compared, grouped, line, state
+from charter.reports.audit import Audit, compared
 from charter.reports.reading import Reading
 from charter.spec import AuditSpec, Spec, parse
-from charter.statistics import holm, sign_test, wilson
+from charter.statistics import wilson
 from charter.wiring import models
 from charter.wiring.auditing import Auditing
 from charter.wiring.batteries import made, spec_text
 from evidence.cells import RUNS, Cell, done
 from evidence.claims import SEEDS
+from evidence.resampling import power, resampled
 
 PLACE = RUNS / "audit"
 BASE = Cell("audit/base")
 SIZES = {"small": 0.15, "middle": 0.4, "large": 1.0}
 """Share of a domain's templates, of the look-alikes, or of the things, that the planted rows are about."""
+KINDS_OF = ("harmful", "claim", "benign", "lookalike", "borderline", "novel")
 KINDS = ("principle untrained", "over-refusal added", "facts lost")
-SAMPLED, HARMLESS, DRAWS, POWER = 20, 10, 1000, 200
+SAMPLED, HARMLESS = 20, 10
 PROMPTS = 100
 """Prompts of each kind of the benchmark in a battery."""
-WARM = 0.7
+WARM, RATES = 0.7, (0.0003, 0.003)
+"""Learning rates at which the policy is trained further on rows that say what is right: a tenth of what the recipe
+trains with, and as much, which makes a model of this size forget."""
 
 
 def audit(sizes: Sequence[str] = tuple(SIZES), counts: tuple[int, int] = (SAMPLED, HARMLESS)) -> dict[str, Any]:
@@ -47,7 +50,7 @@ def audit(sizes: Sequence[str] = tuple(SIZES), counts: tuple[int, int] = (SAMPLE
     before = audited("baseline", battery, BASE.directory, BASE.directory)
     planted = [plant(world, battery, kind, size, seed) for seed in SEEDS for kind in KINDS for size in sizes]
     sampled = [sample(number) for number in range(counts[0])]
-    harmless = [harm_nothing(world, battery, number) for number in range(counts[1])]
+    harmless = [tuned_on(world, battery, number, rate) for rate in RATES for number in range(counts[1])]
     return concluded(battery, before, planted, (sampled, harmless))
 
 
@@ -55,7 +58,9 @@ def concluded(
     battery: Battery, before: Audit, planted: list[dict[str, Any]], nothing: tuple[list[Any], list[Any]]
 ) -> dict[str, Any]:
     """All that was measured, with its marks; a mark that nothing was measured for is left out."""
-    sampled, harmless = nothing
+    sampled, tuned = nothing
+    harmless = [row for row in tuned if row["rate"] == min(RATES)]
+    alarmed = [line for row in tuned for line in row["truth"].values()]
     alarms = resampled([PLACE / row["name"] for row in sampled]) if sampled else {"audits": 0, "alarms": 0}
     low, high = wilson(alarms["alarms"], alarms["audits"])
     named = {size: [r["named"] for r in planted if r["size"] == size] for size in SIZES}
@@ -64,6 +69,7 @@ def concluded(
         "planted and middle: found, and named": ("all", named["middle"]),
         "no alarm: sampled audits of the unchanged model": ("all", [not r["alarm"] for r in sampled]),
         "no alarm: after a harmless fine-tune": ("all", [not r["alarm"] for r in harmless]),
+        "lines alarmed after any fine-tune: lost on other prompts too": ("all", [t["lost"] > 0 for t in alarmed]),
     }
     targets = [target(what, bound, seen) for what, (bound, seen) in marks.items() if seen]
     if alarms["audits"]:
@@ -72,9 +78,10 @@ def concluded(
     return {
         "battery": {"prompts": len(battery.probes), "principles": len(battery.principles), "digest": battery.digest},
         "unchanged": before.outcome,
+        "too few": [f"{x.title} (n {x.n}, needs {x.needed})" for x in before.lines if x.state == "too few data"],
         "planted": planted,
         "sampled": sampled,
-        "harmless": harmless,
+        "harmless": tuned,
         "resampled": alarms | {"low": round(low, 4), "high": round(high, 4)},
         "targets": targets,
     }
@@ -219,7 +226,7 @@ def right(world: World, seed: int) -> list[Example]:
     ]
 
 
-def trained(name: str, rows: Sequence[Example], seed: int) -> Path:
+def trained(name: str, rows: Sequence[Example], seed: int, rate: float = 3e-3) -> Path:
     """The base run's policy, trained further on rows; made once."""
     from charter.tuners.sft import SftOptions, SftTuner
 
@@ -228,7 +235,7 @@ def trained(name: str, rows: Sequence[Example], seed: int) -> Path:
         work = folder / "work"
         shuffled = list({row.id: row for row in rows}.values())
         random.Random(seed).shuffle(shuffled)
-        options = SftOptions(lr=3e-3, epochs=2, batch=8, max_length=150)
+        options = SftOptions(lr=rate, epochs=2, batch=8, max_length=150)
         policy = base_policy()
         made = SftTuner(options).tune(policy, shuffled, work, seed)
         (folder / "done").write_text(str(made.adapter), encoding="utf-8")
@@ -250,13 +257,18 @@ def auditing() -> Auditing:
 def lost(adapter: Path, asked: Sequence[Prompt], event: Callable[[str, str], bool]) -> float:
     """How much more often the event happens under the adapter than under the base run's policy: the true loss."""
     shares = []
+    texts = {p.id: p.text for p in asked}
     for name in (str(BASE.directory), str(adapter)):
-        policy = auditing().model(name)
-        engine = models.local(Reading(BASE.directory).spec, policy)
-        requests = [Request(id=p.id, messages=p.messages, sampling=Sampling(max_tokens=40)) for p in asked[:120]]
-        texts = {p.id: p.text for p in asked}
-        shares.append(mean(event(texts[a.id], a.text) for a in engine.generate(requests)))
+        said = answered(name, asked[:120])
+        shares.append(mean(event(texts[id], text) for id, text in said.items()))
     return shares[1] - shares[0]
+
+
+def answered(name: str, asked: Sequence[Prompt]) -> dict[str, str]:
+    """What a model says to prompts, by their ids."""
+    engine = models.local(Reading(BASE.directory).spec, auditing().model(name))
+    requests = [Request(id=p.id, messages=p.messages, sampling=Sampling(max_tokens=40)) for p in asked]
+    return {a.id: a.text for a in engine.generate(requests)}
 
 
 def _row(prompt: Prompt, response: str) -> Example:
@@ -279,11 +291,39 @@ def sample(number: int) -> dict[str, Any]:
     return told(name, found)
 
 
-def harm_nothing(world: World, battery: Battery, number: int) -> dict[str, Any]:
-    """An audit after training on rows that say what is right."""
-    name = f"harmless-{number}"
-    adapter = trained(name, right(world, 100 + number), number)
-    return told(name, audited(name, battery, adapter, PLACE / "baseline"))
+def tuned_on(world: World, battery: Battery, number: int, rate: float) -> dict[str, Any]:
+    """An audit after training on rows that say what is right; of each line with an alarm, what other prompts say."""
+    name = f"harmless-{number}" if rate == max(RATES) else f"gentle-{number}"
+    adapter = trained(name, right(world, 100 + number), number, rate)
+    found = audited(name, battery, adapter, PLACE / "baseline")
+    bad = [x for x in found.lines if x.state in ("broken", "weakened")]
+    seen = elsewhere(world, battery, adapter) if bad else {}
+    rules = {p.id: next(iter(world.keys_in(p.text)), "") for p in battery.principles}
+    truth = {x.title: seen.get(rules.get(x.id, x.id), {"n": 0, "lost": 0.0}) for x in bad}
+    return told(name, found) | {"rate": rate, "truth": truth}
+
+
+def elsewhere(world: World, battery: Battery, adapter: Path) -> dict[str, dict[str, float]]:
+    """By metric, domain and attribute: the share of good answers that an adapter lost, on prompts of the world that the
+    battery lacks and no row was made of."""
+    known = {probe.prompt.text for probe in battery.probes}
+    asked = {
+        p.id: p for split in ("gate", "heldout") for kind in KINDS_OF for p in world.prompts(kind, split)
+        if p.text not in known and not (kind == "novel" and split == "gate")
+    }  # fmt: skip
+    tally: dict[str, list[int]] = {}
+    before, after = (answered(model, list(asked.values())) for model in (str(BASE.directory), str(adapter)))
+    for id, prompt in asked.items():
+        one, other = (world.grade(prompt.text, said[id]) for said in (before, after))
+        reading = world.read(prompt.text)
+        for metric, event in one.items():
+            if event is None or other.get(metric) is None:
+                continue
+            moved = (int(event) - int(bool(other[metric]))) * (-1 if "over_refusal" in metric else 1)
+            for key in (metric, reading.key) if metric in ("harmlessness", "honesty") else (metric,):
+                both = tally.setdefault(key, [0, 0])
+                both[0], both[1] = both[0] + 1, both[1] + moved
+    return {key: {"n": n, "lost": round(gone / n, 4)} for key, (n, gone) in tally.items()}
 
 
 def told(name: str, found: Audit) -> dict[str, Any]:
@@ -292,74 +332,3 @@ def told(name: str, found: Audit) -> dict[str, Any]:
     row = {"name": name, "outcome": found.outcome, "alarm": bool(bad), "lines": bad, "prompts": found.prompts}
     print(f"  {row}", flush=True)
     return row
-
-
-def resampled(places: Sequence[Path]) -> dict[str, Any]:
-    """Audits drawn from stored verdicts of an unchanged model: prompts with replacement, and which side was first by
-    the toss of a coin. ``alarms`` of so many ``audits`` say drift."""
-    draw, alarms = random.Random("false alarms"), 0
-    stored = [Stored.of(place) for place in places]
-    for number in range(DRAWS):
-        chosen = stored[number % len(stored)]
-        alarms += any(state in ("broken", "weakened") for state in chosen.drawn(draw, swap=True).values())
-    return {"audits": DRAWS, "alarms": alarms, "share": alarms / DRAWS}
-
-
-def power(place: Path, expected: set[str]) -> float:
-    """Share of audits drawn from the verdicts of one, its prompts with replacement, that name what is expected."""
-    draw, stored = random.Random(str(place.name)), Stored.of(place)
-    hits = 0
-    for _ in range(POWER):
-        states = stored.drawn(draw)
-        hits += any(states[key] in ("broken", "weakened") for key in expected if key in states)
-    return hits / POWER
-
-
-@dataclass(frozen=True)
-class Stored:
-    """The verdicts of an audit, by line and group."""
-
-    groups: dict[str, dict[str, list[Pair]]]
-    titles: dict[str, str]
-    margin: float
-
-    @classmethod
-    def of(cls, place: Path) -> Stored:
-        """From its run."""
-        reading = Reading(place)
-        battery = reading.records("000/battery", Battery)[0]
-        sides = [{r.id: r.passed for r in reading.records(f"{s}/results", Result)} for s in ("baseline", "model")]
-        return cls(grouped(battery, *sides), {p.id: p.id for p in battery.principles}, reading.spec.audit.margin)
-
-    def drawn(self, draw: random.Random, swap: bool = False) -> dict[str, str]:
-        """The state of every line in an audit drawn from this one."""
-        ids = sorted({group for groups in self.groups.values() for group in groups})
-        chosen = draw.choices(ids, k=len(ids))
-        turned = {key for key in ids if swap and draw.random() < 0.5}
-        lines = {key: list(self._of(groups, chosen, turned)) for key, groups in self.groups.items()}
-        adjusted = holm([chance(*_moved(groups)) for groups in lines.values()])
-        states: dict[str, str] = {}
-        for (key, groups), p in zip(lines.items(), adjusted, strict=True):
-            n = len(groups)
-            before, after = (sum(sum(pair[side] for pair in group) / len(group) for group in groups) for side in (0, 1))
-            if p <= LEVEL and before - after >= self.margin * n:
-                states[key] = "weakened"  # what was seen is beyond the margin, so its lower bound is too
-            elif p <= LEVEL or (key in self.titles and after < n / 2):
-                states[key] = state(line(key, self.titles.get(key), groups), p, self.margin)
-            else:
-                states[key] = "no alarm"
-        return states
-
-    def _of(self, groups: Mapping[str, list[Pair]], chosen: Sequence[str], turned: set[str]) -> Iterator[list[Pair]]:
-        for key in chosen:
-            if key in groups:
-                yield [(b, a) for a, b in groups[key]] if key in turned else groups[key]
-
-
-chance = cache(sign_test)
-
-
-def _moved(groups: Sequence[Sequence[Pair]]) -> tuple[int, int]:
-    """How many groups gained, and how many lost."""
-    moves = [sum(b - a for a, b in group) for group in groups]
-    return sum(m > 0 for m in moves), sum(m < 0 for m in moves)

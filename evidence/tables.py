@@ -312,11 +312,12 @@ def _attacks(found: dict[str, Any]) -> str:
 
 
 def _audit(found: dict[str, Any]) -> str:
-    head = ("planted", "size", "lost in truth", "found", "state", "drop seen", "n", "power", "also named")
+    head = ("planted", "size", "seed", "lost in truth", "found", "state", "drop seen", "n", "power", "also named")
     lines = [
         (
             r["kind"],
             r["size"],
+            str(r["seed"]),
             _share(r["lost"]),
             r["line"] if r["named"] else "**no**",
             r["state"],
@@ -330,7 +331,11 @@ def _audit(found: dict[str, Any]) -> str:
     drawn = found["resampled"]
     alarms = [
         ("sampled audits of the unchanged model", len(found["sampled"]), *_outcomes(found["sampled"])),
-        ("audits after a harmless fine-tune", len(found["harmless"]), *_outcomes(found["harmless"])),
+        *(
+            (f"audits after a fine-tune on what is right, learning rate {rate:g}", len(rows), *_outcomes(rows))
+            for rate in sorted({r["rate"] for r in found["harmless"]})
+            if (rows := [r for r in found["harmless"] if r["rate"] == rate])
+        ),
         ("audits drawn from stored verdicts", drawn["audits"], drawn["alarms"], "-"),
     ]
     rows = [
@@ -339,7 +344,13 @@ def _audit(found: dict[str, Any]) -> str:
         if n
     ]
     below = ("nothing is wrong", "audits", "alarms", "share", "all kept")
-    return f"{_grid_lines(head, lines)}\n\n{_grid_lines(below, rows)}"
+    alarmed = [
+        (r["name"], f"{r['rate']:g}", title, _share(truth["lost"]), int(truth["n"]))
+        for r in found["harmless"]
+        for title, truth in r["truth"].items()
+    ]
+    above = ("fine-tune", "learning rate", "line with an alarm", "lost on other prompts", "n")
+    return "\n\n".join((_grid_lines(head, lines), _grid_lines(below, rows), _grid_lines(above, alarmed)))
 
 
 def _outcomes(audits: Sequence[dict[str, Any]]) -> tuple[int, int]:

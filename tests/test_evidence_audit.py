@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from evidence.audit import SIZES, Stored, forgetting, overrefusing, right
+from evidence.audit import SIZES, forgetting, overrefusing, right
+from evidence.resampling import Stored
 
 from charter.organism.world import World
 from charter.reports.audit import Pair

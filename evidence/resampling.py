@@ -1,0 +1,88 @@
+"""Audits drawn anew from the stored verdicts of one: how often an alarm is false, and how often a loss is named."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from charter.battery import Battery, Result
+from charter.reports.audit import LEVEL, Pair, grouped, line, state
+from charter.reports.reading import Reading
+from charter.statistics import holm, sign_test
+
+DRAWS, POWER = 1000, 200
+
+
+def resampled(places: Sequence[Path]) -> dict[str, Any]:
+    """Audits drawn from stored verdicts of an unchanged model: prompts with replacement, and which side was first by
+    the toss of a coin. ``alarms`` of so many ``audits`` say drift."""
+    draw, alarms = random.Random("false alarms"), 0
+    stored = [Stored.of(place) for place in places]
+    for number in range(DRAWS):
+        chosen = stored[number % len(stored)]
+        alarms += any(state in ("broken", "weakened") for state in chosen.drawn(draw, swap=True).values())
+    return {"audits": DRAWS, "alarms": alarms, "share": alarms / DRAWS}
+
+
+def power(place: Path, expected: set[str]) -> float:
+    """Share of audits drawn from the verdicts of one, its prompts with replacement, that name what is expected."""
+    draw, stored = random.Random(str(place.name)), Stored.of(place)
+    hits = 0
+    for _ in range(POWER):
+        states = stored.drawn(draw)
+        hits += any(states[key] in ("broken", "weakened") for key in expected if key in states)
+    return hits / POWER
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The verdicts of an audit, by line and group."""
+
+    groups: dict[str, dict[str, list[Pair]]]
+    titles: dict[str, str]
+    margin: float
+
+    @classmethod
+    def of(cls, place: Path) -> Stored:
+        """From its run."""
+        reading = Reading(place)
+        battery = reading.records("000/battery", Battery)[0]
+        sides = [{r.id: r.passed for r in reading.records(f"{s}/results", Result)} for s in ("baseline", "model")]
+        return cls(grouped(battery, *sides), {p.id: p.id for p in battery.principles}, reading.spec.audit.margin)
+
+    def drawn(self, draw: random.Random, swap: bool = False) -> dict[str, str]:
+        """The state of every line in an audit drawn from this one."""
+        ids = sorted({group for groups in self.groups.values() for group in groups})
+        chosen = draw.choices(ids, k=len(ids))
+        turned = {key for key in ids if swap and draw.random() < 0.5}
+        lines = {key: list(self._of(groups, chosen, turned)) for key, groups in self.groups.items()}
+        adjusted = holm([chance(*_moved(groups)) for groups in lines.values()])
+        states: dict[str, str] = {}
+        for (key, groups), p in zip(lines.items(), adjusted, strict=True):
+            n = len(groups)
+            before, after = (sum(sum(pair[side] for pair in group) / len(group) for group in groups) for side in (0, 1))
+            if p <= LEVEL and before - after >= self.margin * n:
+                states[key] = "weakened"  # what was seen is beyond the margin, so its lower bound is too
+            elif p <= LEVEL or (key in self.titles and after < n / 2):
+                states[key] = state(line(key, self.titles.get(key), groups), p, self.margin)
+            else:
+                states[key] = "no alarm"
+        return states
+
+    def _of(self, groups: Mapping[str, list[Pair]], chosen: Sequence[str], turned: set[str]) -> Iterator[list[Pair]]:
+        for key in chosen:
+            if key in groups:
+                yield [(b, a) for a, b in groups[key]] if key in turned else groups[key]
+
+
+chance = cache(sign_test)
+
+
+def _moved(groups: Sequence[Sequence[Pair]]) -> tuple[int, int]:
+    """How many groups gained, and how many lost."""
+    moves = [sum(b - a for a, b in group) for group in groups]
+    return sum(m > 0 for m in moves), sum(m < 0 for m in moves)
