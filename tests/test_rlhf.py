@@ -34,12 +34,14 @@ from charter.nouns import (
     user_prompt,
 )
 from charter.ports import Engine, Learners, Reward, Rewarder, Roles, Tuner
+from charter.reports.costs import human_lines
 from charter.reports.data_card import cards
 from charter.reports.learning import curves, learning
 from charter.reports.reading import Reading
 from charter.run import Run
 from charter.spec import Curating, Options, parse
 from charter.stages.curate import Sifting
+from charter.supervision import Supervision
 from charter.wiring.learning import forecast
 from tests.small_run import substance
 from tests.toy import BENIGN, HARM, SAFE_ALREADY, Toy, answer, judged, topics_in
@@ -269,6 +271,9 @@ def test_people_prefer(tmp_path: Path) -> None:
     assert refuses(tmp_path / "run", best.policy) == ALL
     rows = [json.loads(line) for line in (tmp_path / "run/000/preferred.jsonl").read_text().splitlines()]
     assert {row["rater"] for row in rows} == {"ann"}
+    (wrote,) = Reading(tmp_path / "run").records("000/supervision", Supervision)
+    assert (wrote.preferences, wrote.principles) == (len(pairs), len(play.task().constitution.active))
+    assert human_lines(Reading(tmp_path / "run")) == wrote.lines >= len(pairs)
 
 
 def test_a_killed_run_comes_to_the_same_end(tmp_path: Path) -> None:

@@ -52,21 +52,22 @@ class Sifted(Record):
 
 
 class Supervision(Record):
-    """Lines that people wrote: seeds, question ``types`` and principles one each (not those principles that an oracle
-    proposed), exemplars as many as they take at ``WIDTH`` characters. ``prompts``: those that sources gave and no model
-    wrote; they are data beside the lines."""
+    """Lines that people wrote: seeds, question ``types``, principles (not those that an oracle proposed) and
+    ``preferences`` one each, exemplars as many as they take at ``WIDTH`` characters. ``prompts``: those that sources
+    gave and no model wrote; they are data beside the lines."""
 
     id: str = "supervision"
     seeds: int
     types: int = Field(0, exclude_if=lambda count: not count)
     principles: int
     exemplars: int
+    preferences: int = Field(0, exclude_if=lambda count: not count)
     prompts: int
 
     @property
     def lines(self) -> int:
         """All of them."""
-        return self.seeds + self.types + self.principles + self.exemplars
+        return self.seeds + self.types + self.principles + self.exemplars + self.preferences
 
 
 def supervision(

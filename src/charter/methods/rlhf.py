@@ -19,12 +19,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from charter.constitution import Constitution
+from charter.handover import Handover
 from charter.methods.learning import Lessons, Preferences, Standing, learn, preferences, scored
 from charter.methods.sifting import sifted, sifted_pairs, sifted_prompts
 from charter.ports import Roles
 from charter.run import Run
 from charter.stages.draw import disjoint, draw
 from charter.stages.norms import hand_over
+from charter.supervision import Supervision, supervision
 
 
 def rlhf(run: Run, roles: Roles, task: Lessons) -> tuple[Standing, Constitution, str]:
@@ -35,6 +37,7 @@ def rlhf(run: Run, roles: Roles, task: Lessons) -> tuple[Standing, Constitution,
     constitution = task.constitution
     prompts = start.once("prompts", draw, task.redteam, task.guard, task.options.draw)
     helpful = start.once("helpful", disjoint, task.helpful, task.guard)
+    start.once("supervision", told, constitution, given, len(task.pairs), len(prompts) + len(helpful))
     begun = scored(start, "gate", policy, roles, task)
     scored(start, "heldout", policy, roles, task)
     found = preferences(start, policy, constitution, (prompts, helpful), roles, task)
@@ -59,3 +62,9 @@ def curated(run: Run, found: Preferences, roles: Roles, task: Lessons) -> Prefer
         if task.options.learn.how == "rloo"
         else found.prompts,
     )
+
+
+def told(constitution: Constitution, given: Handover | None, preferences: int, prompts: int) -> Supervision:
+    """How much people wrote for this step; the rules of a step before were counted there."""
+    fresh = Constitution() if given is not None and given.constitution == constitution else constitution
+    return supervision(fresh, (), prompts=prompts).model_copy(update={"preferences": preferences})

@@ -37,9 +37,10 @@ class Ruled(Record):
 def ruled(reading: Reading) -> Ruled | None:
     """None for other methods, and before the rules are on record."""
     given = reading.records("000/supervision", Supervision)
-    if not given:
+    founded = reading.records("000/constitution", Constitution)
+    if not given or not founded:
         return None
-    wrote, (constitution,) = given[0], reading.records("000/constitution", Constitution)
+    wrote, (constitution,) = given[0], founded
     reasoned = reading.records("001/reasoned", Reasoned)
     sifted = reading.records("001/sifted", Sifted)
     used = Counter(rule for r in reasoned for rule in r.rules)
