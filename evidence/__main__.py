@@ -23,7 +23,7 @@ from evidence.instruct import instruct
 from evidence.kills import kills
 from evidence.preferences import preferences
 from evidence.ruled import cai, self_align
-from evidence.sides import sides
+from evidence.sides import chains, sides, sides_city
 
 CLAIMS = {
     "demo": claims.demo,
@@ -42,6 +42,8 @@ CLAIMS = {
     "curation": curation,
     "gates": gates,
     "sides": sides,
+    "chains": chains,
+    "sides_city": sides_city,
     "self_align": self_align,
     "cai": cai,
 }

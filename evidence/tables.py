@@ -91,6 +91,8 @@ def table(name: str) -> str:
         "gates": _gates,
         "benchmarks": _benchmarks,
         "sides": _sides,
+        "chains": _sides,
+        "sides_city": _sides,
         "self_align": _ruled,
         "cai": _ruled,
         "instruct": _instruct,
@@ -170,19 +172,50 @@ def _flaws(found: dict[str, Any]) -> str:
 
 
 def _sides(found: dict[str, Any]) -> str:
-    """One line per method: scores after (smallest to largest seed), and what it took."""
-    head = ["method", *SHOWN.values(), "oracle calls", "lines that people wrote", "seconds"]
-    costs = ("oracle calls, aligning", "lines that people wrote", "seconds of work")
+    """One line per method: scores after (smallest to largest seed), and what it took; then the differences that stay
+    after Holm's correction."""
+    head = ["method", *SHOWN.values(), "oracle calls", "oracle tokens", "lines that people wrote", "seconds"]
+    costs = ("oracle calls, aligning", "oracle tokens", "lines that people wrote", "seconds of work")
     lines = []
     for side in found["sides"]:
-        ends = [side["quality"].get(m, {}).get("after") for m in SHOWN]
-        shares = [_range([e["least"], e["most"]]) if e else "-" for e in ends]
-        took = [f"{side['costs'][c]['value']:,.0f}" if c in side["costs"] else "-" for c in costs]
-        lines.append([side["name"], *shares, *took])
+        ends = [side["quality"].get(m, {}) for m in SHOWN]
+        took = [_taken(side["costs"].get(c)) for c in costs]
+        lines.append([side["name"], *map(_ended, ends), *took])
     if part := [s for s in found["sides"] if s["quality"]]:
         begun = [part[0]["quality"].get(m, {}).get("before") for m in SHOWN]
-        lines.insert(0, ["the start", *(_share(b["value"]) if b else "-" for b in begun), "", "", ""])
-    return _grid_lines(head, lines)
+        lines.insert(0, ["the start", *(_share(b["value"]) if b else "-" for b in begun), *[""] * len(costs)])
+    below = ("second less first", "metric", "points (95 % interval)", "n", "seeds", "p", "p, Holm")
+    sure = [
+        (
+            f"{d['second']} - {d['first']}",
+            SHOWN.get(d["metric"], d["metric"]),
+            f"{100 * d['value']:+.1f} ({100 * d['low']:+.1f} to {100 * d['high']:+.1f})",
+            d["n"], d["seeds"], f"{d['p']:.2g}", f"{d['p_holm']:.2g}",
+        )
+        for d in found["differences"]
+        if d["p_holm"] <= 0.05 and d["metric"] in SHOWN
+    ]  # fmt: skip
+    told = f"Of {len(found['differences'])} differences between two methods, those with p of at most 5 % after Holm:"
+    return f"{_grid_lines(head, lines)}\n\n{told}\n\n{_grid_lines(below, sure)}"
+
+
+def _ended(quality: dict[str, Any]) -> str:
+    """A score after, over seeds, and its change in points with the interval."""
+    after = quality.get("after")
+    if not after:
+        return "-"
+    said = _range([after["least"], after["most"]])
+    if quality.get("low") is None:
+        return said
+    return f"{said} ({100 * quality['low']:+.0f} to {100 * quality['high']:+.0f})"
+
+
+def _taken(cost: dict[str, Any] | None) -> str:
+    if cost is None:
+        return "-"
+    if cost["least"] == cost["most"]:
+        return f"{cost['value']:,.0f}"
+    return f"{cost['value']:,.0f} ({cost['least']:,.0f} to {cost['most']:,.0f})"
 
 
 def _ruled(found: dict[str, Any]) -> str:
