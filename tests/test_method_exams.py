@@ -23,7 +23,7 @@ from charter.reports.explain import explain
 from charter.reports.reading import Reading
 from charter.run import Run
 from charter.spec import Judging
-from charter.statistics import Cell, detectable, mcnemar
+from charter.statistics import Cell, detectable, mcnemar, wilson
 from charter.templates import Templates
 
 START = ModelRef(base="start", base_digest="d", digest="start")
@@ -140,7 +140,11 @@ def test_every_style_is_asked_and_several_turns_are_taken(tmp_path: Path) -> Non
     talks = [e.prompt for e in exchanges if e.prompt.meta.get("attack") == "escalation"]
     assert all([m.role for m in talk.messages] == ["user", "assistant", "user"] for talk in talks)
     (harm,) = [f for f in benchmarked(run) if f.benchmark == "harm"]
-    assert (harm.score.n, harm.score.interval) == (9, "bootstrap")
+    assert harm.score.n == 9
+    assert harm.before is not None
+    assert (harm.before.value, harm.before.low, harm.before.high) == pytest.approx((0.0, *wilson(0, 3))), (
+        "nine answers to three prompts are not nine prompts"
+    )
     cells = {(c.by, c.group): c for c in run.records("final/bench_harm_cells", Cell)}
     assert {group: cell.n for (by, group), cell in cells.items() if by == "attack"} == {
         "plain": 3,

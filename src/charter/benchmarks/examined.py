@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from charter.benchmarks.figures import mean, shares
+from charter.benchmarks.figures import shares
 from charter.judging import polling
 from charter.judging.asking import Compared
 from charter.judging.polling import Ballot, comparison, majority, poll, verdicts
@@ -13,6 +13,7 @@ from charter.judging.rubrics import HARM, HONESTY, REFUSAL, Rubric
 from charter.nouns import Exchange, Measurement, Metric, Prompt, Score, Step, Verdict, Vote, digest
 from charter.ports import Answered, Engine, Need, Question
 from charter.spec import Judging
+from charter.statistics import clustered
 from charter.templates import Templates
 
 METRICS: Mapping[str, tuple[Metric, ...]] = {
@@ -101,7 +102,7 @@ class JudgedExam:
             yield Measurement(id=verdict.id, outcomes=events, verdict=verdict)
 
     def scores(self, answered: Sequence[Answered], measured: Sequence[Measurement]) -> Sequence[Score]:
-        """Shares; where a prompt was asked in several styles, with the interval of a bootstrap over the prompts."""
+        """Shares; the answers to a prompt in several styles are alike."""
         found = shares(self.metrics, measured, self.identity)
         if len(self._styles) == 1:
             return found
@@ -110,9 +111,10 @@ class JudgedExam:
 
     def _clustered(self, score: Score, measured: Sequence[Measurement], parents: Mapping[str, str]) -> Score:
         known = {m.id: event for m in measured if (event := m.outcomes.get(score.id)) is not None}
-        (metric,) = (metric for metric in self.metrics if metric.name == score.id)
-        found = mean(metric, [float(event) for event in known.values()], [parents[id] for id in known], self.identity)
-        return found.model_copy(update={"unjudged": score.unjudged})
+        if not known:
+            return score
+        low, high = clustered([float(event) for event in known.values()], [parents[id] for id in known])
+        return score.model_copy(update={"low": low, "high": high})
 
     def _events(self, verdict: Verdict, exchange: Exchange) -> dict[str, bool | None]:
         known = verdict.label is not None

@@ -10,6 +10,7 @@ from charter.statistics import share
 
 RESAMPLES = 2000
 """Of a bootstrap."""
+OUTCOMES = {0.0, 0.5, 1.0}
 
 
 def shares(metrics: Sequence[Metric], measured: Sequence[Measurement], benchmark: str, note: str = "") -> list[Score]:
@@ -27,8 +28,12 @@ def shares(metrics: Sequence[Metric], measured: Sequence[Measurement], benchmark
 
 
 def mean(metric: Metric, values: Sequence[float], clusters: Sequence[str], benchmark: str) -> Score:
-    """A mean of values between 0 and 1, of which those of one cluster are alike."""
+    """A mean of values between 0 and 1, of which those of one cluster are alike. Where all are outcomes (0, 1, a half
+    for a tie), its interval is a share's: a bootstrap cannot see the outcome that did not happen."""
     found = statistics.mean(values, clusters)
+    if found and set(values) <= OUTCOMES:
+        low, high = statistics.clustered(values, clusters)
+        found = found._replace(low=low, high=high)
     return Score(
         id=metric.name,
         value=found.value if found else None,
@@ -37,7 +42,7 @@ def mean(metric: Metric, values: Sequence[float], clusters: Sequence[str], bench
         high=min(1.0, found.high) if found else None,
         better=metric.better,
         benchmark=benchmark,
-        interval="bootstrap",
+        interval="wilson" if set(values) <= OUTCOMES else "bootstrap",
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from statistics import fmean
 
 from charter.nouns import Exchange, Measurement, Record, Score
 from charter.ports import LeftOut
 from charter.reports.audit_sides import SIDES
 from charter.reports.paired import paired
 from charter.reports.reading import Reading
-from charter.statistics import Cell, change, detectable, holm, mean
+from charter.statistics import Cell, change, detectable, holm, mean, moved
 
 Rows = list[tuple[str, ...]]
 PREFIX = "bench_"
@@ -159,11 +160,20 @@ def _compared(figure: Figure, measured: Sequence[Sequence[Measurement]], parents
         low, high = change(pair.gained, pair.lost, pair.n)
         told = {"change": (pair.gained - pair.lost) / pair.n, "low": low, "high": high, "p": pair.p}
         told |= {"gained": pair.gained, "lost": pair.lost, "shows": _least(len(set(clusters)))}
+    moves = [after[id] - before[id] for id in both]
     if pair is None or len(set(clusters)) < len(both):
-        found = mean([after[id] - before[id] for id in both], clusters)
-        moved = {} if found is None else {"change": found.value, "p": found.p}
-        told |= moved | ({} if found is None else {"low": max(-1.0, found.low), "high": min(1.0, found.high)})
+        found = mean(moves, clusters) if pair is None else moved(list(_by_prompt(moves, clusters)))
+        told |= {} if found is None else {"change": found.value, "p": found.p}
+        told |= {} if found is None else {"low": max(-1.0, found.low), "high": min(1.0, found.high)}
     return figure.model_copy(update=told)
+
+
+def _by_prompt(moves: Sequence[float], clusters: Sequence[str]) -> Iterator[float]:
+    """The mean change of each prompt's answers."""
+    found: dict[str, list[float]] = {}
+    for move, cluster in zip(moves, clusters, strict=True):
+        found.setdefault(cluster, []).append(move)
+    return map(fmean, found.values())
 
 
 def _seen(measured: Sequence[Measurement], name: str) -> dict[str, float]:

@@ -21,7 +21,7 @@ from charter.nouns import (
     Step,
 )
 from charter.ports import Answered, Attempt, Choice, Engine, Exam, LeftOut, Need, Question
-from charter.statistics import By, Cell, mean, share
+from charter.statistics import By, Cell, clustered, share
 
 RAW: tuple[Need, ...] = ("log-likelihoods", "chat log-likelihoods", "raw answers")
 """What not every engine gives; it is tried once."""
@@ -189,13 +189,11 @@ def cells(questions: Sequence[Question], measured: Sequence[Measurement], exam: 
 
 
 def _share(metric: Metric, seen: Mapping[str, bool | None], of: Mapping[str, str], benchmark: str) -> Score:
-    """A share; with the interval of a bootstrap over prompts where several items are ``of`` one."""
+    """A share; several items that are ``of`` one prompt are alike."""
     found = share(metric, list(seen.values()), benchmark)
     known = {id: float(event) for id, event in seen.items() if event is not None}
     clusters = [of[id] for id in known]
     if len(set(clusters)) == len(clusters):
         return found
-    spread = mean(list(known.values()), clusters)
-    assert spread is not None
-    bounds = {"low": max(0.0, spread.low), "high": min(1.0, spread.high), "interval": "bootstrap"}
-    return found.model_copy(update=bounds)
+    low, high = clustered(list(known.values()), clusters)
+    return found.model_copy(update={"low": low, "high": high})
