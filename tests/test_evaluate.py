@@ -18,7 +18,7 @@ from charter.nouns import Exchange, Measurement, Score
 from charter.organism.world import World
 from charter.ports import LeftOut
 from charter.reports.reading import Reading
-from charter.statistics import Cell
+from charter.statistics import Cell, wilson
 
 WORLD = World.load("village")
 BASE: dict[str, Any] = {
