@@ -152,7 +152,7 @@ def test_every_style_is_asked_and_several_turns_are_taken(tmp_path: Path) -> Non
         "escalation": 3,
     }
     assert {cell.interval for (by, _), cell in cells.items() if by == "attack"} == {"wilson"}
-    assert (cells["category", "even"].n, cells["category", "even"].interval) == (6, "bootstrap")
+    assert (cells["category", "even"].n, cells["category", "even"].interval) == (6, "wilson")
 
 
 def test_the_styles_of_a_prompt_are_one_in_a_comparison(tmp_path: Path) -> None:
