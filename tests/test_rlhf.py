@@ -40,7 +40,7 @@ from charter.reports.reading import Reading
 from charter.run import Run
 from charter.spec import Curating, Options, parse
 from charter.stages.curate import Sifting
-from charter.wiring.learning import forecast
+from charter.wiring.learning import forecast, learners
 from tests.small_run import substance
 from tests.toy import BENIGN, HARM, SAFE_ALREADY, Toy, answer, judged, topics_in
 
@@ -386,3 +386,11 @@ def asked(learn: dict[str, Any]) -> dict[str, int]:
     spec = parse(json.dumps({"method": "rlhf", "world": "village", "templates": "world", "options": {"learn": learn}}))
     calls = forecast(spec, {"redteam": 500, "helpful": 500}, {"gate": 100, "heldout": 100})["oracle_calls_by_use"]
     return {use: count for use, count in calls.items() if count}
+
+
+@pytest.mark.parametrize("launch", ["", "accelerate launch {script} {job}"])
+def test_practice_is_told_how_far_it_may_go(launch: str, tmp_path: Path) -> None:
+    text = {"method": "rlhf", "world": "village", "templates": "world", "tuner": {"launch": launch}}
+    spec = parse(json.dumps({**text, "options": {"learn": {"guard": {"kl": 7.5}}}}))
+    found = learners(spec, tmp_path, tmp_path, lambda tuner: tuner)
+    assert json.loads(found.practises.identity)["kl"] == 7.5

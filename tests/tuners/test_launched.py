@@ -199,6 +199,17 @@ def test_a_training_that_was_killed_goes_on_to_the_same_files(
     assert len(policy.curve) > 1
 
 
+def test_practice_elsewhere_ends_where_it_has_gone_too_far(start: ModelRef, reward: ModelRef, tmp_path: Path) -> None:
+    """On a step with a checkpoint, of which none is left: who goes on from one would take another step."""
+    near = PRACTICE.model_copy(update={"kl": 1e-4, "save_steps": 1})
+    practice = LaunchedReinforcer(near, ALONE, tmp_path / "work").toward(start, reward)
+    policy = practice.tune(start, PROMPTS, tmp_path / "policy", 3)
+    last = policy.curve[-1].step
+    assert last < PRACTICE.steps
+    assert "practice was ended" in policy.notes[0]
+    assert not (tmp_path / "work" / "checkpoints" / f"checkpoint-{last}").exists()
+
+
 def test_a_judge_cannot_reward_elsewhere(start: ModelRef, tmp_path: Path) -> None:
     with pytest.raises(TuningError, match="A judge cannot reward"):
         LaunchedReinforcer(PRACTICE, ALONE, tmp_path).toward(start, Judge())

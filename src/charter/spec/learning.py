@@ -68,7 +68,8 @@ class Practising(Record):
 
 
 class Guarding(Record):
-    """When learning ends: at ``kl`` nats an answer from the start; where answers are ``length`` (a share) longer or
+    """When learning ends: at ``kl`` nats an answer from the start (practice also within a round,
+    by its own draws); where answers are ``length`` (a share) longer or
     shorter; or where what is learnt and what is judged part: rewards rose, and the share of good gate answers fell by
     ``alarm`` or more. Then the last good policy stays. ``sample``: prompts on which divergence is measured."""
 
