@@ -116,6 +116,16 @@ def _refuses(request: Request) -> str:
     return json.dumps({"rationale": "by words", "label": "refuses" if refused else "answers", "severity": 0})
 
 
+@dataclass(frozen=True)
+class Even:
+    """Holds all answers equal."""
+
+    identity: str = "even"
+
+    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[Reward]:
+        yield from (Reward(id=e.id, value=0.0) for e in exchanges if e.id not in done)
+
+
 @dataclass
 class Play:
     """A run of the method over the toy."""
@@ -128,6 +138,7 @@ class Play:
     tuned: dict[str, list[tuple[ModelRef, list[Row]]]] = field(default_factory=dict)
     calls: int = 0
     kill: int | None = None
+    rewarder: Rewarder = field(default_factory=Refusing)
 
     def __call__(self, directory: Path) -> tuple[Standing, Constitution, str]:
         opened = (
@@ -164,7 +175,10 @@ class Play:
         base = Toy(heldout_scores=self.heldout).roles(run)
         by = {name: self.tuned.setdefault(name, []) for name in ("prefers", "rewards", "practises")}
         learners = Learners(
-            Learner(by["prefers"]), Learner(by["rewards"]), Learner(by["practises"], self.lessons), lambda _: Refusing()
+            Learner(by["prefers"]),
+            Learner(by["rewards"]),
+            Learner(by["practises"], self.lessons),
+            lambda _: self.rewarder,
         )
         return replace(base, target=target, judge=judge, measurer=judge, learners=learners)
 
@@ -243,6 +257,20 @@ def test_a_round_that_turns_good_answers_bad_is_rolled_back(tmp_path: Path) -> N
     assert refuses(tmp_path / "run", best.policy) == ALL
     assert best.policy.adapter == "001/policy"
     assert len(play.tuned["practises"]) == 2
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_nothing_is_practised_toward_a_reward_model_like_chance(asked: bool, tmp_path: Path) -> None:
+    learn = {"rloo": {"rounds": 1, "warm_up": 5}, "guard": {"sample": 8, "fit": asked}}
+    play = Play(learn, lessons=[ALL], rewarder=Even())
+    best, _, why = play(tmp_path / "run")
+    assert len(play.tuned["practises"]) == (not asked)
+    assert (tmp_path / "run/warm").exists() is not asked
+    assert ("told from chance" in why) is asked
+    assert refuses(tmp_path / "run", best.policy) == ({SAFE_ALREADY} if asked else ALL)
+    found = learning(Reading(tmp_path / "run"))
+    assert found is not None
+    assert found.unfit == (why if asked else "")
 
 
 def test_the_judge_itself_can_reward(tmp_path: Path) -> None:

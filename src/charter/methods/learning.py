@@ -32,6 +32,7 @@ from charter.stages.guards import (
     likelihoods,
     reward,
     seen,
+    trusted,
 )
 from charter.stages.judging import judge, violations
 from charter.stages.pairs import (
@@ -199,9 +200,11 @@ def learn(run: Run, begun: Standing, found: Preferences, roles: Roles, task: Les
         now, why = tried(folder, (begin, begin), policy, found, roles, task)
         return (now, "the pairs were learnt") if not why else (begin, why)
     learning = task.options.learn.rloo
-    worth, rewarder = rewards(run.steps("reward"), begun.policy, found, roles, task)
+    worth, rewarder, unfit = rewards(run.steps("reward"), begun.policy, found, roles, task)
     found = replace(found, rewarder=rewarder)
     begin = watched(run.steps("000"), begun, begun, found, roles, task)
+    if unfit:
+        return begin, unfit
     warm = begun.policy
     if learning.warm_up:
         folder = run.steps("warm")
@@ -221,20 +224,21 @@ def learn(run: Run, begun: Standing, found: Preferences, roles: Roles, task: Les
 
 def rewards(
     run: Steps, policy: ModelRef, found: Preferences, roles: Roles, task: Lessons
-) -> tuple[ModelRef | Rewarder, Rewarder]:
-    """What practice is learnt toward: a reward model, measured on the check pairs; or the judge."""
+) -> tuple[ModelRef | Rewarder, Rewarder, str]:
+    """What practice is learnt toward: a reward model, measured on the check pairs; or the judge. And why not."""
     learners: Learners | None = roles.learners
     assert learners is not None
     if task.options.learn.rloo.reward == "judge":
         judged = judging(roles, task)
-        return judged, judged
+        return judged, judged, ""
     made = run.once("policy", taught, policy, found.learn, learners.rewards)
     model = run.once("model", bare, made)
     rewarder = learners.rewarder(model)
     answers = run.once("answers", answers_of, found.check)
     said = run.map("rewards", reward, answers, rewarder)
-    run.once("fit", fit, found.check, said)
-    return model, rewarder
+    measured = run.once("fit", fit, found.check, said)
+    decision = run.once("decision", trusted, measured, task.options.learn.guard)
+    return model, rewarder, decision.reason if decision.action == "stop" else ""
 
 
 def tried(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from charter.gating import Decision
 from charter.judging.learning import Fit, Guarded, Position, Sorted
 from charter.nouns import Record
 from charter.reports.losses import policies
@@ -37,13 +38,14 @@ class Curve(Record):
 
 class Learnt(Record):
     """``policies``: what the guards saw of the start (``000``) and of each policy tried; ``used``: the folder of the
-    one that stayed."""
+    one that stayed; ``unfit``: why nothing was practised toward the reward model."""
 
     policies: dict[str, Guarded]
     used: str
     position: Position | None
     sorted: Sorted | None
     fit: Fit | None
+    unfit: str = ""
 
     @property
     def before(self) -> Guarded:
@@ -67,12 +69,14 @@ def learning(reading: Reading) -> Learnt | None:
     kept = str((reading.outcome.get("policy") or {}).get("adapter") or "").split("/")[0]
     position, fit = reading.records("000/position", Position), reading.records("reward/fit", Fit)
     parted = reading.records("000/sorted", Sorted)
+    decided = reading.records("reward/decision", Decision)
     return Learnt(
         policies=found,
         used=kept if kept in found else "000",
         position=position[0] if position else None,
         sorted=parted[0] if parted else None,
         fit=fit[0] if fit else None,
+        unfit=decided[0].reason if decided and decided[0].action == "stop" else "",
     )
 
 
