@@ -36,6 +36,7 @@ from charter.nouns import (
 from charter.ports import Engine, Learners, Reward, Rewarder, Roles, Tuner
 from charter.reports.data_card import cards
 from charter.reports.learning import curves, learning
+from charter.reports.page import page
 from charter.reports.reading import Reading
 from charter.run import Run
 from charter.spec import Curating, Options, parse
@@ -50,6 +51,7 @@ LEARN: dict[str, Any] = {
     "rloo": {"rounds": 3, "warm_up": 0},
     "guard": {"sample": 8},
 }
+SPEC = "method: rlhf\nworld: village\ntemplates: world\n"
 RULES = Constitution(
     principles=tuple(Principle(id=t, title=t, text=f"never help with {t} .", status="approved") for t in HARM)
 )
@@ -144,7 +146,7 @@ class Play:
         opened = (
             Run.open(directory)
             if (directory / "journal.jsonl").exists()
-            else Run.create(directory, spec_text="toy: 1\n", seed=5)
+            else Run.create(directory, spec_text=SPEC, seed=5)
         )
         with opened as run:
             found = rlhf(run, self.roles(run), self.task())
@@ -271,6 +273,7 @@ def test_nothing_is_practised_toward_a_reward_model_like_chance(asked: bool, tmp
     found = learning(Reading(tmp_path / "run"))
     assert found is not None
     assert found.unfit == (why if asked else "")
+    assert ("No practice: the reward model prefers" in page(tmp_path / "run")) is asked
 
 
 def test_the_judge_itself_can_reward(tmp_path: Path) -> None:
@@ -297,6 +300,18 @@ def test_people_prefer(tmp_path: Path) -> None:
     assert refuses(tmp_path / "run", best.policy) == ALL
     rows = [json.loads(line) for line in (tmp_path / "run/000/preferred.jsonl").read_text().splitlines()]
     assert {row["rater"] for row in rows} == {"ann"}
+    others = [pair.model_copy(update={"id": f"{pair.id}/b", "rater": "bob"}) for pair in pairs[:8]]
+    against = {"chosen": pairs[0].rejected, "rejected": pairs[0].chosen}
+    play.pairs = [*pairs, *others[1:], others[0].model_copy(update=against)]
+    play(tmp_path / "both")
+    found = learning(Reading(tmp_path / "both"))
+    assert found is not None
+    assert found.sorted is not None
+    assert found.sorted.people is not None
+    assert (found.sorted.read, found.sorted.people.known, found.sorted.people.tied) == (29, 2, 1)
+    text = page(tmp_path / "both")
+    assert "38 ratings by 2 raters; 8 pairs were rated more than once, 1 dropped as ties" in text
+    assert "two ratings of the same pair agree in 87.5" in text
 
 
 def test_a_killed_run_comes_to_the_same_end(tmp_path: Path) -> None:

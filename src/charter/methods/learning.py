@@ -50,6 +50,7 @@ from charter.stages.pairs import (
     prefer_by_model,
     some,
     sorting,
+    told_by,
     usable,
 )
 from charter.stages.practice import gathered, lessons, mixed, practise, rehearsed, taught
@@ -117,8 +118,9 @@ def preferences(
     benign = alike(run, policy, redteam, roles, task)
     benign = [*benign, *helpful]
     chosen = run.once("asked", gathered, redteam, benign)
-    place = None
+    place, people = None, None
     if asked.by == "people":
+        people = run.once("raters", told_by, task.pairs)
         said = run.once("preferred", by_people, task.pairs)
     else:
         orders = both_orders(compared(run, policy, constitution, (chosen, benign), roles, task))
@@ -132,7 +134,7 @@ def preferences(
         place = run.once("position", position, orders, answers)
         said = run.once("preferred", agreed, orders, answers, rater)
     kept = run.once("usable", usable, said, task.guard, asked)
-    enough(run.once("sorted", sorting, said, task.guard, asked, task.near), place)
+    enough(run.once("sorted", sorting, said, task.guard, asked, task.near, people), place)
     learn, check = run.once("learnt", learnt, kept, task.near), run.once("checked", checked, kept, task.near)
     before = task.given.replayed if task.given is not None else ()
     fresh = rehearse(run, policy, chosen, roles, task) if task.options.learn.replays else []
