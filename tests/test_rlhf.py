@@ -141,6 +141,7 @@ class Play:
     calls: int = 0
     kill: int | None = None
     rewarder: Rewarder = field(default_factory=Refusing)
+    fall: float = 0.0
 
     def __call__(self, directory: Path) -> tuple[Standing, Constitution, str]:
         opened = (
@@ -164,7 +165,9 @@ class Play:
 
             def nats(request: ScoreRequest) -> float:
                 return (
-                    -1.0 if answer(Request(id="x", messages=request.messages), refused) == request.completion else -9.0
+                    -1.0
+                    if answer(Request(id="x", messages=request.messages), refused) == request.completion
+                    else -9.0 - self.fall * len(refused)
                 )
 
             yield run.metered(ScriptedEngine(reply, policy.digest, grader=nats), "target", "target")
@@ -274,6 +277,20 @@ def test_nothing_is_practised_toward_a_reward_model_like_chance(asked: bool, tmp
     assert found is not None
     assert found.unfit == (why if asked else "")
     assert ("No practice: the reward model prefers" in page(tmp_path / "run")) is asked
+
+
+def test_the_report_draws_a_fall_of_what_was_chosen(tmp_path: Path) -> None:
+    play = Play({"rloo": {"rounds": 3}}, lessons=[ALL, {*ALL} - {"arson"}, {SAFE_ALREADY}], fall=2.0)
+    play(tmp_path / "run")
+    found = learning(Reading(tmp_path / "run"))
+    assert found is not None
+    seen = {curve.name: curve.points for curve in found.curves}
+    assert set(seen) == {"kl", "chosen", "rejected", "margin", "length", "refusals", "good", "reward"}
+    assert [number for number, _ in seen["chosen"]] == [0, 1, 2]
+    begin, after = 9 + 2 * 1, 9 + 2 * len(ALL)
+    text = page(tmp_path / "run")
+    assert f'aria-label="chosen of the policies, from -{begin} over -{after} to -{after - 2}"' in text
+    assert text.count(" of the policies, from ") == len(seen)
 
 
 def test_the_judge_itself_can_reward(tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ FIGURES = ("kl", "chosen", "rejected", "margin", "length", "refusals", "good", "
 
 
 class Curve(Record):
-    """A figure that was watched in one training: (optimiser step, value), oldest first."""
+    """A figure that was watched in one training: (optimiser step, value), oldest first; or over the policies, by
+    round. ``step``: of which training, or of what; ``unit``: what is counted."""
 
     step: str
     name: str
     points: tuple[tuple[int, float], ...]
+    unit: str = "step"
 
     @property
     def low(self) -> float:
@@ -27,6 +29,15 @@ class Curve(Record):
     def high(self) -> float:
         """The greatest value."""
         return max(value for _, value in self.points)
+
+    @property
+    def said(self) -> str:
+        """The chart in words: where it begins and ends, of few points all that lies between."""
+        (_, first), *between, (_, last) = self.points
+        if self.unit == "step":
+            return f"{self.name} in {self.step}, from {first:.3g} to {last:.3g}"
+        over = "".join(f" over {value:.3g}" for _, value in between)
+        return f"{self.name} of {self.step}, from {first:.3g}{over} to {last:.3g}"
 
     def place(self, number: int) -> tuple[float, float]:
         """A point in the chart: x from 34 to 250, y from 10 (the greatest) to 120 (the least)."""
@@ -46,6 +57,17 @@ class Learnt(Record):
     sorted: Sorted | None
     fit: Fit | None
     unfit: str = ""
+
+    @property
+    def curves(self) -> list[Curve]:
+        """What the guards saw, from the start over every policy tried: a curve for each figure told of two or more."""
+        out = []
+        for name in FIGURES:
+            told = ((int(folder), getattr(seen, name)) for folder, seen in self.policies.items())
+            points = tuple((number, float(value)) for number, value in told if value is not None)
+            if len(points) > 1:
+                out.append(Curve(step="the policies", name=name, points=points, unit="round"))
+        return out
 
     @property
     def before(self) -> Guarded:
