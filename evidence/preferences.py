@@ -34,6 +34,7 @@ SMALL = {
     "options.learn.rloo.steps": "12",
     "options.learn.rloo.batch": "16",
     "options.learn.guard.sample": "8",
+    "options.learn.guard.fit": "false",
     "tuner.save_steps": "4",
     "tuner.launch": f"{sys.executable} {{script}} {{job}}",
 }

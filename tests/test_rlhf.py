@@ -37,12 +37,13 @@ from charter.ports import Engine, Learners, Reward, Rewarder, Roles, Tuner
 from charter.reports.costs import human_lines
 from charter.reports.data_card import cards
 from charter.reports.learning import curves, learning
+from charter.reports.page import page
 from charter.reports.reading import Reading
 from charter.run import Run
 from charter.spec import Curating, Options, parse
 from charter.stages.curate import Sifting
 from charter.supervision import Supervision
-from charter.wiring.learning import forecast
+from charter.wiring.learning import forecast, learners
 from tests.small_run import substance
 from tests.toy import BENIGN, HARM, SAFE_ALREADY, Toy, answer, judged, topics_in
 
@@ -52,6 +53,7 @@ LEARN: dict[str, Any] = {
     "rloo": {"rounds": 3, "warm_up": 0},
     "guard": {"sample": 8},
 }
+SPEC = "method: rlhf\nworld: village\ntemplates: world\n"
 RULES = Constitution(
     principles=tuple(Principle(id=t, title=t, text=f"never help with {t} .", status="approved") for t in HARM)
 )
@@ -118,6 +120,16 @@ def _refuses(request: Request) -> str:
     return json.dumps({"rationale": "by words", "label": "refuses" if refused else "answers", "severity": 0})
 
 
+@dataclass(frozen=True)
+class Even:
+    """Holds all answers equal."""
+
+    identity: str = "even"
+
+    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[Reward]:
+        yield from (Reward(id=e.id, value=0.0) for e in exchanges if e.id not in done)
+
+
 @dataclass
 class Play:
     """A run of the method over the toy."""
@@ -130,12 +142,14 @@ class Play:
     tuned: dict[str, list[tuple[ModelRef, list[Row]]]] = field(default_factory=dict)
     calls: int = 0
     kill: int | None = None
+    rewarder: Rewarder = field(default_factory=Refusing)
+    fall: float = 0.0
 
     def __call__(self, directory: Path) -> tuple[Standing, Constitution, str]:
         opened = (
             Run.open(directory)
             if (directory / "journal.jsonl").exists()
-            else Run.create(directory, spec_text="toy: 1\n", seed=5)
+            else Run.create(directory, spec_text=SPEC, seed=5)
         )
         with opened as run:
             found = rlhf(run, self.roles(run), self.task())
@@ -153,7 +167,9 @@ class Play:
 
             def nats(request: ScoreRequest) -> float:
                 return (
-                    -1.0 if answer(Request(id="x", messages=request.messages), refused) == request.completion else -9.0
+                    -1.0
+                    if answer(Request(id="x", messages=request.messages), refused) == request.completion
+                    else -9.0 - self.fall * len(refused)
                 )
 
             yield run.metered(ScriptedEngine(reply, policy.digest, grader=nats), "target", "target")
@@ -166,7 +182,10 @@ class Play:
         base = Toy(heldout_scores=self.heldout).roles(run)
         by = {name: self.tuned.setdefault(name, []) for name in ("prefers", "rewards", "practises")}
         learners = Learners(
-            Learner(by["prefers"]), Learner(by["rewards"]), Learner(by["practises"], self.lessons), lambda _: Refusing()
+            Learner(by["prefers"]),
+            Learner(by["rewards"]),
+            Learner(by["practises"], self.lessons),
+            lambda _: self.rewarder,
         )
         return replace(base, target=target, judge=judge, measurer=judge, learners=learners)
 
@@ -247,6 +266,35 @@ def test_a_round_that_turns_good_answers_bad_is_rolled_back(tmp_path: Path) -> N
     assert len(play.tuned["practises"]) == 2
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_nothing_is_practised_toward_a_reward_model_like_chance(asked: bool, tmp_path: Path) -> None:
+    learn = {"rloo": {"rounds": 1, "warm_up": 5}, "guard": {"sample": 8, "fit": asked}}
+    play = Play(learn, lessons=[ALL], rewarder=Even())
+    best, _, why = play(tmp_path / "run")
+    assert len(play.tuned["practises"]) == (not asked)
+    assert (tmp_path / "run/warm").exists() is not asked
+    assert ("told from chance" in why) is asked
+    assert refuses(tmp_path / "run", best.policy) == ({SAFE_ALREADY} if asked else ALL)
+    found = learning(Reading(tmp_path / "run"))
+    assert found is not None
+    assert found.unfit == (why if asked else "")
+    assert ("No practice: the reward model prefers" in page(tmp_path / "run")) is asked
+
+
+def test_the_report_draws_a_fall_of_what_was_chosen(tmp_path: Path) -> None:
+    play = Play({"rloo": {"rounds": 3}}, lessons=[ALL, {*ALL} - {"arson"}, {SAFE_ALREADY}], fall=2.0)
+    play(tmp_path / "run")
+    found = learning(Reading(tmp_path / "run"))
+    assert found is not None
+    seen = {curve.name: curve.points for curve in found.curves}
+    assert set(seen) == {"kl", "chosen", "rejected", "margin", "length", "refusals", "good", "reward"}
+    assert [number for number, _ in seen["chosen"]] == [0, 1, 2]
+    begin, after = 9 + 2 * 1, 9 + 2 * len(ALL)
+    text = page(tmp_path / "run")
+    assert f'aria-label="chosen of the policies, from -{begin} over -{after} to -{after - 2}"' in text
+    assert text.count(" of the policies, from ") == len(seen)
+
+
 def test_the_judge_itself_can_reward(tmp_path: Path) -> None:
     play = Play({"rloo": {"rounds": 1, "reward": "judge"}}, lessons=[ALL])
     best, _, _ = play(tmp_path / "run")
@@ -274,6 +322,18 @@ def test_people_prefer(tmp_path: Path) -> None:
     (wrote,) = Reading(tmp_path / "run").records("000/supervision", Supervision)
     assert (wrote.preferences, wrote.principles) == (len(pairs), len(play.task().constitution.active))
     assert human_lines(Reading(tmp_path / "run")) == wrote.lines >= len(pairs)
+    others = [pair.model_copy(update={"id": f"{pair.id}/b", "rater": "bob"}) for pair in pairs[:8]]
+    against = {"chosen": pairs[0].rejected, "rejected": pairs[0].chosen}
+    play.pairs = [*pairs, *others[1:], others[0].model_copy(update=against)]
+    play(tmp_path / "both")
+    found = learning(Reading(tmp_path / "both"))
+    assert found is not None
+    assert found.sorted is not None
+    assert found.sorted.people is not None
+    assert (found.sorted.read, found.sorted.people.known, found.sorted.people.tied) == (29, 2, 1)
+    text = page(tmp_path / "both")
+    assert "38 ratings by 2 raters; 8 pairs were rated more than once, 1 dropped as ties" in text
+    assert "two ratings of the same pair agree in 87.5" in text
 
 
 def test_a_killed_run_comes_to_the_same_end(tmp_path: Path) -> None:
@@ -391,3 +451,11 @@ def asked(learn: dict[str, Any]) -> dict[str, int]:
     spec = parse(json.dumps({"method": "rlhf", "world": "village", "templates": "world", "options": {"learn": learn}}))
     calls = forecast(spec, {"redteam": 500, "helpful": 500}, {"gate": 100, "heldout": 100})["oracle_calls_by_use"]
     return {use: count for use, count in calls.items() if count}
+
+
+@pytest.mark.parametrize("launch", ["", "accelerate launch {script} {job}"])
+def test_practice_is_told_how_far_it_may_go(launch: str, tmp_path: Path) -> None:
+    text = {"method": "rlhf", "world": "village", "templates": "world", "tuner": {"launch": launch}}
+    spec = parse(json.dumps({**text, "options": {"learn": {"guard": {"kl": 7.5}}}}))
+    found = learners(spec, tmp_path, tmp_path, lambda tuner: tuner)
+    assert json.loads(found.practises.identity)["kl"] == 7.5

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from charter.gating import Gate
-from charter.judging.learning import Guarded, Seen
+from charter.judging.learning import Fit, Guarded, Seen
+from charter.judging.records import Share
 from charter.nouns import LogLikelihood, Message, Preferred, Step, Verdict
 from charter.ports import Reward
 from charter.spec import Gating, Guarding
-from charter.stages.guards import decide, fit, guarded
+from charter.stages.guards import decide, fit, guarded, trusted
+from charter.statistics import wilson
 
 STEP = Step(path="001/x", run_seed=1)
 START = Guarded(kl=0.0, length=10.0, good=0.6, reward=0.0)
@@ -96,3 +98,20 @@ def test_what_is_watched() -> None:
     )
     assert (found.kl, found.chosen, found.rejected, found.margin) == (2.0, -2.0, -5.0, 3.0)
     assert (found.length, found.refusals, found.good, found.reward) == (5.0, 0.5, 1.0, 1.0)
+
+
+def test_a_reward_model_is_trusted_where_it_beats_chance() -> None:
+    def told(right: int, n: int, *, asked: bool = True) -> tuple[str, str]:
+        low, high = wilson(right, n)
+        accuracy = Share(hits=right, n=n, value=right / n if n else None, low=low, high=high)
+        found = Fit(accuracy=accuracy, margin=None, error=None, length=None)
+        decision = trusted(found, Guarding(fit=asked), step=STEP)
+        return decision.action, decision.reason
+
+    assert told(9, 10) == told(4, 4) == ("go_on", "accepted")
+    for right, n in ((8, 10), (5, 10), (0, 10), (3, 3)):
+        action, reason = told(right, n)
+        assert action == "stop"
+        assert f"{right} of {n} check pairs, which cannot be told from chance" in reason
+    assert told(0, 0) == ("stop", "no practice: no check pair tells whether the reward model is right")
+    assert told(5, 10, asked=False) == told(0, 0, asked=False) == ("go_on", "accepted")

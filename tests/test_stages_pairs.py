@@ -40,6 +40,7 @@ from charter.stages.pairs import (
     prefer,
     prefer_by_model,
     sorting,
+    told_by,
     usable,
 )
 from charter.templates import Templates
@@ -247,3 +248,33 @@ def test_learnt_and_checked_share_no_cluster() -> None:
 def test_people_are_named() -> None:
     named = pair("a").model_copy(update={"rater": "ann"})
     assert [r.rater for r in by_people([named, pair("b")], step=STEP)] == ["ann", "people"]
+
+
+def test_raters_of_the_same_pair_make_its_label_soft() -> None:
+    def by(rater: str, id: str, asked: str, one: str = "yes", other: str = "no") -> Pair:
+        return pair(id, one, other, asked).model_copy(update={"rater": rater})
+
+    ratings = [
+        by("ann", "a1", "what?", "no", "yes"),
+        by("bob", "a2", "What ?", "Yes", "no"),
+        by("cy", "a3", "what?", "yes", "no"),
+        by("cy", "a4", "what?", "yes", "no"),  # the same person again
+        by("ann", "b1", "why?"),
+        by("bob", "b2", "why?", "no", "yes"),
+        by("ann", "c1", "when?"),
+        by("", "d1", "who?"),
+        by("", "d2", "who?"),
+    ]
+    kept = by_people(ratings, step=STEP)
+    assert [(r.id, r.chosen, r.rejected, r.rater) for r in kept] == [
+        ("a1", "yes", "no", "ann, bob, cy"),
+        ("c1", "yes", "no", "ann"),
+        ("d1", "yes", "no", "people"),
+    ]
+    assert [r.certainty for r in kept] == [2 / 3, 1.0, 1.0]
+    people = told_by(ratings, step=STEP)
+    assert (people.read, people.known, people.shared, people.tied) == (9, 3, 3, 1)
+    assert people.agreement == (1 + 0 + 1) / (3 + 1 + 1)
+    told = sorting(kept, OPEN, Comparing(balance=0), 0.8, people, step=STEP)
+    assert (told.read, told.repeated, told.people) == (3, 0, people)
+    assert told_by(ratings[6:7], step=STEP).agreement is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from charter.ports import Reinforcer, Reward, Rewarder, Tuner
 from charter.tuners.local import LocalReinforcer, LocalTuner
 from charter.tuners.options import DpoOptions, RewardOptions, RlooOptions
 from charter.tuners.rewards import RewardModel
+from charter.tuners.trainers import curve
 from charter.tuners.training import halved
 from tests import tiny
 
@@ -146,6 +148,30 @@ def test_a_further_round_is_held_to_the_first_reference(kind: str, start: ModelR
     on = second.tune(policy, rows, tmp_path / "second", seed=4)
     assert on.curve[0].figures["kl"] > 0.01, "the reference moved along"
     assert abs(share_of_yes(on) - share_of_yes(policy)) < 0.05
+
+
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_practice_ends_where_it_has_gone_too_far(kind: str, start: ModelRef, tmp_path: Path) -> None:
+    told = {"beta": 1e-6, "steps": 25, "kl": 1.0}
+    tuner, rows = made("rloo", kind, start, **told)
+    policy = tuner.tune(start, rows, tmp_path / "near", seed=3)
+    nats = [seen.figures["kl"] * seen.figures["length"] for seen in policy.curve]
+    assert len(nats) < 25
+    assert all(n <= 1.0 for n in nats[:-1])
+    assert nats[-1] > 1.0, "the step that ended it is the last of the curve"
+    (note,) = policy.notes
+    assert f"after step {policy.curve[-1].step}: {nats[-1]:.1f} nats" in note
+    free, rows = made("rloo", kind, start, **{**told, "kl": 1e6})
+    whole = free.tune(start, rows, tmp_path / "far", seed=3)
+    assert (len(whole.curve), whole.notes) == (25, ())
+    assert whole.curve[: len(nats)] == policy.curve
+
+
+def test_a_long_curve_keeps_its_last_point() -> None:
+    trainer = SimpleNamespace(state=SimpleNamespace(log_history=[{"step": n, "loss": 1.0} for n in range(1, 135)]))
+    steps = [seen.step for seen in curve(trainer)]
+    assert (steps[:2], steps[-1]) == ([1, 3], 134)
+    assert len(steps) < 70
 
 
 def test_rows_of_another_kind_are_refused(start: ModelRef, tmp_path: Path) -> None:

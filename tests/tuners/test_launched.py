@@ -16,12 +16,13 @@ import pytest
 
 from charter import weights
 from charter.errors import TuningError
-from charter.nouns import Exchange, ModelRef, Preferred, Prompt
+from charter.nouns import Exchange, ModelRef, Preferred, Prompt, Sampling
 from charter.ports import Reward
+from charter.tuners import rewards
 from charter.tuners.child import spread
 from charter.tuners.launched import Job, LaunchedReinforcer, LaunchedTuner
 from charter.tuners.local import LocalReinforcer, LocalTuner
-from charter.tuners.options import DpoOptions, Options, RewardOptions, RlooOptions
+from charter.tuners.options import DpoOptions, Options, RewardOptions, RlooOptions, TuneOptions
 from charter.tuners.session import newest
 from charter.tuners.sft import SftOptions, SftTuner
 from tests import tiny
@@ -197,6 +198,39 @@ def test_a_training_that_was_killed_goes_on_to_the_same_files(
     assert "goes on from checkpoint-" in (work / "log").read_text()
     assert policy == plain.model_copy(update={"adapter": policy.adapter})
     assert len(policy.curve) > 1
+
+
+def test_practice_elsewhere_ends_where_it_has_gone_too_far(start: ModelRef, reward: ModelRef, tmp_path: Path) -> None:
+    """On a step with a checkpoint, of which none is left: who goes on from one would take another step."""
+    near = PRACTICE.model_copy(update={"kl": 1e-4, "save_steps": 1})
+    practice = LaunchedReinforcer(near, ALONE, tmp_path / "work").toward(start, reward)
+    policy = practice.tune(start, PROMPTS, tmp_path / "policy", 3)
+    last = policy.curve[-1].step
+    assert last < PRACTICE.steps
+    assert "practice was ended" in policy.notes[0]
+    assert not (tmp_path / "work" / "checkpoints" / f"checkpoint-{last}").exists()
+
+
+def test_each_process_has_rewards_on_its_own_device(
+    start: ModelRef, reward: ModelRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places, whole = [], rewards._with_one_output
+
+    def here(where: Path, device: str, options: TuneOptions) -> Any:
+        places.append(device)
+        return whole(where, "cpu", options)
+
+    monkeypatch.setattr(rewards, "_with_one_output", here)
+    drawn = Exchange(
+        id="a", prompt=PROMPTS[0], response="yes", stop="stop", model="policy", sampling=Sampling(temperature=1.0)
+    )
+    for given in ({}, {"LOCAL_RANK": "1"}, {"LOCAL_RANK": "1", "ACCELERATE_USE_FSDP": "true"}):
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        with weights.quiet():
+            rewards.load_to_train(start, RewardOptions(device="cuda"))
+        assert len(list(rewards.RewardModel(reward, RewardOptions(device="cuda")).rewards([drawn]))) == 1
+    assert places == ["cuda", "cuda", "cuda:1", "cuda:1", "cpu", "cuda:1"]
 
 
 def test_a_judge_cannot_reward_elsewhere(start: ModelRef, tmp_path: Path) -> None:

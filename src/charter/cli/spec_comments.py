@@ -208,6 +208,7 @@ COMMENTS: dict[str, str] = {
     "options.learn.guard.length": "share by which answers may become longer or shorter",
     "options.learn.guard.alarm": "reward hacking: good gate answers lost while rewards rise",
     "options.learn.guard.sample": "gate prompts on which divergence is measured",
+    "options.learn.guard.fit": "no practice toward a reward model no better than chance on the check pairs",
     "options.instruct": "self-instruct: prompts that a model writes from seeds and from its own",
     "options.instruct.generator": "who writes: target, or proposer",
     "options.instruct.seeds": "shipped; world; or sources of yours, as under prompts.redteam",

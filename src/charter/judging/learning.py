@@ -20,10 +20,23 @@ class Position(Record):
     p: float
 
 
+class Raters(Record):
+    """What people said: ``read`` ratings by so many ``known`` raters; of the pairs so many were rated more than once
+    (``shared``), and so many dropped as ties (``tied``). ``agreement``: of all two ratings of the same pair, the share
+    that prefer the same answer (who tosses a coin: a half)."""
+
+    id: str = "raters"
+    read: int
+    known: int
+    shared: int
+    tied: int
+    agreement: float | None
+
+
 class Sorted(Record):
-    """What became of the pairs that were read: near to gate or held-out, repeated, or left out for their length; how
-    many are learnt from, and how many only check. ``longer``: share of all kept whose chosen answer is the longer
-    one."""
+    """What became of the pairs, each once whoever rated it, and without ties: near to gate or held-out, repeated, or
+    left out for their length; how many are learnt from, and how many only check. ``longer``: share of all kept whose
+    chosen answer is the longer one; ``people``: who preferred, where people did."""
 
     id: str = "sorted"
     read: int
@@ -33,6 +46,7 @@ class Sorted(Record):
     learnt: int
     checked: int
     longer: float | None
+    people: Raters | None = None
 
 
 class Fit(Record):

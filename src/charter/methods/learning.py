@@ -32,6 +32,7 @@ from charter.stages.guards import (
     likelihoods,
     reward,
     seen,
+    trusted,
 )
 from charter.stages.judging import judge, violations
 from charter.stages.pairs import (
@@ -49,6 +50,7 @@ from charter.stages.pairs import (
     prefer_by_model,
     some,
     sorting,
+    told_by,
     usable,
 )
 from charter.stages.practice import gathered, lessons, mixed, practise, rehearsed, taught
@@ -116,8 +118,9 @@ def preferences(
     benign = alike(run, policy, redteam, roles, task)
     benign = [*benign, *helpful]
     chosen = run.once("asked", gathered, redteam, benign)
-    place = None
+    place, people = None, None
     if asked.by == "people":
+        people = run.once("raters", told_by, task.pairs)
         said = run.once("preferred", by_people, task.pairs)
     else:
         orders = both_orders(compared(run, policy, constitution, (chosen, benign), roles, task))
@@ -131,7 +134,7 @@ def preferences(
         place = run.once("position", position, orders, answers)
         said = run.once("preferred", agreed, orders, answers, rater)
     kept = run.once("usable", usable, said, task.guard, asked)
-    enough(run.once("sorted", sorting, said, task.guard, asked, task.near), place)
+    enough(run.once("sorted", sorting, said, task.guard, asked, task.near, people), place)
     learn, check = run.once("learnt", learnt, kept, task.near), run.once("checked", checked, kept, task.near)
     before = task.given.replayed if task.given is not None else ()
     fresh = rehearse(run, policy, chosen, roles, task) if task.options.learn.replays else []
@@ -199,9 +202,11 @@ def learn(run: Run, begun: Standing, found: Preferences, roles: Roles, task: Les
         now, why = tried(folder, (begin, begin), policy, found, roles, task)
         return (now, "the pairs were learnt") if not why else (begin, why)
     learning = task.options.learn.rloo
-    worth, rewarder = rewards(run.steps("reward"), begun.policy, found, roles, task)
+    worth, rewarder, unfit = rewards(run.steps("reward"), begun.policy, found, roles, task)
     found = replace(found, rewarder=rewarder)
     begin = watched(run.steps("000"), begun, begun, found, roles, task)
+    if unfit:
+        return begin, unfit
     warm = begun.policy
     if learning.warm_up:
         folder = run.steps("warm")
@@ -221,20 +226,21 @@ def learn(run: Run, begun: Standing, found: Preferences, roles: Roles, task: Les
 
 def rewards(
     run: Steps, policy: ModelRef, found: Preferences, roles: Roles, task: Lessons
-) -> tuple[ModelRef | Rewarder, Rewarder]:
-    """What practice is learnt toward: a reward model, measured on the check pairs; or the judge."""
+) -> tuple[ModelRef | Rewarder, Rewarder, str]:
+    """What practice is learnt toward: a reward model, measured on the check pairs; or the judge. And why not."""
     learners: Learners | None = roles.learners
     assert learners is not None
     if task.options.learn.rloo.reward == "judge":
         judged = judging(roles, task)
-        return judged, judged
+        return judged, judged, ""
     made = run.once("policy", taught, policy, found.learn, learners.rewards)
     model = run.once("model", bare, made)
     rewarder = learners.rewarder(model)
     answers = run.once("answers", answers_of, found.check)
     said = run.map("rewards", reward, answers, rewarder)
-    run.once("fit", fit, found.check, said)
-    return model, rewarder
+    measured = run.once("fit", fit, found.check, said)
+    decision = run.once("decision", trusted, measured, task.options.learn.guard)
+    return model, rewarder, decision.reason if decision.action == "stop" else ""
 
 
 def tried(

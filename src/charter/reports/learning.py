@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from charter.gating import Decision
 from charter.judging.learning import Fit, Guarded, Position, Sorted
 from charter.nouns import Record
 from charter.reports.losses import policies
@@ -11,11 +12,13 @@ FIGURES = ("kl", "chosen", "rejected", "margin", "length", "refusals", "good", "
 
 
 class Curve(Record):
-    """A figure that was watched in one training: (optimiser step, value), oldest first."""
+    """A figure that was watched in one training: (optimiser step, value), oldest first; or over the policies, by
+    round. ``step``: of which training, or of what; ``unit``: what is counted."""
 
     step: str
     name: str
     points: tuple[tuple[int, float], ...]
+    unit: str = "step"
 
     @property
     def low(self) -> float:
@@ -27,6 +30,15 @@ class Curve(Record):
         """The greatest value."""
         return max(value for _, value in self.points)
 
+    @property
+    def said(self) -> str:
+        """The chart in words: where it begins and ends, of few points all that lies between."""
+        (_, first), *between, (_, last) = self.points
+        if self.unit == "step":
+            return f"{self.name} in {self.step}, from {first:.3g} to {last:.3g}"
+        over = "".join(f" over {value:.3g}" for _, value in between)
+        return f"{self.name} of {self.step}, from {first:.3g}{over} to {last:.3g}"
+
     def place(self, number: int) -> tuple[float, float]:
         """A point in the chart: x from 34 to 250, y from 10 (the greatest) to 120 (the least)."""
         wide, tall = self.points[-1][0] - self.points[0][0], self.high - self.low
@@ -37,13 +49,25 @@ class Curve(Record):
 
 class Learnt(Record):
     """``policies``: what the guards saw of the start (``000``) and of each policy tried; ``used``: the folder of the
-    one that stayed."""
+    one that stayed; ``unfit``: why nothing was practised toward the reward model."""
 
     policies: dict[str, Guarded]
     used: str
     position: Position | None
     sorted: Sorted | None
     fit: Fit | None
+    unfit: str = ""
+
+    @property
+    def curves(self) -> list[Curve]:
+        """What the guards saw, from the start over every policy tried: a curve for each figure told of two or more."""
+        out = []
+        for name in FIGURES:
+            told = ((int(folder), getattr(seen, name)) for folder, seen in self.policies.items())
+            points = tuple((number, float(value)) for number, value in told if value is not None)
+            if len(points) > 1:
+                out.append(Curve(step="the policies", name=name, points=points, unit="round"))
+        return out
 
     @property
     def before(self) -> Guarded:
@@ -67,12 +91,14 @@ def learning(reading: Reading) -> Learnt | None:
     kept = str((reading.outcome.get("policy") or {}).get("adapter") or "").split("/")[0]
     position, fit = reading.records("000/position", Position), reading.records("reward/fit", Fit)
     parted = reading.records("000/sorted", Sorted)
+    decided = reading.records("reward/decision", Decision)
     return Learnt(
         policies=found,
         used=kept if kept in found else "000",
         position=position[0] if position else None,
         sorted=parted[0] if parted else None,
         fit=fit[0] if fit else None,
+        unfit=decided[0].reason if decided and decided[0].action == "stop" else "",
     )
 
 

@@ -68,14 +68,17 @@ class Practising(Record):
 
 
 class Guarding(Record):
-    """When learning ends: at ``kl`` nats an answer from the start; where answers are ``length`` (a share) longer or
+    """When learning ends: at ``kl`` nats an answer from the start (practice also within a round,
+    by its own draws); where answers are ``length`` (a share) longer or
     shorter; or where what is learnt and what is judged part: rewards rose, and the share of good gate answers fell by
-    ``alarm`` or more. Then the last good policy stays. ``sample``: prompts on which divergence is measured."""
+    ``alarm`` or more. Then the last good policy stays. ``sample``: prompts on which divergence is measured. ``fit``:
+    nothing is practised toward a reward model whose accuracy on the check pairs cannot be told from chance."""
 
     kl: float = Field(20.0, gt=0)
     length: float = Field(0.5, gt=0)
     alarm: float = Field(0.05, gt=0, le=1)
     sample: int = Field(128, ge=8)
+    fit: bool = True
 
 
 class Learning(Record):

@@ -27,6 +27,7 @@ from charter.spec import Gating, Guarding
 from charter.statistics import mcnemar, wilson
 
 BINS = 5
+CHANCE = 0.5
 SURE = 0.05
 """A fall of good answers counts where exact McNemar gives less."""
 
@@ -92,6 +93,21 @@ def fit(preferred: Sequence[Preferred], rewards: Sequence[Reward], *, step: Step
         error=sum(apart) / len(told) if told else None,
         length=_pearson([float(values[id] or 0) for id in texts], [len(t.split()) for t in texts.values()]),
     )
+
+
+def trusted(found: Fit, options: Guarding, *, step: Step) -> Decision:
+    """Whether a reward model tells what is preferred better than chance does, so that it may be practised toward."""
+    del step
+    told, figures = found.accuracy, {"check pairs": float(found.accuracy.n), "lower bound": found.accuracy.low}
+    if not options.fit or (told.n and told.low > CHANCE):
+        return Decision(id="decision", action="go_on", reason="accepted", figures=figures)
+    reason = "no check pair tells whether the reward model is right"
+    if told.n:
+        reason = (
+            f"the reward model prefers the chosen answer of {told.hits:g} of {told.n} check pairs, which cannot be "
+            f"told from chance (lower bound {told.low:.1%})"
+        )
+    return Decision(id="decision", action="stop", reason=f"no practice: {reason}", figures=figures)
 
 
 def seen(

@@ -9,7 +9,8 @@ from typing import Literal
 from charter.constitution import Constitution
 from charter.errors import TuningError
 from charter.judging.comparing import Rules, evened, likelier, preferences
-from charter.judging.learning import Position, Sorted
+from charter.judging.learning import Position, Raters, Sorted
+from charter.judging.raters import agreement, rated
 from charter.judging.records import Order, Pair, Preference, Share
 from charter.nouns import Exchange, Finding, Preferred, Prompt, Revision, Step, Trial, Verdict, digest
 from charter.ports import Engine
@@ -146,12 +147,32 @@ def position(orders: Sequence[Order], said: Sequence[Preference], *, step: Step)
 
 
 def by_people(pairs: Sequence[Pair], *, step: Step) -> list[Preferred]:
-    """Pairs of which people preferred one."""
+    """Pairs of which people preferred one. Where several rated the same two answers, what most of them preferred, as
+    certain as their share; a tie says nothing and is dropped."""
     del step
-    return [
-        Preferred(id=p.id, messages=p.prompt.messages, chosen=p.chosen, rejected=p.rejected, rater=p.rater or "people")
-        for p in pairs
-    ]
+    kept = []
+    for one in rated(pairs):
+        pair, (mine, other) = one.pair, one.votes
+        if mine == other:
+            continue
+        texts = (pair.chosen, pair.rejected) if mine > other else (pair.rejected, pair.chosen)
+        row = {"chosen": texts[0], "rejected": texts[1], "certainty": max(mine, other) / (mine + other)}
+        rater = ", ".join(one.names) or "people"
+        kept.append(Preferred(id=pair.id, messages=pair.prompt.messages, rater=rater, **row))
+    return kept
+
+
+def told_by(pairs: Sequence[Pair], *, step: Step) -> Raters:
+    """Who prefers, and how far they agree."""
+    del step
+    found = rated(pairs)
+    return Raters(
+        read=len(pairs),
+        known=len({name for one in found for name in one.names}),
+        shared=sum(len(one.said) > 1 for one in found),
+        tied=sum(one.votes[0] == one.votes[1] for one in found),
+        agreement=agreement(found),
+    )
 
 
 def usable(preferred: Sequence[Preferred], guard: Guard, options: Comparing, *, step: Step) -> list[Preferred]:
@@ -173,8 +194,16 @@ def checked(preferred: Sequence[Preferred], near: float, *, step: Step) -> list[
     return _part(preferred, near, train=False)
 
 
-def sorting(read: Sequence[Preferred], guard: Guard, options: Comparing, near: float, *, step: Step) -> Sorted:
-    """What became of the pairs."""
+def sorting(
+    read: Sequence[Preferred],
+    guard: Guard,
+    options: Comparing,
+    near: float,
+    people: Raters | None = None,
+    *,
+    step: Step,
+) -> Sorted:
+    """What became of the pairs; ``people``: who preferred, where people did."""
     del step
     clear, once, kept = _usable(read, guard, options)
     lengths = Counter(_longer(row) for row in kept)
@@ -187,6 +216,7 @@ def sorting(read: Sequence[Preferred], guard: Guard, options: Comparing, near: f
         learnt=len(_part(kept, near, train=True)),
         checked=len(_part(kept, near, train=False)),
         longer=lengths["chosen"] / uneven if uneven else None,
+        people=people,
     )
 
 

@@ -88,6 +88,9 @@ class RlooOptions(TuneOptions):
     temperature: float = Field(default=1.0, gt=0)
     answer_tokens: int = Field(default=256, ge=1)
     """Most tokens of an answer."""
+    kl: float | None = Field(default=None, gt=0)
+    """Practice ends where the answers drawn for a step are more nats from the reference than this; told only where
+    ``beta`` is above 0."""
 
 
 Options = Annotated[SftOptions | DpoOptions | RewardOptions | RlooOptions, Field(discriminator="method")]

@@ -13,6 +13,7 @@ from charter.errors import EngineError, TuningError
 from charter.nouns import Exchange, ModelRef, Prompt, Sampling
 from charter.ports import Reward, Rewarder
 from charter.tuners.options import TuneOptions
+from charter.tuners.shaping import of_this_process, to_train_on
 
 BATCH = 64
 
@@ -24,7 +25,7 @@ def load_to_train(start: ModelRef, options: TuneOptions) -> tuple[Any, Any]:
     if options.quantize != "none":
         raise TuningError("A reward model is not trained over weights of 4 bits.", "Set tuner.quantize: none.")
     policy = weights.verify_files(start) if start.adapter else None
-    device = weights.pick_device(options.device)
+    device = to_train_on(options.device)
     model = _with_one_output(base, device, options)
     if options.kind == "full" and policy is not None:
         if weights.is_adapter(policy):
@@ -120,7 +121,7 @@ class RewardModel:
         adapter = weights.is_adapter(where)
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            model = _with_one_output(base if adapter else where, weights.pick_device(options.device), options)
+            model = _with_one_output(base if adapter else where, of_this_process(options.device), options)
             self._model = weights.attach(model, where) if adapter else model
         tokenizer = weights.load_tokenizer(base, remote_code=options.remote_code)
         self._dialogue = Dialogue(tokenizer, (), options.plain, options.template)

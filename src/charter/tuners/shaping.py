@@ -26,15 +26,12 @@ def load(start: ModelRef, options: TuneOptions) -> tuple[Any, Any]:
             "The starting policy is a full checkpoint, and a LoRA cannot be kept apart from it.",
             "Use kind `full`, or start from the base model.",
         )
-    device = weights.pick_device(options.device)
     dtype: weights.Dtype = "float32" if options.dtype == "auto" and options.kind == "full" else options.dtype
     source = earlier if full and earlier else base
     if options.quantize == "4bit":
         model = _quantized(source, options)
     else:
-        sharded = any(os.environ.get(name) == "true" for name in _SHARDING)
-        place = "cpu" if sharded else _of_this_process(device)
-        model = weights.load_model(source, place, dtype, remote_code=options.remote_code)
+        model = weights.load_model(source, to_train_on(options.device), dtype, remote_code=options.remote_code)
     if earlier is not None and not full:
         model = weights.attach(model, earlier, trainable=options.kind == "lora")
         if options.kind == "lora":
@@ -46,9 +43,15 @@ def load(start: ModelRef, options: TuneOptions) -> tuple[Any, Any]:
     return model, weights.load_tokenizer(base, remote_code=options.remote_code)
 
 
-def _of_this_process(device: str) -> str:
-    """Of several CUDA devices the one that a launcher gave to this process."""
-    rank = os.environ.get("LOCAL_RANK")
+def to_train_on(wanted: str) -> str:
+    """Where what is to be trained is loaded: on a CPU where its weights are spread over processes afterwards."""
+    sharded = any(os.environ.get(name) == "true" for name in _SHARDING)
+    return "cpu" if sharded else of_this_process(wanted)
+
+
+def of_this_process(wanted: str) -> str:
+    """The device, by ``weights.pick_device``: of several CUDA devices the one that a launcher gave to this process."""
+    device, rank = weights.pick_device(wanted), os.environ.get("LOCAL_RANK")
     return f"cuda:{rank}" if device == "cuda" and rank is not None else device
 
 
@@ -68,7 +71,7 @@ def _quantized(source: Path, options: TuneOptions) -> Any:
         )
     import peft
 
-    device = _of_this_process("cuda")
+    device = of_this_process("cuda")
     model = weights.load_model(source, device, "bfloat16", remote_code=options.remote_code, quantize=True)
     prepare: Any = peft.prepare_model_for_kbit_training
     return prepare(model, use_gradient_checkpointing=options.recompute)

@@ -1,4 +1,4 @@
-"""TRL's trainers, each over rows that are tokens already: the one file that knows TRL's names."""
+"""TRL's trainers, each over rows that are tokens already: with ``stopping`` alone it knows TRL's names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from charter import weights
 from charter.nouns import Watched
+from charter.tuners import stopping
 from charter.tuners.options import DpoOptions, RewardOptions, RlooOptions, SftOptions, TuneOptions
 from charter.tuners.session import processes
 
@@ -174,7 +175,7 @@ def rloo(
     how: tuple[Path, int, RlooOptions],
 ) -> Any:
     """Practice on ``questions`` (token ids), a prompt's place in the list standing for it. The model is held to what it
-    is now."""
+    is now, and practice ends where it is too far from that."""
     from trl.trainer.rloo_config import RLOOConfig
     from trl.trainer.rloo_trainer import RLOOTrainer
 
@@ -204,6 +205,8 @@ def rloo(
     trainer = OnTokens(model=model, reward_funcs=worth, args=config, train_dataset=rows, processing_class=tokenizer)
     if trainer.ref_model is not None:  # was loaded from the base's folder, whatever has been merged in since
         trainer.accelerator.unwrap_model(trainer.ref_model).load_state_dict(model.state_dict())
+    if options.kl is not None:
+        trainer.add_callback(stopping.beyond(options.kl))
     return _ready(trainer)
 
 
@@ -239,7 +242,8 @@ def curve(trainer: Any) -> tuple[Watched, ...]:
         }
         if figures and "train_runtime" not in line:
             out.append(Watched(step=line["step"], figures=figures))
-    return tuple(out[:: max(1, len(out) // POINTS)])
+    every = max(1, len(out) // POINTS)
+    return tuple(seen for number, seen in enumerate(out) if number % every == 0 or seen is out[-1])
 
 
 def _shared(folder: Path, seed: int, options: TuneOptions) -> dict[str, Any]:
@@ -279,7 +283,7 @@ def _ready(trainer: Any) -> Any:
     from transformers.trainer_callback import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(_stop_at_nan())
+    trainer.add_callback(stopping.at_nan())
     return trainer
 
 
@@ -293,16 +297,3 @@ def _warmup(count: int, options: TuneOptions) -> int:
 def _rising(steps: int, options: TuneOptions) -> int:
     wanted = options.warmup if options.warmup >= 1 else steps * options.warmup
     return min(math.ceil(wanted), steps - 1)
-
-
-def _stop_at_nan() -> Any:
-    """A callback that ends training once the logged loss is no number; what follows says so."""
-    from transformers import TrainerCallback
-
-    class StopAtNan(TrainerCallback):
-        def on_log(self, *given: Any, logs: Any = None, **_: Any) -> None:
-            _args, _state, control = given
-            if not math.isfinite((logs or {}).get("loss", 0.0)):
-                control.should_training_stop = True
-
-    return StopAtNan()

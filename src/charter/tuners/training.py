@@ -14,7 +14,7 @@ from charter.dialogue import Dialogue
 from charter.errors import TuningError
 from charter.nouns import Example, ModelRef, Preferred, Prompt, Record, Row, Watched, digest
 from charter.ports import Rewarder
-from charter.tuners import shaping, trainers
+from charter.tuners import shaping, stopping, trainers
 from charter.tuners.options import DpoOptions, Options, RewardOptions, RlooOptions, SftOptions
 from charter.tuners.rewards import RewardModel, load_to_train, practised
 from charter.tuners.rows import LeftOut, pairs, prompts, rows
@@ -76,7 +76,7 @@ def within_memory(work: Work, directory: Path, rewarder: Rewarder | None = None)
         try:
             with training(work.seed):
                 done = train(work.model_copy(update={"options": options}), directory, rewarder=rewarder)
-                return done.model_copy(update={"notes": notes})
+                return done.model_copy(update={"notes": (*notes, *done.notes)})
         except OutOfMemory as error:
             if options.batch == 1:
                 raise TuningError(error.message, error.cure) from error
@@ -130,7 +130,8 @@ def train(work: Work, directory: Path, checkpoints: Path | None = None, rewarder
         model.config.get_text_config().output_router_logits = routers  # the trainer turns it on for its loss
     shaping.save(trainer, tokenizer, directory, work.start, options)
     curve = () if isinstance(options, SftOptions) else trainers.curve(trainer)
-    return Done(left_out=left_out, curve=curve)
+    notes = stopping.ended(trainer, options.kl) if isinstance(options, RlooOptions) else ()
+    return Done(left_out=left_out, curve=curve, notes=notes)
 
 
 def _trainer(work: Work, loaded: tuple[Any, Any], folder: Path, rewarder: Rewarder | None) -> tuple[Any, LeftOut]:

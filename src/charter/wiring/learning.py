@@ -33,7 +33,8 @@ def learners(spec: Spec, folder: Path, root: Path, rest: Callable[[Tuner], Tuner
     dpo = DpoOptions.model_validate(told(learn.dpo))
     rewarding = RewardOptions.model_validate(told(learn.reward, quantize="none"))
     answers = spec.scale.answer_tokens
-    rloo = RlooOptions.model_validate(told(learn.rloo, schedule="constant", answer_tokens=answers))
+    practice = {"schedule": "constant", "answer_tokens": answers, "kl": learn.guard.kl}
+    rloo = RlooOptions.model_validate(told(learn.rloo, **practice))
 
     def rewarder(model: ModelRef) -> Rewarder:
         assert model.adapter is not None
