@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,13 @@ def child(directory: Path, url: str) -> int:
 
 
 def lines(directory: Path) -> int:
-    """Records and journal lines on the disk."""
-    return sum(path.read_bytes().count(b"\n") for path in directory.rglob("*.jsonl")) if directory.exists() else 0
+    """Records and journal lines on the disk; a folder that goes while it is read counts nothing."""
+    found = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with suppress(FileNotFoundError):
+                found += Path(folder, name).read_bytes().count(b"\n") if name.endswith(".jsonl") else 0
+    return found
 
 
 def struck(directory: Path, url: str, at: int) -> bool:

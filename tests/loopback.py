@@ -15,6 +15,12 @@ from typing import Any
 Reply = Callable[[dict[str, Any]], dict[str, Any]]
 
 
+class Listener(ThreadingHTTPServer):
+    """Takes as many callers at once as there may be: a busy machine turns nobody away."""
+
+    request_queue_size = 128
+
+
 @dataclass
 class Server:
     """``seen``: the bodies received, with the Authorization header under ``key`` and the time under ``at``; ``most``:
@@ -65,7 +71,7 @@ def serve(reply: Reply, port: int = 0) -> Iterator[Server]:
         def log_message(self, format: str, *args: Any) -> None:
             """Says nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server = Listener(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     state.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
