@@ -10,6 +10,7 @@ from charter import spec as specs
 from charter.constitution import Constitution
 from charter.errors import SpecError
 from charter.handover import Handover
+from charter.organism.world import World
 from charter.wiring import Assembly, dry_run, ruling
 from charter.wiring.chaining import found_chain
 from tests.records import START, rule
@@ -30,15 +31,18 @@ def test_rules_are_the_worlds_the_shipped_ones_a_files_or_none(tmp_path: Path) -
     assert [p.text for p in ruling.rules(assembly(constitution=str(mine))).active] == ["be brief", "be kind"]
     with pytest.raises(SpecError, match="cannot be read"):
         ruling.rules(assembly(constitution=str(tmp_path / "lost.yaml")))
-    with pytest.raises(SpecError, match="nobody wrote rules for the world 'city'"):
-        ruling.rules(_in_the_city())
+    for name in ("village", "city"):
+        world = World.load(name)
+        titles = [p.title for p in ruling.rules(_in(world)).active]
+        assert titles == [*world.file.domains, *world.file.attributes]
+    other = World(World.load("city").file.model_copy(update={"name": "nowhere"}))
+    with pytest.raises(SpecError, match="nobody wrote rules for the world 'nowhere'"):
+        ruling.rules(_in(other))
 
 
-def _in_the_city() -> Assembly:
+def _in(world: World) -> Assembly:
     made = assembly()
-    from charter.organism.world import World
-
-    made.world = World.load("city")
+    made.world = world
     return made
 
 
