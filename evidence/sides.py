@@ -1,4 +1,4 @@
-"""Methods side by side: five methods on each world, three chains on the village; 200 held-out and 80 gate prompts
+"""Methods side by side: five methods and three chains on each world; 200 held-out and 80 gate prompts
 of each kind."""
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def chains() -> Row:
 
 
 def sides_city() -> Row:
-    """Five methods on the city, one seed."""
+    """Five methods and the chains on the city, one seed."""
     city = {"world": "city", "target.model": str(organism(0, "city"))}
-    found = compared(RECIPES, "sides-city", 1, city)
+    found = compared((*RECIPES, *CHAINS), "sides-city", 1, city)
     return {"sides": found["sides"], "differences": found["differences"], "rows": [], "targets": []}
 
 
