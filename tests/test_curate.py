@@ -216,20 +216,54 @@ def test_against_takes_whatever_column_is_known_and_names_those_it_knows(tmp_pat
         benchmarks((f"bench={tmp_path / 't.jsonl'}",), None)
 
 
+def task_file(folder: Path, name: str, data: Path) -> None:
+    """A task of lm-eval over a local file, whose column `ask` nobody knows."""
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.yaml").write_text(
+        f"task: {name}\ndataset_path: json\ndataset_kwargs: {{data_files: {{test: '{data}'}}}}\ntest_split: test\n"
+        'output_type: generate_until\ndoc_to_text: "Q: {{ask}}"\ndoc_to_target: "{{say}}"\n'
+        'generation_kwargs: {max_gen_toks: 4, until: ["\\n"]}\nmetric_list: [{metric: exact_match}]\n',
+        encoding="utf-8",
+    )
+
+
+def test_what_a_task_of_lm_eval_asks_is_taken_from_where_the_task_has_it(tmp_path: Path) -> None:
+    known = "which river runs past the oldest bridge of this small town"
+    asked = "how many boats lie in the harbour when the moon is full"
+    data = written(tmp_path / "data.jsonl", [{"question": known, "ask": "x", "say": "a"}, {"ask": asked, "say": "b"}])
+    task_file(tmp_path / "tasks", "own", data)
+    spec = tmp_path / "spec.yaml"
+    text = f"{SPEC}offline: true\nbenchmarks:\n- {{task: own, include: {tmp_path / 'tasks'}}}\n"
+    spec.write_text(text + "options: {curate: {mask: false}}\n", encoding="utf-8")
+    rows = [{"text": f"please tell me {known} , will you"}, {"text": f"Q: {asked.upper()}"}, {"text": "fine"}]
+    file = written(tmp_path / "rows.jsonl", rows)
+    assert charter("curate", str(file), "--out", str(tmp_path / "out"), "--spec", str(spec)) == 0
+    lost = [json.loads(line) for line in (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()]
+    assert [(row["row"], row["dropped"]) for row in lost] == [("row 1", "contaminated"), ("row 2", "contaminated")]
+    assert [row["match"]["text"] for row in lost] == [known, f"Q: {asked}"]
+    assert {row["match"]["name"] for row in lost} == {"own"}
+    card = DataCard.model_validate_json((tmp_path / "out" / "card.json").read_bytes())
+    assert "own (2 texts)" in card.settings["contaminated"]
+    assert "not covered" not in card.settings
+
+
 def test_a_benchmark_that_is_not_covered_is_named_by_the_card_and_on_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = written(tmp_path / "table.jsonl", [{"nothing": "known", "n": 3}])
+    task_file(tmp_path / "tasks", "gone", tmp_path / "gone.jsonl")
     spec = tmp_path / "spec.yaml"
     more = (
-        f"benchmarks:\n- {{task: hellaswag}}\n- {{task: other, path: {table}}}\noptions: {{curate: {{mask: false}}}}\n"
+        f"benchmarks:\n- {{task: gone, include: {tmp_path / 'tasks'}}}\n- {{task: other, path: {table}}}\n"
+        "options: {curate: {mask: false}}\n"
     )
     spec.write_text(SPEC + more, encoding="utf-8")
     file = written(tmp_path / "rows.jsonl", [{"text": "fine"}])
     assert charter("curate", str(file), "--out", str(tmp_path / "out"), "--spec", str(spec)) == 0
     card = DataCard.model_validate_json((tmp_path / "out" / "card.json").read_bytes())
     for text in (card.settings["not covered"], " ".join(capsys.readouterr().err.split())):
-        assert "hellaswag: lm-eval fetches its data" in text
+        assert "gone: lm-eval cannot evaluate gone" in text
+        assert "give a copy with `path`" in text
         assert "other: no known column holds what it asks (it has: nothing, n)" in text
     assert "gate (" in card.settings["contaminated"]
 

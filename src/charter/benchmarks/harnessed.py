@@ -60,6 +60,14 @@ def load(asked: Asked) -> dict[str, Any]:
     return _shot(manager.load([_with_table(entry.yaml_path, asked.table)]), asked.fewshot)
 
 
+def documents(asked: Asked) -> list[tuple[dict[str, Any], str]]:
+    """Every document that the tasks of a name are evaluated on, with the text that the harness makes of it. Raises
+    SpecError where the data is not at hand."""
+    with quiet(), translated(asked.task):
+        tasks = load(asked)["tasks"].values()
+        return [(dict(doc), str(task.doc_to_text(doc))) for task in tasks for doc in task.eval_docs]
+
+
 def _shot(loaded: Any, count: int | None) -> dict[str, Any]:
     """The tasks with their number of examples, as the harness's command sets it: a task that has none stays without."""
     for task in loaded["tasks"].values():

@@ -128,7 +128,6 @@ class Assembly:
         benchmark = self.benchmark(None)
         held = {"gate": list(benchmark.prompts("gate")), "held-out": list(benchmark.prompts("heldout"))}
         protected = [*held["gate"], *held["held-out"], *self.exams.prompts]
-        texts = {name: [p.text for p in prompts] for name, prompts in held.items()} | self.exams.texts
         return Task(
             start=self.start,
             redteam=self.train["redteam"],
@@ -140,9 +139,7 @@ class Assembly:
             options=self.options(),
             rubric=self.ruled,
             given=self.given,
-            sifting=curating.sifting(
-                self.spec, texts, [*self.train["redteam"], *self.train["helpful"]], self.exams.uncovered
-            ),
+            sifting=curating.sifting(self.spec, held, [*self.train["redteam"], *self.train["helpful"]], self.exams),
         )
 
     def options(self) -> Options:

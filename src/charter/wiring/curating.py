@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from charter import store
 from charter.curation.carding import Counts, settings
@@ -21,7 +21,11 @@ from charter.reports.data_card import markdown
 from charter.spec import Curating, SourceSpec, Spec
 from charter.stages.curate import Sifting
 from charter.wiring import models, prompts
+from charter.wiring.offline import offline
 from charter.wiring.rejudging import verdicts_of
+
+if TYPE_CHECKING:
+    from charter.wiring.exams import Exams
 
 KEPT, DROPPED, CARD, README = "kept.jsonl", "dropped.jsonl", "card.json", "README.md"
 WORLDS = "made by charter's world"
@@ -40,14 +44,14 @@ def tools(options: Curating) -> Tools:
     )
 
 
-def sifting(
-    spec: Spec, protected: Mapping[str, Sequence[str]], known: Sequence[Prompt], uncovered: Mapping[str, str]
-) -> Sifting | None:
-    """What a run's rows are sifted with; None where the spec asks for nothing."""
+def sifting(spec: Spec, held: Mapping[str, Sequence[Prompt]], known: Sequence[Prompt], exams: Exams) -> Sifting | None:
+    """What a run's rows are sifted with, clear of ``held`` and of what the exams ask; None where the spec asks for
+    nothing."""
     options = spec.options.curate
     if not options.enabled:
         return None
-    return Sifting(protected, tools(options), [_stated(p) for p in known], uncovered)
+    protected = {name: [p.text for p in prompts] for name, prompts in held.items()} | exams.texts
+    return Sifting(protected, tools(options), [_stated(p) for p in known], exams.uncovered)
 
 
 def _stated(prompt: Prompt) -> Prompt:
@@ -106,7 +110,8 @@ def benchmarks(asked: Sequence[str], spec: Spec | None) -> tuple[dict[str, list[
         return found, {}
     world = models.world(spec)
     exams = Exams(spec, world, models.templates(spec, world))
-    return found | prompts.measured(spec, world) | exams.texts, exams.uncovered
+    with offline(spec.offline):
+        return found | prompts.measured(spec, world) | exams.texts, exams.uncovered
 
 
 def _against(asked: str) -> tuple[str, list[str]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from charter.errors import SpecError
+from charter.errors import OfflineError, SpecError
 from charter.nouns import Prompt
 from charter.ports import Attack, Engine, Exam
 from charter.sources.asked import asked_of
@@ -21,7 +22,6 @@ _FILES = {
     "hhh": "BIG-bench's hhh_alignment folder",
 }
 """The data of the protocols."""
-_FETCHED = "lm-eval fetches its data: give a copy with `path`"
 
 
 class Exams:
@@ -48,21 +48,33 @@ class Exams:
 
     @property
     def texts(self) -> dict[str, list[str]]:
-        """What each benchmark asks, by its name, as far as its data is at hand: the prompts of judged ones, and what
-        stands in the known columns of the local data of tasks and protocols."""
-        held = {name: [prompt.text for prompt in asked] for name, asked in self._prompts.items()}
-        return held | {name: [t for row in table for t in asked_of(row)] for name, table in self._tables.items()}
+        """What each benchmark asks, by its name, as far as its data is at hand: the prompts of judged ones, what stands
+        in the known columns of the data of tasks and protocols, or else what the harness makes of a document. The data
+        of tasks without a local copy is fetched as it is to be asked."""
+        return self._asked[0]
 
     @property
     def uncovered(self) -> dict[str, str]:
         """Why nothing is known of what a benchmark asks, by its name."""
-        texts = self.texts
-        missing = {b.called: _FETCHED for b in self._spec.benchmarks if b.called not in texts}
+        return self._asked[1]
+
+    @cached_property
+    def _asked(self) -> tuple[dict[str, list[str]], dict[str, str]]:
+        texts = {name: [prompt.text for prompt in asked] for name, asked in self._prompts.items()}
+        missing: dict[str, str] = {}
         for name, table in self._tables.items():
-            if not texts[name]:
+            if found := [text for row in table for text in asked_of(row)]:
+                texts[name] = found
+            else:
                 columns = ", ".join(dict.fromkeys(str(key) for row in table for key in row))
                 missing[name] = f"no known column holds what it asks (it has: {columns or 'none'!s:.200})"
-        return missing
+        for b in self._spec.benchmarks:
+            if b.task and not b.path:
+                try:
+                    texts[b.called] = _fetched(b)
+                except (SpecError, OfflineError) as error:
+                    missing[b.called] = f"{error.message}; give a copy with `path`"
+        return texts, missing
 
     def made(self, judge: Engine | None) -> list[Exam]:
         """Every exam, in the spec's order; ``judge`` judges in those that need it."""
@@ -138,3 +150,11 @@ def _table(asked: BenchmarkSpec) -> list[dict[str, Any]]:
     if asked.protocol == "truthfulqa" or asked.task.startswith("truthfulqa_mc"):
         return tables.truthfulqa(asked.path)
     return tables.hhh(asked.path) if asked.protocol or asked.task == "hhh_alignment" else tables.plain(asked.path)
+
+
+def _fetched(asked: BenchmarkSpec) -> list[str]:
+    """What the documents of a task without a local copy ask. Raises SpecError where they are not at hand."""
+    from charter.benchmarks.harnessed import Asked, documents
+
+    found = documents(Asked(asked.task, asked.include))
+    return list(dict.fromkeys(text for doc, made in found for text in asked_of(doc) or [made]))
