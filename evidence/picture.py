@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from evidence.cells import ROOT
-from evidence.tables import SHOWN
+from evidence.markdown import SHOWN
 
 BEFORE, AFTER, INK = "#c2410c", "#0f766e", "#57534e"
 

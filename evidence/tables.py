@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from charter.statistics import wilson
-from evidence import sifting
+from evidence import audit_tables, side_tables, sifting
+from evidence import markdown as md
 from evidence.cells import ROOT
+from evidence.markdown import SHOWN
 from evidence.papers import papers
 
 PAGES = (
@@ -36,14 +37,6 @@ PAGES = (
     ),
 )
 MARK = re.compile(r"(<!-- evidence:([a-z_-]+) -->\n).*?(<!-- /evidence -->)", re.DOTALL)
-SHOWN = {
-    "harmlessness": "harmlessness",
-    "honesty": "honesty",
-    "retention": "retention",
-    "helpfulness": "helpfulness",
-    "over_refusal": "over-refusal, look-alikes",
-    "over_refusal_borderline": "over-refusal, borderline",
-}
 
 WRITTEN = {
     "of the kept, in the form of a prompt of the village": "formed",
@@ -80,19 +73,19 @@ def table(name: str) -> str:
     if part in parts:
         return parts[part](found)
     if claim == "curation":
-        return sifting.table(part, found, _grid_lines, _share)
+        return sifting.table(part, found, md.lines, md.share)
     special = {
         "methods": _methods,
         "kills": _kills,
         "grid": _grid,
         "attacks": _attacks,
-        "audit": _audit,
+        "audit": audit_tables.table,
         "http": _http,
         "gates": _gates,
         "benchmarks": _benchmarks,
-        "sides": _sides,
-        "chains": _sides,
-        "sides_city": _sides,
+        "sides": side_tables.table,
+        "chains": side_tables.table,
+        "sides_city": side_tables.table,
         "self_align": _ruled,
         "cai": _ruled,
         "instruct": _instruct,
@@ -100,45 +93,27 @@ def table(name: str) -> str:
     return special(found) if special is not None else _rows(found)
 
 
-def _grid_lines(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    return "\n".join([*lines, *("| " + " | ".join(map(_text, r)) + " |" for r in rows)])
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
-
-
-def _range(values: Sequence[float | None]) -> str:
-    known = [v for v in values if v is not None]
-    if not known:
-        return "-"
-    low, high = _share(min(known)), _share(max(known))
-    return low if low == high else f"{low[:-2]} to {high}"
-
-
 def _summary(found: dict[str, Any]) -> str:
     """Before and after, over all runs: smallest to largest."""
     rows = found["rows"]
     lines = [
-        (label, _range([r[f"{m} before"] for r in rows]), _range([r[f"{m} after"] for r in rows]), rows[0][f"{m} n"])
+        (
+            label,
+            md.spread([r[f"{m} before"] for r in rows]),
+            md.spread([r[f"{m} after"] for r in rows]),
+            rows[0][f"{m} n"],
+        )
         for m, label in SHOWN.items()
     ]
-    return _grid_lines(("held-out", "before", "after", "n"), lines)
+    return md.lines(("held-out", "before", "after", "n"), lines)
 
 
 def _targets(found: dict[str, Any]) -> str:
     rows = [
-        (t["what"], t["target"], ", ".join(map(_text, t["seen"])), "yes" if t["met"] else "**no**")
+        (t["what"], t["target"], ", ".join(map(md.text, t["seen"])), "yes" if t["met"] else "**no**")
         for t in found["targets"]
     ]
-    return _grid_lines(("what", "mark", "seen", "met"), rows)
+    return md.lines(("what", "mark", "seen", "met"), rows)
 
 
 def _rows(found: dict[str, Any]) -> str:
@@ -149,13 +124,13 @@ def _rows(found: dict[str, Any]) -> str:
     rows = [
         [
             r["name"],
-            *(f"{_share(r.get(f'{m} before'))} → {_share(r.get(f'{m} after'))}" for m in known),
+            *(f"{md.share(r.get(f'{m} before'))} → {md.share(r.get(f'{m} after'))}" for m in known),
             f"{r['discovered']} of {r['flaws']}" if r.get("flaws") else None,
             *(r.get(k) for k in ("calls", "calls_measuring", "seconds", *extra)),
         ]
         for r in found["rows"]
     ]
-    return _grid_lines(head, rows)
+    return md.lines(head, rows)
 
 
 def _flaws(found: dict[str, Any]) -> str:
@@ -166,56 +141,9 @@ def _flaws(found: dict[str, Any]) -> str:
     lines = []
     for flaw in dict.fromkeys(f["flaw"] for f in found["flaws"]):
         rows = [next(f for f in found["flaws"] if (f["flaw"], f["draws"]) == (flaw, k)) for k in kinds]
-        own = [cell for r in rows for cell in (r["drawn"], r["discovered"], _share(r["good after"]))]
-        lines.append([flaw, rows[0]["n"], _share(rows[0]["good before"]), *own])
-    return _grid_lines(head, lines)
-
-
-def _sides(found: dict[str, Any]) -> str:
-    """One line per method: scores after (smallest to largest seed), and what it took; then the differences that stay
-    after Holm's correction."""
-    head = ["method", *SHOWN.values(), "oracle calls", "oracle tokens", "lines that people wrote", "seconds"]
-    costs = ("oracle calls, aligning", "oracle tokens", "lines that people wrote", "seconds of work")
-    lines = []
-    for side in found["sides"]:
-        ends = [side["quality"].get(m, {}) for m in SHOWN]
-        took = [_taken(side["costs"].get(c)) for c in costs]
-        lines.append([side["name"], *map(_ended, ends), *took])
-    if part := [s for s in found["sides"] if s["quality"]]:
-        begun = [part[0]["quality"].get(m, {}).get("before") for m in SHOWN]
-        lines.insert(0, ["the start", *(_share(b["value"]) if b else "-" for b in begun), *[""] * len(costs)])
-    below = ("second less first", "metric", "points (95 % interval)", "n", "seeds", "p", "p, Holm")
-    sure = [
-        (
-            f"{d['second']} - {d['first']}",
-            SHOWN.get(d["metric"], d["metric"]),
-            f"{100 * d['value']:+.1f} ({100 * d['low']:+.1f} to {100 * d['high']:+.1f})",
-            d["n"], d["seeds"], f"{d['p']:.2g}", f"{d['p_holm']:.2g}",
-        )
-        for d in found["differences"]
-        if d["p_holm"] <= 0.05 and d["metric"] in SHOWN
-    ]  # fmt: skip
-    told = f"Of {len(found['differences'])} differences between two methods, those with p of at most 5 % after Holm:"
-    return f"{_grid_lines(head, lines)}\n\n{told}\n\n{_grid_lines(below, sure)}"
-
-
-def _ended(quality: dict[str, Any]) -> str:
-    """A score after, over seeds, and its change in points with the interval."""
-    after = quality.get("after")
-    if not after:
-        return "-"
-    said = _range([after["least"], after["most"]])
-    if quality.get("low") is None:
-        return said
-    return f"{said} ({100 * quality['low']:+.0f} to {100 * quality['high']:+.0f})"
-
-
-def _taken(cost: dict[str, Any] | None) -> str:
-    if cost is None:
-        return "-"
-    if cost["least"] == cost["most"]:
-        return f"{cost['value']:,.0f}"
-    return f"{cost['value']:,.0f} ({cost['least']:,.0f} to {cost['most']:,.0f})"
+        own = [cell for r in rows for cell in (r["drawn"], r["discovered"], md.share(r["good after"]))]
+        lines.append([flaw, rows[0]["n"], md.share(rows[0]["good before"]), *own])
+    return md.lines(head, lines)
 
 
 def _ruled(found: dict[str, Any]) -> str:
@@ -223,13 +151,13 @@ def _ruled(found: dict[str, Any]) -> str:
     rows = [
         [
             r["name"],
-            *(f"{_share(r.get(f'{m} before'))} → {_share(r.get(f'{m} after'))}" for m in SHOWN),
+            *(f"{md.share(r.get(f'{m} before'))} → {md.share(r.get(f'{m} after'))}" for m in SHOWN),
             *(r[key] for key in ("lines", "kept", "filtered", "mix", "calls", "seconds")),
         ]
         for r in found["rows"]
     ]
     kills = [(k["at"], *("yes" if k[key] else "no" for key in ("killed", "same run"))) for k in found["kills"]]
-    return f"{_grid_lines(head, rows)}\n\n{_grid_lines(('killed at', 'in time', 'same run after resume'), kills)}"
+    return f"{md.lines(head, rows)}\n\n{md.lines(('killed at', 'in time', 'same run after resume'), kills)}"
 
 
 def _methods(found: dict[str, Any]) -> str:
@@ -242,12 +170,12 @@ def _methods(found: dict[str, Any]) -> str:
         lines.append(
             [
                 name,
-                *(_range([r[f"{m} after"] for r in rows]) for m in SHOWN),
+                *(md.spread([r[f"{m} after"] for r in rows]) for m in SHOWN),
                 f"{min(calls)} to {max(calls)}",
                 f"{min(seconds):.0f} to {max(seconds):.0f}",
             ]
         )
-    return _grid_lines(head, lines)
+    return md.lines(head, lines)
 
 
 def _kills(found: dict[str, Any]) -> str:
@@ -256,7 +184,7 @@ def _kills(found: dict[str, Any]) -> str:
     for phase, signal in phases:
         rows = [r for r in found["rows"] if (r["phase"], r["signal"]) == (phase, signal)]
         lines.append((phase, signal, len(rows), sum(r["killed"] for r in rows), sum(r["same run"] for r in rows)))
-    return _grid_lines(("phase", "signal", "runs", "killed in time", "same run after resume"), lines)
+    return md.lines(("phase", "signal", "runs", "killed in time", "same run after resume"), lines)
 
 
 def _killed(found: dict[str, Any]) -> str:
@@ -277,7 +205,7 @@ def _http(found: dict[str, Any]) -> str:
         twice = f"{r['calls paid twice']['all']} (most in a run {r['calls paid twice']['most in a run']})"
         kills.append((r["name"], r["runs"], r["killed"], r["same run"], r["calls of a run"], twice))
     names = ("kills", "runs", "killed in time", "same run after resume", "calls of a run", "calls paid twice")
-    return f"{_grid_lines(head, rows)}\n\n{_grid_lines(names, kills)}"
+    return f"{md.lines(head, rows)}\n\n{md.lines(names, kills)}"
 
 
 def _gates(found: dict[str, Any]) -> str:
@@ -285,13 +213,13 @@ def _gates(found: dict[str, Any]) -> str:
     lines = [
         (
             *(r["kind"], r["seed"]),
-            f"{_share(r['harmlessness before'])} → {_share(r['harmlessness after'])}",
+            f"{md.share(r['harmlessness before'])} → {md.share(r['harmlessness after'])}",
             *(r["worst metric"].replace("_", " "), _points(r["its loss"]), _points(max(0.0, r["beyond"]))),
             *(r["rolled back"], r["false alarms"], "yes" if r["finished by giving up"] else "no"),
         )
         for r in found["rows"]
     ]
-    return _grid_lines((*head, "rolled back", "false alarms", "gave up"), lines)
+    return md.lines((*head, "rolled back", "false alarms", "gave up"), lines)
 
 
 def _points(value: float) -> str:
@@ -304,8 +232,8 @@ def _grid(found: dict[str, Any]) -> str:
     lines = []
     for recipe, rate in keys:
         rows = [r for r in found["rows"] if (r["recipe"], r["rate"]) == (recipe, rate)]
-        lines.append([recipe, rate, *(_range([r[m] for r in rows]) for m in SHOWN)])
-    return _grid_lines(head, lines)
+        lines.append([recipe, rate, *(md.spread([r[m] for r in rows]) for m in SHOWN)])
+    return md.lines(head, lines)
 
 
 def _instruct(found: dict[str, Any]) -> str:
@@ -320,12 +248,12 @@ def _instruct(found: dict[str, Any]) -> str:
     ]
     lines: list[list[Any]] = [
         ["prompts written, each seed", *(", ".join(str(r["written"]) for r in rows) for rows in groups)],
-        *([what, *map(_range, values)] for what, values in shares),
+        *([what, *map(md.spread, values)] for what, values in shares),
     ]
     for n in ("1", "2", "3"):
         told = [_span([r["distinct"][n] for r in rows]) for rows in groups]
         lines.append([f"distinct {n}-grams (seeds: {_span([r['seeds'][n] for r in found['rows']])})", *told])
-    return _grid_lines(("", *names), lines)
+    return md.lines(("", *names), lines)
 
 
 def _span(values: Sequence[float]) -> str:
@@ -341,54 +269,7 @@ def _attacks(found: dict[str, Any]) -> str:
         known = all(r["attempts"] for r in rows)
         spread = f"{whole['mean']:.0f} ({whole['low']:.0f} to {whole['high']:.0f})" if known else f"> {found['most']}"
         lines.append((kind, len(rows), each, spread))
-    return _grid_lines(("chosen by", "seeds", "prompts, each seed", "mean (95 % interval)"), lines)
-
-
-def _audit(found: dict[str, Any]) -> str:
-    head = ("planted", "size", "seed", "lost in truth", "found", "state", "drop seen", "n", "power", "also named")
-    lines = [
-        (
-            r["kind"],
-            r["size"],
-            str(r["seed"]),
-            _share(r["lost"]),
-            r["line"] if r["named"] else "**no**",
-            r["state"],
-            _share(r["drop"]),
-            r["n"],
-            _share(r["power"]),
-            ", ".join(r["also"]) or "-",
-        )
-        for r in found["planted"]
-    ]
-    drawn = found["resampled"]
-    alarms = [
-        ("sampled audits of the unchanged model", len(found["sampled"]), *_outcomes(found["sampled"])),
-        *(
-            (f"audits after a fine-tune on what is right, learning rate {rate:g}", len(rows), *_outcomes(rows))
-            for rate in sorted({r["rate"] for r in found["harmless"]})
-            if (rows := [r for r in found["harmless"] if r["rate"] == rate])
-        ),
-        ("audits drawn from stored verdicts", drawn["audits"], drawn["alarms"], "-"),
-    ]
-    rows = [
-        (what, n, k, f"{_share(k / n)} ({_share(wilson(k, n)[0])} to {_share(wilson(k, n)[1])})", kept)
-        for what, n, k, kept in alarms
-        if n
-    ]
-    below = ("nothing is wrong", "audits", "alarms", "share", "all kept")
-    alarmed = [
-        (r["name"], f"{r['rate']:g}", title, _share(truth["lost"]), int(truth["n"]))
-        for r in found["harmless"]
-        for title, truth in r["truth"].items()
-    ]
-    above = ("fine-tune", "learning rate", "line with an alarm", "lost on other prompts", "n")
-    return "\n\n".join((_grid_lines(head, lines), _grid_lines(below, rows), _grid_lines(above, alarmed)))
-
-
-def _outcomes(audits: Sequence[dict[str, Any]]) -> tuple[int, int]:
-    """How many audits raised an alarm, and how many said that all is kept; the others could not tell."""
-    return sum(r["alarm"] for r in audits), sum(r["outcome"] == "kept" for r in audits)
+    return md.lines(("chosen by", "seeds", "prompts, each seed", "mean (95 % interval)"), lines)
 
 
 def pages() -> list[Path]:
@@ -412,15 +293,15 @@ def _benchmarks(found: dict[str, Any]) -> str:
             g["protocol"],
             g["scorers"],
             g["n"],
-            _share(g["share"]),
-            f"{_share(g['low'])} to {_share(g['high'])}",
-            _share(g["expected"]),
+            md.share(g["share"]),
+            f"{md.share(g['low'])} to {md.share(g['high'])}",
+            md.share(g["expected"]),
         )
         for g in found["guesses"]
     ]
     return "\n\n".join(
         [
-            _grid_lines(("charter against lm-eval's command", "documents", "figures", "largest difference"), ways),
-            _grid_lines(("guessing", "random scorers", "n", "right", "95 % interval", "expected"), guesses),
+            md.lines(("charter against lm-eval's command", "documents", "figures", "largest difference"), ways),
+            md.lines(("guessing", "random scorers", "n", "right", "95 % interval", "expected"), guesses),
         ]
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from evidence import curation as measured
 from evidence import sifting
 from evidence.labelled import FORMS, labelled
-from evidence.tables import _grid_lines, _share
+from evidence.markdown import lines, share
 
 from tests.data import needs_data
 
@@ -49,6 +49,6 @@ def test_every_form_is_measured_and_the_values_stand_where_the_labels_say() -> N
     by_form = {(r["kind"], r["form"]): r["masked"] for r in found["rows"]}
     assert by_form["CARD", "16 digits"] == 3
     assert by_form["NAME", "full name"] == 0
-    text = sifting.table("masking", {"masking": found}, _grid_lines, _share)
+    text = sifting.table("masking", {"masking": found}, lines, share)
     assert "| CARD | 16 digits | 3 | 100.0 % |" in text
     assert f"Masking takes {found['cost']['rows per CPU second']:,} rows" in text

@@ -1,0 +1,55 @@
+"""The tables of methods side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evidence import markdown as md
+from evidence.markdown import SHOWN
+
+
+def table(found: dict[str, Any]) -> str:
+    """One line per method: scores after (smallest to largest seed), and what it took; then the differences that stay
+    after Holm's correction."""
+    head = ["method", *SHOWN.values(), "oracle calls", "oracle tokens", "lines that people wrote", "seconds"]
+    costs = ("oracle calls, aligning", "oracle tokens", "lines that people wrote", "seconds of work")
+    lines = []
+    for side in found["sides"]:
+        ends = [side["quality"].get(m, {}) for m in SHOWN]
+        took = [_taken(side["costs"].get(c)) for c in costs]
+        lines.append([side["name"], *map(_ended, ends), *took])
+    if part := [s for s in found["sides"] if s["quality"]]:
+        begun = [part[0]["quality"].get(m, {}).get("before") for m in SHOWN]
+        lines.insert(0, ["the start", *(md.share(b["value"]) if b else "-" for b in begun), *[""] * len(costs)])
+    below = ("second less first", "metric", "points (95 % interval)", "n", "seeds", "p", "p, Holm")
+    sure = [
+        (
+            f"{d['second']} - {d['first']}",
+            SHOWN.get(d["metric"], d["metric"]),
+            f"{100 * d['value']:+.1f} ({100 * d['low']:+.1f} to {100 * d['high']:+.1f})",
+            d["n"], d["seeds"], f"{d['p']:.2g}", f"{d['p_holm']:.2g}",
+        )
+        for d in found["differences"]
+        if d["p_holm"] <= 0.05 and d["metric"] in SHOWN
+    ]  # fmt: skip
+    told = f"Of {len(found['differences'])} differences between two methods, those with p of at most 5 % after Holm:"
+    return f"{md.lines(head, lines)}\n\n{told}\n\n{md.lines(below, sure)}"
+
+
+def _ended(quality: dict[str, Any]) -> str:
+    """A score after, over seeds, and its change in points with the interval."""
+    after = quality.get("after")
+    if not after:
+        return "-"
+    said = md.spread([after["least"], after["most"]])
+    if quality.get("low") is None:
+        return said
+    return f"{said} ({100 * quality['low']:+.0f} to {100 * quality['high']:+.0f})"
+
+
+def _taken(cost: dict[str, Any] | None) -> str:
+    if cost is None:
+        return "-"
+    if cost["least"] == cost["most"]:
+        return f"{cost['value']:,.0f}"
+    return f"{cost['value']:,.0f} ({cost['least']:,.0f} to {cost['most']:,.0f})"
