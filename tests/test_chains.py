@@ -15,9 +15,13 @@ from charter import spec as specs
 from charter.errors import BudgetError, SpecError, StoreError
 from charter.handover import Handover
 from charter.nouns import ModelRef, Preferred
+from charter.reports import compare as comparing
 from charter.reports.costs import costs
+from charter.reports.learning import learning
 from charter.reports.links import complete, links, verify_links
 from charter.reports.reading import Reading
+from charter.reports.sides import sides
+from charter.reports.sides_page import table
 from charter.spec import Budget
 from charter.store import finished
 from charter.wiring.chaining import left
@@ -192,6 +196,16 @@ def test_a_chain_goes_on_by_preferences(chain: Path, tmp_path: Path) -> None:
     assert {row.principle for row in rows} <= rules | {""}
     assert second.records("001/policy", ModelRef)[0].digest != left.policy.digest
     assert complete(folder)
+    found = learning(second)
+    assert found is not None
+    compared = {row[0]: row[1] for row in comparing.table(comparing.compare([second.directory]))}
+    said = compared["log-probability of chosen answers, start to end"]
+    tried = next(at for at in found.policies if at != "000")
+    assert said.startswith(f"{found.before.chosen:.2f} to {found.policies[tried].chosen:.2f}")
+    assert said.endswith("rolled back") is (found.used == "000")
+    (side,) = sides([("chain", [folder])]).sides
+    assert ("chosen" in side.watched) is (found.used != "000")
+    assert all(row[1] for row in table(sides([("chain", [folder])])))
 
 
 def recipe(name: str) -> dict[str, Any]:

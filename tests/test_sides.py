@@ -9,6 +9,7 @@ import pytest
 
 from charter import cli
 from charter.errors import SpecError
+from charter.reports import compare as comparing
 from charter.reports.sides import Sides, sides
 from charter.reports.sides_page import difference_rows, page, table
 from tests.told_run import SPEC, Tale, tell
@@ -111,6 +112,14 @@ def test_a_side_has_one_run_for_each_seed(tmp_path: Path) -> None:
     pair = [tell(tmp_path / name) for name in ("one", "other")]
     with pytest.raises(SpecError, match="more than one run with the seed 0"):
         sides([("both", pair)])
+
+
+def test_an_audit_is_compared_by_an_audit(folders: dict[str, list[Path]], tmp_path: Path) -> None:
+    audit = tell(tmp_path / "audit", Tale(spec=SPEC.replace("iteralign", "audit") + "audit: {baseline: runs/first}\n"))
+    with pytest.raises(SpecError, match="is an audit"):
+        sides([("audit", [audit]), ("plain", folders["plain"])])
+    with pytest.raises(SpecError, match="is an audit"):
+        comparing.compare([audit, folders["plain"][0]])
 
 
 def test_costs_and_differences_are_drawn(found: Sides) -> None:

@@ -47,8 +47,7 @@ class Comparison(Record):
 def compare(directories: Sequence[Path | str]) -> Comparison:
     """Raises StoreError, DamagedError, SpecError."""
     read = readings(directories)
-    if audits := [r.directory for r in read if r.spec.method == "audit"]:
-        raise SpecError(f"{audits[0]} is an audit", cure="To compare with it: charter audit MODEL --baseline AUDIT")
+    no_audits(read)
     contests = []
     for first, second in combinations(range(len(read)), 2):
         if found := between(read[first], read[second]):
@@ -59,6 +58,12 @@ def compare(directories: Sequence[Path | str]) -> Comparison:
         contests=tuple(contests),
         lines=tuple(map(human_lines, read)),
     )
+
+
+def no_audits(read: Sequence[Reading]) -> None:
+    """Raises SpecError where one is an audit: it aligns nothing, and has a comparison of its own."""
+    if audits := [r.directory for r in read if r.spec.method == "audit"]:
+        raise SpecError(f"{audits[0]} is an audit", cure="To compare with it: charter audit MODEL --baseline AUDIT")
 
 
 def table(comparison: Comparison) -> list[tuple[str, ...]]:

@@ -4,13 +4,14 @@ the prompts that both answered."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 
 from charter.errors import SpecError, StoreError
 from charter.nouns import Measurement, Record, Score
-from charter.reports.compare import FELL
+from charter.reports.compare import FELL, no_audits
 from charter.reports.costs import human_lines
 from charter.reports.learning import Learnt, learning
 from charter.reports.links import is_chain, links
@@ -102,8 +103,7 @@ class _Runs:
                 f"{name} has more than one run with the seed {twice[0]}",
                 cure="A side has one run for each seed; compare the runs as sides of their own.",
             )
-        if audits := [d for d, chain in zip(directories, self.chains, strict=True) if chain[-1].spec.method == "audit"]:
-            raise SpecError(f"{audits[0]} is an audit", cure="To compare with it: charter audit MODEL --baseline AUDIT")
+        no_audits([chain[-1] for chain in self.chains])
 
     def outcomes(self, at: str) -> Outcomes:
         """What happened on held-out at the start or at the end, where it could be judged."""
@@ -127,7 +127,7 @@ class _Runs:
         """What measured its ends; nothing before one of its runs is finished."""
         return frozenset(score.benchmark for scores in self.scores(FINAL) for score in scores.values())
 
-    @property
+    @cached_property
     def terms(self) -> dict[str, str]:
         """What a fair comparison holds fixed, by name."""
         out: dict[str, set[str]] = {}
@@ -146,7 +146,7 @@ class _Runs:
     def side(self) -> Side:
         """Its figures."""
         before, after = self.scores(START), self.scores(FINAL)
-        began, ended = self.outcomes(START), self.outcomes(FINAL)
+        began, ended, watched = self.outcomes(START), self.outcomes(FINAL), self._watched()
         quality = {}
         for metric in METRICS:
             values = [s[metric].value for s in after if metric in s]
@@ -168,8 +168,8 @@ class _Runs:
             finished=sum(chain[-1].head is not None for chain in self.chains),
             quality=quality,
             costs=self._costs(),
-            watched={name: made for name, values in self._watched().items() if (made := spread(values)) is not None},
-            fell=sum(value < -FELL for value in self._watched().get("chosen", ())),
+            watched={name: made for name, values in watched.items() if (made := spread(values)) is not None},
+            fell=sum(value < -FELL for value in watched.get("chosen", ())),
         )
 
     def _watched(self) -> dict[str, list[float]]:
