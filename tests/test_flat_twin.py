@@ -34,6 +34,7 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Pat
         text = specs.recipes()["iteralign-paper"].read_text(encoding="utf-8")
         small = {
             "target.model": str(BUILT),
+            "target.device": "cpu",
             "options.stop.iterations": "1",
             "prompts.gate": "2",
             "prompts.heldout": "2",

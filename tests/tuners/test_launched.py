@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -136,10 +137,16 @@ def test_a_checkpoint_counts_once_every_process_has_written(tmp_path: Path) -> N
     assert newest(tmp_path / "none", 1) is None
 
 
-def test_four_bits_are_refused_where_they_cannot_be(start: ModelRef, tmp_path: Path) -> None:
+def test_four_bits_are_trained_over_or_refused_where_they_cannot_be(start: ModelRef, tmp_path: Path) -> None:
+    import torch
+
     tuner = SftTuner(OPTIONS.model_copy(update={"quantize": "4bit"}))
-    with pytest.raises(TuningError, match="in 4 bits is not possible here"):
-        tuner.tune(start, ROWS, tmp_path / "policy", 3)
+    if torch.cuda.is_available() and find_spec("bitsandbytes") is not None:
+        made = tuner.tune(start, ROWS, tmp_path / "policy", 3)
+        assert "adapter_model.safetensors" in made.files
+    else:
+        with pytest.raises(TuningError, match="in 4 bits is not possible here"):
+            tuner.tune(start, ROWS, tmp_path / "policy", 3)
     assert json.loads(tuner.identity)["quantize"] == "4bit"
 
 
