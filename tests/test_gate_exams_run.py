@@ -39,7 +39,7 @@ def known(folder: Path, model: Path, count: int = 48) -> Path:
 
     def write(best: list[str]) -> None:
         rows = [
-            {"question": text, "mc1_targets": {c: int(c == b) for c in sorted(choices, key=lambda c, b=b: c != b)}}
+            {"question": text, "mc1_targets": {b: 1} | {c: 0 for c in choices if c != b}}
             for (text, choices), b in zip(asked, best, strict=True)
         ]
         file.write_text(json.dumps([{**row, "mc2_targets": row["mc1_targets"]} for row in rows]), encoding="utf-8")
@@ -50,7 +50,7 @@ def known(folder: Path, model: Path, count: int = 48) -> Path:
     found = {one.id: one.value for one in weigh(exam.questions(), engine, step=Step("exam", 0))}
     values = [found[q.id] for q in exam.questions()]
     scores = [true - false for true, false in zip(values[::2], values[1::2], strict=True)]
-    likeliest = [max(range(3), key=lambda place, n=n: scores[3 * n + place]) for n in range(count)]
+    likeliest = [own.index(max(own)) for own in (scores[3 * n : 3 * n + 3] for n in range(count))]
     write([choices[place] for (_, choices), place in zip(asked, likeliest, strict=True)])
     return file
 
