@@ -14,6 +14,7 @@ from charter.benchmarks.multiple_choice import DromedaryExam
 from charter.engines.local import LocalEngine, LocalOptions
 from charter.gating import Decision, Gate
 from charter.nouns import Step
+from charter.reports.page import page
 from charter.reports.reading import Reading
 from charter.reports.show import summarised
 from charter.reports.verify import verify
@@ -108,3 +109,4 @@ def test_a_policy_that_forgot_what_the_model_knew_is_rolled_back(
     told = summarised(reading)
     assert any(held["metric"] == name for held in told.gates["001"])
     assert [figure["benchmark"] for figure in told.benchmarks] == ["known"]
+    assert "the held-out questions of a benchmark with a gate" in page(tmp_path / "run")
