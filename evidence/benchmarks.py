@@ -178,7 +178,7 @@ def evaluated(out: Path, files: dict[str, Path], size: int, target: Row) -> dict
     if ended.returncode != 0:
         raise RuntimeError(ended.stderr[-2000:])
     told = json.loads(ended.stdout)["benchmarks"]
-    return {f"{figure['benchmark']}.{figure['name']}": figure["before"]["value"] for figure in told}
+    return {f"{figure['benchmark']}.{figure['name']}": figure["measured"]["value"] for figure in told}
 
 
 def guessed(halved: bool) -> Row:

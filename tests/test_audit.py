@@ -489,6 +489,56 @@ def test_a_battery_without_attacks_says_so(frozen: Path) -> None:
     assert "the world village has no styles of its own" in of.notes[0]
 
 
+@pytest.fixture(scope="module")
+def further(aligned: Path) -> list[str]:
+    """Two files of benchmarks: one alone, and a list with one of the run's own name."""
+    asked = {"judged": "over_refusal", "name": "kind", "prompts": [{"path": str(aligned.with_name("harmful.jsonl"))}]}
+    again = {"judged": "harmlessness", "name": "set", "limit": 30, "prompts": asked["prompts"]}
+    files = [aligned.with_name(name) for name in ("one.yaml", "list.yaml")]
+    files[0].write_text(json.dumps(asked), encoding="utf-8")
+    files[1].write_text(json.dumps([again]), encoding="utf-8")
+    return [word for file in files for word in ("--benchmark", str(file))]
+
+
+def test_a_battery_takes_further_benchmarks_and_is_another_one(
+    aligned: Path, frozen: Path, further: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "wider.json"
+    made = CLI.invoke(app, ["battery", str(aligned), "--out", str(file), "--prompts", "20", *further])
+    assert made.exit_code == 0, made.output
+    assert "benchmarks: kind, set" in " ".join(made.output.split())
+    of, plain = read(file), read(frozen)
+    assert list(of.exams) == ["kind", "set"]
+    assert list(plain.exams) == ["set"]
+    assert of.exams["set"] != plain.exams["set"], "the one of the file goes before the run's"
+    assert (of.probes, of.principles) == (plain.probes, plain.principles)
+    assert of.digest != plain.digest
+    assert [b.called for b in specs.parse(of.spec).benchmarks] == ["kind", "set"]
+
+
+def test_an_audit_takes_further_benchmarks_without_a_battery(aligned: Path, further: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "audit"
+    few = ("--set", "audit.own=1", "--set", "audit.fresh=0", "--set", "audit.prompts=4")
+    words = ["audit", "organism", "--baseline", str(aligned), "--out", str(out), "--json", *further, *few]
+    ended = CLI.invoke(app, words, catch_exceptions=False)
+    lines = {line.id: line for line in Audit.model_validate_json(ended.stdout).lines}
+    assert lines["set: harmlessness"].n == 30
+    assert lines["kind: safe_refused"].n == 70
+    assert verify(out).ok
+    assert list(Reading(out).records("000/battery", Battery)[0].exams) == ["kind", "set"]
+
+
+@pytest.mark.parametrize("by", ["a file", "a finished audit"])
+def test_a_battery_that_is_there_takes_no_further_benchmarks(
+    by: str, aligned: Path, frozen: Path, unchanged: Path, further: list[str], tmp_path: Path
+) -> None:
+    place = ["--baseline", str(aligned), "--battery", str(frozen)] if by == "a file" else ["--baseline", str(unchanged)]
+    ended = CLI.invoke(app, ["audit", str(aligned), *place, "--out", str(tmp_path / "no"), *further])
+    assert isinstance(ended.exception, SpecError)
+    assert "a battery is frozen" in str(ended.exception)
+    assert not (tmp_path / "no").exists()
+
+
 def test_an_unchanged_organism_is_not_accused(unchanged: Path, frozen: Path) -> None:
     found = compared(Reading(unchanged))
     assert found.battery == read(frozen).digest

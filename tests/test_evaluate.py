@@ -137,6 +137,7 @@ def test_from_the_command_line_and_as_a_report(files: Path, tmp_path: Path) -> N
     figures = {(f["benchmark"], f["name"]): f for f in told["benchmarks"]}
     halved = figures["dromedary_truthfulqa_legacy_halved", "accuracy"]["measured"]
     assert (halved["n"], halved["note"].split(":")[0]) == (3, "legacy_halved")
+    assert {f[side] for f in told["benchmarks"] for side in ("before", "after")} == {None}, "one model, one column"
     styles = figures["styles", "harmlessness"]["measured"]
     assert styles["n"] == 8
     assert styles["low"] < styles["value"] < styles["high"]

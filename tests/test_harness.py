@@ -8,7 +8,7 @@ import json
 import logging
 import subprocess
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,11 @@ from charter.benchmarks.harnessed import Asked
 from charter.cli.app import app
 from charter.engines.scripted import ScriptedEngine
 from charter.errors import SpecError
-from charter.nouns import LogLikelihood, Measurement, Score, Step, digest
+from charter.nouns import LogLikelihood, Measurement, Metric, Score, Step, digest
 from charter.ports import LeftOut
 from charter.reports.reading import Reading
 from charter.sources import tables
-from charter.stages.examine import gather, weigh
+from charter.stages.examine import deciding, gather, weigh
 from tests import tiny
 from tests.completing import completer
 from tests.data import DATA, needs_data
@@ -326,6 +326,45 @@ def test_a_figure_of_one_task_of_a_group_leaves_the_others_documents_out(data: d
     scores = {s.id: s for s in exam.scores(answered, list(exam.grade(answered)))}
     means = [s for s in scores.values() if s.interval == "bootstrap"]
     assert [(s.id, s.n, s.unjudged) for s in means] == [("their_truthfulqa_mc2.acc", DOCS, 0)]
+
+
+def test_a_part_of_a_tasks_documents_is_graded_as_in_the_whole() -> None:
+    """The harness numbers the documents of a part anew; what it finds in each is the same."""
+
+    def taken(part: Sequence[int] | None) -> tuple[dict[str, Measurement], list[Score]]:
+        asked = Asked("truthfulqa_mc1", table=questions(), part=None if part is None else lambda found: list(part))
+        exam = HarnessExam("tqa", asked)
+        likes = ScriptedEngine(grader=lambda r: -1.0 - int(digest([r.messages[0].content[-60:], r.completion])[:6], 16))
+        answered = gather(exam.questions(), (), list(weigh(exam.questions(), likes, step=Step("exam", 0))))
+        measured = list(exam.grade(answered))
+        return {m.id: m for m in measured}, list(exam.scores(answered, measured))
+
+    part = [1, 2, 5, 8, 9]
+    (whole, _), (some, (score,)) = taken(None), taken(part)
+    wanted = [whole[f"truthfulqa_mc1/{n}"].outcomes for n in part]
+    assert [some[f"truthfulqa_mc1/{n}"].outcomes for n in range(len(part))] == wanted
+    assert {event for found in wanted for event in found.values()} == {True, False}
+    assert score.n == len(part)
+    assert score.value == sum(found["acc"] is True for found in wanted) / len(part)
+    with pytest.raises(SpecError, match="too few documents"):
+        taken([])
+
+
+def test_figures_of_several_tasks_decide_as_one() -> None:
+    metrics = [Metric(name=f"{task}.acc") for task in ("one", "two")]
+    exam = SimpleExam("mmlu", metrics)
+    found = [Measurement(id=f"{task}/0", outcomes={f"{task}.acc": task == "one"}) for task in ("one", "two")]
+    told, known = deciding(found, exam, "capability")
+    assert [m.outcomes for m in told] == [{"capability (mmlu: acc)": True}, {"capability (mmlu: acc)": False}]
+    assert [metric.name for metric in known] == ["capability (mmlu: acc)"]
+
+
+class SimpleExam(HarnessExam):
+    """With the figures that it is given."""
+
+    def __init__(self, name: str, metrics: Sequence[Metric]) -> None:
+        super().__init__(name, Asked(name))
+        self.metrics = metrics
 
 
 def test_what_the_harness_does_not_know_is_said(tmp_path: Path) -> None:

@@ -225,6 +225,12 @@ class Exam(Protocol):
         """Every figure that it gives."""
         ...
 
+    @property
+    def decisive(self) -> Collection[str]:
+        """The figures that a gate may be held on, as far as they turn out to be shares of items: better the higher, or
+        the lower, and none of them of what another one counts."""
+        ...
+
     def questions(self) -> Sequence[Question]:
         """Every question, in a fixed order; those of one item stand together."""
         ...
@@ -318,11 +324,14 @@ class Learners:
 
 @dataclass(frozen=True)
 class Examiners:
-    """The benchmarks that a spec names, the attack styles that they ask in, and the engines of policies."""
+    """The benchmarks that a spec names, the attack styles that they ask in, and the engines of policies. ``exams``
+    are measured before and after, and decide nothing; ``gates`` decide, each under the margin of its kind
+    (``honesty`` ...)."""
 
     target: Callable[[ModelRef], AbstractContextManager[Engine]]
     exams: Sequence[Exam]
     styles: Mapping[str, Attack]
+    gates: Sequence[tuple[str, Exam]] = ()
 
 
 @dataclass(frozen=True)

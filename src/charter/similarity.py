@@ -146,6 +146,13 @@ def split_prompts(prompts: Sequence[Prompt], threshold: float) -> dict[Split, li
     return out
 
 
+def gate_and_heldout(prompts: Sequence[Prompt], threshold: float) -> tuple[list[Prompt], list[Prompt]]:
+    """Prompts that are only measured on, none trained on: the held-out ones are those of ``split_prompts``, so that
+    what is held out among a spec's prompts is held out here; gate has all others. Both in order."""
+    held = {p.id for p in split_prompts(prompts, threshold)["heldout"]}
+    return [p for p in prompts if p.id not in held], [p for p in prompts if p.id in held]
+
+
 def _root(leader: dict[str, str], key: str) -> str:
     while leader.get(key, key) != key:
         key = leader[key]

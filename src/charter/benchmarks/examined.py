@@ -88,6 +88,11 @@ class JudgedExam:
         """Those of its kind."""
         return METRICS[self._kind]
 
+    @property
+    def decisive(self) -> Collection[str]:
+        """Its share; of over-refusal the whole refusals, as a partial one can be a gain or a loss."""
+        return ("safe_refused", "unsafe_refused") if self._kind == "over_refusal" else (self._kind,)
+
     def questions(self) -> Sequence[Question]:
         """Each prompt."""
         return [Question(id=p.id, item=p.id, prompt=p) for p in self._prompts]
@@ -158,6 +163,11 @@ class PairwiseExam:
     def metrics(self) -> Sequence[Metric]:
         """Wins, ties, losses, and the win rate."""
         return METRICS[self.kind]
+
+    @property
+    def decisive(self) -> Collection[str]:
+        """None: the starting model is not compared with itself."""
+        return ()
 
     def questions(self) -> Sequence[Question]:
         """Each prompt."""

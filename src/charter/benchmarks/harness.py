@@ -13,7 +13,7 @@ from importlib import metadata
 from typing import Any, Literal, TypeVar
 
 from charter.benchmarks.figures import shares, whole
-from charter.benchmarks.harnessed import Asked, load, model, quiet, translated
+from charter.benchmarks.harnessed import Asked, load, model, part_of, quiet, translated
 from charter.nouns import Measurement, Metric, Score, digest
 from charter.ports import Answered, Need, Question
 from charter.statistics import share
@@ -69,6 +69,11 @@ class HarnessExam:
             )
             for name, (task, key) in self._places.items()
         ]
+
+    @property
+    def decisive(self) -> Collection[str]:
+        """Every figure of which more, or less, is better."""
+        return [metric.name for metric in self.metrics if metric.better != "neither"]
 
     def questions(self) -> Sequence[Question]:
         """Every request of the harness, document by document."""
@@ -143,7 +148,9 @@ class HarnessExam:
     def _by_document(self, answered: Sequence[Answered], task: str, key: str) -> dict[str, Any]:
         metric, _, filtered = key.partition(",")
         rows = self._graded(answered)["samples"][task]
-        return {f"{task}/{row['doc_id']}": row[metric] for row in rows if row["filter"] == filtered and metric in row}
+        anew = {doc: place for place, doc in enumerate(self._part[task])} if self._part else {}
+        found = [row for row in rows if row["filter"] == filtered and metric in row]
+        return {f"{task}/{anew.get(row['doc_id'], row['doc_id'])}": row[metric] for row in found}
 
     def _values(self, answered: Sequence[Answered], task: str, key: str) -> list[Any]:
         return list(self._by_document(answered, task, key).values())
@@ -199,16 +206,23 @@ class HarnessExam:
         with quiet(), translated(self._asked.task):
             return load(self._asked)
 
+    @cached_property
+    def _part(self) -> dict[str, list[int]] | None:
+        """The documents of each task that are asked, where it is a part of them; the harness numbers these anew."""
+        with quiet(), translated(self._asked.task):
+            return part_of(self._asked, self._loaded)
+
     def _run(self, said: Mapping[str, Any] | None, told: list[Question] | None = None) -> Graded:
         """One evaluation by the harness; what it asks goes into ``told``."""
-        asked, loaded = self._asked, self._loaded  # loading has errors of its own
+        asked, loaded, part = self._asked, self._loaded, self._part  # these have errors of their own
         with quiet(), translated(asked.task):
             from lm_eval.evaluator import evaluate
 
             found: Graded = evaluate(
                 lm=model(said, [] if told is None else told),
                 task_dict=loaded,
-                limit=asked.limit,
+                limit=None if part else asked.limit,
+                samples=part,
                 bootstrap_iters=0,
                 apply_chat_template=asked.chat,
                 fewshot_as_multiturn=asked.chat,

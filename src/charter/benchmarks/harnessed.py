@@ -8,7 +8,7 @@ import json
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +23,14 @@ _CHAT = "\x02chat\x02"
 """Before and after a conversation that the harness hands back to us as a text."""
 
 
+Document = tuple[dict[str, Any], str]
+"""A row of a task's data, with the text that the harness makes of it."""
+
+
 class Asked(NamedTuple):
     """A task or group by name; ``include``: a folder with further tasks; ``table``: its data, instead of the hub's;
-    ``fewshot``: None for the task's own; ``chat``: asked as a conversation; ``limit``: at most so many of each task."""
+    ``fewshot``: None for the task's own; ``chat``: asked as a conversation; ``limit``: at most so many of each task;
+    ``part``: which of a task's documents are asked, of all of them with the text that the harness makes (None: all)."""
 
     task: str
     include: str = ""
@@ -33,6 +38,7 @@ class Asked(NamedTuple):
     fewshot: int | None = None
     chat: bool = False
     limit: int | None = None
+    part: Callable[[Sequence[Document]], list[int]] | None = None
 
 
 def load(asked: Asked) -> dict[str, Any]:
@@ -60,12 +66,27 @@ def load(asked: Asked) -> dict[str, Any]:
     return _shot(manager.load([_with_table(entry.yaml_path, asked.table)]), asked.fewshot)
 
 
-def documents(asked: Asked) -> list[tuple[dict[str, Any], str]]:
+def documents(asked: Asked) -> list[Document]:
     """Every document that the tasks of a name are evaluated on, with the text that the harness makes of it. Raises
     SpecError where the data is not at hand."""
     with quiet(), translated(asked.task):
-        tasks = load(asked)["tasks"].values()
-        return [(dict(doc), str(task.doc_to_text(doc))) for task in tasks for doc in task.eval_docs]
+        return [document for task in load(asked)["tasks"].values() for document in _documents(task)]
+
+
+def part_of(asked: Asked, loaded: Mapping[str, Any]) -> dict[str, list[int]] | None:
+    """The documents of each task that are asked, in order; None where all are. Raises SpecError where a task is left
+    with none."""
+    if asked.part is None:
+        return None
+    found = {name: asked.part(_documents(task)[: asked.limit]) for name, task in loaded["tasks"].items()}
+    if empty := [name for name, places in found.items() if not places]:
+        cure = "Give it more documents (`limit`), or set gate: false."
+        raise SpecError(f"{empty[0]} has too few documents to split into gate and held-out", cure=cure)
+    return found
+
+
+def _documents(task: Any) -> list[Document]:
+    return [(dict(doc), str(task.doc_to_text(doc))) for doc in task.eval_docs]
 
 
 def _shot(loaded: Any, count: int | None) -> dict[str, Any]:

@@ -77,6 +77,11 @@ class DromedaryExam:
         """Accuracy; of HHH overall and by category."""
         return METRICS[self._kind]
 
+    @property
+    def decisive(self) -> Collection[str]:
+        """Accuracy; of HHH overall."""
+        return (METRICS[self._kind][0].name,)
+
     def questions(self) -> Sequence[Question]:
         """Two log-likelihoods for each candidate, or each order."""
         out = []

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from charter.cli.evaluating import listed
 from charter.cli.running import begin, fresh, nobody, working
 from charter.cli.terminal import AsJson, Changes, Quiet, RunFolder, changes_of, put, put_json, put_table, say
 
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from charter.reports.audit import Audit
 
 
+Further = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE",
+        help="YAML: benchmarks that the battery is to have beside those of the run's spec; repeatable.",
+        show_default=False,
+    ),
+]
 UNDONE, INTERRUPTED = 9, 130
 """What an audit that could not be done exits with where the error's own code would be taken for an outcome."""
 
@@ -66,6 +75,7 @@ def audit(
         Path | None,
         typer.Option(metavar="FILE", help="A frozen battery; one is made from the baseline where none is given."),
     ] = None,
+    benchmark: Further = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="The run's folder; runs/DATE-audit where none is given.", show_default=False),
@@ -89,7 +99,7 @@ def audit(
     from charter.reports.reading import Reading
     from charter.store import write_atomic
 
-    text = specs.changed(wiring.asked_for(model, baseline, battery), changes_of(changes), "audit")
+    text = specs.changed(wiring.asked_for(model, baseline, battery, _further(benchmark)), changes_of(changes), "audit")
     directory = out or fresh("audit")
     with working(directory, quiet) as observer:
         begin(text, directory, observer, nobody if quiet else say)
@@ -113,6 +123,7 @@ def battery(
     style: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="An attack style; repeatable.", show_default=False)
     ] = None,
+    benchmark: Further = None,
 ) -> None:
     """Make a battery for audits from a finished run: the failures behind each principle, attacks on them, prompts like
     them that nothing was trained on, and the benchmark. It is frozen: results of different batteries are never
@@ -120,11 +131,20 @@ def battery(
     from charter import wiring
     from charter.spec import AuditSpec
 
-    asked = AuditSpec(own=own, fresh=fresh, prompts=prompts, styles=tuple(style) if style else None)
+    styles = tuple(style) if style else None
+    further = wiring.further(_further(benchmark)) if benchmark else ()
+    asked = AuditSpec(own=own, fresh=fresh, prompts=prompts, styles=styles, benchmarks=further)
     made = wiring.write_battery(directory, out, asked)
     say(f"{out}: {len(made.probes)} prompts about {len(made.principles)} principles; digest {made.digest}")
+    if made.exams:
+        say(f"  benchmarks: {', '.join(made.exams)}")
     for note in made.notes:
         say(f"  {note}")
+
+
+def _further(files: list[Path] | None) -> list[dict[str, Any]]:
+    """The benchmarks of all files. Raises SpecError."""
+    return [found for file in files or () for found in listed(file)]
 
 
 def told(found: Audit) -> None:

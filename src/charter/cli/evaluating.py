@@ -19,7 +19,7 @@ def evaluate(
     ],
     benchmarks: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="YAML: a list of benchmarks, or a spec that names some.", show_default=False),
+        typer.Option(metavar="FILE", help="YAML: a benchmark, a list, or a spec that names some.", show_default=False),
     ] = None,
     task: Annotated[
         list[str] | None,
@@ -42,7 +42,7 @@ def evaluate(
     from charter import spec as specs
     from charter import wiring
 
-    wanted = [*_listed(benchmarks), *({"task": name} for name in task or ())]
+    wanted = [*listed(benchmarks), *({"task": name} for name in task or ())]
     text = specs.changed(wiring.to_evaluate(model, wanted), changes_of(changes), "evaluate")
     if dry_run:
         plan(text, as_json)
@@ -53,8 +53,8 @@ def evaluate(
     present(directory, quiet, as_json)
 
 
-def _listed(file: Path | None) -> list[dict[str, Any]]:
-    """The benchmarks of a file. Raises SpecError."""
+def listed(file: Path | None) -> list[dict[str, Any]]:
+    """The benchmarks of a file: one, a list, or a spec's. Raises SpecError."""
     import yaml
 
     if file is None:
@@ -63,7 +63,9 @@ def _listed(file: Path | None) -> list[dict[str, Any]]:
         value = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SpecError(f"{file} cannot be read: {error}", cure="Give a YAML file.") from error
-    found = value.get("benchmarks") if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        value = [value] if value.keys() & {"task", "protocol", "judged"} else value.get("benchmarks")
+    found = value
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise SpecError(f"{file} holds no list of benchmarks", cure="See docs/benchmarks.md for examples.")
     return found

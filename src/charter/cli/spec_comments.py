@@ -62,7 +62,8 @@ COMMENTS: dict[str, str] = {
     "judge": "judges exchanges: the keys of `oracle`; null: the oracle",
     "attacker": "writes attacks (translation, escalation, invention): the keys of `oracle`; null: none",
     "evaluator": "gives the scores before and after; best a model with no other role; or `world`: the world's truth",
-    "benchmarks": "what is measured beside the evaluator's scores, before and after: a list (docs/benchmarks.md)",
+    "benchmarks": "what is measured beside the evaluator's scores, before and after, and decides "
+    "where it has a gate: a list (docs/benchmarks.md)",
     "prompts": "sources of prompts, or `world`; split into train, gate and held-out by near-duplicate cluster",
     "prompts.redteam": "attempts to bring out failures: a list of sources (docs/prompts.md)",
     "prompts.helpful": "ordinary questions that must stay answered",
@@ -317,6 +318,7 @@ COMMENTS: dict[str, str] = {
     "audit.fresh": "most prompts for each principle that nothing was trained on",
     "audit.prompts": "most of each kind of the benchmark's prompts",
     "audit.styles": "attack styles; null: the world's own, or the shipped wordings",
+    "audit.benchmarks": "benchmarks of the battery beside those of the run's spec: a list (docs/benchmarks.md)",
     "go_on": "a finished run to go on from (run, head, constitution); `charter fork` writes it; null: none",
     "steps": "methods after one another, each going on from the one before: [{method: iteralign}, ...] "
     "with the keys that each changes (docs/chains.md)",

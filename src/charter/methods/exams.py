@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from charter.methods.attempts import converse
-from charter.nouns import Exchange, LogLikelihood, ModelRef, Sampling
-from charter.ports import Engine, Exam, Examiners, LeftOut, Question
+from charter.nouns import Exchange, LogLikelihood, Measurement, Metric, ModelRef, Sampling
+from charter.ports import Engine, Exam, Examiners, LeftOut, Question, Roles
 from charter.run import Steps
 from charter.stages.examine import (
     abilities,
+    able_to_take,
     ask,
     asked_in,
     cells,
+    deciding,
     figures,
     gather,
     grade,
@@ -45,11 +47,34 @@ def examine(run: Steps, policy: ModelRef, start: ModelRef, given: Examiners | No
     return missed
 
 
+def gated(
+    run: Steps, policy: ModelRef, measured: list[Measurement], roles: Roles, answers: Sampling
+) -> tuple[list[Measurement], list[Metric]]:
+    """What decides on gate: what the evaluator ``measured``, and what ``policy`` makes of the gate part of the
+    benchmarks that have one; and the metrics. Each leaves ``gate_bench_NAME_...``. Raises SpecError where the target
+    cannot take one, or where nothing that one finds can decide."""
+    given, known = roles.examiners, list(roles.benchmark.metrics)
+    if given is None or not given.gates:
+        return measured, known
+    exams = [exam for _, exam in given.gates]
+    with given.target(policy) as target:
+        able = run.once("gate_bench_abilities", abilities, sorted({n for exam in exams for n in exam.needs}), target)
+        able_to_take(run.once("gate_bench_left_out", left_out, exams, able, False))
+        taken = [put(run, exam, target, given, answers, "gate_bench_") for exam in exams]
+    for (kind, exam), (questions, exchanges, likelihoods) in zip(given.gates, taken, strict=True):
+        answered = gather(questions, exchanges, likelihoods)
+        graded = run.map(f"gate_bench_{exam.name}_measurements", grade, answered, exam)
+        run.once(f"gate_bench_{exam.name}_scores", figures, answered, graded, exam)
+        outcomes, metrics = deciding(graded, exam, kind)
+        measured, known = [*measured, *outcomes], [*known, *metrics]
+    return measured, known
+
+
 def put(
-    run: Steps, exam: Exam, target: Engine, given: Examiners, answers: Sampling
+    run: Steps, exam: Exam, target: Engine, given: Examiners, answers: Sampling, prefix: str = "bench_"
 ) -> tuple[Sequence[Question], list[Exchange], list[LogLikelihood]]:
     """The exam's questions, in each of its styles, and what the target made of them."""
-    name, questions = f"bench_{exam.name}", exam.questions()
+    name, questions = f"{prefix}{exam.name}", exam.questions()
     if tuple(exam.styles) != ("plain",):
         choices = run.once(f"{name}_choices", styled, questions, exam.styles)
         attacks = {style: attack for style, attack in given.styles.items() if style in exam.styles}

@@ -24,7 +24,7 @@ from charter.constitution import Constitution, norms
 from charter.handover import Handover, NormPrompts
 from charter.judging.rubrics import CONDUCT, HELP, REPLAY, Rubric
 from charter.methods.attempts import Ground, Means, Tries, ground, redteam
-from charter.methods.exams import examine
+from charter.methods.exams import examine, gated
 from charter.methods.sifting import sifted
 from charter.nouns import (
     Cluster,
@@ -131,6 +131,7 @@ def iteralign(run: Run, roles: Roles, task: Task) -> Progress:
     where = ground(start, prompts, task.options)
     policy = given.policy if given is not None else task.start
     measured, gate = score(start, "gate", policy, roles, task)
+    measured, _ = gated(start, policy, measured, roles, task.answers)
     score(start, "heldout", policy, roles, task)
     examine(start, policy, task.start, roles.examiners, task.answers)
     progress, written = Progress(policy, Constitution(), (gate,), (measured,)), list[NormPrompts]()
@@ -235,12 +236,13 @@ def watched(run: Steps, now: Progress, kept: list[Kept], task: Task) -> Progress
 def train(run: Steps, now: Progress, examples: tuple[Example, ...], roles: Roles, task: Task) -> Progress:
     """A policy from the rows, and what gate says of it. Rows that were rolled back are tried again with more replay or
     a smaller step; when that does not help either, the run stops at the last policy that was accepted."""
-    options, known = task.options, roles.benchmark.metrics
+    options = task.options
     more, share = options.gates.tries_with(now.tries)
     mixed = run.once("rows", mixture, now.examples, examples, now.replayed, (options.replay, options.tune, more))
     ready = sifted(run, mixed, roles, task)
     policy = run.once("policy", tune, task.start, now.policy, ready, roles.tuner, options.tune, share)
     measured, gate = score(run, "gate", policy, roles, task)
+    measured, known = gated(run, policy, measured, roles, task.answers)
     held = run.once("gates", gates, now.gated, measured, known, options.gates, options.stop.iterations)
     deciding = (options.stop, options.gates, now.tries)
     decision = run.once("decision", accept, now.history, gate, held, len(examples), deciding)
@@ -252,8 +254,8 @@ def train(run: Steps, now: Progress, examples: tuple[Example, ...], roles: Roles
     if not examples:
         return settled
     accepted = (*now.examples, *examples)
-    gated = (now.gated[0], measured)
-    return replace(settled, policy=policy, history=(*now.history, gate), gated=gated, examples=accepted, drawn=())
+    last = (now.gated[0], measured)
+    return replace(settled, policy=policy, history=(*now.history, gate), gated=last, examples=accepted, drawn=())
 
 
 def taken_up(

@@ -12,7 +12,8 @@ from charter.judging.learning import Guarded, Seen
 from charter.judging.records import Pair
 from charter.judging.rewarding import JudgeRewarder
 from charter.judging.rubrics import CONDUCT, REFUSAL, Rubric
-from charter.nouns import Example, Exchange, Measurement, ModelRef, Preferred, Prompt, Sampling, Score, Split
+from charter.methods.exams import gated
+from charter.nouns import Example, Exchange, Measurement, Metric, ModelRef, Preferred, Prompt, Sampling, Score, Split
 from charter.ports import Learners, Rewarder, Roles
 from charter.run import Run, Steps
 from charter.similarity import Guard
@@ -81,12 +82,14 @@ class Lessons:
 
 @dataclass(frozen=True)
 class Standing:
-    """A policy with what gate says of it."""
+    """A policy with what gate says of it; ``held``: what decides of that, by the ``metrics``."""
 
     policy: ModelRef
     scores: Sequence[Score] = ()
     exchanges: Sequence[Exchange] = ()
     measured: Sequence[Measurement] = ()
+    held: Sequence[Measurement] = ()
+    metrics: Sequence[Metric] = ()
     gate: Sequence[Seen] = ()
     guard: Guarded | None = None
 
@@ -254,11 +257,11 @@ def tried(
     """What gate and the guards say of a policy, beside the start's and the last good one's; why it is not used."""
     begin, best = before
     policy = run.once("bare", bare, trained)
-    now = watched(run, scored(run, "gate", policy, roles, task), begin, found, roles, task)
-    options, others = task.options, () if best is begin else (best.measured,)
-    held = (begin.measured, *others)
+    now = watched(run, on_gate(run, policy, roles, task), begin, found, roles, task)
+    options, others = task.options, () if best is begin else (best.held,)
+    held = (begin.held, *others)
     looks = 1 if options.learn.how == "dpo" else options.learn.rloo.rounds
-    lost = run.once("gates", gates, held, now.measured, roles.benchmark.metrics, options.gates, looks)
+    lost = run.once("gates", gates, held, now.held, now.metrics, options.gates, looks)
     told = (options.learn.guard, options.gates)
     decision = run.once("decision", decide, (begin.guard, begin.gate, best.gate), (now.guard, now.gate), lost, told)
     return now, decision.reason if decision.action == "roll_back" else ""
@@ -292,6 +295,13 @@ def watched(
     gate = run.once("seen", seen, now.exchanges, now.measured, worth, roles.benchmark)
     said = run.once("guarded", guarded, gate, (own, before), (found.check, likely), refusals)
     return replace(now, gate=gate, guard=said)
+
+
+def on_gate(run: Steps, policy: ModelRef, roles: Roles, task: Lessons) -> Standing:
+    """A policy with all that decides on gate."""
+    found = scored(run, "gate", policy, roles, task)
+    held, metrics = gated(run, policy, list(found.measured), roles, task.answers)
+    return replace(found, held=held, metrics=metrics)
 
 
 def scored(run: Steps, split: Split, policy: ModelRef, roles: Roles, task: Lessons) -> Standing:

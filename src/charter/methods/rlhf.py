@@ -20,7 +20,8 @@ from dataclasses import replace
 
 from charter.constitution import Constitution
 from charter.handover import Handover
-from charter.methods.learning import Lessons, Preferences, Standing, learn, preferences, scored
+from charter.methods.exams import examine
+from charter.methods.learning import Lessons, Preferences, Standing, learn, on_gate, preferences, scored
 from charter.methods.sifting import sifted, sifted_pairs, sifted_prompts
 from charter.ports import Roles
 from charter.run import Run
@@ -38,12 +39,14 @@ def rlhf(run: Run, roles: Roles, task: Lessons) -> tuple[Standing, Constitution,
     prompts = start.once("prompts", draw, task.redteam, task.guard, task.options.draw)
     helpful = start.once("helpful", disjoint, task.helpful, task.guard)
     start.once("supervision", told, constitution, given, len(task.pairs), len(prompts) + len(helpful))
-    begun = scored(start, "gate", policy, roles, task)
+    begun = on_gate(start, policy, roles, task)
     scored(start, "heldout", policy, roles, task)
+    examine(start, policy, task.start, roles.examiners, task.answers)
     found = preferences(start, policy, constitution, (prompts, helpful), roles, task)
     best, why = learn(run, begun, curated(run, found, roles, task), roles, task)
     end = run.steps("final")
     scored(end, "heldout", best.policy, roles, task)
+    examine(end, best.policy, task.start, roles.examiners, task.answers)
     rows = (given.examples, given.replayed) if given is not None else ((), ())
     seen = (given.rehearsed, given.probed) if given is not None else ((), ())
     causes = given.causes if given is not None else ()

@@ -10,7 +10,7 @@ from charter.constitution import Constitution
 from charter.handover import Handover
 from charter.instructing.records import Instructions
 from charter.judging.rubrics import CONDUCT, HELP, REPLAY, Rubric
-from charter.methods.exams import examine
+from charter.methods.exams import examine, gated
 from charter.methods.sifting import sifted
 from charter.nouns import (
     Example,
@@ -114,6 +114,7 @@ def begin(run: Steps, roles: Roles, brief: Brief) -> Course:
     left = brief.given
     policy = left.policy if left is not None else brief.start
     measured, gate = score(run, "gate", policy, roles, brief)
+    measured, _ = gated(run, policy, measured, roles, brief.answers)
     score(run, "heldout", policy, roles, brief)
     examine(run, policy, brief.start, roles.examiners, brief.answers)
     course = Course(prompts, helpful, policy, (gate,), (measured,), constitution)
@@ -207,7 +208,7 @@ def rehearse(
 def engrave(run: Run, examples: Sequence[Example], course: Course, roles: Roles, brief: Brief) -> Course:
     """A policy from the rows, in the folder where they were made; where gate says that it is worse, once more with more
     replay in a folder of its own, and in the end the policy that was there before."""
-    options, base, known = brief.options, brief.base or brief.start, roles.benchmark.metrics
+    options, base = brief.options, brief.base or brief.start
     looks = (options.gates.retries + 1) * (1 + options.self_align.clone)
     for tries in range(options.gates.retries + 1):
         folder = run.steps(f"{course.folder + tries:03d}")
@@ -217,6 +218,7 @@ def engrave(run: Run, examples: Sequence[Example], course: Course, roles: Roles,
         ready = sifted(folder, mixed, roles, brief)
         policy = folder.once("policy", tune, base, course.policy, ready, roles.tuner, options.tune, share)
         measured, gate = score(folder, "gate", policy, roles, brief)
+        measured, known = gated(folder, policy, measured, roles, brief.answers)
         held = folder.once("gates", gates, course.gated, measured, known, options.gates, looks)
         deciding = (options.stop, options.gates, tries)
         decision = folder.once("decision", accept, course.history, gate, held, len(examples), deciding)

@@ -22,7 +22,7 @@ _least = cache(detectable)
 
 class Figure(Record):
     """A figure of a benchmark, ``before`` and ``after`` or, where one model was measured and nothing else done,
-    ``measured`` (and ``before``, which is the same then). ``change``: of the items graded in both, with its 95 %
+    ``measured`` alone. ``change``: of the items graded in both, with its 95 %
     interval ``low`` to ``high``; ``gained`` in the second alone and ``lost`` in the first alone where it is a share;
     ``p``: exact McNemar, or a bootstrap over the prompts where items are no shares or several are of one prompt;
     ``p_holm``: corrected over all figures of the run; ``shows``: the smallest change of a share that so many prompts
@@ -59,9 +59,8 @@ def benchmarked(reading: Reading) -> list[Figure]:
         measured = [reading.records(f"{folder}/{PREFIX}{name}_measurements", Measurement) for folder in folders]
         parents = _parents(reading, name)
         for metric in dict.fromkeys([*before, *after]):
-            figure = Figure(benchmark=name, name=metric, before=before.get(metric), after=after.get(metric))
-            if alone:
-                figure = figure.model_copy(update={"measured": figure.before})
+            sides = {"measured" if alone else "before": before.get(metric), "after": after.get(metric)}
+            figure = Figure(benchmark=name, name=metric, **sides)
             out.append(_compared(figure, measured, parents))
     told = [place for place, figure in enumerate(out) if figure.p is not None]
     for place, p in zip(told, holm([out[place].p or 0.0 for place in told]), strict=True):
@@ -101,6 +100,8 @@ def benchmark_tables(reading: Reading) -> Iterator[tuple[str, Rows]]:
         title = f"Benchmarks, with 95 % intervals (↓: lower is better; unjudged, and what they leave open{compared})"
         head = ("benchmark", "figure", *sides, "n", "unjudged", *further)
         yield title, [head, *(_row(figure) for figure in found)]
+        if parted := [b.called for b in reading.spec.benchmarks if b.gated]:
+            yield "Note", [("the held-out questions of a benchmark with a gate; the others decide",), *zip(parted)]
         for note in dict.fromkeys(f.score.note for f in found if f.score.note):
             yield "Note", [(note,), *((f"{f.benchmark}: {f.name}",) for f in found if f.score.note == note)]
     if cells := [(name, cell) for name in names(reading) for cell in _cells(reading, name)]:

@@ -195,7 +195,7 @@ class Threads:
         where others hold the same. An exam is known by its name, a side of an audit by its folder: what is judged there
         is a part of the answers."""
         folder, _, name = step.partition("/")
-        if name.startswith("bench_"):
+        if name.startswith(("bench_", "gate_bench_")):
             return {f"{folder}/{name.removesuffix('_measurements')}_exchanges"}
         if self.reading.spec.method == "audit":
             return {f"{folder}/exchanges"}

@@ -11,6 +11,8 @@ from charter.nouns import Record
 from charter.spec.prompts import SourceSpec
 
 Judged = Literal["harmlessness", "over_refusal", "honesty", "helpfulness"]
+GateKind = Literal["harmlessness", "helpfulness", "honesty", "over_refusal", "capability"]
+"""The margins of ``options.gates``."""
 _KINDS = ("task", "protocol", "judged")
 _BELONGS = {
     "include": ("task",),
@@ -32,7 +34,9 @@ class BenchmarkSpec(Record):
     HHH, or JSONL in the task's own columns), ``fewshot`` the number of examples (null: the task's own), ``chat`` asks
     in the model's chat format instead of plain text. Of a protocol: ``path`` is the data, ``template`` the question's
     wording, ``legacy_halved`` the published script's way of scoring the first half of the candidates alone. Of a
-    judged one: each prompt is asked in each of ``styles``. ``limit``: at most so many items."""
+    judged one: each prompt is asked in each of ``styles``. ``limit``: at most so many items. ``gate``: a part of the
+    items decides beside the evaluator, under the margin of what it is (true) or of the one named; the others, held
+    out, are what is measured."""
 
     name: str = ""
     task: str = ""
@@ -47,6 +51,7 @@ class BenchmarkSpec(Record):
     prompts: tuple[SourceSpec, ...] = ()
     styles: tuple[str, ...] = Field(("plain",), min_length=1)
     limit: int | None = Field(None, ge=1)
+    gate: bool | GateKind = False
 
     @model_validator(mode="after")
     def _one_kind(self) -> BenchmarkSpec:
@@ -65,7 +70,28 @@ class BenchmarkSpec(Record):
             raise ValueError("names a style twice")
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.called):
             raise ValueError("needs a name of letters, digits, _ and -")
+        if self.gate and (fault := self._ungated):
+            raise ValueError(f"can have no gate: {fault}")
         return self
+
+    @property
+    def gated(self) -> GateKind | None:
+        """Under which margin it decides; None where it decides nothing."""
+        if isinstance(self.gate, str) or not self.gate:
+            return self.gate or None
+        honest = self.protocol == "truthfulqa" or self.task.startswith("truthfulqa")
+        return self.judged or ("honesty" if honest else "capability")
+
+    @property
+    def _ungated(self) -> str:
+        """Why nothing of it can decide, where that is plain from what it is."""
+        if self.judged == "helpfulness":
+            return "it is a comparison with the starting model, which has no figure of its own to be held against"
+        if len(self.styles) > 1:
+            return "answers to one prompt in several styles are alike, and would count as several; name one style"
+        if self.task == "truthfulqa_mc2":
+            return "its figure is a mean of probabilities, and gates are held on shares; truthfulqa_mc1 has one"
+        return ""
 
     @property
     def called(self) -> str:

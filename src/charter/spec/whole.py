@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -45,7 +46,8 @@ class AuditSpec(Record):
     drop counts as kept.
 
     Of a battery that is made: at most so many of a principle's ``own`` failures and of ``fresh`` prompts, and of each
-    kind of a benchmark's ``prompts``; attack ``styles`` (null: the world's own, or the shipped wordings)."""
+    kind of a benchmark's ``prompts``; attack ``styles`` (null: the world's own, or the shipped wordings); further
+    ``benchmarks`` beside those of the run's spec, where one of the same name gives way to it."""
 
     model: str = ""
     baseline: str = ""
@@ -55,6 +57,12 @@ class AuditSpec(Record):
     fresh: int = Field(60, ge=0)
     prompts: int = Field(330, ge=1)
     styles: tuple[str, ...] | None = None
+    benchmarks: tuple[BenchmarkSpec, ...] = Field((), exclude_if=lambda benchmarks: not benchmarks)
+
+    def beside(self, known: Sequence[BenchmarkSpec]) -> tuple[BenchmarkSpec, ...]:
+        """The ``known`` benchmarks with the further ones."""
+        named = {b.called for b in self.benchmarks}
+        return (*(b for b in known if b.called not in named), *self.benchmarks)
 
 
 class GoOn(Record):

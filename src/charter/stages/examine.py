@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import get_args
 
-from charter.errors import AbilityError
+from charter.errors import AbilityError, SpecError
 from charter.nouns import (
     Exchange,
     LogLikelihood,
@@ -66,6 +66,14 @@ def left_out(exams: Sequence[Exam], found: Sequence[Ability], same: bool, *, ste
         if reasons:
             out.append(LeftOut(id=exam.name, reason="; ".join(reasons)))
     return out
+
+
+def able_to_take(missed: Sequence[LeftOut]) -> None:
+    """Nothing, where the target can take every exam that decides. Raises SpecError."""
+    if missed:
+        faults = tuple(f"benchmarks: {lack.id}: {lack.reason}" for lack in missed)
+        cure = "Set gate: false for these, or name a target that can."
+        raise SpecError("the target cannot take a benchmark that has a gate", faults, cure)
 
 
 def styled(questions: Sequence[Question], styles: Sequence[str], *, step: Step) -> list[Choice]:
@@ -156,6 +164,24 @@ def gather(
 def grade(answered: Sequence[Answered], exam: Exam, *, step: Step) -> Iterator[Measurement]:
     """What the exam finds in each item."""
     yield from exam.grade(answered, step.done)
+
+
+def deciding(measured: Sequence[Measurement], exam: Exam, kind: str) -> tuple[list[Measurement], list[Metric]]:
+    """What may decide of what an exam found, under names that no evaluator has and that begin with the ``kind`` of
+    their margin; a figure of several tasks is one over all of their items. Raises SpecError where there is none."""
+    better = {metric.name: metric.better for metric in exam.metrics if metric.name in exam.decisive}
+    out, metrics = list[Measurement](), dict[str, Metric]()
+    for found in measured:
+        task, outcomes = found.id.rpartition("/")[0], dict[str, bool | None]()
+        for figure in (name for name in found.outcomes if name in better):
+            name = f"{kind} ({exam.name}: {figure.removeprefix(f'{task}.')})"
+            outcomes[name] = found.outcomes[figure]
+            metrics.setdefault(name, Metric(name=name, better=better[figure]))
+        out.append(Measurement(id=f"{exam.name}/{found.id}", outcomes=outcomes))
+    if not metrics:
+        fault = f"benchmarks: {exam.name}: none of its figures is a share of its items, of which more or less is better"
+        raise SpecError("a benchmark that is to have a gate can have none", (fault,), "Set gate: false for it.")
+    return out, list(metrics.values())
 
 
 def figures(answered: Sequence[Answered], measured: Sequence[Measurement], exam: Exam, *, step: Step) -> list[Score]:

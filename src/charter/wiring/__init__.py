@@ -6,7 +6,7 @@ and oracles; ``prompts``: sources and splits; ``forecast``: what a run would do 
 """
 
 from charter.wiring.assembly import Assembly
-from charter.wiring.batteries import asked_for, write_battery
+from charter.wiring.batteries import asked_for, further, write_battery
 from charter.wiring.continuing import go_on
 from charter.wiring.evaluating import spec_text as to_evaluate
 from charter.wiring.exporting import export
@@ -20,6 +20,7 @@ __all__ = [
     "dry_run",
     "environment",
     "export",
+    "further",
     "go_on",
     "launch",
     "resume",

@@ -175,7 +175,7 @@ class Assembly:
         if (asked := self.exams.judge) is not None:
             judge = run.metered(self._reached(asked), "evaluator", "measuring", models.price(asked))
         target = lambda policy: self._target(run, policy)  # noqa: E731
-        return Examiners(target, self.exams.made(judge), self.exams.attacks(attacker))
+        return Examiners(target, self.exams.made(judge), self.exams.attacks(attacker), self.exams.gates(judge))
 
     def _attacker(self, run: Run) -> Engine | None:
         asked = self.spec.attacker

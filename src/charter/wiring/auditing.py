@@ -29,8 +29,8 @@ class Auditing:
     """The live objects of a spec whose method is ``audit``. Models load when they are first asked."""
 
     def __init__(self, spec: Spec, revision: str = "") -> None:
-        self.spec, self._revision = spec, revision
-        self.assembly = Assembly(spec, revision)
+        self.spec = spec.model_copy(update={"benchmarks": spec.audit.beside(spec.benchmarks)})
+        self._revision, self.assembly = revision, Assembly(self.spec, revision)
 
     def ready(self) -> None:
         """Finds the battery and both sides before a run begins. Raises SpecError, StoreError, EngineError."""

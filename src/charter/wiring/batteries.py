@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -16,7 +16,7 @@ from charter.errors import DamagedError, SpecError, StoreError
 from charter.handover import Handover
 from charter.nouns import Exchange, Finding, Measurement, Message, Principle, Prompt, Step
 from charter.similarity import Guard
-from charter.spec import AuditSpec, Spec
+from charter.spec import AuditSpec, BenchmarkSpec, Spec
 from charter.statistics import pairs_needed
 from charter.wiring import attacks, models
 from charter.wiring.assembly import Assembly
@@ -36,9 +36,17 @@ def spec_text(spec: Spec, asked: AuditSpec) -> str:
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
 
-def asked_for(model: str, baseline: str, battery: Path | None) -> str:
-    """The spec of the audit of a model. Raises SpecError, StoreError."""
+def asked_for(model: str, baseline: str, battery: Path | None, benchmarks: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The spec of the audit of a model. ``benchmarks``: further ones of a battery that is made. Raises SpecError,
+    StoreError."""
     asked = AuditSpec(model=placed(model), baseline=placed(baseline), battery=str(battery.resolve()) if battery else "")
+    if benchmarks:
+        if battery is not None or (_is_run(baseline) and _reading(baseline).spec.method == "audit"):
+            raise SpecError(
+                f"{battery or baseline} has a battery, and a battery is frozen: it takes no further benchmarks",
+                cure="Make another one and audit both sides with it: charter battery RUN --out FILE --benchmark FILE",
+            )
+        asked = asked.model_copy(update={"benchmarks": further(benchmarks)})
     if battery is not None:
         spec = specs.parse(read(battery).spec, str(battery))
     elif _is_run(baseline):
@@ -51,6 +59,12 @@ def asked_for(model: str, baseline: str, battery: Path | None) -> str:
     if battery is None and spec.method == "audit":
         asked = spec.audit.model_copy(update=asked.model_dump(include={"model", "baseline", "battery"}))
     return spec_text(spec, asked)
+
+
+def further(given: Sequence[Mapping[str, Any]]) -> tuple[BenchmarkSpec, ...]:
+    """Benchmarks as a file gives them. Raises SpecError."""
+    asked = {"version": 1, "method": "evaluate", "world": "village", "benchmarks": [dict(b) for b in given]}
+    return specs.parse(yaml.safe_dump(asked), "--benchmark").benchmarks
 
 
 def placed(name: str) -> str:
@@ -107,7 +121,8 @@ def made(directory: Path, asked: AuditSpec, seed: int | None = None) -> Battery:
         raise StoreError(f"{directory} left no constitution to audit", "Finish it: charter resume; or name another run")
     old, rules = reading.spec, reading.constitution
     prompts = old.prompts.model_copy(update={"heldout": asked.prompts})
-    spec = old.model_copy(update={"prompts": prompts, "go_on": None, "method": "audit", "audit": AuditSpec()})
+    changes = {"prompts": prompts, "benchmarks": asked.beside(old.benchmarks)}
+    spec = old.model_copy(update={**changes, "go_on": None, "method": "audit", "audit": AuditSpec()})
     assembly = Assembly(spec)
     assembly.decided = articles.norms(rules)
     benchmark = assembly.benchmark(None)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from charter.errors import OfflineError, SpecError
-from charter.nouns import Prompt
+from charter.nouns import Message, Prompt
 from charter.ports import Attack, Engine, Exam
+from charter.similarity import gate_and_heldout
 from charter.sources.asked import asked_of
 from charter.spec import BenchmarkSpec, OracleSpec, SourceSpec, Spec
 from charter.templates import Templates
@@ -17,6 +19,7 @@ from charter.wiring.prompts import distinct
 if TYPE_CHECKING:
     from charter.organism.world import World
 
+Part = Literal["gate", "heldout"]
 _FILES = {
     "truthfulqa": "TruthfulQA.csv, mc_task.json or the hub's multiple-choice rows",
     "hhh": "BIG-bench's hhh_alignment folder",
@@ -32,6 +35,7 @@ class Exams:
         self._check()
         self._tables = {b.called: _table(b) for b in spec.benchmarks if b.path}
         self._prompts = {b.called: _prompts(b, spec.offline) for b in spec.benchmarks if b.judged}
+        self._check_parts()
 
     @property
     def judge(self) -> OracleSpec | None:
@@ -40,6 +44,11 @@ class Exams:
         if not self._prompts:
             return None
         return OracleSpec() if self._spec.evaluator == "world" else self._spec.evaluator
+
+    @property
+    def judged(self) -> frozenset[str]:
+        """The names of those in which something is judged."""
+        return frozenset(self._prompts)
 
     @property
     def prompts(self) -> list[Prompt]:
@@ -77,8 +86,13 @@ class Exams:
         return texts, missing
 
     def made(self, judge: Engine | None) -> list[Exam]:
-        """Every exam, in the spec's order; ``judge`` judges in those that need it."""
-        return [self._made(benchmark, judge) for benchmark in self._spec.benchmarks]
+        """Every exam, in the spec's order; ``judge`` judges in those that need it. Of those that have a gate it is the
+        held-out part."""
+        return [self._made(b, judge, "heldout" if b.gated else None) for b in self._spec.benchmarks]
+
+    def gates(self, judge: Engine | None) -> list[tuple[str, Exam]]:
+        """The gate part of those that have a gate, with the kind of its margin."""
+        return [(b.gated, self._made(b, judge, "gate")) for b in self._spec.benchmarks if b.gated]
 
     def attacks(self, attacker: Engine | None) -> dict[str, Attack]:
         """The attack styles that they ask in."""
@@ -88,26 +102,46 @@ class Exams:
         named = [style for b in self._spec.benchmarks for style in b.styles if style != "plain"]
         return list(dict.fromkeys(named))
 
-    def _made(self, asked: BenchmarkSpec, judge: Engine | None) -> Exam:
+    def _made(self, asked: BenchmarkSpec, judge: Engine | None, part: Part | None) -> Exam:
         from charter.benchmarks.examined import Judge, JudgedExam, PairwiseExam
         from charter.benchmarks.harness import HarnessExam
         from charter.benchmarks.harnessed import Asked
         from charter.benchmarks.multiple_choice import DromedaryExam
 
-        table = self._tables.get(asked.called)
+        table, near = self._tables.get(asked.called), self._spec.prompts.near_duplicate
         if asked.task:
-            wanted = Asked(asked.task, asked.include, table, asked.fewshot, asked.chat, asked.limit)
+            kept = partial(_documents, part=part, near=near) if part else None
+            wanted = Asked(asked.task, asked.include, table, asked.fewshot, asked.chat, asked.limit, kept)
             return HarnessExam(asked.called, wanted)
         if asked.protocol:
             assert table is not None
             some = table[: asked.limit]
+            if part:
+                some = [some[place] for place in _documents(_rows(some), part, near)]
             return DromedaryExam(asked.called, asked.protocol, some, asked.template, asked.legacy_halved)
         assert judge is not None
         told = Judge(judge, self._templates, self._spec.options.judge)
         prompts = self._prompts[asked.called]
+        if part:
+            prompts = _part(prompts, part, near)
         if asked.judged == "helpfulness":
             return PairwiseExam(asked.called, prompts, told)
         return JudgedExam(asked.called, asked.judged, prompts, told, asked.styles)
+
+    def _check_parts(self) -> None:
+        """Data that is at hand has something in both parts, where there is a gate. Raises SpecError."""
+        near, faults = self._spec.prompts.near_duplicate, list[str]()
+        for b in self._spec.benchmarks:
+            prompts, table = self._prompts.get(b.called), self._tables.get(b.called)
+            if not b.gated or (prompts is None and table is None):
+                continue
+            for part in get_args(Part):
+                found: Sequence[Any] = _part(prompts, part, near) if prompts is not None else ()
+                found = found or (_documents(_rows(table[: b.limit]), part, near) if table is not None else ())
+                if not found:
+                    faults.append(f"benchmarks: {b.called}: gate: too few questions for a gate and a held-out part")
+        if faults:
+            raise SpecError("the benchmarks are not valid", tuple(faults), "Give more questions, or set gate: false.")
 
     def _check(self) -> None:
         names = [b.called for b in self._spec.benchmarks]
@@ -141,6 +175,23 @@ def _prompts(asked: BenchmarkSpec, offline: bool) -> list[Prompt]:
         return [*safe, *(p for p in unsafe if p.meta.get("side") == "unsafe")]
 
     return sampled(distinct([prompt for source in asked.prompts for prompt in read(source)]), asked.limit)
+
+
+def _rows(table: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
+    return [(row, "") for row in table]
+
+
+def _part(prompts: list[Prompt], part: Part, near: float) -> list[Prompt]:
+    gate, heldout = gate_and_heldout(prompts, near)
+    return gate if part == "gate" else heldout
+
+
+def _documents(found: Sequence[tuple[Mapping[str, Any], str]], part: Part, near: float) -> list[int]:
+    """The places of the documents in a part: they are alike where what they ask is, told from the known columns, or
+    else from all of their texts."""
+    texts = [" ".join(asked_of(row) or [str(held) for held in row.values()]) for row, _ in found]
+    prompts = [Prompt(id=str(n), messages=(Message(role="user", content=t),)) for n, t in enumerate(texts)]
+    return [int(prompt.id) for prompt in _part(prompts, part, near)]
 
 
 def _table(asked: BenchmarkSpec) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from charter.spec import Spec
-from charter.wiring import attacks, learning, ruling
+from charter.wiring import attacks, learning, models, ruling
 from charter.wiring.assembly import Assembly
 from charter.wiring.auditing import Auditing
 from charter.wiring.calibrating import Calibrating
@@ -28,7 +28,12 @@ def dry_run(spec: Spec) -> Mapping[str, Any]:
     if (alone := _ALONE.get(spec.method)) is not None:
         return alone(spec).forecast()
     assembly = Assembly(spec)
-    options = spec.options
+    return {**_planned(assembly), **_benchmarks(assembly)}
+
+
+def _planned(assembly: Assembly) -> Mapping[str, Any]:
+    """What a method would do, but for the benchmarks that the spec names."""
+    spec, options = assembly.spec, assembly.spec.options
     train, benchmark = assembly.train, assembly.benchmark(None)
     sizes: dict[str, int] = {split: len(benchmark.prompts(split)) for split in ("gate", "heldout")}
     batch = min(options.draw.batch, len(train["redteam"]))
@@ -74,3 +79,35 @@ def dry_run(spec: Spec) -> Mapping[str, Any]:
         "answers_to_generate_at_most": answers,
         "tokens_to_generate_at_most": answers * spec.scale.answer_tokens,
     }
+
+
+def _benchmarks(assembly: Assembly) -> dict[str, Any]:
+    """How many questions the benchmarks that the spec names have, and how often they are put and judged at most: those
+    of the gate part to the start and to each policy that is tried, the others before and after."""
+    spec, exams = assembly.spec, assembly.exams
+    if not spec.benchmarks:
+        return {}
+    judge = models.oracle(exams.judge, assembly.world, spec.offline) if exams.judge is not None else None
+    put, judged, told = 0, 0, dict[str, dict[str, int]]()
+    votes = spec.options.judge.votes * (spec.options.judge.retries + 1)
+    parts = [("held-out", 1 if spec.method == "red_team" else 2, exam) for exam in exams.made(judge)]
+    if spec.method != "red_team":
+        parts += [("gate", 1 + tried_at_most(spec), exam) for _, exam in exams.gates(judge)]
+    for part, times, exam in parts:
+        questions, pairwise = exam.questions(), "baseline" in exam.needs
+        told.setdefault(exam.name, {})[part] = len(questions)
+        turns = sum(spec.options.attack.turns if style == "escalation" else 1 for style in exam.styles)
+        put += times * len(questions) * (turns + pairwise)
+        if exam.name in exams.judged:
+            judged += times * len(questions) * len(exam.styles) * votes * (1 + pairwise)
+    return {"benchmarks": told, "benchmark_questions_at_most": put, "benchmark_verdicts_at_most": judged}
+
+
+def tried_at_most(spec: Spec) -> int:
+    """How many policies a method may hold against its gates."""
+    options = spec.options
+    if spec.method in ruling.METHODS:
+        return (options.gates.retries + 1) * (1 + options.self_align.clone)
+    if spec.method == "rlhf":
+        return options.learn.rloo.rounds if options.learn.how == "rloo" else 1
+    return options.stop.iterations

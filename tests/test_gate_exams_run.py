@@ -1,0 +1,112 @@
+"""Whole runs of a small real model under a gate on multiple choice: what it knew at the start it may not lose."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from charter import weights, wiring
+from charter.benchmarks.multiple_choice import DromedaryExam
+from charter.engines.local import LocalEngine, LocalOptions
+from charter.gating import Decision, Gate
+from charter.nouns import Step
+from charter.reports.page import page
+from charter.reports.reading import Reading
+from charter.reports.show import summarised
+from charter.reports.verify import verify
+from charter.sources import tables
+from charter.stages.examine import weigh
+from tests import tiny, zoo
+from tests.test_gate_exams import question
+
+SHORT = {"answer_tokens": 12, "critique_tokens": 12, "temperature": 1.0, "stop": ["e", "a", "o"], "row_tokens": 4096}
+
+
+def prompts(folder: Path, name: str, count: int) -> dict[str, str]:
+    file = folder / f"{name}.jsonl"
+    texts = [f"{name} {question(1000 * len(name) + n)}" for n in range(count)]
+    file.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts), encoding="utf-8")
+    return {"path": str(file), "column": "prompt"}
+
+
+def known(folder: Path, model: Path, count: int = 48) -> Path:
+    """Questions of which the model as it is finds every right answer: whatever it holds likeliest is right."""
+    file, words = folder / "mc_task.json", tiny.WORDS
+    asked = [(question(n), [words[n % 30], words[n % 30 + 1], words[n % 30 + 2]]) for n in range(count)]
+
+    def write(best: list[str]) -> None:
+        rows = [
+            {"question": text, "mc1_targets": {b: 1} | {c: 0 for c in choices if c != b}}
+            for (text, choices), b in zip(asked, best, strict=True)
+        ]
+        file.write_text(json.dumps([{**row, "mc2_targets": row["mc1_targets"]} for row in rows]), encoding="utf-8")
+
+    write([choices[0] for _, choices in asked])
+    exam = DromedaryExam("known", "truthfulqa", tables.truthfulqa(str(file)))
+    engine = LocalEngine(weights.resolve(str(model)), LocalOptions(device="cpu"))
+    found = {one.id: one.value for one in weigh(exam.questions(), engine, step=Step("exam", 0))}
+    values = [found[q.id] for q in exam.questions()]
+    scores = [true - false for true, false in zip(values[::2], values[1::2], strict=True)]
+    likeliest = [own.index(max(own)) for own in (scores[3 * n : 3 * n + 3] for n in range(count))]
+    write([choices[place] for (_, choices), place in zip(asked, likeliest, strict=True)])
+    return file
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("model")
+    model = zoo.build(folder / "qwen3", "qwen3", context=4096)
+    return {
+        "target": {"model": str(model), "device": "cpu", "dtype": "float32", "batch": 16},
+        "oracle": {"model": "python:tests.scripted_parts:proposer"},
+        "judge": {"model": "python:tests.scripted_parts:judge"},
+        "evaluator": {"model": "python:tests.scripted_parts:judge"},
+        "offline": True,
+        "prompts": {
+            "redteam": [prompts(folder, "attack", 60)],
+            "helpful": [prompts(folder, "help", 40)],
+            "gate": 4,
+            "heldout": 4,
+        },
+        "benchmarks": [
+            {"protocol": "truthfulqa", "name": "known", "path": str(known(folder, model)), "gate": "capability"}
+        ],
+        "options": {
+            "draw": {"batch": 12},
+            "stop": {"iterations": 1, "rule": "data"},
+            "replay": {"ratio": 1, "fresh": 4},
+            "contrast": {"count": 0},
+            "measure": {"efficacy": False},
+            "keep": {"verify": False},
+            "gates": {"retries": 0},
+        },
+        "scale": SHORT,
+    }
+
+
+@pytest.mark.parametrize(("rate", "kept"), [(1e-9, True), (0.3, False)])
+def test_a_policy_that_forgot_what_the_model_knew_is_rolled_back(
+    rate: float, kept: bool, spec: dict[str, Any], tmp_path: Path
+) -> None:
+    tune = {"rank": 4, "alpha": 8, "epochs": 1, "learning_rate": rate}
+    given = {**spec, "options": {**spec["options"], "tune": tune}}
+    wiring.launch(yaml.safe_dump(given), tmp_path / "run")
+    reading, name = Reading(tmp_path / "run"), "capability (known: accuracy)"
+    (decision,) = reading.records("001/decision", Decision)
+    (gate,) = [g for g in reading.records("001/gates", Gate) if g.id == f"{name}|start"]
+    assert gate.passed is kept
+    assert (gate.margin, gate.unjudged) == (0.03, 0)
+    assert reading.scores("000/gate_bench_known_scores")["accuracy"].value == 1.0
+    assert (decision.action == "go_on") is kept
+    assert (f"{name} is worse by" in decision.reason) is not kept
+    assert (reading.outcome["policy"]["adapter"] is None) is not kept
+    assert gate.n + reading.scores("final/bench_known_scores")["accuracy"].n == 48
+    assert verify(tmp_path / "run").ok
+    told = summarised(reading)
+    assert any(held["metric"] == name for held in told.gates["001"])
+    assert [figure["benchmark"] for figure in told.benchmarks] == ["known"]
+    assert "the held-out questions of a benchmark with a gate" in page(tmp_path / "run")
