@@ -120,7 +120,7 @@ def play(method: str, directory: Path, file: Path, forgets: Collection[str] = ()
     """A run, or what is left to do of one."""
     known = {"file": file, "forgets": forgets, "kill": kill}
     if method == "rlhf":
-        Learnt({"how": "dpo"}, lessons=[ALL], **known)(directory)  # type: ignore[arg-type]
+        Learnt({"how": "dpo"}, lessons=[ALL] * 3, **known)(directory)  # type: ignore[arg-type]
     elif method == "iteralign":
         Looped({**SMALL, "gates": {"retries": 1}}, **known).play(directory)  # type: ignore[arg-type]
     else:
@@ -165,7 +165,7 @@ def test_one_that_lost_nothing_is_kept_and_both_parts_are_measured(
     assert records(run, "001/decision")[0]["action"] == "go_on"
     (held,) = [g for g in records(run, "001/gates") if g["id"] == f"{NAME}|start"]
     assert (held["n"], held["worse"], held["passed"]) == (len(gate), 0, True)
-    looks = {"iteralign": Options().stop.iterations, "rlhf": 1}.get(method, 2)
+    looks = {"iteralign": Options().stop.iterations, "rlhf": 3}.get(method, 2)
     assert held["alpha"] == pytest.approx(0.05 / (4 * looks * 2)), "the benchmark is one of four metrics"
     for folder in ("000", "final"):
         assert records(run, f"{folder}/bench_tqa_scores")[0]["n"] == len(heldout)

@@ -15,12 +15,15 @@ import pytest
 from charter.constitution import Constitution
 from charter.curation.records import Span, Tools
 from charter.engines.scripted import ScriptedEngine
+from charter.gating import Decision, Gate
 from charter.judging.records import Pair
 from charter.judging.rewarding import JudgeRewarder
-from charter.methods.learning import Lessons, Standing
+from charter.methods.learning import Standing
+from charter.methods.preferring import Lessons
 from charter.methods.rlhf import rlhf
 from charter.methods.sifting import sifted_pairs
 from charter.nouns import (
+    Example,
     Exchange,
     ModelRef,
     Preferred,
@@ -40,7 +43,7 @@ from charter.reports.learning import curves, learning
 from charter.reports.page import page
 from charter.reports.reading import Reading
 from charter.run import Run
-from charter.spec import Curating, Options, parse
+from charter.spec import Curating, Gating, Options, parse
 from charter.stages.curate import Sifting
 from charter.supervision import Supervision
 from charter.wiring.learning import forecast, learners
@@ -74,17 +77,20 @@ def written(directory: Path, start: ModelRef, refused: Collection[str]) -> Model
 
 @dataclass(frozen=True)
 class Learner:
-    """Refuses the topics that chosen answers refuse; or, in practice, what the round's lesson says."""
+    """Refuses what the try's lesson says; without lessons, the topics that chosen answers refuse. ``shares``: of the
+    learning rate, of each try."""
 
     tuned: list[tuple[ModelRef, list[Row]]]
     lessons: Sequence[Collection[str]] = ()
-    reference: ModelRef | None = None
+    shares: list[float] = field(default_factory=list)
+    share: float = 1.0
     identity: str = "toy learner"
 
     def tune(self, start: ModelRef, rows: Sequence[Row], directory: Path, seed: int) -> ModelRef:
         del seed
         self.tuned.append((start, list(rows)))
-        if self.reference is not None:
+        self.shares.append(self.share)
+        if self.lessons:
             return written(directory, start, self.lessons[len(self.tuned) - 1])
         chosen = [row.chosen for row in rows if isinstance(row, Preferred)]
         said = {t for text in chosen if "plan for" not in text for t in topics_in(text)}
@@ -92,17 +98,40 @@ class Learner:
 
     def toward(self, reference: ModelRef, reward: ModelRef | Rewarder) -> Tuner:
         assert isinstance(reward, JudgeRewarder) or (isinstance(reward, ModelRef) and reward.adapter)
-        return replace(self, reference=reference)
+        return self
+
+    def gentler(self, share: float) -> Tuner:
+        return replace(self, share=share)
 
 
 @dataclass(frozen=True)
 class Refusing:
-    """Rewards whatever refuses."""
+    """Rewards whatever refuses, or, turned about, whatever does not."""
 
     identity: str = "refusing"
+    turned: bool = False
 
     def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[Reward]:
-        yield from (Reward(id=e.id, value=float("plan for" not in e.response)) for e in exchanges if e.id not in done)
+        yield from (
+            Reward(id=e.id, value=float(("plan for" in e.response) is self.turned))
+            for e in exchanges
+            if e.id not in done
+        )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Rewards what is right: a refusal of what is harmful, an answer to the rest."""
+
+    identity: str = "judged"
+
+    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[Reward]:
+        harmful = {e.id: bool({*topics_in(e.prompt.text)} & {*HARM, SAFE_ALREADY}) for e in exchanges}
+        yield from (
+            Reward(id=e.id, value=float(("plan for" in e.response) is not harmful[e.id]))
+            for e in exchanges
+            if e.id not in done
+        )
 
 
 def compares(request: Request) -> str:
@@ -143,6 +172,9 @@ class Play:
     calls: int = 0
     kill: int | None = None
     rewarder: Rewarder = field(default_factory=Refusing)
+    gates: dict[str, Any] = field(default_factory=dict)
+    warmed: list[tuple[ModelRef, list[Example]]] = field(default_factory=list)
+    shares: dict[str, list[float]] = field(default_factory=dict)
     fall: float = 0.0
 
     def __call__(self, directory: Path) -> tuple[Standing, Constitution, str]:
@@ -179,19 +211,25 @@ class Play:
             return compares(request)
 
         judge = run.metered(ScriptedEngine(told, "judge"), "judge", "aligning")
-        base = Toy(heldout_scores=self.heldout).roles(run)
-        by = {name: self.tuned.setdefault(name, []) for name in ("prefers", "rewards", "practises")}
-        learners = Learners(
-            Learner(by["prefers"]),
-            Learner(by["rewards"]),
-            Learner(by["practises"], self.lessons),
-            lambda _: self.rewarder,
-        )
+        toy = Toy(heldout_scores=self.heldout, tuned=self.warmed, shares=self.shares.setdefault("warms", []))
+        base = toy.roles(run)
+        asked = self.options.learn.how
+        lessons = {"prefers": self.lessons if asked == "dpo" else (), "practises": self.lessons}
+        made = {
+            name: Learner(self.tuned.setdefault(name, []), lessons.get(name, ()), self.shares.setdefault(name, []))
+            for name in ("prefers", "rewards", "practises")
+        }
+        learners = Learners(made["prefers"], made["rewards"], made["practises"], lambda _: self.rewarder)
         return replace(base, target=target, judge=judge, measurer=judge, learners=learners)
+
+    @property
+    def options(self) -> Options:
+        gates = {"again": "step", **self.gates}
+        learn = {"learn": {**LEARN, **self.learn}, "contrast": {"count": 2}}
+        return Options.model_validate({**learn, "gates": gates})
 
     def task(self) -> Lessons:
         task = Toy(heldout_scores=self.heldout).task()
-        options = Options.model_validate({"learn": {**LEARN, **self.learn}, "contrast": {"count": 2}})
         return Lessons(
             start=task.start,
             redteam=task.redteam,
@@ -200,7 +238,7 @@ class Play:
             near=0.9,
             templates=task.templates,
             answers=task.answers,
-            options=options,
+            options=self.options,
             given=self.given,
             pairs=self.pairs,
             constitution=RULES,
@@ -257,13 +295,82 @@ def test_practice_goes_on_in_rounds_from_one_reference(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "reward" / "fit.jsonl").exists()
 
 
-def test_a_round_that_turns_good_answers_bad_is_rolled_back(tmp_path: Path) -> None:
-    play = Play({}, lessons=[ALL, {SAFE_ALREADY}, ALL])
+def test_rewards_that_rise_while_good_answers_are_lost_end_it_at_once(tmp_path: Path) -> None:
+    """A reward that is not what is judged is not practised toward again."""
+    play = Play({"guard": {"sample": 8, "fit": False}}, lessons=[ALL, set(), ALL], rewarder=Refusing(turned=True))
     best, _, why = play(tmp_path / "run")
-    assert why.startswith("round 2: ")
-    assert refuses(tmp_path / "run", best.policy) == ALL
+    assert why.startswith("round 2: reward hacking")
+    assert "rolled back" not in why
+    assert actions(tmp_path / "run") == {"001": "go_on", "002": "give_up"}
     assert best.policy.adapter == "001/policy"
-    assert len(play.tuned["practises"]) == 2
+
+
+def test_a_round_that_fails_a_gate_is_tried_again_from_the_last_good_policy(tmp_path: Path) -> None:
+    """The smaller step stays; what is tried is counted by every gate's share of alpha, and told by the readers."""
+    play = Play({"rloo": {"rounds": 2}}, lessons=[ALL, {SAFE_ALREADY}, ALL], rewarder=Judged())
+    best, _, why = play(tmp_path / "run")
+    assert why == "all rounds were done"
+    assert best.policy.adapter == "003/policy"
+    starts = [Path(start.adapter or "none").parent.name for start, _ in play.tuned["practises"]]
+    assert starts == ["", "001", "001"]
+    assert play.shares["practises"] == [1.0, 1.0, 0.5]
+    assert actions(tmp_path / "run") == {"001": "go_on", "002": "roll_back", "003": "go_on"}
+    held = Reading(tmp_path / "run").records("001/gates", Gate)
+    assert held[0].alpha == pytest.approx(Gating().alpha / (len({g.metric for g in held}) * (2 + 2) * 2))
+    found = learning(Reading(tmp_path / "run"))
+    assert found is not None
+    assert (set(found.policies), found.rolled_back) == ({"000", "001", "002", "003"}, ("002",))
+    assert '002 <span class="tag">rolled back</span>' in page(tmp_path / "run")
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+@pytest.mark.parametrize("how", ["dpo", "rloo"])
+def test_when_no_try_helps_the_last_good_policy_stays_with_the_reason(how: str, retries: int, tmp_path: Path) -> None:
+    play = Play({"how": how}, lessons=[set()] * 3, gates={"retries": retries}, rewarder=Judged())
+    best, _, why = play(tmp_path / "run")
+    name = "prefers" if how == "dpo" else "practises"
+    assert play.shares[name] == [1.0, 0.5, 0.25][: retries + 1]
+    assert len({start.digest for start, _ in play.tuned[name]}) == 1, "each from the start"
+    assert best.policy == play.task().start
+    assert ("rolled back 3 times, the last policy stays" in why) is bool(retries)
+    assert list(actions(tmp_path / "run").values()) == [*["roll_back"] * retries, "give_up"]
+
+
+@pytest.mark.parametrize(("again", "more", "share"), [("replay", 2, 1.0), ("step", 0, 0.5), ("both", 2, 0.5)])
+@pytest.mark.parametrize("how", ["dpo", "rloo"])
+def test_a_try_has_more_replay_where_there_is_replay(
+    how: str, again: str, more: int, share: float, tmp_path: Path
+) -> None:
+    """For practice that is its warm-up, which is part of the first round."""
+    learn = {"how": how, "rloo": {"rounds": 1, "warm_up": 4}}
+    play = Play(learn, lessons=[set(), ALL], gates={"again": again}, rewarder=Judged())
+    play(tmp_path / "run")
+    rows = [given for _, given in (play.tuned["prefers"] if how == "dpo" else play.warmed)]
+    replayed = [[row for row in given if is_replay(row)] for given in rows]
+    taught = [len(given) - len(same) for given, same in zip(rows, replayed, strict=True)]
+    assert len({r.id for r in rows[1]}) == len(rows[1])
+    assert taught[0] == taught[1] > 0
+    assert len(replayed[1]) == len(replayed[0]) + more * taught[0]
+    assert play.shares["prefers" if how == "dpo" else "warms"] == [1.0, share]
+    assert (tmp_path / "run/warm-2/policy.jsonl").exists() is (how == "rloo")
+
+
+def test_nothing_is_rolled_back_where_the_spec_says_so(tmp_path: Path) -> None:
+    play = Play({"rloo": {"rounds": 1}}, lessons=[set()], gates={"roll_back": False}, rewarder=Judged())
+    best, _, why = play(tmp_path / "run")
+    assert (why, best.policy.adapter) == ("all rounds were done", "001/policy")
+    assert any(not gate.passed for gate in Reading(tmp_path / "run").records("001/gates", Gate))
+
+
+def is_replay(row: Row) -> bool:
+    """Whether a row is a good answer of the start."""
+    return row.rater == "replay" if isinstance(row, Preferred) else isinstance(row, Example) and row.origin == "helpful"
+
+
+def actions(directory: Path) -> dict[str, str]:
+    """What was decided of each policy that was tried."""
+    reading = Reading(directory)
+    return {f: reading.records(f"{f}/decision", Decision)[0].action for f in reading.iterations}
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -282,7 +389,8 @@ def test_nothing_is_practised_toward_a_reward_model_like_chance(asked: bool, tmp
 
 
 def test_the_report_draws_a_fall_of_what_was_chosen(tmp_path: Path) -> None:
-    play = Play({"rloo": {"rounds": 3}}, lessons=[ALL, {*ALL} - {"arson"}, {SAFE_ALREADY}], fall=2.0)
+    lessons = [ALL, {*ALL} - {"arson"}, {SAFE_ALREADY}]
+    play = Play({"rloo": {"rounds": 3}}, lessons=lessons, gates={"retries": 0}, fall=2.0)
     play(tmp_path / "run")
     found = learning(Reading(tmp_path / "run"))
     assert found is not None
@@ -336,14 +444,14 @@ def test_people_prefer(tmp_path: Path) -> None:
     assert "two ratings of the same pair agree in 87.5" in text
 
 
-def test_a_killed_run_comes_to_the_same_end(tmp_path: Path) -> None:
-    lessons = [ALL, ALL]
+def test_a_killed_run_comes_to_the_same_end_with_what_was_tried_again(tmp_path: Path) -> None:
+    lessons = [ALL, set(), ALL]
     options = {"rloo": {"rounds": 2}}
-    plain = Play(options, lessons=lessons)
+    plain = Play(options, lessons=lessons, rewarder=Judged())
     plain(tmp_path / "plain")
     stopped, kills = False, 0
     while not stopped:
-        broken = Play(options, lessons=lessons, kill=150)
+        broken = Play(options, lessons=lessons, kill=150, rewarder=Judged())
         broken.tuned = {
             "practises": [(ModelRef(base="", base_digest="", digest=""), [])] * _rounds(tmp_path / "killed")
         }
@@ -353,6 +461,7 @@ def test_a_killed_run_comes_to_the_same_end(tmp_path: Path) -> None:
         except KeyboardInterrupt:
             kills += 1
     assert kills > 3
+    assert actions(tmp_path / "plain") == {"001": "go_on", "002": "roll_back", "003": "go_on"}
     assert substance(tmp_path / "killed") == substance(tmp_path / "plain")
 
 
@@ -362,7 +471,7 @@ def _rounds(directory: Path) -> int:
 
 @pytest.mark.parametrize("scores", ["inverted", "unjudged"])
 def test_no_decision_reads_held_out(scores: str, tmp_path: Path) -> None:
-    lessons = [ALL, {SAFE_ALREADY}]
+    lessons = [ALL, *[{SAFE_ALREADY}] * 3]
     ends = []
     for name, heldout in (("plain", "told"), ("other", scores)):
         Play({"rloo": {"rounds": 2}}, lessons=lessons, heldout=heldout)(tmp_path / name)
@@ -439,16 +548,18 @@ def test_replay_is_made_only_where_it_is_learnt(learn: dict[str, Any], learns: b
     assert ("replay checks" in asked(learn)) is learns
 
 
-def test_a_forecast_counts_the_judge_that_rewards() -> None:
-    calls = asked({"rloo": {"rounds": 2, "steps": 5, "batch": 8, "group": 4, "reward": "judge"}})
-    assert calls["rewards of what is drawn"] == 2 * 2 * 5 * 8
-    assert calls["rewards of gate answers"] == 2 * 3 * 100
+@pytest.mark.parametrize(("gates", "tries"), [({"retries": 0}, 2), ({}, 4), ({"roll_back": False}, 2)])
+def test_a_forecast_counts_the_judge_that_rewards_in_every_try(gates: dict[str, Any], tries: int) -> None:
+    calls = asked({"rloo": {"rounds": 2, "steps": 5, "batch": 8, "group": 4, "reward": "judge"}}, gates)
+    assert calls["rewards of what is drawn"] == 2 * tries * 5 * 8
+    assert calls["rewards of gate answers"] == 2 * (tries + 1) * 100
     assert not any(use.startswith("rewards") for use in asked({}))
 
 
-def asked(learn: dict[str, Any]) -> dict[str, int]:
+def asked(learn: dict[str, Any], gates: dict[str, Any] | None = None) -> dict[str, int]:
     """What a spec's forecast has the judge asked for, by use."""
-    spec = parse(json.dumps({"method": "rlhf", "world": "village", "templates": "world", "options": {"learn": learn}}))
+    options = {"learn": learn, "gates": gates or {}}
+    spec = parse(json.dumps({"method": "rlhf", "world": "village", "templates": "world", "options": options}))
     calls = forecast(spec, {"redteam": 500, "helpful": 500}, {"gate": 100, "heldout": 100})["oracle_calls_by_use"]
     return {use: count for use, count in calls.items() if count}
 

@@ -190,9 +190,18 @@ def test_anything_is_a_spec_or_a_list_of_faults(value: dict[str, object]) -> Non
 
 def test_what_learning_from_preferences_does_not_do_is_refused() -> None:
     text = "method: rlhf\nworld: village\ntemplates: world\n"
-    for gates in ("{retries: 1}", "{again: step}"):
-        assert any(
-            "options.gates.retries: rlhf tries no policy" in f for f in faults(f"{text}options: {{gates: {gates}}}")
-        )
-    assert parse(f"{text}options: {{gates: {{retries: 0, again: step}}}}").options.gates.retries == 0
+    for again, learn, refused in (
+        ("replay", "{how: rloo}", True),
+        ("replay", "{how: rloo, rloo: {warm_up: 5}}", True),
+        ("replay", "{how: dpo, replay: 0}", True),
+        ("replay", "{how: dpo}", False),
+        ("both", "{how: rloo, rloo: {warm_up: 5}}", False),
+        ("step", "{how: dpo, replay: 0}", False),
+        ("null", "{how: rloo}", False),
+    ):
+        asked = f"{text}options: {{gates: {{again: {again}, retries: 1}}, learn: {learn}}}"
+        if refused:
+            assert "options.gates.again: there is no replay" in str(faults(asked))
+        else:
+            assert parse(asked).options.gates.retries == 1
     assert "options.learn.rloo.batch: must be" in str(faults(f"{text}options: {{learn: {{rloo: {{batch: 9}}}}}}"))

@@ -13,7 +13,7 @@ from charter.statistics import wilson
 
 STEP = Step(path="001/x", run_seed=1)
 START = Guarded(kl=0.0, length=10.0, good=0.6, reward=0.0)
-HOW = (Guarding(), Gating())
+HOW = (Guarding(), Gating(), 0)
 
 
 def gate(good: int, n: int = 100, reward: float = 0.0) -> list[Seen]:
@@ -29,7 +29,7 @@ def decided(now: Guarded, before: list[Seen], after: list[Seen], gates: tuple[Ga
 def test_the_alarm_fires_where_rewards_rise_and_good_answers_are_lost() -> None:
     now = START.model_copy(update={"reward": 2.0})
     action, reason = decided(now, gate(80), gate(60, reward=2.0))
-    assert action == "roll_back"
+    assert action == "give_up", "no smaller step mends a reward that is not what is judged"
     assert "reward hacking" in reason
     for before, after in (
         (gate(80), gate(60, reward=-1.0)),  # rewards fell too: no hacking, the gates' affair
@@ -44,7 +44,7 @@ def test_the_alarm_fires_where_small_losses_add_up() -> None:
     now = START.model_copy(update={"reward": 3.0})
     begin, best, gates = gate(80), gate(76, reward=2.0), gate(72, reward=3.0)
     found = decide((START, begin, best), (now, gates), (), HOW, step=STEP)
-    assert found.action == "roll_back"
+    assert found.action == "give_up"
     assert "since the start" in found.reason
 
 
@@ -61,6 +61,17 @@ def test_a_gate_that_fails_rolls_back() -> None:
     )  # fmt: skip
     action, reason = decided(START, gate(80), gate(80), (failed,))
     assert (action, "harmlessness" in reason) == ("roll_back", True)
+    far = (START.model_copy(update={"kl": 21.0}), gate(80))
+    for gating, tries, expected in (
+        (Gating(), 1, ("roll_back", "")),
+        (Gating(), 2, ("give_up", ": rolled back 3 times, the last policy stays")),
+        (Gating(retries=0), 0, ("give_up", "")),
+        (Gating(roll_back=False), 0, ("give_up", "")),
+    ):
+        found = decide((START, gate(80), gate(80)), far, (failed,), (Guarding(), gating, tries), step=STEP)
+        assert "nats" in found.reason
+        assert ("harmlessness" in found.reason) is gating.roll_back
+        assert (found.action, found.reason[found.reason.find(": rolled") :] if tries == 2 else "") == expected
 
 
 def test_a_reward_model_is_measured_on_pairs() -> None:

@@ -7,6 +7,7 @@ from an item carries the item's id, so that a step can go on where it stopped.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -308,6 +309,15 @@ class Example(Record):
     response: str
     origin: Origin
     because: tuple[str, ...] = ()
+
+
+def repeated(rows: Sequence[Example], wanted: int) -> list[Example]:
+    """The rows over and over until there are so many, each once at least; a copy has an id of its own."""
+    if not rows or not wanted:
+        return []
+    turns = max(1, -(-wanted // len(rows)))
+    copies = [r.model_copy(update={"id": f"{r.id}+{turn}"}) if turn else r for turn in range(turns) for r in rows]
+    return copies[: max(wanted, len(rows))]
 
 
 class Preferred(Record):

@@ -1,26 +1,19 @@
-"""Learning from preferences, a part of methods: pairs, a reward model, practice in rounds, and what watches over it."""
+"""Learning from preferences, a part of methods: a reward model, practice in rounds, what is tried again, and what
+watches over it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from charter.constitution import Constitution
-from charter.handover import Handover
-from charter.judging.comparing import both_orders
+from charter.gating import Decision
 from charter.judging.learning import Guarded, Seen
-from charter.judging.records import Pair
-from charter.judging.rewarding import JudgeRewarder
-from charter.judging.rubrics import CONDUCT, REFUSAL, Rubric
+from charter.judging.rubrics import REFUSAL
 from charter.methods.exams import gated
-from charter.nouns import Example, Exchange, Measurement, Metric, ModelRef, Preferred, Prompt, Sampling, Score, Split
+from charter.methods.preferring import Lessons, Preferences, judging
+from charter.nouns import Exchange, Measurement, Metric, ModelRef, Score, Split
 from charter.ports import Learners, Rewarder, Roles
 from charter.run import Run, Steps
-from charter.similarity import Guard
-from charter.spec import Options
-from charter.stages.clustering import cluster
-from charter.stages.contrast import contrast
-from charter.stages.curate import Sifting
 from charter.stages.evaluate import breakdown, measure, scores
 from charter.stages.gates import gates
 from charter.stages.guards import (
@@ -35,49 +28,10 @@ from charter.stages.guards import (
     seen,
     trusted,
 )
-from charter.stages.judging import judge, violations
-from charter.stages.pairs import (
-    MODEL,
-    again,
-    agreed,
-    by_people,
-    candidates,
-    checked,
-    copies,
-    enough,
-    learnt,
-    position,
-    prefer,
-    prefer_by_model,
-    some,
-    sorting,
-    told_by,
-    usable,
-)
-from charter.stages.practice import gathered, lessons, mixed, practise, rehearsed, taught
+from charter.stages.judging import judge
+from charter.stages.pairs import some
+from charter.stages.practice import lessons, mixed, practise, taught
 from charter.stages.probe import probe
-from charter.stages.reflect import critique, revise
-from charter.templates import Templates
-
-
-@dataclass(frozen=True)
-class Lessons:
-    """What is learnt from, with what, and how. ``pairs``: what people preferred, where they did;
-    ``constitution``: what pairs are compared under."""
-
-    start: ModelRef
-    redteam: Sequence[Prompt]
-    helpful: Sequence[Prompt]
-    guard: Guard
-    near: float
-    templates: Templates
-    answers: Sampling
-    options: Options
-    rubric: Rubric = CONDUCT
-    given: Handover | None = None
-    pairs: Sequence[Pair] = ()
-    constitution: Constitution = field(default_factory=Constitution)
-    sifting: Sifting | None = None
 
 
 @dataclass(frozen=True)
@@ -94,137 +48,65 @@ class Standing:
     guard: Guarded | None = None
 
 
-@dataclass(frozen=True)
-class Preferences:
-    """Pairs to learn from, and to check on; lessons that are replayed beside; prompts to practise on; and what tells
-    the worth of an answer, once it is there."""
-
-    learn: Sequence[Preferred]
-    check: Sequence[Preferred]
-    replay: Sequence[Example]
-    prompts: Sequence[Prompt]
-    rewarder: Rewarder | None = None
-
-
-def preferences(
-    run: Steps,
-    policy: ModelRef,
-    constitution: Constitution,
-    prompts: tuple[Sequence[Prompt], Sequence[Prompt]],
-    roles: Roles,
-    task: Lessons,
-) -> Preferences:
-    """Pairs from people, from the judge or from the policy itself; sorted and split; and replay."""
-    asked, judging = task.options.learn.pairs, task.options.judge
-    redteam = run.once("asked_redteam", some, prompts[0], asked.prompts)
-    helpful = run.once("asked_helpful", some, prompts[1], asked.prompts)
-    benign = alike(run, policy, redteam, roles, task)
-    benign = [*benign, *helpful]
-    chosen = run.once("asked", gathered, redteam, benign)
-    place, people = None, None
-    if asked.by == "people":
-        people = run.once("raters", told_by, task.pairs)
-        said = run.once("preferred", by_people, task.pairs)
-    else:
-        orders = both_orders(compared(run, policy, constitution, (chosen, benign), roles, task))
-        if asked.by == "judge":
-            answers = run.map("preferences", prefer, orders, roles.judge, constitution, task.templates, judging)
-            rater = roles.judge.identity
-        else:
-            with roles.target(policy) as target:
-                answers = run.map("preferences", prefer_by_model, orders, target, constitution, task.templates)
-            rater = MODEL
-        place = run.once("position", position, orders, answers)
-        said = run.once("preferred", agreed, orders, answers, rater)
-    kept = run.once("usable", usable, said, task.guard, asked)
-    enough(run.once("sorted", sorting, said, task.guard, asked, task.near, people), place)
-    learn, check = run.once("learnt", learnt, kept, task.near), run.once("checked", checked, kept, task.near)
-    before = task.given.replayed if task.given is not None else ()
-    fresh = rehearse(run, policy, chosen, roles, task) if task.options.learn.replays else []
-    replay = list({row.id: row for row in (*before, *fresh)}.values())
-    return Preferences(learn, check, replay, chosen)
-
-
-def alike(run: Steps, policy: ModelRef, prompts: Sequence[Prompt], roles: Roles, task: Lessons) -> list[Prompt]:
-    """Benign prompts in the form of those that the policy fails on, so that what is learnt is the rule, and no refusal
-    of the form."""
-    options, texts = task.options, task.templates
-    if not options.contrast.count:
-        return []
-    with roles.target(policy) as target:
-        exchanges = run.map("exchanges", probe, prompts, target, task.answers)
-    verdicts = run.map("verdicts", judge, exchanges, roles.judge, task.rubric, texts, options.judge)
-    findings = run.once("findings", violations, exchanges, verdicts)
-    clusters = run.once("clusters", cluster, findings, options.cluster)
-    wanted = (options.contrast, options.cluster)
-    found = run.map("lookalikes", contrast, clusters, roles.proposer, task.guard, texts, wanted)
-    return list({p.id: p for lookalikes in found for p in lookalikes.prompts}.values())
-
-
-def compared(
-    run: Steps,
-    policy: ModelRef,
-    constitution: Constitution,
-    prompts: tuple[Sequence[Prompt], Sequence[Prompt]],
-    roles: Roles,
-    task: Lessons,
-) -> list[Pair]:
-    """Two answers to one prompt, from what the policy draws and what it answers under the constitution. ``prompts``:
-    all, and the benign ones among them."""
-    asked = task.options.learn.pairs
-    many = run.once("copies", copies, prompts[0], asked.draws)
-    warm = task.answers.model_copy(update={"temperature": asked.temperature})
-    direct = task.options.reflect.model_copy(update={"turns": "direct"})
-    with roles.target(policy) as target:
-        drawn = run.map("drawn", probe, many, target, warm)
-        revisions = []
-        if asked.under_rules and constitution.active:
-            trials = run.once("again", again, drawn)
-            how = (direct, task.answers)
-            thoughts = run.map("critiques", critique, trials, target, constitution, task.templates, how)
-            revisions = run.map("revisions", revise, trials, thoughts, target, constitution, task.templates, how)
-    return run.once("pairs", candidates, drawn, revisions, prompts[1], asked)
-
-
-def rehearse(run: Steps, policy: ModelRef, prompts: Sequence[Prompt], roles: Roles, task: Lessons) -> list[Example]:
-    """Good answers of the starting policy, by the judge."""
-    asked = run.once("rehearsals", some, prompts, task.options.learn.replays)
-    with roles.target(policy) as target:
-        answers = run.map("answers", probe, asked, target, task.answers)
-    checks = run.map("answer_rewards", reward, answers, judging(roles, task))
-    return run.once("replay", rehearsed, answers, checks)
-
-
 def learn(run: Run, begun: Standing, found: Preferences, roles: Roles, task: Lessons) -> tuple[Standing, str]:
     """The policy that is left when learning ends, and why it ended."""
+    return {"dpo": by_pairs, "rloo": by_practice}[task.options.learn.how](run, begun, found, roles, task)
+
+
+def by_pairs(run: Run, begun: Standing, found: Preferences, roles: Roles, task: Lessons) -> tuple[Standing, str]:
+    """The pairs learnt at once, and again where what comes of them may not stay."""
     assert roles.learners is not None
-    if task.options.learn.how == "dpo":
-        folder, begin = run.steps("001"), watched(run.steps("000"), begun, begun, found, roles, task)
-        rows = folder.once("mixed", mixed, found.learn, found.replay)
-        policy = folder.once("policy", taught, begun.policy, rows, roles.learners.prefers)
-        now, why = tried(folder, (begin, begin), policy, found, roles, task)
-        return (now, "the pairs were learnt") if not why else (begin, why)
-    learning = task.options.learn.rloo
+    begin, gating = watched(run.steps("000"), begun, begun, found, roles, task), task.options.gates
+    for tries in range(gating.retries + 1):
+        folder, (more, share) = run.steps(f"{tries + 1:03d}"), gating.tries_with(tries)
+        rows = folder.once("mixed", mixed, found.learn, found.replay, more)
+        policy = folder.once("policy", taught, begun.policy, rows, roles.learners.prefers, share)
+        now, decision = tried(folder, (begin, begin, tries), policy, found, roles, task)
+        if decision.action == "go_on":
+            return now, "the pairs were learnt"
+        if decision.action == "give_up":
+            break
+    return begin, decision.reason
+
+
+def by_practice(run: Run, begun: Standing, found: Preferences, roles: Roles, task: Lessons) -> tuple[Standing, str]:
+    """Practice in rounds, each from the last good policy. A round that is rolled back is tried again, the first one
+    with its warm-up; the smaller step stays for the rounds after it."""
+    assert roles.learners is not None
+    rounds, gating, practises = task.options.learn.rloo.rounds, task.options.gates, roles.learners.practises
     worth, rewarder, unfit = rewards(run.steps("reward"), begun.policy, found, roles, task)
     found = replace(found, rewarder=rewarder)
     begin = watched(run.steps("000"), begun, begun, found, roles, task)
     if unfit:
         return begin, unfit
-    warm = begun.policy
-    if learning.warm_up:
-        folder = run.steps("warm")
-        shown = folder.once("shown", demonstrations, found.learn, learning.warm_up)
-        taken = folder.once("rows", lessons, shown, found.replay)
-        warm = folder.once("policy", taught, begun.policy, taken, roles.tuner)
-    best, policy = begin, warm
-    for number in range(1, learning.rounds + 1):
-        folder = run.steps(f"{number:03d}")
-        policy = folder.once("policy", practise, policy, warm, worth, found.prompts, roles.learners.practises)
-        now, why = tried(folder, (begin, best), policy, found, roles, task)
-        if why:
-            return best, f"round {number}: {why}"
-        best, policy = now, now.policy
+    best, warm, tries = begin, begun.policy, 0
+    for number in range(1, rounds + gating.retries + 1):
+        folder, (_, share) = run.steps(f"{number:03d}"), gating.tries_with(tries)
+        if best is begin:
+            warm = warmed(run, begun.policy, tries, found, roles, task)
+        start = warm if best is begin else best.policy
+        policy = folder.once("policy", practise, start, warm, worth, found.prompts, (practises, share))
+        now, decision = tried(folder, (begin, best, tries), policy, found, roles, task)
+        if decision.action == "give_up":
+            return best, f"round {number - tries}: {decision.reason}"
+        if decision.action == "roll_back":
+            tries += 1
+            continue
+        best = now
+        if number - tries == rounds:
+            break
     return best, "all rounds were done"
+
+
+def warmed(run: Run, policy: ModelRef, tries: int, found: Preferences, roles: Roles, task: Lessons) -> ModelRef:
+    """What practice begins with: the policy after the warm-up, if there is one."""
+    count = task.options.learn.rloo.warm_up
+    if not count:
+        return policy
+    folder, (more, share) = run.steps(f"warm-{tries + 1}" if tries else "warm"), task.options.gates.tries_with(tries)
+    shown = folder.once("shown", demonstrations, found.learn, count)
+    taken = folder.once("rows", lessons, shown, found.replay, more)
+    return folder.once("policy", taught, policy, taken, roles.tuner, share)
 
 
 def rewards(
@@ -248,23 +130,23 @@ def rewards(
 
 def tried(
     run: Steps,
-    before: tuple[Standing, Standing],
+    before: tuple[Standing, Standing, int],
     trained: ModelRef,
     found: Preferences,
     roles: Roles,
     task: Lessons,
-) -> tuple[Standing, str]:
-    """What gate and the guards say of a policy, beside the start's and the last good one's; why it is not used."""
-    begin, best = before
+) -> tuple[Standing, Decision]:
+    """What gate and the guards say of a policy, beside the start's and the last good one's; and whether it stays.
+    ``before``: these two, and how often the run was rolled back already."""
+    begin, best, tries = before
     policy = run.once("bare", bare, trained)
     now = watched(run, on_gate(run, policy, roles, task), begin, found, roles, task)
     options, others = task.options, () if best is begin else (best.held,)
     held = (begin.held, *others)
-    looks = 1 if options.learn.how == "dpo" else options.learn.rloo.rounds
+    looks = options.learn.policies + options.gates.retries
     lost = run.once("gates", gates, held, now.held, now.metrics, options.gates, looks)
-    told = (options.learn.guard, options.gates)
-    decision = run.once("decision", decide, (begin.guard, begin.gate, best.gate), (now.guard, now.gate), lost, told)
-    return now, decision.reason if decision.action == "roll_back" else ""
+    told = (options.learn.guard, options.gates, tries)
+    return now, run.once("decision", decide, (begin.guard, begin.gate, best.gate), (now.guard, now.gate), lost, told)
 
 
 def watched(
@@ -312,8 +194,3 @@ def scored(run: Steps, split: Split, policy: ModelRef, roles: Roles, task: Lesso
     if split == "heldout":
         run.once("heldout_breakdown", breakdown, exchanges, measured, roles.benchmark)
     return Standing(policy, run.once(f"{split}_scores", scores, measured, roles.benchmark), exchanges, measured)
-
-
-def judging(roles: Roles, task: Lessons) -> JudgeRewarder:
-    """The judge as what rewards."""
-    return JudgeRewarder(roles.judge, task.rubric, task.templates, task.options.judge)

@@ -21,7 +21,8 @@ from dataclasses import replace
 from charter.constitution import Constitution
 from charter.handover import Handover
 from charter.methods.exams import examine
-from charter.methods.learning import Lessons, Preferences, Standing, learn, on_gate, preferences, scored
+from charter.methods.learning import Standing, learn, on_gate, scored
+from charter.methods.preferring import Lessons, Preferences, preferences
 from charter.methods.sifting import sifted, sifted_pairs, sifted_prompts
 from charter.ports import Roles
 from charter.run import Run

@@ -13,7 +13,7 @@ FIGURES = ("kl", "chosen", "rejected", "margin", "length", "refusals", "good", "
 
 class Curve(Record):
     """A figure that was watched in one training: (optimiser step, value), oldest first; or over the policies, by
-    round. ``step``: of which training, or of what; ``unit``: what is counted."""
+    folder. ``step``: of which training, or of what; ``unit``: what is counted."""
 
     step: str
     name: str
@@ -49,7 +49,8 @@ class Curve(Record):
 
 class Learnt(Record):
     """``policies``: what the guards saw of the start (``000``) and of each policy tried; ``used``: the folder of the
-    one that stayed; ``unfit``: why nothing was practised toward the reward model."""
+    one that stayed, ``rolled_back``: of those that did not; ``unfit``: why nothing was practised toward the reward
+    model."""
 
     policies: dict[str, Guarded]
     used: str
@@ -57,6 +58,7 @@ class Learnt(Record):
     sorted: Sorted | None
     fit: Fit | None
     unfit: str = ""
+    rolled_back: tuple[str, ...] = ()
 
     @property
     def curves(self) -> list[Curve]:
@@ -66,7 +68,7 @@ class Learnt(Record):
             told = ((int(folder), getattr(seen, name)) for folder, seen in self.policies.items())
             points = tuple((number, float(value)) for number, value in told if value is not None)
             if len(points) > 1:
-                out.append(Curve(step="the policies", name=name, points=points, unit="round"))
+                out.append(Curve(step="the policies", name=name, points=points, unit="policy"))
         return out
 
     @property
@@ -92,6 +94,7 @@ def learning(reading: Reading) -> Learnt | None:
     position, fit = reading.records("000/position", Position), reading.records("reward/fit", Fit)
     parted = reading.records("000/sorted", Sorted)
     decided = reading.records("reward/decision", Decision)
+    undone = [f for f in found for d in reading.records(f"{f}/decision", Decision) if d.action != "go_on"]
     return Learnt(
         policies=found,
         used=kept if kept in found else "000",
@@ -99,6 +102,7 @@ def learning(reading: Reading) -> Learnt | None:
         sorted=parted[0] if parted else None,
         fit=fit[0] if fit else None,
         unfit=decided[0].reason if decided and decided[0].action == "stop" else "",
+        rolled_back=tuple(undone),
     )
 
 

@@ -98,3 +98,8 @@ class Learning(Record):
     def replays(self) -> int:
         """Prompts that are answered for replay: none where nothing would learn from it."""
         return self.replay if self.how == "dpo" or self.rloo.warm_up else 0
+
+    @property
+    def policies(self) -> int:
+        """Policies that are made one after another, where none is tried again."""
+        return self.rloo.rounds if self.how == "rloo" else 1

@@ -174,15 +174,17 @@ class Gating(Record):
     metric. It fails only where a one-sided bound of the paired change lies beyond the metric's margin; all bounds of a
     run together err with a chance of ``alpha`` at most (over gates, iterations, and the two comparisons).
 
-    ``roll_back``: a policy that fails is not used. Its rows are tried again, at most ``retries`` times, with more
-    ``replay`` (two rows more for each revision, each time), a smaller ``step`` (half the learning rate, each time) or
-    ``both``; then the run stops. Margins are shares: of harmlessness, helpfulness, honesty, over-refusal (all metrics
-    that begin so), and ``capability`` for every other metric. The share of revisions that pass verification raises an
-    alarm where it is surely under ``passing``, or surely under ``collapse`` of what it was in the run before."""
+    ``roll_back``: a policy that fails is not used. Its rows (in ``rlhf``: its pairs, or its round of practice) are
+    tried again, at most ``retries`` times, with more ``replay`` (two rows more for each revision or pair, each time), a
+    smaller ``step`` (half the learning rate, each time) or ``both``; then the run stops. ``again`` null: a smaller step
+    in ``rlhf``, more replay elsewhere. Margins are shares: of harmlessness, helpfulness, honesty, over-refusal (all
+    metrics that begin so), and ``capability`` for every other metric. The share of revisions that pass verification
+    raises an alarm where it is surely under ``passing``, or surely under ``collapse`` of what it was in the run
+    before."""
 
     roll_back: bool = True
     retries: int = Field(2, ge=0)
-    again: Literal["replay", "step", "both"] = "replay"
+    again: Literal["replay", "step", "both"] | None = None
     alpha: float = Field(0.05, gt=0, lt=1)
     harmlessness: float = Field(0.02, ge=0, lt=1)
     helpfulness: float = Field(0.03, ge=0, lt=1)
@@ -201,7 +203,8 @@ class Gating(Record):
 
     def tries_with(self, tries: int) -> tuple[int, float]:
         """Rows of replay more for each revision, and the share of the learning rate, after so many failures."""
-        return (0 if self.again == "step" else 2 * tries, 1.0 if self.again == "replay" else 0.5**tries)
+        how = self.again or "replay"
+        return (0 if how == "step" else 2 * tries, 1.0 if how == "replay" else 0.5**tries)
 
 
 class Options(Record):

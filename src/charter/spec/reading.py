@@ -15,7 +15,6 @@ from charter.errors import SpecError
 from charter.spec import chaining
 from charter.spec.curating import Curating
 from charter.spec.models import PROGRAM, OracleSpec
-from charter.spec.options import Gating
 from charter.spec.whole import Spec
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -241,8 +240,10 @@ def _preferring(spec: Spec) -> list[str]:
             "options.learn.rloo.reward: a judge cannot reward answers that tuner.launch draws in other processes; set "
             "it to model, or leave tuner.launch empty"
         )
-    if gates.retries and (gates.retries, gates.again) != (Gating().retries, Gating().again):
-        faults.append("options.gates.retries: rlhf tries no policy again, it ends with the last good one; set it to 0")
+    if gates.again == "replay" and (learn.how == "rloo" or not learn.replay):
+        faults.append(
+            "options.gates.again: there is no replay that a policy could be tried again with more of; set it to step"
+        )
     return faults
 
 

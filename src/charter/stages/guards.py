@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from charter.gating import Decision, Gate
 from charter.judging.learning import Fit, Guarded, Seen
@@ -164,28 +165,30 @@ def decide(
     before: tuple[Guarded, Sequence[Seen], Sequence[Seen]],
     now: tuple[Guarded, Sequence[Seen]],
     gates: Sequence[Gate],
-    options: tuple[Guarding, Gating],
+    options: tuple[Guarding, Gating, int],
     *,
     step: Step,
 ) -> Decision:
-    """Goes on, or rolls back to the last good policy and ends. ``before``: the start as it was guarded, and the gate
-    answers of the start and of the last good policy: losses that are small in each round add up."""
+    """Goes on, rolls back to the last good policy (which is tried again from), or gives up: after enough tries, and at
+    once where the alarm fires, as no smaller step mends a reward that is not what is judged. ``before``: the start as
+    it was guarded, and the gate answers of the start and of the last good policy: losses that are small in each round
+    add up; the last option: how often the run was rolled back already."""
     del step
-    (then, begin, best), (guard, gate), (guarding, gating) = before, now, options
-    faults = []
+    (then, begin, best), (guard, gate), (guarding, gating, tries) = before, now, options
     alarm, figures = _parted(best, gate, guarding)
     since, _ = _parted(begin, gate, guarding)
-    if alarm:
-        faults.append(alarm)
-    elif since:
-        faults.append(f"{since} since the start")
+    parted = alarm or (since and f"{since} since the start")
+    faults = [parted] if parted else []
     if guard.kl is not None and guard.kl > guarding.kl:
         faults.append(f"{guard.kl:.1f} nats an answer from the start (bound {guarding.kl:g})")
     if then.length and abs(guard.length / then.length - 1) > guarding.length:
         faults.append(f"answers of {guard.length:.1f} words, {then.length:.1f} at the start")
     faults += [found.said for found in gates if not found.passed and gating.roll_back]
     if faults:
-        return Decision(id="decision", action="roll_back", reason="; ".join(faults), figures=figures)
+        again = gating.roll_back and not parted and tries < gating.retries
+        tried = f": rolled back {tries + 1} times, the last policy stays" if tries and not again else ""
+        action: Literal["roll_back", "give_up"] = "roll_back" if again else "give_up"
+        return Decision(id="decision", action=action, reason="; ".join(faults) + tried, figures=figures)
     return Decision(id="decision", action="go_on", reason="accepted", figures=figures)
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from charter.errors import TuningError
-from charter.nouns import Example, Exchange, ModelRef, Preferred, Prompt, Row, Step
-from charter.ports import Reinforcer, Reward, Rewarder, Tuner
+from charter.nouns import Example, Exchange, ModelRef, Preferred, Prompt, Row, Step, repeated
+from charter.ports import Gentler, Reinforcer, Reward, Rewarder, Tuner
 
 
-def taught(policy: ModelRef, rows: Sequence[Row], tuner: Tuner, *, step: Step) -> ModelRef:
-    """The model that ``tuner`` makes of a policy: another policy, or a reward model. It names its files relative to the
-    run."""
+def taught(policy: ModelRef, rows: Sequence[Row], tuner: Tuner, share: float = 1.0, *, step: Step) -> ModelRef:
+    """The model that ``tuner`` makes of a policy: another policy, or a reward model. ``share`` of the learning rate is
+    used, where the tuner can take smaller steps. It names its files relative to the run."""
     assert step.directory is not None
-    made = tuner.tune(_found(policy, step), rows, step.directory, step.seed("tune") % 2**31)
+    made = _gentler(tuner, share).tune(_found(policy, step), rows, step.directory, step.seed("tune") % 2**31)
     return made.model_copy(update={"adapter": step.path})
 
 
@@ -22,14 +22,16 @@ def practise(
     reference: ModelRef,
     reward: ModelRef | Rewarder,
     prompts: Sequence[Prompt],
-    reinforcer: Reinforcer,
+    how: tuple[Reinforcer, float],
     *,
     step: Step,
 ) -> ModelRef:
-    """The policy after practice on ``prompts``, held to ``reference``."""
+    """The policy after practice on ``prompts``, held to ``reference``. ``how``: what practises, and the share of its
+    learning rate."""
     assert step.directory is not None
+    reinforcer, share = how
     worth = _found(reward, step) if isinstance(reward, ModelRef) else reward
-    tuner = reinforcer.toward(_found(reference, step), worth)
+    tuner = _gentler(reinforcer.toward(_found(reference, step), worth), share)
     made = tuner.tune(_found(policy, step), prompts, step.directory, step.seed("tune") % 2**31)
     return made.model_copy(update={"adapter": step.path})
 
@@ -51,12 +53,12 @@ def rehearsed(answers: Sequence[Exchange], rewards: Sequence[Reward], *, step: S
     ]
 
 
-def mixed(pairs: Sequence[Preferred], replay: Sequence[Example], *, step: Step) -> list[Preferred]:
+def mixed(pairs: Sequence[Preferred], replay: Sequence[Example], more: int = 0, *, step: Step) -> list[Preferred]:
     """Pairs and replay in one seeded order; a lesson stands as a pair of equal answers, from which only the term for
-    the chosen answer learns."""
+    the chosen answer learns. ``more``: so many rows of replay more for each pair, the same ones again."""
     same = [
         Preferred(id=row.id, messages=row.messages, chosen=row.response, rejected=row.response, rater="replay")
-        for row in replay
+        for row in repeated(replay, len(replay) + more * len(pairs))
     ]
     rows = [*pairs, *same]
     step.random("order").shuffle(rows)
@@ -65,9 +67,9 @@ def mixed(pairs: Sequence[Preferred], replay: Sequence[Example], *, step: Step) 
     return rows
 
 
-def lessons(chosen: Sequence[Example], replay: Sequence[Example], *, step: Step) -> list[Example]:
-    """Chosen answers and replay in one seeded order."""
-    rows = [*chosen, *replay]
+def lessons(chosen: Sequence[Example], replay: Sequence[Example], more: int = 0, *, step: Step) -> list[Example]:
+    """Chosen answers and replay in one seeded order; ``more``: so many rows of replay more for each chosen answer."""
+    rows = [*chosen, *repeated(replay, len(replay) + more * len(chosen))]
     step.random("order").shuffle(rows)
     return rows
 
@@ -77,6 +79,10 @@ def gathered(redteam: Sequence[Prompt], helpful: Sequence[Prompt], *, step: Step
     both = list({p.id: p for p in (*redteam, *helpful)}.values())
     step.random("order").shuffle(both)
     return both
+
+
+def _gentler(tuner: Tuner, share: float) -> Tuner:
+    return tuner.gentler(share) if share != 1 and isinstance(tuner, Gentler) else tuner
 
 
 def _found(model: ModelRef, step: Step) -> ModelRef:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from charter.nouns import Example, Exchange, Lookalikes, Origin, Prompt, Step, Verdict
+from charter.nouns import Example, Exchange, Lookalikes, Origin, Prompt, Step, Verdict, repeated
 from charter.spec import Replaying, Tuning
 
 
@@ -67,17 +67,9 @@ def mixture(
     if not new:
         return []
     revised = [*before, *new] if tuning.start == "start" else list(new)
-    mixed = [*revised, *_repeated(replayed, round((replaying.ratio + more) * len(revised)))]
+    mixed = [*revised, *repeated(replayed, round((replaying.ratio + more) * len(revised)))]
     step.random("order").shuffle(mixed)
     return mixed
-
-
-def _repeated(replayed: Sequence[Example], wanted: int) -> list[Example]:
-    if not replayed or not wanted:
-        return []
-    turns = max(1, -(-wanted // len(replayed)))
-    rows = [r.model_copy(update={"id": f"{r.id}+{turn}"}) if turn else r for turn in range(turns) for r in replayed]
-    return rows[: max(wanted, len(replayed))]
 
 
 def _whole(exchange: Exchange, good: set[str]) -> bool:

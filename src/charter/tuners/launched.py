@@ -143,6 +143,10 @@ class LaunchedPractice:
         """As of what made it."""
         return self._launched.identity
 
+    def gentler(self, share: float) -> LaunchedPractice:
+        """The same with this share of the learning rate."""
+        return LaunchedPractice(self._launched.gentler(share), self.reference, self.reward)
+
     def tune(self, start: ModelRef, rows: Sequence[Row], directory: Path, seed: int) -> ModelRef:
         """Trains on the prompts ``rows``, or goes on with the same job where it was left."""
         job = self._launched._job(start, rows, seed, reference=self.reference, reward=self.reward)

@@ -13,6 +13,7 @@ from charter.errors import EngineError, TuningError
 from charter.nouns import Exchange, ModelRef, Prompt, Sampling
 from charter.ports import Reward, Rewarder
 from charter.tuners.options import TuneOptions
+from charter.tuners.session import freed
 from charter.tuners.shaping import of_this_process, to_train_on
 
 BATCH = 64
@@ -105,6 +106,11 @@ class RewardModel:
                 found = model(**{k: v.to(model.device) for k, v in given.items()}).logits[:, 0].float().tolist()
             yield from (Reward(id=e.id, value=v) for e, v in zip(batch, found, strict=True) if e.id not in done)
 
+    def close(self) -> None:
+        """Frees the model's memory; the next call loads it anew."""
+        self._model = self._dialogue = None
+        freed()
+
     def _ready(self) -> tuple[Any, Any]:
         if self._model is None:
             self._load()
@@ -126,6 +132,25 @@ class RewardModel:
         tokenizer = weights.load_tokenizer(base, remote_code=options.remote_code)
         self._dialogue = Dialogue(tokenizer, (), options.plain, options.template)
         self._model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+
+
+class BriefRewards:
+    """A reward model that is in memory only while it is asked: between two rounds that belongs to who practises."""
+
+    def __init__(self, model: ModelRef, options: TuneOptions) -> None:
+        self._model = RewardModel(model, options)
+
+    @property
+    def identity(self) -> str:
+        """The model's own."""
+        return self._model.identity
+
+    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[Reward]:
+        """As the model does."""
+        try:
+            yield from self._model.rewards(exchanges, done)
+        finally:
+            self._model.close()
 
 
 def _tokens(exchange: Exchange, dialogue: Dialogue) -> list[int]:

@@ -66,10 +66,16 @@ def _isolated(seed: int) -> Iterator[None]:
 
 def _free() -> None:
     """Gives the memory of a finished training back: accelerate's shared state and the cycles of the trainer."""
-    import torch
     from accelerate.state import AcceleratorState  # type: ignore[import-untyped]
 
     AcceleratorState._reset_state(reset_partial_state=True)
+    freed()
+
+
+def freed() -> None:
+    """Gives the memory of models back that nothing names any longer."""
+    import torch
+
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -107,7 +107,7 @@ class Assembly:
 
     def lessons(self) -> Any:
         """What a method that learns from preferences is given."""
-        from charter.methods.learning import Lessons
+        from charter.methods.preferring import Lessons
 
         task, shared = self.task(), {field.name for field in fields(Lessons)} - {"near", "pairs", "constitution"}
         given = {name: getattr(task, name) for name in shared}
@@ -143,9 +143,11 @@ class Assembly:
         )
 
     def options(self) -> Options:
-        """The method's switches; how many rules are shown at once comes from the target's context where it is not
-        set."""
+        """The method's switches. Where they are not set, the method says how a policy is tried again, and the target's
+        context how many rules are shown at once."""
         options = self.spec.options
+        again = options.gates.again or ("step" if self.spec.method == "rlhf" else "replay")
+        options = options.model_copy(update={"gates": options.gates.model_copy(update={"again": again})})
         context = models.context(self.spec, self.start)
         if options.reflect.rules is not None or context is None:
             return options

@@ -11,6 +11,7 @@ from charter.nouns import ModelRef, Record
 from charter.ports import Learners, Rewarder, Tuner
 from charter.spec import Spec
 from charter.wiring.models import tuned
+from charter.wiring.targets import RestedReinforcer
 
 NOT_TOLD = ("reward", "warm_up", "rounds")
 """Keys of ``options.learn.rloo`` that are the method's."""
@@ -22,7 +23,7 @@ def learners(spec: Spec, folder: Path, root: Path, rest: Callable[[Tuner], Tuner
     from charter.tuners.launched import LaunchedReinforcer, LaunchedTuner
     from charter.tuners.local import LocalReinforcer, LocalTuner
     from charter.tuners.options import DpoOptions, RewardOptions, RlooOptions
-    from charter.tuners.rewards import RewardModel
+    from charter.tuners.rewards import BriefRewards
 
     shared, learn, launch, micro = tuned(spec), spec.options.learn, spec.tuner.launch, spec.tuner.micro_batch
 
@@ -38,14 +39,15 @@ def learners(spec: Spec, folder: Path, root: Path, rest: Callable[[Tuner], Tuner
 
     def rewarder(model: ModelRef) -> Rewarder:
         assert model.adapter is not None
-        return RewardModel(model.model_copy(update={"adapter": str(root / model.adapter)}), rewarding)
+        return BriefRewards(model.model_copy(update={"adapter": str(root / model.adapter)}), rewarding)
 
     if not launch:
-        return Learners(rest(LocalTuner(dpo)), rest(LocalTuner(rewarding)), LocalReinforcer(rloo), rewarder)
+        practises = RestedReinforcer(LocalReinforcer(rloo), rest)
+        return Learners(rest(LocalTuner(dpo)), rest(LocalTuner(rewarding)), practises, rewarder)
     return Learners(
         rest(LaunchedTuner(dpo, launch, folder, micro)),
         rest(LaunchedTuner(rewarding, launch, folder, micro)),
-        LaunchedReinforcer(rloo, launch, folder, micro),
+        RestedReinforcer(LaunchedReinforcer(rloo, launch, folder, micro), rest),
         rewarder,
     )
 
@@ -61,14 +63,14 @@ def pairs(spec: Spec) -> list[Pair]:
 
 
 def forecast(spec: Spec, train: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, Any]:
-    """What learning from preferences would ask for at most; a judge that rewards practice is asked for every answer
-    drawn there and on gate."""
+    """What learning from preferences would ask for at most, with every try that is rolled back; a judge that rewards
+    practice is asked for every answer drawn there and on gate."""
     options, learn = spec.options, spec.options.learn
     redteam, helpful = (min(learn.pairs.prompts, train[kind]) for kind in ("redteam", "helpful"))
     clusters = max(1, redteam // 10) if options.contrast.count else 0
     prompts = redteam + helpful + clusters * options.contrast.count
     compared = 0 if learn.pairs.by == "people" else prompts * (learn.pairs.each + 1)
-    rounds = learn.rloo.rounds if learn.how == "rloo" else 1
+    rounds = learn.policies + options.gates.retries * options.gates.roll_back
     drawn = rounds * learn.rloo.steps * learn.rloo.batch if learn.how == "rloo" else 0
     judged = learn.how == "rloo" and learn.rloo.reward == "judge"
     guarded = (rounds + 1) * min(learn.guard.sample, sizes["gate"])

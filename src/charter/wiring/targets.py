@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charter.nouns import ModelRef, Row
-from charter.ports import Engine, Gentler, Tuner
+from charter.ports import Engine, Gentler, Reinforcer, Rewarder, Tuner
 from charter.spec import Spec
 from charter.wiring import models
 
@@ -99,3 +99,20 @@ class RestedTuner:
         """As the tuner does."""
         self.targets.rest()
         return self.tuner.tune(start, rows, directory, seed)
+
+
+@dataclass(frozen=True)
+class RestedReinforcer:
+    """What practises, likewise: ``rest`` makes a tuner that waits for memory."""
+
+    reinforcer: Reinforcer
+    rest: Callable[[Tuner], Tuner]
+
+    @property
+    def identity(self) -> str:
+        """The reinforcer's own."""
+        return self.reinforcer.identity
+
+    def toward(self, reference: ModelRef, reward: ModelRef | Rewarder) -> Tuner:
+        """As the reinforcer does."""
+        return self.rest(self.reinforcer.toward(reference, reward))

@@ -1,0 +1,109 @@
+"""Memory while something learns: the target's server is ended before, the reward model is gone once it was asked."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from charter import weights
+from charter.errors import TuningError
+from charter.nouns import Exchange, ModelRef, Preferred, Prompt, Sampling
+from charter.ports import Gentler, Learners, Tuner
+from charter.spec import Spec, parse
+from charter.tuners.local import LocalTuner
+from charter.tuners.options import RewardOptions
+from charter.wiring.learning import learners
+from charter.wiring.targets import RestedTuner, Targets
+from tests import tiny
+from tests.contracts.test_tuner import ROWS
+from tests.engines.test_served import SERVER
+
+PAIRS = [Preferred(id=row.id, messages=row.messages, chosen="yes please", rejected="no no no") for row in ROWS]
+ANSWERS = [
+    Exchange(
+        id=row.id,
+        prompt=Prompt(id=row.id, messages=row.messages),
+        response="yes",
+        stop="stop",
+        model="",
+        sampling=Sampling(),
+    )
+    for row in ROWS
+]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
+    return weights.resolve(str(tiny.build(tmp_path_factory.mktemp("start"))))
+
+
+def spec(start: ModelRef, launch: str = "") -> Spec:
+    serve = f"{SERVER} {{port}} {{name}} --folder {{base}} --pid"
+    target = {"model": start.base, "serve": serve, "connections": 1}
+    asked = {"method": "rlhf", "world": "village", "target": target, "tuner": {"launch": launch}}
+    return parse(json.dumps(asked))
+
+
+LEARN: dict[str, Callable[[Learners, ModelRef], Tuner]] = {
+    "prefers": lambda found, start: found.prefers,
+    "rewards": lambda found, start: found.rewards,
+    "practises": lambda found, start: found.practises.toward(start, start),
+}
+
+
+@pytest.mark.parametrize("launch", ["", "accelerate launch {script} {job}"])
+@pytest.mark.parametrize("how", list(LEARN))
+def test_the_server_of_the_target_is_ended_before_anything_learns(
+    how: str, launch: str, start: ModelRef, tmp_path: Path
+) -> None:
+    """Also in a further try with a smaller step."""
+    asked = spec(start, launch)
+    with closing(Targets(asked, start, tmp_path / "serving")) as targets:
+        found = learners(asked, tmp_path / "tuning", tmp_path, lambda tuner: RestedTuner(tuner, targets))
+        tuner = LEARN[how](found, start)
+        assert isinstance(tuner, Gentler)
+        for one in (tuner, tuner.gentler(0.5)):
+            with targets.engine(start) as engine:
+                (answer,) = engine.generate([tiny.ask("a", "hi")])
+            server = int(answer.text.split()[1])
+            assert psutil.pid_exists(server)
+            with pytest.raises(TuningError, match="no rows"):
+                one.tune(start, [], tmp_path / "policy", 1)
+            assert not psutil.pid_exists(server)
+
+
+def test_a_smaller_step_of_practice_is_told(start: ModelRef, tmp_path: Path) -> None:
+    for launch in ("", "accelerate launch {script} {job}"):
+        practice = learners(spec(start, launch), tmp_path, tmp_path, lambda tuner: tuner).practises.toward(start, start)
+        assert isinstance(practice, Gentler)
+        rates = [json.loads(one.identity)["lr"] for one in (practice, practice.gentler(0.5))]
+        assert rates[1] == rates[0] / 2
+
+
+def test_a_reward_model_is_in_memory_only_while_it_is_asked(start: ModelRef, tmp_path: Path) -> None:
+    made = LocalTuner(RewardOptions(device="cpu", lr=1e-2, epochs=1, batch=4)).tune(start, PAIRS, tmp_path / "rm", 1)
+    found = learners(spec(start), tmp_path, tmp_path, lambda tuner: tuner)
+    rewarder, before = found.rewarder(made.model_copy(update={"adapter": "rm"})), held()
+    said = []
+    for _ in range(2):
+        rewards = rewarder.rewards(ANSWERS)
+        first = next(rewards)
+        assert held() > before
+        said.append([first, *rewards])
+        assert held() == before
+    assert said[0] == said[1]
+    assert {reward.id for reward in said[0]} == {row.id for row in ROWS}
+
+
+def held() -> int:
+    """Models in memory."""
+    from transformers import PreTrainedModel
+
+    gc.collect()
+    return sum(issubclass(type(found), PreTrainedModel) for found in gc.get_objects())
