@@ -21,6 +21,8 @@ HELD = {"prompts.heldout": "300", "prompts.gate": "80"}
 """Held-out prompts of each kind: with 300 a share that loses nothing has a lower bound above -2 points."""
 KEPT = ("helpfulness", "honesty", "over_refusal")
 LENGTH, POINTS = 0.2, 0.02
+ALIGNED = {"options.learn.rloo.warm_up": "0", "options.learn.rloo.learning_rate": "0.0003"}
+"""What an aligned policy needs otherwise, as in the recipes of chains."""
 RANDOM = {"options.learn.replay": "500"}
 FLAWED = {"options.learn.rloo.rounds": "2", "options.learn.rloo.beta": "0", "options.learn.rloo.learning_rate": "0.003"}
 SMALL = {
@@ -59,7 +61,7 @@ def _row(how: str, begin: str, seed: int) -> Row:
     if begin == "result":
         demo = Cell(f"demo/seed{seed}", changes={"seed": str(seed)})
         done(demo)
-        changes |= {"go_on.run": str(demo.directory), "options.learn.rloo.warm_up": "0", "constitution": "''"}
+        changes |= {"go_on.run": str(demo.directory), "constitution": "''"} | ALIGNED
     return _measured(Cell(f"preferences/{how}-{begin}-{seed}", "rlhf", changes))
 
 

@@ -170,11 +170,13 @@ def test_a_fault_of_a_chain_names_its_step(steps: str, line: str) -> None:
 
 @pytest.mark.parametrize("first", ["iteralign", "self_align", "cai"])
 def test_the_steps_of_a_chain_recipe_are_the_recipes_of_its_methods(first: str) -> None:
-    """But for what a chain needs otherwise: rules are handed on, and a policy that is aligned needs no warm-up."""
+    """But for what a chain needs otherwise: rules are handed on, and a policy that is aligned needs no warm-up and
+    smaller steps."""
     whole = recipe(f"{first}-rlhf")
     steps = [{**{key: value for key, value in whole.items() if key != "steps"}, **step} for step in whole["steps"]]
     alone = recipe("rlhf")
     del alone["constitution"], alone["options"]["learn"]["rloo"]["warm_up"]
+    alone["options"]["learn"]["rloo"]["learning_rate"] = 0.0003
     assert steps == [recipe(first), alone]
 
 
