@@ -20,7 +20,7 @@ Outcome = Literal["violates", "complies", "unjudged"]
 Split = Literal["train", "gate", "heldout"]
 StopReason = Literal["stop", "length", "error"]
 Status = Literal["proposed", "approved", "rejected", "retired"]
-Origin = Literal["revision", "lookalike", "helpful", "complied"]
+Origin = Literal["revision", "given", "lookalike", "helpful", "complied"]
 Utf8 = Annotated[str, AfterValidator(lambda text: text.encode("utf-8", "replace").decode())]
 
 ENOUGH = 8

@@ -253,6 +253,8 @@ COMMENTS: dict[str, str] = {
     "options.self_align.clone_top_p": "of the longer answers",
     "options.self_align.clone_tokens": "longest of them",
     "options.self_align.clone_penalty": "frequency penalty of them, against repetition",
+    "options.engrave": "principle engraving alone (docs/self_align.md)",
+    "options.engrave.rows": "files of chat rows to tune on; none: those of the step before",
     "options.cai": "constitutional AI, supervised stage (docs/cai.md)",
     "options.cai.rounds": "of critique and revision",
     "options.cai.drawn": "principles drawn at random for each answer in each round",

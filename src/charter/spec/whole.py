@@ -60,11 +60,13 @@ class AuditSpec(Record):
 class GoOn(Record):
     """A finished run to go on from: its policy, constitution and rows. ``run``: its folder, absolute or as seen from
     the new run's; ``head``: its HEAD, or the hash of its records. ``constitution``: a file with what people made of
-    it; without one, the run's own with the decisions taken on it since."""
+    it; without one, the run's own with the decisions taken on it since. ``takes``: ``prompts`` where the run is one of
+    ``self_instruct``, which leaves nothing else."""
 
     run: str
     head: str = ""
     constitution: str = ""
+    takes: Literal["policy", "prompts"] = "policy"
 
 
 class Spec(Record):
@@ -76,8 +78,9 @@ class Spec(Record):
 
     version: Literal[1] = 1
     method: Literal[
-        "iteralign", "red_team", "calibrate", "audit", "evaluate", "self_instruct", "self_align", "cai", "rlhf"
-    ] = "iteralign"
+        "iteralign", "red_team", "calibrate", "audit", "evaluate", "self_instruct", "self_align", "think", "engrave",
+        "clone", "cai", "rlhf"
+    ] = "iteralign"  # fmt: skip
     seed: int = Field(0, ge=0)
     world: str = ""
     offline: bool = False

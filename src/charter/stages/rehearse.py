@@ -72,6 +72,12 @@ def mixture(
     return mixed
 
 
+def gathered(new: Sequence[Example], replayed: Sequence[Example], *, step: Step) -> list[Example]:
+    """New rows with their replay, each once: what a run leaves that tunes nothing."""
+    del step
+    return [*new, *replayed]
+
+
 def _repeated(replayed: Sequence[Example], wanted: int) -> list[Example]:
     if not replayed or not wanted:
         return []
