@@ -9,7 +9,8 @@ HEAD = """\
 COMMENTS: dict[str, str] = {
     "version": "of this format",
     "method": "iteralign; self_align; cai; rlhf: learn from preferences; red_team: tune nothing; calibrate: measure "
-    "the judge; evaluate: benchmarks alone; audit: compare with a baseline; self_instruct: write prompts",
+    "the judge; evaluate: benchmarks alone; audit: compare with a baseline; self_instruct: write prompts; think: rows "
+    "and no policy; engrave: tune on rows that are there; clone: learn longer answers",
     "seed": "decides every random choice of the run",
     "world": "a test world (village, city, or a world file); empty: none",
     "offline": "true: nothing is asked of the network; only local files, caches and servers on this machine",
@@ -302,8 +303,8 @@ COMMENTS: dict[str, str] = {
     "templates.thinking": "how an exemplar's thought and answer are written",
     "templates.thought": "the pattern by which thought and answer are told apart",
     "templates.verbose": "to the tuned target, for the answers of verbose cloning",
-    "constitution": "rules that self_align and cai begin with: shipped, world, a YAML file, none; empty: those of the "
-    "step before, else shipped",
+    "constitution": "rules that self_align, think and cai begin with: shipped, world, a YAML file, none; empty: those "
+    "of the step before, else shipped",
     "calibrate": "what the method calibrate measures the judge on",
     "calibrate.pairs": "files of hh-rlhf, of HHH alignment, or with columns prompt, chosen, rejected",
     "calibrate.labelled": "files with columns prompt, response, label",
@@ -319,7 +320,7 @@ COMMENTS: dict[str, str] = {
     "audit.fresh": "most prompts for each principle that nothing was trained on",
     "audit.prompts": "most of each kind of the benchmark's prompts",
     "audit.styles": "attack styles; null: the world's own, or the shipped wordings",
-    "go_on": "a finished run to go on from (run, head, constitution); `charter fork` writes it; null: none",
+    "go_on": "a finished run to go on from (run, head, constitution, takes); `charter fork` writes it; null: none",
     "steps": "methods after one another, each going on from the one before: [{method: iteralign}, ...] "
     "with the keys that each changes (docs/chains.md)",
     "budget": "limits of the whole run",

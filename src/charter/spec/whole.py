@@ -71,10 +71,10 @@ class GoOn(Record):
 
 class Spec(Record):
     """The whole of what is asked. ``offline``: nothing may be asked of the network; what is in local caches is used.
-    ``constitution``: the rules that ``self_align``, ``cai`` and ``rlhf`` begin with: ``shipped``, ``world``, a YAML
-    file, ``none``, or (empty) those of the step before, else the shipped ones. ``steps`` chains methods: each step is a
-    run of its own, under this spec with the keys that the step changes, and goes on from the one before with its model,
-    constitution and rows."""
+    ``constitution``: the rules that ``self_align``, ``think``, ``cai`` and ``rlhf`` begin with: ``shipped``, ``world``,
+    a YAML file, ``none``, or (empty) those of the step before, else the shipped ones. ``steps`` chains methods: each
+    step is a run of its own, under this spec with the keys that the step changes, and goes on from the one before with
+    its model, constitution and rows."""
 
     version: Literal[1] = 1
     method: Literal[
