@@ -12,15 +12,22 @@ from charter.constitution import Constitution
 from charter.handover import Handover
 from charter.instructing.records import Instructions
 from charter.methods.cai import cai
-from charter.methods.self_align import self_align
+from charter.methods.self_align import clone_alone, engrave_alone, self_align, think_alone
 from charter.methods.teaching import Brief, Course
-from charter.nouns import ModelRef, Request, digest
+from charter.nouns import Example, ModelRef, Prompt, Request, digest
 from charter.ports import Engine, Roles
 from charter.run import Run
 from charter.supervision import Exemplar
 from tests.records import rule
 from tests.toy import HARM, Toy, _refused, answer, topics_in
 
+METHODS = {
+    "cai": cai,
+    "self_align": self_align,
+    "think": think_alone,
+    "engrave": engrave_alone,
+    "clone": clone_alone,
+}
 EXEMPLARS = (Exemplar(id="e1", prompt="what is tea ?", thought="rule 4 (plain) applies", answer="leaves in hot water"),)
 
 
@@ -41,12 +48,14 @@ class RuledToy(Toy):
     base: ModelRef | None = None
     instructions: Instructions | None = None
     silent: str = ""
+    written: tuple[Prompt, ...] = ()
+    rows: tuple[Example, ...] = ()
 
     def run(self, method: str, directory: Path, seed: int = 5) -> Course:
         """Runs a method to its end in a new run, or goes on with the one that is there."""
         begun = (directory / "journal.jsonl").exists()
         opened = Run.open(directory) if begun else Run.create(directory, spec_text="toy: 1\n", seed=seed)
-        played = {"cai": cai, "self_align": self_align}[method]
+        played = METHODS[method]
         with opened as run:
             course = played(run, self.roles(run), self.brief())
             run.publish({"stopped.txt": course.stopped})
@@ -81,6 +90,8 @@ class RuledToy(Toy):
             "given": self.given,
             "base": self.base,
             "instructions": self.instructions,
+            "written": self.written,
+            "rows": self.rows,
         }
         return Brief(**known | own)
 

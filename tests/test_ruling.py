@@ -140,7 +140,8 @@ def test_a_dry_run_of_rounds_counts_what_each_of_them_asks() -> None:
 
 def test_a_model_without_weights_cannot_be_aligned_by_rules() -> None:
     text = "world: village\ntemplates: world\nmethod: {}\ntarget: {{model: m, base_url: 'http://127.0.0.1:1/v1'}}\n"
-    for method in ruling.METHODS:
+    specs.parse(text.format("think"))  # it tunes nothing
+    for method in set(ruling.METHODS) - {"think"}:
         with pytest.raises(SpecError) as caught:
             specs.parse(text.format(method))
         assert any("cannot be tuned" in fault for fault in caught.value.faults)

@@ -7,7 +7,6 @@ from an item carries the item's id, so that a step can go on where it stopped.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -21,7 +20,7 @@ Outcome = Literal["violates", "complies", "unjudged"]
 Split = Literal["train", "gate", "heldout"]
 StopReason = Literal["stop", "length", "error"]
 Status = Literal["proposed", "approved", "rejected", "retired"]
-Origin = Literal["revision", "lookalike", "helpful", "complied"]
+Origin = Literal["revision", "given", "lookalike", "helpful", "complied"]
 Utf8 = Annotated[str, AfterValidator(lambda text: text.encode("utf-8", "replace").decode())]
 
 ENOUGH = 8
@@ -309,15 +308,6 @@ class Example(Record):
     response: str
     origin: Origin
     because: tuple[str, ...] = ()
-
-
-def repeated(rows: Sequence[Example], wanted: int) -> list[Example]:
-    """The rows over and over until there are so many, each once at least; a copy has an id of its own."""
-    if not rows or not wanted:
-        return []
-    turns = max(1, -(-wanted // len(rows)))
-    copies = [r.model_copy(update={"id": f"{r.id}+{turn}"}) if turn else r for turn in range(turns) for r in rows]
-    return copies[: max(wanted, len(rows))]
 
 
 class Preferred(Record):

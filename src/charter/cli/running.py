@@ -188,10 +188,14 @@ def plan(text: str, as_json: bool) -> None:
     from charter import spec as specs
     from charter import wiring
 
-    steps = specs.chained(text)
-    plan = {name: wiring.dry_run(specs.parse(step)) for name, step in steps} or wiring.dry_run(specs.parse(text))
+    plan: dict[str, Any] = {}
+    written = 0
+    for name, step in specs.chained(text):
+        plan[name] = wiring.dry_run(specs.parse(step), written)
+        written = plan[name].get("prompts_at_most", 0)
+    plan = plan or dict(wiring.dry_run(specs.parse(text)))
     if as_json:
-        put_json(dict(plan))
+        put_json(plan)
         return
     put_table([("a run would", ""), *_flat(plan)], "Nothing was asked, and no model was loaded.")
 

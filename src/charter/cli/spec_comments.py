@@ -9,7 +9,8 @@ HEAD = """\
 COMMENTS: dict[str, str] = {
     "version": "of this format",
     "method": "iteralign; self_align; cai; rlhf: learn from preferences; red_team: tune nothing; calibrate: measure "
-    "the judge; evaluate: benchmarks alone; audit: compare with a baseline; self_instruct: write prompts",
+    "the judge; evaluate: benchmarks alone; audit: compare with a baseline; self_instruct: write prompts; think: rows "
+    "and no policy; engrave: tune on rows that are there; clone: learn longer answers",
     "seed": "decides every random choice of the run",
     "world": "a test world (village, city, or a world file); empty: none",
     "offline": "true: nothing is asked of the network; only local files, caches and servers on this machine",
@@ -254,6 +255,8 @@ COMMENTS: dict[str, str] = {
     "options.self_align.clone_top_p": "of the longer answers",
     "options.self_align.clone_tokens": "longest of them",
     "options.self_align.clone_penalty": "frequency penalty of them, against repetition",
+    "options.engrave": "principle engraving alone (docs/self_align.md)",
+    "options.engrave.rows": "files of chat rows to tune on; none: those of the step before",
     "options.cai": "constitutional AI, supervised stage (docs/cai.md)",
     "options.cai.rounds": "of critique and revision",
     "options.cai.drawn": "principles drawn at random for each answer in each round",
@@ -301,8 +304,8 @@ COMMENTS: dict[str, str] = {
     "templates.thinking": "how an exemplar's thought and answer are written",
     "templates.thought": "the pattern by which thought and answer are told apart",
     "templates.verbose": "to the tuned target, for the answers of verbose cloning",
-    "constitution": "rules that self_align and cai begin with: shipped, world, a YAML file, none; empty: those of the "
-    "step before, else shipped",
+    "constitution": "rules that self_align, think and cai begin with: shipped, world, a YAML file, none; empty: those "
+    "of the step before, else shipped",
     "calibrate": "what the method calibrate measures the judge on",
     "calibrate.pairs": "files of hh-rlhf, of HHH alignment, or with columns prompt, chosen, rejected",
     "calibrate.labelled": "files with columns prompt, response, label",
@@ -319,7 +322,7 @@ COMMENTS: dict[str, str] = {
     "audit.prompts": "most of each kind of the benchmark's prompts",
     "audit.styles": "attack styles; null: the world's own, or the shipped wordings",
     "audit.benchmarks": "benchmarks of the battery beside those of the run's spec: a list (docs/benchmarks.md)",
-    "go_on": "a finished run to go on from (run, head, constitution); `charter fork` writes it; null: none",
+    "go_on": "a finished run to go on from (run, head, constitution, takes); `charter fork` writes it; null: none",
     "steps": "methods after one another, each going on from the one before: [{method: iteralign}, ...] "
     "with the keys that each changes (docs/chains.md)",
     "budget": "limits of the whole run",

@@ -52,7 +52,8 @@ from charter.templates import Templates
 @dataclass(frozen=True)
 class Brief:
     """What is to be aligned, under which rules, with what, and how. ``base``: the model to be tuned, where it is not
-    ``start``; ``norms``: what people decided in a run that goes on from another one."""
+    ``start``; ``norms``: what people decided in a run that goes on from another one; ``written``: prompts that
+    self-instruct wrote in the step before; ``rows``: those of files."""
 
     start: ModelRef
     redteam: Sequence[Prompt]
@@ -68,6 +69,8 @@ class Brief:
     constitution: Constitution = field(default_factory=Constitution)
     exemplars: Sequence[Exemplar] = ()
     instructions: Instructions | None = None
+    written: tuple[Prompt, ...] = ()
+    rows: tuple[Example, ...] = ()
     base: ModelRef | None = None
     sifting: Sifting | None = None
 
@@ -105,19 +108,27 @@ class Course:
 
 def begin(run: Steps, roles: Roles, brief: Brief) -> Course:
     """Prompts in their order, the rules, how much people wrote, and the scores before."""
+    course = ready(run, brief)
+    measured, gate = score(run, "gate", course.policy, roles, brief)
+    measured, _ = gated(run, course.policy, measured, roles, brief.answers)
+    score(run, "heldout", course.policy, roles, brief)
+    examine(run, course.policy, brief.start, roles.examiners, brief.answers)
+    return replace(course, history=(gate,), gated=(measured,))
+
+
+def ready(run: Steps, brief: Brief) -> Course:
+    """The same without scores: for a method that tunes nothing."""
     prompts = run.once("prompts", draw, brief.redteam, brief.guard, brief.options.draw)
     helpful = run.once("helpful", disjoint, brief.helpful, brief.guard)
     constitution = run.once("constitution", founded, brief.constitution)
     given = brief.instructions
     seeds = (len(given.seeds), len(given.types)) if given is not None else (0, 0)
-    run.once("supervision", told, constitution, brief.exemplars, seeds, len(prompts) + len(helpful))
     left = brief.given
+    counted = left is not None and left.constitution == constitution  # where they were written
+    fresh = Constitution() if counted else constitution
+    run.once("supervision", told, fresh, brief.exemplars, seeds, len(prompts) + len(helpful))
     policy = left.policy if left is not None else brief.start
-    measured, gate = score(run, "gate", policy, roles, brief)
-    measured, _ = gated(run, policy, measured, roles, brief.answers)
-    score(run, "heldout", policy, roles, brief)
-    examine(run, policy, brief.start, roles.examiners, brief.answers)
-    course = Course(prompts, helpful, policy, (gate,), (measured,), constitution)
+    course = Course(prompts, helpful, policy, (), (), constitution)
     if left is None:
         return course
     rest = [p for p in prompts if p.id not in left.probed] or prompts
@@ -205,6 +216,12 @@ def rehearse(
     return replace(course, replayed=(*course.replayed, *replayed), rehearsed=rehearsed)
 
 
+def parted(rows: Sequence[Example]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Rows to learn, and rows of replay."""
+    lessons = tuple(row for row in rows if row.origin in ("revision", "given"))
+    return lessons, tuple(row for row in rows if row.origin not in ("revision", "given"))
+
+
 def engrave(run: Run, examples: Sequence[Example], course: Course, roles: Roles, brief: Brief) -> Course:
     """A policy from the rows, in the folder where they were made; where gate says that it is worse, once more with more
     replay in a folder of its own, and in the end the policy that was there before."""
@@ -240,6 +257,12 @@ def finish(run: Run, course: Course, roles: Roles, brief: Brief) -> Course:
     end = run.steps("final")
     score(end, "heldout", course.policy, roles, brief)
     examine(end, course.policy, brief.start, roles.examiners, brief.answers)
+    return leave(run, course)
+
+
+def leave(run: Run, course: Course) -> Course:
+    """What a next run needs."""
+    end = run.steps("final")
     made, seen = (course.examples, course.replayed), (course.rehearsed, course.probed)
     end.once("handover", hand_over, course.policy, course.constitution, made, seen, course.found)
     return course

@@ -201,4 +201,5 @@ def _at(event: Event) -> datetime:
 def human_lines(reading: Reading) -> int:
     """Lines that people wrote for a run: none where its method asks for none."""
     steps = [step for step in reading.steps if step.endswith("/supervision")]
-    return sum(told.lines for step in steps for told in reading.records(step, Supervision))
+    seeds = sum(map(int, reading.outcome.get("supervision", {}).values()))  # of a run of self-instruct
+    return seeds + sum(told.lines for step in steps for told in reading.records(step, Supervision))

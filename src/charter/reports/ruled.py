@@ -22,7 +22,7 @@ class Used(Record):
 class Ruled(Record):
     """``lines`` that people wrote, by kind and in all; ``prompts`` of sources, which are data. ``answers`` under the
     rules, of which ``thoughts`` could be read; ``dropped`` by the filters, by reason; ``rules`` by use. ``shares`` of
-    the rows of the policy that stayed, by origin; empty where none did."""
+    the rows of the policy that stayed (or that the run leaves), by origin; empty where there are none."""
 
     lines: dict[str, int]
     prompts: int
@@ -65,7 +65,10 @@ def ruled(reading: Reading) -> Ruled | None:
 
 
 def _stayed(reading: Reading) -> list[Example]:
-    """The rows of the last policy that was tuned and not rolled back."""
+    """The rows of the last policy that was tuned and not rolled back; those of a run that tunes nothing."""
+    decisions = [d for folder in reading.iterations for d in reading.records(f"{folder}/decision", Decision)]
+    if reading.head is not None and not decisions:
+        return reading.records("001/rows", Example)
     for folder in reversed(reading.iterations):
         decided = reading.records(f"{folder}/decision", Decision)
         rows = reading.records(f"{folder}/rows", Example)

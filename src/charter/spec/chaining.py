@@ -7,17 +7,31 @@ from typing import Any
 
 WHOLE = ("version", "seed", "world", "offline", "budget", "go_on", "steps")
 """Keys that hold for the whole chain: no step changes them."""
-LAST = ("red_team", "calibrate", "self_instruct")
+LAST = ("red_team", "calibrate")
 """Methods that leave no model to go on from."""
+FIRST = "self_instruct"
+"""The method that leaves prompts and no model, so that it can only be the first step."""
 
 
 def taken_apart(value: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The spec of each step: the whole with what the step changes, mappings key by key. Only the first goes on from
-    what the whole goes on from."""
+    """The spec of each step: the whole with what the step changes, mappings key by key. The first goes on from what the
+    whole goes on from, each other from the one before it."""
     whole = {key: part for key, part in value.items() if key != "steps"}
     steps: list[Mapping[str, Any]] = value["steps"]
     made = [merged(whole, step) for step in steps]
-    return [{key: part for key, part in step.items() if key != "go_on" or not n} for n, step in enumerate(made)]
+    for number, before in enumerate(made[:-1], 1):
+        made[number]["go_on"] = {"run": f"../{folder(number, before['method'])}"} | takes(before["method"])
+    return made
+
+
+def folder(number: int, method: str) -> str:
+    """The folder of a step, counted from 1."""
+    return f"{number}-{method}"
+
+
+def takes(method: str) -> dict[str, str]:
+    """What a run after one of this method takes over, where that is not its policy."""
+    return {"takes": "prompts"} if method == FIRST else {}
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,6 +57,8 @@ def faults(steps: object) -> list[str]:
             found.append(f"{at}.method: is missing")
         elif step["method"] in LAST:
             found.append(f"{at}.method: {step['method']} leaves no model for a chain")
+        elif step["method"] == FIRST and number:
+            found.append(f"{at}.method: {FIRST} leaves prompts and no model, so it can only be the first step")
     if isinstance(steps, list) and len(steps) == 1:
         found.append("steps: a chain has two steps or more")
     return found

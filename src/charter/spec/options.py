@@ -10,7 +10,7 @@ from charter.nouns import Record
 from charter.spec.curating import Curating
 from charter.spec.instructing import Instructing
 from charter.spec.learning import Learning
-from charter.spec.ruled import Constitutional, SelfAligning
+from charter.spec.ruled import Constitutional, Engraving, SelfAligning
 
 
 class Draw(Record):
@@ -209,7 +209,8 @@ class Gating(Record):
 
 class Options(Record):
     """The switches of the method ``iteralign``; each departure from the paper is one of them. ``instruct``: those of
-    ``self_instruct``; ``self_align`` and ``cai``: those of the methods of these names; ``learn``: of ``rlhf``."""
+    ``self_instruct``; ``self_align``, ``engrave`` and ``cai``: those of the methods of these names; ``learn``: of
+    ``rlhf``."""
 
     draw: Draw = Draw()
     attack: Attacking = Attacking()
@@ -228,6 +229,7 @@ class Options(Record):
     curate: Curating = Curating()
     instruct: Instructing = Instructing()
     self_align: SelfAligning = SelfAligning()
+    engrave: Engraving = Engraving()
     cai: Constitutional = Constitutional()
     learn: Learning = Learning()
 

@@ -20,6 +20,8 @@ from charter.spec.whole import Spec
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SECRETS = ("key_env", "base_url")
 """Keys whose wrong value may be a secret: it is not repeated."""
+TUNING = ("iteralign", "self_align", "engrave", "clone", "cai", "rlhf")
+"""Methods that tune the target."""
 RECIPES = Path(__file__).parent.parent / "recipes"
 
 
@@ -48,7 +50,8 @@ def chained(text: str, name: str = "spec") -> list[tuple[str, str]]:
         return []
     steps = chaining.taken_apart(_mapping(text, name))
     texts = (yaml.safe_dump(step, sort_keys=False, allow_unicode=True) for step in steps)
-    return [(f"{n}-{step['method']}", text) for n, (step, text) in enumerate(zip(steps, texts, strict=True), 1)]
+    named = (chaining.folder(number, step["method"]) for number, step in enumerate(steps, 1))
+    return list(zip(named, texts, strict=True))
 
 
 def _validated(value: Mapping[Any, Any]) -> tuple[Spec | None, list[str]]:
@@ -149,6 +152,9 @@ def _together(spec: Spec) -> list[str]:
         faults.append("calibrate: nothing to measure on; give pairs, labelled or injections")
     if spec.method == "evaluate" and not spec.benchmarks:
         faults.append("benchmarks: nothing to measure; name at least one")
+    left = spec.go_on is not None and spec.go_on.takes == "policy"
+    if spec.method == "engrave" and not (spec.options.engrave.rows or left):
+        faults.append("options.engrave.rows: is empty, and no step before leaves rows; name files of chat rows")
     if spec.method == "audit" and not spec.audit.baseline:
         faults.append("audit.baseline: is missing: a run, a model, or a finished audit")
     if spec.world:
@@ -218,7 +224,7 @@ def _aligning(spec: Spec) -> list[str]:
         faults.append("tuner.quantize: weights of 4 bits cannot be tuned in full; set options.tune.kind: lora")
     if spec.method == "rlhf":
         faults += _preferring(spec)
-    if spec.target.by_http and spec.method in ("iteralign", "self_align", "cai", "rlhf"):
+    if spec.target.by_http and spec.method in TUNING:
         faults.append(
             "target: is only reached by HTTP, and cannot be tuned; give its weights in target.model (and, where they "
             "do not fit into this process, a server in target.serve), or set method: red_team"

@@ -1,4 +1,4 @@
-"""The switches of the methods that begin with rules: ``self_align`` and ``cai``."""
+"""The switches of the methods that begin with rules: ``self_align``, its stages alone, and ``cai``."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from charter.nouns import Record
 
 
 class SelfAligning(Record):
-    """The switches of ``self_align``. ``prompts``: the sources' (a batch of red-team prompts and ``ordinary`` helpful
-    ones), those that self-instruct writes (``instruct``), or ``both``. ``exemplars``: the ``shipped`` ones, a YAML file
-    of your own, or none (empty); they are shown only where ``templates.think`` leaves room for turns of a dialogue.
+    """The switches of ``self_align``, ``think`` and ``clone``. ``prompts``: the sources' (a batch of red-team prompts
+    and ``ordinary`` helpful ones), those that self-instruct writes (``instruct``), or ``both``. ``exemplars``: the
+    ``shipped`` ones, a YAML file of your own, or none (empty); they are shown only where ``templates.think`` leaves
+    room for turns of a dialogue.
 
     ``temperature``, ``top_p`` and ``tokens`` of thought and answer. Filters: an answer that ended by itself has at
     least ``shortest`` characters; a clause of three words or more is cut where it comes for the ``repeats``-th time;
@@ -35,6 +36,13 @@ class SelfAligning(Record):
     clone_top_p: float = Field(0.7, gt=0, le=1)
     clone_tokens: int = Field(512, ge=1)
     clone_penalty: float = Field(0.0, ge=0, le=2)
+
+
+class Engraving(Record):
+    """``rows``: files of chat rows that ``engrave`` trains on, in any columns that ``charter curate`` reads; the loss
+    is on the last turn. None: the rows that the step before left."""
+
+    rows: tuple[str, ...] = ()
 
 
 class Constitutional(Record):

@@ -68,24 +68,27 @@ class AuditSpec(Record):
 class GoOn(Record):
     """A finished run to go on from: its policy, constitution and rows. ``run``: its folder, absolute or as seen from
     the new run's; ``head``: its HEAD, or the hash of its records. ``constitution``: a file with what people made of
-    it; without one, the run's own with the decisions taken on it since."""
+    it; without one, the run's own with the decisions taken on it since. ``takes``: ``prompts`` where the run is one of
+    ``self_instruct``, which leaves nothing else."""
 
     run: str
     head: str = ""
     constitution: str = ""
+    takes: Literal["policy", "prompts"] = "policy"
 
 
 class Spec(Record):
     """The whole of what is asked. ``offline``: nothing may be asked of the network; what is in local caches is used.
-    ``constitution``: the rules that ``self_align``, ``cai`` and ``rlhf`` begin with: ``shipped``, ``world``, a YAML
-    file, ``none``, or (empty) those of the step before, else the shipped ones. ``steps`` chains methods: each step is a
-    run of its own, under this spec with the keys that the step changes, and goes on from the one before with its model,
-    constitution and rows."""
+    ``constitution``: the rules that ``self_align``, ``think``, ``cai`` and ``rlhf`` begin with: ``shipped``, ``world``,
+    a YAML file, ``none``, or (empty) those of the step before, else the shipped ones. ``steps`` chains methods: each
+    step is a run of its own, under this spec with the keys that the step changes, and goes on from the one before with
+    its model, constitution and rows."""
 
     version: Literal[1] = 1
     method: Literal[
-        "iteralign", "red_team", "calibrate", "audit", "evaluate", "self_instruct", "self_align", "cai", "rlhf"
-    ] = "iteralign"
+        "iteralign", "red_team", "calibrate", "audit", "evaluate", "self_instruct", "self_align", "think", "engrave",
+        "clone", "cai", "rlhf"
+    ] = "iteralign"  # fmt: skip
     seed: int = Field(0, ge=0)
     world: str = ""
     offline: bool = False

@@ -6,7 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from charter.nouns import Example, Kept, Revision, Step, Verdict, digest
+from charter.nouns import Example, Kept, Prompt, Revision, Step, Verdict, digest
+from charter.similarity import Guard
 from charter.spec import Keeping, Replaying
 
 OPENING = 5
@@ -45,6 +46,16 @@ def keep(
     return _varied(out, before, keeping, replaying.ratio) if keeping.verify else out
 
 
+def clear(given: Sequence[Example], guard: Guard, *, step: Step) -> list[Kept]:
+    """Rows that were given, less those without an answer and those whose prompt is close to gate or held-out."""
+    del step
+    return [
+        Kept(id=e.id, kept=not reasons, reasons=tuple(reasons), example=e)
+        for e in given
+        for reasons in [_unfit(e, guard)]
+    ]
+
+
 def worth_helping(
     revisions: Sequence[Revision], rechecks: Sequence[Verdict], options: Keeping, *, step: Step
 ) -> list[Revision]:
@@ -65,6 +76,12 @@ def _lacks(revision: Revision) -> list[str]:
     if revision.exchange.stop == "error":
         return ["no answer"]
     return [] if revision.exchange.response.strip() else ["empty"]
+
+
+def _unfit(example: Example, guard: Guard) -> list[str]:
+    prompt = Prompt(id=example.id, messages=example.messages)
+    checks = {"empty": not example.response.strip(), "close to gate or held-out": not guard.clear([prompt])}
+    return [reason for reason, holds in checks.items() if holds]
 
 
 def _reasons(revision: Revision, conduct: Verdict, helpful: Verdict | None, options: Keeping) -> list[str]:

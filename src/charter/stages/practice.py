@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from charter.errors import TuningError
-from charter.nouns import Example, Exchange, ModelRef, Preferred, Prompt, Row, Step, repeated
+from charter.nouns import Example, Exchange, ModelRef, Preferred, Prompt, Row, Step
 from charter.ports import Gentler, Reinforcer, Reward, Rewarder, Tuner
+from charter.rows import repeated
 
 
 def taught(policy: ModelRef, rows: Sequence[Row], tuner: Tuner, share: float = 1.0, *, step: Step) -> ModelRef:

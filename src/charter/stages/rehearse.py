@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from charter.nouns import Example, Exchange, Lookalikes, Origin, Prompt, Step, Verdict, repeated
+from charter.nouns import Example, Exchange, Lookalikes, Origin, Prompt, Step, Verdict
+from charter.rows import repeated
 from charter.spec import Replaying, Tuning
 
 
@@ -70,6 +71,12 @@ def mixture(
     mixed = [*revised, *repeated(replayed, round((replaying.ratio + more) * len(revised)))]
     step.random("order").shuffle(mixed)
     return mixed
+
+
+def gathered(new: Sequence[Example], replayed: Sequence[Example], *, step: Step) -> list[Example]:
+    """New rows with their replay, each once: what a run leaves that tunes nothing."""
+    del step
+    return [*new, *replayed]
 
 
 def _whole(exchange: Exchange, good: set[str]) -> bool:

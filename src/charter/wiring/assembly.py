@@ -14,12 +14,13 @@ from charter import constitution as articles
 from charter.constitution import Constitution
 from charter.handover import Handover
 from charter.judging.rubrics import Rubric
-from charter.nouns import ModelRef, Norm
+from charter.nouns import ModelRef, Norm, Prompt
 from charter.ports import Benchmark, Engine, Examiners, Roles, Tuner
 from charter.similarity import Guard
 from charter.spec import Options, OracleSpec, Spec
 from charter.wiring import attacks, calibrating, curating, learning, models, prompts, ruling
 from charter.wiring.exams import Exams
+from charter.wiring.rows import ROWS, as_chat
 from charter.wiring.targets import SERVING, RestedTuner, Targets, located
 
 if TYPE_CHECKING:
@@ -54,15 +55,25 @@ class Assembly:
         self._oracles = ExitStack()
         self.prices = self._prices()
         self.given: Handover | None = None
+        self.written: list[Prompt] = []
         self.decided: tuple[Norm, ...] = ()
         self.pairs = learning.pairs(spec)
 
     def inherit(self, run: Run) -> None:
-        """Takes over what the run goes on from, where the spec names one."""
-        if self.spec.go_on is not None:
-            from charter.wiring.continuing import take_over
+        """Takes over what the run goes on from, where the spec names one. Prompts that self-instruct wrote join the
+        red-team prompts for training."""
+        asked, inherited = self.spec.go_on, run.steps("inherited")
+        if asked is None:
+            return
+        from charter.wiring.continuing import take_over, take_prompts
 
-            self.given = run.steps("inherited").once("handover", take_over, self.spec.go_on, self.start.base_digest)
+        if asked.takes == "policy":
+            self.given = inherited.once("handover", take_over, asked, self.start.base_digest)
+            return
+        self.written = inherited.once("prompts", take_prompts, asked)
+        known = {p.text for p in self.train["redteam"]}
+        new = [p for p in self.written if p.text not in known]
+        self.train = {**self.train, "redteam": prompts.distinct([*self.train["redteam"], *new])}
 
     def describe(self) -> dict[str, Any]:
         """What the target is, where and how it answers. Loads no weights. Raises EngineError."""
@@ -94,7 +105,8 @@ class Assembly:
             return {"outcome.json": self._outcome(found.stopped, self.start)}
         if self.spec.method in ruling.METHODS:
             course = ruling.played(self.spec.method)(run, self.roles(run), ruling.brief(self))
-            return self.results(run, course.policy, course.constitution, course.stopped)
+            made = {ROWS: as_chat((*course.examples, *course.replayed))} if self.spec.method == "think" else {}
+            return made | self.results(run, course.policy, course.constitution, course.stopped)
         if self.spec.method == "rlhf":
             from charter.methods.rlhf import rlhf
 

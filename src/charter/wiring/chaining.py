@@ -32,7 +32,8 @@ def from_the_end(text: str, old: Path) -> str:
     """A step's spec that goes on from the finished run ``old`` beside it."""
     head = store.finished(Reading(old).events)
     assert head is not None
-    value = yaml.safe_load(text) | {"go_on": {"run": f"../{old.name}", "head": head.records}}
+    value = yaml.safe_load(text)
+    value["go_on"] |= {"run": f"../{old.name}", "head": head.records}
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
 

@@ -13,8 +13,8 @@ from charter import spec as specs
 from charter import store
 from charter.errors import SpecError, StoreError
 from charter.handover import Handover
-from charter.nouns import Step
-from charter.spec import GoOn
+from charter.nouns import Prompt, Step
+from charter.spec import GoOn, chaining
 from charter.wiring.assembly import Assembly
 from charter.wiring.launching import begun
 
@@ -34,7 +34,8 @@ def go_on(old: Path, new: Path, spec_text: str, constitution: Path | None = None
         articles.read(constitution)
     value = yaml.safe_load(spec_text)
     amended = str(constitution.resolve()) if constitution is not None else ""
-    value["go_on"] = {"run": str(old.resolve()), "head": head, "constitution": amended}
+    found = {"run": str(old.resolve()), "head": head, "constitution": amended}
+    value["go_on"] = found | chaining.takes(Reading(old).spec.method)
     text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
     specs.parse(text)
     with begun(text, new) as (assembly, run):
@@ -47,10 +48,28 @@ def left_by(reading: Reading, head: str) -> Handover:
     left = reading.records("final/handover", Handover)
     if reading.head is None or not left:
         raise StoreError(f"{reading.directory} left nothing to go on from", "Finish it first: charter resume")
+    _same(reading, head)
+    return left[0]
+
+
+def _same(reading: Reading, head: str) -> None:
+    """Raises StoreError where a run is not the one that was asked for."""
     if head and head not in (reading.head, store.records_hash(reading.events)):
         what = f"{reading.directory} is not the run that was asked for: its HEAD is {reading.head}"
         raise StoreError(what, "See go_on.head.")
-    return left[0]
+
+
+def take_prompts(asked: GoOn, *, step: Step) -> list[Prompt]:
+    """The prompts that a run of ``self_instruct`` wrote. Raises StoreError."""
+    from charter.reports.reading import Reading
+
+    assert step.directory is not None
+    reading = Reading(step.directory.parents[1] / asked.run)
+    if reading.head is None or reading.spec.method != chaining.FIRST:
+        what = f"{reading.directory} is no finished run of {chaining.FIRST}"
+        raise StoreError(what, "Finish it first: charter resume; or leave go_on.takes out.")
+    _same(reading, asked.head)
+    return reading.records("000/prompts", Prompt)
 
 
 def take_over(asked: GoOn, base_digest: str, *, step: Step) -> Handover:

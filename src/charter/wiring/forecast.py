@@ -22,21 +22,22 @@ _ALONE: dict[str, type[Auditing | Calibrating | Evaluating | SelfInstructing]] =
 """Methods whose objects forecast for themselves."""
 
 
-def dry_run(spec: Spec) -> Mapping[str, Any]:
-    """What a run would do at most: prompts, calls by purpose, tokens to generate. Nothing is asked and no model
-    loads."""
+def dry_run(spec: Spec, written: int = 0) -> Mapping[str, Any]:
+    """What a run would do at most: prompts, calls by purpose, tokens to generate. ``written``: prompts that the step
+    before writes at most. Nothing is asked and no model loads."""
     if (alone := _ALONE.get(spec.method)) is not None:
         return alone(spec).forecast()
     assembly = Assembly(spec)
-    return {**_planned(assembly), **_benchmarks(assembly)}
+    return {**_planned(assembly, written), **_benchmarks(assembly)}
 
 
-def _planned(assembly: Assembly) -> Mapping[str, Any]:
+def _planned(assembly: Assembly, written: int) -> Mapping[str, Any]:
     """What a method would do, but for the benchmarks that the spec names."""
     spec, options = assembly.spec, assembly.spec.options
     train, benchmark = assembly.train, assembly.benchmark(None)
     sizes: dict[str, int] = {split: len(benchmark.prompts(split)) for split in ("gate", "heldout")}
-    batch = min(options.draw.batch, len(train["redteam"]))
+    redteam = len(train["redteam"]) + written
+    batch = min(options.draw.batch, redteam)
     if spec.method == "red_team":
         return {
             "method": spec.method,
@@ -48,10 +49,10 @@ def _planned(assembly: Assembly) -> Mapping[str, Any]:
             "tokens_to_generate_at_most": (batch + sizes["heldout"]) * spec.scale.answer_tokens,
         }
     if spec.method in ruling.METHODS:
-        return ruling.forecast(assembly, batch, sizes)
+        return ruling.forecast(assembly, (batch, written), sizes)
     if spec.method == "rlhf":
-        return learning.forecast(spec, {kind: len(found) for kind, found in train.items()}, sizes)
-    iterations = min(options.stop.iterations, -(-len(train["redteam"]) // options.draw.batch))
+        return learning.forecast(spec, {"redteam": redteam, "helpful": len(train["helpful"])}, sizes)
+    iterations = min(options.stop.iterations, -(-redteam // options.draw.batch))
     clusters = 1 if options.cluster.by == "batch" else max(1, batch // 10)
     attempts = 0 if options.attack.idle else options.attack.batch
     asked = max((options.attack.turns if s == "escalation" else s in attacks.ASKED) for s in options.attack.styles)
@@ -70,7 +71,7 @@ def _planned(assembly: Assembly) -> Mapping[str, Any]:
     return {
         "method": spec.method,
         "start": assembly.start.base,
-        "prompts": {"redteam": len(train["redteam"]), "helpful": len(train["helpful"]), **sizes},
+        "prompts": {"redteam": redteam, "helpful": len(train["helpful"]), **sizes},
         "iterations_at_most": iterations,
         "oracle_calls_at_most_per_iteration": calls,
         "oracle_calls_at_most": iterations * sum(calls.values()),

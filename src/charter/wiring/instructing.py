@@ -94,6 +94,7 @@ class SelfInstructing:
             "seeds": len(self.given.seeds),
             "calls_at_most": calls,
             "calls": sum(calls.values()),
+            "prompts_at_most": written_at_most(self.given),
             "tokens_to_generate_at_most": sum(calls.values()) * self.options.max_tokens,
         }
 

@@ -16,12 +16,17 @@ from charter.supervision import Exemplar, read_exemplars
 from charter.templates import Templates
 from charter.wiring import models
 from charter.wiring.instructing import calls_at_most, instructions, written_at_most
+from charter.wiring.rows import read_rows
 
 if TYPE_CHECKING:
     from charter.methods.teaching import Brief, Course
     from charter.wiring.assembly import Assembly
 
-METHODS = ("self_align", "cai")
+METHODS = ("self_align", "think", "engrave", "clone", "cai")
+UNRULED = ("engrave", "clone")
+"""Those that show no rules to the target."""
+ANSWERING = ("self_align", "think", "clone")
+"""Those that answer what self-instruct wrote."""
 SEEDS = Path(__file__).parent.parent / "recipes" / "seeds"
 PRINCIPLES = Path(__file__).parent.parent / "organism" / "worlds" / "principles"
 
@@ -32,9 +37,10 @@ def played(method: str) -> Callable[..., Course]:
         from charter.methods.cai import cai
 
         return cai
-    from charter.methods.self_align import self_align
+    from charter.methods.self_align import clone_alone, engrave_alone, self_align, think_alone
 
-    return self_align
+    alone = {"think": think_alone, "engrave": engrave_alone, "clone": clone_alone}
+    return alone.get(method, self_align)
 
 
 def brief(assembly: Assembly) -> Brief:
@@ -51,17 +57,22 @@ def brief(assembly: Assembly) -> Brief:
         constitution=constitution,
         exemplars=fitting(exemplars(spec, assembly.templates), constitution, spec, assembly.templates),
         instructions=_instructions(assembly, task.guard),
+        written=tuple(task.guard.clear(assembly.written)),
+        rows=read_rows(spec.options.engrave.rows) if spec.method == "engrave" else (),
         base=pretrained(spec),
     )
 
 
 def rules(assembly: Assembly) -> Constitution:
-    """The rules to begin with: those of a file, or those that the step before left. Raises SpecError."""
+    """The rules to begin with: those of a file, or those that the step before left; none of our own where nothing is
+    answered under rules. Raises SpecError."""
     asked, given, world = assembly.spec.constitution, assembly.given, assembly.world
     if asked == "none":
         return Constitution()
     if not asked and given is not None and given.constitution.active:
         return given.constitution
+    if not asked and assembly.spec.method in UNRULED:
+        return Constitution()
     if asked == "world":
         name = world.name if world is not None else ""
         path = PRINCIPLES / f"{name}.yaml"
@@ -88,7 +99,7 @@ def exemplars(spec: Spec, templates: Templates) -> tuple[Exemplar, ...]:
     """The exemplars of ``self_align``; where the prompt's own turn holds the rules, those of a file alone. Raises
     SpecError."""
     asked = spec.options.self_align.exemplars
-    if spec.method != "self_align" or not asked:
+    if spec.method not in ("self_align", "think") or not asked:
         return ()
     if asked == "shipped":
         return () if "{prompt}" in templates.think else read_exemplars(SEEDS / "exemplars.yaml")
@@ -140,31 +151,35 @@ def pretrained(spec: Spec) -> ModelRef | None:
 
 def _instructions(assembly: Assembly, guard: Any) -> Any:
     spec = assembly.spec
-    if spec.method != "self_align" or spec.options.self_align.prompts == "source":
+    taken = spec.go_on is not None and spec.go_on.takes == "prompts"
+    if spec.method not in ANSWERING or spec.options.self_align.prompts == "source" or taken:
         return None
     return instructions(spec, assembly.world, assembly.templates, guard)
 
 
-def forecast(assembly: Assembly, batch: int, sizes: Mapping[str, int]) -> dict[str, Any]:
-    """What such a method would ask for at most."""
-    spec, given = assembly.spec, brief(assembly)
+def forecast(assembly: Assembly, taken: tuple[int, int], sizes: Mapping[str, int]) -> dict[str, Any]:
+    """What such a method would ask for at most. ``taken``: prompts of a batch, and those that the step before wrote."""
+    spec, given, (batch, before) = assembly.spec, brief(assembly), taken
     instructed = given.instructions
     written = calls_at_most(instructed) if instructed is not None else {}
-    hard = batch + (written_at_most(instructed) if instructed is not None else 0)
+    batch = 0 if spec.method == "engrave" else batch
+    hard = batch + (written_at_most(instructed) if instructed is not None else before * (spec.method in ANSWERING))
     calls = oracle_calls(spec, batch, hard)
     if spec.options.instruct.generator == "proposer":
         calls["self-instruct"] = sum(written.values())
+    scored = 0 if spec.method == "think" else 2 * (sizes["heldout"] + sizes["gate"])
     return {
         "method": spec.method,
         "start": assembly.start.base,
         "principles": len(given.constitution.active),
         "exemplars": len(given.exemplars),
+        **({"rows_of_files": len(given.rows)} if spec.method == "engrave" else {}),
         "prompts": {"redteam": batch, "helpful": len(given.helpful), **sizes},
         "calls_of_self_instruct": sum(written.values()),
         "oracle_calls_at_most": sum(calls.values()),
         "oracle_calls": calls,
         "budget": spec.budget.model_dump(),
-        "answers_to_generate_at_most": _answers(spec, batch, hard) + 2 * (sizes["heldout"] + sizes["gate"]),
+        "answers_to_generate_at_most": _answers(spec, batch, hard) + scored,
     }
 
 
@@ -172,35 +187,42 @@ def oracle_calls(spec: Spec, batch: int, hard: int) -> dict[str, int]:
     """Calls of judge and proposer at most, by purpose. ``hard``: prompts whose answers are judged by conduct, those of
     the batch and those that self-instruct wrote. Every vote counts with its retries; a proposer that writes longer
     lists than it was asked for is not foreseen."""
-    options, aligning = spec.options, spec.method == "self_align"
+    options, answering, plainly = spec.options, spec.method in ANSWERING, spec.method not in UNRULED
     asked = options.judge.votes * (options.judge.retries + 1)
-    passes = 2 if aligning and options.self_align.clone else 1
-    checked = passes if options.keep.verify else 0
-    alike = batch * bool(options.contrast.count)  # no cluster gets more than it has failures
-    if aligning:
-        plain = batch if options.contrast.count or options.replay.complied else 0
-        rechecks = hard * checked
+    checked = _passes(spec) if options.keep.verify else 0
+    alike = _alike(spec, batch)
+    rechecks, plain = hard * checked, batch * plainly
+    if spec.method != "cai":
+        plain *= bool(options.contrast.count or options.replay.complied)
     else:
-        needed = options.cai.of == "findings" or options.contrast.count or options.replay.complied
-        plain = batch if needed else 0
+        plain *= bool(options.cai.of == "findings" or options.contrast.count or options.replay.complied)
         rechecks = batch * (options.cai.rounds if options.cai.until == "complies" else checked)
     rehearsed = (alike if options.replay.lookalikes else 0) + options.replay.fresh
-    ordinary = alike + options.self_align.ordinary if aligning and options.self_align.prompts != "instruct" else 0
+    ordinary = alike + options.self_align.ordinary if answering and options.self_align.prompts != "instruct" else 0
     return {
         "verdicts": plain * asked,
         "look-alikes": alike,
         "rechecks": rechecks * asked,
         "second rubric": hard * checked * asked,
-        "replay checks": rehearsed * bool(checked) * asked,
+        "replay checks": rehearsed * options.keep.verify * asked,
         "ordinary answers": ordinary * checked * asked,
     }
 
 
+def _passes(spec: Spec) -> int:
+    """How often all prompts are answered for rows."""
+    return 0 if spec.method == "engrave" else 1 + (spec.method == "self_align" and spec.options.self_align.clone)
+
+
+def _alike(spec: Spec, batch: int) -> int:
+    """Look-alikes at most: no cluster gets more than it has failures."""
+    return batch * bool(spec.options.contrast.count and spec.method not in UNRULED)
+
+
 def _answers(spec: Spec, batch: int, hard: int) -> int:
     """Answers of the target at most, scores aside."""
-    options, alike = spec.options, batch * bool(spec.options.contrast.count)
+    options, alike, plain = spec.options, _alike(spec, batch), batch * (spec.method not in UNRULED)
     replayed = alike + options.replay.fresh
     if spec.method == "cai":
         return batch * (1 + 2 * options.cai.rounds) + replayed
-    passes = 1 + options.self_align.clone
-    return batch + passes * (hard + alike + options.self_align.ordinary) + replayed
+    return plain + _passes(spec) * (hard + alike + options.self_align.ordinary) + replayed
