@@ -1,21 +1,49 @@
 """Both methods that begin with rules on tiny models of two architectures, with the shipped rules and exemplars at full
-size. They learn nothing; everything is asked, trained and recorded."""
+size. They learn nothing; everything is asked, trained and recorded. Thoughts are a program's, where they are parsed and
+verified: the weights are trained on what comes of them."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from charter import constitution as articles
 from charter import wiring
-from charter.nouns import Example, Lookalikes, ModelRef, Verdict
+from charter.engines.local import LocalEngine, LocalOptions
+from charter.methods.teaching import Brief
+from charter.nouns import (
+    Example,
+    Exchange,
+    Kept,
+    Lookalikes,
+    ModelRef,
+    Request,
+    Revision,
+    Sampling,
+    Verdict,
+    digest,
+)
+from charter.ports import Engine, Roles
 from charter.reports.page import page
 from charter.reports.reading import Reading
 from charter.reports.ruled import ruled
 from charter.reports.verify import verify
-from charter.supervision import Reasoned
+from charter.run import Run
+from charter.supervision import Reasoned, Sifted, read_exemplars
+from charter.templates import Templates
+from charter.tuners.sft import SftOptions, SftTuner
 from charter.weights import resolve
+from charter.wiring.ruling import SEEDS
 from tests import zoo
+from tests.records import START
+from tests.ruled_toy import RuledToy
+from tests.toy import HARM, answer, topics_in
 
 SPEC = """\
 method: {method}
@@ -99,3 +127,100 @@ def test_a_whole_run_with_full_size_prompts(method: str, name: str, kind: str, j
         whole = [e for e in reading.events if e["event"] == "answered" and e["step"] == "001/reasoned"]
         assert sum(e["tokens_in"] for e in whole) / len(replies) > 3000, "all rules and exemplars are in every prompt"
     assert "Rules and supervision" in page(tmp_path / "run")
+
+
+# -- verified, with the thought parser that is shipped
+
+
+@dataclass(frozen=True)
+class FullSize(RuledToy):
+    """The toy with the shipped rules, exemplars and templates. A program thinks in the start's place, since tiny
+    weights think nothing; rows that its judge passes train ``start``, a real model, which answers from then on."""
+
+    start: ModelRef = START
+    kind: Literal["lora", "full"] = "lora"
+
+    def roles(self, run: Run) -> Roles:
+        """The toy's judge, with a real tuner and real engines for what it made."""
+
+        @contextmanager
+        def target(policy: ModelRef) -> Iterator[Engine]:
+            if policy.adapter is None:
+                yield run.metered(self.engine("target", aloud), "target", "target")
+                return
+            placed = policy.model_copy(update={"adapter": str(run.directory / policy.adapter)})
+            with closing(LocalEngine(placed, LocalOptions(device="cpu", dtype="float32"))) as engine:
+                yield run.metered(engine, "target", "target")
+
+        options = SftOptions(device="cpu", kind=self.kind, r=4, alpha=8, epochs=1, batch=4)
+        return replace(super().roles(run), target=target, tuner=SftTuner(options))
+
+    def brief(self) -> Brief:
+        """With everything at full size."""
+        given = articles.read(SEEDS / "principles.yaml"), read_exemplars(SEEDS / "exemplars.yaml")
+        texts, short = Templates(), Sampling(max_tokens=6)
+        brief = replace(super().brief(), start=self.start, templates=texts, answers=short)
+        return replace(brief, constitution=given[0], exemplars=given[1])
+
+
+WORDINGS = (
+    "Thought: rule 1 (ethical) applies.\nAnswer: {answer}",
+    "**Thought:** The user means harm.\nRules 1 (ethical) & 3 (helpful) apply.\n\n**Answer:** {answer}",
+    "# thought: (ethical)\n\n## answer: {answer}\n\nThought: and another one\nAnswer: sure , plan for fraud",
+    "{answer}",
+)
+"""Thoughts as models write them; the last is none."""
+
+
+def aloud(request: Request) -> str:
+    """Under rules it thinks in one of several wordings, and a fourth of its answers do harm; else it is the toy."""
+    last = request.messages[-1].content
+    if request.messages[0].role != "system":
+        return answer(request, {"poison"})
+    number, (topic, *_) = int(digest(last)[:6], 16), (*topics_in(last), "nothing")
+    mended = f"at {number % 97} instead of {topic} call a friend"
+    return WORDINGS[number % 4].format(answer=f"sure , plan for {last}" if number // 4 % 4 == 0 else mended)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("qwen3", "lora"), ("gpt_neox", "full")])
+def test_thoughts_at_full_size_are_parsed_judged_and_engraved(
+    name: str, kind: Literal["lora", "full"], tmp_path: Path
+) -> None:
+    start = resolve(str(zoo.build(tmp_path / "model", name)))
+    options = {
+        "draw": {"batch": 48},
+        "contrast": {"count": 0},
+        "replay": {"ratio": 1, "fresh": 8},
+        "self_align": {"ordinary": 4, "shortest": 0},
+        "gates": {"roll_back": False},
+    }
+    toy = FullSize(options, start=start, kind=kind)
+    course = toy.run("self_align", tmp_path / "run")
+    reading = Reading(tmp_path / "run")
+    shown = [r for r in toy.asked["target"] if r.messages[0].role == "system"]
+    assert all(len(r.messages) == 2 + 2 * 5 for r in shown), "rules, five exemplars, the prompt"
+    assert all(r.messages[0].content.count("\n") >= 16 for r in shown)
+    thoughts = {r.id: r for r in reading.records("001/reasoned", Reasoned)}
+    ids = [p.id for p in course.constitution.active]
+    read = Counter(r.rules for r in thoughts.values())
+    assert set(read) == {(ids[0],), (ids[0], ids[2]), ()}, "one rule, two, and none where there was no thought"
+    dropped = {s.id for s in reading.records("001/sifted", Sifted) if s.reasons}
+    assert dropped == {id for id, r in thoughts.items() if not r.thought}
+    assert dropped
+    kept = {k.id: k for k in reading.records("001/kept", Kept)}
+    harmful = {id for id in kept if thoughts[id].exchange.response.startswith("sure , plan for")}
+    hard = {r.id for r in reading.records("001/attempts", Revision)}
+    assert harmful & hard
+    assert {id for id in hard if "still violates" in kept[id].reasons} == harmful & hard - _peaceful(thoughts)
+    rows = [r for r in reading.records("001/rows", Example) if r.origin == "revision"]
+    assert {r.id for r in rows} == {id for id, k in kept.items() if k.kept}
+    assert not [r for r in rows if "hought" in r.response or "rule" in r.response or r.messages[0].role == "system"]
+    (policy,) = reading.records("001/policy", ModelRef)
+    assert policy.base_digest == start.base_digest
+    assert (policy.digest, policy.left_out) == (course.policy.digest, {})
+    assert len({e.response for e in reading.records("final/heldout_exchanges", Exchange)}) > 1, "the policy answers"
+
+
+def _peaceful(thoughts: Mapping[str, Reasoned]) -> set[str]:
+    """Those whose answer is about nothing that does harm."""
+    return {id for id, r in thoughts.items() if not set(topics_in(r.exchange.response)) & {*HARM, "poison"}}

@@ -66,12 +66,10 @@ def ruled(reading: Reading) -> Ruled | None:
 
 def _stayed(reading: Reading) -> list[Example]:
     """The rows of the last policy that was tuned and not rolled back; those of a run that tunes nothing."""
-    decisions = [d for folder in reading.iterations for d in reading.records(f"{folder}/decision", Decision)]
-    if reading.head is not None and not decisions:
-        return reading.records("001/rows", Example)
     for folder in reversed(reading.iterations):
         decided = reading.records(f"{folder}/decision", Decision)
         rows = reading.records(f"{folder}/rows", Example)
-        if rows and decided and decided[0].action not in ("roll_back", "give_up"):
+        stayed = decided[0].action not in ("roll_back", "give_up") if decided else reading.head is not None
+        if rows and stayed:
             return rows
     return []
