@@ -13,6 +13,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,13 @@ from charter.nouns import ScoreRequest, Step
 from charter.sources import tables
 from charter.stages.examine import gather, weigh
 from charter.statistics import wilson
-from evidence.cells import ROOT, RUNS, charter
+from evidence.cells import ROOT, RUNS, charter, kept
 
 Row = dict[str, Any]
 TASKS = ("truthfulqa_mc1", "truthfulqa_mc2", "bbq")
 SIZES = {"in process": 400, "over HTTP": 60, "another model": 60}
 """Documents of each task."""
-SCORERS = 40
+SCORERS = 400
 PORT = 18437
 """Fixed, so that a run that goes on finds its server where it was."""
 CLOSE = 1e-6
@@ -45,7 +46,7 @@ def benchmarks() -> Row:
     place = RUNS / "benchmarks"
     files = tables_of(place, SIZES["in process"])
     rows = [compared(place, files, way, size) for way, size in SIZES.items()]
-    guesses = [guessed(halved) for halved in (False, True)]
+    guesses = [kept(f"benchmarks/guessed-{SCORERS}-{halved}", partial(guessed, halved)) for halved in (False, True)]
     same, control = rows[:-1], rows[-1]
     return {
         "tasks": list(TASKS),

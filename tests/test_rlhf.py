@@ -42,6 +42,7 @@ from charter.reports.data_card import cards
 from charter.reports.learning import curves, learning
 from charter.reports.page import page
 from charter.reports.reading import Reading
+from charter.reports.show import summarised
 from charter.run import Run
 from charter.spec import Curating, Gating, Options, parse
 from charter.stages.curate import Sifting
@@ -486,7 +487,12 @@ def test_what_is_learnt_from_is_sifted_where_the_spec_asks_for_it(how: str, tmp_
     play = Play({"how": how, "rloo": {"rounds": 1, "warm_up": 4}}, lessons=[ALL])
     plain = play.task()
     known = [*plain.redteam, *plain.helpful]
-    sifting = Sifting({"bench": [p.text for p in known if p.text != held][::3]}, Tools((Names("fishing"),)), known)
+    sifting = Sifting(
+        {"bench": [p.text for p in known if p.text != held][::3]},
+        Tools((Names("fishing"),)),
+        known,
+        {"mmlu": "no copy"},
+    )
     curate = plain.options.model_copy(update={"curate": Curating(enabled=True)})
     play.task = lambda: replace(plain, options=curate, sifting=sifting)  # type: ignore[method-assign]
     play(tmp_path / "run")
@@ -495,6 +501,11 @@ def test_what_is_learnt_from_is_sifted_where_the_spec_asks_for_it(how: str, tmp_
     assert set(found) == set(folders)
     assert all(card.filters[0].dropped and 0 < card.kept < card.rows for card in found.values())
     assert found["replayed"].masked.get("NAME")
+    told = summarised(Reading(tmp_path / "run")).curation
+    assert {name: (one["rows"], one["kept"]) for name, one in told.items()} == {
+        name: (card.rows, card.kept) for name, card in found.items()
+    }
+    assert {one["not_covered"] for one in told.values()} == {"mmlu: no copy"}
     rows = [row for name in play.tuned for _, given in play.tuned[name] for row in given]
     texts = [text for row in rows for text in (*(m.content for m in row.messages), *_answers(row))]
     assert texts

@@ -172,6 +172,11 @@ def _losses(summary: Summary) -> None:
         put(f"{sum(summary.failed.values())} answers failed, and count as unjudged. {reasons}.")
     if summary.left_out:
         put(f"{summary.left_out} training rows were too long and left out, none was cut: raise scale.row_tokens.")
+    for folder, sifted in summary.curation.items():
+        put(f"Curation in {folder}: {sifted['rows']:,} rows came in, {sifted['kept']:,} stay.")
+    for missing in dict.fromkeys(sifted["not_covered"] for sifted in summary.curation.values()):
+        if missing:
+            put(f"Warning: not looked for among the training rows: {missing}")
 
 
 def _ending(directory: Path, reading: Reading, head: str | None) -> None:

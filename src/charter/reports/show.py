@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from charter.gating import Alarm, Gate
 from charter.judging.records import Preference
 from charter.nouns import Measurement, Record, Score, Verdict
 from charter.reports.audit import audited
 from charter.reports.benchmarked import benchmarked, left_out
 from charter.reports.costs import by_role, costs, times
+from charter.reports.data_card import cards
 from charter.reports.groups import cells, generalisation
 from charter.reports.judging import calibration, trust
 from charter.reports.learning import learning
@@ -48,7 +51,8 @@ class Summary(Record):
     rules, what people wrote and which rules were used. ``changes``: held-out, on the same prompts, with interval, p and
     what n can show; ``gates`` and ``alarms`` by iteration. ``benchmarks``: those that the spec named, and
     ``benchmarks_left_out`` those that the target could not take, with the reason. ``learning``: from preferences, what
-    the guards saw."""
+    the guards saw. ``curation``: of each training set that was sifted, rows and kept ones, and which benchmarks were
+    not looked for (``not_covered``)."""
 
     run: str
     method: str
@@ -81,6 +85,7 @@ class Summary(Record):
     benchmarks: list[dict[str, Any]]
     benchmarks_left_out: dict[str, str]
     learning: dict[str, Any] | None = None
+    curation: dict[str, dict[str, int | str]] = Field(default_factory=dict)
 
 
 def summary(directory: Path | str) -> Summary:
@@ -138,6 +143,10 @@ def summarised(reading: Reading) -> Summary:
         benchmarks=[figure.model_dump(mode="json") for figure in benchmarked(reading)],
         benchmarks_left_out={missed.id: missed.reason for missed in left_out(reading)},
         learning=learnt.model_dump(mode="json") if (learnt := learning(reading)) else None,
+        curation={
+            folder: {"rows": card.rows, "kept": card.kept, "not_covered": card.settings.get("not covered", "")}
+            for folder, card in cards(reading).items()
+        },
     )
 
 
