@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from evidence import benchmarks
+from evidence import benchmarks, cells
 from evidence.benchmarks import task_files
 from typer.testing import CliRunner
 
@@ -397,6 +397,7 @@ def test_the_real_files_in_the_harness_s_columns(folder: Path, tmp_path: Path) -
 @needs_data
 def test_the_evidence_at_small_n(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmarks, "RUNS", tmp_path)
+    monkeypatch.setattr(cells, "RUNS", tmp_path)
     monkeypatch.setattr(benchmarks, "SIZES", dict.fromkeys(benchmarks.SIZES, 3))
     monkeypatch.setattr(benchmarks, "SCORERS", 3)
     monkeypatch.setattr(
