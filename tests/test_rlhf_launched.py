@@ -1,0 +1,91 @@
+"""Learning from preferences with ``tuner.launch``, from a spec: the same run as in process, also after a kill."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charter import wiring
+from charter.errors import TuningError
+from charter.reports.verify import verify
+from charter.spec import changed, recipes
+from tests.small_run import substance
+
+LAUNCH = f"{sys.executable} {{script}} {{job}}"
+ONCE = """
+import json, subprocess, sys, time
+from pathlib import Path
+
+script, job = sys.argv[1], Path(sys.argv[2])
+child = subprocess.Popen([sys.executable, script, str(job)])
+mark = Path(__file__).with_name("killed")
+practises = json.loads(job.read_text())["options"]["method"] == "rloo"
+while practises and not mark.exists() and child.poll() is None:
+    if any((job.parent / "checkpoints").glob("checkpoint-*/trainer_state.json")):
+        child.kill()
+        child.wait()
+        mark.touch()
+        sys.exit(1)
+    time.sleep(0.02)
+sys.exit(child.wait())
+"""
+"""Starts the training; the first that practises is killed once it has left a checkpoint."""
+SMALL: dict[str, Any] = {
+    "prompts.heldout": "2",
+    "prompts.gate": "4",
+    "options.contrast.count": "0",
+    "options.learn.replay": "8",
+    "options.learn.pairs.prompts": "16",
+    "options.learn.dpo.epochs": "1",
+    "options.learn.reward.epochs": "1",
+    "options.learn.rloo.warm_up": "8",
+    "options.learn.rloo.rounds": "1",
+    "options.learn.rloo.steps": "6",
+    "options.learn.rloo.batch": "8",
+    "options.learn.rloo.group": "4",
+    "options.learn.guard.sample": "8",
+    "options.learn.guard.fit": "false",
+    "options.gates.roll_back": "false",
+    "tuner.save_steps": "2",
+}
+
+
+def spec(how: str, launch: str) -> str:
+    """The recipe at a small size."""
+    text = recipes()["rlhf"].read_text(encoding="utf-8")
+    more = {"tuner.launch": launch} if launch else {}
+    return changed(text, {**SMALL, "options.learn.how": how, **more})
+
+
+def files(run: Path) -> dict[str, bytes]:
+    """Every record and every file of a policy, but for what names the tuner."""
+    found = {name: data for name, data in substance(run).items() if not name.endswith((".seal.json", "spec.yaml"))}
+    found |= {str(p.relative_to(run)): p.read_bytes() for p in sorted(run.rglob("*.safetensors"))}
+    return {name: data for name, data in found.items() if not name.endswith(("HEAD", "report.html"))}
+
+
+def test_a_launched_run_is_the_run_in_process(tmp_path: Path) -> None:
+    for name, launch in (("inside", ""), ("launched", LAUNCH)):
+        wiring.launch(spec("dpo", launch), tmp_path / name)
+        assert verify(tmp_path / name).ok
+    inside, launched = files(tmp_path / "inside"), files(tmp_path / "launched")
+    assert any(name.endswith("model.safetensors") for name in inside)
+    assert launched == inside
+
+
+def test_a_child_that_is_killed_in_practice_is_told_and_the_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    (tmp_path / "once.py").write_text(ONCE, encoding="utf-8")
+    command, run = f"{sys.executable} {tmp_path / 'once.py'} {{script}} {{job}}", tmp_path / "run"
+    with pytest.raises(TuningError, match="ended with status 1"):
+        wiring.launch(spec("rloo", command), run)
+    left = run / ".tuning"
+    assert [p.name for p in (left / "checkpoints").glob("checkpoint-*")], "there is something to go on from"
+    assert not (run / "001" / "policy.seal.json").exists()
+    wiring.resume(run)
+    assert verify(run).ok
+    assert not left.exists()
+    wiring.launch(spec("rloo", ""), tmp_path / "inside")
+    assert files(run) == files(tmp_path / "inside")
