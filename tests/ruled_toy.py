@@ -50,6 +50,7 @@ class RuledToy(Toy):
     silent: str = ""
     written: tuple[Prompt, ...] = ()
     rows: tuple[Example, ...] = ()
+    samples: int = 1
 
     def run(self, method: str, directory: Path, seed: int = 5) -> Course:
         """Runs a method to its end in a new run, or goes on with the one that is there."""
@@ -92,6 +93,7 @@ class RuledToy(Toy):
             "instructions": self.instructions,
             "written": self.written,
             "rows": self.rows,
+            "samples": self.samples,
         }
         return Brief(**known | own)
 

@@ -324,3 +324,16 @@ def test_samples_are_taken_as_they_are_where_nothing_is_verified(tmp_path: Path)
     share = [e.origin for e in toy.tuned[0][1]]
     assert share.count("helpful") > 0
     assert not [t for e in toy.tuned[0][1] if e.origin == "helpful" for t in topics_in(e.messages[0].content)]
+
+
+def test_helpfulness_prompts_are_answered_as_often_as_asked(tmp_path: Path) -> None:
+    for samples in (1, 3):
+        RuledToy(SMALL, samples=samples).run("cai", tmp_path / str(samples))
+    once, often = (records(tmp_path / str(n), "001/replay") for n in (1, 3))
+    assert not (tmp_path / "1/001/answers_again.jsonl").exists()
+    asked = [e["id"] for e in records(tmp_path / "3", "001/answers")]
+    again = records(tmp_path / "3", "001/answers_again")
+    assert {e["id"] for e in again} == {f"{id}/{n}" for id in asked for n in (1, 2)}
+    assert {e["sampling"]["temperature"] for e in again} == {1.0}
+    helps = [len({e["id"] for e in rows if e["origin"] == "helpful"}) for rows in (once, often)]
+    assert helps[1] > helps[0] > 0

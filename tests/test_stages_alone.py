@@ -103,6 +103,17 @@ def test_rows_of_files_are_engraved_under_replay_and_gates(tmp_path: Path) -> No
     assert records(tmp_path / "run", "001/gates")
 
 
+def test_rows_of_files_are_engraved_beside_what_self_align_answers(tmp_path: Path) -> None:
+    plain, toy = RuledToy(SMALL), RuledToy(SMALL, rows=LESSONS)
+    plain.run("self_align", tmp_path / "plain")
+    toy.run("self_align", tmp_path / "run")
+    assert not (tmp_path / "plain/001/dialogues.jsonl").exists()
+    (_, before), (_, after) = plain.tuned[0], toy.tuned[0]
+    own = {e.id for e in after if e.origin == "given"}
+    assert own == {e.id for e in LESSONS}
+    assert {e.id for e in after if e.origin == "revision"} == {e.id for e in before if e.origin == "revision"}
+
+
 def test_given_rows_that_are_close_to_gate_or_heldout_or_empty_are_left_out_and_counted(tmp_path: Path) -> None:
     held = ToyBenchmark().prompts("heldout")[0].text
     toy = RuledToy(SMALL, rows=(*LESSONS, lesson(held, "call a friend", "close"), lesson("teach knots", " ", "bare")))

@@ -53,8 +53,16 @@ def self_align(run: Run, roles: Roles, brief: Brief) -> Course:
     written = instructed(run, roles, brief)
     course = begin(run.steps("000"), roles, brief)
     asked, examples, course = answered(run, written, course, roles, brief)
-    course = engrave(run, examples, course, roles, brief)
+    course = engrave(run, [*examples, *dialogues(run, brief)], course, roles, brief)
     return finish(run, cloned(run, asked, course, roles, brief), roles, brief)
+
+
+def dialogues(run: Run, brief: Brief) -> list[Example]:
+    """Rows of files that are engraved beside the answers, such as dialogues that say who the model is."""
+    if not brief.rows:
+        return []
+    folder = run.steps("001")
+    return folder.once("dialogues", rows, folder.once("given", clear, brief.rows, brief.guard))
 
 
 def think_alone(run: Run, roles: Roles, brief: Brief) -> Course:

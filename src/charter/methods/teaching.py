@@ -41,6 +41,7 @@ from charter.stages.gates import collapse, gates
 from charter.stages.judging import judge
 from charter.stages.keep import keep, rows, worth_helping
 from charter.stages.norms import hand_over
+from charter.stages.pairs import copies
 from charter.stages.probe import probe
 from charter.stages.rehearse import mixture, rehearsals, replay
 from charter.stages.rounds import of_batch, unchecked, worth_checking
@@ -53,7 +54,8 @@ from charter.templates import Templates
 class Brief:
     """What is to be aligned, under which rules, with what, and how. ``base``: the model to be tuned, where it is not
     ``start``; ``norms``: what people decided in a run that goes on from another one; ``written``: prompts that
-    self-instruct wrote in the step before; ``rows``: those of files."""
+    self-instruct wrote in the step before; ``rows``: those of files; ``samples``: answers to each prompt
+    that is rehearsed."""
 
     start: ModelRef
     redteam: Sequence[Prompt]
@@ -73,6 +75,7 @@ class Brief:
     rows: tuple[Example, ...] = ()
     base: ModelRef | None = None
     sifting: Sifting | None = None
+    samples: int = 1
 
     @property
     def helps(self) -> Rubric:
@@ -208,6 +211,10 @@ def rehearse(
     asked = run.once("rehearsals", rehearsals, lookalikes, course.helpful, known, missing, options.replay)
     with roles.target(brief.start) as starting:
         answers = run.map("answers", probe, asked, starting, brief.answers)
+        if (further := brief.samples - 1) > 0:
+            anew = run.once("asked_again", copies, asked, further)
+            drawing = brief.answers.model_copy(update={"temperature": options.cai.temperature})
+            answers = [*answers, *run.map("answers_again", probe, anew, starting, drawing)]
     judged = run.once("judged_answers", worth_checking, answers, options.keep)
     checks = run.map("checks", judge, judged, roles.judge, brief.replays, texts, options.judge)
     taken = run.once("unchecked", unchecked, answers, options.keep)

@@ -40,7 +40,8 @@ class SelfAligning(Record):
 
 class Engraving(Record):
     """``rows``: files of chat rows that ``engrave`` trains on, in any columns that ``charter curate`` reads; the loss
-    is on the last turn. None: the rows that the step before left."""
+    is on the last turn. None: the rows that the step before left. ``self_align`` engraves them beside its answers, such
+    as dialogues that say who the model is."""
 
     rows: tuple[str, ...] = ()
 
@@ -49,10 +50,13 @@ class Constitutional(Record):
     """The switches of ``cai``. ``rounds`` of critique and revision, each under ``drawn`` principles drawn at random for
     each answer. ``of``: the ``findings`` are revised, or ``all`` answers. ``until``: ``complies``, an answer that the
     judge passes is left alone in later rounds; ``end``: every round revises every answer. ``pretrained``: a folder or
-    hub id of the model to be tuned in the target's place; empty: the target itself, which is the helpful model."""
+    hub id of the model to be tuned in the target's place; empty: the target itself, which is the helpful model.
+    ``samples``: answers to each helpfulness prompt; those after the first are drawn at ``temperature``."""
 
     rounds: int = Field(4, ge=1)
     drawn: int = Field(1, ge=1)
     of: Literal["findings", "all"] = "findings"
     until: Literal["complies", "end"] = "complies"
     pretrained: str = ""
+    samples: int = Field(1, ge=1)
+    temperature: float = Field(1.0, gt=0)

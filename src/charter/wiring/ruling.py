@@ -27,6 +27,8 @@ UNRULED = ("engrave", "clone")
 """Those that show no rules to the target."""
 ANSWERING = ("self_align", "think", "clone")
 """Those that answer what self-instruct wrote."""
+ENGRAVING = ("self_align", "engrave")
+"""Those that tune on rows of files."""
 SEEDS = Path(__file__).parent.parent / "recipes" / "seeds"
 PRINCIPLES = Path(__file__).parent.parent / "organism" / "worlds" / "principles"
 
@@ -58,8 +60,9 @@ def brief(assembly: Assembly) -> Brief:
         exemplars=fitting(exemplars(spec, assembly.templates), constitution, spec, assembly.templates),
         instructions=_instructions(assembly, task.guard),
         written=tuple(task.guard.clear(assembly.written)),
-        rows=read_rows(spec.options.engrave.rows) if spec.method == "engrave" else (),
+        rows=read_rows(spec.options.engrave.rows) if spec.method in ENGRAVING else (),
         base=pretrained(spec),
+        samples=spec.options.cai.samples if spec.method == "cai" else 1,
     )
 
 
@@ -173,7 +176,7 @@ def forecast(assembly: Assembly, taken: tuple[int, int], sizes: Mapping[str, int
         "start": assembly.start.base,
         "principles": len(given.constitution.active),
         "exemplars": len(given.exemplars),
-        **({"rows_of_files": len(given.rows)} if spec.method == "engrave" else {}),
+        **({"rows_of_files": len(given.rows)} if spec.method in ENGRAVING else {}),
         "prompts": {"redteam": batch, "helpful": len(given.helpful), **sizes},
         "calls_of_self_instruct": sum(written.values()),
         "oracle_calls_at_most": sum(calls.values()),
@@ -197,7 +200,8 @@ def oracle_calls(spec: Spec, batch: int, hard: int) -> dict[str, int]:
     else:
         plain *= bool(options.cai.of == "findings" or options.contrast.count or options.replay.complied)
         rechecks = batch * (options.cai.rounds if options.cai.until == "complies" else checked)
-    rehearsed = (alike if options.replay.lookalikes else 0) + options.replay.fresh
+    samples = options.cai.samples if spec.method == "cai" else 1
+    rehearsed = ((alike if options.replay.lookalikes else 0) + options.replay.fresh) * samples
     ordinary = alike + options.self_align.ordinary if answering and options.self_align.prompts != "instruct" else 0
     return {
         "verdicts": plain * asked,
@@ -224,5 +228,5 @@ def _answers(spec: Spec, batch: int, hard: int) -> int:
     options, alike, plain = spec.options, _alike(spec, batch), batch * (spec.method not in UNRULED)
     replayed = alike + options.replay.fresh
     if spec.method == "cai":
-        return batch * (1 + 2 * options.cai.rounds) + replayed
+        return batch * (1 + 2 * options.cai.rounds) + replayed * options.cai.samples
     return plain + _passes(spec) * (hard + alike + options.self_align.ordinary) + replayed
