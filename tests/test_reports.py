@@ -30,7 +30,7 @@ KEYS = (
     *("oracle", "roles", "seconds", "head"),
     *("breakdown", "generalisation", "norms", "audit", "written", "ruled", "changes", "gates", "alarms"),
     *("benchmarks", "benchmarks_left_out"),
-    "learning",
+    *("learning", "curation"),
 )
 
 
