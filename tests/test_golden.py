@@ -1,0 +1,44 @@
+"""Every method on the organism at small n says what it said before: a change of names and places changes no result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import golden
+
+KEPT: dict[str, Any] = json.loads(golden.FILE.read_text(encoding="utf-8"))
+SAME_MACHINE = KEPT["machine"] == golden.machine()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("golden")
+
+
+def compare(name: str, run: Path) -> None:
+    said, kept = golden.digests(golden.substance(run)), KEPT["runs"][name]
+    if SAME_MACHINE:
+        for key in kept:
+            assert said[key] == kept[key], f"{name}: {key}"
+    else:  # processors that round otherwise: what was decided, and how much was said, stay
+        assert said["decisions"] == kept["decisions"]
+        assert said["outcome"] == kept["outcome"]
+        assert len(said["tensors"]) == len(kept["tensors"])
+    assert golden.digests(golden.substance(run) | {"decisions": [["stop", ""]]}) != said, "the comparison can fail"
+
+
+@pytest.mark.parametrize("name", [name for name in golden.RUNS if name != "iteralign"])
+def test_a_method_says_what_it_said(name: str, place: Path) -> None:
+    golden.play(name, place / name)
+    compare(name, place / name)
+
+
+def test_iteralign_and_its_audit_say_what_they_said(place: Path) -> None:
+    golden.play("iteralign", place / "iteralign")
+    compare("iteralign", place / "iteralign")
+    golden.play_audit(place / "iteralign", place / "audit")
+    compare("audit", place / "audit")
