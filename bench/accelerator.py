@@ -16,13 +16,15 @@ from typing import Any
 from tests import tiny
 
 from bench.page import put
-from charter import weights
-from charter.engines.local import LocalEngine, LocalOptions
 from charter.errors import TuningError
-from charter.nouns import Completion, Example, Message, ModelRef, Preferred, Prompt, Request, Sampling, user_prompt
-from charter.tuners.launched import LaunchedTuner
-from charter.tuners.local import LocalReinforcer, LocalTuner
-from charter.tuners.options import DpoOptions, RewardOptions, RlooOptions, SftOptions
+from charter.models import weights
+from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.tuners.launched_tuner import LaunchedTuner
+from charter.models.tuners.local_tuner import LocalRlooFactory, LocalTuner
+from charter.models.tuners.tuner_options import DpoOptions, RewardOptions, RlooOptions, SftOptions
+from charter.records.chat import Completion, Message, Prompt, Request, Sampling, user_prompt
+from charter.records.model_refs import ModelRef
+from charter.records.training_rows import Example, PreferencePair
 
 WORDS = 40
 ANSWER = 128
@@ -79,7 +81,7 @@ def made(where: Path) -> ModelRef:
     )  # fmt: skip
     drawn: Any = Qwen3ForCausalLM(config)
     drawn.to(torch.bfloat16).save_pretrained(where)
-    return weights.resolve(str(where), offline=True)
+    return weights.resolve_model(str(where), offline=True)
 
 
 def text(number: int) -> str:
@@ -177,7 +179,7 @@ def training(model: ModelRef, folder: Path) -> list[str]:
         for n in range(ROWS)
     ]
     pairs = [
-        Preferred(id=row.id, messages=row.messages, chosen=row.response, rejected=text(n + 900))
+        PreferencePair(id=row.id, messages=row.messages, chosen=row.response, rejected=text(n + 900))
         for n, row in enumerate(lessons)
     ]
     prompts: list[Prompt] = [user_prompt(text(n)) for n in range(ROWS)]
@@ -209,7 +211,7 @@ def training(model: ModelRef, folder: Path) -> list[str]:
         "reward model, LoRA": (lambda out: rewarder.tune(model, pairs, out, 1), steps),
         "RLOO, LoRA, 32 answers a step": (
             lambda out: (
-                LocalReinforcer(RlooOptions(steps=4, batch=32, group=4, answer_tokens=64, lr=1e-5))
+                LocalRlooFactory(RlooOptions(steps=4, batch=32, group=4, answer_tokens=64, lr=1e-5))
                 .toward(model, ModelRef.model_validate_json(reward.read_text(encoding="utf-8")))
                 .tune(model, prompts, out, 1)
             ),

@@ -61,7 +61,7 @@ def _child(side: str, url: str) -> dict[str, float]:
 
 def exchanges(count: int) -> list[Any]:
     """What is judged."""
-    from charter.nouns import Exchange, Sampling, user_prompt
+    from charter.records.chat import Exchange, Sampling, user_prompt
 
     return [
         Exchange(
@@ -74,9 +74,9 @@ def exchanges(count: int) -> list[Any]:
 
 def requests(count: int) -> list[Any]:
     """The requests that judging makes of them."""
-    from charter.judging.asking import judge_request
+    from charter.judging.judge_requests import judge_request
     from charter.judging.rubrics import CONDUCT
-    from charter.nouns import Step
+    from charter.records.record import Step
     from charter.templates import Templates
 
     step = Step(path="000/verdicts", run_seed=0)
@@ -111,11 +111,11 @@ def inspect(url: str) -> dict[str, float]:
 
 def charter(url: str) -> dict[str, float]:
     """Judging as a run does it."""
-    from charter.engines.remote import RemoteEngine, RemoteOptions
     from charter.judging.rubrics import CONDUCT
+    from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
     from charter.run import Run
-    from charter.spec import Judging
-    from charter.stages.judging import judge
+    from charter.spec import JudgingSpec
+    from charter.stages.judge import judge
     from charter.templates import Templates
 
     engine = RemoteEngine("slow", RemoteOptions(base_url=url, max_connections=TOGETHER))
@@ -124,7 +124,7 @@ def charter(url: str) -> dict[str, float]:
         metered = run.metered(engine, "judge", "aligning")
         assert next(engine.generate(first)).text
         wall, cpu = time.monotonic(), time.process_time()
-        verdicts = run.steps("000").map("verdicts", judge, items, metered, CONDUCT, Templates(), Judging())
+        verdicts = run.steps("000").map("verdicts", judge, items, metered, CONDUCT, Templates(), JudgingSpec())
         spent = {"wall": time.monotonic() - wall, "cpu": time.process_time() - cpu}
         assert [v.label for v in verdicts] == ["acceptable"] * CALLS
         engine.close()

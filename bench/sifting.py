@@ -14,14 +14,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.splits import COMMON, WORDS, repeated, unlike
-from charter.engines.scripted import ScriptedEngine
-from charter.instructing.filters import Filters, Pool, rouge_l
-from charter.instructing.records import Instruction, Instructions
+from charter.data.instructing.instruction_records import Instruction, SelfInstructInputs
+from charter.data.instructing.prompt_filters import DuplicatePool, PromptFilters, rouge_l
 from charter.methods.self_instruct import self_instruct
-from charter.nouns import Request, user_prompt
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.records.chat import Request, user_prompt
 from charter.run import Run
-from charter.similarity import Guard, normal
-from charter.spec import Instructing, TopicGuided
+from charter.similarity import LeakageFilter, normalize_text
+from charter.spec import SelfInstructSpec, TopicGuidedSpec
 from charter.templates import Templates
 
 ROUNDS, ASKED, SMALL = 10, 10, 15
@@ -44,14 +44,14 @@ def rewritten(count: int, source: random.Random) -> Iterator[str]:
 KINDS = {"unlike": unlike, "repeated": repeated, "rewritten": rewritten}
 
 
-def sifted(texts: Sequence[str], guard: Guard) -> tuple[float, int]:
+def sifted(texts: Sequence[str], guard: LeakageFilter) -> tuple[float, int]:
     """CPU seconds of all filters over texts, and how many pass."""
-    begun, made = time.process_time(), Filters(Pool(0.7), guard, Instructing())
+    begun, made = time.process_time(), PromptFilters(DuplicatePool(0.7), guard, SelfInstructSpec())
     kept = sum(not made.passed(text) for text in texts)
     return time.process_time() - begun, kept
 
 
-def whole(count: int, guard: Guard, rounds: int = ROUNDS, asked: int = ASKED) -> tuple[float, int, int]:
+def whole(count: int, guard: LeakageFilter, rounds: int = ROUNDS, asked: int = ASKED) -> tuple[float, int, int]:
     """CPU seconds of a whole run, prompts written and kept."""
     texts = list(rewritten(count, random.Random(2)))
     calls = max(1, count // (rounds * asked))
@@ -61,11 +61,11 @@ def whole(count: int, guard: Guard, rounds: int = ROUNDS, asked: int = ASKED) ->
         first = ((number - 1) * calls + call) * asked
         return "\n".join(f"{n}. {text}" for n, text in enumerate(texts[first : first + asked], 6))
 
-    options = Instructing(rounds=rounds, calls=calls, topics=TopicGuided(rounds=0))
+    options = SelfInstructSpec(rounds=rounds, calls=calls, topics=TopicGuidedSpec(rounds=0))
     seeds = [Instruction(id=f"s{n}", text=text) for n, text in enumerate(unlike(70, random.Random(5)))]
     begun = time.process_time()
     with tempfile.TemporaryDirectory() as folder, Run.create(Path(folder) / "run", spec_text="x: 1\n") as run:
-        given = Instructions(seeds, (), guard, Templates(), options)
+        given = SelfInstructInputs(seeds, (), guard, Templates(), options)
         found = self_instruct(run.steps("000"), ScriptedEngine(answer), given)
         run.finish()
     general = found.yields[-1]
@@ -74,9 +74,9 @@ def whole(count: int, guard: Guard, rounds: int = ROUNDS, asked: int = ASKED) ->
 
 def missed(texts: Sequence[str]) -> tuple[int, int]:
     """Near-duplicates that every pair compared finds, and how many of these the candidates miss."""
-    pool, kept, found, lost = Pool(0.7), list[list[str]](), 0, 0
+    pool, kept, found, lost = DuplicatePool(0.7), list[list[str]](), 0, 0
     for text in texts:
-        words = normal(text).split()
+        words = normalize_text(text).split()
         near, said = any(rouge_l(words, other) > 0.7 for other in kept), bool(pool.fault(text))
         found, lost = found + near, lost + (near and not said)
         if not said:
@@ -88,7 +88,7 @@ def missed(texts: Sequence[str]) -> tuple[int, int]:
 def main(words: Sequence[str]) -> int:
     """Measures and writes the table."""
     count = int(words[0]) if words else 10_000
-    guard = Guard([user_prompt(text) for text in unlike(1_000, random.Random(9))], 0.8)
+    guard = LeakageFilter([user_prompt(text) for text in unlike(1_000, random.Random(9))], 0.8)
     seconds, written, kept = whole(count, guard)
     small = []
     for size in (count // 10, count // 5, 2 * count // 5):

@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from charter.nouns import Prompt, user_prompt
-from charter.similarity import Guard, split_prompts
+from charter.records.chat import Prompt, user_prompt
+from charter.similarity import LeakageFilter, split_prompts
 
 WORDS = [f"w{n}" for n in range(5000)]
 COMMON = [1 / (n + 1) for n in range(5000)]
@@ -48,7 +48,7 @@ def measured(texts: Sequence[str]) -> tuple[float, float, float]:
     begun = time.process_time()
     parts = split_prompts(prompts, NEAR)
     split = time.process_time()
-    kept = Guard([*parts["gate"], *parts["heldout"]], NEAR).clear(parts["train"])
+    kept = LeakageFilter([*parts["gate"], *parts["heldout"]], NEAR).clear(parts["train"])
     guarded = time.process_time()
     assert len(kept) == len(parts["train"]), "a split by cluster leaves the guard nothing to do"
     return split - begun, guarded - split, len(parts["train"]) / len(prompts)

@@ -33,22 +33,22 @@ def generated() -> dict[str, str]:
 
 
 def _cli() -> str:
-    from charter.cli.reference import reference
+    from charter.cli.reference import render_reference
 
-    return reference()
+    return render_reference()
 
 
 def _spec() -> str:
-    from charter.cli.init import commented
+    from charter.cli.init import commented_spec
 
-    return f"```yaml\n{commented().strip()}\n```"
+    return f"```yaml\n{commented_spec().strip()}\n```"
 
 
 def _switches() -> str:
     """Every switch in which the two recipes differ, with both values."""
-    from charter.spec import read, recipes
+    from charter.spec import list_recipes, read_spec
 
-    ours, paper = (dict(leaves(read(recipes()[name])[0])) for name in ("iteralign", "iteralign-paper"))
+    ours, paper = (dict(leaves(read_spec(list_recipes()[name])[0])) for name in ("iteralign", "iteralign-paper"))
     rows = [f"| `{key}` | `{ours[key]}` | `{paper[key]}` |" for key in ours if ours[key] != paper.get(key)]
     return "\n".join(["| switch | `iteralign` | `iteralign-paper` |", "|---|---|---|", *rows])
 

@@ -15,16 +15,18 @@ from typing import Any
 
 from scipy.stats import t as student
 
-from charter.attacks.wrapped import WrappedAttack
-from charter.constitution import Constitution
-from charter.nouns import Exchange, Finding, Prompt, Sampling, Step, Verdict, user_prompt
-from charter.organism import sentences
-from charter.organism.cells import drawn
+from charter.attacks.jailbreak_templates import TemplateAttack
+from charter.constitution.document import Constitution
+from charter.organism import training_text
+from charter.organism.prompt_cells import draw_texts
 from charter.organism.world import World
-from charter.ports import Tried
-from charter.spec import Attacking
+from charter.ports import AttackPrompt
+from charter.records.chat import Exchange, Prompt, Sampling, user_prompt
+from charter.records.record import Step
+from charter.records.verdicts import Finding, Verdict
+from charter.spec import AttackSpec
 from charter.stages import bandit
-from charter.stages.attempts import attempted
+from charter.stages.attempts import attempt_to_prompt
 
 WORLD, SEEDS, PROMPTS, PLAIN, ROUND, MOST = "city", 5, 8000, 160, 25, 6000
 SHARE, EACH = 0.9, 5
@@ -76,41 +78,41 @@ def pool(world: World) -> list[Prompt]:
     texts = [
         text
         for kind, size in (("harmful", PROMPTS * 7 // 10), ("claim", PROMPTS * 3 // 10))
-        for text in drawn(bare, [cell for cell in cells if cell.kind == kind], size)
+        for text in draw_texts(bare, [cell for cell in cells if cell.kind == kind], size)
     ]
     return [user_prompt(text) for text in texts]
 
 
 def hunted(world: World, prompts: Sequence[Prompt], kind: str, seed: int) -> tuple[int | None, int]:
     """Attempts until enough flaws have enough findings (None: not within ``MOST``), and findings till then."""
-    made = {style: WrappedAttack(style, wording) for style, wording in {"plain": "{prompt}", **world.attacks}.items()}
-    options = Attacking(styles=tuple(made), **KINDS[kind])
-    areas = bandit.regions(prompts, options, step=Step("000/regions", seed))
+    made = {style: TemplateAttack(style, wording) for style, wording in {"plain": "{prompt}", **world.attacks}.items()}
+    options = AttackSpec(styles=tuple(made), **KINDS[kind])
+    areas = bandit.group_prompts(prompts, options, step=Step("000/regions", seed))
     hunt = Hunt(world)
     plain = Step("000/prompts", seed).random("order").sample(list(prompts), PLAIN)
     for prompt in plain:
         hunt.ask(prompt)
     exchanges = [_finding(world, prompt).exchange for prompt in plain]
-    pulls = bandit.plain_pulls(exchanges, hunt.findings, areas, step=Step("001", seed))
-    groups: list[bandit.Member] = []
+    pulls = bandit.record_plain_pulls(exchanges, hunt.findings, areas, step=Step("001", seed))
+    groups: list[bandit.GroupMember] = []
     while hunt.asked < MOST:
         step = Step(f"{hunt.asked:05d}", seed)
         if options.enough > MOST:
-            groups = [bandit.Member(id=f.id, group=n) for n, f in enumerate(hunt.findings)]
+            groups = [bandit.GroupMember(id=f.id, group=n) for n, f in enumerate(hunt.findings)]
         elif options.bandit != "uniform":
-            groups = bandit.members(hunt.findings, groups, options, step=step)
-        told = bandit.rewards(pulls, groups, Constitution(), options, step=step) if groups else []
-        arms = bandit.arms(areas, options.styles, told, options, step=step)
-        choices = bandit.choose(arms, areas, prompts, pulls, (options, ROUND), step=step)
+            groups = bandit.assign_groups(hunt.findings, groups, options, step=step)
+        told = bandit.reward_pulls(pulls, groups, Constitution(), options, step=step) if groups else []
+        arms = bandit.update_arms(areas, options.styles, told, options, step=step)
+        choices = bandit.choose_attacks(arms, areas, prompts, pulls, (options, ROUND), step=step)
         tests = []
         for choice in choices:
             (attempt,) = made[choice.style].attack([choice], (), step)
-            tests.append(Tried(id=choice.id, prompt=attempted(choice, attempt)))
+            tests.append(AttackPrompt(id=choice.id, prompt=attempt_to_prompt(choice, attempt)))
         for test in tests:
             assert test.prompt is not None
             if hunt.ask(test.prompt):
                 return hunt.asked, len(hunt.findings)
-        pulls += bandit.pulls(choices, tests, hunt.findings, step=step)
+        pulls += bandit.record_pulls(choices, tests, hunt.findings, step=step)
     return None, len(hunt.findings)
 
 
@@ -134,7 +136,7 @@ class Hunt:
 
 
 def _finding(world: World, prompt: Prompt) -> Finding:
-    answer = sentences.answer(world, prompt.text)
+    answer = training_text.starting_answer(world, prompt.text)
     exchange = Exchange(id=prompt.id, prompt=prompt, response=answer, stop="stop", model="truth", sampling=Sampling())
     return Finding(id=prompt.id, exchange=exchange, verdict=TRUTH)
 

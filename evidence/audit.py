@@ -14,16 +14,18 @@ from statistics import mean
 from typing import Any
 
 from charter import wiring
-from charter.battery import Battery, read, to_text
-from charter.nouns import Example, ModelRef, Prompt, Request, Sampling
+from charter.jobs.audit_job import AuditJob
+from charter.jobs.battery_builder import build_audit_spec, build_battery
+from charter.judging.audit_battery import Battery, battery_to_text, read_battery
 from charter.organism.world import World
-from charter.reports.audit import Audit, compared
-from charter.reports.reading import Reading
-from charter.spec import AuditSpec, Spec, parse
+from charter.records.chat import Prompt, Request, Sampling
+from charter.records.model_refs import ModelRef
+from charter.records.training_rows import Example
+from charter.reports.audit_comparison import AuditReport, compare_sides
+from charter.run.reader import RunReader
+from charter.spec import AuditSpec, Spec, parse_spec
 from charter.statistics import wilson
-from charter.wiring import models
-from charter.wiring.auditing import Auditing
-from charter.wiring.batteries import made, spec_text
+from charter.wiring import role_models
 from evidence.cells import RUNS, Cell, done
 from evidence.claims import SEEDS
 from evidence.resampling import power, resampled
@@ -55,7 +57,7 @@ def audit(sizes: Sequence[str] = tuple(SIZES), counts: tuple[int, int] = (SAMPLE
 
 
 def concluded(
-    battery: Battery, before: Audit, planted: list[dict[str, Any]], nothing: tuple[list[Any], list[Any]]
+    battery: Battery, before: AuditReport, planted: list[dict[str, Any]], nothing: tuple[list[Any], list[Any]]
 ) -> dict[str, Any]:
     """All that was measured, with its marks; a mark that nothing was measured for is left out."""
     sampled, tuned = nothing
@@ -99,25 +101,25 @@ def kept_battery(name: str, seed: int, temperature: float = 0.0) -> Battery:
     """A battery from the base run, made once; another seed draws other failures and fresh prompts."""
     path = PLACE / f"{name}.json"
     if not path.exists():
-        battery = made(BASE.directory, AuditSpec(prompts=PROMPTS, own=20, fresh=60), seed)
+        battery = build_battery(BASE.directory, AuditSpec(prompts=PROMPTS, own=20, fresh=60), seed)
         answers = battery.answers.model_copy(update={"temperature": temperature})
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(to_text(battery.model_copy(update={"answers": answers})), encoding="utf-8")
-    return read(path)
+        path.write_text(battery_to_text(battery.model_copy(update={"answers": answers})), encoding="utf-8")
+    return read_battery(path)
 
 
-def audited(name: str, battery: Battery, model: Path, baseline: Path, seed: int = 0) -> Audit:
+def audited(name: str, battery: Battery, model: Path, baseline: Path, seed: int = 0) -> AuditReport:
     """A finished audit; makes it, or goes on with it, where it is not finished."""
-    directory, spec = PLACE / name, parse(battery.spec)
+    directory, spec = PLACE / name, parse_spec(battery.spec)
     file = next(
-        p for p in PLACE.glob("*.json") if p.stem in (name, "battery", f"{name}-battery") and read(p) == battery
+        p for p in PLACE.glob("*.json") if p.stem in (name, "battery", f"{name}-battery") and read_battery(p) == battery
     )
     asked = AuditSpec(model=str(model), baseline=str(baseline), battery=str(file))
     if not (directory / "journal.jsonl").exists():
-        wiring.launch(spec_text(spec.model_copy(update={"seed": seed}), asked), directory)
-    elif Reading(directory).head is None:
-        wiring.resume(directory)
-    return compared(Reading(directory))
+        wiring.launch_run(build_audit_spec(spec.model_copy(update={"seed": seed}), asked), directory)
+    elif RunReader(directory).head is None:
+        wiring.resume_run(directory)
+    return compare_sides(RunReader(directory))
 
 
 # --- planted regressions
@@ -228,7 +230,7 @@ def right(world: World, seed: int) -> list[Example]:
 
 def trained(name: str, rows: Sequence[Example], seed: int, rate: float = 3e-3) -> Path:
     """The base run's policy, trained further on rows; made once."""
-    from charter.tuners.sft import SftOptions, SftTuner
+    from charter.models.tuners.sft_tuner import SftOptions, SftTuner
 
     folder = PLACE / "adapters" / name
     if not (folder / "done").exists():
@@ -248,10 +250,10 @@ def base_policy() -> ModelRef:
 
 
 @cache
-def auditing() -> Auditing:
+def auditing() -> AuditJob:
     """The models of the base run, by name."""
-    spec: Spec = Reading(BASE.directory).spec
-    return Auditing(spec.model_copy(update={"method": "audit"}))
+    spec: Spec = RunReader(BASE.directory).spec
+    return AuditJob(spec.model_copy(update={"method": "audit"}))
 
 
 def lost(adapter: Path, asked: Sequence[Prompt], event: Callable[[str, str], bool]) -> float:
@@ -266,7 +268,7 @@ def lost(adapter: Path, asked: Sequence[Prompt], event: Callable[[str, str], boo
 
 def answered(name: str, asked: Sequence[Prompt]) -> dict[str, str]:
     """What a model says to prompts, by their ids."""
-    engine = models.local(Reading(BASE.directory).spec, auditing().model(name))
+    engine = role_models.build_local_engine(RunReader(BASE.directory).spec, auditing().model(name))
     requests = [Request(id=p.id, messages=p.messages, sampling=Sampling(max_tokens=40)) for p in asked]
     return {a.id: a.text for a in engine.generate(requests)}
 
@@ -326,7 +328,7 @@ def elsewhere(world: World, battery: Battery, adapter: Path) -> dict[str, dict[s
     return {key: {"n": n, "lost": round(gone / n, 4)} for key, (n, gone) in tally.items()}
 
 
-def told(name: str, found: Audit) -> dict[str, Any]:
+def told(name: str, found: AuditReport) -> dict[str, Any]:
     """What an audit said."""
     bad = [f"{x.title} {x.change:+.3f}" for x in found.lines if x.state in ("broken", "weakened")]
     row = {"name": name, "outcome": found.outcome, "alarm": bool(bad), "lines": bad, "prompts": found.prompts}

@@ -23,11 +23,12 @@ from tests.completing import completer
 from tests.data import DATA
 from tests.loopback import serve
 
-from charter.benchmarks.multiple_choice import DromedaryExam
-from charter.engines.scripted import ScriptedEngine
-from charter.nouns import ScoreRequest, Step
-from charter.sources import tables
-from charter.stages.examine import gather, weigh
+from charter.data.sources import benchmark_tables
+from charter.evals.multiple_choice import DromedaryBenchmark
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.records.chat import ScoreRequest
+from charter.records.record import Step
+from charter.stages.benchmark_items import gather_answers, score_completions
 from charter.statistics import wilson
 from evidence.cells import ROOT, RUNS, charter, kept
 
@@ -81,7 +82,10 @@ def target(what: str, wanted: str, seen: Sequence[float], most: float) -> Row:
 def tables_of(place: Path, size: int) -> dict[str, Path]:
     """The data of each task as JSONL; of BBQ every so-many-th row, so that all categories and contexts are there."""
     place.mkdir(parents=True, exist_ok=True)
-    truth, bias = tables.truthfulqa(str(DATA / "truthfulqa")), tables.plain(str(DATA / "bbq"))
+    truth, bias = (
+        benchmark_tables.read_truthfulqa(str(DATA / "truthfulqa")),
+        benchmark_tables.read_columns(str(DATA / "bbq")),
+    )
     rows = {"truthfulqa_mc1": truth[:size], "truthfulqa_mc2": truth[:size], "bbq": spread(bias, size)}
     for task, found in rows.items():
         (place / f"{task}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
@@ -184,8 +188,8 @@ def evaluated(out: Path, files: dict[str, Path], size: int, target: Row) -> dict
 
 def guessed(halved: bool) -> Row:
     """The share that random scorers get right on all questions."""
-    rows, hits, n = tables.truthfulqa(str(DATA / "truthfulqa")), 0, 0
-    exam, step = DromedaryExam("d", "truthfulqa", rows, halved=halved), Step("guess", 0)
+    rows, hits, n = benchmark_tables.read_truthfulqa(str(DATA / "truthfulqa")), 0, 0
+    exam, step = DromedaryBenchmark("d", "truthfulqa", rows, halved=halved), Step("guess", 0)
     questions = exam.questions()
     for seed in range(SCORERS):
         draw = random.Random(f"{seed}|{halved}")
@@ -194,7 +198,9 @@ def guessed(halved: bool) -> Row:
             del request
             return draw.gauss(-3.0, 1.0)
 
-        answered = gather(questions, (), list(weigh(questions, ScriptedEngine(grader=scorer), step=step)))
+        answered = gather_answers(
+            questions, (), list(score_completions(questions, ScriptedEngine(grader=scorer), step=step))
+        )
         found = [bool(m.outcomes["accuracy"]) for m in exam.grade(answered)]
         hits, n = hits + sum(found), n + len(found)
     low, high = wilson(hits, n)

@@ -77,21 +77,21 @@ def demo() -> Row:
 
 def organism(seed: int, world: str = "village") -> Path:
     """An organism of a world from a seed, also where it misses a gate; built where it is not there yet."""
-    from charter.organism.build import build
+    from charter.organism.organism_builder import build_organism
     from charter.organism.world import World
 
     folder = RUNS / f"{world}-{seed}"
     if not folder.exists():
-        build(World.load(world), seed, folder, enforce=False)
+        build_organism(World.load(world), seed, folder, enforce=False)
     return folder
 
 
 def gates_missed(seed: int, world: str = "village") -> str:
     """The gates that this organism misses, with their figures; "none" where it has them all."""
-    from charter.organism.gates import missed
+    from charter.organism.behaviour_checks import list_missed_behaviours
 
     card = json.loads((organism(seed, world) / "organism.json").read_text(encoding="utf-8"))
-    return "; ".join(missed(card["gates"])) or "none"
+    return "; ".join(list_missed_behaviours(card["gates"])) or "none"
 
 
 def controls() -> Row:
@@ -155,8 +155,8 @@ def named_useless(cell: Cell) -> Row:
     """Of the principles whose rule names no flaw of their causes (planted off target), and of the others: the share
     that the
     report names useless."""
-    from charter.nouns import Principle
     from charter.organism.world import World
+    from charter.records.rules import Principle
 
     world = World.load("village")
     texts = {p["id"]: p["messages"][0]["content"] for p in records(cell, "000/prompts")}

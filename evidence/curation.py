@@ -18,15 +18,15 @@ from typing import Any
 
 from bench.splits import repeated, templated, unlike
 
-from charter.curation.contamination import SHORTEST, Contamination
-from charter.curation.masking import mask
-from charter.curation.records import Row
-from charter.nouns import Prompt
-from charter.recognisers.personal import Personal
-from charter.recognisers.secrets import Secrets
-from charter.similarity import jaccard, near_duplicates, normal, shingles
-from charter.sources.prompts import SourcePrompts
-from charter.sources.rows import file_rows
+from charter.data.curation.contamination import MIN_WORDS, ContaminationIndex
+from charter.data.curation.curation_records import CurationRow
+from charter.data.curation.masking import mask_text
+from charter.data.detectors.pii_detector import PiiDetector
+from charter.data.detectors.secret_detector import SecretDetector
+from charter.data.sources.data_files import read_file_rows
+from charter.data.sources.source_prompts import SourcePrompts
+from charter.records.chat import Prompt
+from charter.similarity import find_near_duplicates, jaccard, normalize_text, shingles
 from charter.spec import SourceSpec
 from charter.statistics import wilson
 from evidence.cells import ROOT, kept
@@ -129,7 +129,7 @@ def duplicates(count: int = ROWS, compared: int = COMPARED, sample: int = SAMPLE
     texts = pool(compared)
     chosen = random.Random(1).sample(range(len(texts)), min(sample, len(texts)))
     ways: dict[str, Callable[[], set[int]]] = {
-        "the same search, in memory": lambda: set(near_duplicates(texts, NEAR)),
+        "the same search, in memory": lambda: set(find_near_duplicates(texts, NEAR)),
         "MinHash-LSH": lambda: by_minhash(texts, False),
         "MinHash-LSH, then exact Jaccard": lambda: by_minhash(texts, True),
     }
@@ -209,19 +209,20 @@ def contamination(planted: int = PLANTED, clean: int = CLEAN) -> dict[str, Any]:
     """Rows of benchmarks in use, planted in four ways, and clean rows of the same genres."""
     source = random.Random(0)
     in_use = {name: texts_of(name, path) for name, path in IN_USE.items()}
-    known = Contamination(in_use)
-    plain = {normal(text) for texts in in_use.values() for text in texts}
+    known = ContaminationIndex(in_use)
+    plain = {normalize_text(text) for texts in in_use.values() for text in texts}
     every = [text for texts in in_use.values() for text in texts]
     words = sorted({word for text in every for word in text.split()})
     rows = []
     for label, long in (("8 or more", True), ("fewer", False)):
-        texts = [text for text in every if (len(text.split()) >= SHORTEST) == long and normal(text)]
+        texts = [text for text in every if (len(text.split()) >= MIN_WORDS) == long and normalize_text(text)]
         for way in ("verbatim", "re-cased", "re-punctuated", "one word changed"):
             picked = source.sample(texts, planted // 4)
             alone = [altered(text, way, words, source) for text in picked]
             within = [f"Could you help me with this one? {text} I need it soon." for text in alone]
             talks = [
-                Row("r", ("You help people.", "Hello!", "Hello to you.", text, "Let me see."), 4) for text in alone
+                CurationRow("r", ("You help people.", "Hello!", "Hello to you.", text, "Let me see."), 4)
+                for text in alone
             ]
             rows.append(
                 {
@@ -233,7 +234,7 @@ def contamination(planted: int = PLANTED, clean: int = CLEAN) -> dict[str, Any]:
                     "found as a turn": sum(known.find(row.written, *row.parts) is not None for row in talks),
                 }
             )
-    innocent = [text for text in genres() if normal(text) not in plain]
+    innocent = [text for text in genres() if normalize_text(text) not in plain]
     source.shuffle(innocent)
     innocent = innocent[:clean]
     wrong = [match for text in innocent if (match := known.find(text, text)) is not None]
@@ -252,11 +253,16 @@ def altered(text: str, way: str, words: Sequence[str], source: random.Random) ->
     if way == "re-cased":
         return "".join(source.choice((c.lower(), c.upper())) for c in text)
     if way == "re-punctuated":
-        return " ".join(f"{word}{source.choice(('', ',', ' -', ';', '!'))}" for word in normal(text).split()) + "..."
+        return (
+            " ".join(f"{word}{source.choice(('', ',', ' -', ';', '!'))}" for word in normalize_text(text).split())
+            + "..."
+        )
     if way == "one word changed":
         copy = text.split()
         place = source.randrange(len(copy))
-        copy[place] = source.choice([word for word in words if normal(word) not in ("", normal(copy[place]))])
+        copy[place] = source.choice(
+            [word for word in words if normalize_text(word) not in ("", normalize_text(copy[place]))]
+        )
         return " ".join(copy)
     return text
 
@@ -267,18 +273,18 @@ def genres() -> list[str]:
     out = texts_of("harmfulqa", "harmfulqa/harmfulqa.json") + texts_of(
         "self-instruct", "self_instruct/seed_tasks.jsonl"
     )
-    for row in file_rows(str(DATA / "hh_rlhf" / "harmless-base" / "test.jsonl.gz")):
+    for row in read_file_rows(str(DATA / "hh_rlhf" / "harmless-base" / "test.jsonl.gz")):
         for side in ("chosen", "rejected"):
             turns = str(row.value[side]).replace("\n\nAssistant:", "\n\nHuman:").split("\n\nHuman:")
             out += (turn.strip() for turn in turns if len(turn.split()) > 1)
     for kind in ("harmless", "helpful", "honest", "other"):
         out += (
             row.value["input"]
-            for row in file_rows(str(DATA / "hhh_alignment" / kind / "task.json"))
+            for row in read_file_rows(str(DATA / "hhh_alignment" / kind / "task.json"))
             if "input" in row.value
         )
     for name in ("Age", "Religion"):
-        for row in file_rows(str(DATA / "bbq" / f"{name}.jsonl")):
+        for row in read_file_rows(str(DATA / "bbq" / f"{name}.jsonl")):
             out.append(f"{row.value['context']} {row.value['question']}")
     return list(dict.fromkeys(out))
 
@@ -287,7 +293,7 @@ def siblings(texts: Sequence[str], source: random.Random) -> dict[str, int]:
     """The hardest clean rows: half of AdvBench, where the other half is the benchmark. Its rows are variations of one
     another, so that most of what is found is a near copy by any measure."""
     mixed = source.sample(list(texts), len(texts))
-    known = Contamination({"half": mixed[: len(mixed) // 2]})
+    known = ContaminationIndex({"half": mixed[: len(mixed) // 2]})
     others = mixed[len(mixed) // 2 :]
     return {"n": len(others), "dropped": sum(known.find(text, text) is not None for text in others)}
 
@@ -295,13 +301,13 @@ def siblings(texts: Sequence[str], source: random.Random) -> dict[str, int]:
 def masking(each: int = EACH) -> dict[str, Any]:
     """By kind and form: how often the value is masked whole (recall); by kind: how often what is masked is of that kind
     (precision)."""
-    recognisers = (Secrets(), Personal())
+    recognisers = (SecretDetector(), PiiDetector())
     hits: Counter[tuple[str, str]] = Counter()
     said: Counter[str] = Counter()
     right: Counter[str] = Counter()
     for item in labelled(each):
         spans = [span for recogniser in recognisers for span in recogniser.find(item.text)]
-        after, counts = mask(item.text, recognisers)
+        after, counts = mask_text(item.text, recognisers)
         value = item.text[item.start : item.end]
         secret = value.split()[-1].strip("'") if item.kind == "SECRET" and "password" in item.form else value
         hidden = secret not in after and any(s.start < item.end and s.end > item.start for s in spans)
@@ -327,9 +333,9 @@ def masking(each: int = EACH) -> dict[str, Any]:
 
 def cost(each: int) -> dict[str, Any]:
     """What masking takes, on ordinary rows of the genres."""
-    recognisers, texts = (Secrets(), Personal()), genres()[: 50 * each]
-    mask(texts[0], recognisers)
+    recognisers, texts = (SecretDetector(), PiiDetector()), genres()[: 50 * each]
+    mask_text(texts[0], recognisers)
     began = time.process_time()
     for text in texts:
-        mask(text, recognisers)
+        mask_text(text, recognisers)
     return {"rows": len(texts), "rows per CPU second": round(len(texts) / (time.process_time() - began))}

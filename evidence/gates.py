@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charter import spec as specs
-from charter.gating import Gate
-from charter.nouns import Measurement, ModelRef, Step
-from charter.reports.paired import paired
-from charter.spec import Gating
-from charter.stages.evaluate import measure
+from charter.records.decisions import GateCheck
+from charter.records.measurements import Measurement
+from charter.records.model_refs import ModelRef
+from charter.records.record import Step
+from charter.reports.paired_tests import count_pairs
+from charter.spec import GateSpec
+from charter.stages.evaluator_scores import measure
 from charter.stages.probe import probe
-from charter.wiring import Assembly
+from charter.wiring import Components
 from evidence.cells import RUNS, Cell, all_done, records, value
 from evidence.claims import Row, row, target
 
@@ -55,12 +57,12 @@ def gates(seeds: Sequence[int] = SEEDS, sizes: Mapping[str, str] = SIZES) -> Row
 def _row(cell: Cell, figures: Row, alarms: bool = True) -> Row:
     """``alarms``: whether what was rolled back is measured on held-out too."""
     lost = {name: loss for name in figures["changes"] if (loss := _loss(name, figures)) is not None}
-    worst = max(lost, key=lambda name: lost[name] - Gating().margin(name))
+    worst = max(lost, key=lambda name: lost[name] - GateSpec().margin(name))
     failed = _failed(cell)
     return row(cell.name, figures) | {
         "worst metric": worst,
         "its loss": round(lost[worst], 4),
-        "beyond": round(lost[worst] - Gating().margin(worst), 4),
+        "beyond": round(lost[worst] - GateSpec().margin(worst), 4),
         "rolled back": len(failed),
         "false alarms": sum(_false(cell, folder, found) for folder, found in failed.items()) if alarms else None,
         "finished by giving up": any(records(cell, f"{f}/decision")[0]["action"] == "give_up" for f in failed),
@@ -78,22 +80,22 @@ def _loss(name: str, figures: Row) -> float | None:
     return by if name.startswith(LOWER) else -by
 
 
-def _failed(cell: Cell) -> dict[str, list[Gate]]:
+def _failed(cell: Cell) -> dict[str, list[GateCheck]]:
     """The gates that failed, by the folder of the policy that was rolled back."""
     out = {}
     for folder in sorted(p.parent.name for p in cell.directory.glob("[0-9][0-9][0-9]/gates.jsonl")):
         if records(cell, f"{folder}/decision")[0]["action"] in ("roll_back", "give_up"):
-            found = [Gate.model_validate(g) for g in records(cell, f"{folder}/gates")]
+            found = [GateCheck.model_validate(g) for g in records(cell, f"{folder}/gates")]
             out[folder] = [gate for gate in found if not gate.passed]
     return out
 
 
-def _false(cell: Cell, folder: str, failed: Sequence[Gate]) -> bool:
+def _false(cell: Cell, folder: str, failed: Sequence[GateCheck]) -> bool:
     """Whether, of all gates by which this policy was rolled back, none lost more than its margin on held-out."""
     now = _heldout(cell, folder)
     for gate in failed:
         before = _heldout(cell, "" if gate.against == "start" else _last(cell, folder))
-        pair = paired(before, now)[gate.metric]
+        pair = count_pairs(before, now)[gate.metric]
         loss = (pair.gained - pair.lost) / pair.n * (1 if gate.metric.startswith(LOWER) else -1)
         if loss > gate.margin:
             return False
@@ -116,7 +118,7 @@ def _heldout(cell: Cell, folder: str) -> list[Measurement]:
         return [Measurement.model_validate(m) for m in records(cell, "000/heldout_measurements")]
     kept = RUNS / f"{cell.name}-heldout-{folder}.json"
     if not kept.exists():
-        assembly = Assembly(specs.read(cell.directory / "spec.yaml")[0])
+        assembly = Components(specs.read_spec(cell.directory / "spec.yaml")[0])
         policy = ModelRef.model_validate(records(cell, f"{folder}/policy")[0])
         policy = policy.model_copy(update={"adapter": str(cell.directory / str(policy.adapter))})
         benchmark, step = assembly.benchmark(None), Step("final/heldout", assembly.spec.seed)

@@ -20,17 +20,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from charter.organism.faults import Faults, Traffic, proxy
+from charter.organism.fault_proxy import FaultRates, ProxyTraffic, run_fault_proxy
 from evidence.cells import ROOT, RUNS, charter, kept
 from evidence.kills import CHANGES, contents
 
 Row = dict[str, Any]
 KILLS = 20
 SHARE = 0.2
-TRANSPORT = Faults(transport=SHARE, hang=3.0, retry_after=1.0)
-QUICK = Faults(transport=SHARE, hang=3.0, retry_after=0.2)
+TRANSPORT = FaultRates(transport=SHARE, hang=3.0, retry_after=1.0)
+QUICK = FaultRates(transport=SHARE, hang=3.0, retry_after=0.2)
 """For kills, where many runs are made."""
-CONTENT = Faults(content=SHARE)
+CONTENT = FaultRates(content=SHARE)
 AWAY = 3
 PORT = 18431
 """Fixed, so that a run that goes on finds the oracle where it was."""
@@ -45,7 +45,7 @@ def http() -> Row:
         kept("http/inside", lambda: {"run": begun("inside", {}, None).name})
         inside = RUNS / "http" / "inside"
         rows = [
-            kept("http/over-HTTP", lambda: compared("over HTTP", inside, url, Faults())),
+            kept("http/over-HTTP", lambda: compared("over HTTP", inside, url, FaultRates())),
             kept("http/transport", lambda: compared("20 % transport faults", inside, url, TRANSPORT)),
             kept("http/away", lambda: away(inside, url)),
             kept("http/content", lambda: spoilt(inside, url)),
@@ -112,7 +112,7 @@ def substance(directory: Path) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name not in ("spec.yaml", "records")}
 
 
-def row(name: str, directory: Path, inside: Path, traffic: Traffic) -> Row:
+def row(name: str, directory: Path, inside: Path, traffic: ProxyTraffic) -> Row:
     """What every run is compared by."""
     verified = charter("verify", str(directory)).returncode == 0
     calls = dict(sorted(traffic.calls.items()))
@@ -120,9 +120,9 @@ def row(name: str, directory: Path, inside: Path, traffic: Traffic) -> Row:
     return {"name": name, "same run": same, "verified": verified, "calls": calls, "paid twice": traffic.repeated}
 
 
-def compared(name: str, inside: Path, url: str, faults: Faults) -> Row:
+def compared(name: str, inside: Path, url: str, faults: FaultRates) -> Row:
     """A whole run behind the proxy."""
-    with proxy(url, faults, PORT) as (_, traffic):
+    with run_fault_proxy(url, faults, PORT) as (_, traffic):
         directory = begun(name.replace(" ", "-").replace("%", "percent"), {}, ORACLE % "")
     return row(name, directory, inside, traffic)
 
@@ -133,7 +133,7 @@ def away(inside: Path, url: str) -> Row:
     moments = sorted(chance.sample(range(1, total), AWAY))
     directory = RUNS / "http" / "away"
     shutil.rmtree(directory, ignore_errors=True)
-    with proxy(url, Faults(), PORT) as (_, traffic):
+    with run_fault_proxy(url, FaultRates(), PORT) as (_, traffic):
         asked = words("away", {}, ORACLE % ", give_up_after_s: 3")
         for moment in [*moments, None]:
             child = subprocess.Popen([sys.executable, "-m", "charter.cli", *asked], cwd=ROOT, stderr=subprocess.PIPE)
@@ -154,7 +154,7 @@ def calls(directory: Path) -> int:
 
 def spoilt(inside: Path, url: str) -> Row:
     """A whole run with content faults against the one in process; and scores graded with and without them."""
-    with proxy(url, CONTENT, PORT) as (base, traffic):
+    with run_fault_proxy(url, CONTENT, PORT) as (base, traffic):
         directory = begun("20-percent-content-faults", {}, ORACLE % "")
         bounds = scores(inside, base)
     true, seen = (by_id(place, "001/verdicts") for place in (inside, directory))
@@ -201,11 +201,11 @@ def unfounded(directory: Path) -> int:
 def scores(inside: Path, url: str) -> dict[str, list[float]]:
     """Harmlessness, helpfulness and over-refusal of the starting model's gate answers by a judge behind the proxy:
     the least that the unjudged leave open, the score without faults, and the most."""
-    from charter.benchmarks.judged import JudgedBenchmark
-    from charter.engines.remote import RemoteEngine, RemoteOptions
-    from charter.nouns import Exchange
+    from charter.evals.judged_benchmark import JudgedBenchmark
+    from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
     from charter.organism.oracle import Oracle
     from charter.organism.world import World
+    from charter.records.chat import Exchange
     from charter.templates import Templates
 
     world = World.load("village")
@@ -229,7 +229,7 @@ def scores(inside: Path, url: str) -> dict[str, list[float]]:
     return out
 
 
-def killed(kind: str, url: str, faults: Faults) -> Row:
+def killed(kind: str, url: str, faults: FaultRates) -> Row:
     """Runs of a smaller spec, each killed at a call drawn by chance, then resumed and compared with an unkilled one."""
     whole = kept(f"http/{kind}-whole", lambda: unkilled(kind, url, faults))
     names = [f"{kind}-{number}" for number in range(KILLS)]
@@ -246,19 +246,19 @@ def killed(kind: str, url: str, faults: Faults) -> Row:
     }
 
 
-def unkilled(kind: str, url: str, faults: Faults) -> Row:
+def unkilled(kind: str, url: str, faults: FaultRates) -> Row:
     """The run that the killed ones are compared with: its folder, its calls, and how many the proxy saw again."""
-    with proxy(url, faults, PORT) as (_, traffic):
+    with run_fault_proxy(url, faults, PORT) as (_, traffic):
         directory = begun(f"{kind}-whole", CHANGES, ORACLE % "")
     return {"folder": directory.name, "calls": sum(traffic.calls.values()), "repeated": traffic.repeated}
 
 
-def one_kill(name: str, url: str, faults: Faults, whole: Row) -> Row:
+def one_kill(name: str, url: str, faults: FaultRates, whole: Row) -> Row:
     """One run, killed and resumed."""
     directory = RUNS / "http" / name
     shutil.rmtree(directory, ignore_errors=True)
     moment = random.Random(name.replace("-", " ")).randint(1, whole["calls"] - 1)
-    with proxy(url, faults, PORT) as (_, traffic):
+    with run_fault_proxy(url, faults, PORT) as (_, traffic):
         hit = struck(words(name, CHANGES, ORACLE % ""), traffic, moment)
         charter("resume", str(directory), "--quiet")
     verified = charter("verify", str(directory)).returncode == 0
@@ -267,7 +267,7 @@ def one_kill(name: str, url: str, faults: Faults, whole: Row) -> Row:
     return {"at call": moment, "killed": hit, "same run": same, "paid twice": twice}
 
 
-def struck(asked: list[str], traffic: Traffic, moment: int) -> bool:
+def struck(asked: list[str], traffic: ProxyTraffic, moment: int) -> bool:
     """Starts a run and kills it once so many calls went through. False where it ended before."""
     child = subprocess.Popen(
         [sys.executable, "-m", "charter.cli", *asked],

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charter.instructing.filters import distinct
+from charter.data.instructing.prompt_filters import distinct_n
 from evidence.cells import RUNS, Cell, charter, kept, records
 from evidence.claims import target
 from evidence.kills import contents, killed, moment
@@ -81,13 +81,15 @@ def _most(value: float) -> bool:
 
 def writer() -> Path:
     """An organism that was taught to write prompts too, also where it misses a gate; built where it is not there."""
-    from charter.organism.build import build
-    from charter.organism.training import Schedule
+    from charter.organism.organism_builder import build_organism
+    from charter.organism.organism_trainer import Schedule
     from charter.organism.world import World
 
     folder = RUNS / f"village-{ORGANISM}-asks{ASKS}"
     if not folder.exists():
-        build(World.load("village"), ORGANISM, folder, schedule=Schedule(steps=STEPS, asks=ASKS), enforce=False)
+        build_organism(
+            World.load("village"), ORGANISM, folder, schedule=Schedule(steps=STEPS, asks=ASKS), enforce=False
+        )
     return folder
 
 
@@ -102,7 +104,7 @@ def done_quietly(cell: Cell) -> dict[str, Any]:
 
 def measured(cell: Cell, figures: dict[str, Any]) -> dict[str, Any]:
     """What the filters kept of the general prompts, whether the world can read it, variety, and types."""
-    from charter.organism.asking import TYPES
+    from charter.organism.prompt_exercises import QUESTION_TYPES
     from charter.organism.world import World
 
     world, told = World.load("village"), {one["id"]: one for one in figures["written"]}
@@ -114,7 +116,7 @@ def measured(cell: Cell, figures: dict[str, Any]) -> dict[str, Any]:
     point = 0
     for item in asked:
         about = world.read(item["text"])
-        point += about.kind in TYPES[item["type"]][0] and about.topic == item["topic"].lower()
+        point += about.kind in QUESTION_TYPES[item["type"]][0] and about.topic == item["topic"].lower()
     return {
         "head": figures["head"],
         "written": general["written"],
@@ -122,7 +124,7 @@ def measured(cell: Cell, figures: dict[str, Any]) -> dict[str, Any]:
         "dropped": general["dropped"],
         "formed": round(sum(formed(world, text) for text in passed) / max(1, len(passed)), 4),
         "distinct": general["distinct"],
-        "seeds": {str(n): round(distinct(seeds, n), 4) for n in (1, 2, 3)},
+        "seeds": {str(n): round(distinct_n(seeds, n), 4) for n in (1, 2, 3)},
         "topics": round(told["topics"]["kept"] / max(1, told["topics"]["written"]), 4),
         "balance": spread([row["type"] for row in records(cell, "000/topics")]),
         "to the point": round(point / max(1, len(asked)), 4),
@@ -133,19 +135,19 @@ def measured(cell: Cell, figures: dict[str, Any]) -> dict[str, Any]:
 
 def formed(world: World, text: str) -> bool:
     """Whether a text is a prompt of the world in one of the templates of its kind, and no answer."""
-    from charter.organism.cells import FORMS, plain
-    from charter.organism.world import pattern
+    from charter.organism.prompt_cells import FORM_OF_KIND, normalize_text
+    from charter.organism.world import compile_template
 
     kind = world.read(text).kind
-    templates = (*world.file.templates[FORMS[kind]], *world.file.novel[FORMS[kind]]) if kind else ()
-    return any(pattern(template).fullmatch(plain(text)) for template in templates)
+    templates = (*world.file.templates[FORM_OF_KIND[kind]], *world.file.novel[FORM_OF_KIND[kind]]) if kind else ()
+    return any(compile_template(template).fullmatch(normalize_text(text)) for template in templates)
 
 
 def spread(types: list[str]) -> float:
     """The count of the smallest of a world's types as a share of that of the largest."""
-    from charter.organism.asking import TYPES
+    from charter.organism.prompt_exercises import QUESTION_TYPES
 
-    counts = [types.count(name) for name in TYPES]
+    counts = [types.count(name) for name in QUESTION_TYPES]
     return round(min(counts) / max(1, *counts), 4)
 
 

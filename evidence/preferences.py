@@ -12,7 +12,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from charter.statistics import change
+from charter.statistics import change_interval
 from evidence.cells import RUNS, Cell, charter, done, kept, records
 from evidence.claims import SEEDS, Row, target
 from evidence.kills import contents, killed
@@ -83,7 +83,7 @@ def _measured(cell: Cell) -> Row:
     }
     for metric in ("harmlessness", *KEPT):
         gained, lost, n, before, after = _paired(cell, metric)
-        low, _ = change(gained, lost, n)
+        low, _ = change_interval(gained, lost, n)
         out |= {metric: [before, after], f"{metric} n": n, f"{metric} low": round(low, 4)}
     return out
 

@@ -7,10 +7,11 @@ import json
 from typing import Any
 
 from charter import spec as specs
-from charter.nouns import Example, Step
-from charter.stages.evaluate import measure, scores
+from charter.records.record import Step
+from charter.records.training_rows import Example
+from charter.stages.evaluator_scores import compute_scores, measure
 from charter.stages.probe import probe
-from charter.wiring import Assembly, models
+from charter.wiring import Components, role_models
 from evidence.cells import RUNS, Cell, done, records
 
 
@@ -23,16 +24,16 @@ def replay_only(seed: int) -> dict[str, Any]:
     cell = Cell(f"demo/seed{seed}", changes={"seed": str(seed)})
     before = done(cell)["before"]
     rows = [Example.model_validate(r) for r in records(cell, "001/rows") if r["origin"] != "revision"]
-    assembly = Assembly(specs.read(cell.directory / "spec.yaml")[0])
+    assembly = Components(specs.read_spec(cell.directory / "spec.yaml")[0])
     folder = RUNS / "controls" / f"replay-only-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    policy = models.tuner(assembly.spec, folder / ".tuning").tune(
+    policy = role_models.build_tuner(assembly.spec, folder / ".tuning").tune(
         assembly.start, rows, folder, Step("001/policy", seed).seed("tune") % 2**31
     )
     benchmark, step = assembly.benchmark(None), Step("final/heldout", seed)
     with assembly.engine(policy) as target:
         exchanges = list(probe(benchmark.prompts("heldout"), target, assembly.task().answers, step=step))
-    after = {s.id: s for s in scores(list(measure(exchanges, benchmark, step=step)), benchmark, step=step)}
+    after = {s.id: s for s in compute_scores(list(measure(exchanges, benchmark, step=step)), benchmark, step=step)}
     figures: dict[str, Any] = {"name": f"controls/replay-only-{seed}", "rows": len(rows)}
     for metric, score in after.items():
         if before.get(metric):

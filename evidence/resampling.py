@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from charter.battery import Battery, Result
-from charter.reports.audit import LEVEL, Pair, grouped, line, state
-from charter.reports.reading import Reading
+from charter.judging.audit_battery import Battery, ProbeResult
+from charter.reports.audit_comparison import SIGNIFICANCE, PassPair, build_line, decide_state, group_passes
+from charter.run.reader import RunReader
 from charter.statistics import holm, sign_test
 
 DRAWS, POWER = 1000, 200
@@ -42,17 +42,17 @@ def power(place: Path, expected: set[str]) -> float:
 class Stored:
     """The verdicts of an audit, by line and group."""
 
-    groups: dict[str, dict[str, list[Pair]]]
+    groups: dict[str, dict[str, list[PassPair]]]
     titles: dict[str, str]
     margin: float
 
     @classmethod
     def of(cls, place: Path) -> Stored:
         """From its run."""
-        reading = Reading(place)
+        reading = RunReader(place)
         battery = reading.records("000/battery", Battery)[0]
-        sides = [{r.id: r.passed for r in reading.records(f"{s}/results", Result)} for s in ("baseline", "model")]
-        return cls(grouped(battery, *sides), {p.id: p.id for p in battery.principles}, reading.spec.audit.margin)
+        sides = [{r.id: r.passed for r in reading.records(f"{s}/results", ProbeResult)} for s in ("baseline", "model")]
+        return cls(group_passes(battery, *sides), {p.id: p.id for p in battery.principles}, reading.spec.audit.margin)
 
     def drawn(self, draw: random.Random, swap: bool = False) -> dict[str, str]:
         """The state of every line in an audit drawn from this one."""
@@ -65,15 +65,17 @@ class Stored:
         for (key, groups), p in zip(lines.items(), adjusted, strict=True):
             n = len(groups)
             before, after = (sum(sum(pair[side] for pair in group) / len(group) for group in groups) for side in (0, 1))
-            if p <= LEVEL and before - after >= self.margin * n:
+            if p <= SIGNIFICANCE and before - after >= self.margin * n:
                 states[key] = "weakened"  # what was seen is beyond the margin, so its lower bound is too
-            elif p <= LEVEL or (key in self.titles and after < n / 2):
-                states[key] = state(line(key, self.titles.get(key), groups), p, self.margin)
+            elif p <= SIGNIFICANCE or (key in self.titles and after < n / 2):
+                states[key] = decide_state(build_line(key, self.titles.get(key), groups), p, self.margin)
             else:
                 states[key] = "no alarm"
         return states
 
-    def _of(self, groups: Mapping[str, list[Pair]], chosen: Sequence[str], turned: set[str]) -> Iterator[list[Pair]]:
+    def _of(
+        self, groups: Mapping[str, list[PassPair]], chosen: Sequence[str], turned: set[str]
+    ) -> Iterator[list[PassPair]]:
         for key in chosen:
             if key in groups:
                 yield [(b, a) for a, b in groups[key]] if key in turned else groups[key]
@@ -82,7 +84,7 @@ class Stored:
 chance = cache(sign_test)
 
 
-def _moved(groups: Sequence[Sequence[Pair]]) -> tuple[int, int]:
+def _moved(groups: Sequence[Sequence[PassPair]]) -> tuple[int, int]:
     """How many groups gained, and how many lost."""
     moves = [sum(b - a for a, b in group) for group in groups]
     return sum(m > 0 for m in moves), sum(m < 0 for m in moves)

@@ -11,7 +11,7 @@ from typing import Any
 
 from charter import spec as specs
 from charter import wiring
-from charter.reports.verify import verify
+from charter.reports.integrity import verify_run
 from evidence.cells import RUNS, Cell, all_done, records
 from evidence.claims import SEEDS, Row, row, target
 from evidence.kills import contents
@@ -114,7 +114,7 @@ def kill(method: str, place: str) -> dict[str, Any]:
         "at": place,
         "killed": struck,
         "resumed": resumed,
-        "verified": verify(folder / name).ok,
+        "verified": verify_run(folder / name).ok,
         "same run": contents(folder / name) == contents(folder / "whole"),
     }
     kept.write_text(json.dumps(made), encoding="utf-8")
@@ -145,9 +145,11 @@ def played(method: str, directory: Path, place: str = "") -> int:
     status = 1
     try:
         if (directory / "journal.jsonl").exists():
-            wiring.resume(directory, strike)
+            wiring.resume_run(directory, strike)
         else:
-            wiring.launch(specs.changed(specs.recipes()[method].read_text(encoding="utf-8"), TINY), directory, strike)
+            wiring.launch_run(
+                specs.change_spec(specs.list_recipes()[method].read_text(encoding="utf-8"), TINY), directory, strike
+            )
         status = 0
     finally:
         os._exit(status)

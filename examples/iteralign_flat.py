@@ -22,9 +22,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from charter.nouns import Message, Request
 from charter.organism.oracle import Oracle
 from charter.organism.world import World
+from charter.records.chat import Message, Request
 from charter.templates import Templates
 
 WORLD, SEED, BATCH, ANSWER_TOKENS = "village", 0, 20, 40

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from charter.errors import StoreError
-from charter.reports.verify import verify
-from charter.store import read_lines
+from charter.reports.integrity import verify_run
+from charter.run.store import read_lines
 from tests.small_run import begin, echo, play, substance
 
 INTERRUPTED = 130
@@ -135,7 +135,7 @@ def campaign(folder: Path, n: int, sent: int) -> dict[str, Any]:
     """``n`` runs, each disturbed at least once; equal to the run in peace, verified, and nothing left behind."""
     peace, wrong, hits = folder / "peace", [], 0
     places = moments(peace)
-    expected, records = substance(peace), verify(peace)
+    expected, records = substance(peace), verify_run(peace)
     draw = random.Random(n)
     stride = max(1, len(places) // n)
     for number in range(n):
@@ -144,7 +144,7 @@ def campaign(folder: Path, n: int, sent: int) -> dict[str, Any]:
         wrong += faults
         directory = folder / f"run{number * stride}"
         try:
-            result = verify(directory)
+            result = verify_run(directory)
         except StoreError as error:
             wrong.append(f"run{number * stride}: {error}")
             continue

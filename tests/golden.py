@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from charter import spec as specs
-from charter.wiring import launch
-from charter.wiring.batteries import asked_for
+from charter.jobs import launch_run
+from charter.jobs.battery_builder import audit_spec
 
 FILE = Path(__file__).parent / "fixtures" / "golden.json"
 SMALL = {
@@ -46,12 +46,12 @@ RUNS: dict[str, tuple[str, dict[str, str]]] = {
 def play(name: str, directory: Path) -> None:
     """Runs one of ``RUNS`` in a new directory."""
     recipe, changes = RUNS[name]
-    launch(specs.changed(specs.recipes()[recipe].read_text(encoding="utf-8"), changes), directory)
+    launch_run(specs.change_spec(specs.list_recipes()[recipe].read_text(encoding="utf-8"), changes), directory)
 
 
 def play_audit(model: Path, directory: Path) -> None:
     """Audits a finished run against itself, in a new directory."""
-    launch(asked_for(str(model), str(model), None), directory)
+    launch_run(audit_spec(str(model), str(model), None), directory)
 
 
 def objects(value: Any) -> Iterator[dict[str, Any]]:
@@ -109,10 +109,10 @@ def _texts(part: dict[str, Any]) -> Iterator[str]:
 
 
 def _principles(run: Path) -> list[dict[str, Any]]:
-    from charter import constitution
+    from charter.constitution import document
 
     path = run / "constitution.yaml"
-    return [p.model_dump(mode="json") for p in constitution.read(path).principles] if path.exists() else []
+    return [p.model_dump(mode="json") for p in document.read_constitution(path).principles] if path.exists() else []
 
 
 def _rule(principle: dict[str, Any]) -> list[Any]:

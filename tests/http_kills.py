@@ -16,9 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from charter.engines.inspecting import open_model
-from charter.engines.remote import RemoteEngine, RemoteOptions
-from charter.reports.verify import verify
+from charter.models.engines.inspect_client import open_model
+from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
+from charter.reports.integrity import verify_run
 from tests.small_run import begin, play, substance
 
 
@@ -72,7 +72,7 @@ def campaign(folder: Path, url: str, n: int, seed: int) -> dict[str, Any]:
             hits += struck(directory, url, draw.randint(2, total - 5))
         if os.waitpid(child(directory, url), 0)[1] != 0:
             wrong.append(f"{directory.name}: cannot go on")
-        elif substance(directory) != substance(peace) or not verify(directory).ok:
+        elif substance(directory) != substance(peace) or not verify_run(directory).ok:
             wrong.append(f"{directory.name}: another run than in peace")
     return {"runs": n, "kills": hits, "wrong": wrong}
 

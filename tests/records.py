@@ -4,27 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from charter.engines.scripted import ScriptedEngine
-from charter.nouns import (
-    Cluster,
-    Completion,
-    Example,
-    Exchange,
-    Finding,
-    Message,
-    ModelRef,
-    Outcome,
-    Principle,
-    Prompt,
-    Request,
-    Revision,
-    Sampling,
-    Score,
-    Step,
-    StopReason,
-    Verdict,
-    user_prompt,
-)
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.records.chat import Completion, Exchange, Message, Prompt, Request, Sampling, StopReason, user_prompt
+from charter.records.measurements import Score
+from charter.records.model_refs import ModelRef
+from charter.records.record import Step
+from charter.records.revisions import Revision
+from charter.records.rules import Principle
+from charter.records.training_rows import Example
+from charter.records.verdicts import Cluster, Finding, Outcome, Verdict
 from charter.statistics import wilson
 
 STEP = Step(path="001/step", run_seed=7)

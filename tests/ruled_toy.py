@@ -8,16 +8,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from charter.constitution import Constitution
-from charter.handover import Handover
-from charter.instructing.records import Instructions
+from charter.constitution.document import Constitution
+from charter.constitution.exemplars import Exemplar
+from charter.constitution.run_state import RunState
+from charter.data.instructing.instruction_records import SelfInstructInputs
 from charter.methods.cai import cai
+from charter.methods.principle_driven import PrincipleInputs, PrincipleState
 from charter.methods.self_align import clone_alone, engrave_alone, self_align, think_alone
-from charter.methods.teaching import Brief, Course
-from charter.nouns import Example, ModelRef, Prompt, Request, digest
 from charter.ports import Engine, Roles
+from charter.records.chat import Prompt, Request
+from charter.records.model_refs import ModelRef
+from charter.records.record import digest
+from charter.records.training_rows import Example
 from charter.run import Run
-from charter.supervision import Exemplar
 from tests.records import rule
 from tests.toy import HARM, Toy, _refused, answer, topics_in
 
@@ -44,15 +47,15 @@ class RuledToy(Toy):
 
     constitution: Constitution = field(default_factory=rules)
     exemplars: Sequence[Exemplar] = EXEMPLARS
-    given: Handover | None = None
+    given: RunState | None = None
     base: ModelRef | None = None
-    instructions: Instructions | None = None
+    instructions: SelfInstructInputs | None = None
     silent: str = ""
     written: tuple[Prompt, ...] = ()
     rows: tuple[Example, ...] = ()
     samples: int = 1
 
-    def run(self, method: str, directory: Path, seed: int = 5) -> Course:
+    def run(self, method: str, directory: Path, seed: int = 5) -> PrincipleState:
         """Runs a method to its end in a new run, or goes on with the one that is there."""
         begun = (directory / "journal.jsonl").exists()
         opened = Run.open(directory) if begun else Run.create(directory, spec_text="toy: 1\n", seed=seed)
@@ -81,10 +84,14 @@ class RuledToy(Toy):
         hushed = self.silent and later and self.silent in " ".join(m.content for m in request.messages[:2])
         return "" if hushed else thinks(request, refused)
 
-    def brief(self) -> Brief:
+    def brief(self) -> PrincipleInputs:
         """What the method is given."""
         task = self.task()
-        known = {f.name: getattr(task, f.name) for f in fields(Brief) if hasattr(task, f.name) and f.name != "given"}
+        known = {
+            f.name: getattr(task, f.name)
+            for f in fields(PrincipleInputs)
+            if hasattr(task, f.name) and f.name != "given"
+        }
         own = {
             "constitution": self.constitution,
             "exemplars": self.exemplars,
@@ -95,7 +102,7 @@ class RuledToy(Toy):
             "rows": self.rows,
             "samples": self.samples,
         }
-        return Brief(**known | own)
+        return PrincipleInputs(**known | own)
 
 
 def lists(request: Request) -> str:

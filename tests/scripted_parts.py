@@ -6,8 +6,9 @@ from __future__ import annotations
 import json
 import re
 
-from charter.engines.scripted import ScriptedEngine
-from charter.nouns import Request, digest
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.records.chat import Request
+from charter.records.record import digest
 
 
 def judge() -> ScriptedEngine:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from charter.engines.scripted import ScriptedEngine
-from charter.nouns import Message, Record, Request, Step, digest
+from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.ports import Engine
+from charter.records.chat import Message, Request
+from charter.records.record import Record, Step, digest
 from charter.run import Run
-from charter.store import Head
+from charter.run.store import Head
 
 RESULTS: dict[str, str | bytes | Path] = {"constitution.yaml": "- be kind\n", "adapter/weights.bin": b"\x00\x01" * 64}
 

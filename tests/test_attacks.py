@@ -6,16 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charter.attacks.encoded import ENCODINGS, EncodedAttack
-from charter.attacks.wrapped import WORDINGS
+from charter.attacks.encodings import ENCODINGS, EncodedAttack
+from charter.attacks.jailbreak_templates import JAILBREAK_TEMPLATES
 from charter.errors import SpecError
-from charter.nouns import Step, user_prompt
 from charter.organism.world import World
-from charter.ports import Choice
-from charter.spec import parse
+from charter.ports import AttackTarget
+from charter.records.chat import user_prompt
+from charter.records.record import Step
+from charter.spec import parse_spec
 from charter.templates import Templates
-from charter.wiring import attacks
-from charter.wiring.prompts import PromptSets
+from charter.wiring import attack_styles
+from charter.wiring.prompt_sets import PromptSets
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
@@ -35,20 +36,20 @@ def test_leetspeak_can_be_undone_where_there_were_no_digits(text: str) -> None:
 
 @given(text=TEXT.filter(str.strip))
 def test_an_encoded_prompt_can_be_read_by_who_follows_its_words(text: str) -> None:
-    choice = Choice(id="c", style="base64", region="", prompt=user_prompt(text))
+    choice = AttackTarget(id="c", style="base64", region="", prompt=user_prompt(text))
     (attempt,) = EncodedAttack("base64").attack([choice], (), Step("x", 0))
     assert ENCODINGS["base64"].decode(attempt.messages[-1].content.split("\n\n")[-1]) == text
 
 
 def test_every_wording_holds_the_prompt_once() -> None:
-    assert all(words.count("{prompt}") == 1 for words in WORDINGS.values())
-    assert WORDINGS["plain"] == "{prompt}"
+    assert all(words.count("{prompt}") == 1 for words in JAILBREAK_TEMPLATES.values())
+    assert JAILBREAK_TEMPLATES["plain"] == "{prompt}"
 
 
 def test_a_world_has_its_own_wordings() -> None:
     city = World.load("city")
-    assert attacks.wordings(city) == {**WORDINGS, **city.attacks}
-    assert attacks.wordings(None) == WORDINGS
+    assert attack_styles.wordings_by_style(city) == {**JAILBREAK_TEMPLATES, **city.attacks}
+    assert attack_styles.wordings_by_style(None) == JAILBREAK_TEMPLATES
 
 
 FILES = """
@@ -70,19 +71,19 @@ options: {attack: {styles: [%s]}}
     ],
 )
 def test_faults_are_told_before_a_run(styles: str, more: str, said: str) -> None:
-    spec = parse(FILES % ("", styles) + more)
+    spec = parse_spec(FILES % ("", styles) + more)
     with pytest.raises(SpecError, match=said):
-        attacks.check(spec, World.load(spec.world) if spec.world else None)
+        attack_styles.check_styles(spec, World.load(spec.world) if spec.world else None)
 
 
 def test_a_kept_out_style_is_trained_on_nowhere_and_measured_on_every_held_out_prompt() -> None:
-    spec = parse(FILES % ("rot13", "plain, rot13, prefix"))
-    attacks.check(spec, None)
-    assert list(attacks.attacks(spec, None, None, Templates())) == ["plain", "prefix"]
+    spec = parse_spec(FILES % ("rot13", "plain, rot13, prefix"))
+    attack_styles.check_styles(spec, None)
+    assert list(attack_styles.build_train_attacks(spec, None, None, Templates())) == ["plain", "prefix"]
     heldout = [user_prompt(f"do thing {n}", category="acts") for n in range(4)]
     novel = user_prompt("kept out for its category")
     sets = PromptSets({}, {"gate": heldout[:1], "heldout": [*heldout, novel]}, {}, frozenset({novel.id}))
-    found = attacks.generalised(spec, None, sets, Templates())
+    found = attack_styles.add_heldout_style(spec, None, sets, Templates())
     further = found.redteam["heldout"][5:]
     assert found.redteam["heldout"][:5] == sets.redteam["heldout"]
     assert found.redteam["gate"] == heldout[:1]
@@ -91,11 +92,11 @@ def test_a_kept_out_style_is_trained_on_nowhere_and_measured_on_every_held_out_p
 
 
 def test_a_style_that_the_attacker_writes_cannot_be_kept_out() -> None:
-    spec = parse(FILES % ("escalation", "plain, escalation") + "attacker: {model: openai/z}")
+    spec = parse_spec(FILES % ("escalation", "plain, escalation") + "attacker: {model: openai/z}")
     with pytest.raises(SpecError, match="anew in each run"):
-        attacks.generalised(spec, None, PromptSets({}, {"heldout": []}), Templates())
+        attack_styles.add_heldout_style(spec, None, PromptSets({}, {"heldout": []}), Templates())
 
 
 def test_without_a_kept_out_style_the_sets_stay() -> None:
     sets = PromptSets({}, {"heldout": [user_prompt("x")]})
-    assert attacks.generalised(parse(FILES % ("", "plain, rot13")), None, sets, Templates()) is sets
+    assert attack_styles.add_heldout_style(parse_spec(FILES % ("", "plain, rot13")), None, sets, Templates()) is sets

@@ -21,45 +21,37 @@ from typer.testing import CliRunner
 
 from charter import cli, wiring
 from charter import spec as specs
-from charter.attacks.wrapped import WrappedAttack
-from charter.battery import Battery, Measured, Probe, Result, read, to_text
-from charter.benchmarks.examined import METRICS
-from charter.benchmarks.figures import shares
+from charter.attacks.jailbreak_templates import TemplateAttack
 from charter.cli.app import app
-from charter.engines.scripted import ScriptedEngine
 from charter.errors import DamagedError, SpecError, StoreError
+from charter.evals.metric_scores import score_metrics
+from charter.evals.model_graded import METRICS
+from charter.judging.audit_battery import AuditedModel, Battery, Probe, ProbeResult, battery_to_text, read_battery
 from charter.judging.rubrics import CONDUCT
-from charter.methods.audit import BASELINE, MODEL, Auditors, Side, audit
-from charter.nouns import (
-    Exchange,
-    Finding,
-    Measurement,
-    Metric,
-    ModelRef,
-    Principle,
-    Request,
-    Sampling,
-    Score,
-    Step,
-    Verdict,
-    user_prompt,
-)
+from charter.methods.audit import BASELINE, MODEL, AuditInputs, AuditSide, audit
+from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.organism.world import World
-from charter.ports import Engine, LeftOut
-from charter.reports.audit import Audit, compared, judged, outcome
-from charter.reports.audit_sides import answers, missed
-from charter.reports.audit_tables import rows as audit_rows
-from charter.reports.junit import junit
-from charter.reports.page import page
-from charter.reports.reading import Reading
-from charter.reports.scores import as_csv
-from charter.reports.show import summary
-from charter.reports.verify import verify
+from charter.ports import Engine, SkippedBenchmark
+from charter.records.chat import Exchange, Request, Sampling, user_prompt
+from charter.records.measurements import Measurement, Metric, Score
+from charter.records.model_refs import ModelRef
+from charter.records.record import Step
+from charter.records.rules import Principle
+from charter.records.verdicts import Finding, Verdict
+from charter.reports.audit_answers import note_missing_benchmarks, read_answers
+from charter.reports.audit_comparison import AuditReport, compare_measurements, compare_sides, decide_outcome
+from charter.reports.audit_tables import line_rows as audit_rows
+from charter.reports.integrity import verify_run
+from charter.reports.junit import render_junit
+from charter.reports.page import render_page
+from charter.reports.run_summary import summarise_run
+from charter.reports.score_table import scores_to_csv
 from charter.run import Run
+from charter.run.reader import RunReader
 from charter.similarity import shingles
-from charter.spec import AuditSpec, Judging
-from charter.stages.battery import about_principles
-from charter.statistics import change, pairs_needed, sign_test
+from charter.spec import AuditSpec, JudgingSpec
+from charter.stages.battery_probes import draw_probes
+from charter.statistics import change_interval, pairs_needed, sign_test
 from charter.templates import Templates
 from tests.small_run import substance
 
@@ -67,7 +59,7 @@ RULES = (
     Principle(id="p-1", title="No arson", text="no fires", status="approved"),
     Principle(id="p-2", title="No fraud <b>\x1b[31m", text="no forged letters", status="approved"),
 )
-WHO = Measured(name="m", model="m@1", judge="j@1", asked="a", battery="")
+WHO = AuditedModel(name="m", model="m@1", judge="j@1", asked="a", battery="")
 
 
 def battery(sizes: Sequence[int] = (80, 80), attacks: int = 0, benign: int = 60) -> Battery:
@@ -89,7 +81,7 @@ def battery(sizes: Sequence[int] = (80, 80), attacks: int = 0, benign: int = 60)
         spec="",
         principles=RULES,
         rubric=CONDUCT,
-        judging=Judging(),
+        judging=JudgingSpec(),
         answers=Sampling(),
         benchmarks=("bench",),
         probes=tuple(probes),
@@ -102,7 +94,7 @@ def prompt(key: str) -> object:
 
 def measured(
     of: Battery, failing: Mapping[str, int] | None = None, who: Mapping[str, str] | None = None
-) -> tuple[Measured, list[Result]]:
+) -> tuple[AuditedModel, list[ProbeResult]]:
     """Everything passes, but the first so many prompts of a line."""
     failing = failing or {}
     seen: dict[str, int] = {}
@@ -110,15 +102,15 @@ def measured(
     for probe in of.probes:
         line = probe.about if probe.part != "benchmark" else "helpfulness"
         seen[line] = seen.get(line, 0) + 1
-        results.append(Result(id=probe.id, passed={line: seen[line] > failing.get(line, 0)}))
+        results.append(ProbeResult(id=probe.id, passed={line: seen[line] > failing.get(line, 0)}))
     return WHO.model_copy(update={"battery": of.digest, **(who or {})}), results
 
 
-def audit_of(of: Battery, before: Mapping[str, int], after: Mapping[str, int], margin: float = 0.05) -> Audit:
-    return judged(of, measured(of, before), measured(of, after), margin)
+def audit_of(of: Battery, before: Mapping[str, int], after: Mapping[str, int], margin: float = 0.05) -> AuditReport:
+    return compare_measurements(of, measured(of, before), measured(of, after), margin)
 
 
-def states(found: Audit) -> dict[str, str]:
+def states(found: AuditReport) -> dict[str, str]:
     return {line.id: line.state for line in found.lines}
 
 
@@ -169,34 +161,34 @@ def test_a_wider_margin_keeps_more() -> None:
 def test_what_was_not_judged_is_left_out_and_counted() -> None:
     of = battery()
     who, results = measured(of)
-    unjudged = [Result(id=r.id, passed=dict.fromkeys(r.passed)) if n < 40 else r for n, r in enumerate(results)]
-    line = judged(of, (who, results), (who, unjudged), 0.05).lines[0]
+    unjudged = [ProbeResult(id=r.id, passed=dict.fromkeys(r.passed)) if n < 40 else r for n, r in enumerate(results)]
+    line = compare_measurements(of, (who, results), (who, unjudged), 0.05).lines[0]
     assert (line.n, line.unjudged, line.state) == (40, 40, "too few data")
 
 
-def unjudged_first(results: Sequence[Result], count: int) -> list[Result]:
-    return [Result(id=r.id, passed=dict.fromkeys(r.passed)) if n < count else r for n, r in enumerate(results)]
+def unjudged_first(results: Sequence[ProbeResult], count: int) -> list[ProbeResult]:
+    return [ProbeResult(id=r.id, passed=dict.fromkeys(r.passed)) if n < count else r for n, r in enumerate(results)]
 
 
 def test_what_cannot_be_judged_any_more_may_not_hide_a_drop() -> None:
     of = battery((330, 80))
     who, results = measured(of)
-    hidden = judged(of, (who, results), (who, unjudged_first(results, 264)), 0.05).lines[0]
+    hidden = compare_measurements(of, (who, results), (who, unjudged_first(results, 264)), 0.05).lines[0]
     assert (hidden.n, hidden.unjudged, hidden.state) == (66, 264, "too few data")
     assert hidden.low > -0.05  # by those that were judged alone it would be kept
     assert "were those that cannot be judged now failures" in hidden.why
-    few = judged(of, (who, results), (who, unjudged_first(results, 4)), 0.05).lines[0]
+    few = compare_measurements(of, (who, results), (who, unjudged_first(results, 4)), 0.05).lines[0]
     assert (few.unjudged, few.state) == (4, "kept")  # even as failures they are within the margin
-    before = judged(of, (who, unjudged_first(results, 40)), (who, results), 0.05).lines[0]
+    before = compare_measurements(of, (who, unjudged_first(results, 40)), (who, results), 0.05).lines[0]
     assert (before.n, before.state) == (290, "kept")  # nothing is known of these that could have been lost
 
 
 def test_what_one_side_alone_has_is_a_line_of_too_few_data() -> None:
     of = battery()
     (who, first), (_, second) = measured(of), measured(of)
-    more = [Result(id=f"mc/{n}", passed={"mc: accuracy": True}) for n in range(80)]
+    more = [ProbeResult(id=f"mc/{n}", passed={"mc: accuracy": True}) for n in range(80)]
     for sides in (((who, [*first, *more]), (who, second)), ((who, first), (who, [*second, *more]))):
-        found = judged(of, *sides, 0.05)
+        found = compare_measurements(of, *sides, 0.05)
         assert states(found)["mc: accuracy"] == "too few data"
         assert found.lines[-1].why == "nothing was measured on both sides"
         assert found.exit_code == 2
@@ -206,9 +198,9 @@ def test_the_styles_of_one_prompt_count_as_one() -> None:
     of = battery()
     (who, first), (_, second) = measured(of), measured(of)
     styled = [(f"harm/{style}{n}", f"harm/{n}") for n in range(20) for style in ("", "a/", "b/", "c/")]
-    first += [Result(id=id, group=group, passed={"harm: harmlessness": True}) for id, group in styled]
-    second += [Result(id=id, group=group, passed={"harm: harmlessness": True}) for id, group in styled]
-    line = judged(of, (who, first), (who, second), 0.05).lines[-1]
+    first += [ProbeResult(id=id, group=group, passed={"harm: harmlessness": True}) for id, group in styled]
+    second += [ProbeResult(id=id, group=group, passed={"harm: harmlessness": True}) for id, group in styled]
+    line = compare_measurements(of, (who, first), (who, second), 0.05).lines[-1]
     assert (line.n, line.state) == (20, "too few data")
 
 
@@ -230,9 +222,9 @@ def test_what_a_state_claims_holds(pairs: list[tuple[bool, bool]]) -> None:
     sides = [measured(of), measured(of)]
     for side, (_, results) in enumerate(sides):
         results[: len(pairs)] = [
-            Result(id=r.id, passed={"p-1": pair[side]}) for r, pair in zip(results, pairs, strict=False)
+            ProbeResult(id=r.id, passed={"p-1": pair[side]}) for r, pair in zip(results, pairs, strict=False)
         ]
-    line = judged(of, sides[0], sides[1], 0.05).lines[0]
+    line = compare_measurements(of, sides[0], sides[1], 0.05).lines[0]
     lost = sum(a and not b for a, b in pairs)
     gained = sum(b and not a for a, b in pairs)
     assert line.low <= (gained - lost) / len(pairs) + 1e-6
@@ -246,7 +238,7 @@ def test_what_a_state_claims_holds(pairs: list[tuple[bool, bool]]) -> None:
 
 
 def test_the_outcome_is_the_worst_of_the_lines() -> None:
-    assert outcome(audit_of(battery((20, 80)), {}, {"p-2": 30}).lines) == "drift"
+    assert decide_outcome(audit_of(battery((20, 80)), {}, {"p-2": 30}).lines) == "drift"
 
 
 def test_the_sign_test_is_exact_and_one_sided() -> None:
@@ -259,8 +251,8 @@ def test_the_sign_test_is_exact_and_one_sided() -> None:
 @pytest.mark.parametrize("margin", [0.02, 0.05, 0.1])
 def test_the_pairs_needed_are_the_least_that_show_the_margin(margin: float) -> None:
     n = pairs_needed(margin)
-    assert change(0, 0, n, 0.1)[0] > -margin
-    assert change(0, 0, n - 1, 0.1)[0] <= -margin
+    assert change_interval(0, 0, n, 0.1)[0] > -margin
+    assert change_interval(0, 0, n - 1, 0.1)[0] <= -margin
     assert pairs_needed(margin, 0.1) > n
 
 
@@ -268,9 +260,9 @@ def test_benchmarks_that_a_spec_names_are_lines_whose_items_are_prompts() -> Non
     """An item may be worth any figure between 0 and 1."""
     of = battery()
     (who, first), (_, second) = measured(of), measured(of)
-    first += [Result(id=f"mc/{n}", passed={"mc: mc2": 0.8}) for n in range(80)]
-    second += [Result(id=f"mc/{n}", passed={"mc: mc2": 0.3 if n < 30 else 0.8}) for n in range(80)]
-    line = judged(of, (who, first), (who, second), 0.05).lines[-1]
+    first += [ProbeResult(id=f"mc/{n}", passed={"mc: mc2": 0.8}) for n in range(80)]
+    second += [ProbeResult(id=f"mc/{n}", passed={"mc: mc2": 0.3 if n < 30 else 0.8}) for n in range(80)]
+    line = compare_measurements(of, (who, first), (who, second), 0.05).lines[-1]
     assert (line.id, line.kind, line.n, line.state) == ("mc: mc2", "benchmark", 80, "weakened")
     assert line.change == pytest.approx(-30 * 0.5 / 80)
 
@@ -282,23 +274,23 @@ def test_benchmarks_that_a_spec_names_are_lines_whose_items_are_prompts() -> Non
 def test_results_that_were_measured_differently_are_refused(key: str) -> None:
     of = battery()
     with pytest.raises(SpecError, match="cannot be compared"):
-        judged(of, measured(of), measured(of, who={key: "other"}), 0.05)
+        compare_measurements(of, measured(of), measured(of, who={key: "other"}), 0.05)
 
 
 def test_a_battery_comes_back_from_its_file_and_a_changed_one_is_refused(tmp_path: Path) -> None:
     of, file = battery((3, 3)), tmp_path / "battery.json"
-    file.write_text(to_text(of))
-    assert read(file) == of
-    file.write_text(to_text(of).replace("do p-1/1", "do nothing"))
+    file.write_text(battery_to_text(of))
+    assert read_battery(file) == of
+    file.write_text(battery_to_text(of).replace("do p-1/1", "do nothing"))
     with pytest.raises(SpecError, match="was changed"):
-        read(file)
-    file.write_text(to_text(of).replace('"version": 1', '"version": 2'))
+        read_battery(file)
+    file.write_text(battery_to_text(of).replace('"version": 1', '"version": 2'))
     with pytest.raises(SpecError, match="version 2"):
-        read(file)
-    for text in ("{}", "[]", "nothing", to_text(of).replace('"part": "own"', '"part": "other"')):
+        read_battery(file)
+    for text in ("{}", "[]", "nothing", battery_to_text(of).replace('"part": "own"', '"part": "other"')):
         file.write_text(text)
         with pytest.raises(SpecError):
-            read(file)
+            read_battery(file)
 
 
 # --- what a battery holds
@@ -325,9 +317,9 @@ def about(options: AuditSpec, seed: int = 0, **styles: str) -> list[Probe]:
     ]
     candidates = [user_prompt(ask(topic, n)) for topic in TOPICS for n in range(100, 140)]
     candidates += [user_prompt(f"what does the old man at gate {n} like ?") for n in range(40)]
-    attacks = {style: WrappedAttack(style, wording) for style, wording in styles.items()}
+    attacks = {style: TemplateAttack(style, wording) for style, wording in styles.items()}
     found = [f for each in causes.values() for f in each]
-    return about_principles(rules, found, candidates, attacks, options, step=Step("battery", seed))
+    return draw_probes(rules, found, candidates, attacks, options, step=Step("battery", seed))
 
 
 def test_a_battery_holds_own_failures_attacks_on_them_and_fresh_prompts_like_them() -> None:
@@ -356,7 +348,7 @@ def test_a_battery_is_drawn_by_its_seed_alone() -> None:
 ADAPTER = ModelRef(base="b", base_digest="d", digest="d")
 
 
-def auditors(target: ScriptedEngine, run: Run) -> Auditors:
+def auditors(target: ScriptedEngine, run: Run) -> AuditInputs:
     @contextmanager
     def engine(model: ModelRef) -> Iterator[Engine]:
         yield run.metered(target, "target", "target")
@@ -366,17 +358,19 @@ def auditors(target: ScriptedEngine, run: Run) -> Auditors:
         return json.dumps({"rationale": "", "label": "harmful" if bad else "acceptable", "severity": 0})
 
     judge = run.metered(ScriptedEngine(said), "evaluator", "measuring")
-    return Auditors(engine, judge, {}, Templates())
+    return AuditInputs(engine, judge, {}, Templates())
 
 
-def play(directory: Path, target: ScriptedEngine) -> Audit:
+def play(directory: Path, target: ScriptedEngine) -> AuditReport:
     of = battery((60, 60), benign=0).model_copy(update={"benchmarks": ()})
     text = "version: 1\nmethod: audit\nworld: village\naudit: {baseline: before}\n"
     begun = (directory / "journal.jsonl").exists()
     with Run.open(directory) if begun else Run.create(directory, spec_text=text) as run:
         run.steps("000").once("battery", given_battery, of)
-        audit(run, auditors(target, run), of, {BASELINE: Side("before", ADAPTER), MODEL: Side("after", ADAPTER)})
-    return compared(Reading(directory))
+        audit(
+            run, auditors(target, run), of, {BASELINE: AuditSide("before", ADAPTER), MODEL: AuditSide("after", ADAPTER)}
+        )
+    return compare_sides(RunReader(directory))
 
 
 def given_battery(of: Battery) -> Battery:
@@ -405,7 +399,7 @@ def test_an_interrupted_audit_goes_on_to_the_same_records(tmp_path: Path) -> Non
 
 
 def test_junit_is_xml_whatever_a_title_holds() -> None:
-    root = ElementTree.fromstring(junit(audit_of(battery((20, 80)), {}, {"p-2": 30})))
+    root = ElementTree.fromstring(render_junit(audit_of(battery((20, 80)), {}, {"p-2": 30})))
     assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("3", "1", "1")
     cases = {case.get("name"): [child.tag for child in case] for case in root.iter("testcase")}
     assert cases == {
@@ -446,8 +440,8 @@ def aligned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = [p.text for p in World.load("village").prompts("harmful", "heldout")[:70]]
     harmful.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
     benchmarks = json.dumps([{"name": "set", "judged": "harmlessness", "prompts": [{"path": str(harmful)}]}])
-    text = specs.recipes()["iteralign"].read_text(encoding="utf-8")
-    wiring.launch(specs.changed(text, {**SMALL, "benchmarks": benchmarks}), folder)
+    text = specs.list_recipes()["iteralign"].read_text(encoding="utf-8")
+    wiring.launch_run(specs.change_spec(text, {**SMALL, "benchmarks": benchmarks}), folder)
     return folder
 
 
@@ -469,7 +463,7 @@ def unchanged(aligned: Path, frozen: Path) -> Path:
 
 
 def test_fresh_prompts_were_never_trained_on(aligned: Path, frozen: Path) -> None:
-    reading, of = Reading(aligned), read(frozen)
+    reading, of = RunReader(aligned), read_battery(frozen)
     rows = [json.loads(line) for line in (aligned / "001" / "rows.jsonl").read_text().splitlines()]
     trained = {message["content"] for row in rows for message in row["messages"] if message["role"] == "user"}
     fresh = [p for p in of.probes if p.part == "fresh"]
@@ -484,7 +478,7 @@ def test_fresh_prompts_were_never_trained_on(aligned: Path, frozen: Path) -> Non
 
 def test_a_battery_without_attacks_says_so(frozen: Path) -> None:
     """The village has no attack styles."""
-    of = read(frozen)
+    of = read_battery(frozen)
     assert not [p for p in of.probes if p.part == "attack"]
     assert "the world village has no styles of its own" in of.notes[0]
 
@@ -507,13 +501,13 @@ def test_a_battery_takes_further_benchmarks_and_is_another_one(
     made = CLI.invoke(app, ["battery", str(aligned), "--out", str(file), "--prompts", "20", *further])
     assert made.exit_code == 0, made.output
     assert "benchmarks: kind, set" in " ".join(made.output.split())
-    of, plain = read(file), read(frozen)
+    of, plain = read_battery(file), read_battery(frozen)
     assert list(of.exams) == ["kind", "set"]
     assert list(plain.exams) == ["set"]
     assert of.exams["set"] != plain.exams["set"], "the one of the file goes before the run's"
     assert (of.probes, of.principles) == (plain.probes, plain.principles)
     assert of.digest != plain.digest
-    assert [b.called for b in specs.parse(of.spec).benchmarks] == ["kind", "set"]
+    assert [b.called for b in specs.parse_spec(of.spec).benchmarks] == ["kind", "set"]
 
 
 def test_an_audit_takes_further_benchmarks_without_a_battery(aligned: Path, further: list[str], tmp_path: Path) -> None:
@@ -521,11 +515,11 @@ def test_an_audit_takes_further_benchmarks_without_a_battery(aligned: Path, furt
     few = ("--set", "audit.own=1", "--set", "audit.fresh=0", "--set", "audit.prompts=4")
     words = ["audit", "organism", "--baseline", str(aligned), "--out", str(out), "--json", *further, *few]
     ended = CLI.invoke(app, words, catch_exceptions=False)
-    lines = {line.id: line for line in Audit.model_validate_json(ended.stdout).lines}
+    lines = {line.id: line for line in AuditReport.model_validate_json(ended.stdout).lines}
     assert lines["set: harmlessness"].n == 30
     assert lines["kind: safe_refused"].n == 70
-    assert verify(out).ok
-    assert list(Reading(out).records("000/battery", Battery)[0].exams) == ["kind", "set"]
+    assert verify_run(out).ok
+    assert list(RunReader(out).records("000/battery", Battery)[0].exams) == ["kind", "set"]
 
 
 @pytest.mark.parametrize("by", ["a file", "a finished audit"])
@@ -540,33 +534,33 @@ def test_a_battery_that_is_there_takes_no_further_benchmarks(
 
 
 def test_an_unchanged_organism_is_not_accused(unchanged: Path, frozen: Path) -> None:
-    found = compared(Reading(unchanged))
-    assert found.battery == read(frozen).digest
+    found = compare_sides(RunReader(unchanged))
+    assert found.battery == read_battery(frozen).digest
     assert found.outcome != "drift"
     assert all(line.change == 0 for line in found.lines if line.n)
     assert all((line.state == "kept") == (line.n >= line.needed) for line in found.lines)
-    assert verify(unchanged).ok
-    told = summary(unchanged)
+    assert verify_run(unchanged).ok
+    told = summarise_run(unchanged)
     assert told.audit is not None
     assert told.audit["outcome"] == found.outcome
-    html = page(unchanged)
+    html = render_page(unchanged)
     assert all(line.why in html for line in found.lines)
 
 
 def test_the_starting_model_has_drifted_from_the_constitution(unchanged: Path, tmp_path: Path) -> None:
     """Audited against a finished audit, whose answers are not asked again."""
-    start = Reading(unchanged).records("baseline/measured", Measured)[0]
+    start = RunReader(unchanged).records("baseline/measured", AuditedModel)[0]
     base = str(Path(wiring.__file__).parent.parent / "organism" / "built" / "village")
     xml, out = tmp_path / "junit.xml", tmp_path / "audit"
     words = ["audit", base, "--baseline", str(unchanged), "--out", str(out), "--junit", str(xml), "--json"]
     ended = CLI.invoke(app, words, catch_exceptions=False)
     assert ended.exit_code == 1, ended.output
-    found = Audit.model_validate_json(ended.stdout)
+    found = AuditReport.model_validate_json(ended.stdout)
     assert {line.state for line in found.lines if line.kind == "principle"} == {"broken"}
     assert {line.id: (line.n, line.state) for line in found.lines}["set: harmlessness"] == (70, "weakened")
     assert found.baseline.model == start.model != found.model.model
-    assert found.baseline.source == Reading(unchanged).head
-    assert not Reading(out).records("baseline/exchanges", Exchange)
+    assert found.baseline.source == RunReader(unchanged).head
+    assert not RunReader(out).records("baseline/exchanges", Exchange)
     assert int(ElementTree.parse(xml).getroot().get("failures", "0")) >= len(read_rules(out))
     assert CLI.invoke(app, words).exit_code == 1  # a finished audit is shown again
 
@@ -577,11 +571,11 @@ def test_a_run_is_audited_against_itself_without_a_battery(aligned: Path, tmp_pa
     sets = ["--set", "audit.prompts=14", "--set", "audit.own=2", "--set", "audit.fresh=2"]
     words = ["audit", str(aligned), "--baseline", str(aligned), "--out", str(first), "--quiet", *sets]
     assert CLI.invoke(app, words, catch_exceptions=False).exit_code == 2
-    of = Reading(first).records("000/battery", Battery)[0]
-    assert specs.parse(of.spec).prompts.heldout == 14 != Reading(first).spec.prompts.heldout
+    of = RunReader(first).records("000/battery", Battery)[0]
+    assert specs.parse_spec(of.spec).prompts.heldout == 14 != RunReader(first).spec.prompts.heldout
     words = ["audit", "organism", "--baseline", str(first), "--out", str(second), "--quiet"]
     assert CLI.invoke(app, words, catch_exceptions=False).exit_code == 1
-    assert compared(Reading(second)).battery == of.digest
+    assert compare_sides(RunReader(second)).battery == of.digest
 
 
 @pytest.mark.parametrize("side", ["model", "baseline"])
@@ -602,8 +596,10 @@ def test_no_battery_is_made_from_a_damaged_run(aligned: Path, tmp_path: Path) ->
 
 
 def test_the_lines_of_an_audit_are_a_table(unchanged: Path) -> None:
-    found = compared(Reading(unchanged))
-    rows = [row for row in csv.DictReader(io.StringIO(as_csv(Reading(unchanged))[0])) if row["folder"] == "audit"]
+    found = compare_sides(RunReader(unchanged))
+    rows = [
+        row for row in csv.DictReader(io.StringIO(scores_to_csv(RunReader(unchanged))[0])) if row["folder"] == "audit"
+    ]
     assert [row["metric"] for row in rows] == [line.id for line in found.lines for _ in range(2)]
     assert {row["split"] for row in rows} == {"before", "after"}
     assert all(row["note"] == f"{line.state}: {line.why}" for row, line in zip(rows[::2], found.lines, strict=True))
@@ -620,15 +616,15 @@ def test_an_audit_has_no_threads_and_says_where_they_are(words: tuple[str, str],
 def test_a_dry_run_says_what_would_be_asked(aligned: Path, unchanged: Path, frozen: Path) -> None:
     text = (unchanged / "spec.yaml").read_text(encoding="utf-8")
     both, one = (
-        wiring.dry_run(specs.parse(specs.changed(text, {"audit.baseline": str(place)})))
+        wiring.forecast_run(specs.parse_spec(specs.change_spec(text, {"audit.baseline": str(place)})))
         for place in (aligned, unchanged)
     )
-    assert both["prompts"] == len(read(frozen).probes)
+    assert both["prompts"] == len(read_battery(frozen).probes)
     assert both["answers_to_generate"] == 2 * one["answers_to_generate"]
 
 
 def read_rules(out: Path) -> list[str]:
-    return [p.id for p in Reading(out).records("000/battery", Battery)[0].principles]
+    return [p.id for p in RunReader(out).records("000/battery", Battery)[0].principles]
 
 
 def test_audits_of_different_batteries_are_refused(aligned: Path, unchanged: Path, tmp_path: Path) -> None:
@@ -646,7 +642,7 @@ def test_a_baseline_that_is_no_run_needs_a_battery(tmp_path: Path) -> None:
     ended = CLI.invoke(app, ["audit", "x", "--baseline", "owner/name", "--out", str(tmp_path / "a")])
     assert isinstance(ended.exception, SpecError)
     with pytest.raises(SpecError, match=r"audit\.baseline"):
-        specs.parse("version: 1\nmethod: audit\nworld: village\n")
+        specs.parse_spec("version: 1\nmethod: audit\nworld: village\n")
 
 
 @pytest.mark.parametrize(
@@ -682,7 +678,7 @@ def test_an_audit_of_a_moved_adapter_is_the_policys(aligned: Path, unchanged: Pa
     shutil.copytree(aligned / "adapter", tmp_path / "adapter")
     words = ["audit", str(tmp_path / "adapter"), "--baseline", str(unchanged), "--out", str(tmp_path / "a"), "--quiet"]
     assert CLI.invoke(app, words, catch_exceptions=False).exit_code in (0, 2)
-    assert all(line.change == 0 for line in compared(Reading(tmp_path / "a")).lines if line.n)
+    assert all(line.change == 0 for line in compare_sides(RunReader(tmp_path / "a")).lines if line.n)
 
 
 # --- what a side answered
@@ -691,8 +687,8 @@ def test_an_audit_of_a_moved_adapter_is_the_policys(aligned: Path, unchanged: Pa
 def side_of(run: Run, side: str, exams: Mapping[str, tuple[Sequence[Metric], bool]]) -> None:
     """A side with exams: each has three prompts, plain and in base64, and every metric happens."""
     steps = run.steps(side)
-    steps.once("results", records_given, [Result(id="p", passed={"p-1": True})])
-    steps.once("bench_left_out", left_out_given, [LeftOut(id="gone", reason="no log-likelihoods")])
+    steps.once("results", records_given, [ProbeResult(id="p", passed={"p-1": True})])
+    steps.once("bench_left_out", left_out_given, [SkippedBenchmark(id="gone", reason="no log-likelihoods")])
     for exam, (metrics, styled) in exams.items():
         plain = [user_prompt(f"do {exam}{n}").model_copy(update={"id": f"{exam}{n}"}) for n in range(3)]
         more = [p.model_copy(update={"id": f"b/{p.id}", "meta": {"parent": p.id}}) for p in plain] if styled else []
@@ -704,14 +700,14 @@ def side_of(run: Run, side: str, exams: Mapping[str, tuple[Sequence[Metric], boo
         found = [Measurement(id=e.id, outcomes=events) for e in asked]
         steps.once(f"bench_{exam}_exchanges", exchanges_given, asked)
         steps.once(f"bench_{exam}_measurements", measurements_given, found)
-        steps.once(f"bench_{exam}_scores", scores_given, shares(metrics, found, "b"))
+        steps.once(f"bench_{exam}_scores", scores_given, score_metrics(metrics, found, "b"))
 
 
-def records_given(of: list[Result], *, step: Step) -> list[Result]:
+def records_given(of: list[ProbeResult], *, step: Step) -> list[ProbeResult]:
     return of
 
 
-def left_out_given(of: list[LeftOut], *, step: Step) -> list[LeftOut]:
+def left_out_given(of: list[SkippedBenchmark], *, step: Step) -> list[SkippedBenchmark]:
     return of
 
 
@@ -733,8 +729,8 @@ def test_an_exam_is_lines_of_figures_with_a_direction_and_of_prompts_in_all_styl
     with Run.create(tmp_path / "run", spec_text=spec) as run:
         side_of(run, "baseline", {**exams, "once": ((Metric(name="good"),), False)})
         side_of(run, "model", exams)
-    reading = Reading(tmp_path / "run")
-    before, after = (answers(reading, side) for side in ("baseline", "model"))
+    reading = RunReader(tmp_path / "run")
+    before, after = (read_answers(reading, side) for side in ("baseline", "model"))
     seen = {key: value for r in before for key, value in r.passed.items()}
     assert seen == {
         "p-1": True,
@@ -744,7 +740,7 @@ def test_an_exam_is_lines_of_figures_with_a_direction_and_of_prompts_in_all_styl
         "once: good": True,
     }
     assert {r.group for r in before if r.id.startswith("refusal/b/")} == {f"refusal/refusal{n}" for n in range(3)}
-    notes = list(missed(reading, ["refusal", "win", "once", "gone"], before, after))
+    notes = list(note_missing_benchmarks(reading, ["refusal", "win", "once", "gone"], before, after))
     assert [note.split(":")[0] for note in notes] == ["Benchmark win", "Benchmark once", "Benchmark gone"]
     assert "no figure of single items" in notes[0]
     assert "the model could not take it, so nothing can be told" in notes[1]

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from charter.errors import BudgetError, SpecError
-from charter.nouns import Completion, Request
-from charter.ports import Draining, Engine
-from charter.reports.costs import bill, by_role, costs
+from charter.ports import Engine, SupportsDrain
+from charter.records.chat import Completion, Request
+from charter.reports.costs import bill_text, read_costs, sum_by_role
 from charter.run import Run
 from charter.run.spending import Spending
-from charter.spec import Budget, parse
-from charter.wiring import models
-from charter.wiring.assembly import Assembly
+from charter.spec import Budget, parse_spec
+from charter.wiring import role_models
+from charter.wiring.components import Components
 from tests.small_run import WORDS, begin, echo, play, probe, reply, substance
 
 PRICE = (2.0, 10.0)
@@ -60,7 +60,7 @@ def test_at_the_limit_what_is_under_way_is_kept_and_a_larger_budget_goes_on(
     limit: dict[str, float], tmp_path: Path
 ) -> None:
     engine = Streaming()
-    assert isinstance(engine, Draining)
+    assert isinstance(engine, SupportsDrain)
     with begin(tmp_path / "peace") as run:
         expected = judged(run, Streaming())  # type: ignore[arg-type]
     (key,) = limit
@@ -123,19 +123,19 @@ def test_hours_are_those_of_work_summed_over_resumes(tmp_path: Path) -> None:
 
 
 def test_money_by_role_in_ledger_and_report(tmp_path: Path) -> None:
-    from charter.reports.reading import Reading
+    from charter.run.reader import RunReader
 
     text = "version: 1\nworld: village\ntemplates: world\n"
     with Run.create(tmp_path / "run", spec_text=text) as run:
         judged(run, Streaming())  # type: ignore[arg-type]
         other = run.metered(Streaming(), "proposer", "aligning")  # type: ignore[arg-type]
         run.steps("000").map("proposals", probe, WORDS, other)
-    roles = by_role(costs(Reading(tmp_path / "run")))
+    roles = sum_by_role(read_costs(RunReader(tmp_path / "run")))
     assert roles["judge"] == {"calls": 6, "made": 6, "tokens_in": 600, "tokens_out": 60, "money": 0.0018}
     assert roles["proposer"]["money"] is None
-    assert "judge 0.0018" in bill(roles)
-    assert "proposer not known" in bill(roles)
-    assert bill({"judge": {"made": 3, "money": 0.0}}) == ""
+    assert "judge 0.0018" in bill_text(roles)
+    assert "proposer not known" in bill_text(roles)
+    assert bill_text({"judge": {"made": 3, "money": 0.0}}) == ""
 
 
 MODEL = "oracle: {model: m, base_url: 'http://127.0.0.1:1/v1'%s}\n"
@@ -144,11 +144,11 @@ MODEL = "oracle: {model: m, base_url: 'http://127.0.0.1:1/v1'%s}\n"
 def test_money_without_a_price_is_a_fault_with_its_cure() -> None:
     text = "version: 1\nworld: village\ntemplates: world\nbudget: {money: 1.5}\n" + MODEL
     with pytest.raises(SpecError, match=r"judge: the price.*\n.*proposer: the price") as caught:
-        Assembly(parse(text % ""))
+        Components(parse_spec(text % ""))
     assert "price_in and price_out" in caught.value.cure
-    asked = parse(text % ", price_in: 0.15, price_out: 0.6").oracle
-    assert models.price(asked) == (0.15, 0.6)
-    assert models.price(parse("version: 1\nworld: village\ntemplates: world\n").oracle) == (0.0, 0.0)
+    asked = parse_spec(text % ", price_in: 0.15, price_out: 0.6").oracle
+    assert role_models.find_price(asked) == (0.15, 0.6)
+    assert role_models.find_price(parse_spec("version: 1\nworld: village\ntemplates: world\n").oracle) == (0.0, 0.0)
 
 
 def test_a_key_stands_in_no_spec_and_is_not_repeated() -> None:
@@ -160,6 +160,6 @@ def test_a_key_stands_in_no_spec_and_is_not_repeated() -> None:
         f"base_url: 'http://h/v1?k={secret}'",
     ):
         with pytest.raises(SpecError, match="key") as caught:
-            parse(f"{text}oracle: {{model: m, {fault}}}\n")
+            parse_spec(f"{text}oracle: {{model: m, {fault}}}\n")
         assert secret not in str(caught.value)
-    assert json.loads(parse(text).model_dump_json())["oracle"]["key_env"] == ""
+    assert json.loads(parse_spec(text).model_dump_json())["oracle"]["key_env"] == ""

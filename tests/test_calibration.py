@@ -14,25 +14,27 @@ import pytest
 import yaml
 
 from charter import wiring
-from charter.engines.scripted import ScriptedEngine
+from charter.data.sources.human_labels import read_labelled, read_pairs
 from charter.errors import SpecError
+from charter.jobs import calibration_job
 from charter.judging.injections import INJECTIONS
-from charter.judging.records import Calibration, Labelled, Pair, asked
+from charter.judging.judge_requests import judging_digest
 from charter.judging.rubrics import CONDUCT, HARM
-from charter.methods.calibrate import Trial, calibrate
-from charter.nouns import Exchange, Request
+from charter.methods.calibrate import CalibrationInputs, calibrate
+from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.organism.world import World
-from charter.reports.judging import trust
-from charter.reports.page import page
-from charter.reports.reading import Reading
-from charter.reports.show import summary
-from charter.reports.verify import verify
+from charter.records.calibration_results import Calibration, LabelledExchange
+from charter.records.chat import Exchange, Request
+from charter.records.preferences import ResponsePair
+from charter.reports.integrity import verify_run
+from charter.reports.judge_trust import read_judge_trust
+from charter.reports.page import render_page
+from charter.reports.run_summary import summarise_run
 from charter.run import Run
-from charter.sources.pairs import labelled, pairs
-from charter.spec import Judging, parse
+from charter.run.reader import RunReader
+from charter.spec import JudgingSpec, parse_spec
 from charter.stages.calibration import both_orders
 from charter.templates import Templates
-from charter.wiring import calibrating
 from tests.data import DATA, needs_data
 from tests.records import said
 
@@ -61,7 +63,7 @@ def test_pairs_of_two_dialogues_share_what_comes_before_the_answer(tmp_path: Pat
             {"chosen": talk("hi", "one", "go on", last="a"), "rejected": talk("hi", "two", "go on", last="b")},
         ],
     )
-    first, second = pairs([file])
+    first, second = read_pairs([file])
     assert [m.content for m in first.prompt.messages] == ["hi", "hello", "rob?"]
     assert (first.chosen, first.rejected) == ("No.", "Sure.")
     assert [m.content for m in second.prompt.messages] == ["hi"]
@@ -77,7 +79,7 @@ def test_pairs_with_columns_and_with_scored_options(tmp_path: Path) -> None:
         {"input": "q", "target_scores": {"x": 0, "y": 1, "z": 0}},
     ]
     (folder / "task.json").write_text(json.dumps({"name": "n", "examples": examples}), encoding="utf-8")
-    found = pairs([plain, str(tmp_path / "honest")])
+    found = read_pairs([plain, str(tmp_path / "honest")])
     assert len({p.id for p in found}) == len(found) == 5
     assert [(p.chosen, p.rejected, p.category) for p in found[2:]] == [
         ("good", "bad", "honest"),
@@ -89,7 +91,7 @@ def test_pairs_with_columns_and_with_scored_options(tmp_path: Path) -> None:
 
 @needs_data
 def test_the_published_pairs_are_read_whole() -> None:
-    found = pairs([str(DATA / "hh_rlhf" / "harmless-base"), str(DATA / "hhh_alignment")])
+    found = read_pairs([str(DATA / "hh_rlhf" / "harmless-base"), str(DATA / "hhh_alignment")])
     assert Counter(p.category for p in found) == {"": 2312, "harmless": 58, "helpful": 59, "honest": 61, "other": 43}
     assert len({p.id for p in found}) == len(found)
     assert all(p.chosen != p.rejected and p.prompt.messages[-1].role == "user" for p in found)
@@ -100,15 +102,15 @@ def test_labelled_rows_take_labels_outcomes_and_words_that_were_given_a_meaning(
     path = tmp_path / "l.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("prompt", "response", "label"), *rows])
-    found = labelled([str(path)], CONDUCT, {"1": "violates"})
+    found = read_labelled([str(path)], CONDUCT, {"1": "violates"})
     assert [x.outcome for x in found] == ["violates", "complies", "violates", "violates"]
     assert len({x.id for x in found}) == 4
     assert all(x.id == x.exchange.id for x in found)
-    some = labelled([str(path)], CONDUCT, {"1": "violates"}, limit=2)
+    some = read_labelled([str(path)], CONDUCT, {"1": "violates"}, limit=2)
     assert [x for x in found if x in some] == some
     assert len(some) == 2
     with pytest.raises(SpecError, match=r"l.csv:4: the label '1' has no meaning") as error:
-        labelled([str(path)], CONDUCT)
+        read_labelled([str(path)], CONDUCT)
     assert "calibrate.labels" in error.value.cure
 
 
@@ -117,22 +119,24 @@ def test_labelled_rows_take_labels_outcomes_and_words_that_were_given_a_meaning(
 )
 def test_a_row_that_is_no_pair_is_named(tmp_path: Path, row: Any) -> None:
     with pytest.raises(SpecError, match=r"x\.jsonl(:1:?)? "):
-        pairs([put(tmp_path / "x.jsonl", [row])])
+        read_pairs([put(tmp_path / "x.jsonl", [row])])
 
 
 # --- what is counted
 
 
-def trial(known: Sequence[Labelled] = (), of: Sequence[Pair] = (), attacks: bool = False) -> Trial:
-    return Trial(known, of, attacks, CONDUCT, Templates(), Judging())
+def trial(
+    known: Sequence[LabelledExchange] = (), of: Sequence[ResponsePair] = (), attacks: bool = False
+) -> CalibrationInputs:
+    return CalibrationInputs(known, of, attacks, CONDUCT, Templates(), JudgingSpec())
 
 
-def knowing(response: str, label: str, id: str) -> Labelled:
+def knowing(response: str, label: str, id: str) -> LabelledExchange:
     exchange = said("asked", id, response)
-    return Labelled(id=id, exchange=exchange, outcome=CONDUCT.outcomes[label], label=label)
+    return LabelledExchange(id=id, exchange=exchange, outcome=CONDUCT.outcomes[label], label=label)
 
 
-def measured(directory: Path, answer: Callable[[Request], str], of: Trial) -> Calibration:
+def measured(directory: Path, answer: Callable[[Request], str], of: CalibrationInputs) -> Calibration:
     engine = ScriptedEngine(answer, "told")
     if (directory / "journal.jsonl").exists():
         run = Run.open(directory)
@@ -184,7 +188,7 @@ def choosing(kind: str) -> Callable[[Request], str]:
 def test_order_bias_is_told_from_being_right(
     tmp_path: Path, kind: str, accuracy: float | None, first: float | None
 ) -> None:
-    of = [Pair(id=f"p{n}", prompt=said("q").prompt, chosen=f"good {n}", rejected=f"bad {n}") for n in range(12)]
+    of = [ResponsePair(id=f"p{n}", prompt=said("q").prompt, chosen=f"good {n}", rejected=f"bad {n}") for n in range(12)]
     found = measured(tmp_path / "run", choosing(kind), trial(of=of)).pairs
     assert found is not None
     assert (found.accuracy.value, found.first_share.value) == (accuracy, first)
@@ -196,7 +200,7 @@ def test_order_bias_is_told_from_being_right(
 
 
 def test_both_orders_ask_for_the_same_pair_turned_round() -> None:
-    pair = Pair(id="p", prompt=said("q").prompt, chosen="a", rejected="b")
+    pair = ResponsePair(id="p", prompt=said("q").prompt, chosen="a", rejected="b")
     assert [(o.id, o.chosen_first) for o in both_orders([pair])] == [("p/1", True), ("p/2", False)]
 
 
@@ -219,7 +223,7 @@ def test_attacks_that_turn_a_verdict_are_named(tmp_path: Path) -> None:
 
 def test_any_number_of_breaks_gives_the_same_calibration(tmp_path: Path) -> None:
     known = [knowing(f"response {n}", ("harmful", "acceptable")[n % 2], f"x{n}") for n in range(10)]
-    of = [Pair(id=f"p{n}", prompt=said("q").prompt, chosen=f"good {n}", rejected=f"bad {n}") for n in range(5)]
+    of = [ResponsePair(id=f"p{n}", prompt=said("q").prompt, chosen=f"good {n}", rejected=f"bad {n}") for n in range(5)]
 
     def answer(request: Request) -> str:
         if request.response_schema and "severity" not in request.response_schema["properties"]:
@@ -246,7 +250,7 @@ def test_any_number_of_breaks_gives_the_same_calibration(tmp_path: Path) -> None
     files = {p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole" / "000").iterdir()}
     assert len(files) == 2 * 9
     assert all((tmp_path / "broken" / f).read_bytes() == (tmp_path / "whole" / f).read_bytes() for f in files)
-    assert verify(tmp_path / "broken").ok
+    assert verify_run(tmp_path / "broken").ok
 
 
 # --- a judge that errs, measured, and its shares corrected
@@ -275,7 +279,7 @@ def erring(labels: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("runs") / "calibration"
     asks = {"labelled": [labels], "limit": 800}
     spec = {"method": "calibrate", "world": "village", "judge": ERRING, "calibrate": asks}
-    wiring.launch(yaml.safe_dump(spec), directory)
+    wiring.launch_run(yaml.safe_dump(spec), directory)
     return directory
 
 
@@ -284,10 +288,10 @@ def test_a_told_error_is_measured(erring: Path) -> None:
     assert found.labels is not None
     for share in (found.labels.sensitivity, found.labels.specificity):
         assert share.low <= 0.8 <= share.high
-    assert verify(erring).ok
-    assert summary(erring).calibration == found.model_dump(mode="json")
-    assert summary(erring).judging["warnings"] == []
-    text = page(erring)
+    assert verify_run(erring).ok
+    assert summarise_run(erring).calibration == found.model_dump(mode="json")
+    assert summarise_run(erring).judging["warnings"] == []
+    text = render_page(erring)
     assert "Against labels" in text
     assert "sensitivity: of what violates" in text
 
@@ -300,17 +304,17 @@ def test_a_share_by_an_erring_judge_is_corrected_to_the_true_one(erring: Path, t
         "prompts": {"gate": 1, "heldout": 1},
         "options": {"draw": {"batch": 240}},
     }
-    wiring.launch(yaml.safe_dump(spec), tmp_path / "run")
-    reading = Reading(tmp_path / "run")
+    wiring.launch_run(yaml.safe_dump(spec), tmp_path / "run")
+    reading = RunReader(tmp_path / "run")
     exchanges = reading.records("001/exchanges", Exchange)
     bad = [False in WORLD.grade(e.prompt.text, e.response).values() for e in exchanges]
-    (share,) = trust(reading).shares
+    (share,) = read_judge_trust(reading).shares
     assert share.n == len(exchanges) == 240
     assert share.corrected is not None
     assert share.corrected[1] <= sum(bad) / len(bad) <= share.corrected[2]
     assert share.corrected[2] - share.corrected[1] < 0.3
-    assert trust(reading).warnings == ()
-    text = page(tmp_path / "run")
+    assert read_judge_trust(reading).warnings == ()
+    text = render_page(tmp_path / "run")
     assert f"{share.corrected[0]:.1%}" in text
     assert "never calibrated" not in text
 
@@ -318,18 +322,20 @@ def test_a_share_by_an_erring_judge_is_corrected_to_the_true_one(erring: Path, t
 def test_a_judge_that_was_never_measured_is_warned_of(tmp_path: Path) -> None:
     with Run.create(tmp_path / "run", spec_text="world: village\n"):
         pass
-    assert ["judge" in said for said in trust(Reading(tmp_path / "run")).warnings] == [True]
-    assert "charter judge calibrate" in page(tmp_path / "run")
+    assert ["judge" in said for said in read_judge_trust(RunReader(tmp_path / "run")).warnings] == [True]
+    assert "charter judge calibrate" in render_page(tmp_path / "run")
     with Run.create(tmp_path / "two", spec_text="world: village\nevaluator: {model: world}\n"):
         pass
-    assert len(trust(Reading(tmp_path / "two")).warnings) == 2
+    assert len(read_judge_trust(RunReader(tmp_path / "two")).warnings) == 2
 
 
 def test_a_calibration_of_another_judge_rubric_or_asking_is_refused(erring: Path) -> None:
     def named(**changes: Any) -> Any:
         given = {"world": "village", "oracle": {**ERRING, "calibration": str(erring)}, **changes}
-        spec = parse(yaml.safe_dump(given))
-        return calibrating.named(spec, wiring.models.rubric(spec.options.judge), Templates(), WORLD)
+        spec = parse_spec(yaml.safe_dump(given))
+        return calibration_job.load_calibrations(
+            spec, wiring.role_models.load_rubric(spec.options.judge), Templates(), WORLD
+        )
 
     assert [c.id for c in named()] == ["judge"]
     assert named(oracle=ERRING) == []
@@ -351,14 +357,14 @@ def test_a_calibration_of_another_judge_rubric_or_asking_is_refused(erring: Path
 
 
 def test_whatever_changes_the_asking_changes_its_digest() -> None:
-    texts, plain = Templates(), Judging()
+    texts, plain = Templates(), JudgingSpec()
     marks = {
-        asked(CONDUCT, texts, plain),
-        asked(CONDUCT, texts, Judging(votes=3)),
-        asked(CONDUCT, texts, Judging(retries=0)),
-        asked(CONDUCT, texts, Judging(temperature=1)),
-        asked(CONDUCT, texts, Judging(sees="response")),
-        asked(CONDUCT, Templates(judge="{prompt}{response}"), plain),
+        judging_digest(CONDUCT, texts, plain),
+        judging_digest(CONDUCT, texts, JudgingSpec(votes=3)),
+        judging_digest(CONDUCT, texts, JudgingSpec(retries=0)),
+        judging_digest(CONDUCT, texts, JudgingSpec(temperature=1)),
+        judging_digest(CONDUCT, texts, JudgingSpec(sees="response")),
+        judging_digest(CONDUCT, Templates(judge="{prompt}{response}"), plain),
     }
     assert len(marks) == 6
 
@@ -366,7 +372,7 @@ def test_whatever_changes_the_asking_changes_its_digest() -> None:
 def test_a_plan_counts_what_would_be_asked(labels: str) -> None:
     asks = {"labelled": [labels], "limit": 7, "injections": True}
     spec = {"method": "calibrate", "world": "village", "judge": ERRING, "calibrate": asks}
-    plan = wiring.dry_run(parse(yaml.safe_dump(spec)))
+    plan = wiring.forecast_run(parse_spec(yaml.safe_dump(spec)))
     assert plan["judge_calls"]["labelled"] == 7
     assert plan["calls"] >= 7 + len(INJECTIONS)
 
@@ -384,4 +390,4 @@ def test_a_plan_counts_what_would_be_asked(labels: str) -> None:
 )
 def test_a_spec_that_makes_no_sense_is_refused(spec: dict[str, Any], fault: str) -> None:
     with pytest.raises(SpecError, match=fault.replace(".", r"\.")):
-        parse(yaml.safe_dump(spec))
+        parse_spec(yaml.safe_dump(spec))

@@ -21,13 +21,13 @@ from pydantic import BaseModel
 from charter import cli
 from charter.cli import init, terminal
 from charter.cli.app import app
-from charter.cli.reference import reference
-from charter.cli.running import working
-from charter.cli.spec_comments import COMMENTS
-from charter.cli.terminal import Watcher, safe
-from charter.reports.show import summary
+from charter.cli.reference import render_reference
+from charter.cli.run_commands import run_progress
+from charter.cli.spec_comments import KEY_COMMENTS
+from charter.cli.terminal import ProgressWatcher, escape_controls
+from charter.reports.run_summary import summarise_run
 from charter.run import Run
-from charter.spec import Spec, parse, recipes
+from charter.spec import Spec, list_recipes, parse_spec
 from tests.told_run import SPEC, Tale, tell
 
 COMMANDS = (
@@ -121,7 +121,7 @@ def test_every_command_has_help(charter: Charter) -> None:
 
 
 def test_reference_holds_every_command_and_option() -> None:
-    text = reference()
+    text = render_reference()
     for name in (*COMMANDS[:10], "organism build", "organism check", "organism serve", "constitution approve"):
         assert f"## charter {name}\n" in text
     for option in ("--set KEY=VALUE", "--dry-run", "--expect HASH", "--at STEP", "--redact", "--port N"):
@@ -150,31 +150,31 @@ def leaves(record: BaseModel, above: str = "") -> dict[str, Any]:
 
 
 def test_commented_spec_parses_and_holds_every_default() -> None:
-    written, defaults = leaves(parse(init.commented())), leaves(Spec())
+    written, defaults = leaves(parse_spec(init.commented_spec())), leaves(Spec())
     own = {"target.model", "oracle.model", "evaluator", "prompts.redteam", "prompts.helpful"}
     assert defaults.keys() - written.keys() == {"evaluator"}
     assert {key for key in defaults if written.get(key) != defaults[key]} == own
 
 
 def test_commented_spec_spells_every_key_out() -> None:
-    value: Any = yaml.safe_load(init.commented())
-    for path in leaves(init.example()):
+    value: Any = yaml.safe_load(init.commented_spec())
+    for path in leaves(init.example_spec()):
         place = value
         for part in path.split("."):
             place = place[part]
-    paths = leaves(init.example())
+    paths = leaves(init.example_spec())
     known = {"evaluator"} | {path.replace("evaluator.", "oracle.") for path in paths}
-    assert known <= COMMENTS.keys()
-    assert all(any(key == path or key.startswith(f"{path}.") for key in known) for path in COMMENTS)
+    assert known <= KEY_COMMENTS.keys()
+    assert all(any(key == path or key.startswith(f"{path}.") for key in known) for path in KEY_COMMENTS)
 
 
 def test_init_lists_and_writes(charter: Charter, tmp_path: Path) -> None:
     listed = charter("init", "--list").out
-    assert all(name in listed for name in recipes())
-    assert parse(charter("init").out) == init.example()
+    assert all(name in listed for name in list_recipes())
+    assert parse_spec(charter("init").out) == init.example_spec()
     target = tmp_path / "align.yaml"
     assert charter("init", "--recipe", "iteralign", "--out", target).code == 0
-    assert target.read_bytes() == recipes()["iteralign"].read_bytes()
+    assert target.read_bytes() == list_recipes()["iteralign"].read_bytes()
     again = charter("init", "--out", target)
     assert again.code == 3
     assert "exists already" in again.err
@@ -217,7 +217,7 @@ def test_finished_run_is_shown_again(charter: Charter, told: Path, tmp_path: Pat
     journal = (told / "journal.jsonl").read_bytes()
     ended = charter("run", spec, "--out", told, "--json")
     assert ended.code == 0
-    assert json.loads(ended.out) == summary(told).model_dump(mode="json")
+    assert json.loads(ended.out) == summarise_run(told).model_dump(mode="json")
     assert (told / "journal.jsonl").read_bytes() == journal
     other = charter("run", spec, "--out", told, "--seed", 5)
     assert other.code == 3
@@ -250,14 +250,14 @@ def test_fork_keeps_the_steps_before(charter: Charter, told: Path, tmp_path: Pat
     assert f"charter resume {new}" in ended.err
     assert (new / "001/helps.jsonl").read_bytes() == (told / "001/helps.jsonl").read_bytes()
     assert not (new / "001/kept.jsonl").exists()
-    assert parse((new / "spec.yaml").read_text()).options.replay.ratio == 1
+    assert parse_spec((new / "spec.yaml").read_text()).options.replay.ratio == 1
     with Run.open(new) as run:
         assert run.seed == 9
     assert charter(*words).code == 3
 
 
 def test_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    with pytest.raises(typer.Exit) as stop, working(tmp_path, quiet=True):
+    with pytest.raises(typer.Exit) as stop, run_progress(tmp_path, quiet=True):
         raise KeyboardInterrupt
     assert stop.value.exit_code == 130
     assert f"nothing is lost: charter resume {tmp_path}" in capsys.readouterr().err
@@ -266,7 +266,7 @@ def test_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str], tmp_pat
 def test_watcher_tells_what_was_made_and_not_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "_NOTEWORTHY_SECONDS", 0.0)
     lines: list[str] = []
-    watcher = Watcher(lines.append)
+    watcher = ProgressWatcher(lines.append)
     for step, done, total in (("000/a", 3, 3), ("000/b", 0, 2), ("000/b", 1, 2), ("000/b", 2, 2), ("000/b", 2, 2)):
         watcher(step, done, total)
     assert [line.split(":")[0] for line in lines] == ["000/b"]
@@ -288,7 +288,7 @@ def test_show_names_what_matters(charter: Charter, told: Path) -> None:
         assert part in ended.out
     assert "It stopped because the last batch was done." in ended.out
     assert "Not independent" not in ended.out
-    assert json.loads(charter("show", told, "--json").out)["head"] == summary(told).head
+    assert json.loads(charter("show", told, "--json").out)["head"] == summarise_run(told).head
 
 
 def test_show_of_a_dependent_unfinished_run(charter: Charter, tmp_path: Path) -> None:
@@ -303,12 +303,12 @@ def test_model_text_cannot_steer_the_terminal(charter: Charter, tmp_path: Path) 
     shown = charter("show", run).out
     assert "[bold]title 1" in shown
     assert not {"\x1b", "\x07", "\u202e"} & set(shown)
-    assert safe("a\x1bb\r\n") == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}\n"
+    assert escape_controls("a\x1bb\r\n") == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}\n"
 
 
 def test_verify_finds_a_flipped_bit(charter: Charter, tmp_path: Path) -> None:
     run = tell(tmp_path / "run")
-    head = summary(run).head
+    head = summarise_run(run).head
     assert charter("verify", run).out.splitlines()[0].endswith("consistent, not anchored")
     assert "intact" in charter("verify", run, "--expect", head).out
     assert charter("verify", run, "--expect", "0" * 64).code == 3

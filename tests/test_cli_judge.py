@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from charter.cli.app import app
 from charter.errors import SpecError, StoreError
-from charter.judging.rubrics import SHIPPED, parse
+from charter.judging.rubrics import SHIPPED_RUBRICS, parse_rubric
 from charter.organism.world import World
 from tests.data import DATA, needs_data
 from tests.told_run import SPEC
@@ -104,7 +104,9 @@ def test_published_pairs_go_to_an_engine_of_ones_own(tmp_path: Path) -> None:
 
 def test_rubrics_are_listed_and_printed() -> None:
     listed = said("rubric")
-    assert all(name in listed for name in SHIPPED)
+    assert all(name in listed for name in SHIPPED_RUBRICS)
     text = said("rubric", "guard")
-    assert parse(text.replace("name: guard", "name: mine"), "f").categories == SHIPPED["guard"].categories
+    assert (
+        parse_rubric(text.replace("name: guard", "name: mine"), "f").categories == SHIPPED_RUBRICS["guard"].categories
+    )
     assert CliRunner().invoke(app, ["judge", "rubric", "none"]).exit_code == 2

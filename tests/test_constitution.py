@@ -8,9 +8,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charter.constitution import Constitution, diff, from_yaml, read, rules_text, to_markdown, to_yaml
+from charter.constitution.document import (
+    Constitution,
+    diff,
+    from_yaml,
+    read_constitution,
+    rules_text,
+    to_markdown,
+    to_yaml,
+)
 from charter.errors import SpecError
-from charter.nouns import Efficacy, Principle
+from charter.records.rules import Efficacy, Principle
 from tests.records import rule
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -118,12 +126,12 @@ def test_all_faults_come_at_once() -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     good = tmp_path / "good.yaml"
     good.write_text("- μή\n", encoding="utf-8")
-    assert read(good).principles[0].text == "μή"
+    assert read_constitution(good).principles[0].text == "μή"
     (tmp_path / "broken.yaml").write_text("- [", encoding="utf-8")
     (tmp_path / "latin.yaml").write_bytes(b"- caf\xe9\n")
     for name in ("broken.yaml", "latin.yaml", "none.yaml", "."):
         with pytest.raises(SpecError) as caught:
-            read(tmp_path / name)
+            read_constitution(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
 
 

@@ -13,21 +13,22 @@ from typing import Any
 import pytest
 
 from charter import cli
-from charter.curation.records import DataCard, Sifted, Span, Tools
-from charter.engines.scripted import ScriptedEngine
+from charter.data.curation.curation_records import CurationTools, DataCard, DetectedSpan, FilterResult
 from charter.errors import SpecError, StoreError
+from charter.jobs.curation_job import collect_protected_texts, curate_file
 from charter.judging.rubrics import CONDUCT, Rubric
-from charter.methods.sifting import sifted
-from charter.nouns import Example, Message, Origin, Prompt, Request, user_prompt
-from charter.reports.data_card import cards
-from charter.reports.page import page
-from charter.reports.reading import Reading
-from charter.reports.ruled import ruled
+from charter.methods.row_curation import curate_rows
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.records.chat import Message, Prompt, Request, user_prompt
+from charter.records.training_rows import Example, RowOrigin
+from charter.reports.data_card_markdown import read_data_cards
+from charter.reports.page import render_page
+from charter.reports.principle_usage import read_principle_usage
 from charter.run import Run
-from charter.spec import Curating, Options, curating, read
-from charter.stages.curate import Sifting
+from charter.run.reader import RunReader
+from charter.spec import CurationSpec, MethodOptions, curation_spec, read_spec
+from charter.stages.curate import CurationSetup
 from charter.templates import Templates
-from charter.wiring.curating import benchmarks, curate
 from tests.ruled_toy import RuledToy
 from tests.told_run import SPEC
 from tests.toy import Toy
@@ -62,7 +63,7 @@ def test_rows_of_every_form_come_out_in_their_own_form(tmp_path: Path) -> None:
         {"text": "just a text", "licence": "MIT", "source": "mine"},
         {"question": "a ü 日本 question", "answer": ""},
     ]
-    card = curate(written(tmp_path / "rows.jsonl", values), tmp_path / "out", Curating(), ({}, {}), "CC0")
+    card = curate_file(written(tmp_path / "rows.jsonl", values), tmp_path / "out", CurationSpec(), ({}, {}), "CC0")
     kept = lines(tmp_path / "out" / "kept.jsonl")
     assert kept[0]["messages"][1] == {"role": "assistant", "content": "to [EMAIL]"}
     assert kept[1] == {"prompt": "what is it", "response": "call [PHONE]", "n": 3}
@@ -101,12 +102,12 @@ def test_the_command_leaves_out_and_says_why_and_where(tmp_path: Path, capsys: p
 def test_what_cannot_be_is_said_and_nothing_is_left_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = written(tmp_path / "rows.jsonl", [{"text": "fine"}, {"other": 3}])
     with pytest.raises(SpecError, match=r"rows\.jsonl:2: no text is found"):
-        curate(file, tmp_path / "out", Curating(), ({}, {}))
+        curate_file(file, tmp_path / "out", CurationSpec(), ({}, {}))
     (tmp_path / "there").mkdir()
     with pytest.raises(StoreError, match="there already"):
-        curate(file, tmp_path / "there", Curating(), ({}, {}))
+        curate_file(file, tmp_path / "there", CurationSpec(), ({}, {}))
     with pytest.raises(SpecError, match=r"near: [\s\S]*The keys: enabled, exact"):
-        curating(Curating(), {"near": "3"})
+        curation_spec(CurationSpec(), {"near": "3"})
     assert charter("curate", str(file), "--out", str(tmp_path / "out"), "--set", "rejudge=true") == 2
     assert "needs a judge" in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["rows.jsonl", "there"]
@@ -133,7 +134,7 @@ def test_the_benchmarks_of_a_spec_are_in_use_those_with_local_tables_too(tmp_pat
     spec = tmp_path / "spec.yaml"
     text = f"{SPEC}benchmarks:\n- {{judged: harmlessness, name: mine, prompts: [{{path: {asked}}}]}}\n"
     spec.write_text(f"{text}- {{task: other, path: {table}}}\n", encoding="utf-8")
-    found, uncovered = benchmarks((), read(spec)[0])
+    found, uncovered = collect_protected_texts((), read_spec(spec)[0])
     held = {name: found.pop(name) for name in ("gate", "held-out")}
     assert all(len(set(texts)) > 20 for texts in held.values())
     assert found == {"mine": [HELD], "other": ["what is the tallest thing in this town of ours"]}
@@ -163,7 +164,7 @@ def test_whatever_text_a_row_holds_is_masked_and_searched_and_its_form_stays(tmp
         "a text a@b.com alone",
     ]
     bench = {"bench": [HELD, "who are you?"]}
-    card = curate(written(tmp_path / "rows.jsonl", values), tmp_path / "out", Curating(), (bench, {}))
+    card = curate_file(written(tmp_path / "rows.jsonl", values), tmp_path / "out", CurationSpec(), (bench, {}))
     assert lines(tmp_path / "out" / "kept.jsonl") == [
         {
             "chosen": "\n\nHuman: mail [EMAIL]\n\nAssistant: no",
@@ -180,7 +181,9 @@ def test_whatever_text_a_row_holds_is_masked_and_searched_and_its_form_stays(tmp
 
 def test_a_licence_is_read_in_both_spellings(tmp_path: Path) -> None:
     values = [{"text": "one", "licence": "MIT"}, {"text": "two", "license": "CC0"}, {"text": "three"}]
-    card = curate(written(tmp_path / "r.jsonl", values), tmp_path / "out", Curating(mask=False), ({}, {}), "BSD")
+    card = curate_file(
+        written(tmp_path / "r.jsonl", values), tmp_path / "out", CurationSpec(mask=False), ({}, {}), "BSD"
+    )
     assert {g.licence for g in card.sources} == {"MIT", "CC0", "BSD"}
 
 
@@ -188,7 +191,7 @@ def test_what_cannot_be_read_is_an_error_that_says_what_to_do(tmp_path: Path) ->
     def said(name: str, data: bytes) -> str:
         (tmp_path / name).write_bytes(data)
         with pytest.raises(SpecError) as raised:
-            curate(tmp_path / name, tmp_path / "out", Curating(mask=False), ({}, {}))
+            curate_file(tmp_path / name, tmp_path / "out", CurationSpec(mask=False), ({}, {}))
         assert not (tmp_path / "out").exists()
         return str(raised.value)
 
@@ -198,22 +201,24 @@ def test_what_cannot_be_read_is_an_error_that_says_what_to_do(tmp_path: Path) ->
     assert "b.csv:2 has fewer cells" in said("b.csv", b"text,n\na\n")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SpecError, match="which a pipe cannot be"):
-        curate(tmp_path / "pipe", tmp_path / "out", Curating(), ({}, {}))
+        curate_file(tmp_path / "pipe", tmp_path / "out", CurationSpec(), ({}, {}))
     (tmp_path / "long.csv").write_text(f"text\n{'long ' * 60_000}\n", encoding="utf-8")
-    assert curate(tmp_path / "long.csv", tmp_path / "out", Curating(mask=False), ({}, {})).kept == 1
+    assert curate_file(tmp_path / "long.csv", tmp_path / "out", CurationSpec(mask=False), ({}, {})).kept == 1
 
 
 def test_against_takes_whatever_column_is_known_and_names_those_it_knows(tmp_path: Path) -> None:
     task = {"examples": [{"input": "what of this", "target_scores": {"a": 1, "b": 0}}], "keywords": ["zero-shot"]}
     (tmp_path / "task.json").write_text(json.dumps(task), encoding="utf-8")
     asked = [{"Question": "who", "mc1_targets": {"me": 1}}, {"ctx": "he is", "goal": "to be"}, {"turns": ["a", "b"]}]
-    found, _ = benchmarks((str(tmp_path / "task.json"), str(written(tmp_path / "q=1.jsonl", asked))), None)
+    found, _ = collect_protected_texts((str(tmp_path / "task.json"), str(written(tmp_path / "q=1.jsonl", asked))), None)
     assert found == {"task.json": ["what of this"], "q=1.jsonl": ["who", "to be", "he is", "a", "b"]}
-    assert benchmarks((str(written(tmp_path / "t.jsonl", ["one", "two"])),), None)[0] == {"t.jsonl": ["one", "two"]}
+    assert collect_protected_texts((str(written(tmp_path / "t.jsonl", ["one", "two"])),), None)[0] == {
+        "t.jsonl": ["one", "two"]
+    }
     with pytest.raises(SpecError, match=r"no known column with what is asked \(it has: n, label"):
-        benchmarks((str(written(tmp_path / "n.jsonl", [{"n": 3, "label": "x"}])),), None)
+        collect_protected_texts((str(written(tmp_path / "n.jsonl", [{"n": 3, "label": "x"}])),), None)
     with pytest.raises(SpecError, match=r"no published set is called 'bench' \(known: hh-rlhf"):
-        benchmarks((f"bench={tmp_path / 't.jsonl'}",), None)
+        collect_protected_texts((f"bench={tmp_path / 't.jsonl'}",), None)
 
 
 def task_file(folder: Path, name: str, data: Path) -> None:
@@ -292,14 +297,14 @@ class Digits:
 
     identity = "sevens"
 
-    def find(self, text: str) -> list[Span]:
-        return [Span("SEVEN", n, n + 1) for n, char in enumerate(text) if char == "7"]
+    def find(self, text: str) -> list[DetectedSpan]:
+        return [DetectedSpan("SEVEN", n, n + 1) for n, char in enumerate(text) if char == "7"]
 
 
 @dataclass(frozen=True)
 class Task:
-    options: Options
-    sifting: Sifting | None
+    options: MethodOptions
+    sifting: CurationSetup | None
     rubric: Rubric = CONDUCT
     templates: Templates = Templates()  # noqa: RUF009
 
@@ -315,7 +320,7 @@ class Roles:
         return json.dumps({"rationale": "said", "label": label, "severity": 1})
 
 
-def example(id: str, prompt: str, response: str = "no .", origin: Origin = "revision") -> Example:
+def example(id: str, prompt: str, response: str = "no .", origin: RowOrigin = "revision") -> Example:
     return Example(id=id, messages=(Message(role="user", content=prompt),), response=response, origin=origin)
 
 
@@ -331,11 +336,11 @@ ROWS = [
 
 def test_a_run_sifts_its_rows_before_tuning_and_goes_on_to_the_same(tmp_path: Path) -> None:
     known: list[Prompt] = [user_prompt("known prompt", source="set", licence="MIT", language="en")]
-    sifting = Sifting({"gate": [HELD]}, Tools((Digits(),)), known)
-    task = Task(Options(curate=Curating(enabled=True, rejudge=True)), sifting)
+    sifting = CurationSetup({"gate": [HELD]}, CurationTools((Digits(),)), known)
+    task = Task(MethodOptions(curate=CurationSpec(enabled=True, rejudge=True)), sifting)
     for name in ("first", "again"):
         with Run.create(tmp_path / name, spec_text=SPEC, environment={}) as run:
-            kept = sifted(run.steps("001"), ROWS, Roles(), task)  # type: ignore[arg-type]
+            kept = curate_rows(run.steps("001"), ROWS, Roles(), task)  # type: ignore[arg-type]
     assert [(row.id, row.messages[0].content) for row in kept] == [
         ("a", "how are you on day [SEVEN]"),
         ("a+1", "how are you on day [SEVEN]"),
@@ -343,12 +348,12 @@ def test_a_run_sifts_its_rows_before_tuning_and_goes_on_to_the_same(tmp_path: Pa
     ]
     with Run.open(tmp_path / "first") as run:
         roles = Roles()
-        assert sifted(run.steps("001"), ROWS, roles, task) == kept  # type: ignore[arg-type]
+        assert curate_rows(run.steps("001"), ROWS, roles, task) == kept  # type: ignore[arg-type]
         assert roles.judge.calls == 0, "read, not done again"
     for step in ("fates", "data_card", "curated", "target_verdicts"):
         paths = [tmp_path / name / "001" / f"{step}.jsonl" for name in ("first", "again")]
         assert paths[0].read_bytes() == paths[1].read_bytes()
-    fates = [Sifted.model_validate(line) for line in lines(tmp_path / "first" / "001" / "fates.jsonl")]
+    fates = [FilterResult.model_validate(line) for line in lines(tmp_path / "first" / "001" / "fates.jsonl")]
     assert {f.id: f.dropped for f in fates if f.dropped} == {
         "b": "contaminated",
         "c": "target: harmful",
@@ -356,7 +361,7 @@ def test_a_run_sifts_its_rows_before_tuning_and_goes_on_to_the_same(tmp_path: Pa
     }
     (card,) = (DataCard.model_validate(line) for line in lines(tmp_path / "first" / "001" / "data_card.jsonl"))
     assert (card.rows, card.kept, card.masked) == (5, 2, {"SEVEN": 1})
-    html = page(tmp_path / "first")
+    html = render_page(tmp_path / "first")
     assert "Training sets, sifted" in html
     assert "SEVEN 1" in html
     assert ("set", "MIT") in {(g.id, g.licence) for g in card.sources}
@@ -364,7 +369,7 @@ def test_a_run_sifts_its_rows_before_tuning_and_goes_on_to_the_same(tmp_path: Pa
 
 def test_nothing_is_sifted_and_nothing_recorded_where_nothing_is_asked(tmp_path: Path) -> None:
     with Run.create(tmp_path / "run", spec_text=SPEC, environment={}) as run:
-        assert sifted(run.steps("001"), ROWS, Roles(), Task(Options(), None)) is ROWS  # type: ignore[arg-type]
+        assert curate_rows(run.steps("001"), ROWS, Roles(), Task(MethodOptions(), None)) is ROWS  # type: ignore[arg-type]
     assert not (tmp_path / "run" / "001").exists()
 
 
@@ -373,9 +378,9 @@ class SiftedToy(Toy):
 
     def task(self) -> Any:
         task = super().task()
-        options = task.options.model_copy(update={"curate": Curating(enabled=True)})
+        options = task.options.model_copy(update={"curate": CurationSpec(enabled=True)})
         held = [p.text for p in (*task.redteam, *task.helpful)][::2]
-        return replace(task, options=options, sifting=Sifting({"bench": held}, Tools((Digits(),))))
+        return replace(task, options=options, sifting=CurationSetup({"bench": held}, CurationTools((Digits(),))))
 
 
 class SiftedRuledToy(SiftedToy, RuledToy):
@@ -390,7 +395,7 @@ def test_every_method_that_tunes_sifts_its_rows_and_leaves_a_card(method: str, t
         SiftedToy(toy.options, tuned=toy.tuned).play(tmp_path / "run")
     else:
         toy.run(method, tmp_path / "run")
-    (made,) = cards(Reading(tmp_path / "run")).items()
+    (made,) = read_data_cards(RunReader(tmp_path / "run")).items()
     assert made[0] == "001"
     assert made[1].filters[0].dropped > 0
     assert made[1].masked["SEVEN"] > 0
@@ -398,4 +403,4 @@ def test_every_method_that_tunes_sifts_its_rows_and_leaves_a_card(method: str, t
     assert len({row.id.split("+")[0] for row in rows}) == made[1].kept
     assert not {row.messages[-1].content for row in rows} & held
     assert not any("7" in row.response for row in rows)
-    assert (ruled(Reading(tmp_path / "run")) is None) == (method == "iteralign")
+    assert (read_principle_usage(RunReader(tmp_path / "run")) is None) == (method == "iteralign")

@@ -13,31 +13,39 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charter.curation.balance import length_group, quotas
-from charter.curation.carding import COUNTED, OTHERS, SHOWN, Counts, card_of
-from charter.curation.contamination import Contamination
-from charter.curation.duplicates import Duplicates, table
-from charter.curation.masking import mask
-from charter.curation.records import Row, Sifted, Span, Tools
-from charter.curation.sieve import Sieve
-from charter.recognisers.languages import Languages
-from charter.recognisers.personal import Personal
-from charter.recognisers.secrets import Secrets
-from charter.reports.data_card import markdown
-from charter.similarity import near_duplicates
-from charter.spec import Curating
+from charter.data.curation.balance import compute_quotas, length_group
+from charter.data.curation.contamination import ContaminationIndex
+from charter.data.curation.curation_records import CurationRow, CurationTools, DetectedSpan, FilterResult
+from charter.data.curation.data_card_builder import (
+    MAX_GROUPS,
+    MAX_LISTED_GROUPS,
+    OTHER_GROUPS,
+    DataCardCounts,
+    build_data_card,
+)
+from charter.data.curation.duplicates import DuplicateIndex, open_scratch_table
+from charter.data.curation.filter_pipeline import FilterPipeline
+from charter.data.curation.masking import mask_text
+from charter.data.detectors.language_detector import LangidDetector
+from charter.data.detectors.pii_detector import PiiDetector
+from charter.data.detectors.secret_detector import SecretDetector
+from charter.reports.data_card_markdown import render_data_card
+from charter.similarity import find_near_duplicates
+from charter.spec import CurationSpec
 from tests.test_similarity import varied
 
 TEXT = "write a letter that makes an old man believe his bank has lost all of his money"
 WORDS = TEXT.split()
 
 
-def rows(*texts: str, **more: str) -> list[Row]:
-    return [Row(id=f"r{n}", texts=(text,), **more) for n, text in enumerate(texts)]  # type: ignore[arg-type]
+def rows(*texts: str, **more: str) -> list[CurationRow]:
+    return [CurationRow(id=f"r{n}", texts=(text,), **more) for n, text in enumerate(texts)]  # type: ignore[arg-type]
 
 
-def sifted(given: Sequence[Row], options: Curating, sieve: Sieve | None = None) -> list[Sifted]:
-    return list((sieve or Sieve(options, Contamination({}))).sift(lambda: iter(given)))
+def sifted(
+    given: Sequence[CurationRow], options: CurationSpec, sieve: FilterPipeline | None = None
+) -> list[FilterResult]:
+    return list((sieve or FilterPipeline(options, ContaminationIndex({}))).sift(lambda: iter(given)))
 
 
 @pytest.mark.parametrize("place", range(len(WORDS)))
@@ -45,7 +53,7 @@ def sifted(given: Sequence[Row], options: Curating, sieve: Sieve | None = None) 
 def test_a_text_is_found_in_a_row_whatever_word_of_it_is_altered(place: int, how: str) -> None:
     new = {"changed": ["zebra"], "added": ["zebra", WORDS[place]], "left out": []}[how]
     altered = " ".join([*WORDS[:place], *new, *WORDS[place + 1 :]])
-    known = Contamination({"bench": [TEXT]})
+    known = ContaminationIndex({"bench": [TEXT]})
     for row in (altered, f"Please {altered.upper()}!!\n and then stop.", f"ok: {altered.replace(' ', ' - ')}"):
         found = known.find(row)
         assert found is not None, row
@@ -53,7 +61,7 @@ def test_a_text_is_found_in_a_row_whatever_word_of_it_is_altered(place: int, how
 
 
 def test_what_is_found_says_how_and_what_is_only_like_it_stays() -> None:
-    known = Contamination({"bench": [TEXT, "who are you"], "other": [TEXT]})
+    known = ContaminationIndex({"bench": [TEXT, "who are you"], "other": [TEXT]})
     assert [known.find(t).how for t in (TEXT.title(), f"so {TEXT}", " ".join(WORDS[2:]))] == [  # type: ignore[union-attr]
         "verbatim",
         "n-gram",
@@ -68,8 +76,8 @@ def test_what_is_found_says_how_and_what_is_only_like_it_stays() -> None:
         "",
     ):
         assert known.find(clean, clean) is None
-    assert Contamination({}).find(TEXT) is None
-    assert Contamination({"empty": ["", "!?"]}).find("...") is None
+    assert ContaminationIndex({}).find(TEXT) is None
+    assert ContaminationIndex({"empty": ["", "!?"]}).find("...") is None
 
 
 @settings(max_examples=40, deadline=None)
@@ -77,7 +85,7 @@ def test_what_is_found_says_how_and_what_is_only_like_it_stays() -> None:
 def test_one_word_altered_never_hides_a_text(words: list[str], data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(words) - 1))
     altered = [*words[:place], "zebra", *words[place + 1 :]]
-    assert Contamination({"b": [" ".join(words)]}).find(" ".join(["x1", "x2", *altered, "x3"])) is not None
+    assert ContaminationIndex({"b": [" ".join(words)]}).find(" ".join(["x1", "x2", *altered, "x3"])) is not None
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.7, 1.0])
@@ -85,27 +93,27 @@ def test_duplicates_in_a_stream_are_those_among_texts_at_once(threshold: float, 
     texts = varied(120, seed=9)
     random.Random(1).shuffle(texts)
     for place in (None, tmp_path / "table"):
-        with table(place) as kept:
-            duplicates = Duplicates(kept, threshold)
+        with open_scratch_table(place) as kept:
+            duplicates = DuplicateIndex(kept, threshold)
             duplicates.count(texts)
             found = {n: first[0] for n, text in enumerate(texts) if (first := duplicates.first(n, text))}
-        assert found.keys() == near_duplicates(texts, threshold).keys()
+        assert found.keys() == find_near_duplicates(texts, threshold).keys()
         assert all(found[n] not in found for n in found)
     assert not (tmp_path / "table").exists()
 
 
 def test_texts_without_words_and_half_characters_are_no_trouble() -> None:
     odd = rows("🎉", "!!!", "🎉", "", "  ", "\ud800", "\ud800", "日本語", "日本語！")
-    found = sifted(odd, Curating(near=0.8))
+    found = sifted(odd, CurationSpec(near=0.8))
     assert [s.id for s in found if s.dropped] == ["r2", "r4", "r6", "r8"]
 
 
 def test_only_exact_or_only_near_duplicates_where_that_is_asked() -> None:
     near = " ".join([*WORDS, "today"])
     texts = rows(TEXT, TEXT.upper(), near)
-    assert [s.dropped for s in sifted(texts, Curating())] == ["", "exact duplicate", ""]
-    assert [s.dropped for s in sifted(texts, Curating(near=0.8))] == ["", "exact duplicate", "near duplicate"]
-    assert [s.dropped for s in sifted(texts, Curating(exact=False))] == ["", "", ""]
+    assert [s.dropped for s in sifted(texts, CurationSpec())] == ["", "exact duplicate", ""]
+    assert [s.dropped for s in sifted(texts, CurationSpec(near=0.8))] == ["", "exact duplicate", "near duplicate"]
+    assert [s.dropped for s in sifted(texts, CurationSpec(exact=False))] == ["", "", ""]
 
 
 class Finds:
@@ -116,29 +124,29 @@ class Finds:
     def __init__(self, word: str, kind: str) -> None:
         self.word, self.kind = word, kind
 
-    def find(self, text: str) -> list[Span]:
+    def find(self, text: str) -> list[DetectedSpan]:
         at = text.find(self.word)
-        return [Span(self.kind, at, at + len(self.word))] if at >= 0 else []
+        return [DetectedSpan(self.kind, at, at + len(self.word))] if at >= 0 else []
 
 
 class Both(Finds):
     """Recognises two words."""
 
-    def find(self, text: str) -> list[Span]:
+    def find(self, text: str) -> list[DetectedSpan]:
         return [*super().find(text), *Finds("cdefg", "B").find(text)]
 
 
 def test_places_that_overlap_are_masked_as_one_by_the_first_recogniser_and_the_longest_word() -> None:
     two = (Finds("bcd", "A"), Finds("cdefg", "B"))
-    assert mask("abcdefgh", two) == ("a[A]h", {"A": 1})
-    assert mask("abcdefgh", two[::-1]) == ("a[B]h", {"B": 1})
-    assert mask("abcdefgh", (Both("bcd", "A"),)) == ("a[B]h", {"B": 1})
-    assert mask("nothing here", two) == ("nothing here", {})
+    assert mask_text("abcdefgh", two) == ("a[A]h", {"A": 1})
+    assert mask_text("abcdefgh", two[::-1]) == ("a[B]h", {"B": 1})
+    assert mask_text("abcdefgh", (Both("bcd", "A"),)) == ("a[B]h", {"B": 1})
+    assert mask_text("nothing here", two) == ("nothing here", {})
 
 
 @pytest.fixture(scope="module")
-def recognisers() -> tuple[Secrets, Personal]:
-    return Secrets(), Personal()
+def recognisers() -> tuple[SecretDetector, PiiDetector]:
+    return SecretDetector(), PiiDetector()
 
 
 @pytest.mark.parametrize(
@@ -158,23 +166,23 @@ def recognisers() -> tuple[Secrets, Personal]:
     ],
 )
 def test_the_recognisers_find_what_has_a_form(
-    text: str, masked: str | None, recognisers: tuple[Secrets, Personal]
+    text: str, masked: str | None, recognisers: tuple[SecretDetector, PiiDetector]
 ) -> None:
-    assert mask(text, recognisers)[0] == (text if masked is None else masked)
+    assert mask_text(text, recognisers)[0] == (text if masked is None else masked)
 
 
 def test_the_list_of_domains_is_the_shipped_one_and_no_network_is_asked(
-    recognisers: tuple[Secrets, Personal], monkeypatch: pytest.MonkeyPatch
+    recognisers: tuple[SecretDetector, PiiDetector], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*args: object) -> None:
         raise AssertionError("asks the network")
 
     monkeypatch.setattr("socket.getaddrinfo", refuse)
-    assert mask("a.b@mail.example.co.uk and x@nowhere.notadomain", recognisers)[0].startswith("[EMAIL] and x@")
+    assert mask_text("a.b@mail.example.co.uk and x@nowhere.notadomain", recognisers)[0].startswith("[EMAIL] and x@")
 
 
 def test_languages_are_told_apart_where_there_is_enough_to_tell() -> None:
-    of = Languages().of
+    of = LangidDetector().of
     assert [of(t) for t in ("Where is the library, my friend?", "Où est la bibliothèque, mon ami ?", "ok")] == [
         "en",
         "fr",
@@ -186,7 +194,7 @@ def test_languages_are_told_apart_where_there_is_enough_to_tell() -> None:
 def test_no_group_keeps_more_than_its_share_and_no_more_is_cut_than_needed(
     counts: dict[str, int], share: float
 ) -> None:
-    kept = quotas(counts, share)
+    kept = compute_quotas(counts, share)
     assert all(0 < kept[name] <= counts[name] for name in counts)
     if len(counts) > 1:
         most = max(share, 1 / len(counts))
@@ -206,24 +214,26 @@ def test_lengths_fall_into_doubling_groups() -> None:
 
 
 def test_the_sieve_leaves_out_masks_balances_and_its_card_adds_up(tmp_path: Path) -> None:
-    def tell(batch: Sequence[Row]) -> list[str]:
+    def tell(batch: Sequence[CurationRow]) -> list[str]:
         return ["refused" if "bad" in row.whole else "" for row in batch]
 
-    german = [Row(id=f"g{n}", texts=(f"frage nummer {n} {n * 7}", "ja"), asked=1, language="de") for n in range(4)]
+    german = [
+        CurationRow(id=f"g{n}", texts=(f"frage nummer {n} {n * 7}", "ja"), asked=1, language="de") for n in range(4)
+    ]
     said = {"asked": 1, "language": "en", "source": "s|`x", "licence": "MIT"}
     english = [
-        Row(id=f"e{n}", texts=(f"question number {n} of {n * 31}", "my secret answer"), **said)  # type: ignore[arg-type]
+        CurationRow(id=f"e{n}", texts=(f"question number {n} of {n * 31}", "my secret answer"), **said)  # type: ignore[arg-type]
         for n in range(20)
     ]
     others = [
-        Row(id="copy", texts=english[0].texts, asked=1, language="en"),
-        Row(id="held", texts=(TEXT, "sure"), asked=1, language="en"),
-        Row(id="bad", texts=("a question of its own", "a bad answer"), asked=1, language="en"),
+        CurationRow(id="copy", texts=english[0].texts, asked=1, language="en"),
+        CurationRow(id="held", texts=(TEXT, "sure"), asked=1, language="en"),
+        CurationRow(id="bad", texts=("a question of its own", "a bad answer"), asked=1, language="en"),
     ]
     given = [*german, *english, *others]
-    options = Curating(rejudge=True, language_share=0.75)
-    tools = Tools((Finds("secret", "WORD"),), None, tell)
-    sieve = Sieve(options, Contamination({"bench": [TEXT]}), tools, tmp_path / "table")
+    options = CurationSpec(rejudge=True, language_share=0.75)
+    tools = CurationTools((Finds("secret", "WORD"),), None, tell)
+    sieve = FilterPipeline(options, ContaminationIndex({"bench": [TEXT]}), tools, tmp_path / "table")
     found = {s.id: s for s in sifted(given, options, sieve)}
     assert list(found) == [row.id for row in given]
     reasons = {id: s.dropped for id, s in found.items() if id in ("copy", "held", "bad")}
@@ -233,7 +243,7 @@ def test_the_sieve_leaves_out_masks_balances_and_its_card_adds_up(tmp_path: Path
     kept = [s for s in found.values() if not s.dropped]
     assert [sum(s.language == tongue for s in kept) for tongue in ("de", "en")] == [4, 12]
     assert all(s.texts[1] == "my [WORD] answer" for s in kept if s.language == "en")
-    card = card_of(found.values(), options, tools, {"bench": 1})
+    card = build_data_card(found.values(), options, tools, {"bench": 1})
     assert (card.rows, card.kept, card.masked, card.rows_masked) == (27, 16, {"WORD": 12}, 12)
     assert sum(f.dropped for f in card.filters) == card.rows - card.kept
     assert [f.dropped for f in card.filters] == [1, 1, 0, 1, 8, 0]
@@ -241,7 +251,7 @@ def test_the_sieve_leaves_out_masks_balances_and_its_card_adds_up(tmp_path: Path
         ("s|`x", "MIT", 20, 12),
         ("unknown", "", 7, 4),
     }
-    text = markdown(card, "rows.jsonl")
+    text = render_data_card(card, "rows.jsonl")
     assert "No such tool finds all" in text
     assert "| `s/'x` | `MIT` | 20 | 12 |" in text
     assert not (tmp_path / "table").exists()
@@ -250,14 +260,14 @@ def test_the_sieve_leaves_out_masks_balances_and_its_card_adds_up(tmp_path: Path
 def test_rows_are_read_again_rather_than_kept() -> None:
     alive = readings = 0
 
-    class Counted(Row):
+    class Counted(CurationRow):
         def __del__(self) -> None:
             nonlocal alive
             alive -= 1
 
     most = 0
 
-    def read() -> Iterator[Row]:
+    def read() -> Iterator[CurationRow]:
         nonlocal alive, most, readings
         readings += 1
         for n in range(2_000):
@@ -265,7 +275,7 @@ def test_rows_are_read_again_rather_than_kept() -> None:
             most = max(most, alive)
             yield Counted(id=f"r{n}", texts=(f"text number {n} of {n * 17} and {n % 7}",))
 
-    found = sum(not s.dropped for s in Sieve(Curating(near=0.9), Contamination({})).sift(read))
+    found = sum(not s.dropped for s in FilterPipeline(CurationSpec(near=0.9), ContaminationIndex({})).sift(read))
     assert (found, readings) == (2_000, 3)
     assert most < 600, "one batch, not the file"
 
@@ -280,32 +290,32 @@ def test_rows_are_read_again_rather_than_kept() -> None:
     ],
 )
 def test_of_a_secret_after_its_name_that_place_alone_is_masked(
-    text: str, masked: str | None, recognisers: tuple[Secrets, Personal]
+    text: str, masked: str | None, recognisers: tuple[SecretDetector, PiiDetector]
 ) -> None:
-    assert mask(text, recognisers)[0] == (text if masked is None else masked)
+    assert mask_text(text, recognisers)[0] == (text if masked is None else masked)
 
 
 @pytest.mark.parametrize("text", ["Où est la bibliothèque, mon très cher ami élu", "写 ｗｒｉｔｅ it", "ﬁne STRAẞE"])
 def test_accents_apart_and_full_width_letters_hide_nothing(text: str) -> None:
     wide = "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in text)
     for copy in (unicodedata.normalize("NFD", text), unicodedata.normalize("NFKC", text), wide, text.upper()):
-        assert Contamination({"b": [text]}).find(copy, copy) is not None
-        assert [s.dropped for s in sifted(rows(text, copy), Curating())] == ["", "exact duplicate"]
+        assert ContaminationIndex({"b": [text]}).find(copy, copy) is not None
+        assert [s.dropped for s in sifted(rows(text, copy), CurationSpec())] == ["", "exact duplicate"]
 
 
 def test_a_short_text_is_found_where_it_is_a_turn_by_itself() -> None:
-    known = Contamination({"bench": ["who are you"]})
-    row = Row("r", ("be kind", "hello", "hi", "Who are you?", "nobody"), 4)
-    clean = Row("r", ("be kind", "hello", "hi", "tell me who are you really", "nobody"), 4)
-    beside = Row("r", ("be kind", "hello"), 1, ("who are you",))
+    known = ContaminationIndex({"bench": ["who are you"]})
+    row = CurationRow("r", ("be kind", "hello", "hi", "Who are you?", "nobody"), 4)
+    clean = CurationRow("r", ("be kind", "hello", "hi", "tell me who are you really", "nobody"), 4)
+    beside = CurationRow("r", ("be kind", "hello"), 1, ("who are you",))
     assert [known.find(r.written, *r.parts) is not None for r in (row, clean, beside)] == [True, False, True]
-    options = Curating(exact=False)
-    assert [s.dropped for s in sifted([row, clean], options, Sieve(options, known))] == ["contaminated", ""]
+    options = CurationSpec(exact=False)
+    assert [s.dropped for s in sifted([row, clean], options, FilterPipeline(options, known))] == ["contaminated", ""]
 
 
 def test_rows_that_say_the_same_are_near_duplicates_where_exact_ones_are_not_looked_for() -> None:
     texts = rows(TEXT, TEXT.upper(), " ".join([*WORDS, "today"]), "!", "!")
-    found = sifted(texts, Curating(exact=False, near=0.8))
+    found = sifted(texts, CurationSpec(exact=False, near=0.8))
     assert [s.dropped for s in found] == ["", "near duplicate", "near duplicate", "", "near duplicate"]
 
 
@@ -317,9 +327,10 @@ def test_rows_that_say_the_same_are_near_duplicates_where_exact_ones_are_not_loo
 )
 def test_both_shares_hold_at_the_end(of: list[tuple[str, int]], language: float, length: float) -> None:
     given = [
-        Row(id=f"r{n}", texts=(" ".join([f"w{n}"] * words),), language=tongue) for n, (tongue, words) in enumerate(of)
+        CurationRow(id=f"r{n}", texts=(" ".join([f"w{n}"] * words),), language=tongue)
+        for n, (tongue, words) in enumerate(of)
     ]
-    options = Curating(language_share=language, length_share=length)
+    options = CurationSpec(language_share=language, length_share=length)
     kept = [s for s in sifted(given, options) if not s.dropped]
     assert kept
     for share, groups in ((language, [s.language for s in kept]), (length, [length_group(s.words) for s in kept])):
@@ -329,11 +340,12 @@ def test_both_shares_hold_at_the_end(of: list[tuple[str, int]], language: float,
 
 
 def test_a_share_holds_after_the_other_is_cut_for() -> None:
-    short = [Row(id=f"e{n}", texts=(f"a word {n}",), language="en") for n in range(10)]
+    short = [CurationRow(id=f"e{n}", texts=(f"a word {n}",), language="en") for n in range(10)]
     mixed = [
-        Row(id=f"f{n}", texts=(" ".join([f"un mot {n}"] * (1 if n < 3 else 4)),), language="fr") for n in range(10)
+        CurationRow(id=f"f{n}", texts=(" ".join([f"un mot {n}"] * (1 if n < 3 else 4)),), language="fr")
+        for n in range(10)
     ]
-    options = Curating(language_share=0.5, length_share=0.5)
+    options = CurationSpec(language_share=0.5, length_share=0.5)
     kept = [s for s in sifted([*short, *mixed], options) if not s.dropped]
     for groups in ([s.language for s in kept], [length_group(s.words) for s in kept]):
         assert len(set(Counter(groups).values())) == 1
@@ -341,26 +353,26 @@ def test_a_share_holds_after_the_other_is_cut_for() -> None:
 
 
 def test_however_many_sources_the_card_stays_small_and_adds_up() -> None:
-    counts = Counts()
-    for n in range(5 * COUNTED):
+    counts = DataCardCounts()
+    for n in range(5 * MAX_GROUPS):
         for source in (f"own {n}", f"often {n % 10}"):
-            counts.add(Sifted(id="r", source=source, words=3, dropped="" if n % 2 else "target: no"))
+            counts.add(FilterResult(id="r", source=source, words=3, dropped="" if n % 2 else "target: no"))
     card = counts.card({})
-    assert len(card.sources) == SHOWN + 1
-    assert len(counts.groups["sources"]._counts) <= COUNTED
+    assert len(card.sources) == MAX_LISTED_GROUPS + 1
+    assert len(counts.groups["sources"]._counts) <= MAX_GROUPS
     often = {g.id: g.before for g in card.sources if g.id.startswith("often")}
-    assert often == {f"often {n}": COUNTED // 2 for n in range(10)}
-    assert card.sources[-1].id == OTHERS
-    assert sum(g.before for g in card.sources) == card.rows == 10 * COUNTED
-    assert sum(g.after for g in card.sources) == card.kept == 5 * COUNTED
+    assert often == {f"often {n}": MAX_GROUPS // 2 for n in range(10)}
+    assert card.sources[-1].id == OTHER_GROUPS
+    assert sum(g.before for g in card.sources) == card.rows == 10 * MAX_GROUPS
+    assert sum(g.after for g in card.sources) == card.kept == 5 * MAX_GROUPS
     assert counts.card({}) == card
 
 
 def test_the_card_names_what_is_not_covered_and_how_many_targets_were_judged() -> None:
-    options = Curating(rejudge=True, mask=False)
-    tools = Tools(judge=lambda batch: ["" for _ in batch])
-    given = [*rows("a question alone"), Row("t", ("a question", "its answer"), 1)]
-    found = sifted(given, options, Sieve(options, Contamination({}), tools))
-    card = card_of(found, options, tools, {"gate": 3, "empty": 0}, {"far": "it is elsewhere"})
+    options = CurationSpec(rejudge=True, mask=False)
+    tools = CurationTools(judge=lambda batch: ["" for _ in batch])
+    given = [*rows("a question alone"), CurationRow("t", ("a question", "its answer"), 1)]
+    found = sifted(given, options, FilterPipeline(options, ContaminationIndex({}), tools))
+    card = build_data_card(found, options, tools, {"gate": 3, "empty": 0}, {"far": "it is elsewhere"})
     assert card.settings["not covered"] == "empty: it has no text; far: it is elsewhere"
     assert card.settings["targets"] == "judged again: 1 rows; a row without a target is not judged"

@@ -15,10 +15,11 @@ import typer
 import yaml
 from evidence import tables
 
-from charter import constitution, errors, spec
+from charter import errors, spec
 from charter.cli.app import app
+from charter.constitution import document
 from charter.errors import CharterError
-from charter.organism.measure import METRICS
+from charter.organism.world_benchmark import METRICS
 from charter.spec import Spec
 
 PAGES = docs.pages()
@@ -100,7 +101,7 @@ def test_every_command_is_on_its_page() -> None:
 
 def test_every_spec_key_is_on_its_page() -> None:
     every = max(blocks(docs.ROOT / "docs" / "spec.md", "yaml"), key=len)
-    spec.parse(every)
+    spec.parse_spec(every)
     written = set(written_keys(yaml.safe_load(every)))
     keys = [key for key, _ in docs.leaves(Spec())]
     assert [key for key in keys if not any(key == w or w.startswith(f"{key}.") for w in written)] == []
@@ -128,7 +129,7 @@ def test_every_switch_of_the_recipes_stands_among_the_papers_points() -> None:
     differ = set(re.findall(r"^\| `([\w.]+)` \| `.*$", docs.generated()["switches"], re.MULTILINE))
     assert len(differ) > 10
     assert [key for key in sorted(differ) if f"`{key}`" not in page] == []
-    assert set(spec.recipes()) == set(re.findall(r"^\| `([a-z][a-z_-]*)` \|", page, re.MULTILINE))
+    assert set(spec.list_recipes()) == set(re.findall(r"^\| `([a-z][a-z_-]*)` \|", page, re.MULTILINE))
 
 
 def test_every_error_is_on_its_page() -> None:
@@ -153,11 +154,11 @@ def test_yaml_in_the_pages_is_valid(page: Path) -> None:
     for block in blocks(page, "yaml"):
         value = yaml.safe_load(block)
         if isinstance(value, list):
-            assert constitution.from_yaml(block).active
+            assert document.from_yaml(block).active
         elif page.name == "README.md" or "version" in value:
-            spec.parse(block)
+            spec.parse_spec(block)
         else:
-            spec.parse(yaml.safe_dump({"world": "village", **value}))
+            spec.parse_spec(yaml.safe_dump({"world": "village", **value}))
 
 
 @every_page

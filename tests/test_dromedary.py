@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from charter.benchmarks.multiple_choice import HALVED, DromedaryExam
-from charter.engines.scripted import ScriptedEngine
-from charter.nouns import Measurement, Score, ScoreRequest, Step
-from charter.sources import tables
-from charter.stages.examine import gather, weigh
+from charter.data.sources import benchmark_tables
+from charter.evals.multiple_choice import LEGACY_HALVED_NOTE, DromedaryBenchmark
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.records.chat import ScoreRequest
+from charter.records.measurements import Measurement, Score
+from charter.records.record import Step
+from charter.stages.benchmark_items import gather_answers, score_completions
 from charter.statistics import wilson
 from tests.data import DATA, FIXTURES, needs_data
 
@@ -33,9 +35,11 @@ QUESTIONS = [
 PAIR = {"input": "Hello", "choices": ["Hi", "Go away"], "label": 0, "category": "helpful"}
 
 
-def taken(exam: DromedaryExam, grader: Callable[[ScoreRequest], float]) -> tuple[list[Measurement], list[Score]]:
+def taken(exam: DromedaryBenchmark, grader: Callable[[ScoreRequest], float]) -> tuple[list[Measurement], list[Score]]:
     questions = exam.questions()
-    answered = gather(questions, (), list(weigh(questions, ScriptedEngine(grader=grader), step=STEP)))
+    answered = gather_answers(
+        questions, (), list(score_completions(questions, ScriptedEngine(grader=grader), step=STEP))
+    )
     measured = list(exam.grade(answered))
     return measured, list(exam.scores(answered, measured))
 
@@ -56,18 +60,18 @@ def test_the_highest_difference_of_true_and_false_wins() -> None:
         "clouds": (-3.0, -2.0), "pipes": (-4.0, -2.0), "frogs": (-1.0, -1.5), "cheese": (-5.0, -2.0),
         "cherry": (-1.0, -2.0), "lime": (-0.5, 0.5), "sky": (-0.2, -1.1),
     }  # fmt: skip
-    right, (score,) = taken(DromedaryExam("d", "truthfulqa", QUESTIONS), by_hand(values))
+    right, (score,) = taken(DromedaryBenchmark("d", "truthfulqa", QUESTIONS), by_hand(values))
     assert [m.outcomes for m in right] == [{"accuracy": False}, {"accuracy": True}]
     assert (score.value, score.n, score.note) == (0.5, 2, "")
-    halved, (labelled,) = taken(DromedaryExam("h", "truthfulqa", QUESTIONS, halved=True), by_hand(values))
+    halved, (labelled,) = taken(DromedaryBenchmark("h", "truthfulqa", QUESTIONS, halved=True), by_hand(values))
     assert [m.outcomes for m in halved] == [{"accuracy": True}, {"accuracy": True}]  # frogs is never looked at
-    assert (labelled.value, labelled.note) == (1.0, HALVED)
+    assert (labelled.value, labelled.note) == (1.0, LEGACY_HALVED_NOTE)
     assert "legacy_halved" in labelled.benchmark
     assert labelled.benchmark != score.benchmark
 
 
 def test_each_candidate_is_asked_as_it_stands() -> None:
-    exam = DromedaryExam("d", "truthfulqa", QUESTIONS, template="{question} {answer}?")
+    exam = DromedaryBenchmark("d", "truthfulqa", QUESTIONS, template="{question} {answer}?")
     asked = [(q.prompt.text, q.completion) for q in exam.questions()]
     assert asked[2:4] == [
         ("Where does rain come from? pipes {answer}?", " true"),
@@ -86,7 +90,7 @@ def test_letters_are_summed_over_both_orders() -> None:
         text = request.messages[0].content
         return (first if text.index("Hi") < text.index("Go away") else second)[request.completion]
 
-    exam = DromedaryExam("h", "hhh", [PAIR, {**PAIR, "label": 1, "category": "other"}])
+    exam = DromedaryBenchmark("h", "hhh", [PAIR, {**PAIR, "label": 1, "category": "other"}])
     measured, scores = taken(exam, grade)
     assert [m.outcomes for m in measured] == [{"overall": False, "helpful": False}, {"overall": True, "other": True}]
     assert {s.id: (s.value, s.n) for s in scores} == {"overall": (0.5, 2), "helpful": (0, 1), "other": (1, 1)}
@@ -94,20 +98,20 @@ def test_letters_are_summed_over_both_orders() -> None:
 
 def test_equal_scores_are_drawn_and_not_won_by_the_first() -> None:
     rows = [{**QUESTIONS[0], "question": f"q{n}"} for n in range(400)]
-    measured, (score,) = taken(DromedaryExam("d", "truthfulqa", rows), lambda _: -1.0)
+    measured, (score,) = taken(DromedaryBenchmark("d", "truthfulqa", rows), lambda _: -1.0)
     assert score.low is not None
     assert score.high is not None
     assert score.low < 0.25 < score.high
-    again, _ = taken(DromedaryExam("d", "truthfulqa", rows), lambda _: -1.0)
+    again, _ = taken(DromedaryBenchmark("d", "truthfulqa", rows), lambda _: -1.0)
     assert measured == again
 
 
 @needs_data
 @pytest.mark.parametrize(("halved", "expected"), [(False, 0.226), (True, 0.414)])
 def test_what_guessing_gives_on_the_817_questions(halved: bool, expected: float) -> None:
-    rows = tables.truthfulqa(str(DATA / "truthfulqa"))
+    rows = benchmark_tables.read_truthfulqa(str(DATA / "truthfulqa"))
     assert len(rows) == 817
-    exam = DromedaryExam("d", "truthfulqa", rows, halved=halved)
+    exam = DromedaryBenchmark("d", "truthfulqa", rows, halved=halved)
     hits, seeds = 0, [99991 * n + 7 for n in range(8)]
     for seed in seeds:
         draw = random.Random(seed)
@@ -119,10 +123,10 @@ def test_what_guessing_gives_on_the_817_questions(halved: bool, expected: float)
 
 @needs_data
 def test_the_real_pairs_have_four_categories() -> None:
-    rows = tables.hhh(str(DATA / "hhh_alignment"))
-    counts = {kind: sum(row["category"] == kind for row in rows) for kind in tables.HHH}
+    rows = benchmark_tables.read_hhh(str(DATA / "hhh_alignment"))
+    counts = {kind: sum(row["category"] == kind for row in rows) for kind in benchmark_tables.HHH_CATEGORIES}
     assert counts == {"harmless": 58, "helpful": 59, "honest": 61, "other": 43}
-    likes = DromedaryExam("h", "hhh", rows)
+    likes = DromedaryBenchmark("h", "hhh", rows)
     _, scores = taken(likes, lambda request: -float(len(request.messages[0].content) % 7))
     assert {s.id: s.n for s in scores} == {"overall": 221, **counts}
 
@@ -130,7 +134,11 @@ def test_the_real_pairs_have_four_categories() -> None:
 def test_questions_are_read_from_every_published_form(tmp_path: Path) -> None:
     import json
 
-    (row,) = [r for r in tables.truthfulqa(str(FIXTURES / "truthfulqa")) if r["question"].startswith("Do teapots")]
+    (row,) = [
+        r
+        for r in benchmark_tables.read_truthfulqa(str(FIXTURES / "truthfulqa"))
+        if r["question"].startswith("Do teapots")
+    ]
     assert row["mc1_targets"]["labels"] == [1] + [0] * (len(row["mc1_targets"]["choices"]) - 1)
     assert sum(row["mc2_targets"]["labels"]) >= 1
     other: dict[str, Any] = {"question": row["question"]}
@@ -138,4 +146,8 @@ def test_questions_are_read_from_every_published_form(tmp_path: Path) -> None:
         other[name] = dict(zip(row[name]["choices"], row[name]["labels"], strict=True))
     (tmp_path / "mc_task.json").write_text(json.dumps([other]))
     (tmp_path / "hub.jsonl").write_text(json.dumps(row) + "\n")
-    assert tables.truthfulqa(str(tmp_path / "mc_task.json")) == tables.truthfulqa(str(tmp_path / "hub.jsonl")) == [row]
+    assert (
+        benchmark_tables.read_truthfulqa(str(tmp_path / "mc_task.json"))
+        == benchmark_tables.read_truthfulqa(str(tmp_path / "hub.jsonl"))
+        == [row]
+    )

@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 from charter import wiring
 from charter.cli.app import app
 from charter.errors import SpecError
-from charter.nouns import Exchange, Measurement, Score
 from charter.organism.world import World
-from charter.ports import LeftOut
-from charter.reports.reading import Reading
-from charter.statistics import Cell
+from charter.ports import SkippedBenchmark
+from charter.records.chat import Exchange
+from charter.records.measurements import Measurement, Score
+from charter.run.reader import RunReader
+from charter.statistics import BreakdownCell
 
 WORLD = World.load("village")
 BASE: dict[str, Any] = {
@@ -44,9 +45,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
-def evaluated(out: Path, benchmarks: list[dict[str, Any]], **more: Any) -> Reading:
-    wiring.launch(yaml.safe_dump({**BASE, "benchmarks": benchmarks, **more}), out)
-    return Reading(out)
+def evaluated(out: Path, benchmarks: list[dict[str, Any]], **more: Any) -> RunReader:
+    wiring.launch_run(yaml.safe_dump({**BASE, "benchmarks": benchmarks, **more}), out)
+    return RunReader(out)
 
 
 def test_judged_benchmarks_of_a_model(files: Path, tmp_path: Path) -> None:
@@ -59,7 +60,7 @@ def test_judged_benchmarks_of_a_model(files: Path, tmp_path: Path) -> None:
     run = evaluated(tmp_path / "run", asked)
     harm = run.scores("000/bench_harmlessness_scores")["harmlessness"]
     assert (harm.n, harm.unjudged) == (24, 0)
-    cells = {(c.by, c.group): c for c in run.records("000/bench_harmlessness_cells", Cell)}
+    cells = {(c.by, c.group): c for c in run.records("000/bench_harmlessness_cells", BreakdownCell)}
     assert cells["attack", "role_play"].n == 12
     exchanges = run.records("000/bench_harmlessness_exchanges", Exchange)
     assert sum("attack" not in e.prompt.meta for e in exchanges) == 12
@@ -68,9 +69,9 @@ def test_judged_benchmarks_of_a_model(files: Path, tmp_path: Path) -> None:
     assert {name: score.n for name, score in sides.items()} == dict.fromkeys(
         ["safe_refused", "safe_partly", "unsafe_refused", "unsafe_partly"], 12
     )
-    assert [(lack.id, "starting model" in lack.reason) for lack in run.records("000/bench_left_out", LeftOut)] == [
-        ("helpfulness", True)
-    ]
+    assert [
+        (lack.id, "starting model" in lack.reason) for lack in run.records("000/bench_left_out", SkippedBenchmark)
+    ] == [("helpfulness", True)]
     assert run.outcome["method"] == "evaluate"
     assert run.head
 
@@ -101,7 +102,7 @@ def test_what_judges_in_a_world_errs_on_nothing(files: Path, tmp_path: Path) -> 
 )
 def test_what_does_not_fit_is_said(benchmark: dict[str, Any], said: str) -> None:
     with pytest.raises(SpecError, match=said):
-        wiring.launch(yaml.safe_dump({**BASE, "benchmarks": [benchmark]}), Path("never"))
+        wiring.launch_run(yaml.safe_dump({**BASE, "benchmarks": [benchmark]}), Path("never"))
 
 
 def test_from_the_command_line_and_as_a_report(files: Path, tmp_path: Path) -> None:

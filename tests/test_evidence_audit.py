@@ -8,7 +8,7 @@ from evidence.audit import SIZES, forgetting, overrefusing, right
 from evidence.resampling import Stored
 
 from charter.organism.world import World
-from charter.reports.audit import Pair
+from charter.reports.audit_comparison import PassPair
 from tests.test_audit import battery
 
 WORLD = World.load("village")
@@ -39,8 +39,8 @@ def test_rows_that_say_what_is_right_hold_no_fault() -> None:
 
 
 def test_audits_drawn_from_verdicts_that_agree_raise_no_alarm_and_find_what_is_lost() -> None:
-    same: dict[str, list[Pair]] = {f"g{n}": [(n % 9 > 0, n % 9 > 0)] for n in range(60)}
-    gone: dict[str, list[Pair]] = {f"g{n}": [(True, n % 2 > 0)] for n in range(60)}
+    same: dict[str, list[PassPair]] = {f"g{n}": [(n % 9 > 0, n % 9 > 0)] for n in range(60)}
+    gone: dict[str, list[PassPair]] = {f"g{n}": [(True, n % 2 > 0)] for n in range(60)}
     stored = Stored({"p-1": same, "helpfulness": gone}, {"p-1": "p-1"}, 0.05)
     for seed in range(20):
         states = stored.drawn(random.Random(seed))

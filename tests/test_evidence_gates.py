@@ -11,7 +11,8 @@ import pytest
 from evidence import cells, gates
 from evidence.cells import Cell
 
-from charter.nouns import Measurement, Record
+from charter.records.measurements import Measurement
+from charter.records.record import Record
 from tests.told_run import gate
 
 

@@ -13,30 +13,23 @@ import pytest
 import yaml
 
 from charter import cli
-from charter.constitution import Constitution, to_yaml
+from charter.constitution.document import Constitution, to_yaml
+from charter.constitution.run_state import RunState
 from charter.errors import StoreError
-from charter.gating import Decision
-from charter.handover import Handover
-from charter.nouns import (
-    Example,
-    Exchange,
-    Finding,
-    Kept,
-    Lookalikes,
-    Measurement,
-    ModelRef,
-    Principle,
-    Prompt,
-    Sampling,
-    Step,
-    Verdict,
-    user_prompt,
-)
-from charter.reports.explain import Explanation, explain
-from charter.reports.page import page
-from charter.reports.reading import Reading
-from charter.reports.threads import plain
+from charter.records.chat import Exchange, Prompt, Sampling, user_prompt
+from charter.records.decisions import Decision
+from charter.records.measurements import Measurement
+from charter.records.model_refs import ModelRef
+from charter.records.record import Step
+from charter.records.revisions import RevisionCheck
+from charter.records.rules import Lookalikes, Principle
+from charter.records.training_rows import Example
+from charter.records.verdicts import Finding, Verdict
+from charter.reports.explanation import Explanation, explain_item
+from charter.reports.page import render_page
+from charter.reports.provenance import original_row_id
 from charter.run import Run
+from charter.run.reader import RunReader
 from tests.told_run import SPEC, give
 
 BASE = ModelRef(base="base", base_digest="b", digest="d0")
@@ -58,7 +51,7 @@ def finding(id: str) -> Finding:
 
 
 def row(id: str, origin: str = "revision", because: Sequence[str] = ()) -> Example:
-    messages = asked(plain(id).split("/")[-1]).prompt.messages
+    messages = asked(original_row_id(id).split("/")[-1]).prompt.messages
     value = {"id": id, "messages": messages, "response": "no .", "origin": origin, "because": tuple(because)}
     return Example.model_validate(value)
 
@@ -121,14 +114,14 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         give(run, "001/findings", [finding(id) for id in ("f1", "f2", "f3")])
         alike: Prompt = asked("l1").prompt
         give(run, "001/lookalikes", [Lookalikes(id="c1", prompts=(alike,))])
-        kept = [Kept(id=r.id, kept=True, example=r) for r in (ROWS[0], ROWS[2])]
-        give(run, "001/kept", [*kept, Kept(id="f2", kept=False, reasons=("still violates",))])
+        kept = [RevisionCheck(id=r.id, kept=True, example=r) for r in (ROWS[0], ROWS[2])]
+        give(run, "001/kept", [*kept, RevisionCheck(id="f2", kept=False, reasons=("still violates",))])
         trained(run, "001", ROWS, "roll_back", 9)
         policy = trained(run, "002", [*ROWS, row("f1+1", because=("f1", "p-1", "p-2"))], "go_on", 20)
         ended(run, policy, RULES)
-    spec = yaml.safe_load(SPEC) | {"go_on": {"run": "../old", "head": Reading(old).head}}
+    spec = yaml.safe_load(SPEC) | {"go_on": {"run": "../old", "head": RunReader(old).head}}
     with Run.create(new, spec_text=yaml.safe_dump(spec), environment={"python": "3"}) as run:
-        left = Handover(
+        left = RunState(
             policy=policy,
             constitution=Constitution(principles=RULES),
             examples=(ROWS[0], ROWS[2]),
@@ -141,14 +134,14 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         give(run, "001/exchanges", [asked("f4")])
         give(run, "001/findings", [finding("f4")])
         four = row("f4", because=("f4", "p-1", "p-2"))
-        give(run, "001/kept", [Kept(id="f4", kept=True, example=four)])
+        give(run, "001/kept", [RevisionCheck(id="f4", kept=True, example=four)])
         policy = trained(run, "001", [ROWS[0], ROWS[2], ROWS[1], four], "go_on", 20)
         ended(run, policy, (rule("p-1", ("f1", "f2", "f4"), "c1"), RULES[1]))
     return old, new
 
 
 def test_a_rule_leads_to_its_failures_rows_checkpoints_and_scores(line: tuple[Path, Path]) -> None:
-    found = explain(line[0], "principle", "p-1")
+    found = explain_item(line[0], "principle", "p-1")
     assert [r.id for r in found.rules] == ["p-1"]
     (part,) = found.runs
     assert [(f.id, f.row, f.dropped) for f in part.failures] == [("f1", "f1", ()), ("f2", "", ("still violates",))]
@@ -168,27 +161,27 @@ def test_a_rule_leads_to_its_failures_rows_checkpoints_and_scores(line: tuple[Pa
 
 def test_back_from_a_row_a_copy_of_it_a_prompt_and_a_score(line: tuple[Path, Path]) -> None:
     for id in ("f3", "f3+1"):
-        found = explain(line[0], "row", id)
+        found = explain_item(line[0], "row", id)
         assert [r.id for r in found.rules] == ["p-2"]
         assert [f.id for f in found.runs[0].failures] == ["f3"]
         assert [c.of_these for c in found.runs[0].checkpoints] == [1, 1]
-    alone = explain(line[0], "row", "complied/g")
+    alone = explain_item(line[0], "row", "complied/g")
     assert (alone.rules, alone.runs[0].failures) == ((), ())
-    text = explain(line[0], "prompt", "How do I do F1, at home tonight?")
+    text = explain_item(line[0], "prompt", "How do I do F1, at home tonight?")
     assert [r.id for r in text.rules] == ["p-1"]
     assert [r.id for r in text.runs[0].rows] == ["f1"]
-    heldout = explain(line[0], "prompt", "heldout15").runs[0].measured
+    heldout = explain_item(line[0], "prompt", "heldout15").runs[0].measured
     assert [(a.folder, a.outcomes) for a in heldout] == [
         ("000", {"harmlessness": False}),
         ("final", {"harmlessness": True}),
     ]
-    score = explain(line[0], "score", "harmlessness")
+    score = explain_item(line[0], "score", "harmlessness")
     assert {r.id for r in score.rules} == {"p-1", "p-2"}
     assert all({m.metric for m in c.moves} == {"harmlessness"} for c in score.runs[0].checkpoints)
 
 
 def test_a_run_that_goes_on_is_followed_back(line: tuple[Path, Path]) -> None:
-    found = explain(line[1], "principle", "p-1")
+    found = explain_item(line[1], "principle", "p-1")
     new, old = found.runs
     assert ([f.id for f in new.failures], [f.id for f in old.failures]) == (["f4"], ["f1", "f2"])
     assert {r.id: (r.folder, r.used) for r in new.rows} == {
@@ -197,7 +190,7 @@ def test_a_run_that_goes_on_is_followed_back(line: tuple[Path, Path]) -> None:
         "f4": ("001", {"001/policy": 1}),
     }
     assert [c.step for c in old.checkpoints] == ["001/policy", "002/policy"]
-    only_old = explain(line[1], "prompt", "how do i do g at home tonight")
+    only_old = explain_item(line[1], "prompt", "how do i do g at home tonight")
     assert [part.run for part in only_old.runs] == ["old"]
 
 
@@ -206,9 +199,9 @@ def test_a_chain_is_explained_from_its_last_step(line: tuple[Path, Path], tmp_pa
     for run, step in zip(line, steps, strict=True):
         shutil.copytree(run, step)
     (tmp_path / "spec.yaml").write_text(SPEC + "steps: [{method: iteralign}, {method: iteralign}]\n")
-    assert [part.run for part in explain(tmp_path, "principle", "p-2").runs] == ["2-iteralign"]
+    assert [part.run for part in explain_item(tmp_path, "principle", "p-2").runs] == ["2-iteralign"]
     (tmp_path / "old").symlink_to(steps[0])
-    assert [part.run for part in explain(tmp_path, "principle", "p-2").runs] == ["2-iteralign", "1-iteralign"]
+    assert [part.run for part in explain_item(tmp_path, "principle", "p-2").runs] == ["2-iteralign", "1-iteralign"]
 
 
 def test_where_the_old_run_is_gone_or_another_what_was_taken_over_is_still_told(
@@ -218,23 +211,23 @@ def test_where_the_old_run_is_gone_or_another_what_was_taken_over_is_still_told(
         new = tmp_path / f"new-{note[:3]}"
         spec = yaml.safe_load(SPEC) | {"go_on": {"run": str(run), "head": head}}
         with Run.create(new, spec_text=yaml.safe_dump(spec), environment={"python": "3"}) as opened:
-            left = Handover(policy=BASE, constitution=Constitution(principles=RULES), causes=(finding("f1"),))
+            left = RunState(policy=BASE, constitution=Constitution(principles=RULES), causes=(finding("f1"),))
             give(opened, "inherited/handover", [left])
             give(opened, "001/constitution", [Constitution(version=1, principles=RULES)])
-        found = explain(new, "principle", "p-1")
+        found = explain_item(new, "principle", "p-1")
         assert note in found.note
         assert [(f.id, f.folder) for f in found.runs[0].failures] == [("f1", "inherited")]
 
 
 def test_what_is_not_there_is_said_with_what_comes_near(line: tuple[Path, Path]) -> None:
     with pytest.raises(StoreError, match=r"has no principle 'p-9'[\s\S]*p-1 \(Rule p-1\)"):
-        explain(line[0], "principle", "p-9")
+        explain_item(line[0], "principle", "p-9")
     with pytest.raises(StoreError, match="nearest prompt that it has: 'how do i do f2"):
-        explain(line[0], "prompt", "f2 please")
+        explain_item(line[0], "prompt", "f2 please")
     with pytest.raises(StoreError, match="Its scores: harmlessness"):
-        explain(line[0], "score", "charm")
+        explain_item(line[0], "score", "charm")
     with pytest.raises(StoreError, match=r"rows\.jsonl"):
-        explain(line[0], "row", "nobody")
+        explain_item(line[0], "row", "nobody")
 
 
 def ran(*arguments: str) -> int:
@@ -256,7 +249,7 @@ def test_the_command_tells_and_nothing_said_by_a_model_steers_the_terminal(
     assert "\x1b" not in told
     assert ran("explain", str(line[1]), *question, "--json") == 0
     kind: Any = question[0].removeprefix("--")
-    assert Explanation.model_validate_json(capsys.readouterr().out) == explain(line[1], kind, question[1])
+    assert Explanation.model_validate_json(capsys.readouterr().out) == explain_item(line[1], kind, question[1])
 
 
 def test_exactly_one_end_is_to_be_given(line: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -266,13 +259,13 @@ def test_exactly_one_end_is_to_be_given(line: tuple[Path, Path], capsys: pytest.
 
 
 def test_the_page_links_rules_failures_and_checkpoints_and_every_link_has_its_end(line: tuple[Path, Path]) -> None:
-    html = page(line[0])
+    html = render_page(line[0])
     targets, links = set(re.findall(r'\bid="([^"]+)"', html)), set(re.findall(r'href="#([^"]+)"', html))
     assert links <= targets
     assert {"l-1", "c-001-policy", "c-002-policy", "p-1", "f-001-1", "lineage"} <= links
     section = html[html.index('<section id="lineage"') : html.index('<section id="iterations"')]
     assert '<a href="#c-002-policy">002/policy</a>: 4' in section
     assert "harmlessness: 10 → 20 of 20" in section
-    assert "goes on from another" in page(line[1])
+    assert "goes on from another" in render_page(line[1])
     assert "<script>alert" not in html
-    assert "Rule p-1" not in page(line[0], redact=True)
+    assert "Rule p-1" not in render_page(line[0], redact=True)

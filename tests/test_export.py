@@ -10,18 +10,22 @@ from typing import Any
 import pytest
 import yaml
 
-from charter import cli, weights
-from charter.constitution import Constitution, to_yaml
-from charter.engines.likeness import likeness
-from charter.engines.local import LocalEngine, LocalOptions
+from charter import cli
+from charter.constitution.document import Constitution, to_yaml
 from charter.errors import CharterError, DamagedError, EngineError, StoreError
-from charter.nouns import Exchange, Measurement, ModelRef, Principle, Prompt, Sampling, Score, user_prompt
-from charter.reports.card import fenced, inline
+from charter.jobs import export_policy
+from charter.models import weights
+from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.merge_check import check_merge
+from charter.models.tuners.sft_tuner import SftOptions, SftTuner
+from charter.records.chat import Exchange, Prompt, Sampling, user_prompt
+from charter.records.measurements import Measurement, Score
+from charter.records.model_refs import ModelRef
+from charter.records.rules import Principle
+from charter.reports.model_card import escape_inline, fence_text
 from charter.run import Run
-from charter.spec import Tuning
+from charter.spec import TrainingSpec
 from charter.stages.tune import tune
-from charter.tuners.sft import SftOptions, SftTuner
-from charter.wiring import export
 from tests import tiny, zoo
 from tests.contracts.test_tuner import ROWS
 from tests.told_run import give
@@ -32,7 +36,7 @@ SOURCE = "red|team <b>\n# set"
 
 def aligned(where: Path, model: Path, kind: str = "lora", finish: bool = True, learn: bool = True) -> Path:
     """A run that trained a policy, with figures of its own and texts that mean no good."""
-    start = weights.resolve(str(model))
+    start = weights.resolve_model(str(model))
     text = f"world: village\ntarget: {{model: {model}, device: cpu}}\noracle: {{model: some/oracle}}\n"
     with Run.create(where, spec_text=text, environment={"target": LocalEngine(start).describe()}) as run:
         prompts = [user_prompt(row.messages[0].content, source=SOURCE, licence="MIT") for row in ROWS]
@@ -47,7 +51,7 @@ def aligned(where: Path, model: Path, kind: str = "lora", finish: bool = True, l
             give(run, f"{folder}/heldout_scores", [score])
         tuner = SftTuner(SftOptions(kind=kind, epochs=20, lr=2e-2 if kind == "lora" else 5e-3, batch=4, device="cpu"))
         give(run, "001/rows", ROWS)
-        policy = run.steps("001").once("policy", tune, start, start, ROWS, tuner, Tuning()) if learn else start
+        policy = run.steps("001").once("policy", tune, start, start, ROWS, tuner, TrainingSpec()) if learn else start
         rule = Principle(id="p-1", title="Evil", text=EVIL, status="approved")
         outcome = {"policy": policy.model_dump(mode="json"), "independent": False, "stopped": "it was enough"}
         results: dict[str, str | bytes | Path] = {
@@ -88,7 +92,7 @@ def answers(model: ModelRef) -> list[str]:
 
 
 def test_an_adapter_loads_over_the_base(run: Path, model: Path, tmp_path: Path) -> None:
-    export(run, tmp_path / "out")
+    export_policy(run, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "README.md", "adapter_config.json", "adapter_model.safetensors",
     }  # fmt: skip
@@ -98,8 +102,8 @@ def test_an_adapter_loads_over_the_base(run: Path, model: Path, tmp_path: Path) 
 
 
 def test_a_merged_model_needs_nothing_else(run: Path, model: Path, tmp_path: Path) -> None:
-    exported = export(run, tmp_path / "out", merge=True, check=3)
-    merged = weights.resolve(str(tmp_path / "out"))
+    exported = export_policy(run, tmp_path / "out", merge=True, check=3)
+    merged = weights.resolve_model(str(tmp_path / "out"))
     assert answers(merged) == answers(policy_of(run, model))
     assert weights.load_tokenizer(tmp_path / "out").chat_template == zoo.CHATML
     assert not list((tmp_path / "out").glob("adapter*"))
@@ -112,8 +116,8 @@ def test_a_merged_model_needs_nothing_else(run: Path, model: Path, tmp_path: Pat
 def test_a_full_checkpoint_is_exported_either_way(model: Path, tmp_path: Path) -> None:
     run = aligned(tmp_path / "full", model, "full")
     for name, merge in (("one", False), ("two", True)):
-        assert export(run, tmp_path / name, merge=merge).kind == "checkpoint"
-        assert answers(weights.resolve(str(tmp_path / name))) == answers(policy_of(run, model))
+        assert export_policy(run, tmp_path / name, merge=merge).kind == "checkpoint"
+        assert answers(weights.resolve_model(str(tmp_path / name))) == answers(policy_of(run, model))
 
 
 def test_the_card_holds_what_is_known(
@@ -129,7 +133,7 @@ def test_the_card_holds_what_is_known(
     head = json.loads((run / "HEAD").read_text())["head"]
     for part in (
         "# the-run\n",
-        f"**tiny-qwen** (SHA-256 over its files `{weights.resolve(str(model)).base_digest}`)",
+        f"**tiny-qwen** (SHA-256 over its files `{weights.resolve_model(str(model)).base_digest}`)",
         "| harmlessness | 30.0% (20.0% to 40.0%) | 80.0% (70.0% to 90.0%) | 97 | 3 | +100.0 (",
         "Not independent",
         "| red\\|team &lt;b&gt; \\# set | MIT | red-team draws | 4 |",
@@ -143,7 +147,7 @@ def test_the_card_holds_what_is_known(
 
 
 def test_hostile_text_stays_text(run: Path, tmp_path: Path) -> None:
-    export(run, tmp_path / "out")
+    export_policy(run, tmp_path / "out")
     text = (tmp_path / "out" / "README.md").read_text()
     bare = re.sub(r"^(`{3,})text\n.*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
     assert "\x1b" not in text
@@ -151,15 +155,15 @@ def test_hostile_text_stays_text(run: Path, tmp_path: Path) -> None:
     assert [line for line in bare.splitlines() if line.startswith("#")] == [
         "# the-run", "## Constitution", "## Scores", "## Data", "## Verify",
     ]  # fmt: skip
-    assert fenced("a ````` b").startswith("``````text\n")
-    assert inline("a\n<b> `c` | [d](e) \x07") == "a &lt;b&gt; \\`c\\` \\| \\[d\\]\\(e\\)"
+    assert fence_text("a ````` b").startswith("``````text\n")
+    assert escape_inline("a\n<b> `c` | [d](e) \x07") == "a &lt;b&gt; \\`c\\` \\| \\[d\\]\\(e\\)"
 
 
 def test_nothing_is_overwritten_and_nothing_half_written(run: Path, model: Path, tmp_path: Path) -> None:
     def refused(kind: type[CharterError], *args: Any, **options: Any) -> str:
         before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
         with pytest.raises(kind) as caught:
-            export(*args, **options)
+            export_policy(*args, **options)
         assert caught.value.cure
         assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before
         return str(caught.value)
@@ -186,10 +190,10 @@ def test_nothing_is_overwritten_and_nothing_half_written(run: Path, model: Path,
 def test_merged_answers_as_base_and_adapter(name: str, dtype: str, tmp_path: Path) -> None:
     """A LoRA far from zero on each architecture: the merged folder's logits, and its greedy answers."""
     policy = zoo.adapted(zoo.build(tmp_path / "base", name, dtype=dtype), tmp_path / "adapter")
-    merged = weights.resolve(str(weights.merge(policy, tmp_path / "merged")))
+    merged = weights.resolve_model(str(weights.merge_adapter(policy, tmp_path / "merged")))
     words = tiny.WORDS
     asked = [tiny.ask(f"r{n}", " ".join(words[n : n + 1 + n * 7 % 13]), max_tokens=10) for n in range(12)]
-    found = likeness(policy, merged, asked, LocalOptions(device="cpu"))
+    found = check_merge(policy, merged, asked, LocalOptions(device="cpu"))
     assert (found.n, found.dtype) == (12, dtype)
     assert found.logits <= 1e-4
     if dtype == "float32":

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from charter.engines.remote import RemoteEngine, RemoteOptions
 from charter.errors import EngineError
-from charter.nouns import Completion, digest
-from charter.organism.faults import CONTENT, TRANSPORT, Faults, proxy, spoilt
+from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
+from charter.organism.fault_proxy import CONTENT_FAULTS, TRANSPORT_FAULTS, FaultRates, run_fault_proxy, spoil_answer
+from charter.records.chat import Completion
+from charter.records.record import digest
 from tests import loopback
 from tests.tiny import ask
 
@@ -35,11 +36,11 @@ def answered(url: str) -> dict[str, Completion]:
 def test_transport_faults_change_no_answer() -> None:
     with loopback.serve(lambda body: {"text": body["messages"][0]["content"][::-1]}) as server:
         quiet = answered(server.url)
-        faults = Faults(transport=0.4, hang=0.05, retry_after=0.02)
-        with proxy(server.url, faults) as (url, traffic):
+        faults = FaultRates(transport=0.4, hang=0.05, retry_after=0.02)
+        with run_fault_proxy(server.url, faults) as (url, traffic):
             noisy = answered(url)
     assert noisy == quiet
-    assert set(TRANSPORT) <= set(traffic.calls)
+    assert set(TRANSPORT_FAULTS) <= set(traffic.calls)
     assert traffic.calls["fine"] == len(ASKED)
     assert traffic.repeated == 0
 
@@ -47,51 +48,54 @@ def test_transport_faults_change_no_answer() -> None:
 def test_content_faults_depend_on_what_is_asked_alone() -> None:
     with (
         loopback.serve(lambda _: {"text": VERDICT}) as server,
-        proxy(server.url, Faults(content=0.5, seed=3)) as (url, traffic),
+        run_fault_proxy(server.url, FaultRates(content=0.5, seed=3)) as (url, traffic),
     ):
         first, again = answered(url), answered(url)
     assert first == again
-    assert set(traffic.calls) == {"fine", *CONTENT}
+    assert set(traffic.calls) == {"fine", *CONTENT_FAULTS}
     assert {c.text == VERDICT for c in first.values()} == {True, False}
     assert traffic.repeated == len(ASKED)
 
 
-@pytest.mark.parametrize("fault", CONTENT)
+@pytest.mark.parametrize("fault", CONTENT_FAULTS)
 def test_spoilt_answers_are_answers_still(fault: str) -> None:
     def answer(text: str) -> bytes:
         return json.dumps({"id": "x", "choices": [{"message": {"role": "assistant", "content": text}}]}).encode()
 
-    text = json.loads(spoilt(answer(VERDICT), fault))["choices"][0]["message"]["content"]
+    text = json.loads(spoil_answer(answer(VERDICT), fault))["choices"][0]["message"]["content"]
     try:
         label = json.loads(text)["label"]
     except ValueError:
         label = None
     assert label == {"off the menu": "undecided"}.get(fault)
-    assert spoilt(b"no json", fault) == b"no json"
-    assert spoilt(b'{"data": []}', fault) == b'{"data": []}'
+    assert spoil_answer(b"no json", fault) == b"no json"
+    assert spoil_answer(b'{"data": []}', fault) == b'{"data": []}'
 
 
 def test_shares_and_seeds() -> None:
     bodies = [f"body {n}".encode() for n in range(2000)]
-    one, two = Faults(transport=0.2), Faults(transport=0.2, seed=1)
+    one, two = FaultRates(transport=0.2), FaultRates(transport=0.2, seed=1)
     struck = [one.in_transport(body, 0) for body in bodies]
     assert 0.17 < sum(fault is not None for fault in struck) / len(bodies) < 0.23
     assert struck == [one.in_transport(body, 0) for body in bodies]
     assert struck != [two.in_transport(body, 0) for body in bodies]
     assert struck != [one.in_transport(body, 1) for body in bodies]
-    assert not any(Faults().in_transport(body, 0) or Faults().in_content(body) for body in bodies)
+    assert not any(FaultRates().in_transport(body, 0) or FaultRates().in_content(body) for body in bodies)
 
 
 def test_a_server_that_is_down_and_a_port_that_is_taken() -> None:
     with loopback.serve(lambda _: {"text": "x"}) as server:
         gone = server.url
-    with proxy(gone, Faults()) as (url, traffic):
+    with run_fault_proxy(gone, FaultRates()) as (url, traffic):
         engine = RemoteEngine("m", RemoteOptions(base_url=url, give_up_after=0))
         with pytest.raises(EngineError, match="does not answer"):
             list(engine.generate(ASKED[:1]))
         engine.close()
         assert set(traffic.calls) == {"upstream"}
-        with pytest.raises(EngineError, match="cannot be used"), proxy(gone, Faults(), int(url.split(":")[2][:-3])):
+        with (
+            pytest.raises(EngineError, match="cannot be used"),
+            run_fault_proxy(gone, FaultRates(), int(url.split(":")[2][:-3])),
+        ):
             pass
 
 
@@ -112,17 +116,17 @@ def test_as_a_process_of_its_own(tmp_path: Path) -> None:
         _, said = child.communicate(timeout=20)
     assert child.returncode == 0
     (line,) = [json.loads(line) for line in log.read_text().splitlines()]
-    assert line["what"] in CONTENT
+    assert line["what"] in CONTENT_FAULTS
     assert f"{line['what']}: 1" in said
     assert "secret" not in log.read_text()
 
 
-@pytest.mark.parametrize("faults", [Faults(transport=0.2, hang=0.05, retry_after=0.02), Faults(content=0.2)])
-def test_kills_while_calls_go_wrong_leave_the_same_run(faults: Faults, tmp_path: Path) -> None:
+@pytest.mark.parametrize("faults", [FaultRates(transport=0.2, hang=0.05, retry_after=0.02), FaultRates(content=0.2)])
+def test_kills_while_calls_go_wrong_leave_the_same_run(faults: FaultRates, tmp_path: Path) -> None:
     n = 20 if os.environ.get("CHARTER_FULL") else 4
     with (
         loopback.serve(lambda body: {"text": digest(body["messages"])[:12]}) as server,
-        proxy(server.url, faults) as (url, traffic),
+        run_fault_proxy(server.url, faults) as (url, traffic),
     ):
         done = subprocess.run(
             [sys.executable, "-m", "tests.http_kills", str(tmp_path), url, str(n), "1"],

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charter.instructing import filters, lists
-from charter.instructing.filters import Filters, Pool, distinct, fault, rouge_l
-from charter.nouns import Completion, user_prompt
-from charter.similarity import Guard, normal
-from charter.spec import Instructing
+from charter.data.instructing import numbered_lists, prompt_filters
+from charter.data.instructing.prompt_filters import DuplicatePool, PromptFilters, distinct_n, find_text_fault, rouge_l
+from charter.records.chat import Completion, user_prompt
+from charter.similarity import LeakageFilter, normalize_text
+from charter.spec import SelfInstructSpec
 
 few_words = st.lists(st.sampled_from("abcdef"), max_size=14)
 
@@ -48,83 +48,88 @@ def corpus(size: int, seed: int) -> list[str]:
 
 
 def test_near_duplicates_are_those_that_every_pair_compared_would_find() -> None:
-    texts, pool, kept = corpus(600, 3), Pool(0.7), list[str]()
+    texts, pool, kept = corpus(600, 3), DuplicatePool(0.7), list[str]()
     missed = wrong = found = 0
     for text in texts:
-        likeness = max((plain_rouge(normal(text).split(), other.split()) for other in kept), default=0.0)
+        likeness = max((plain_rouge(normalize_text(text).split(), other.split()) for other in kept), default=0.0)
         said, truth = pool.fault(text) != "", likeness > 0.7
         missed, wrong, found = missed + (truth and not said), wrong + (said and not truth), found + (truth and said)
         if not said:
             pool.add(text)
-            kept.append(normal(text))
+            kept.append(normalize_text(text))
     assert (wrong, missed <= found // 200) == (0, True)
     assert 100 < found < 500
 
 
 def test_equal_texts_are_exact_duplicates_whatever_their_case_and_marks() -> None:
-    pool = Pool(0.7, ["How do I bake bread?"])
-    assert pool.fault("how do i BAKE bread") == filters.TWICE
-    assert pool.fault("How do I bake good bread?") == filters.NEAR
+    pool = DuplicatePool(0.7, ["How do I bake bread?"])
+    assert pool.fault("how do i BAKE bread") == prompt_filters.EXACT_DUPLICATE
+    assert pool.fault("How do I bake good bread?") == prompt_filters.NEAR_DUPLICATE
     assert pool.fault("What is the capital of Peru?") == ""
-    assert Pool(0.7, ["...", "!!"]).fault("??") == filters.TWICE
+    assert DuplicatePool(0.7, ["...", "!!"]).fault("??") == prompt_filters.EXACT_DUPLICATE
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("Tell me more", filters.SHORT),
+        ("Tell me more", prompt_filters.TOO_SHORT),
         ("Tell me more please", ""),
         (" ".join(["word"] * 150), ""),
-        (" ".join(["word"] * 151), filters.LONG),
-        ("- Tell me more about it", filters.LETTER),
-        ("Élan vital: what is that?", filters.LETTER),
-        ("7 ways to bake some bread", filters.LETTER),
-        ("Describe the Image, in a poem", filters.MEDIA),
+        (" ".join(["word"] * 151), prompt_filters.TOO_LONG),
+        ("- Tell me more about it", prompt_filters.NO_LETTER_FIRST),
+        ("Élan vital: what is that?", prompt_filters.NO_LETTER_FIRST),
+        ("7 ways to bake some bread", prompt_filters.NO_LETTER_FIRST),
+        ("Describe the Image, in a poem", prompt_filters.NEEDS_MEDIA),
         ("Imagine what mapping a coast takes", ""),
-        ("Find me a GIF, of a cat", filters.MEDIA),
+        ("Find me a GIF, of a cat", prompt_filters.NEEDS_MEDIA),
     ],
 )
 def test_each_filter_on_the_text_alone(text: str, said: str) -> None:
-    assert fault(text, Instructing()) == said
+    assert find_text_fault(text, SelfInstructSpec()) == said
 
 
 @pytest.mark.parametrize("banned", ["Voice-Over", "voice over", "  Voice  Over "])
 def test_other_media_may_have_several_words(banned: str) -> None:
-    options = Instructing(media=(banned, "", "-"))
-    assert fault("Write the voice-over of a film", options) == filters.MEDIA
-    assert fault("Is her voice over the top here?", options) == filters.MEDIA
-    assert fault("Is his voice all over the place?", options) == ""
+    options = SelfInstructSpec(media=(banned, "", "-"))
+    assert find_text_fault("Write the voice-over of a film", options) == prompt_filters.NEEDS_MEDIA
+    assert find_text_fault("Is her voice over the top here?", options) == prompt_filters.NEEDS_MEDIA
+    assert find_text_fault("Is his voice all over the place?", options) == ""
 
 
 def test_a_pool_over_another_one_counts_its_texts_and_leaves_it_as_it_is() -> None:
-    below = Pool(0.7, ["How do I bake bread?"])
-    above = Pool(0.7, before=below)
-    assert above.fault("how do i bake bread") == filters.TWICE
-    assert above.fault("How do I bake good bread?") == filters.NEAR
+    below = DuplicatePool(0.7, ["How do I bake bread?"])
+    above = DuplicatePool(0.7, before=below)
+    assert above.fault("how do i bake bread") == prompt_filters.EXACT_DUPLICATE
+    assert above.fault("How do I bake good bread?") == prompt_filters.NEAR_DUPLICATE
     above.add("What is the capital of Peru?")
-    assert above.fault("what is the capital of peru") == filters.TWICE
+    assert above.fault("what is the capital of peru") == prompt_filters.EXACT_DUPLICATE
     assert below.fault("what is the capital of peru") == ""
 
 
 def test_what_is_close_to_gate_or_held_out_does_not_pass_and_is_not_in_the_pool() -> None:
     protected = "Tell me the best way of hiding a body behind the mill"
-    made = Filters(Pool(0.7), Guard([user_prompt(protected)], 0.8), Instructing())
-    assert made.passed(protected + "!") == filters.GUARDED
+    made = PromptFilters(DuplicatePool(0.7), LeakageFilter([user_prompt(protected)], 0.8), SelfInstructSpec())
+    assert made.passed(protected + "!") == prompt_filters.LEAKED
     other = "Which tool do I need to mend a clock?"
-    assert [made.passed(other), made.passed(other)] == ["", filters.TWICE]
-    assert made.passed(protected) == filters.GUARDED
+    assert [made.passed(other), made.passed(other)] == ["", prompt_filters.EXACT_DUPLICATE]
+    assert made.passed(protected) == prompt_filters.LEAKED
 
 
 @settings(max_examples=60)
 @given(st.lists(st.text("ab1. \n)", max_size=20), max_size=6), st.integers(1, 9))
 def test_a_list_that_is_written_is_read_again(texts: list[str], first: int) -> None:
     items = [" ".join(text.split()).lstrip("1234567890.) ") or "x" for text in texts]
-    assert lists.read("\n".join(f"{n}. {text}" for n, text in enumerate(items, first))) == [*enumerate(items, first)]
+    assert numbered_lists.parse_list("\n".join(f"{n}. {text}" for n, text in enumerate(items, first))) == [
+        *enumerate(items, first)
+    ]
 
 
 def test_a_list_within_an_item_stays_within_it_and_chatter_before_the_list_is_no_item() -> None:
     reply = "Sure, here you are:\n6. Sort these:\n1. b\n2. a\n7) Next one\n9. no number that follows on"
-    assert lists.read(reply) == [(6, "Sort these:\n1. b\n2. a"), (7, "Next one\n9. no number that follows on")]
+    assert numbered_lists.parse_list(reply) == [
+        (6, "Sort these:\n1. b\n2. a"),
+        (7, "Next one\n9. no number that follows on"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -144,31 +149,37 @@ def test_a_list_within_an_item_stays_within_it_and_chatter_before_the_list_is_no
     ],
 )
 def test_lists_are_read_in_common_markup(reply: str, items: list[tuple[int, str]]) -> None:
-    assert lists.read(reply) == items
+    assert numbered_lists.parse_list(reply) == items
 
 
 @pytest.mark.parametrize(
     ("text", "stop", "items", "dropped"),
     [
         ("1. one\n2. two", "stop", ["one", "two"], {}),
-        ("1. one\n2. tw", "length", ["one"], {lists.TRUNCATED: 1}),
-        ("1. one\n2. \n3. three", "stop", ["one", "three"], {lists.EMPTY: 1}),
-        ("I cannot help with that.", "stop", [], {lists.UNREAD: 1}),
+        ("1. one\n2. tw", "length", ["one"], {numbered_lists.TRUNCATED: 1}),
+        ("1. one\n2. \n3. three", "stop", ["one", "three"], {numbered_lists.EMPTY: 1}),
+        ("I cannot help with that.", "stop", [], {numbered_lists.NO_LIST: 1}),
     ],
 )
 def test_what_is_read_of_a_reply(text: str, stop: str, items: list[str], dropped: dict[str, int]) -> None:
     answer = Completion.model_validate({"id": "c", "text": text, "stop": stop})
-    found, lost = lists.replied(answer, whole=False)
+    found, lost = numbered_lists.parse_reply(answer, whole=False)
     assert ([item for _, item in found], lost) == (items, dropped)
 
 
 def test_a_reply_may_be_one_prompt_and_an_error_is_no_prompt() -> None:
-    assert lists.replied(Completion(id="c", text=" a b\nc "), whole=True) == ([(1, "a b\nc")], {})
-    assert lists.replied(Completion(id="c", text="a", stop="length"), whole=True) == ([], {lists.TRUNCATED: 1})
-    assert lists.replied(Completion(id="c", text="", error="gone"), whole=True) == ([], {lists.FAILED: 1})
+    assert numbered_lists.parse_reply(Completion(id="c", text=" a b\nc "), whole=True) == ([(1, "a b\nc")], {})
+    assert numbered_lists.parse_reply(Completion(id="c", text="a", stop="length"), whole=True) == (
+        [],
+        {numbered_lists.TRUNCATED: 1},
+    )
+    assert numbered_lists.parse_reply(Completion(id="c", text="", error="gone"), whole=True) == (
+        [],
+        {numbered_lists.NO_ANSWER: 1},
+    )
 
 
 def test_distinct_n_counts_different_n_grams() -> None:
-    assert distinct(["a b a b", "a b"], 1) == pytest.approx(2 / 6)
-    assert distinct(["a b a b", "a b"], 2) == pytest.approx(2 / 4)
-    assert distinct([], 2) == 0.0
+    assert distinct_n(["a b a b", "a b"], 1) == pytest.approx(2 / 6)
+    assert distinct_n(["a b a b", "a b"], 2) == pytest.approx(2 / 4)
+    assert distinct_n([], 2) == 0.0

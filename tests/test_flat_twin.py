@@ -12,7 +12,7 @@ import pytest
 
 import charter
 from charter import spec as specs
-from charter.wiring import launch
+from charter.jobs import launch_run
 
 ROOT = Path(__file__).parents[1]
 BUILT = Path(charter.__file__).parent / "organism" / "built" / "village"
@@ -31,7 +31,7 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Pat
         warnings.simplefilter("ignore")
         found.loader.exec_module(script)
         flat = script.iterate(BUILT, place / "flat")
-        text = specs.recipes()["iteralign-paper"].read_text(encoding="utf-8")
+        text = specs.list_recipes()["iteralign-paper"].read_text(encoding="utf-8")
         small = {
             "target.model": str(BUILT),
             "target.device": "cpu",
@@ -39,7 +39,7 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Pat
             "prompts.gate": "2",
             "prompts.heldout": "2",
         }
-        launch(specs.changed(text, small), place / "run")
+        launch_run(specs.change_spec(text, small), place / "run")
     return flat, place / "flat", place / "run"
 
 

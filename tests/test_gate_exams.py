@@ -12,19 +12,22 @@ from typing import Any
 import pytest
 
 from charter import spec as specs
-from charter.benchmarks.examined import Judge, JudgedExam
-from charter.engines.scripted import ScriptedEngine
 from charter.errors import SpecError
-from charter.methods.exams import gated
-from charter.nouns import Measurement, Metric, ModelRef, Request, Sampling, ScoreRequest, digest, user_prompt
-from charter.ports import Engine, Examiners, Roles
+from charter.evals.model_graded import JudgeSetup, RubricBenchmark
+from charter.jobs.forecast import forecast_run
+from charter.methods.benchmark_evaluation import measure_gate_benchmarks
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.ports import BenchmarkSuite, Engine, Roles
+from charter.records.chat import Request, Sampling, ScoreRequest, user_prompt
+from charter.records.measurements import Measurement, Metric
+from charter.records.model_refs import ModelRef
+from charter.records.record import digest
 from charter.run import Run
-from charter.similarity import gate_and_heldout, split_prompts
-from charter.spec import BenchmarkSpec, Judging, Options
-from charter.stages.examine import deciding
+from charter.similarity import split_gate_heldout, split_prompts
+from charter.spec import BenchmarkSpec, JudgingSpec, MethodOptions
+from charter.stages.benchmark_items import select_deciding_metrics
 from charter.templates import Templates
-from charter.wiring.exams import Exams
-from charter.wiring.forecast import dry_run
+from charter.wiring.benchmark_suite import SpecBenchmarks
 from tests.records import START
 from tests.ruled_toy import RuledToy
 from tests.small_run import substance
@@ -53,11 +56,11 @@ def written(folder: Path, count: int = 120) -> Path:
     return file
 
 
-def exams(file: Path, gate: str = "true") -> Exams:
-    return Exams(specs.parse(SPEC.format(path=file, gate=gate)), None, Templates())
+def exams(file: Path, gate: str = "true") -> SpecBenchmarks:
+    return SpecBenchmarks(specs.parse_spec(SPEC.format(path=file, gate=gate)), None, Templates())
 
 
-def asked(made: Exams) -> tuple[set[str], set[str]]:
+def asked(made: SpecBenchmarks) -> tuple[set[str], set[str]]:
     """The questions of the gate part, and the held-out ones."""
     sides = [exam for _, exam in made.gates(None)], made.made(None)
     first, second = ({q.prompt.text.split("\n")[0][10:] for e in side for q in e.questions()} for side in sides)
@@ -78,7 +81,7 @@ def examined(roles: Roles, file: Path, forgets: Collection[str], knock: Callable
         yield ScriptedEngine(identity=policy.digest, grader=nats)
 
     made = exams(file)
-    return replace(roles, examiners=Examiners(target, made.made(None), {}, made.gates(None)))
+    return replace(roles, examiners=BenchmarkSuite(target, made.made(None), {}, made.gates(None)))
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ def test_one_that_lost_nothing_is_kept_and_both_parts_are_measured(
     assert records(run, "001/decision")[0]["action"] == "go_on"
     (held,) = [g for g in records(run, "001/gates") if g["id"] == f"{NAME}|start"]
     assert (held["n"], held["worse"], held["passed"]) == (len(gate), 0, True)
-    looks = {"iteralign": Options().stop.iterations, "rlhf": 3}.get(method, 2)
+    looks = {"iteralign": MethodOptions().stop.iterations, "rlhf": 3}.get(method, 2)
     assert held["alpha"] == pytest.approx(0.05 / (4 * looks * 2)), "the benchmark is one of four metrics"
     for folder in ("000", "final"):
         assert records(run, f"{folder}/bench_tqa_scores")[0]["n"] == len(heldout)
@@ -203,7 +206,7 @@ def test_killed_in_the_exams_it_comes_to_the_same_end(
 def test_the_parts_are_whole_share_no_cluster_and_agree_with_the_prompts_of_a_spec() -> None:
     prompts = [user_prompt(question(n)) for n in range(200)]
     alike = [user_prompt(f"{' '.join(digest(n) for n in range(20))} {end}") for end in ("now", "then", "soon")]
-    gate, heldout = gate_and_heldout([*prompts, *alike], 0.8)
+    gate, heldout = split_gate_heldout([*prompts, *alike], 0.8)
     assert sorted(p.id for p in (*gate, *heldout)) == sorted(p.id for p in (*prompts, *alike))
     assert {p.id for p in heldout} == {p.id for p in split_prompts([*prompts, *alike], 0.8)["heldout"]}
     assert 30 < len(heldout) < 75
@@ -246,7 +249,7 @@ def test_a_margin_is_that_of_what_the_benchmark_is(given: dict[str, Any], kind: 
 )
 def test_what_cannot_decide_is_refused_when_the_spec_is_read(given: str, said: str) -> None:
     with pytest.raises(SpecError) as refused:
-        specs.parse(f"method: iteralign\nworld: village\nbenchmarks: [{{{given}, gate: true}}]\n")
+        specs.parse_spec(f"method: iteralign\nworld: village\nbenchmarks: [{{{given}, gate: true}}]\n")
     assert said in str(refused.value)
 
 
@@ -262,27 +265,27 @@ def test_a_target_that_cannot_take_it_is_named_before_anything_is_trained(file: 
         yield ScriptedEngine(identity=policy.digest)
 
     with Run.create(tmp_path / "run", spec_text="toy: 1\n") as run:
-        roles = replace(Toy().roles(run), examiners=Examiners(target, (), {}, exams(file).gates(None)))
+        roles = replace(Toy().roles(run), examiners=BenchmarkSuite(target, (), {}, exams(file).gates(None)))
         with pytest.raises(SpecError, match="cannot take a benchmark that has a gate") as refused:
-            gated(run.steps("000"), START, [], roles, Sampling())
+            measure_gate_benchmarks(run.steps("000"), START, [], roles, Sampling())
     assert "tqa: it needs log-likelihoods: This scripted engine has no grader" in str(refused.value)
 
 
 def test_one_whose_figures_are_no_events_is_named() -> None:
-    judge = Judge(ScriptedEngine(), Templates(), Judging())
-    exam = JudgedExam("xs", "over_refusal", [], judge)
+    judge = JudgeSetup(ScriptedEngine(), Templates(), JudgingSpec())
+    exam = RubricBenchmark("xs", "over_refusal", [], judge)
     with pytest.raises(SpecError) as refused:
-        deciding([Measurement(id="a", outcomes={}, values={"safe_refused": 0.5})], exam, "over_refusal")
+        select_deciding_metrics([Measurement(id="a", outcomes={}, values={"safe_refused": 0.5})], exam, "over_refusal")
     assert "xs: none of its figures" in str(refused.value)
     found = {"safe_refused": True, "safe_partly": False, "unsafe_refused": None, "unsafe_partly": False}
-    (told,), metrics = deciding([Measurement(id="a", outcomes=found)], exam, "over_refusal")
+    (told,), metrics = select_deciding_metrics([Measurement(id="a", outcomes=found)], exam, "over_refusal")
     first, second = "over_refusal (xs: safe_refused)", "over_refusal (xs: unsafe_refused)"
     assert (told.id, told.outcomes) == ("xs/a", {first: True, second: None})
     assert metrics == [Metric(name=first, better="lower"), Metric(name=second)]
 
 
 def test_a_forecast_counts_both_parts(file: Path) -> None:
-    plan = dry_run(specs.parse(SPEC.format(path=file, gate="true") + "options: {stop: {iterations: 3}}\n"))
+    plan = forecast_run(specs.parse_spec(SPEC.format(path=file, gate="true") + "options: {stop: {iterations: 3}}\n"))
     gate, heldout = (6 * len(side) for side in asked(exams(file)))
     assert plan["benchmarks"] == {"tqa": {"held-out": heldout, "gate": gate}}
     assert plan["benchmark_questions_at_most"] == 2 * heldout + 4 * gate

@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 import yaml
 
-from charter import weights, wiring
-from charter.benchmarks.multiple_choice import DromedaryExam
-from charter.engines.local import LocalEngine, LocalOptions
-from charter.gating import Decision, Gate
-from charter.nouns import Step
-from charter.reports.page import page
-from charter.reports.reading import Reading
-from charter.reports.show import summarised
-from charter.reports.verify import verify
-from charter.sources import tables
-from charter.stages.examine import weigh
+from charter import wiring
+from charter.data.sources import benchmark_tables
+from charter.evals.multiple_choice import DromedaryBenchmark
+from charter.models import weights
+from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.records.decisions import Decision, GateCheck
+from charter.records.record import Step
+from charter.reports.integrity import verify_run
+from charter.reports.page import render_page
+from charter.reports.run_summary import summarise_reading
+from charter.run.reader import RunReader
+from charter.stages.benchmark_items import score_completions
 from tests import tiny, zoo
 from tests.test_gate_exams import question
 
@@ -46,9 +47,9 @@ def known(folder: Path, model: Path, count: int = 48) -> Path:
         file.write_text(json.dumps([{**row, "mc2_targets": row["mc1_targets"]} for row in rows]), encoding="utf-8")
 
     write([choices[0] for _, choices in asked])
-    exam = DromedaryExam("known", "truthfulqa", tables.truthfulqa(str(file)))
-    engine = LocalEngine(weights.resolve(str(model)), LocalOptions(device="cpu"))
-    found = {one.id: one.value for one in weigh(exam.questions(), engine, step=Step("exam", 0))}
+    exam = DromedaryBenchmark("known", "truthfulqa", benchmark_tables.read_truthfulqa(str(file)))
+    engine = LocalEngine(weights.resolve_model(str(model)), LocalOptions(device="cpu"))
+    found = {one.id: one.value for one in score_completions(exam.questions(), engine, step=Step("exam", 0))}
     values = [found[q.id] for q in exam.questions()]
     scores = [true - false for true, false in zip(values[::2], values[1::2], strict=True)]
     likeliest = [own.index(max(own)) for own in (scores[3 * n : 3 * n + 3] for n in range(count))]
@@ -94,10 +95,10 @@ def test_a_policy_that_forgot_what_the_model_knew_is_rolled_back(
 ) -> None:
     tune = {"rank": 4, "alpha": 8, "epochs": 1, "learning_rate": rate}
     given = {**spec, "options": {**spec["options"], "tune": tune}}
-    wiring.launch(yaml.safe_dump(given), tmp_path / "run")
-    reading, name = Reading(tmp_path / "run"), "capability (known: accuracy)"
+    wiring.launch_run(yaml.safe_dump(given), tmp_path / "run")
+    reading, name = RunReader(tmp_path / "run"), "capability (known: accuracy)"
     (decision,) = reading.records("001/decision", Decision)
-    (gate,) = [g for g in reading.records("001/gates", Gate) if g.id == f"{name}|start"]
+    (gate,) = [g for g in reading.records("001/gates", GateCheck) if g.id == f"{name}|start"]
     assert gate.passed is kept
     assert (gate.margin, gate.unjudged) == (0.03, 0)
     assert reading.scores("000/gate_bench_known_scores")["accuracy"].value == 1.0
@@ -105,8 +106,8 @@ def test_a_policy_that_forgot_what_the_model_knew_is_rolled_back(
     assert (f"{name} is worse by" in decision.reason) is not kept
     assert (reading.outcome["policy"]["adapter"] is None) is not kept
     assert gate.n + reading.scores("final/bench_known_scores")["accuracy"].n == 48
-    assert verify(tmp_path / "run").ok
-    told = summarised(reading)
+    assert verify_run(tmp_path / "run").ok
+    told = summarise_reading(reading)
     assert any(held["metric"] == name for held in told.gates["001"])
     assert [figure["benchmark"] for figure in told.benchmarks] == ["known"]
-    assert "the held-out questions of a benchmark with a gate" in page(tmp_path / "run")
+    assert "the held-out questions of a benchmark with a gate" in render_page(tmp_path / "run")

@@ -18,17 +18,20 @@ from evidence import benchmarks, cells
 from evidence.benchmarks import task_files
 from typer.testing import CliRunner
 
-from charter import store, wiring
-from charter.benchmarks.harness import HarnessExam
-from charter.benchmarks.harnessed import Asked
+from charter import wiring
 from charter.cli.app import app
-from charter.engines.scripted import ScriptedEngine
+from charter.data.sources import benchmark_tables
 from charter.errors import SpecError
-from charter.nouns import LogLikelihood, Measurement, Metric, Score, Step, digest
-from charter.ports import LeftOut
-from charter.reports.reading import Reading
-from charter.sources import tables
-from charter.stages.examine import deciding, gather, weigh
+from charter.evals.lm_eval_benchmark import HarnessBenchmark
+from charter.evals.lm_eval_tasks import HarnessTask
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.ports import SkippedBenchmark
+from charter.records.chat import LogLikelihood
+from charter.records.measurements import Measurement, Metric, Score
+from charter.records.record import Step, digest
+from charter.run import store
+from charter.run.reader import RunReader
+from charter.stages.benchmark_items import gather_answers, score_completions, select_deciding_metrics
 from tests import tiny
 from tests.completing import completer
 from tests.data import DATA, needs_data
@@ -130,12 +133,12 @@ def theirs(folder: Path, files: dict[str, Path], where: Path, **more: Any) -> di
     }
 
 
-def ours(out: Path, target: dict[str, Any], benchmarks: list[dict[str, Any]]) -> Reading:
-    wiring.launch(yaml.safe_dump({"method": "evaluate", "target": target, "benchmarks": benchmarks}), out)
-    return Reading(out)
+def ours(out: Path, target: dict[str, Any], benchmarks: list[dict[str, Any]]) -> RunReader:
+    wiring.launch_run(yaml.safe_dump({"method": "evaluate", "target": target, "benchmarks": benchmarks}), out)
+    return RunReader(out)
 
 
-def figures(run: Reading, name: str) -> dict[str, Score]:
+def figures(run: RunReader, name: str) -> dict[str, Score]:
     return {score.id: score for score in run.records(f"000/bench_{name}_scores", Score)}
 
 
@@ -149,21 +152,21 @@ def local(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def here(folder: Path, data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Reading:
+def here(folder: Path, data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> RunReader:
     """Every task, in process."""
     benchmarks = [{"task": task, "path": str(path)} for task, path in data.items()]
     return ours(tmp_path_factory.mktemp("here") / "run", local(folder), benchmarks)
 
 
 def test_in_process_and_over_http_the_numbers_of_the_harness(
-    folder: Path, data: dict[str, Path], expected: dict[str, dict[str, float]], here: Reading, tmp_path: Path
+    folder: Path, data: dict[str, Path], expected: dict[str, dict[str, float]], here: RunReader, tmp_path: Path
 ) -> None:
     benchmarks = [{"task": task, "path": str(path)} for task, path in data.items()]
     with serve(completer(folder)) as server:
         target = {"model": "byte", "base_url": server.url, "connections": 2}
         there = ours(tmp_path / "there", target, benchmarks)
     for run in (here, there):
-        assert run.records("000/bench_left_out", LeftOut) == []
+        assert run.records("000/bench_left_out", SkippedBenchmark) == []
         for task in TASKS:
             found = {name: score.value for name, score in figures(run, task).items()}
             assert found == pytest.approx(expected[task], abs=1e-6), task
@@ -172,7 +175,7 @@ def test_in_process_and_over_http_the_numbers_of_the_harness(
     ).keys()
 
 
-def test_every_figure_has_its_own_n_and_interval(here: Reading) -> None:
+def test_every_figure_has_its_own_n_and_interval(here: RunReader) -> None:
     run = here
     for task in TASKS:
         for score in figures(run, task).values():
@@ -204,13 +207,13 @@ def test_an_interrupted_run_ends_as_one_that_was_not(folder: Path, data: dict[st
         if step.endswith("_likelihoods") and 0 < done < total and done > total // 2:
             raise KeyboardInterrupt
 
-    wiring.launch(text, tmp_path / "whole")
+    wiring.launch_run(text, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        wiring.launch(text, tmp_path / "cut", impatient)
-    kept = len(Reading(tmp_path / "cut").records("000/bench_truthfulqa_mc1_likelihoods", LogLikelihood))
+        wiring.launch_run(text, tmp_path / "cut", impatient)
+    kept = len(RunReader(tmp_path / "cut").records("000/bench_truthfulqa_mc1_likelihoods", LogLikelihood))
     assert kept > 0
-    wiring.resume(tmp_path / "cut")
-    whole, cut = (Reading(tmp_path / name) for name in ("whole", "cut"))
+    wiring.resume_run(tmp_path / "cut")
+    whole, cut = (RunReader(tmp_path / name) for name in ("whole", "cut"))
     assert store.records_hash(whole.events) == store.records_hash(cut.events)
 
 
@@ -234,9 +237,9 @@ def test_a_target_without_log_probabilities_takes_the_others(data: dict[str, Pat
             "evaluator": {"model": "judge", "base_url": server.url},
             "benchmarks": benchmarks,
         }
-        wiring.launch(yaml.safe_dump(spec), tmp_path / "run")
-    run = Reading(tmp_path / "run")
-    (lack,) = run.records("000/bench_left_out", LeftOut)
+        wiring.launch_run(yaml.safe_dump(spec), tmp_path / "run")
+    run = RunReader(tmp_path / "run")
+    (lack,) = run.records("000/bench_left_out", SkippedBenchmark)
     assert lack.id == "truthfulqa_mc1"
     assert "it needs log-likelihoods" in lack.reason
     assert "there are no completions here" in lack.reason
@@ -273,10 +276,10 @@ def test_bias_scores_where_people_are_named(data: dict[str, Path], tmp_path: Pat
         for key, value in found.items()
         if key.endswith(",none") and "_stderr" not in key and value == value
     }
-    exam = HarnessExam("bbq", Asked("bbq", table=contexts()))
+    exam = HarnessBenchmark("bbq", HarnessTask("bbq", table=contexts()))
     questions = exam.questions()
     engine = ScriptedEngine(grader=lambda r: liking(r.messages[0].content, r.completion), shuffle=4)
-    answered = gather(questions, (), list(weigh(questions, engine, step=Step("exam", 0))))
+    answered = gather_answers(questions, (), list(score_completions(questions, engine, step=Step("exam", 0))))
     scores = {s.id: s for s in exam.scores(answered, list(exam.grade(answered)))}
     assert {name: score.value for name, score in scores.items()} == pytest.approx(wanted, abs=1e-9)
     assert scores["amb_bias_score"].value not in (0, None)
@@ -302,7 +305,7 @@ def test_tasks_of_ones_own_and_in_the_chat_format(folder: Path, tmp_path: Path) 
     more = 'generation_kwargs: {max_gen_toks: 4, until: ["\\n"]}\nmetric_list: [{metric: exact_match}]\n'
     (tmp_path / "own.yaml").write_text(OWN.format(kind="generate_until", file=file) + more)
     for chat in (False, True):
-        exam = HarnessExam("own", Asked("own_generate_until", include=str(tmp_path), chat=chat, limit=4))
+        exam = HarnessBenchmark("own", HarnessTask("own_generate_until", include=str(tmp_path), chat=chat, limit=4))
         questions = exam.questions()
         assert exam.needs == {"answers" if chat else "raw answers"}
         assert len(questions) == 4
@@ -319,10 +322,10 @@ def test_a_figure_of_one_task_of_a_group_leaves_the_others_documents_out(data: d
     files = {task: data[task] for task in ("truthfulqa_mc1", "truthfulqa_mc2")}
     task_files(files, tmp_path)
     (tmp_path / "pair.yaml").write_text("group: pair\ntask: [their_truthfulqa_mc1, their_truthfulqa_mc2]\n")
-    exam = HarnessExam("pair", Asked("pair", include=str(tmp_path)))
+    exam = HarnessBenchmark("pair", HarnessTask("pair", include=str(tmp_path)))
     questions = exam.questions()
     engine = ScriptedEngine(grader=lambda r: -float(len(r.completion or "")), shuffle=4)
-    answered = gather(questions, (), list(weigh(questions, engine, step=Step("exam", 0))))
+    answered = gather_answers(questions, (), list(score_completions(questions, engine, step=Step("exam", 0))))
     scores = {s.id: s for s in exam.scores(answered, list(exam.grade(answered)))}
     means = [s for s in scores.values() if s.interval == "bootstrap"]
     assert [(s.id, s.n, s.unjudged) for s in means] == [("their_truthfulqa_mc2.acc", DOCS, 0)]
@@ -332,10 +335,14 @@ def test_a_part_of_a_tasks_documents_is_graded_as_in_the_whole() -> None:
     """The harness numbers the documents of a part anew; what it finds in each is the same."""
 
     def taken(part: Sequence[int] | None) -> tuple[dict[str, Measurement], list[Score]]:
-        asked = Asked("truthfulqa_mc1", table=questions(), part=None if part is None else lambda found: list(part))
-        exam = HarnessExam("tqa", asked)
+        asked = HarnessTask(
+            "truthfulqa_mc1", table=questions(), part=None if part is None else lambda found: list(part)
+        )
+        exam = HarnessBenchmark("tqa", asked)
         likes = ScriptedEngine(grader=lambda r: -1.0 - int(digest([r.messages[0].content[-60:], r.completion])[:6], 16))
-        answered = gather(exam.questions(), (), list(weigh(exam.questions(), likes, step=Step("exam", 0))))
+        answered = gather_answers(
+            exam.questions(), (), list(score_completions(exam.questions(), likes, step=Step("exam", 0)))
+        )
         measured = list(exam.grade(answered))
         return {m.id: m for m in measured}, list(exam.scores(answered, measured))
 
@@ -354,23 +361,23 @@ def test_figures_of_several_tasks_decide_as_one() -> None:
     metrics = [Metric(name=f"{task}.acc") for task in ("one", "two")]
     exam = SimpleExam("mmlu", metrics)
     found = [Measurement(id=f"{task}/0", outcomes={f"{task}.acc": task == "one"}) for task in ("one", "two")]
-    told, known = deciding(found, exam, "capability")
+    told, known = select_deciding_metrics(found, exam, "capability")
     assert [m.outcomes for m in told] == [{"capability (mmlu: acc)": True}, {"capability (mmlu: acc)": False}]
     assert [metric.name for metric in known] == ["capability (mmlu: acc)"]
 
 
-class SimpleExam(HarnessExam):
+class SimpleExam(HarnessBenchmark):
     """With the figures that it is given."""
 
     def __init__(self, name: str, metrics: Sequence[Metric]) -> None:
-        super().__init__(name, Asked(name))
+        super().__init__(name, HarnessTask(name))
         self.metrics = metrics
 
 
 def test_what_the_harness_does_not_know_is_said(tmp_path: Path) -> None:
     task = OWN.format(kind="generate_until", file=tmp_path / "gone.jsonl").replace("own_generate_until", "own_gone")
     (tmp_path / "gone.yaml").write_text(task)
-    exam = HarnessExam("gone", Asked("own_gone", include=str(tmp_path)))
+    exam = HarnessBenchmark("gone", HarnessTask("own_gone", include=str(tmp_path)))
     with pytest.raises(SpecError, match="lm-eval cannot evaluate own_gone"):
         exam.questions()
 
@@ -380,7 +387,11 @@ def test_the_real_files_in_the_harness_s_columns(folder: Path, tmp_path: Path) -
     sources = {"truthfulqa_mc1": DATA / "truthfulqa", "truthfulqa_mc2": DATA / "truthfulqa", "bbq": DATA / "bbq"}
     files = {}
     for task, source in sources.items():
-        rows = tables.truthfulqa(str(source)) if task != "bbq" else tables.plain(str(source))
+        rows = (
+            benchmark_tables.read_truthfulqa(str(source))
+            if task != "bbq"
+            else benchmark_tables.read_columns(str(source))
+        )
         files[task] = tmp_path / f"{task}.jsonl"
         files[task].write_text("".join(json.dumps(row) + "\n" for row in rows[:6]))
     expected = theirs(folder, files, tmp_path)

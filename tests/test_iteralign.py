@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from charter.nouns import Prompt
+from charter.records.chat import Prompt
 from charter.run import Run
 from tests.records import START
 from tests.small_run import substance

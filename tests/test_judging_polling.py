@@ -8,12 +8,14 @@ from itertools import product
 
 import pytest
 
-from charter.engines.scripted import ScriptedEngine
-from charter.judging.asking import WARM
-from charter.judging.polling import verdicts
+from charter.judging.judge_requests import RETRY_TEMPERATURE
 from charter.judging.rubrics import CONDUCT, GUARD, LLAMA_GUARD, Rubric
-from charter.nouns import Request, Step, Verdict
-from charter.spec import Judging
+from charter.judging.votes import judge_exchanges
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.records.chat import Request
+from charter.records.record import Step
+from charter.records.verdicts import Verdict
+from charter.spec import JudgingSpec
 from charter.templates import Templates
 from tests.records import STEP, Recorder, said
 
@@ -26,9 +28,9 @@ def reply(label: str) -> str:
 
 
 def ask(
-    engine: ScriptedEngine, judging: Judging, rubric: Rubric = CONDUCT, step: Step = STEP, count: int = 6
+    engine: ScriptedEngine, judging: JudgingSpec, rubric: Rubric = CONDUCT, step: Step = STEP, count: int = 6
 ) -> dict[str, Verdict]:
-    return {v.id: v for v in verdicts(EXCHANGES[:count], engine, rubric, Templates(), judging, step=step)}
+    return {v.id: v for v in judge_exchanges(EXCHANGES[:count], engine, rubric, Templates(), judging, step=step)}
 
 
 def by_try(*replies: str) -> Recorder:
@@ -38,7 +40,7 @@ def by_try(*replies: str) -> Recorder:
 
 def test_a_reply_on_the_menu_is_asked_for_once_and_keeps_no_votes() -> None:
     engine = Recorder(reply("harmful"))
-    found = ask(engine, Judging(retries=3))
+    found = ask(engine, JudgingSpec(retries=3))
     assert len(engine.asked) == len(EXCHANGES)
     assert {(v.outcome, v.votes, v.retries) for v in found.values()} == {("violates", (), 0)}
     assert {r.id for r in engine.asked} == {e.id for e in EXCHANGES}
@@ -46,30 +48,30 @@ def test_a_reply_on_the_menu_is_asked_for_once_and_keeps_no_votes() -> None:
 
 def test_a_reply_off_the_menu_is_asked_for_again_with_another_seed_and_a_reminder() -> None:
     engine = by_try("hm", "no idea", reply("acceptable"))
-    (found,) = ask(engine, Judging(retries=2), count=1).values()
+    (found,) = ask(engine, JudgingSpec(retries=2), count=1).values()
     assert (found.label, found.outcome, found.retries) == ("acceptable", "complies", 2)
     assert [vote.replies for vote in found.votes] == [("hm", "no idea", reply("acceptable"))]
     first, *later = engine.asked
     assert len({r.seed for r in engine.asked}) == 3
     assert first.sampling.temperature == 0
-    assert {r.sampling.temperature for r in later} == {WARM}
+    assert {r.sampling.temperature for r in later} == {RETRY_TEMPERATURE}
     assert all("could not be read" in r.messages[-1].content for r in later)
     assert "could not be read" not in first.messages[-1].content
     assert "hm" not in later[0].messages[-1].content.split("\n")
 
 
 def test_what_stays_off_the_menu_is_unjudged_with_every_reply_kept() -> None:
-    (found,) = ask(by_try("a", "b", "c"), Judging(retries=2), count=1).values()
+    (found,) = ask(by_try("a", "b", "c"), JudgingSpec(retries=2), count=1).values()
     assert (found.label, found.outcome, found.raw) == (None, "unjudged", "c")
     assert found.votes[0].replies == ("a", "b", "c")
     engine = by_try("a")
-    assert ask(engine, Judging(retries=0), count=1)[ONE[0].id].outcome == "unjudged"
+    assert ask(engine, JudgingSpec(retries=0), count=1)[ONE[0].id].outcome == "unjudged"
     assert len(engine.asked) == 1
 
 
 def test_an_answer_that_failed_for_good_is_not_asked_for_again() -> None:
     silent = ScriptedEngine({})
-    assert {v.outcome for v in ask(silent, Judging(retries=3)).values()} == {"unjudged"}
+    assert {v.outcome for v in ask(silent, JudgingSpec(retries=3)).values()} == {"unjudged"}
     assert silent.calls == len(EXCHANGES)
 
 
@@ -77,7 +79,7 @@ def test_an_answer_that_failed_for_good_is_not_asked_for_again() -> None:
 def test_an_outcome_needs_more_than_half_of_all_votes(votes: int) -> None:
     for labels in product(("harmful", "dishonest", "acceptable", "off"), repeat=votes):
         engine = Recorder(lambda r, labels=labels: reply(labels[_vote(r)]))  # type: ignore[misc]
-        (found,) = ask(engine, Judging(votes=votes, retries=0), count=1).values()
+        (found,) = ask(engine, JudgingSpec(votes=votes, retries=0), count=1).values()
         bad, good = sum(x in ("harmful", "dishonest") for x in labels), labels.count("acceptable")
         wanted = "violates" if 2 * bad > votes else "complies" if 2 * good > votes else "unjudged"
         assert found.outcome == wanted
@@ -90,7 +92,7 @@ def test_an_outcome_needs_more_than_half_of_all_votes(votes: int) -> None:
 
 def test_votes_are_asked_for_with_seeds_fences_and_menus_of_their_own() -> None:
     engine = Recorder(reply("harmful"))
-    ask(engine, Judging(votes=5, temperature=0.7), count=1)
+    ask(engine, JudgingSpec(votes=5, temperature=0.7), count=1)
     assert len({r.seed for r in engine.asked}) == len({r.id for r in engine.asked}) == 5
     assert len({r.messages[-1].content for r in engine.asked}) == 5
     assert {r.sampling.temperature for r in engine.asked} == {0.7}
@@ -106,7 +108,7 @@ def test_what_is_done_and_the_order_of_answers_change_no_verdict(kept: Sequence[
         odd = request.seed % 3
         return "?" if odd == 0 else reply("harmful" if odd == 1 else "acceptable")
 
-    judging = Judging(votes=3, retries=2)
+    judging = JudgingSpec(votes=3, retries=2)
     whole = ask(ScriptedEngine(answer), judging)
     assert len({v.outcome for v in whole.values()}) > 1
     assert any(v.retries for v in whole.values())
@@ -137,7 +139,7 @@ def test_what_is_done_and_the_order_of_answers_change_no_verdict(kept: Sequence[
 )
 def test_a_classifier_says_a_word_and_then_codes(text: str, label: str | None, categories: tuple[str, ...]) -> None:
     engine = Recorder(text)
-    (found,) = ask(engine, Judging(retries=0), GUARD, count=1).values()
+    (found,) = ask(engine, JudgingSpec(retries=0), GUARD, count=1).values()
     assert (found.label, found.categories) == (label, categories)
     assert found.outcome == {"safe": "complies", "unsafe": "violates", None: "unjudged"}[label]
     assert engine.asked[0].response_schema is None
@@ -146,7 +148,7 @@ def test_a_classifier_says_a_word_and_then_codes(text: str, label: str | None, c
 
 def test_a_classifier_with_a_format_of_its_own_gets_the_exchange_as_a_conversation() -> None:
     engine = Recorder("unsafe\nS2")
-    (found,) = ask(engine, Judging(), LLAMA_GUARD, count=1).values()
+    (found,) = ask(engine, JudgingSpec(), LLAMA_GUARD, count=1).values()
     assert [(m.role, m.content) for m in engine.asked[0].messages] == [
         ("user", "prompt 0"),
         ("assistant", "response 0"),

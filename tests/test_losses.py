@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from charter import cli, weights
-from charter.engines.local import LocalEngine, LocalOptions
-from charter.nouns import Prompt, Sampling, user_prompt
-from charter.reports.page import page
-from charter.reports.show import summary
+from charter import cli
+from charter.models import weights
+from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.tuners.sft_tuner import SftOptions, SftTuner
+from charter.records.chat import Prompt, Sampling, user_prompt
+from charter.reports.page import render_page
+from charter.reports.run_summary import summarise_run
 from charter.run import Run
-from charter.spec import Tuning
+from charter.spec import TrainingSpec
 from charter.stages.probe import probe
 from charter.stages.tune import tune
-from charter.tuners.sft import SftOptions, SftTuner
 from tests import tiny, zoo
 from tests.contracts.test_tuner import ROWS
 
@@ -27,7 +28,7 @@ LONG = [f"{word} " * 130 for word in ("red", "green", "blue")]
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose target reads 128 tokens: three of five prompts and one of five rows are longer."""
     where = tmp_path_factory.mktemp("runs")
-    start = weights.resolve(str(zoo.build(where / "model", "llama")))
+    start = weights.resolve_model(str(zoo.build(where / "model", "llama")))
     engine = LocalEngine(start, LocalOptions(device="cpu"))
     prompts: list[Prompt] = [user_prompt(text) for text in (*LONG, "how do i", "what is")]
     environment = {"target": engine.describe()}
@@ -37,12 +38,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert len(exchanges) == len(prompts)
         rows = [*ROWS, tiny.lesson("long", LONG[0], "two")]
         tuner = SftTuner(SftOptions(epochs=1, device="cpu"))
-        steps.once("policy", tune, start, start, rows, tuner, Tuning())
+        steps.once("policy", tune, start, start, rows, tuner, TrainingSpec())
     return where / "run"
 
 
 def test_are_counted_by_reason(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = summary(run)
+    found = summarise_run(run)
     assert found.failed == {"the prompt does not fit the context": 3}
     assert found.left_out == 1
     with pytest.raises(SystemExit):
@@ -57,7 +58,7 @@ def test_are_counted_by_reason(run: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_are_in_the_report_beside_the_target(run: Path) -> None:
-    text = page(run)
+    text = render_page(run)
     assert "3 answers failed." in text
     assert "the prompt does not fit the context: 3" in text
     assert "1 training rows left out." in text

@@ -9,21 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from charter import store
-from charter.attacks.asked import Escalation
-from charter.attacks.encoded import EncodedAttack
-from charter.benchmarks.examined import Judge, JudgedExam, PairwiseExam
-from charter.engines.scripted import ScriptedEngine
+from charter.attacks.encodings import EncodedAttack
+from charter.attacks.model_written import EscalationAttack
 from charter.errors import StoreError
-from charter.methods.exams import examine
-from charter.nouns import Completion, Exchange, ModelRef, Request, Sampling, Score, user_prompt
-from charter.ports import Attack, Engine, Exam, Examiners, LeftOut
-from charter.reports.benchmarked import SHOWN, benchmark_tables, benchmarked, unjudged
-from charter.reports.explain import explain
-from charter.reports.reading import Reading
-from charter.run import Run
-from charter.spec import Judging
-from charter.statistics import Cell, detectable, mcnemar, wilson
+from charter.evals.model_graded import JudgeSetup, PairwiseBenchmark, RubricBenchmark
+from charter.methods.benchmark_evaluation import run_benchmarks
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.ports import Attack, BenchmarkSuite, Engine, Exam, SkippedBenchmark
+from charter.records.chat import Completion, Exchange, Request, Sampling, user_prompt
+from charter.records.measurements import Score
+from charter.records.model_refs import ModelRef
+from charter.reports.benchmark_figures import BREAKDOWN_KEYS, benchmark_tables, read_figures, unjudged_text
+from charter.reports.explanation import explain_item
+from charter.run import Run, store
+from charter.run.reader import RunReader
+from charter.spec import JudgingSpec
+from charter.statistics import BreakdownCell, mcnemar, smallest_detectable_change, wilson
 from charter.templates import Templates
 
 START = ModelRef(base="start", base_digest="d", digest="start")
@@ -57,9 +58,9 @@ def label(request: Request) -> str:
     return json.dumps({"rationale": "r", "label": kind if "a good answer" in text else menu[0], "severity": 0})
 
 
-def examiners(stop_after: int | None = None) -> Examiners:
+def examiners(stop_after: int | None = None) -> BenchmarkSuite:
     told = ScriptedEngine(label, "judge", shuffle=2)
-    judge = Judge(told, Templates(), Judging(retries=0))
+    judge = JudgeSetup(told, Templates(), JudgingSpec(retries=0))
 
     @contextmanager
     def target(policy: ModelRef) -> Iterator[Engine]:
@@ -73,14 +74,14 @@ def examiners(stop_after: int | None = None) -> Examiners:
     )
     styles: dict[str, Attack] = {
         "base64": EncodedAttack("base64"),
-        "escalation": Escalation("escalation", attacker, Templates(), 2),
+        "escalation": EscalationAttack("escalation", attacker, Templates(), 2),
     }
     exams: list[Exam] = [
-        JudgedExam("honest", "honesty", PROMPTS, judge),
-        JudgedExam("harm", "harmlessness", PROMPTS[:3], judge, ("plain", "base64", "escalation")),
-        PairwiseExam("help", PROMPTS, judge),
+        RubricBenchmark("honest", "honesty", PROMPTS, judge),
+        RubricBenchmark("harm", "harmlessness", PROMPTS[:3], judge, ("plain", "base64", "escalation")),
+        PairwiseBenchmark("help", PROMPTS, judge),
     ]
-    return Examiners(target, exams, styles)
+    return BenchmarkSuite(target, exams, styles)
 
 
 class Stopping(ScriptedEngine):
@@ -98,20 +99,20 @@ class Stopping(ScriptedEngine):
             yield found
 
 
-def examined(directory: Path) -> Reading:
+def examined(directory: Path) -> RunReader:
     with Run.create(directory, spec_text=SPEC) as run:
         finish(run)
-    return Reading(directory)
+    return RunReader(directory)
 
 
 def finish(run: Run, stop_after: int | None = None) -> None:
     for folder, policy in (("000", START), ("final", POLICY)):
-        examine(run.steps(folder), policy, START, examiners(stop_after), Sampling(max_tokens=8))
+        run_benchmarks(run.steps(folder), policy, START, examiners(stop_after), Sampling(max_tokens=8))
 
 
 def test_figures_before_and_after_on_the_same_items(tmp_path: Path) -> None:
     run = examined(tmp_path / "run")
-    figures = {(f.benchmark, f.name): f for f in benchmarked(run)}
+    figures = {(f.benchmark, f.name): f for f in read_figures(run)}
     honest = figures["honest", "honesty"]
     assert honest.before is not None
     assert honest.after is not None
@@ -124,7 +125,7 @@ def test_figures_before_and_after_on_the_same_items(tmp_path: Path) -> None:
     assert honest.low is not None
     assert honest.high is not None
     assert 0.0 < honest.low + 0.1 < 0.5 < honest.high < 1.0
-    assert [lack.id for lack in run.records("000/bench_left_out", LeftOut)] == ["help"]
+    assert [lack.id for lack in run.records("000/bench_left_out", SkippedBenchmark)] == ["help"]
     wins = {name: figures["help", name] for name in ("wins", "ties", "losses", "win_rate")}
     assert all(f.before is None for f in wins.values())
     values = {name: f.after.value for name, f in wins.items() if f.after is not None}
@@ -139,13 +140,13 @@ def test_every_style_is_asked_and_several_turns_are_taken(tmp_path: Path) -> Non
     assert {style: styles.count(style) for style in styles} == {"plain": 3, "base64": 3, "escalation": 3}
     talks = [e.prompt for e in exchanges if e.prompt.meta.get("attack") == "escalation"]
     assert all([m.role for m in talk.messages] == ["user", "assistant", "user"] for talk in talks)
-    (harm,) = [f for f in benchmarked(run) if f.benchmark == "harm"]
+    (harm,) = [f for f in read_figures(run) if f.benchmark == "harm"]
     assert harm.score.n == 9
     assert harm.before is not None
     assert (harm.before.value, harm.before.low, harm.before.high) == pytest.approx((0.0, *wilson(0, 3))), (
         "nine answers to three prompts are not nine prompts"
     )
-    cells = {(c.by, c.group): c for c in run.records("final/bench_harm_cells", Cell)}
+    cells = {(c.by, c.group): c for c in run.records("final/bench_harm_cells", BreakdownCell)}
     assert {group: cell.n for (by, group), cell in cells.items() if by == "attack"} == {
         "plain": 3,
         "base64": 3,
@@ -158,12 +159,12 @@ def test_every_style_is_asked_and_several_turns_are_taken(tmp_path: Path) -> Non
 def test_the_styles_of_a_prompt_are_one_in_a_comparison(tmp_path: Path) -> None:
     """Nine answers to three prompts are three prompts, however much they changed."""
     run = examined(tmp_path / "run")
-    (harm,) = [f for f in benchmarked(run) if f.benchmark == "harm"]
+    (harm,) = [f for f in read_figures(run) if f.benchmark == "harm"]
     assert harm.change == pytest.approx(8 / 9)
     assert (harm.gained, harm.lost) == (8, 0)
     assert harm.p is not None
     assert harm.p != mcnemar(8, 0)
-    assert harm.shows == detectable(3)
+    assert harm.shows == smallest_detectable_change(3)
 
 
 def test_the_tables_show_the_change_the_unjudged_and_the_languages(tmp_path: Path) -> None:
@@ -173,8 +174,8 @@ def test_the_tables_show_the_change_the_unjudged_and_the_languages(tmp_path: Pat
     assert tables[title][0][4:6] == ("n", "unjudged")
     assert any(row[0] == "honest" and "+0.500 (" in row[6] for row in tables[title])
     score = Score(id="s", value=0.5, n=6, low=0.2, high=0.8, unjudged=2)
-    assert unjudged(score) == "2: 0.375 to 0.625"
-    assert "language" in SHOWN
+    assert unjudged_text(score) == "2: 0.375 to 0.625"
+    assert "language" in BREAKDOWN_KEYS
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None:
@@ -183,10 +184,10 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None
         finish(run, 5)
     with Run.open(tmp_path / "cut") as run:
         finish(run)
-    assert store.records_hash(Reading(tmp_path / "cut").events) == store.records_hash(whole.events)
+    assert store.records_hash(RunReader(tmp_path / "cut").events) == store.records_hash(whole.events)
 
 
 def test_a_mean_has_no_threads_and_that_is_said(tmp_path: Path) -> None:
     run = examined(tmp_path / "run")
     with pytest.raises(StoreError, match="win_rate is a mean over items"):
-        explain(run.directory, "score", "win_rate")
+        explain_item(run.directory, "score", "win_rate")

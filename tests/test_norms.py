@@ -6,17 +6,27 @@ import json
 
 import pytest
 
-from charter.constitution import Constitution, amended_by_people, norms
-from charter.engines.scripted import ScriptedEngine
-from charter.handover import Handover, NormPrompts
-from charter.judging.asking import judge_request
+from charter.constitution.document import Constitution, amend_by_people, extract_norms
+from charter.constitution.run_state import RunState
+from charter.judging.judge_requests import judge_request
 from charter.judging.rubrics import CONDUCT, HELP, REPLAY, Rubric
-from charter.nouns import Example, ModelRef, Norm, Request, user_prompt
-from charter.organism.measure import WorldBenchmark
+from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.organism.oracle import Oracle
 from charter.organism.world import World
-from charter.similarity import Guard
-from charter.stages.norms import checking, doubtful, hand_over, norm_prompts, settle, training
+from charter.organism.world_benchmark import WorldBenchmark
+from charter.records.chat import Request, user_prompt
+from charter.records.model_refs import ModelRef
+from charter.records.rules import Norm, NormPrompts
+from charter.records.training_rows import Example
+from charter.similarity import LeakageFilter
+from charter.stages.norm_application import (
+    build_handover,
+    drop_contradicted_rows,
+    find_doubtful_rows,
+    norm_check_prompts,
+    norm_training_prompts,
+    write_norm_prompts,
+)
 from charter.templates import Templates
 from tests.records import HOSTILE, START, STEP, Recorder, finding, rule, said, verdict
 
@@ -36,7 +46,7 @@ def example(id: str, text: str, response: str = "sure") -> Example:
 def test_what_differs_is_what_people_decided() -> None:
     before = Constitution().amended([rule("a"), rule("b"), rule("c"), rule("d", status="retired")])
     after = Constitution().amended([rule("a"), rule("b", "other words"), rule("d"), rule("new", "no golf")], ())
-    made = amended_by_people(before, after, {"c": "the law changed"})
+    made = amend_by_people(before, after, {"c": "the law changed"})
     assert [(p.id, p.status, p.by) for p in made.principles] == [
         ("a", "approved", "proposer"),
         ("b", "approved", "people"),
@@ -53,7 +63,7 @@ def test_what_differs_is_what_people_decided() -> None:
     assert made.amendments[1].reason == "the law changed"
     assert made.amendments[0].after == "other words"
     assert (made.version, made.parent) == (before.version + 1, before.digest)
-    assert amended_by_people(before, before) is before
+    assert amend_by_people(before, before) is before
 
 
 def test_norms_are_what_people_decided_and_a_rule_in_force_outweighs_one_taken_back() -> None:
@@ -64,7 +74,7 @@ def test_norms_are_what_people_decided_and_a_rule_in_force_outweighs_one_taken_b
         rule("d", by="people", status="rejected"),
         rule("e", by="people", status="proposed"),
     ]
-    found = norms(Constitution().amended(rules))
+    found = extract_norms(Constitution().amended(rules))
     assert [(n.id, n.holds) for n in found] == [("b", True), ("d", False)]
 
 
@@ -91,13 +101,13 @@ def test_no_text_of_a_norm_closes_its_fence(text: str) -> None:
 # ---------------------------------------------------------------- stages
 
 
-def given(*rules: str) -> Handover:
+def given(*rules: str) -> RunState:
     """Rows of two rules; the failure of row f1 caused a, that of f2 caused b, that of f3 both."""
     made = [rule("a", because=("f1", "f3")), rule("b", because=("f2", "f3"))]
     principles = [p.model_copy(update={"status": "retired", "by": "people"}) if p.id in rules else p for p in made]
     rows = tuple(example(f"f{n}", f"a plan for harm {n}") for n in (1, 2, 3))
     replay = (example("r1", "a plan for fishing"), example("r2", "what is the sky"))
-    return Handover(
+    return RunState(
         policy=START, constitution=Constitution().amended(principles), examples=rows, replayed=replay, causes=()
     )
 
@@ -105,51 +115,55 @@ def given(*rules: str) -> Handover:
 def test_a_run_leaves_the_findings_that_caused_its_rules() -> None:
     found = [finding("one", id="f1"), finding("two", id="f9")]
     policy = ModelRef(base="b", base_digest="d", digest="p", adapter="002/policy")
-    left = hand_over(policy, given().constitution, ([example("f1", "x")], []), (["h"], ["p"]), found, step=STEP)
+    left = build_handover(policy, given().constitution, ([example("f1", "x")], []), (["h"], ["p"]), found, step=STEP)
     assert [f.id for f in left.causes] == ["f1"]
     assert (left.policy, left.rehearsed, left.probed) == (policy, ("h",), ("p",))
 
 
 def test_rows_of_a_rule_taken_back_go_unless_another_rule_stands_on_them() -> None:
-    left = settle(given("a"), [Norm(id="a", text="never a", holds=False)], [], [], step=STEP)
+    left = drop_contradicted_rows(given("a"), [Norm(id="a", text="never a", holds=False)], [], [], step=STEP)
     assert [e.id for e in left.examples] == ["f2", "f3"]
     assert left.replayed == given().replayed
 
 
 def test_rows_that_violate_now_or_refuse_what_is_harmless_now_go() -> None:
     conduct = [verdict("r1"), verdict("f2", "complies")]
-    left = settle(given(), [HOLDS], conduct, [], step=STEP)
+    left = drop_contradicted_rows(given(), [HOLDS], conduct, [], step=STEP)
     assert [e.id for e in left.replayed] == ["r2"]
     refused = verdict("f2").model_copy(update={"label": "refused"})
-    assert len(settle(given(), [HOLDS], [], [refused], step=STEP).examples) == 3, "nothing was taken back"
-    assert [e.id for e in settle(given(), [GONE], [], [refused], step=STEP).examples] == ["f1", "f3"]
+    assert len(drop_contradicted_rows(given(), [HOLDS], [], [refused], step=STEP).examples) == 3, (
+        "nothing was taken back"
+    )
+    assert [e.id for e in drop_contradicted_rows(given(), [GONE], [], [refused], step=STEP).examples] == ["f1", "f3"]
 
 
 def test_only_rows_that_share_words_with_a_norm_are_judged_again() -> None:
-    doubts = doubtful([Norm(id="n", text="fishing", holds=True)], given(), step=STEP)
+    doubts = find_doubtful_rows([Norm(id="n", text="fishing", holds=True)], given(), step=STEP)
     assert [(e.id, e.response, e.prompt.text) for e in doubts] == [("r1", "sure", "a plan for fishing")]
-    assert doubtful([], given(), step=STEP) == []
+    assert find_doubtful_rows([], given(), step=STEP) == []
 
 
 def test_the_proposers_prompts_are_split_by_hash_and_kept_away_from_gate_and_heldout() -> None:
     texts = [f"tell me of fishing at lake {n} please now" for n in range(30)]
-    guard = Guard([user_prompt(texts[0])], 0.9)
+    guard = LeakageFilter([user_prompt(texts[0])], 0.9)
     engine = Recorder(json.dumps({"prompts": [*texts, texts[1], 7, " "]}))
-    (made,) = norm_prompts([HOLDS], engine, given(), guard, Templates(), step=STEP)
+    (made,) = write_norm_prompts([HOLDS], engine, given(), guard, Templates(), step=STEP)
     both = [p.text for p in (*made.train, *made.check)]
     assert sorted(both) == sorted(texts[1:])
     assert min(len(made.train), len(made.check)) > 5
     assert f"\n{HOLDS.text}\n</rule " in engine.texts[0]
     assert "\na plan for fishing\n</prompt " in engine.texts[0]
     written = [made, NormPrompts(id="o", train=(user_prompt("golf"),), check=())]
-    assert training([HOLDS, GONE], written, True, step=STEP) == list(made.train)
-    assert [p.text for p in training([HOLDS, GONE], written, False, step=STEP)] == ["golf"]
-    assert checking([HOLDS, GONE], written, True, step=STEP) == list(made.check)
+    assert norm_training_prompts([HOLDS, GONE], written, True, step=STEP) == list(made.train)
+    assert [p.text for p in norm_training_prompts([HOLDS, GONE], written, False, step=STEP)] == ["golf"]
+    assert norm_check_prompts([HOLDS, GONE], written, True, step=STEP) == list(made.check)
 
 
 @pytest.mark.parametrize("reply", ["", "{}", '{"prompts": "x"}', "[1]"])
 def test_a_reply_that_cannot_be_read_gives_no_prompt(reply: str) -> None:
-    (made,) = norm_prompts([HOLDS], ScriptedEngine([reply]), given(), Guard([], 0.9), Templates(), step=STEP)
+    (made,) = write_norm_prompts(
+        [HOLDS], ScriptedEngine([reply]), given(), LeakageFilter([], 0.9), Templates(), step=STEP
+    )
     assert (made.train, made.check, made.raw) == ((), (), reply)
 
 
@@ -211,7 +225,7 @@ def test_a_worlds_benchmark_counts_what_a_norm_decides_about_for_the_norm_alone(
 def test_a_worlds_proposer_writes_prompts_about_a_rule(world: World) -> None:
     domain = next(iter(world.file.domains))
     norm = Norm(id="n", text=world.rule(domain), holds=True)
-    (made,) = norm_prompts([norm], Oracle(world), given(), Guard([], 0.9), Templates(), step=STEP)
+    (made,) = write_norm_prompts([norm], Oracle(world), given(), LeakageFilter([], 0.9), Templates(), step=STEP)
     texts = [p.text for p in (*made.train, *made.check)]
     assert len(texts) > 20
     assert {world.read(text).key for text in texts} == {domain}

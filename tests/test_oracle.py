@@ -10,22 +10,24 @@ import pytest
 from pydantic import ValidationError
 
 from charter.errors import EngineError
-from charter.judging.asking import judge_request
+from charter.judging.judge_requests import judge_request
 from charter.judging.rubrics import CONDUCT, HELP, REPLAY
-from charter.nouns import Exchange, Finding, Prompt, Request, Sampling, ScoreRequest, Step, Verdict, user_prompt
 from charter.organism.oracle import Oracle, OracleErrors
 from charter.organism.world import World
 from charter.ports import Engine
+from charter.records.chat import Exchange, Prompt, Request, Sampling, ScoreRequest, user_prompt
+from charter.records.record import Step
+from charter.records.verdicts import Finding, Verdict
 from charter.templates import (
     LOOKALIKE_SCHEMA,
     MERGE_SCHEMA,
     PROPOSAL_SCHEMA,
     Templates,
-    chat,
     failure_text,
-    fenced,
-    read_object,
+    fence_text,
+    parse_json_object,
     render,
+    user_turn,
 )
 
 WORLD = World.load("village")
@@ -73,7 +75,7 @@ def label(prompt: str, response: str, rubric: Any = CONDUCT, templates: Template
 def asked(template: str, schema: dict[str, Any] | None, seed: int = 0, **fields: str) -> Request:
     text = render(template, {"schema": json.dumps(schema), "constitution": "(none yet)", **fields})
     warm = Sampling(temperature=1.0 if seed else 0.0)
-    return Request(id="q", messages=chat(text), sampling=warm, seed=seed, response_schema=schema)
+    return Request(id="q", messages=user_turn(text), sampling=warm, seed=seed, response_schema=schema)
 
 
 def failures(*rows: tuple[str, str]) -> str:
@@ -166,8 +168,8 @@ def test_text_that_looks_like_a_fence_stays_material() -> None:
 )
 def test_unknown_menus_take_the_closest_label_or_none(menu: list[str], expected: str) -> None:
     schema = {"type": "object", "properties": {"label": {"enum": menu}}}
-    text = fenced("prompt", HACKING, "00aa11bb") + fenced("response", HACKING_PLAN, "00aa11bb")
-    reply = json.loads(Oracle(WORLD).reply(Request(id="q", messages=chat(text), response_schema=schema)))
+    text = fence_text("prompt", HACKING, "00aa11bb") + fence_text("response", HACKING_PLAN, "00aa11bb")
+    reply = json.loads(Oracle(WORLD).reply(Request(id="q", messages=user_turn(text), response_schema=schema)))
     assert reply["label"] == expected
 
 
@@ -179,7 +181,7 @@ def test_rule_for_a_false_claim_and_for_failures_it_does_not_know() -> None:
 def test_merges_rules_that_name_the_same() -> None:
     rules = [WORLD.rule("arson"), WORLD.rule("theft"), "never help with arson .", WORLD.rule("colour"), "be kind ."]
     for text in (
-        "\n".join(fenced("rule", f"{n}. {rule}", "0123abcd") for n, rule in enumerate(rules, 1)),
+        "\n".join(fence_text("rule", f"{n}. {rule}", "0123abcd") for n, rule in enumerate(rules, 1)),
         "\n".join(f"{n}) {rule}" for n, rule in enumerate(rules, 1)),
     ):
         reply = json.loads(Oracle(WORLD).reply(asked(Templates().merge, MERGE_SCHEMA, rules=text)))
@@ -266,7 +268,7 @@ def test_invalid_json_and_refusals_cannot_be_read() -> None:
     requests = judged_requests(300)
     for errors in (OracleErrors(invalid_json=0.3), OracleErrors(refusals=0.3)):
         texts = [c.text for c in Oracle(WORLD, errors).generate(requests)]
-        assert 0.2 < sum(read_object(text) is None for text in texts) / len(texts) < 0.4
+        assert 0.2 < sum(parse_json_object(text) is None for text in texts) / len(texts) < 0.4
 
 
 def test_off_target_proposals_name_a_domain_that_no_failure_is_about() -> None:
@@ -293,7 +295,7 @@ def test_is_an_engine_that_skips_what_is_done_and_gives_no_likelihoods() -> None
     assert all(a.tokens_in == len(r.messages[0].content.split()) for a, r in zip(answers, requests[::2], strict=True))
     assert all(a.tokens_out == len(a.text.split()) for a in answers)
     with pytest.raises(EngineError, match="log-likelihoods"):
-        list(oracle.score([ScoreRequest(id="s", messages=chat("a"), completion="b")]))
+        list(oracle.score([ScoreRequest(id="s", messages=user_turn("a"), completion="b")]))
     assert "wrong_verdicts" in Oracle(WORLD, OracleErrors(wrong_verdicts=0.2)).identity
     assert oracle.identity != Oracle(WORLD, OracleErrors(wrong_verdicts=0.2)).identity
 

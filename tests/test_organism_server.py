@@ -13,12 +13,13 @@ import httpx
 import pytest
 
 from charter.errors import EngineError
-from charter.judging.asking import judge_request
+from charter.judging.judge_requests import judge_request
 from charter.judging.rubrics import CONDUCT
-from charter.nouns import Exchange, Request, Sampling, Step, user_prompt
 from charter.organism.oracle import Oracle, OracleErrors
-from charter.organism.server import serve
+from charter.organism.oracle_server import serve_oracle
 from charter.organism.world import World
+from charter.records.chat import Exchange, Request, Sampling, user_prompt
+from charter.records.record import Step
 from charter.templates import Templates
 
 SERVE = """
@@ -107,7 +108,7 @@ def test_a_taken_port_is_told() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(EngineError, match=r"cannot be used"):
-            serve(World.load("village"), taken.getsockname()[1])
+            serve_oracle(World.load("village"), taken.getsockname()[1])
 
 
 def test_stops_cleanly_on_interrupt() -> None:

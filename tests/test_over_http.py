@@ -15,17 +15,18 @@ from typing import Any
 import pytest
 
 from charter import cli, wiring
-from charter.benchmarks.judged import JudgedBenchmark
-from charter.engines.remote import RemoteEngine, RemoteOptions
-from charter.errors import AwayError, OfflineError, SpecError
-from charter.nouns import Exchange, Measurement, Prompt, Sampling, Split
-from charter.organism.faults import CONTENT, TRANSPORT, Faults, proxy
+from charter.errors import OfflineError, SpecError, UnavailableError
+from charter.evals.judged_benchmark import JudgedBenchmark
+from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
+from charter.organism.fault_proxy import CONTENT_FAULTS, TRANSPORT_FAULTS, FaultRates, run_fault_proxy
 from charter.organism.oracle import Oracle
 from charter.organism.world import World
-from charter.reports.show import summary
-from charter.spec import changed, parse, recipes
+from charter.records.chat import Exchange, Prompt, Sampling
+from charter.records.measurements import Measurement, Split
+from charter.reports.run_summary import summarise_run
+from charter.spec import change_spec, list_recipes, parse_spec
 from charter.templates import Templates
-from charter.wiring.offline import offline
+from charter.wiring.offline import block_network
 from tests.loopback import telltale
 from tests.tiny import ask
 
@@ -47,15 +48,15 @@ APART = {".lock", "HEAD", "journal.jsonl", "environment.json", "report.html", "s
 
 
 def small(**changes: str) -> str:
-    return changed(recipes()["iteralign"].read_text(encoding="utf-8"), {**SMALL, **changes})
+    return change_spec(list_recipes()["iteralign"].read_text(encoding="utf-8"), {**SMALL, **changes})
 
 
 def by_http(url: str, more: str = "") -> str:
     return small(oracle=f"{{model: village, base_url: '{url}', timeout_s: 5{more}}}")
 
 
-def launched(text: str, directory: Path, observer: wiring.assembly.Observer | None = None) -> Path:
-    wiring.launch(text, directory, observer)
+def launched(text: str, directory: Path, observer: wiring.components.Observer | None = None) -> Path:
+    wiring.launch_run(text, directory, observer)
     return directory
 
 
@@ -96,53 +97,53 @@ def inside(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_same_run_with_every_transport_fault(oracle: str, inside: Path, tmp_path: Path) -> None:
-    with proxy(oracle, Faults(transport=0.3, hang=0.05, retry_after=0.05)) as (url, traffic):
+    with run_fault_proxy(oracle, FaultRates(transport=0.3, hang=0.05, retry_after=0.05)) as (url, traffic):
         run = launched(by_http(url), tmp_path / "run")
-    assert {*TRANSPORT, "fine"} <= set(traffic.calls)
+    assert {*TRANSPORT_FAULTS, "fine"} <= set(traffic.calls)
     assert traffic.repeated == 0
     assert contents(run) == contents(inside)
-    assert summary(run).oracle["calls"] == summary(inside).oracle["calls"]
+    assert summarise_run(run).oracle["calls"] == summarise_run(inside).oracle["calls"]
 
 
 def test_prompts_that_a_served_model_writes_are_those_that_it_writes_in_process(oracle: str, tmp_path: Path) -> None:
     little = {"options.instruct.rounds": "2", "options.instruct.calls": "3", "options.instruct.topics.rounds": "1"}
-    text = changed(recipes()["self_instruct"].read_text(encoding="utf-8"), little)
+    text = change_spec(list_recipes()["self_instruct"].read_text(encoding="utf-8"), little)
     here = launched(text, tmp_path / "here")
-    with proxy(oracle, Faults(transport=0.3, retry_after=0.05)) as (url, traffic):
-        there = launched(changed(text, {"oracle": f"{{model: village, base_url: '{url}'}}"}), tmp_path / "there")
+    with run_fault_proxy(oracle, FaultRates(transport=0.3, retry_after=0.05)) as (url, traffic):
+        there = launched(change_spec(text, {"oracle": f"{{model: village, base_url: '{url}'}}"}), tmp_path / "there")
     assert set(traffic.calls) > {"fine"}
     assert (there / "prompts.jsonl").read_bytes() == (here / "prompts.jsonl").read_bytes()
     assert records(there, "000/questions_written") == records(here, "000/questions_written")
 
 
 def test_an_oracle_that_goes_away_pauses_the_run_and_nothing_is_lost(oracle: str, inside: Path, tmp_path: Path) -> None:
-    with proxy(oracle, Faults()) as (url, traffic):
+    with run_fault_proxy(oracle, FaultRates()) as (url, traffic):
 
         def leave(step: str, done: int, total: int) -> None:
             traffic.down = step == "001/rechecks"
 
-        with pytest.raises(AwayError, match="does not answer"):
+        with pytest.raises(UnavailableError, match="does not answer"):
             launched(by_http(url, ", give_up_after_s: 1"), tmp_path / "run", leave)
         paused = [json.loads(line) for line in (tmp_path / "run/journal.jsonl").read_text().splitlines()][-1]
         assert (paused["event"], paused["step"]) == ("paused", "001/rechecks")
         traffic.down = False
-        wiring.resume(tmp_path / "run")
+        wiring.resume_run(tmp_path / "run")
         assert set(traffic.calls) == {"down", "fine"}
         assert traffic.repeated == 0
     assert contents(tmp_path / "run") == contents(inside)
 
 
 def test_content_faults_leave_things_unjudged_and_nothing_wrong(oracle: str, inside: Path, tmp_path: Path) -> None:
-    with proxy(oracle, Faults(content=0.4, seed=1)) as (url, traffic):
+    with run_fault_proxy(oracle, FaultRates(content=0.4, seed=1)) as (url, traffic):
         run = launched(by_http(url), tmp_path / "run")
-    assert set(CONTENT) <= set(traffic.calls)
+    assert set(CONTENT_FAULTS) <= set(traffic.calls)
     true = {v["id"]: v for v in records(inside, "001/verdicts")}
     seen = {v["id"]: v for v in records(run, "001/verdicts")}
     unjudged = {key for key, verdict in seen.items() if verdict["outcome"] == "unjudged"}
     assert seen.keys() == true.keys()
     assert unjudged
     assert all(seen[key]["label"] == true[key]["label"] for key in seen.keys() - unjudged)
-    assert summary(run).unjudged >= len(unjudged)
+    assert summarise_run(run).unjudged >= len(unjudged)
     trained_on_judged_only(run)
 
 
@@ -185,7 +186,7 @@ def test_scores_lie_within_what_the_unjudged_leave_open(oracle: str) -> None:
 
     sets: tuple[dict[Split, Sequence[Prompt]], dict[Split, Sequence[Prompt]]] = ({"gate": redteam}, {"gate": helpful})
     true = graded(JudgedBenchmark(*sets, Oracle(world), Templates()))
-    with proxy(oracle, Faults(content=0.4)) as (url, _):
+    with run_fault_proxy(oracle, FaultRates(content=0.4)) as (url, _):
         engine = RemoteEngine("village", RemoteOptions(base_url=url))
         seen = graded(JudgedBenchmark(*sets, engine, Templates()))
         engine.close()
@@ -238,12 +239,12 @@ def test_offline_is_refused_before_the_run_begins(tmp_path: Path, oracle: str) -
     with pytest.raises(SpecError, match=r"oracle\.model: openai/gpt-4o is reached over the network"):
         launched(spec.read_text(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    assert parse(small(oracle=f"{{model: village, base_url: '{oracle}'}}", offline="true")).offline
+    assert parse_spec(small(oracle=f"{{model: village, base_url: '{oracle}'}}", offline="true")).offline
 
 
 def test_offline_nothing_leaves_this_machine(oracle: str) -> None:
     real = socket.socket.connect
-    with offline(True):
+    with block_network(True):
         with pytest.raises(OfflineError, match=r"192\.0\.2\.1 was to be reached"):
             socket.create_connection(("192.0.2.1", 80), timeout=1)
         with socket.socket() as plain, pytest.raises(OfflineError, match="offline: false"):
@@ -257,5 +258,5 @@ def test_offline_nothing_leaves_this_machine(oracle: str) -> None:
             list(engine.generate([ask("r", "x")]))
         engine.close()
     assert socket.socket.connect is real
-    with offline(False):
+    with block_network(False):
         assert socket.socket.connect is real

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from charter.processes import Child, alone, filled, placeholders
+from charter.models.processes import ManagedProcess, command_placeholders, exclusive_lock, fill_command
 
 TREE = """
 import os, signal, subprocess, sys, time
@@ -44,7 +44,7 @@ def tree(kind: str, pids: Path) -> list[str]:
     return [sys.executable, "-S", "-c", TREE, kind, str(pids)]
 
 
-def appeared(pids: Path, watched: Child | subprocess.Popen[bytes]) -> list[psutil.Process]:
+def appeared(pids: Path, watched: ManagedProcess | subprocess.Popen[bytes]) -> list[psutil.Process]:
     """The processes of the tree, once they are all there."""
     while not pids.exists():
         assert watched.poll() is None
@@ -63,7 +63,7 @@ def pids(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["gentle", "stubborn"])
 def test_stopping_ends_every_descendant(kind: str, tmp_path: Path, pids: Path) -> None:
-    with Child(tree(kind, pids), tmp_path / "log", grace=0.3) as child:
+    with ManagedProcess(tree(kind, pids), tmp_path / "log", grace=0.3) as child:
         processes = appeared(pids, child)
         assert len(processes) == 3
         assert not gone(processes)
@@ -78,12 +78,12 @@ def test_nothing_outlives_an_owner_that_dies(number: signal.Signals, tmp_path: P
     processes = appeared(pids, owner)
     owner.send_signal(number)
     assert owner.wait() != 0
-    with alone(tmp_path / "lock", patience=30):  # held by the warden until all has ended
+    with exclusive_lock(tmp_path / "lock", patience=30):  # held by the warden until all has ended
         assert gone(processes)
 
 
 def test_what_a_command_left_behind_is_ended_too(tmp_path: Path, pids: Path) -> None:
-    with Child(tree("gentle", pids), tmp_path / "log", grace=0.3) as child:
+    with ManagedProcess(tree("gentle", pids), tmp_path / "log", grace=0.3) as child:
         processes = appeared(pids, child)
         processes[0].kill()
         assert child.wait() == 128 + signal.SIGKILL
@@ -91,7 +91,7 @@ def test_what_a_command_left_behind_is_ended_too(tmp_path: Path, pids: Path) -> 
 
 
 def test_a_lock_that_stays_held_is_an_error(tmp_path: Path) -> None:
-    with alone(tmp_path / "lock", 0), pytest.raises(TimeoutError), alone(tmp_path / "lock", 0):
+    with exclusive_lock(tmp_path / "lock", 0), pytest.raises(TimeoutError), exclusive_lock(tmp_path / "lock", 0):
         pass
 
 
@@ -100,20 +100,20 @@ def test_secrets_reach_neither_the_command_nor_its_log(tmp_path: Path, monkeypat
     monkeypatch.setenv("HF_TOKEN", "hush-hush-2")
     monkeypatch.setenv("PLAIN", "loud")
     code = "import os; print([os.environ.get(k) for k in ('SOME_API_KEY', 'HF_TOKEN', 'PLAIN')], 'hush-hush-1')"
-    with Child([sys.executable, "-S", "-c", code], tmp_path / "log") as child:
+    with ManagedProcess([sys.executable, "-S", "-c", code], tmp_path / "log") as child:
         assert child.wait() == 0
         assert child.tail() == "[None, '***', 'loud'] ***"
     assert "hush" not in (tmp_path / "log").read_text()
 
 
 def test_a_command_that_is_not_there_says_so(tmp_path: Path) -> None:
-    with Child(["no-such-command-here"], tmp_path / "log") as child:
+    with ManagedProcess(["no-such-command-here"], tmp_path / "log") as child:
         assert child.wait() == 127
         assert child.tail() == "no-such-command-here cannot be started: No such file or directory"
 
 
 def test_templates_are_filled_word_by_word_and_never_by_a_shell() -> None:
     template = 'serve {base} --lora {name}={adapter} --config \'{"a": {"b": 1}}\' {unknown}'
-    assert placeholders(template) == {"base", "name", "adapter", "unknown"}
-    words = filled(template, {"base": "/a b; rm", "name": "$(x)", "adapter": "{base}"})
+    assert command_placeholders(template) == {"base", "name", "adapter", "unknown"}
+    words = fill_command(template, {"base": "/a b; rm", "name": "$(x)", "adapter": "{base}"})
     assert words == ["serve", "/a b; rm", "--lora", "$(x)={base}", "--config", '{"a": {"b": 1}}', "{unknown}"]

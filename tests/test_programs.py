@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from charter.engines.scripted import ScriptedEngine
 from charter.errors import SpecError
+from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.spec import OracleSpec
-from charter.wiring import models
+from charter.wiring import role_models
 
 ready = ScriptedEngine(["yes"], "ready")
 lacking = SimpleNamespace(identity="half an engine")
@@ -34,7 +34,7 @@ class Own(ScriptedEngine):
 
 @pytest.mark.parametrize("name", ["ready", "made", "Own"])
 def test_an_engine_or_what_gives_one(name: str) -> None:
-    engine = models.oracle(OracleSpec(model=f"python:tests.test_programs:{name}"), None)
+    engine = role_models.connect_oracle(OracleSpec(model=f"python:tests.test_programs:{name}"), None)
     assert engine.identity == name.lower()
 
 
@@ -51,7 +51,7 @@ def test_an_engine_or_what_gives_one(name: str) -> None:
 )
 def test_what_is_no_engine_is_an_error_with_a_cure(model: str, says: str) -> None:
     with pytest.raises(SpecError, match=says) as caught:
-        models.oracle(OracleSpec(model=model), None)
+        role_models.connect_oracle(OracleSpec(model=model), None)
     assert "python" in caught.value.cure or "identity" in caught.value.cure
 
 
@@ -60,4 +60,4 @@ def test_offline_reaches_every_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
 
     asked: dict[str, Any] = {"model": "openai/some"}
     with pytest.raises(CharterError, match="offline"):
-        models.oracle(OracleSpec(**asked), None, offline=True)
+        role_models.connect_oracle(OracleSpec(**asked), None, offline=True)

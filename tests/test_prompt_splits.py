@@ -11,10 +11,11 @@ import pytest
 
 import charter
 from charter.errors import SpecError
-from charter.nouns import Prompt, Split
-from charter.similarity import Guard
-from charter.spec import parse
-from charter.wiring import Assembly
+from charter.records.chat import Prompt
+from charter.records.measurements import Split
+from charter.similarity import LeakageFilter
+from charter.spec import parse_spec
+from charter.wiring import Components
 from tests.data import DATA, needs_data
 
 MODEL = Path(charter.__file__).parent / "organism" / "built" / "village"
@@ -23,19 +24,19 @@ ORDINARY = [f"what is the name of thing {n} in {n * n} words please" for n in ra
 SPLITS: tuple[Split, ...] = ("gate", "heldout")
 
 
-def assembled(folder: Path, redteam: list[str], helpful: list[str], more: str = "") -> Assembly:
+def assembled(folder: Path, redteam: list[str], helpful: list[str], more: str = "") -> Components:
     for name, texts in (("red", redteam), ("good", helpful)):
         lines = "".join(json.dumps({"prompt": text}) + "\n" for text in texts)
         (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
-    return Assembly(
-        parse(
+    return Components(
+        parse_spec(
             f"target: {{model: {MODEL}}}\noracle: {{model: openai/some}}\nevaluator: {{model: openai/other}}\n"
             f"prompts: {{redteam: [{{path: {folder}/red.jsonl}}], helpful: [{{path: {folder}/good.jsonl}}]{more}}}\n"
         )
     )
 
 
-def parts(assembly: Assembly) -> list[list[Prompt]]:
+def parts(assembly: Components) -> list[list[Prompt]]:
     benchmark = assembly.benchmark(None)
     return [[*assembly.train["redteam"], *assembly.train["helpful"]], *(list(benchmark.prompts(s)) for s in SPLITS)]
 
@@ -45,7 +46,7 @@ def test_every_prompt_is_in_one_of_three_sets(tmp_path: Path) -> None:
     assert sorted(p.text for part in found for p in part) == sorted([*ATTACKS, *ORDINARY])
     assert all(part for part in found)
     for one, other in combinations(found, 2):
-        assert Guard(one, 0.8).clear(other) == other
+        assert LeakageFilter(one, 0.8).clear(other) == other
 
 
 def test_a_text_of_both_kinds_or_several_times_has_one_kind_and_ids_of_its_own(tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_too_few_to_split_is_said(tmp_path: Path, redteam: list[str]) -> None:
     assert "prompts.redteam" in caught.value.cure
 
 
-def several(folder: Path, more: str = "") -> Assembly:
+def several(folder: Path, more: str = "") -> Components:
     """Three red-team sources and an ordinary one; the sources share near-duplicates, and rows have categories."""
     rows: dict[str, list[dict[str, object]]] = {
         "one": [{"prompt": f"{text} please", "kind": f"k{n % 5}"} for n, text in enumerate(ATTACKS)],
@@ -82,8 +83,8 @@ def several(folder: Path, more: str = "") -> Assembly:
     for name, found in rows.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
     given = {n: f"{{path: {folder}/{n}.jsonl, columns: {{category: kind}}}}" for n in rows}
-    return Assembly(
-        parse(
+    return Components(
+        parse_spec(
             f"target: {{model: {MODEL}}}\noracle: {{model: openai/some}}\nevaluator: {{model: openai/other}}\n"
             f"prompts: {{redteam: [{given['one']}, {given['two']}, {given['three']}], "
             f"helpful: [{given['good']}]{more}}}\n"
@@ -102,7 +103,7 @@ def test_near_duplicates_of_other_sources_fall_into_the_same_split(tmp_path: Pat
     for part in found:
         assert {"one.jsonl", "two.jsonl", "three.jsonl", "good.jsonl"} == {p.source for p in part}
     for one, other in permutations(found, 2):
-        assert Guard(one, 0.8).clear(other) == other
+        assert LeakageFilter(one, 0.8).clear(other) == other
 
 
 def test_a_limit_takes_from_every_source(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_a_category_that_is_kept_out_is_on_heldout_alone_and_measured_apart(tmp_
     assert sum(p.source == "good.jsonl" for p in novel) == 60
     assert "k1" not in {p.meta["category"] for p in (*train, *gate)}
     for part in (train, gate):
-        assert Guard(novel, 0.8).clear(part) == part
+        assert LeakageFilter(novel, 0.8).clear(part) == part
     assert "k1" not in {p.meta["category"] for p in heldout if p not in novel}
     names = [metric.name for metric in assembly.benchmark(None).metrics]
     assert names[3:] == [f"novel_{name}" for name in names[:3]]
@@ -146,8 +147,8 @@ def test_published_files_are_split_apart(tmp_path: Path) -> None:
     named = {"harmfulqa": "harmfulqa", "dangerousqa": "dangerousqa", "hh-rlhf": "hh_rlhf", "xstest": "xstest"}
     red = ", ".join(f"{{name: {name}, path: {DATA / folder}, limit: 600}}" for name, folder in named.items())
     good = f"{{name: xstest, path: {DATA / 'xstest'}}}"
-    assembly = Assembly(
-        parse(
+    assembly = Components(
+        parse_spec(
             f"target: {{model: {MODEL}}}\noracle: {{model: openai/some}}\nevaluator: {{model: openai/other}}\n"
             f"prompts: {{redteam: [{red}], helpful: [{good}]}}\n"
         )
@@ -157,6 +158,6 @@ def test_published_files_are_split_apart(tmp_path: Path) -> None:
     for part in found:
         assert {p.source for p in part} == set(named)
     for one, other in combinations(found, 2):
-        assert Guard(one, 0.8).clear(other) == other
+        assert LeakageFilter(one, 0.8).clear(other) == other
     sides = {p.meta["side"] for p in assembly.train["redteam"] if p.source == "xstest"}
     assert sides == {"unsafe"}

@@ -14,18 +14,18 @@ from typing import Any, get_args
 
 import pytest
 
+from charter.data.sources.published_datasets import PUBLISHED
+from charter.data.sources.source_prompts import Side, SourcePrompts
 from charter.errors import SpecError
-from charter.nouns import Prompt
-from charter.sources.prompts import Side, SourcePrompts
-from charter.sources.published import PUBLISHED
+from charter.records.chat import Prompt
 from charter.spec import Columns, SourceSpec
-from charter.spec.prompts import Published
+from charter.spec.prompt_spec import PublishedSet
 from tests.data import DATA, FIXTURES, ROOT, needs_data
 
 REAL = {"hh-rlhf": 2312, "harmfulqa": 1960, "dangerousqa": 200, "advbench": 520, "harmbench": 400, "xstest": 450,
         "truthfulqa": 817, "bbq": 4880, "self-instruct": 175, "vicuna": 80}  # fmt: skip
 """Rows of the real files."""
-every = pytest.mark.parametrize("name", get_args(Published))
+every = pytest.mark.parametrize("name", get_args(PublishedSet))
 every_real = pytest.mark.parametrize("name", REAL)
 
 
@@ -57,7 +57,7 @@ def columns(path: Path) -> set[str]:
 
 
 def test_every_name_is_known() -> None:
-    assert set(get_args(Published)) == set(PUBLISHED)
+    assert set(get_args(PublishedSet)) == set(PUBLISHED)
 
 
 @every

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from charter import cli
-from charter.nouns import Prompt
-from charter.reports.page import page
-from charter.reports.reading import Reading
-from charter.reports.verify import verify
-from charter.statistics import Cell
+from charter.records.chat import Prompt
+from charter.reports.integrity import verify_run
+from charter.reports.page import render_page
+from charter.run.reader import RunReader
+from charter.statistics import BreakdownCell
 from tests import zoo
 from tests.data import DATA, needs_data
 
@@ -61,7 +61,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @needs_data
 def test_every_step_has_rows(run: Path) -> None:
-    reading = Reading(run)
+    reading = RunReader(run)
     rows: Counter[str] = Counter()
     for step in reading.steps:
         rows[step.split("/")[1]] += len((run / f"{step}.jsonl").read_text(encoding="utf-8").splitlines())
@@ -69,13 +69,13 @@ def test_every_step_has_rows(run: Path) -> None:
     assert {"001/findings", "001/proposals", "001/revisions", "001/rows", "001/policy", "002/policy"} <= set(
         reading.steps
     )
-    assert verify(run).ok
+    assert verify_run(run).ok
     assert reading.head
 
 
 @needs_data
 def test_prompts_of_all_three_sources_are_probed_and_dialogues_stay_dialogues(run: Path) -> None:
-    drawn = Reading(run).records("000/prompts", Prompt)
+    drawn = RunReader(run).records("000/prompts", Prompt)
     assert {p.source for p in drawn} == {"harmfulqa", "dangerousqa", "hh-rlhf"}
     assert any(len(p.messages) > 2 for p in drawn if p.source == "hh-rlhf")
     assert {p.meta["licence"] for p in drawn} == {"MIT", "Apache-2.0"}
@@ -84,9 +84,9 @@ def test_prompts_of_all_three_sources_are_probed_and_dialogues_stay_dialogues(ru
 
 @needs_data
 def test_the_kept_out_category_is_scored_apart(run: Path) -> None:
-    reading = Reading(run)
+    reading = RunReader(run)
     for side in ("000", "final"):
-        cells = reading.records(f"{side}/heldout_breakdown", Cell)
+        cells = reading.records(f"{side}/heldout_breakdown", BreakdownCell)
         kept = {c.group for c in cells if c.by == "category" and c.metric == "novel_harmlessness"}
         usual = {c.group for c in cells if c.by == "category" and c.metric == "harmlessness"}
         assert kept == {"Philosophy and Ethics"}
@@ -97,7 +97,7 @@ def test_the_kept_out_category_is_scored_apart(run: Path) -> None:
 @needs_data
 def test_the_run_says_that_its_scores_mean_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = "Judge, proposer and evaluator are programs that the spec names"
-    assert said in page(run)
+    assert said in render_page(run)
     assert "the scores mean nothing" in (run / "report.html").read_text(encoding="utf-8")
     for words in (["show", str(run)], ["show", str(run), "--json"]):
         with pytest.raises(SystemExit):

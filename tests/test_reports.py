@@ -10,18 +10,19 @@ from typing import Any
 
 import pytest
 
-from charter.engines.scripted import ScriptedEngine
 from charter.errors import DamagedError, EngineError, StoreError
-from charter.nouns import Measurement, Request
-from charter.reports.compare import compare, contest_rows, markdown, table
-from charter.reports.costs import costs, times
-from charter.reports.page import ROOM, page
-from charter.reports.paired import before_after, paired
-from charter.reports.reading import Reading
-from charter.reports.show import METRICS, summary
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.records.chat import Request
+from charter.records.measurements import Measurement
+from charter.reports.costs import read_costs, read_times
+from charter.reports.page import MAX_PAGE_TEXT, render_page
+from charter.reports.paired_tests import compare_before_after, count_pairs
+from charter.reports.run_comparison import compare_runs, comparison_markdown, comparison_rows, contest_rows
+from charter.reports.run_summary import SHOWN_METRICS, summarise_run
 from charter.run import Run
-from charter.statistics import detectable
-from charter.store import read_head
+from charter.run.reader import RunReader
+from charter.run.store import read_head
+from charter.statistics import smallest_detectable_change
 from tests.told_run import SPEC, Tale, judged, plain, tell, verdict
 
 KEYS = (
@@ -40,11 +41,11 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_summary_holds_what_is_promised(told: Path) -> None:
-    found = summary(told).model_dump(mode="json")
+    found = summarise_run(told).model_dump(mode="json")
     assert tuple(found) == KEYS
     assert (found["run"], found["method"], found["world"]) == ("told", "iteralign", "village")
     for scores in (found["before"], found["after"], *found["iterations"]):
-        assert tuple(scores) == METRICS
+        assert tuple(scores) == SHOWN_METRICS
         assert all(
             list(score) == ["value", "n", "low", "high", "unjudged", "least", "most"] for score in scores.values()
         )
@@ -67,14 +68,14 @@ def test_summary_holds_what_is_promised(told: Path) -> None:
 
 
 def test_the_breakdown_and_what_training_never_saw(told: Path, tmp_path: Path) -> None:
-    found = summary(told).model_dump(mode="json")
+    found = summarise_run(told).model_dump(mode="json")
     for side, value in (("before", 0.25), ("after", 0.75)):
         common, rare, english = found["breakdown"][side]
         assert (rare["by"], rare["metric"], rare["value"], rare["n"]) == ("category", "harmlessness", value, 9)
         assert [cell["few"] for cell in (common, rare, english)] == [False, True, False]
         assert found["generalisation"][side]["harmlessness"]["n"] == 4
     assert found["generalisation"]["kept_out"] == {"attack": None, "category": None}
-    half = summary(tell(tmp_path / "half", Tale(finished=False)))
+    half = summarise_run(tell(tmp_path / "half", Tale(finished=False)))
     assert half.breakdown["after"] == []
     assert half.breakdown["before"]
     assert half.generalisation["after"] == {}
@@ -82,7 +83,7 @@ def test_the_breakdown_and_what_training_never_saw(told: Path, tmp_path: Path) -
 
 def test_the_page_shows_groups_where_there_are_several_and_marks_few(tmp_path: Path) -> None:
     kept = f"{SPEC}prompts: {{keep_out: {{attack: role play, category: <b>}}}}\n"
-    text = page(tell(tmp_path / "run", Tale(spec=kept, words=lambda name: f"<i>{name}</i>")))
+    text = render_page(tell(tmp_path / "run", Tale(spec=kept, words=lambda name: f"<i>{name}</i>")))
     seen = Seen(text)
     assert "By category" in seen.text
     assert "By language" not in seen.text
@@ -92,32 +93,32 @@ def test_the_page_shows_groups_where_there_are_several_and_marks_few(tmp_path: P
 
 
 def test_unfinished_run_has_nulls(tmp_path: Path) -> None:
-    found = summary(tell(tmp_path / "half", Tale(finished=False)))
+    found = summarise_run(tell(tmp_path / "half", Tale(finished=False)))
     assert found.head is None
     assert found.planted == {"flaws": None, "discovered": None}
     assert set(found.after["honesty"].values()) == {None}
     assert found.before["honesty"]["n"] == 40
     assert found.constitution["principles"]
-    assert "not finished" in page(tmp_path / "half")
+    assert "not finished" in render_page(tmp_path / "half")
 
 
 def test_run_that_has_only_begun(tmp_path: Path) -> None:
     with Run.create(tmp_path / "new", spec_text=SPEC):
         pass
-    found = summary(tmp_path / "new")
+    found = summarise_run(tmp_path / "new")
     assert found.iterations == []
     assert found.oracle["calls"] == 0
-    assert "Nothing is scored" in page(tmp_path / "new")
+    assert "Nothing is scored" in render_page(tmp_path / "new")
 
 
 def test_no_run_and_a_damaged_one(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="holds no run"):
-        summary(tmp_path)
+        summarise_run(tmp_path)
     run = tell(tmp_path / "run", Tale(finished=False))
     journal = run / "journal.jsonl"
     journal.write_bytes(journal.read_bytes().replace(b'"opened"', b'"opemed"', 1))
     with pytest.raises(DamagedError, match="line 2"):
-        summary(run)
+        summarise_run(run)
 
 
 def test_human_decisions_change_the_status_and_no_record(tmp_path: Path) -> None:
@@ -125,9 +126,9 @@ def test_human_decisions_change_the_status_and_no_record(tmp_path: Path) -> None
     before = (run / "constitution.yaml").read_bytes()
     with Run.open(run) as opened:
         opened.human("reject", principle="p-2", note="it does nothing")
-    assert [p.status for p in Reading(run).constitution.principles] == ["approved", "rejected", "approved"]
+    assert [p.status for p in RunReader(run).constitution.principles] == ["approved", "rejected", "approved"]
     assert (run / "constitution.yaml").read_bytes() == before
-    assert "it does nothing" in page(run)
+    assert "it does nothing" in render_page(run)
 
 
 # ---------------------------------------------------------------- pairs and comparisons
@@ -137,26 +138,26 @@ def test_pairs_count_only_what_both_judged() -> None:
     first = [Measurement(id=id, outcomes={"h": value}) for id, value in (("a", True), ("b", False), ("c", None))]
     second = [Measurement(id=id, outcomes={"h": value}) for id, value in (("a", False), ("c", True), ("b", True))]
     second.append(Measurement(id="d", outcomes={"h": True}))
-    found = paired(first, second)["h"]
+    found = count_pairs(first, second)["h"]
     assert (found.n, found.gained, found.lost, found.p) == (2, 1, 1, 1.0)
 
 
 def test_a_comparison_is_corrected_over_its_metrics_and_says_what_n_can_show(told: Path) -> None:
-    found = before_after(Reading(told))
-    assert set(found) == set(METRICS)
+    found = compare_before_after(RunReader(told))
+    assert set(found) == set(SHOWN_METRICS)
     for pair in found.values():
         assert (pair.n, pair.gained, pair.lost, pair.change) == (40, 20, 0, 0.5)
-        assert pair.p_holm == pytest.approx(len(METRICS) * pair.p)
+        assert pair.p_holm == pytest.approx(len(SHOWN_METRICS) * pair.p)
         assert pair.low < 0.5 < pair.high
-        assert pair.detectable == detectable(40)
-    assert summary(told).changes["honesty"]["detectable"] == detectable(40)
+        assert pair.detectable == smallest_detectable_change(40)
+    assert summarise_run(told).changes["honesty"]["detectable"] == smallest_detectable_change(40)
 
 
 def test_gates_and_alarms_are_in_the_summary_and_on_the_page(told: Path) -> None:
-    shown = summary(told)
+    shown = summarise_run(told)
     assert [(g["metric"], g["passed"]) for g in shown.gates["001"]] == [("harmlessness", True), ("over_refusal", False)]
     assert shown.alarms["001"][0]["reason"].startswith("1 of 90")
-    text = page(told)
+    text = render_page(told)
     assert "Gates of 001: 1 of 2 passed" in text
     assert "Alarm in 001." in text
     assert "-41.0" in text
@@ -165,27 +166,29 @@ def test_gates_and_alarms_are_in_the_summary_and_on_the_page(told: Path) -> None
 def test_comparison_pairs_runs_with_the_same_prompts(told: Path, tmp_path: Path) -> None:
     better = tell(tmp_path / "better", Tale(outcomes=(0.25, 1.0)))
     other = tell(tmp_path / "other", Tale(version="bench@2"))
-    found = compare([told, better, other])
+    found = compare_runs([told, better, other])
     assert [(c.first, c.second) for c in found.contests] == [(0, 1)]
     harmlessness = next(p for p in found.contests[0].pairings if p.metric == "harmlessness")
     assert (harmlessness.n, harmlessness.gained, harmlessness.lost) == (40, 10, 0)
     assert harmlessness.p == pytest.approx(2 * 0.5**10)
-    rows = {row[0]: row[1:] for row in table(found)}
+    rows = {row[0]: row[1:] for row in comparison_rows(found)}
     assert rows["oracle calls, aligning"] == ("19", "19", "19")
     assert rows["honesty, after"][1].startswith("100.0% (")
     assert rows["honesty, after"][1].endswith("), n 40; 1 unjudged: 97.6% to 100.0%")
     assert rows["honesty, change in points"][0].startswith("+50.0 (")
-    assert rows["honesty, change in points"][0].endswith(f"n can show {100 * (detectable(40) or 0):.1f}")
-    assert len(contest_rows(found)) == 1 + len(METRICS)
-    text = markdown(found)
+    assert rows["honesty, change in points"][0].endswith(
+        f"n can show {100 * (smallest_detectable_change(40) or 0):.1f}"
+    )
+    assert len(contest_rows(found)) == 1 + len(SHOWN_METRICS)
+    text = comparison_markdown(found)
     assert all(line.startswith("|") and line.endswith("|") for line in text.splitlines() if line)
     assert "| told / better | harmlessness | 40 | 0 | 10 | +25.0 (" in text
-    assert f"{100 * (detectable(40) or 0):.1f} |" in text
+    assert f"{100 * (smallest_detectable_change(40) or 0):.1f} |" in text
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     runs = [tell(tmp_path / place / "run", Tale(finished=False)) for place in ("one", "two")]
-    assert compare(runs).names == tuple(map(str, runs))
+    assert compare_runs(runs).names == tuple(map(str, runs))
 
 
 # ---------------------------------------------------------------- calls and times
@@ -202,12 +205,12 @@ def test_calls_of_a_step_that_stopped_half_way(tmp_path: Path) -> None:
         items = [verdict(id, "complies", plain) for id in "abcd"]
         with pytest.raises(EngineError):
             run.steps("001").map("verdicts", judged, items, judge)
-    (cost,) = costs(Reading(tmp_path / "run"))
+    (cost,) = read_costs(RunReader(tmp_path / "run"))
     assert (cost.step, cost.calls, cost.made) == ("001/verdicts", 4, 2)
 
 
 def test_seconds_leave_pauses_out(told: Path) -> None:
-    reading = Reading(told)
+    reading = RunReader(told)
     moments: list[tuple[str, int, dict[str, Any]]] = [
         ("created", 0, {}),
         ("opened", 2, {"step": "001/verdicts"}),
@@ -222,14 +225,14 @@ def test_seconds_leave_pauses_out(told: Path) -> None:
         {"event": event, "at": f"2026-11-30T{at // 3600:02d}:{at % 3600 // 60:02d}:{at % 60:02d}+00:00", **fields}
         for event, at, fields in moments
     ]
-    found = times(reading)
+    found = read_times(reading)
     assert found.by_step == {"001/verdicts": 7.0, "001/policy": 10.0}
     assert (found.total, found.between, found.tuning, found.waiting) == (20.0, 3.0, 10.0, {"judge": 2.5})
     assert found.outside == 7.5
 
 
 def test_seconds_of_a_real_run_add_up(told: Path) -> None:
-    found = times(Reading(told))
+    found = read_times(RunReader(told))
     assert found.total == pytest.approx(sum(found.by_step.values()) + found.between, abs=0.01)
 
 
@@ -264,7 +267,7 @@ def evil(name: str) -> str:
 
 
 def test_hostile_texts_are_shown_and_do_nothing(tmp_path: Path) -> None:
-    seen = Seen(page(tell(tmp_path / "run", Tale(words=evil))))
+    seen = Seen(render_page(tell(tmp_path / "run", Tale(words=evil))))
     assert not seen.tags & {"script", "img", "iframe", "object", "embed", "link", "form", "base"}
     assert not [name for name, _ in seen.attributes if name.startswith("on")]
     assert all(value.startswith("#") for value in seen.values("href"))
@@ -286,7 +289,7 @@ def test_hostile_texts_are_shown_and_do_nothing(tmp_path: Path) -> None:
 def test_hostile_ids_and_names_are_escaped_too(tmp_path: Path) -> None:
     name = "<script>alert(1)<"
     spec = f"{SPEC}# </pre><script>alert(2)</script>\n"
-    seen = Seen(page(tell(tmp_path / name, Tale(spec=spec, version=name))))
+    seen = Seen(render_page(tell(tmp_path / name, Tale(spec=spec, version=name))))
     assert "script" not in seen.tags
     assert name in seen.text
 
@@ -295,15 +298,15 @@ def test_redacted_page_keeps_ids_and_no_text(tmp_path: Path) -> None:
     run = tell(tmp_path / "run", Tale(words=lambda name: f"SECRET {name}"))
     with Run.open(run) as opened:
         opened.human("approve", principle="p-1", note="SECRET note")
-    assert "SECRET" in page(run)
-    hidden = page(run, redact=True)
+    assert "SECRET" in render_page(run)
+    hidden = render_page(run, redact=True)
     assert "SECRET" not in hidden
     for id in ("x0", "alike", "p-1", "p-3"):
         assert id in Seen(hidden).text
 
 
 def test_causes_lead_to_transcripts(told: Path) -> None:
-    seen = Seen(page(told))
+    seen = Seen(render_page(told))
     targets = {value.removeprefix("#") for value in seen.values("href")}
     assert {f"f-001-{number}" for number in range(1, 7)} <= targets
     ids = list(seen.values("id"))
@@ -312,20 +315,20 @@ def test_causes_lead_to_transcripts(told: Path) -> None:
 
 
 def test_page_says_what_it_must(told: Path, tmp_path: Path) -> None:
-    seen = Seen(page(told)).text
+    seen = Seen(render_page(told)).text
     assert "no evidence about large models" in seen
     assert "Not independent" not in seen
     for part in ("still violates", "twice", "replay answer: refused", "useless", "arson", "it stopped because", "19"):
         assert part in seen
-    assert Reading(told).head in re.findall(r"[0-9a-f]{64}", seen)
-    dependent = Seen(page(tell(tmp_path / "run", Tale(independent=False)))).text
+    assert RunReader(told).head in re.findall(r"[0-9a-f]{64}", seen)
+    dependent = Seen(render_page(tell(tmp_path / "run", Tale(independent=False)))).text
     assert "Not independent" in dependent
 
 
 def test_page_of_a_large_run_stays_small_and_says_so(tmp_path: Path) -> None:
     tale = Tale(words=lambda name: f"{name} {'<&>' * 1500}", failures=80)
-    text = page(tell(tmp_path / "run", tale))
-    assert ROOM / 2 < len(text) < 2_000_000
+    text = render_page(tell(tmp_path / "run", tale))
+    assert MAX_PAGE_TEXT / 2 < len(text) < 2_000_000
     shown = re.search(r"(\d+) of 80 failures; causes", text)
     assert shown is not None
     assert 0 < int(shown[1]) < 80
@@ -335,12 +338,12 @@ def test_page_of_a_large_run_stays_small_and_says_so(tmp_path: Path) -> None:
 
 
 def test_page_is_a_function_of_the_run(told: Path) -> None:
-    assert page(told) == page(told)
+    assert render_page(told) == render_page(told)
 
 
 def test_charts_hold_every_point(told: Path) -> None:
-    text = page(told)
+    text = render_page(told)
     curves: list[Any] = re.findall(r'<polyline class="curve" points="([^"]*)"', text)
-    assert len(curves) == len(METRICS)
+    assert len(curves) == len(SHOWN_METRICS)
     assert all(len(points.split()) == 2 for points in curves)
     assert "47.0,92.5 237.0,37.5" in curves[0]  # 25 % and 75 %: y = 120 - 110 * share

@@ -11,20 +11,22 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from charter import weights
 from charter.errors import TuningError
-from charter.nouns import Exchange, ModelRef, Preferred, Prompt, Sampling
-from charter.ports import Gentler, Learners, Tuner
-from charter.spec import Spec, parse
-from charter.tuners.local import LocalTuner
-from charter.tuners.options import RewardOptions
-from charter.wiring.learning import learners
-from charter.wiring.targets import RestedTuner, Targets
+from charter.models import weights
+from charter.models.tuners.local_tuner import LocalTuner
+from charter.models.tuners.tuner_options import RewardOptions
+from charter.ports import PreferenceTrainers, SupportsLRScale, Tuner
+from charter.records.chat import Exchange, Prompt, Sampling
+from charter.records.model_refs import ModelRef
+from charter.records.training_rows import PreferencePair
+from charter.spec import Spec, parse_spec
+from charter.wiring.learners import build_learners
+from charter.wiring.targets import TargetReleasingTuner, Targets
 from tests import tiny
 from tests.contracts.test_tuner import ROWS
 from tests.engines.test_served import SERVER
 
-PAIRS = [Preferred(id=row.id, messages=row.messages, chosen="yes please", rejected="no no no") for row in ROWS]
+PAIRS = [PreferencePair(id=row.id, messages=row.messages, chosen="yes please", rejected="no no no") for row in ROWS]
 ANSWERS = [
     Exchange(
         id=row.id,
@@ -40,17 +42,17 @@ ANSWERS = [
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
-    return weights.resolve(str(tiny.build(tmp_path_factory.mktemp("start"))))
+    return weights.resolve_model(str(tiny.build(tmp_path_factory.mktemp("start"))))
 
 
 def spec(start: ModelRef, launch: str = "") -> Spec:
     serve = f"{SERVER} {{port}} {{name}} --folder {{base}} --pid"
     target = {"model": start.base, "serve": serve, "connections": 1}
     asked = {"method": "rlhf", "world": "village", "target": target, "tuner": {"launch": launch}}
-    return parse(json.dumps(asked))
+    return parse_spec(json.dumps(asked))
 
 
-LEARN: dict[str, Callable[[Learners, ModelRef], Tuner]] = {
+LEARN: dict[str, Callable[[PreferenceTrainers, ModelRef], Tuner]] = {
     "prefers": lambda found, start: found.prefers,
     "rewards": lambda found, start: found.rewards,
     "practises": lambda found, start: found.practises.toward(start, start),
@@ -65,9 +67,9 @@ def test_the_server_of_the_target_is_ended_before_anything_learns(
     """Also in a further try with a smaller step."""
     asked = spec(start, launch)
     with closing(Targets(asked, start, tmp_path / "serving")) as targets:
-        found = learners(asked, tmp_path / "tuning", tmp_path, lambda tuner: RestedTuner(tuner, targets))
+        found = build_learners(asked, tmp_path / "tuning", tmp_path, lambda tuner: TargetReleasingTuner(tuner, targets))
         tuner = LEARN[how](found, start)
-        assert isinstance(tuner, Gentler)
+        assert isinstance(tuner, SupportsLRScale)
         for one in (tuner, tuner.gentler(0.5)):
             with targets.engine(start) as engine:
                 (answer,) = engine.generate([tiny.ask("a", "hi")])
@@ -80,15 +82,17 @@ def test_the_server_of_the_target_is_ended_before_anything_learns(
 
 def test_a_smaller_step_of_practice_is_told(start: ModelRef, tmp_path: Path) -> None:
     for launch in ("", "accelerate launch {script} {job}"):
-        practice = learners(spec(start, launch), tmp_path, tmp_path, lambda tuner: tuner).practises.toward(start, start)
-        assert isinstance(practice, Gentler)
+        practice = build_learners(spec(start, launch), tmp_path, tmp_path, lambda tuner: tuner).practises.toward(
+            start, start
+        )
+        assert isinstance(practice, SupportsLRScale)
         rates = [json.loads(one.identity)["lr"] for one in (practice, practice.gentler(0.5))]
         assert rates[1] == rates[0] / 2
 
 
 def test_a_reward_model_is_in_memory_only_while_it_is_asked(start: ModelRef, tmp_path: Path) -> None:
     made = LocalTuner(RewardOptions(device="cpu", lr=1e-2, epochs=1, batch=4)).tune(start, PAIRS, tmp_path / "rm", 1)
-    found = learners(spec(start), tmp_path, tmp_path, lambda tuner: tuner)
+    found = build_learners(spec(start), tmp_path, tmp_path, lambda tuner: tuner)
     rewarder, before = found.rewarder(made.model_copy(update={"adapter": "rm"})), held()
     said = []
     for _ in range(2):

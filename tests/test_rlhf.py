@@ -12,42 +12,33 @@ from typing import Any
 
 import pytest
 
-from charter.constitution import Constitution
-from charter.curation.records import Span, Tools
-from charter.engines.scripted import ScriptedEngine
-from charter.gating import Decision, Gate
-from charter.judging.records import Pair
-from charter.judging.rewarding import JudgeRewarder
-from charter.methods.learning import Standing
-from charter.methods.preferring import Lessons
+from charter.constitution.document import Constitution
+from charter.constitution.exemplars import HumanLines
+from charter.data.curation.curation_records import CurationTools, DetectedSpan
+from charter.judging.judge_reward import JudgeRewarder
+from charter.methods.preference_data import PreferenceInputs
+from charter.methods.preference_training import PolicyEval
 from charter.methods.rlhf import rlhf
-from charter.methods.sifting import sifted_pairs
-from charter.nouns import (
-    Example,
-    Exchange,
-    ModelRef,
-    Preferred,
-    Principle,
-    Prompt,
-    Request,
-    Row,
-    ScoreRequest,
-    Watched,
-    digest,
-    user_prompt,
-)
-from charter.ports import Engine, Learners, Reward, Rewarder, Roles, Tuner
-from charter.reports.costs import human_lines
-from charter.reports.data_card import cards
-from charter.reports.learning import curves, learning
-from charter.reports.page import page
-from charter.reports.reading import Reading
-from charter.reports.show import summarised
+from charter.methods.row_curation import curate_pairs
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.ports import Engine, ExchangeReward, PreferenceTrainers, Rewarder, Roles, Tuner
+from charter.records.chat import Exchange, Prompt, Request, ScoreRequest, user_prompt
+from charter.records.decisions import Decision, GateCheck
+from charter.records.model_refs import ModelRef, TrainLogEntry
+from charter.records.preferences import ResponsePair
+from charter.records.record import digest
+from charter.records.rules import Principle
+from charter.records.training_rows import Example, PreferencePair, TrainingRow
+from charter.reports.costs import read_human_lines
+from charter.reports.data_card_markdown import read_data_cards
+from charter.reports.page import render_page
+from charter.reports.preference_report import read_curves, read_preference_report
+from charter.reports.run_summary import summarise_reading
 from charter.run import Run
-from charter.spec import Curating, Gating, Options, parse
-from charter.stages.curate import Sifting
-from charter.supervision import Supervision
-from charter.wiring.learning import forecast, learners
+from charter.run.reader import RunReader
+from charter.spec import CurationSpec, GateSpec, MethodOptions, parse_spec
+from charter.stages.curate import CurationSetup
+from charter.wiring.learners import build_learners, forecast_preferences
 from tests.small_run import substance
 from tests.toy import BENIGN, HARM, SAFE_ALREADY, Toy, answer, judged, topics_in
 
@@ -71,7 +62,7 @@ def refuses(root: Path, policy: ModelRef) -> set[str]:
 
 def written(directory: Path, start: ModelRef, refused: Collection[str]) -> ModelRef:
     (directory / "refuses.json").write_text(json.dumps(sorted(refused)), encoding="utf-8")
-    seen = (Watched(step=1, figures={"loss": 2.0}), Watched(step=2, figures={"loss": 1.0}))
+    seen = (TrainLogEntry(step=1, figures={"loss": 2.0}), TrainLogEntry(step=2, figures={"loss": 1.0}))
     mark = digest([start.digest, sorted(refused)])
     return start.model_copy(update={"adapter": str(directory), "digest": mark, "curve": seen})
 
@@ -81,19 +72,19 @@ class Learner:
     """Refuses what the try's lesson says; without lessons, the topics that chosen answers refuse. ``shares``: of the
     learning rate, of each try."""
 
-    tuned: list[tuple[ModelRef, list[Row]]]
+    tuned: list[tuple[ModelRef, list[TrainingRow]]]
     lessons: Sequence[Collection[str]] = ()
     shares: list[float] = field(default_factory=list)
     share: float = 1.0
     identity: str = "toy learner"
 
-    def tune(self, start: ModelRef, rows: Sequence[Row], directory: Path, seed: int) -> ModelRef:
+    def tune(self, start: ModelRef, rows: Sequence[TrainingRow], directory: Path, seed: int) -> ModelRef:
         del seed
         self.tuned.append((start, list(rows)))
         self.shares.append(self.share)
         if self.lessons:
             return written(directory, start, self.lessons[len(self.tuned) - 1])
-        chosen = [row.chosen for row in rows if isinstance(row, Preferred)]
+        chosen = [row.chosen for row in rows if isinstance(row, PreferencePair)]
         said = {t for text in chosen if "plan for" not in text for t in topics_in(text)}
         return written(directory, start, refuses(Path("/"), start) | said)
 
@@ -112,9 +103,9 @@ class Refusing:
     identity: str = "refusing"
     turned: bool = False
 
-    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[Reward]:
+    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[ExchangeReward]:
         yield from (
-            Reward(id=e.id, value=float(("plan for" in e.response) is self.turned))
+            ExchangeReward(id=e.id, value=float(("plan for" in e.response) is self.turned))
             for e in exchanges
             if e.id not in done
         )
@@ -126,10 +117,10 @@ class Judged:
 
     identity: str = "judged"
 
-    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[Reward]:
+    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[ExchangeReward]:
         harmful = {e.id: bool({*topics_in(e.prompt.text)} & {*HARM, SAFE_ALREADY}) for e in exchanges}
         yield from (
-            Reward(id=e.id, value=float(("plan for" in e.response) is not harmful[e.id]))
+            ExchangeReward(id=e.id, value=float(("plan for" in e.response) is not harmful[e.id]))
             for e in exchanges
             if e.id not in done
         )
@@ -156,8 +147,8 @@ class Even:
 
     identity: str = "even"
 
-    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[Reward]:
-        yield from (Reward(id=e.id, value=0.0) for e in exchanges if e.id not in done)
+    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[ExchangeReward]:
+        yield from (ExchangeReward(id=e.id, value=0.0) for e in exchanges if e.id not in done)
 
 
 @dataclass
@@ -166,10 +157,10 @@ class Play:
 
     learn: dict[str, Any]
     lessons: Sequence[Collection[str]] = ()
-    pairs: Sequence[Pair] = ()
+    pairs: Sequence[ResponsePair] = ()
     given: Any = None
     heldout: str = "told"
-    tuned: dict[str, list[tuple[ModelRef, list[Row]]]] = field(default_factory=dict)
+    tuned: dict[str, list[tuple[ModelRef, list[TrainingRow]]]] = field(default_factory=dict)
     calls: int = 0
     kill: int | None = None
     rewarder: Rewarder = field(default_factory=Refusing)
@@ -178,7 +169,7 @@ class Play:
     shares: dict[str, list[float]] = field(default_factory=dict)
     fall: float = 0.0
 
-    def __call__(self, directory: Path) -> tuple[Standing, Constitution, str]:
+    def __call__(self, directory: Path) -> tuple[PolicyEval, Constitution, str]:
         opened = (
             Run.open(directory)
             if (directory / "journal.jsonl").exists()
@@ -220,18 +211,18 @@ class Play:
             name: Learner(self.tuned.setdefault(name, []), lessons.get(name, ()), self.shares.setdefault(name, []))
             for name in ("prefers", "rewards", "practises")
         }
-        learners = Learners(made["prefers"], made["rewards"], made["practises"], lambda _: self.rewarder)
+        learners = PreferenceTrainers(made["prefers"], made["rewards"], made["practises"], lambda _: self.rewarder)
         return replace(base, target=target, judge=judge, measurer=judge, learners=learners)
 
     @property
-    def options(self) -> Options:
+    def options(self) -> MethodOptions:
         gates = {"again": "step", **self.gates}
         learn = {"learn": {**LEARN, **self.learn}, "contrast": {"count": 2}}
-        return Options.model_validate({**learn, "gates": gates})
+        return MethodOptions.model_validate({**learn, "gates": gates})
 
-    def task(self) -> Lessons:
+    def task(self) -> PreferenceInputs:
         task = Toy(heldout_scores=self.heldout).task()
-        return Lessons(
+        return PreferenceInputs(
             start=task.start,
             redteam=task.redteam,
             helpful=task.helpful,
@@ -261,18 +252,18 @@ def test_dpo_learns_what_the_judge_prefers_under_the_rules(tmp_path: Path) -> No
     assert (why, constitution) == ("the pairs were learnt", RULES)
     assert refuses(tmp_path / "run", best.policy) == ALL
     ((_, rows),) = play.tuned["prefers"]
-    pairs = [row for row in rows if isinstance(row, Preferred) and row.rater != "replay"]
+    pairs = [row for row in rows if isinstance(row, PreferencePair) and row.rater != "replay"]
     assert pairs
     assert all("plan for" not in row.chosen or not topics_in(row.chosen) for row in pairs)
     assert {row.principle for row in pairs} <= {*HARM}
-    assert any(isinstance(row, Preferred) and row.rater == "replay" for row in rows)
+    assert any(isinstance(row, PreferencePair) and row.rater == "replay" for row in rows)
     assert best.policy.curve == ()
-    found = learning(reading := Reading(tmp_path / "run"))
+    found = read_preference_report(reading := RunReader(tmp_path / "run"))
     assert found is not None
     assert found.position is not None
     assert (found.position.agreed > 0, found.position.first > 0, found.position.second) == (True, True, 0)
     assert found.policies["001"].good > found.before.good
-    assert {(curve.step, curve.name) for curve in curves(reading)} == {("001/policy", "loss")}
+    assert {(curve.step, curve.name) for curve in read_curves(reading)} == {("001/policy", "loss")}
 
 
 def test_practice_goes_on_in_rounds_from_one_reference(tmp_path: Path) -> None:
@@ -316,12 +307,12 @@ def test_a_round_that_fails_a_gate_is_tried_again_from_the_last_good_policy(tmp_
     assert starts == ["", "001", "001"]
     assert play.shares["practises"] == [1.0, 1.0, 0.5]
     assert actions(tmp_path / "run") == {"001": "go_on", "002": "roll_back", "003": "go_on"}
-    held = Reading(tmp_path / "run").records("001/gates", Gate)
-    assert held[0].alpha == pytest.approx(Gating().alpha / (len({g.metric for g in held}) * (2 + 2) * 2))
-    found = learning(Reading(tmp_path / "run"))
+    held = RunReader(tmp_path / "run").records("001/gates", GateCheck)
+    assert held[0].alpha == pytest.approx(GateSpec().alpha / (len({g.metric for g in held}) * (2 + 2) * 2))
+    found = read_preference_report(RunReader(tmp_path / "run"))
     assert found is not None
     assert (set(found.policies), found.rolled_back) == ({"000", "001", "002", "003"}, ("002",))
-    assert '002 <span class="tag">rolled back</span>' in page(tmp_path / "run")
+    assert '002 <span class="tag">rolled back</span>' in render_page(tmp_path / "run")
 
 
 @pytest.mark.parametrize("retries", [0, 2])
@@ -360,17 +351,21 @@ def test_nothing_is_rolled_back_where_the_spec_says_so(tmp_path: Path) -> None:
     play = Play({"rloo": {"rounds": 1}}, lessons=[set()], gates={"roll_back": False}, rewarder=Judged())
     best, _, why = play(tmp_path / "run")
     assert (why, best.policy.adapter) == ("all rounds were done", "001/policy")
-    assert any(not gate.passed for gate in Reading(tmp_path / "run").records("001/gates", Gate))
+    assert any(not gate.passed for gate in RunReader(tmp_path / "run").records("001/gates", GateCheck))
 
 
-def is_replay(row: Row) -> bool:
+def is_replay(row: TrainingRow) -> bool:
     """Whether a row is a good answer of the start."""
-    return row.rater == "replay" if isinstance(row, Preferred) else isinstance(row, Example) and row.origin == "helpful"
+    return (
+        row.rater == "replay"
+        if isinstance(row, PreferencePair)
+        else isinstance(row, Example) and row.origin == "helpful"
+    )
 
 
 def actions(directory: Path) -> dict[str, str]:
     """What was decided of each policy that was tried."""
-    reading = Reading(directory)
+    reading = RunReader(directory)
     return {f: reading.records(f"{f}/decision", Decision)[0].action for f in reading.iterations}
 
 
@@ -383,23 +378,23 @@ def test_nothing_is_practised_toward_a_reward_model_like_chance(asked: bool, tmp
     assert (tmp_path / "run/warm").exists() is not asked
     assert ("told from chance" in why) is asked
     assert refuses(tmp_path / "run", best.policy) == ({SAFE_ALREADY} if asked else ALL)
-    found = learning(Reading(tmp_path / "run"))
+    found = read_preference_report(RunReader(tmp_path / "run"))
     assert found is not None
     assert found.unfit == (why if asked else "")
-    assert ("No practice: the reward model prefers" in page(tmp_path / "run")) is asked
+    assert ("No practice: the reward model prefers" in render_page(tmp_path / "run")) is asked
 
 
 def test_the_report_draws_a_fall_of_what_was_chosen(tmp_path: Path) -> None:
     lessons = [ALL, {*ALL} - {"arson"}, {SAFE_ALREADY}]
     play = Play({"rloo": {"rounds": 3}}, lessons=lessons, gates={"retries": 0}, fall=2.0)
     play(tmp_path / "run")
-    found = learning(Reading(tmp_path / "run"))
+    found = read_preference_report(RunReader(tmp_path / "run"))
     assert found is not None
     seen = {curve.name: curve.points for curve in found.curves}
     assert set(seen) == {"kl", "chosen", "rejected", "margin", "length", "refusals", "good", "reward"}
     assert [number for number, _ in seen["chosen"]] == [0, 1, 2]
     begin, after = 9 + 2 * 1, 9 + 2 * len(ALL)
-    text = page(tmp_path / "run")
+    text = render_page(tmp_path / "run")
     assert f'aria-label="chosen of the policies, from -{begin} over -{after} to -{after - 2}"' in text
     assert text.count(" of the policies, from ") == len(seen)
 
@@ -414,7 +409,7 @@ def test_the_judge_itself_can_reward(tmp_path: Path) -> None:
 def test_people_prefer(tmp_path: Path) -> None:
     prompts = [p for p in Toy().task().redteam if topics_in(p.text)][:30]
     pairs = [
-        Pair(
+        ResponsePair(
             id=p.id,
             prompt=p,
             chosen=f"i will not help with {topics_in(p.text)[0]}",
@@ -428,19 +423,19 @@ def test_people_prefer(tmp_path: Path) -> None:
     assert refuses(tmp_path / "run", best.policy) == ALL
     rows = [json.loads(line) for line in (tmp_path / "run/000/preferred.jsonl").read_text().splitlines()]
     assert {row["rater"] for row in rows} == {"ann"}
-    (wrote,) = Reading(tmp_path / "run").records("000/supervision", Supervision)
+    (wrote,) = RunReader(tmp_path / "run").records("000/supervision", HumanLines)
     assert (wrote.preferences, wrote.principles) == (len(pairs), len(play.task().constitution.active))
-    assert human_lines(Reading(tmp_path / "run")) == wrote.lines >= len(pairs)
+    assert read_human_lines(RunReader(tmp_path / "run")) == wrote.lines >= len(pairs)
     others = [pair.model_copy(update={"id": f"{pair.id}/b", "rater": "bob"}) for pair in pairs[:8]]
     against = {"chosen": pairs[0].rejected, "rejected": pairs[0].chosen}
     play.pairs = [*pairs, *others[1:], others[0].model_copy(update=against)]
     play(tmp_path / "both")
-    found = learning(Reading(tmp_path / "both"))
+    found = read_preference_report(RunReader(tmp_path / "both"))
     assert found is not None
     assert found.sorted is not None
     assert found.sorted.people is not None
     assert (found.sorted.read, found.sorted.people.known, found.sorted.people.tied) == (29, 2, 1)
-    text = page(tmp_path / "both")
+    text = render_page(tmp_path / "both")
     assert "38 ratings by 2 raters; 8 pairs were rated more than once, 1 dropped as ties" in text
     assert "two ratings of the same pair agree in 87.5" in text
 
@@ -487,21 +482,21 @@ def test_what_is_learnt_from_is_sifted_where_the_spec_asks_for_it(how: str, tmp_
     play = Play({"how": how, "rloo": {"rounds": 1, "warm_up": 4}}, lessons=[ALL])
     plain = play.task()
     known = [*plain.redteam, *plain.helpful]
-    sifting = Sifting(
+    sifting = CurationSetup(
         {"bench": [p.text for p in known if p.text != held][::3]},
-        Tools((Names("fishing"),)),
+        CurationTools((Names("fishing"),)),
         known,
         {"mmlu": "no copy"},
     )
-    curate = plain.options.model_copy(update={"curate": Curating(enabled=True)})
+    curate = plain.options.model_copy(update={"curate": CurationSpec(enabled=True)})
     play.task = lambda: replace(plain, options=curate, sifting=sifting)  # type: ignore[method-assign]
     play(tmp_path / "run")
     folders = ["pairs", "replayed", "practised"][: 3 if how == "rloo" else 2]
-    found = cards(Reading(tmp_path / "run"))
+    found = read_data_cards(RunReader(tmp_path / "run"))
     assert set(found) == set(folders)
     assert all(card.filters[0].dropped and 0 < card.kept < card.rows for card in found.values())
     assert found["replayed"].masked.get("NAME")
-    told = summarised(Reading(tmp_path / "run")).curation
+    told = summarise_reading(RunReader(tmp_path / "run")).curation
     assert {name: (one["rows"], one["kept"]) for name, one in told.items()} == {
         name: (card.rows, card.kept) for name, card in found.items()
     }
@@ -515,9 +510,9 @@ def test_what_is_learnt_from_is_sifted_where_the_spec_asks_for_it(how: str, tmp_
 
 
 def test_a_pair_goes_with_its_prompt_and_its_chosen_answer_and_is_masked_in_both_answers(tmp_path: Path) -> None:
-    def pair(id: str, prompt: str, chosen: str, rejected: str) -> Preferred:
+    def pair(id: str, prompt: str, chosen: str, rejected: str) -> PreferencePair:
         messages = user_prompt(prompt).messages
-        return Preferred(id=id, messages=messages, chosen=chosen, rejected=rejected)
+        return PreferencePair(id=id, messages=messages, chosen=chosen, rejected=rejected)
 
     held = "a text of a benchmark that nobody is to learn from at all"
     pairs = [
@@ -528,17 +523,17 @@ def test_a_pair_goes_with_its_prompt_and_its_chosen_answer_and_is_masked_in_both
     ]
     task = replace(
         Play(DPO).task(),
-        options=Options(curate=Curating(enabled=True)),
-        sifting=Sifting({"gate": [held]}, Tools((Names("jo"),))),
+        options=MethodOptions(curate=CurationSpec(enabled=True)),
+        sifting=CurationSetup({"gate": [held]}, CurationTools((Names("jo"),))),
     )
     with Run.create(tmp_path / "run", spec_text="toy: 1\n", seed=5) as run:
-        (kept,) = sifted_pairs(run.steps("pairs"), pairs, Play(DPO).roles(run), task)
+        (kept,) = curate_pairs(run.steps("pairs"), pairs, Play(DPO).roles(run), task)
     assert (kept.id, kept.messages[0].content) == ("a", "ask [NAME]")
     assert (kept.chosen, kept.rejected) == ("[NAME] says no", "[NAME] says yes")
 
 
-def _answers(row: Row) -> tuple[str, ...]:
-    return (row.chosen, row.rejected) if isinstance(row, Preferred) else ()
+def _answers(row: TrainingRow) -> tuple[str, ...]:
+    return (row.chosen, row.rejected) if isinstance(row, PreferencePair) else ()
 
 
 @dataclass(frozen=True)
@@ -548,8 +543,8 @@ class Names:
     word: str
     identity: str = "a word"
 
-    def find(self, text: str) -> list[Span]:
-        return [Span("NAME", m.start(), m.end()) for m in re.finditer(self.word, text)]
+    def find(self, text: str) -> list[DetectedSpan]:
+        return [DetectedSpan("NAME", m.start(), m.end()) for m in re.finditer(self.word, text)]
 
 
 @pytest.mark.parametrize(("learn", "learns"), [({}, False), ({"rloo": {"warm_up": 5}}, True), (DPO, True)])
@@ -570,14 +565,16 @@ def test_a_forecast_counts_the_judge_that_rewards_in_every_try(gates: dict[str, 
 def asked(learn: dict[str, Any], gates: dict[str, Any] | None = None) -> dict[str, int]:
     """What a spec's forecast has the judge asked for, by use."""
     options = {"learn": learn, "gates": gates or {}}
-    spec = parse(json.dumps({"method": "rlhf", "world": "village", "templates": "world", "options": options}))
-    calls = forecast(spec, {"redteam": 500, "helpful": 500}, {"gate": 100, "heldout": 100})["oracle_calls_by_use"]
+    spec = parse_spec(json.dumps({"method": "rlhf", "world": "village", "templates": "world", "options": options}))
+    calls = forecast_preferences(spec, {"redteam": 500, "helpful": 500}, {"gate": 100, "heldout": 100})[
+        "oracle_calls_by_use"
+    ]
     return {use: count for use, count in calls.items() if count}
 
 
 @pytest.mark.parametrize("launch", ["", "accelerate launch {script} {job}"])
 def test_practice_is_told_how_far_it_may_go(launch: str, tmp_path: Path) -> None:
     text = {"method": "rlhf", "world": "village", "templates": "world", "tuner": {"launch": launch}}
-    spec = parse(json.dumps({**text, "options": {"learn": {"guard": {"kl": 7.5}}}}))
-    found = learners(spec, tmp_path, tmp_path, lambda tuner: tuner)
+    spec = parse_spec(json.dumps({**text, "options": {"learn": {"guard": {"kl": 7.5}}}}))
+    found = build_learners(spec, tmp_path, tmp_path, lambda tuner: tuner)
     assert json.loads(found.practises.identity)["kl"] == 7.5

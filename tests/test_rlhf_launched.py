@@ -10,8 +10,8 @@ import pytest
 
 from charter import wiring
 from charter.errors import TuningError
-from charter.reports.verify import verify
-from charter.spec import changed, recipes
+from charter.reports.integrity import verify_run
+from charter.spec import change_spec, list_recipes
 from tests.small_run import substance
 
 LAUNCH = f"{sys.executable} {{script}} {{job}}"
@@ -55,9 +55,9 @@ SMALL: dict[str, Any] = {
 
 def spec(how: str, launch: str) -> str:
     """The recipe at a small size."""
-    text = recipes()["rlhf"].read_text(encoding="utf-8")
+    text = list_recipes()["rlhf"].read_text(encoding="utf-8")
     more = {"tuner.launch": launch} if launch else {}
-    return changed(text, {**SMALL, "options.learn.how": how, **more})
+    return change_spec(text, {**SMALL, "options.learn.how": how, **more})
 
 
 def files(run: Path) -> dict[str, bytes]:
@@ -69,8 +69,8 @@ def files(run: Path) -> dict[str, bytes]:
 
 def test_a_launched_run_is_the_run_in_process(tmp_path: Path) -> None:
     for name, launch in (("inside", ""), ("launched", LAUNCH)):
-        wiring.launch(spec("dpo", launch), tmp_path / name)
-        assert verify(tmp_path / name).ok
+        wiring.launch_run(spec("dpo", launch), tmp_path / name)
+        assert verify_run(tmp_path / name).ok
     inside, launched = files(tmp_path / "inside"), files(tmp_path / "launched")
     assert any(name.endswith("model.safetensors") for name in inside)
     assert launched == inside
@@ -80,12 +80,12 @@ def test_a_child_that_is_killed_in_practice_is_told_and_the_run_goes_on_to_the_s
     (tmp_path / "once.py").write_text(ONCE, encoding="utf-8")
     command, run = f"{sys.executable} {tmp_path / 'once.py'} {{script}} {{job}}", tmp_path / "run"
     with pytest.raises(TuningError, match="ended with status 1"):
-        wiring.launch(spec("rloo", command), run)
+        wiring.launch_run(spec("rloo", command), run)
     left = run / ".tuning"
     assert [p.name for p in (left / "checkpoints").glob("checkpoint-*")], "there is something to go on from"
     assert not (run / "001" / "policy.seal.json").exists()
-    wiring.resume(run)
-    assert verify(run).ok
+    wiring.resume_run(run)
+    assert verify_run(run).ok
     assert not left.exists()
-    wiring.launch(spec("rloo", ""), tmp_path / "inside")
+    wiring.launch_run(spec("rloo", ""), tmp_path / "inside")
     assert files(run) == files(tmp_path / "inside")

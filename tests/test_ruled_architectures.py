@@ -13,33 +13,28 @@ from typing import Literal
 
 import pytest
 
-from charter import constitution as articles
 from charter import wiring
-from charter.engines.local import LocalEngine, LocalOptions
-from charter.methods.teaching import Brief
-from charter.nouns import (
-    Example,
-    Exchange,
-    Kept,
-    Lookalikes,
-    ModelRef,
-    Request,
-    Revision,
-    Sampling,
-    Verdict,
-    digest,
-)
+from charter.constitution import document as articles
+from charter.constitution.exemplars import read_exemplars
+from charter.methods.principle_driven import PrincipleInputs
+from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.tuners.sft_tuner import SftOptions, SftTuner
+from charter.models.weights import resolve_model
 from charter.ports import Engine, Roles
-from charter.reports.page import page
-from charter.reports.reading import Reading
-from charter.reports.ruled import ruled
-from charter.reports.verify import verify
+from charter.records.chat import Exchange, Request, Sampling
+from charter.records.model_refs import ModelRef
+from charter.records.record import digest
+from charter.records.revisions import FilteredAnswer, ReasonedAnswer, Revision, RevisionCheck
+from charter.records.rules import Lookalikes
+from charter.records.training_rows import Example
+from charter.records.verdicts import Verdict
+from charter.reports.integrity import verify_run
+from charter.reports.page import render_page
+from charter.reports.principle_usage import read_principle_usage
 from charter.run import Run
-from charter.supervision import Reasoned, Sifted, read_exemplars
+from charter.run.reader import RunReader
 from charter.templates import Templates
-from charter.tuners.sft import SftOptions, SftTuner
-from charter.weights import resolve
-from charter.wiring.ruling import SEEDS
+from charter.wiring.principle_methods import SEEDS_DIR
 from tests import zoo
 from tests.records import START
 from tests.ruled_toy import RuledToy
@@ -105,28 +100,28 @@ def test_a_whole_run_with_full_size_prompts(method: str, name: str, kind: str, j
     other = zoo.build(tmp_path / "pretrained", name, context=12288, seed=1)
     how = {"alike": 2 if judged else 0, "verify": str(judged and method == "cai").lower(), "thought": LOOSE}
     text = SPEC.format(method=method, model=model, pretrained=other, folder=tmp_path, kind=kind, **how)
-    wiring.launch(text, tmp_path / "run")
-    reading = Reading(tmp_path / "run")
-    assert verify(tmp_path / "run").ok
+    wiring.launch_run(text, tmp_path / "run")
+    reading = RunReader(tmp_path / "run")
+    assert verify_run(tmp_path / "run").ok
     assert [r for r in reading.records("001/rows", Example) if r.origin == "revision"]
     if judged:
         assert reading.records("001/lookalikes", Lookalikes)
         assert reading.records("001/settled" if method == "cai" else "001/verdicts", Verdict)
     assert (tmp_path / "run" / "001" / "policy").is_dir()
-    found = ruled(reading)
+    found = read_principle_usage(reading)
     assert found is not None
     assert found.lines["principles"] == 16
     (policy,) = reading.records("001/policy", ModelRef)
-    tuned_on = resolve(str(other if method == "cai" else model))
+    tuned_on = resolve_model(str(other if method == "cai" else model))
     assert policy.base_digest == tuned_on.base_digest
     if method == "self_align":
         assert found.lines["exemplars"] > 15
-        replies = reading.records("001/reasoned", Reasoned)
+        replies = reading.records("001/reasoned", ReasonedAnswer)
         assert {r.exchange.error for r in replies} == {""}
         assert len(replies) >= 5
         whole = [e for e in reading.events if e["event"] == "answered" and e["step"] == "001/reasoned"]
         assert sum(e["tokens_in"] for e in whole) / len(replies) > 3000, "all rules and exemplars are in every prompt"
-    assert "Rules and supervision" in page(tmp_path / "run")
+    assert "Rules and supervision" in render_page(tmp_path / "run")
 
 
 # -- verified, with the thought parser that is shipped
@@ -155,9 +150,9 @@ class FullSize(RuledToy):
         options = SftOptions(device="cpu", kind=self.kind, r=4, alpha=8, epochs=1, batch=4)
         return replace(super().roles(run), target=target, tuner=SftTuner(options))
 
-    def brief(self) -> Brief:
+    def brief(self) -> PrincipleInputs:
         """With everything at full size."""
-        given = articles.read(SEEDS / "principles.yaml"), read_exemplars(SEEDS / "exemplars.yaml")
+        given = articles.read_constitution(SEEDS_DIR / "principles.yaml"), read_exemplars(SEEDS_DIR / "exemplars.yaml")
         texts, short = Templates(), Sampling(max_tokens=6)
         brief = replace(super().brief(), start=self.start, templates=texts, answers=short)
         return replace(brief, constitution=given[0], exemplars=given[1])
@@ -186,7 +181,7 @@ def aloud(request: Request) -> str:
 def test_thoughts_at_full_size_are_parsed_judged_and_engraved(
     name: str, kind: Literal["lora", "full"], tmp_path: Path
 ) -> None:
-    start = resolve(str(zoo.build(tmp_path / "model", name)))
+    start = resolve_model(str(zoo.build(tmp_path / "model", name)))
     options = {
         "draw": {"batch": 48},
         "contrast": {"count": 0},
@@ -196,18 +191,18 @@ def test_thoughts_at_full_size_are_parsed_judged_and_engraved(
     }
     toy = FullSize(options, start=start, kind=kind)
     course = toy.run("self_align", tmp_path / "run")
-    reading = Reading(tmp_path / "run")
+    reading = RunReader(tmp_path / "run")
     shown = [r for r in toy.asked["target"] if r.messages[0].role == "system"]
     assert all(len(r.messages) == 2 + 2 * 5 for r in shown), "rules, five exemplars, the prompt"
     assert all(r.messages[0].content.count("\n") >= 16 for r in shown)
-    thoughts = {r.id: r for r in reading.records("001/reasoned", Reasoned)}
+    thoughts = {r.id: r for r in reading.records("001/reasoned", ReasonedAnswer)}
     ids = [p.id for p in course.constitution.active]
     read = Counter(r.rules for r in thoughts.values())
     assert set(read) == {(ids[0],), (ids[0], ids[2]), ()}, "one rule, two, and none where there was no thought"
-    dropped = {s.id for s in reading.records("001/sifted", Sifted) if s.reasons}
+    dropped = {s.id for s in reading.records("001/sifted", FilteredAnswer) if s.reasons}
     assert dropped == {id for id, r in thoughts.items() if not r.thought}
     assert dropped
-    kept = {k.id: k for k in reading.records("001/kept", Kept)}
+    kept = {k.id: k for k in reading.records("001/kept", RevisionCheck)}
     harmful = {id for id in kept if thoughts[id].exchange.response.startswith("sure , plan for")}
     hard = {r.id for r in reading.records("001/attempts", Revision)}
     assert harmful & hard
@@ -221,6 +216,6 @@ def test_thoughts_at_full_size_are_parsed_judged_and_engraved(
     assert len({e.response for e in reading.records("final/heldout_exchanges", Exchange)}) > 1, "the policy answers"
 
 
-def _peaceful(thoughts: Mapping[str, Reasoned]) -> set[str]:
+def _peaceful(thoughts: Mapping[str, ReasonedAnswer]) -> set[str]:
     """Those whose answer is about nothing that does harm."""
     return {id for id, r in thoughts.items() if not set(topics_in(r.exchange.response)) & {*HARM, "poison"}}

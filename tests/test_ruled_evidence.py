@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from evidence import cells, ruled, tables
 
-from charter import constitution as articles
+from charter.constitution import document as articles
 
 
 @pytest.mark.skipif(not os.environ.get("CHARTER_FULL"), reason="whole runs on the organism: CHARTER_FULL=1")
@@ -26,7 +26,9 @@ def test_controls_are_rules_about_other_things(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(ruled, "RUNS", tmp_path)
     given = ruled.controls()
     assert given["none"] == "none"
-    other, swapped = ({p.title for p in articles.read(Path(given[name])).active} for name in ("other", "swapped"))
+    other, swapped = (
+        {p.title for p in articles.read_constitution(Path(given[name])).active} for name in ("other", "swapped")
+    )
     assert {"forgery", "home"} <= other
     assert not {"hacking", "colour"} & (other | swapped)
     assert "fishing" in swapped

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from charter.constitution import Constitution
-from charter.handover import Handover
-from charter.instructing.records import Instruction, Instructions
-from charter.methods.teaching import Course
-from charter.reports.reading import Reading
-from charter.reports.ruled import ruled
-from charter.similarity import Guard
-from charter.spec import Instructing
-from charter.spec.instructing import TopicGuided
+from charter.constitution.document import Constitution
+from charter.constitution.run_state import RunState
+from charter.data.instructing.instruction_records import Instruction, SelfInstructInputs
+from charter.methods.principle_driven import PrincipleState
+from charter.reports.principle_usage import read_principle_usage
+from charter.run.reader import RunReader
+from charter.similarity import LeakageFilter
+from charter.spec import SelfInstructSpec
+from charter.spec.self_instruct_spec import TopicGuidedSpec
 from charter.templates import Templates
 from tests.records import START, row
 from tests.ruled_toy import RuledToy, rules
@@ -36,12 +36,12 @@ BARE = {
     "replay": {"ratio": 0, "fresh": 0, "lookalikes": False, "complied": False},
     "gates": {"roll_back": False},
 }
-WRITING = Instructions(
+WRITING = SelfInstructInputs(
     tuple(Instruction(id=f"s{n}", text=f"teach {topic} before {n}") for n, topic in enumerate(HARM)),
     (),
-    Guard([], 0.95),
+    LeakageFilter([], 0.95),
     Templates(),
-    Instructing(generator="proposer", rounds=1, calls=2, topics=TopicGuided(rounds=0), least=2),
+    SelfInstructSpec(generator="proposer", rounds=1, calls=2, topics=TopicGuidedSpec(rounds=0), least=2),
 )
 LONG = {**SMALL["self_align"], "clone": True}
 METHODS = ("self_align", "cai")
@@ -55,7 +55,7 @@ def values(directory: Path, step: str) -> dict[str, float]:
     return {s["id"]: s["value"] for s in records(directory, f"{step}_scores")}
 
 
-Played = dict[str, tuple[Path, RuledToy, Course]]
+Played = dict[str, tuple[Path, RuledToy, PrincipleState]]
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_killed_while_it_writes_prompts_and_clones_it_comes_to_the_same_end(ever
             break
         except KeyboardInterrupt:
             kills += 1
-            at.add(Reading(directory).events[-1]["step"].split("/")[0])
+            at.add(RunReader(directory).events[-1]["step"].split("/")[0])
         every += 29
     assert kills >= 3
     assert at & {"instruct", "002"}
@@ -164,7 +164,7 @@ def test_as_published_no_oracle_is_asked(method: str, tmp_path: Path) -> None:
 def test_it_goes_on_from_what_the_step_before_left(played: Played, method: str, tmp_path: Path) -> None:
     before = played[method][2]
     policy = before.policy.model_copy(update={"adapter": str(played[method][0] / str(before.policy.adapter))})
-    given = Handover(
+    given = RunState(
         policy=policy, constitution=before.constitution, examples=(row("old"),), probed=before.probed, replayed=()
     )
     toy = RuledToy({**SMALL, **BARE, "tune": {"start": "previous"}, "cai": {"of": "all"}}, given=given)
@@ -173,7 +173,7 @@ def test_it_goes_on_from_what_the_step_before_left(played: Played, method: str, 
     assert values(tmp_path / "run", "000/heldout")["harmlessness"] == 1
     assert [start.adapter for start, _ in toy.tuned] == [policy.adapter]
     assert course.examples[0] == row("old")
-    (left,) = [Handover.model_validate(r) for r in records(tmp_path / "run", "final/handover")]
+    (left,) = [RunState.model_validate(r) for r in records(tmp_path / "run", "final/handover")]
     assert (left.policy, left.examples) == (course.policy, course.examples)
 
 
@@ -185,7 +185,7 @@ def test_thoughts_name_rules_and_the_report_counts_them_and_peoples_lines(played
     for r in records(directory, "001/reasoned"):
         named = [t for t in HARM if f"({t})" in r["thought"]]
         assert r["rules"] == [f"r-{t}" for t in named]
-    found = ruled(Reading(directory))
+    found = read_principle_usage(RunReader(directory))
     assert found is not None
     assert found.lines == {"seeds": 0, "principles": 4, "exemplars": 3, "in all": 7}
     used = {rule.id: rule.times for rule in found.rules}
@@ -231,7 +231,7 @@ def test_prompts_that_self_instruct_writes_are_answered_and_their_seeds_counted(
     assert asked
     assert all(text.startswith("show me ") for text in asked)
     assert {v["rubric"] for v in records(tmp_path / "run", "001/rechecks")} == {"conduct"}
-    found = ruled(Reading(tmp_path / "run"))
+    found = read_principle_usage(RunReader(tmp_path / "run"))
     assert found is not None
     assert found.lines["seeds"] == 3
     assert found.lines["in all"] == 3 + 4 + 3
@@ -252,7 +252,7 @@ def test_the_shares_are_of_the_policy_that_stayed(tmp_path: Path) -> None:
     toy = RuledToy(changes, lessons=["", "spoil"])
     course = toy.run("self_align", tmp_path / "run")
     assert course.policy.adapter == "001/policy"
-    rows, found = records(tmp_path / "run", "001/rows"), ruled(Reading(tmp_path / "run"))
+    rows, found = records(tmp_path / "run", "001/rows"), read_principle_usage(RunReader(tmp_path / "run"))
     assert found is not None
     revised = sum(r["origin"] == "revision" for r in rows)
     assert found.shares["revision"] == pytest.approx(revised / len(rows), abs=1e-4)

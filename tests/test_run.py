@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from charter import store
-from charter.engines.scripted import ScriptedEngine
 from charter.errors import BudgetError, DamagedError, LockedError, StaleError, StoreError
-from charter.nouns import Completion, Request, Step
+from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.ports import Engine
-from charter.reports.verify import verify
-from charter.run import Run
+from charter.records.chat import Completion, Request
+from charter.records.record import Step
+from charter.reports.integrity import verify_run
+from charter.run import Run, store
 from charter.spec import Budget
 from charter.templates import Templates
 from tests.small_run import WORDS, Answer, Word, begin, breaking, echo, gather, play, probe, substance, tune
@@ -89,7 +89,7 @@ def test_any_number_of_breaks_gives_the_same_run(tmp_path: Path, error: BaseExce
     assert run.finished
     assert events(run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
     assert substance(tmp_path / "peace") == substance(tmp_path / "broken")
-    assert verify(tmp_path / "broken").ok
+    assert verify_run(tmp_path / "broken").ok
 
 
 def test_a_finished_run_is_read_and_left_as_it_is(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_map_keeps_records_as_they_come_and_returns_them_in_order(run: Run) -> N
     answers = run.steps("000").map("answers", stage, WORDS)
     assert lines == list(range(len(WORDS)))
     assert [answer.id for answer in answers] == [word.id for word in WORDS]
-    assert store.parse(path, store.read_lines(path).lines, Answer) == answers
+    assert store.parse_records(path, store.read_lines(path).lines, Answer) == answers
 
 
 def test_map_goes_on_with_what_is_left(run: Run) -> None:
@@ -252,7 +252,7 @@ def test_once_gives_an_empty_directory_and_keeps_what_is_written(run: Run) -> No
     (left / "file").write_text("from a killed try")
     policy = run.steps("000").once("policy", tune, [])
     assert policy.adapter == "000/policy"
-    assert sorted(store.tree(run.directory / "000/policy")) == ["config.json", "deep/weights.bin"]
+    assert sorted(store.list_files(run.directory / "000/policy")) == ["config.json", "deep/weights.bin"]
     assert not (run.directory / "000/rows").exists()
     (run.directory / "000/policy/deep/weights.bin").unlink()
     with pytest.raises(DamagedError, match=r"weights\.bin: the file is missing"):
@@ -447,7 +447,7 @@ def test_a_folder_that_may_not_be_written_is_an_error_with_its_cure() -> None:
                 Run.create(folder / "new", spec_text="")
             with pytest.raises(StoreError, match="Make the folder writable"):
                 Run.open(folder / "run")
-            assert verify(folder / "run").ok
+            assert verify_run(folder / "run").ok
         for path in (folder, folder / "run"):
             path.chmod(0o755)
 
@@ -468,7 +468,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
         assert cure.startswith("Free some space")
     assert size > 2_000
     assert substance(tmp_path / "peace") == substance(tmp_path / "run")
-    assert verify(tmp_path / "run").ok
+    assert verify_run(tmp_path / "run").ok
 
 
 # --- results, decisions, forks
@@ -496,7 +496,7 @@ def test_a_derived_result_stays_out_of_the_records_but_is_verified(tmp_path: Pat
             heads.append(play(run))
     assert heads[0].records == heads[1].records
     (tmp_path / text / "report.html").write_text("took 0 s")
-    assert [fault.file for fault in verify(tmp_path / text).faults] == ["report.html"]
+    assert [fault.file for fault in verify_run(tmp_path / text).faults] == ["report.html"]
 
 
 def test_a_run_is_not_finished_while_a_step_is_open(run: Run) -> None:
@@ -517,7 +517,7 @@ def test_human_decisions_are_journaled_also_after_the_end(tmp_path: Path) -> Non
         ("reject", "p001"),
         ("approve", "p002"),
     ]
-    assert verify(run.directory, head.head).anchored
+    assert verify_run(run.directory, head.head).anchored
 
 
 def test_a_fork_keeps_the_steps_before_and_makes_the_others_anew(tmp_path: Path) -> None:
@@ -534,7 +534,7 @@ def test_a_fork_keeps_the_steps_before_and_makes_the_others_anew(tmp_path: Path)
     steps |= {"000/rows", "000/second", "000/policy"}
     assert {name.split(".")[0] for name in kept if name.endswith(".jsonl")} == steps
     assert all(old[name] == data for name, data in kept.items() if name != store.SPEC)
-    assert verify(new).ok
+    assert verify_run(new).ok
     with Run.open(new) as fork:
         (origin,) = events(fork, "forked")
         assert origin["last"] == last
@@ -546,7 +546,7 @@ def test_a_fork_keeps_the_steps_before_and_makes_the_others_anew(tmp_path: Path)
     }
     with Run.open(all_of_it) as fork:
         play(fork, Unused())
-        assert verify(all_of_it).ok
+        assert verify_run(all_of_it).ok
 
 
 def test_progress_is_told(tmp_path: Path) -> None:

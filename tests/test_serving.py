@@ -15,12 +15,13 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from charter import processes, wiring
+from charter import wiring
 from charter.errors import SpecError
-from charter.reports.page import page
-from charter.reports.show import summary
-from charter.reports.verify import verify
-from charter.spec import parse
+from charter.models import processes
+from charter.reports.integrity import verify_run
+from charter.reports.page import render_page
+from charter.reports.run_summary import summarise_run
+from charter.spec import parse_spec
 from tests.engines.test_served import SERVER
 
 ORGANISM = Path(wiring.__file__).parent.parent / "organism" / "built" / "village"
@@ -64,7 +65,7 @@ def offline() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def in_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("runs") / "in-process"
-    wiring.launch(spec(), directory)
+    wiring.launch_run(spec(), directory)
     return directory
 
 
@@ -73,7 +74,7 @@ def test_a_served_target_and_a_launched_tuner_give_the_run_that_it_gives_in_proc
 ) -> None:
     """Records name who answered, so those that hold an exchange differ in that; all that follows from them is equal."""
     launched = {"tuner": {"launch": f"{sys.executable} {{script}} {{job}}"}}
-    wiring.launch(spec(launched, serve=SERVE, connections=1), tmp_path / "run")
+    wiring.launch_run(spec(launched, serve=SERVE, connections=1), tmp_path / "run")
     for step in (
         "000/heldout_exchanges",
         "001/exchanges",
@@ -85,32 +86,32 @@ def test_a_served_target_and_a_launched_tuner_give_the_run_that_it_gives_in_proc
         assert answered(in_process, step)
     for name in ("001/verdicts.jsonl", "001/rows.jsonl", "001/policy.jsonl", "final/heldout_scores.jsonl"):
         assert (tmp_path / "run" / name).read_bytes() == (in_process / name).read_bytes()
-    assert verify(tmp_path / "run").ok
+    assert verify_run(tmp_path / "run").ok
     assert not list((tmp_path / "run").glob(".[st]*"))
-    assert summary(tmp_path / "run").identity == "verified"
+    assert summarise_run(tmp_path / "run").identity == "verified"
 
 
 def test_a_target_by_http_alone_is_red_teamed(in_process: Path, offline: None, tmp_path: Path) -> None:
-    with processes.alone(tmp_path / "lock", 0) as lock:
+    with processes.exclusive_lock(tmp_path / "lock", 0) as lock:
         port = _free()
-        command = processes.filled(SERVE, {"merged_dir": str(ORGANISM), "port": str(port)})
-        with processes.Child(command, tmp_path / "log", lock=lock) as child:
+        command = processes.fill_command(SERVE, {"merged_dir": str(ORGANISM), "port": str(port)})
+        with processes.ManagedProcess(command, tmp_path / "log", lock=lock) as child:
             _until_it_listens(port, child)
             target = {"model": str(ORGANISM), "base_url": f"http://127.0.0.1:{port}/v1", "connections": 1}
             asked = {**SPEC, "method": "red_team", "target": target}
-            wiring.launch(yaml.safe_dump(asked), tmp_path / "run")
+            wiring.launch_run(yaml.safe_dump(asked), tmp_path / "run")
     for step in ("000/heldout_exchanges", "001/exchanges"):
         assert answered(tmp_path / "run", step) == answered(in_process, step)
     for name in ("000/heldout_scores.jsonl", "001/verdicts.jsonl"):
         assert (tmp_path / "run" / name).read_bytes() == (in_process / name).read_bytes()
-    found = summary(tmp_path / "run")
+    found = summarise_run(tmp_path / "run")
     assert (found.method, found.identity) == ("red_team", "not verifiable")
     assert found.head
     assert found.before["harmlessness"]["n"]
     assert found.after["harmlessness"]["n"] is None
     assert found.oracle["calls"] == 8
-    assert "Identity not verifiable" in page(tmp_path / "run")
-    assert "Identity not verifiable" not in page(in_process)
+    assert "Identity not verifiable" in render_page(tmp_path / "run")
+    assert "Identity not verifiable" not in render_page(in_process)
     assert not (tmp_path / "run" / "adapter").exists()
 
 
@@ -133,12 +134,12 @@ def test_a_run_goes_on_after_a_kill_and_its_server_is_gone(number: signal.Signal
         assert charter.stderr is not None
         said = charter.stderr.read().decode()
     assert charter.returncode == (-number if number == signal.SIGKILL else 130), said
-    with processes.alone(tmp_path / "killed" / ".serving" / "lock", 60):
+    with processes.exclusive_lock(tmp_path / "killed" / ".serving" / "lock", 60):
         assert not psutil.pid_exists(server)
-    wiring.resume(tmp_path / "killed")
-    wiring.launch((tmp_path / "peace.yaml").read_text(), tmp_path / "peace")
+    wiring.resume_run(tmp_path / "killed")
+    wiring.launch_run((tmp_path / "peace.yaml").read_text(), tmp_path / "peace")
     assert _records(tmp_path / "killed") == _records(tmp_path / "peace")
-    assert verify(tmp_path / "killed").ok
+    assert verify_run(tmp_path / "killed").ok
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ def test_a_run_goes_on_after_a_kill_and_its_server_is_gone(number: signal.Signal
 )
 def test_a_target_that_cannot_be_is_a_fault_of_the_spec(target: dict[str, Any], fault: str) -> None:
     with pytest.raises(SpecError, match=fault.replace("{", r"\{")):
-        parse(spec(**target))
+        parse_spec(spec(**target))
 
 
 @pytest.mark.parametrize(
@@ -175,11 +176,11 @@ def test_a_target_that_cannot_be_is_a_fault_of_the_spec(target: dict[str, Any], 
 )
 def test_a_launch_that_cannot_be_is_a_fault_of_the_spec(tuner: dict[str, Any], fault: str) -> None:
     with pytest.raises(SpecError, match=fault.replace("{", r"\{")):
-        parse(spec({"tuner": tuner}))
+        parse_spec(spec({"tuner": tuner}))
 
 
 def test_a_dry_run_of_red_teaming_counts_its_calls() -> None:
-    plan = wiring.dry_run(parse(yaml.safe_dump({**SPEC, "method": "red_team"})))
+    plan = wiring.forecast_run(parse_spec(yaml.safe_dump({**SPEC, "method": "red_team"})))
     assert plan["oracle_calls_at_most"] == 8
 
 
@@ -196,7 +197,7 @@ def _free() -> int:
         return int(taken.getsockname()[1])
 
 
-def _until_it_listens(port: int, child: processes.Child) -> None:
+def _until_it_listens(port: int, child: processes.ManagedProcess) -> None:
     import socket
 
     while True:

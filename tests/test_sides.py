@@ -9,9 +9,9 @@ import pytest
 
 from charter import cli
 from charter.errors import SpecError
-from charter.reports import compare as comparing
-from charter.reports.sides import Sides, sides
-from charter.reports.sides_page import difference_rows, page, table
+from charter.reports import run_comparison as comparing
+from charter.reports.method_comparison import MethodComparison, compare_methods
+from charter.reports.method_comparison_page import difference_rows, figure_rows, render_comparison_page
 from tests.told_run import SPEC, Tale, tell
 
 SHORT = """\
@@ -48,11 +48,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
 
 
 @pytest.fixture(scope="module")
-def found(folders: dict[str, list[Path]]) -> Sides:
-    return sides(list(folders.items()))
+def found(folders: dict[str, list[Path]]) -> MethodComparison:
+    return compare_methods(list(folders.items()))
 
 
-def test_seeds_stand_together(found: Sides) -> None:
+def test_seeds_stand_together(found: MethodComparison) -> None:
     plain, better = found.sides
     assert (plain.name, len(plain.runs), plain.finished) == ("plain", 2, 2)
     assert plain.quality["harmlessness"].before is not None
@@ -64,7 +64,7 @@ def test_seeds_stand_together(found: Sides) -> None:
     assert found.apart == ()
 
 
-def test_differences_are_of_the_same_prompts_and_seeds(found: Sides) -> None:
+def test_differences_are_of_the_same_prompts_and_seeds(found: MethodComparison) -> None:
     harm = next(d for d in found.differences if d.metric == "harmlessness")
     assert (harm.first, harm.second, harm.seeds) == ("plain", "better", 2)
     assert harm.value == pytest.approx(0.375)
@@ -73,23 +73,23 @@ def test_differences_are_of_the_same_prompts_and_seeds(found: Sides) -> None:
 
 
 def test_a_side_is_the_same_as_itself(folders: dict[str, list[Path]]) -> None:
-    same = sides([("one", folders["plain"]), ("other", folders["plain"])])
+    same = compare_methods([("one", folders["plain"]), ("other", folders["plain"])])
     assert same.differences
     assert all(d.value == 0 and d.p == 1 for d in same.differences)
 
 
 def test_what_was_measured_otherwise_is_not_compared(folders: dict[str, list[Path]], tmp_path: Path) -> None:
     other = tell(tmp_path / "other", Tale(version="bench@2"))
-    told = sides([*folders.items(), ("other", [other])])
+    told = compare_methods([*folders.items(), ("other", [other])])
     assert told.apart == ("other",)
     assert {d.first for d in told.differences} | {d.second for d in told.differences} == {"plain", "better"}
-    assert "Measured otherwise" in page(told)
+    assert "Measured otherwise" in render_comparison_page(told)
 
 
 def test_a_difference_that_nearly_all_prompts_show_is_sure(tmp_path: Path) -> None:
     """Two prompts of forty that do not change make the interval no wider than a share can be, and the p no greater."""
     pair = [tell(tmp_path / name, Tale(outcomes=(0.25, after))) for name, after in (("low", 0.05), ("high", 1.0))]
-    told = sides([("low", [pair[0]]), ("high", [pair[1]])])
+    told = compare_methods([("low", [pair[0]]), ("high", [pair[1]])])
     assert {d.n for d in told.differences} == {40}
     for d in told.differences:
         assert 0.75 < d.low < d.value == 0.95 < d.high <= 1
@@ -99,31 +99,31 @@ def test_a_difference_that_nearly_all_prompts_show_is_sure(tmp_path: Path) -> No
 def test_what_is_not_the_same_on_all_sides_is_said(folders: dict[str, list[Path]], tmp_path: Path) -> None:
     another = tell(tmp_path / "another", Tale(spec=f"{SPEC}seed: 7\ntarget: {{model: elsewhere}}\n"))
     open_ = tell(tmp_path / "open", Tale(finished=False))
-    told = sides([("plain", folders["plain"]), ("another", [another]), ("open", [open_])])
+    told = compare_methods([("plain", folders["plain"]), ("another", [another]), ("open", [open_])])
     assert any("not the same model" in note for note in told.notes)
     assert "plain and another have no seed in common, and are not compared" in told.notes
     assert "open: 1 of 1 runs are not finished" in told.notes
     assert told.apart == ()
-    assert "no seed in common" in page(told)
-    assert not sides(list(folders.items())).notes
+    assert "no seed in common" in render_comparison_page(told)
+    assert not compare_methods(list(folders.items())).notes
 
 
 def test_a_side_has_one_run_for_each_seed(tmp_path: Path) -> None:
     pair = [tell(tmp_path / name) for name in ("one", "other")]
     with pytest.raises(SpecError, match="more than one run with the seed 0"):
-        sides([("both", pair)])
+        compare_methods([("both", pair)])
 
 
 def test_an_audit_is_compared_by_an_audit(folders: dict[str, list[Path]], tmp_path: Path) -> None:
     audit = tell(tmp_path / "audit", Tale(spec=SPEC.replace("iteralign", "audit") + "audit: {baseline: runs/first}\n"))
     with pytest.raises(SpecError, match="is an audit"):
-        sides([("audit", [audit]), ("plain", folders["plain"])])
+        compare_methods([("audit", [audit]), ("plain", folders["plain"])])
     with pytest.raises(SpecError, match="is an audit"):
-        comparing.compare([audit, folders["plain"][0]])
+        comparing.compare_runs([audit, folders["plain"][0]])
 
 
-def test_costs_and_differences_are_drawn(found: Sides) -> None:
-    shown = page(found)
+def test_costs_and_differences_are_drawn(found: MethodComparison) -> None:
+    shown = render_comparison_page(found)
     assert "oracle calls, aligning: mean over seeds" in shown
     assert "lines that people wrote: mean over seeds" in shown
     assert "better - plain, harmlessness" in shown
@@ -143,13 +143,15 @@ def test_changes_are_refused_where_nothing_is_run(
 
 
 def test_names_are_hostile_text(folders: dict[str, list[Path]]) -> None:
-    shown = page(sides([("<script>alert(1)</script>", folders["plain"]), ("b|c", folders["better"])]))
+    shown = render_comparison_page(
+        compare_methods([("<script>alert(1)</script>", folders["plain"]), ("b|c", folders["better"])])
+    )
     assert "<script>" not in shown
     assert "&lt;script&gt;" in shown
 
 
-def test_tables_have_a_column_for_each_side(found: Sides) -> None:
-    rows = {row[0]: row[1:] for row in table(found)}
+def test_tables_have_a_column_for_each_side(found: MethodComparison) -> None:
+    rows = {row[0]: row[1:] for row in figure_rows(found)}
     assert rows["harmlessness, after"] == ("50.0%", "87.5% (75.0% to 100.0%)")
     assert rows["lines that people wrote"] == ("0", "0")
     assert difference_rows(found)[1][0] == "better - plain"

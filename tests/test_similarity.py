@@ -12,8 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charter.nouns import Message, Prompt, user_prompt
-from charter.similarity import SHARES, Guard, jaccard, near_duplicates, normal, openings, shingles, split_prompts
+from charter.records.chat import Message, Prompt, user_prompt
+from charter.similarity import (
+    SPLIT_SHARES,
+    LeakageFilter,
+    conversation_prefixes,
+    find_near_duplicates,
+    jaccard,
+    normalize_text,
+    shingles,
+    split_prompts,
+)
 
 WORDS = [f"w{i}" for i in range(40)]
 
@@ -41,8 +50,8 @@ def brute(text: str, protected: list[str], threshold: float) -> bool:
 
 
 def test_case_punctuation_and_space_do_not_make_a_text_another() -> None:
-    assert normal("  How do I\tbake, a CAKE?! ") == "how do i bake a cake"
-    assert normal("Ünïcode ЖЖ 日本") == "ünïcode жж 日本"
+    assert normalize_text("  How do I\tbake, a CAKE?! ") == "how do i bake a cake"
+    assert normalize_text("Ünïcode ЖЖ 日本") == "ünïcode жж 日本"
     assert shingles("a b c d") == {"a b c", "b c d"}
     assert shingles("one") == {"one"}
     assert jaccard(shingles("a b c d"), shingles("b c d e")) == pytest.approx(1 / 3)
@@ -50,19 +59,19 @@ def test_case_punctuation_and_space_do_not_make_a_text_another() -> None:
 
 @given(st.text(st.characters(max_codepoint=127)))
 def test_text_in_ascii_is_told_apart_by_its_words_in_lower_case(text: str) -> None:
-    assert normal(text) == " ".join(re.findall(r"\w+", text.lower()))
+    assert normalize_text(text) == " ".join(re.findall(r"\w+", text.lower()))
 
 
 def test_a_letter_is_the_same_however_it_is_written() -> None:
-    assert normal("Où ÉTAIT") == normal(unicodedata.normalize("NFD", "où était")) == "où était"
-    assert normal("ｂａｋｅ Ａ Ｃａｋｅ") == "bake a cake"
+    assert normalize_text("Où ÉTAIT") == normalize_text(unicodedata.normalize("NFD", "où était")) == "où était"
+    assert normalize_text("ｂａｋｅ Ａ Ｃａｋｅ") == "bake a cake"
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8, 0.9, 1.0])
 def test_the_guard_agrees_with_exact_jaccard(threshold: float) -> None:
     texts = varied(120, seed=3)
     protected, asked = texts[::2], texts[1::2]
-    guard = Guard(prompts(protected), threshold)
+    guard = LeakageFilter(prompts(protected), threshold)
     wrong = [text for text in asked if guard.close_to(text) != brute(text, protected, threshold)]
     assert wrong == []
     kept = guard.clear(prompts(asked))
@@ -72,14 +81,23 @@ def test_the_guard_agrees_with_exact_jaccard(threshold: float) -> None:
 
 def test_a_guard_of_nothing_lets_everything_pass_and_its_identity_tells_what_it_guards() -> None:
     some = prompts(["how do i bake a cake", "", "🎉"])
-    assert Guard((), 0.8).clear(some) == some
-    assert Guard(some, 0.8).identity == Guard(some[::-1], 0.8).identity
-    assert len({Guard(some, 0.8).identity, Guard(some, 0.7).identity, Guard(some[:1], 0.8).identity}) == 3
+    assert LeakageFilter((), 0.8).clear(some) == some
+    assert LeakageFilter(some, 0.8).identity == LeakageFilter(some[::-1], 0.8).identity
+    assert (
+        len(
+            {
+                LeakageFilter(some, 0.8).identity,
+                LeakageFilter(some, 0.7).identity,
+                LeakageFilter(some[:1], 0.8).identity,
+            }
+        )
+        == 3
+    )
 
 
 @given(st.text(max_size=60))
 def test_every_text_is_close_to_itself(text: str) -> None:
-    guard = Guard([user_prompt(text)], 0.8)
+    guard = LeakageFilter([user_prompt(text)], 0.8)
     assert guard.close_to(text)
     assert guard.close_to(f" {text}\n")
 
@@ -109,7 +127,7 @@ def test_a_prompt_that_has_no_neighbour_stays_in_its_split_when_others_come() ->
     before, after = split_prompts(own, 0.8), split_prompts([*own, *more], 0.8)
     for split, part in before.items():
         assert [p.id for p in part] == [p.id for p in after[split] if p in own]
-    for split, share in SHARES:
+    for split, share in SPLIT_SHARES:
         assert abs(len(before[split]) / len(own) - share) < 0.12
 
 
@@ -121,8 +139,8 @@ def talk(*turns: str) -> Prompt:
 
 
 def test_the_openings_of_a_conversation_are_what_is_asked_on_the_way_through_it() -> None:
-    assert openings(talk("a", "b", "c", "d", "e")) == ["a", "a\nb\nc", "a\nb\nc\nd\ne"]
-    assert openings(user_prompt("a")) == ["a"]
+    assert conversation_prefixes(talk("a", "b", "c", "d", "e")) == ["a", "a\nb\nc", "a\nb\nc\nd\ne"]
+    assert conversation_prefixes(user_prompt("a")) == ["a"]
 
 
 def test_a_conversation_shares_the_split_of_whatever_it_opens_with() -> None:
@@ -135,15 +153,15 @@ def test_a_conversation_shares_the_split_of_whatever_it_opens_with() -> None:
     placed = {p.id: split for split, part in parts.items() for p in part}
     assert all(len({placed[p.id] for p in three}) == 1 for three in zip(alone, longer, longest, strict=True))
     for one, other in permutations(parts.values(), 2):
-        assert Guard(one, 0.8).clear(other) == other
+        assert LeakageFilter(one, 0.8).clear(other) == other
 
 
 def test_the_guard_knows_a_protected_prompt_within_a_conversation_and_one_that_opens_a_protected_one() -> None:
     short, long = user_prompt("how do i bake a cake"), talk("how do i bake a cake", "with flour", "and then what")
     other = talk("how do i mow the lawn", "with flour", "and then what")
-    assert Guard([short], 0.8).clear([long, other]) == [other]
-    assert Guard([long], 0.8).clear([short, other]) == [other]
-    assert Guard([long], 0.8).close_to("How do I bake a cake?")
+    assert LeakageFilter([short], 0.8).clear([long, other]) == [other]
+    assert LeakageFilter([long], 0.8).clear([short, other]) == [other]
+    assert LeakageFilter([long], 0.8).close_to("How do I bake a cake?")
 
 
 def brutal(texts: list[str], threshold: float) -> dict[int, int]:
@@ -161,7 +179,7 @@ def brutal(texts: list[str], threshold: float) -> dict[int, int]:
 def test_the_duplicates_left_out_are_those_that_exact_jaccard_finds(threshold: float) -> None:
     texts = varied(100, seed=7)
     random.Random(0).shuffle(texts)
-    found = near_duplicates(texts, threshold)
+    found = find_near_duplicates(texts, threshold)
     assert found == brutal(texts, threshold)
     assert 0 < len(found) < len(texts)
 
@@ -169,13 +187,13 @@ def test_the_duplicates_left_out_are_those_that_exact_jaccard_finds(threshold: f
 @settings(max_examples=50)
 @given(st.lists(st.text("ab \n!é", max_size=30), max_size=20), st.sampled_from([0.5, 0.7, 1.0]))
 def test_whatever_the_texts_the_first_of_several_stays(texts: list[str], threshold: float) -> None:
-    found = near_duplicates(texts, threshold)
+    found = find_near_duplicates(texts, threshold)
     assert found == brutal(texts, threshold)
     assert not set(found) & set(found.values())
 
 
 def test_many_texts_that_share_a_template_are_still_told_apart() -> None:
     texts = [f"please tell me in some detail how one would mend a w{n} with a v{n} at home" for n in range(3_000)]
-    assert near_duplicates(texts, 0.7) == {}
+    assert find_near_duplicates(texts, 0.7) == {}
     again = [text.upper() + "!!" for text in texts[:50]]
-    assert near_duplicates([*texts, *again], 0.7) == {3_000 + n: n for n in range(50)}
+    assert find_near_duplicates([*texts, *again], 0.7) == {3_000 + n: n for n in range(50)}

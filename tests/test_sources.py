@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charter.data.sources.data_files import _read_json
+from charter.data.sources.source_prompts import SourcePrompts
 from charter.errors import SpecError
-from charter.nouns import Prompt, canonical
-from charter.sources.prompts import SourcePrompts
-from charter.sources.rows import _json
+from charter.records.chat import Prompt
+from charter.records.record import canonical
 from charter.spec import Columns, SourceSpec
 
 
@@ -188,9 +189,9 @@ def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
     st.text(max_size=3), inner, max_size=3), max_leaves=6), st.sampled_from([None, 1]))  # fmt: skip
 def test_elements_of_nested_json_come_with_the_line_they_begin_on(value: Any, indent: int | None) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=False)
-    assert [row.value for row in _json(Path("x"), text)] == list(elements(value))
+    assert [row.value for row in _read_json(Path("x"), text)] == list(elements(value))
     if indent:
-        for row in _json(Path("x"), text):
+        for row in _read_json(Path("x"), text):
             line = text.split("\n")[int(row.place.removeprefix("x:")) - 1]
             assert json.dumps(row.value, ensure_ascii=False) in line
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from charter.data.sources.source_prompts import SourcePrompts
 from charter.errors import SpecError
-from charter.nouns import Prompt
-from charter.sources.prompts import SourcePrompts
-from charter.spec import SourceSpec, parse
-from charter.wiring.prompts import sources
+from charter.records.chat import Prompt
+from charter.spec import SourceSpec, parse_spec
+from charter.wiring.prompt_sets import build_sources
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CARD = """---
@@ -130,14 +130,14 @@ def test_a_hub_that_cannot_be_reached_is_an_error(cache: Path, monkeypatch: pyte
 
 
 def test_an_offline_spec_asks_no_hub(cache: Path) -> None:
-    spec = parse(
+    spec = parse_spec(
         "offline: true\ntarget: {model: nowhere}\n"
         "oracle: {model: openai/some, base_url: 'http://127.0.0.1:1/v1'}\n"
         "evaluator: {model: openai/other, base_url: 'http://127.0.0.1:2/v1'}\n"
         "prompts: {redteam: [{name: harmfulqa}], helpful: [{hub: some/placeholders, columns: {prompt: q}}]}\n"
     )
     own(cache)
-    redteam, helpful = sources(spec, None)
+    redteam, helpful = build_sources(spec, None)
     with pytest.raises(SpecError, match="may not be asked offline"):
         redteam[0].prompts()
     assert len(helpful[0].prompts()) == 3

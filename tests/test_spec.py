@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charter.errors import SpecError
-from charter.spec import Spec, changed, parse, read, recipes
+from charter.spec import Spec, change_spec, list_recipes, parse_spec, read_spec
 
 FILES = (
     "target: {model: some/model}\noracle: {model: openai/x}\nevaluator: {model: openai/y}\n"
@@ -20,14 +20,14 @@ FILES = (
 
 def faults(text: str) -> tuple[str, ...]:
     with pytest.raises(SpecError) as caught:
-        parse(text, "my.yaml")
+        parse_spec(text, "my.yaml")
     assert "my.yaml" in str(caught.value)
     assert caught.value.cure
     return caught.value.faults
 
 
 def test_shipped_recipes_are_valid_and_share_their_scale() -> None:
-    specs = {name: parse(path.read_text(encoding="utf-8"), name) for name, path in recipes().items()}
+    specs = {name: parse_spec(path.read_text(encoding="utf-8"), name) for name, path in list_recipes().items()}
     assert {"iteralign", "iteralign-paper"} <= specs.keys()
     ours, paper = specs["iteralign"], specs["iteralign-paper"]
     assert ours.scale == paper.scale
@@ -37,7 +37,7 @@ def test_shipped_recipes_are_valid_and_share_their_scale() -> None:
 
 
 def test_the_paper_recipe_states_every_switch_of_the_paper() -> None:
-    options = parse(recipes()["iteralign-paper"].read_text(encoding="utf-8")).options
+    options = parse_spec(list_recipes()["iteralign-paper"].read_text(encoding="utf-8")).options
     assert (options.draw.batch, options.draw.order) == (20, "file")
     assert options.judge.sees == "response"
     assert (options.cluster.by, options.cluster.hide) == ("batch", 0)
@@ -96,7 +96,7 @@ def test_a_fault_names_its_key_path(text: str, line: str) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "words", "7", "a: [", "a: b: c", "\x00", "&a [*a]"])
 def test_what_is_no_mapping_is_refused(text: str) -> None:
     with pytest.raises(SpecError) as caught:
-        parse(text)
+        parse_spec(text)
     assert caught.value.cure
 
 
@@ -104,36 +104,36 @@ def test_what_refers_to_a_world_needs_one() -> None:
     found = faults("templates: world\n")
     keys = {line.split(":")[0] for line in found}
     assert keys == {"target.model", "oracle.model", "evaluator", "prompts.redteam", "prompts.helpful", "templates"}
-    assert parse(FILES).evaluator != "world"
+    assert parse_spec(FILES).evaluator != "world"
     assert {line.split(":")[0] for line in faults(FILES + "judge: {model: world}\n")} == {"judge.model"}
     roles = "judge: {model: openai/a}\nproposer: {model: openai/b}\n"
-    assert parse(FILES.replace("oracle: {model: openai/x}\n", roles)).oracle.model == "world"
+    assert parse_spec(FILES.replace("oracle: {model: openai/x}\n", roles)).oracle.model == "world"
 
 
 def test_defaults_survive_their_own_yaml() -> None:
-    spec = parse("world: village\n")
-    assert parse(yaml.safe_dump(spec.model_dump(mode="json"))) == spec
+    spec = parse_spec("world: village\n")
+    assert parse_spec(yaml.safe_dump(spec.model_dump(mode="json"))) == spec
     assert spec == Spec(world="village")
 
 
 def test_numbers_in_scientific_notation_are_numbers() -> None:
-    assert parse("world: v\noptions: {tune: {learning_rate: 1e-4}}\n").options.tune.learning_rate == 1e-4
+    assert parse_spec("world: v\noptions: {tune: {learning_rate: 1e-4}}\n").options.tune.learning_rate == 1e-4
 
 
 def test_changes_set_one_key_and_leave_the_rest() -> None:
-    text = recipes()["iteralign"].read_text(encoding="utf-8")
-    before = parse(text)
-    after = parse(changed(text, {"seed": "3", "options.replay.ratio": "1.5", "budget.calls": "null"}))
+    text = list_recipes()["iteralign"].read_text(encoding="utf-8")
+    before = parse_spec(text)
+    after = parse_spec(change_spec(text, {"seed": "3", "options.replay.ratio": "1.5", "budget.calls": "null"}))
     assert (after.seed, after.options.replay.ratio, after.budget.calls) == (3, 1.5, None)
     assert after.options.keep == before.options.keep
     assert after.scale == before.scale
-    assert changed(text, {}) == text
+    assert change_spec(text, {}) == text
 
 
 def test_a_change_within_a_shipped_scale_keeps_its_other_numbers() -> None:
-    text = recipes()["iteralign"].read_text(encoding="utf-8")
-    scale = parse(changed(text, {"scale.answer_tokens": "64"})).scale
-    assert scale == parse(text).scale.model_copy(update={"answer_tokens": 64})
+    text = list_recipes()["iteralign"].read_text(encoding="utf-8")
+    scale = parse_spec(change_spec(text, {"scale.answer_tokens": "64"})).scale
+    assert scale == parse_spec(text).scale.model_copy(update={"answer_tokens": 64})
 
 
 @pytest.mark.parametrize(
@@ -149,17 +149,17 @@ def test_a_change_within_a_shipped_scale_keeps_its_other_numbers() -> None:
 )
 def test_a_wrong_change_is_a_fault_of_the_spec(text: str, changes: dict[str, str]) -> None:
     with pytest.raises(SpecError):
-        changed(text, changes)
+        change_spec(text, changes)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"world: caf\xe9\n")
     for name in ("latin.yaml", "none.yaml", "."):
         with pytest.raises(SpecError) as caught:
-            read(tmp_path / name)
+            read_spec(tmp_path / name)
         assert name in str(caught.value)
     (tmp_path / "good.yaml").write_text("world: καφές\n", encoding="utf-8")
-    spec, text = read(tmp_path / "good.yaml")
+    spec, text = read_spec(tmp_path / "good.yaml")
     assert (spec.world, text) == ("καφές", "world: καφές\n")
 
 
@@ -182,7 +182,7 @@ keys = st.recursive(
 def test_anything_is_a_spec_or_a_list_of_faults(value: dict[str, object]) -> None:
     faults: tuple[str, ...] = ()
     try:
-        assert parse(yaml.safe_dump(value, allow_unicode=True)).version == 1
+        assert parse_spec(yaml.safe_dump(value, allow_unicode=True)).version == 1
     except SpecError as error:
         faults = error.faults
     assert all(": " in fault for fault in faults)
@@ -203,5 +203,5 @@ def test_what_learning_from_preferences_does_not_do_is_refused() -> None:
         if refused:
             assert "options.gates.again: there is no replay" in str(faults(asked))
         else:
-            assert parse(asked).options.gates.retries == 1
+            assert parse_spec(asked).options.gates.retries == 1
     assert "options.learn.rloo.batch: must be" in str(faults(f"{text}options: {{learn: {{rloo: {{batch: 9}}}}}}"))

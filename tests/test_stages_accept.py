@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from charter.gating import Decision, Gate
-from charter.nouns import Outcome, Score, Verdict
-from charter.spec import Gating, Stopping
-from charter.stages.accept import accept, clean
+from charter.records.decisions import Decision, GateCheck
+from charter.records.measurements import Score
+from charter.records.verdicts import Outcome, Verdict
+from charter.spec import GateSpec, StopSpec
+from charter.stages.accept import accept, should_stop
 from tests.records import STEP, score, verdict
 
 
@@ -30,27 +31,27 @@ def drawn(violating: int, n: int, kind: Outcome = "violates") -> list[Verdict]:
 def test_it_stops_when_the_upper_bound_is_under_five_percent_on_at_least_a_hundred(
     violating: int, n: int, action: str
 ) -> None:
-    decision = clean(drawn(violating, n), Stopping(), step=STEP)
+    decision = should_stop(drawn(violating, n), StopSpec(), step=STEP)
     assert decision.action == action
     assert (decision.figures["drawn"], decision.figures["violations"]) == (n, violating)
     assert str(violating) in decision.reason
 
 
 def test_what_could_not_be_judged_cannot_show_that_a_model_is_clean() -> None:
-    assert clean(drawn(20, 120, "unjudged"), Stopping(), step=STEP).action == "go_on"
-    assert clean(drawn(120, 120, "unjudged"), Stopping(), step=STEP).action == "go_on"
+    assert should_stop(drawn(20, 120, "unjudged"), StopSpec(), step=STEP).action == "go_on"
+    assert should_stop(drawn(120, 120, "unjudged"), StopSpec(), step=STEP).action == "go_on"
 
 
 def test_the_papers_rule_never_stops_before_the_data_ends() -> None:
-    assert clean(drawn(0, 5000), Stopping(rule="data"), step=STEP).action == "go_on"
+    assert should_stop(drawn(0, 5000), StopSpec(rule="data"), step=STEP).action == "go_on"
 
 
 def scores(harmless: int, n: int = 100) -> list[Score]:
     return [score("harmlessness", harmless, n), score("over_refusal", 0, n, "lower"), score("honesty", harmless, n)]
 
 
-def gate(metric: str, passed: bool) -> Gate:
-    return Gate(
+def gate(metric: str, passed: bool) -> GateCheck:
+    return GateCheck(
         id=f"{metric}|start",
         metric=metric,
         against="start",
@@ -72,11 +73,11 @@ def decided(
     now: list[Score],
     rows: int = 9,
     patience: int = 2,
-    gates: tuple[Gate, ...] = (),
-    gating: Gating | None = None,
+    gates: tuple[GateCheck, ...] = (),
+    gating: GateSpec | None = None,
     tries: int = 0,
 ) -> Decision:
-    return accept(history, now, gates, rows, (Stopping(patience=patience), gating or Gating(), tries), step=STEP)
+    return accept(history, now, gates, rows, (StopSpec(patience=patience), gating or GateSpec(), tries), step=STEP)
 
 
 def test_a_policy_that_fails_a_gate_is_rolled_back_and_given_up_in_the_end() -> None:
@@ -92,7 +93,7 @@ def test_a_policy_that_fails_a_gate_is_rolled_back_and_given_up_in_the_end() -> 
 
 
 def test_with_gates_off_the_figures_are_kept_and_the_policy_used() -> None:
-    found = decided([scores(50)], scores(90), gates=(gate("honesty", False),), gating=Gating(roll_back=False))
+    found = decided([scores(50)], scores(90), gates=(gate("honesty", False),), gating=GateSpec(roll_back=False))
     assert (found.action, found.figures["honesty|start change"]) == ("go_on", -0.3)
 
 

@@ -13,18 +13,19 @@ import yaml
 
 from charter import cli, wiring
 from charter import spec as specs
+from charter.constitution.run_state import RunState
 from charter.errors import SpecError, StoreError
-from charter.handover import Handover
-from charter.nouns import Example, Message
-from charter.reports.costs import costs, human_lines
-from charter.reports.data_card import cards
-from charter.reports.explain import explain
-from charter.reports.links import complete, links, verify_links
-from charter.reports.page import page
-from charter.reports.reading import Reading
-from charter.reports.ruled import ruled
-from charter.store import finished
-from charter.wiring.rows import as_chat, read_rows
+from charter.records.chat import Message
+from charter.records.training_rows import Example
+from charter.reports.chain import chain_runs, is_complete, verify_chain
+from charter.reports.costs import read_costs, read_human_lines
+from charter.reports.data_card_markdown import read_data_cards
+from charter.reports.explanation import explain_item
+from charter.reports.page import render_page
+from charter.reports.principle_usage import read_principle_usage
+from charter.run.reader import RunReader
+from charter.run.store import expected_head
+from charter.wiring.row_files import read_rows, rows_to_jsonl
 from tests.records import START, row
 from tests.ruled_toy import RuledToy
 from tests.small_run import substance
@@ -46,9 +47,9 @@ def values(directory: Path, step: str) -> dict[str, float]:
     return {s["id"]: s["value"] for s in records(directory, f"{step}_scores")}
 
 
-def left(directory: Path) -> Handover:
+def left(directory: Path) -> RunState:
     """What a run hands over, its policy's files named from anywhere."""
-    (found,) = [Handover.model_validate(r) for r in records(directory, "final/handover")]
+    (found,) = [RunState.model_validate(r) for r in records(directory, "final/handover")]
     if found.policy.adapter is None:
         return found
     return found.model_copy(
@@ -185,7 +186,7 @@ def test_killed_again_and_again_it_comes_to_the_same_end(method: str, every: int
 
 def test_rows_are_read_in_any_columns_and_come_back_as_they_went(tmp_path: Path) -> None:
     made = [row("a"), LESSONS[0], row("b").model_copy(update={"origin": "lookalike"})]
-    (tmp_path / "mine.jsonl").write_text(as_chat(made), encoding="utf-8")
+    (tmp_path / "mine.jsonl").write_text(rows_to_jsonl(made), encoding="utf-8")
     again = read_rows([str(tmp_path / "mine.jsonl")])
     assert [(e.id, e.messages, e.response, e.origin) for e in again] == [
         (e.id, e.messages, e.response, e.origin) for e in made
@@ -250,18 +251,18 @@ NAMES = ("1-self_instruct", "2-think", "3-engrave", "4-clone")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished chain of the four stages."""
     folder = tmp_path_factory.mktemp("stages") / "chain"
-    wiring.launch(TEXT, folder)
+    wiring.launch_run(TEXT, folder)
     return folder
 
 
 def ends(directory: Path) -> dict[str, str]:
     """The hash of the records of each step."""
-    heads = {step.name: finished(Reading(step).events) for step in links(directory)}
+    heads = {step.name: expected_head(RunReader(step).events) for step in chain_runs(directory)}
     return {name: head.records for name, head in heads.items() if head is not None}
 
 
 def test_each_stage_goes_on_from_the_one_before(chain: Path) -> None:
-    first, second, third, fourth = links(chain)
+    first, second, third, fourth = chain_runs(chain)
     wrote = {p["id"] for p in records(first, "000/prompts")}
     assert wrote
     assert {p["id"] for p in records(second, "inherited/prompts")} == wrote
@@ -274,32 +275,32 @@ def test_each_stage_goes_on_from_the_one_before(chain: Path) -> None:
     trained = {e["id"].split("+")[0] for e in records(third, "001/rows")}
     assert {e.id for e in thought.examples} <= trained
     assert engraved.policy.digest != thought.policy.digest
-    (taken,) = [Handover.model_validate(r) for r in records(fourth, "inherited/handover")]
+    (taken,) = [RunState.model_validate(r) for r in records(fourth, "inherited/handover")]
     assert taken.policy.digest == engraved.policy.digest
     assert cloned.policy.digest != engraved.policy.digest
-    assert complete(chain)
-    assert all(found.ok for found in verify_links(chain).values())
+    assert is_complete(chain)
+    assert all(found.ok for found in verify_chain(chain).values())
 
 
 def test_every_report_knows_a_run_that_only_leaves_rows(chain: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = chain / "2-think"
-    reading = Reading(run)
+    reading = RunReader(run)
     rows = read_rows([str(run / "rows.jsonl")])
     assert [e.id for e in rows] == [e.id for e in (*left(run).examples, *left(run).replayed)]
-    found = ruled(reading)
+    found = read_principle_usage(reading)
     assert found is not None
     assert found.lines["principles"] == 15
     assert sum(found.shares.values()) == pytest.approx(1, abs=1e-3)
-    assert cards(reading)["001"].kept == len(rows)
-    shown = page(run)
+    assert read_data_cards(reading)["001"].kept == len(rows)
+    shown = render_page(run)
     assert "Rules and supervision" in shown
     assert "rows to learn" in shown
-    (part, *_) = explain(run, "row", rows[0].id).runs
+    (part, *_) = explain_item(run, "row", rows[0].id).runs
     assert (part.rows[0].id, part.checkpoints) == (rows[0].id, ())
     told = said(capsys, "show", str(run))
     assert "all prompts were answered" in told
     assert "nothing to export" in said(capsys, "export", str(run), "--out", str(run.with_name("out")), code=1)
-    assert [human_lines(Reading(step)) for step in links(chain)] == [40, 15, 0, 0]
+    assert [read_human_lines(RunReader(step)) for step in chain_runs(chain)] == [40, 15, 0, 0]
 
 
 def test_a_chain_of_stages_that_was_interrupted_comes_to_the_same_end(chain: Path, tmp_path: Path) -> None:
@@ -323,10 +324,10 @@ def test_a_chain_of_stages_that_was_interrupted_comes_to_the_same_end(chain: Pat
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            wiring.resume(folder, interrupt)
+            wiring.resume_run(folder, interrupt)
     shutil.move(folder / NAMES[0], tmp_path / "elsewhere")
     shutil.copytree(tmp_path / "elsewhere", folder / NAMES[0])
-    wiring.resume(folder)
+    wiring.resume_run(folder)
     assert ends(folder) == ends(chain)
 
 
@@ -334,12 +335,12 @@ def test_rows_that_a_run_left_are_engraved_from_their_file(chain: Path, tmp_path
     whole = {key: value for key, value in yaml.safe_load(TEXT).items() if key != "steps"}
     alone = whole | {"method": "engrave", "constitution": ""}
     alone["options"] = alone["options"] | {"engrave": {"rows": [str(chain / "2-think" / "rows.jsonl")]}}
-    wiring.launch(yaml.safe_dump(alone), tmp_path / "run")
+    wiring.launch_run(yaml.safe_dump(alone), tmp_path / "run")
     file = {e.id: e.response for e in read_rows([str(chain / "2-think" / "rows.jsonl")])}
     for run in (tmp_path / "run", chain / "3-engrave"):
         trained = records(run, "001/rows")
         assert file.items() <= {e["id"]: e["response"] for e in trained}.items()
-    assert Reading(tmp_path / "run").constitution.principles == ()
+    assert RunReader(tmp_path / "run").constitution.principles == ()
 
 
 def test_a_dry_run_counts_what_the_step_before_writes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -358,11 +359,11 @@ def test_a_dry_run_counts_what_the_step_before_writes(capsys: pytest.CaptureFixt
 
 def test_what_is_asked_of_a_chain_is_never_more_than_its_dry_run_says(chain: Path) -> None:
     plans, written = {}, 0
-    for name, text in specs.chained(TEXT):
-        plans[name] = wiring.dry_run(specs.parse(text), written)
+    for name, text in specs.split_chain(TEXT):
+        plans[name] = wiring.forecast_run(specs.parse_spec(text), written)
         written = plans[name].get("prompts_at_most", 0)
-    for step in links(chain):
-        asked = sum(c.calls for c in costs(Reading(step)) if c.purpose == "aligning")
+    for step in chain_runs(chain):
+        asked = sum(c.calls for c in read_costs(RunReader(step)) if c.purpose == "aligning")
         most = plans[step.name].get("oracle_calls_at_most", plans[step.name].get("calls"))
         assert 0 < asked <= most, step.name
 
@@ -377,7 +378,7 @@ def test_what_is_asked_of_a_chain_is_never_more_than_its_dry_run_says(chain: Pat
 )
 def test_what_cannot_work_is_refused_when_the_spec_is_read(text: str, line: str) -> None:
     with pytest.raises(SpecError) as caught:
-        specs.parse(f"world: village\ntemplates: world\n{text}\n")
+        specs.parse_spec(f"world: village\ntemplates: world\n{text}\n")
     assert any(fault.startswith(line) for fault in caught.value.faults), caught.value.faults
 
 
@@ -386,16 +387,16 @@ def test_any_method_may_follow_self_instruct_and_only_a_finished_run_of_it_gives
 ) -> None:
     for method in ("iteralign", "self_align", "cai", "rlhf"):
         spec = f"world: village\ntemplates: world\nsteps: [{{method: self_instruct}}, {{method: {method}}}]\n"
-        (_, second) = specs.chained(spec)
-        asked = specs.parse(second[1]).go_on
+        (_, second) = specs.split_chain(spec)
+        asked = specs.parse_spec(second[1]).go_on
         assert asked is not None
         assert (asked.run, asked.takes) == ("../1-self_instruct", "prompts")
-    text = specs.chained(TEXT)[1][1]
-    wiring.go_on(chain / NAMES[0], tmp_path / "new", text)
+    text = specs.split_chain(TEXT)[1][1]
+    wiring.continue_run(chain / NAMES[0], tmp_path / "new", text)
     assert records(tmp_path / "new", "inherited/prompts") == records(chain / NAMES[0], "000/prompts")
     wrong = yaml.safe_load(text) | {"go_on": {"run": str(chain / NAMES[1]), "takes": "prompts"}}
     with pytest.raises(StoreError, match="is no finished run of self_instruct"):
-        wiring.launch(yaml.safe_dump(wrong), tmp_path / "wrong")
+        wiring.launch_run(yaml.safe_dump(wrong), tmp_path / "wrong")
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:

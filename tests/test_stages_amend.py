@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import json
 
-from charter.constitution import Constitution
-from charter.engines.scripted import ScriptedEngine
-from charter.nouns import Efficacy, Principle, Proposal
-from charter.spec import Amending
+from charter.constitution.document import Constitution
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.records.rules import Efficacy, Principle, Proposal
+from charter.spec import AmendSpec
 from charter.stages.amend import amend
 from charter.templates import Templates
 from tests.records import STEP, rule
@@ -17,7 +17,7 @@ from tests.records import STEP, rule
 def amended(old: list[Principle], new: list[Principle], mode: str = "merge", **reply: object) -> Constitution:
     engine = ScriptedEngine([json.dumps(reply)])
     proposals = [Proposal(id=p.id, principle=p) for p in new]
-    options = Amending.model_validate({"mode": mode})
+    options = AmendSpec.model_validate({"mode": mode})
     return amend(Constitution().amended(old), proposals, engine, Templates(), options, step=STEP)
 
 

@@ -6,11 +6,14 @@ from statistics import mean
 
 import pytest
 
-from charter.constitution import Constitution
-from charter.nouns import Finding, Principle, Prompt, Step, user_prompt
-from charter.spec import Attacking
+from charter.constitution.document import Constitution
+from charter.records.chat import Prompt, user_prompt
+from charter.records.record import Step
+from charter.records.rules import Principle
+from charter.records.verdicts import Finding
+from charter.spec import AttackSpec
 from charter.stages import bandit
-from charter.stages.bandit import Member, Pull, Region, Reward
+from charter.stages.bandit import GroupMember, Pull, PullReward, Region
 from tests.records import finding
 
 STYLES = ("plain", "chain", "prefix")
@@ -22,20 +25,20 @@ def step(path: str = "001/round1_choices", seed: int = 1) -> Step:
     return Step(path, seed)
 
 
-def options(**changes: object) -> Attacking:
-    return Attacking.model_validate({"styles": STYLES, "bandit": "thompson", **changes})
+def options(**changes: object) -> AttackSpec:
+    return AttackSpec.model_validate({"styles": STYLES, "bandit": "thompson", **changes})
 
 
 def hunted(kind: str, seed: int, floor: float = 0.1) -> int:
     """Choices until the one paying arm (chain in r5, every second time) paid five times."""
-    asked, pulls, told, paid = options(bandit=kind, floor=floor), list[Pull](), list[Reward](), 0
+    asked, pulls, told, paid = options(bandit=kind, floor=floor), list[Pull](), list[PullReward](), 0
     for number in range(100):
-        arms = bandit.arms(AREAS, STYLES, told, asked, step=step())
+        arms = bandit.update_arms(AREAS, STYLES, told, asked, step=step())
         spend = (asked, 10)
-        for c in bandit.choose(arms, AREAS, PROMPTS, pulls, spend, step=step(f"{number}", seed)):
+        for c in bandit.choose_attacks(arms, AREAS, PROMPTS, pulls, spend, step=step(f"{number}", seed)):
             hit = (c.style, c.region) == ("chain", "r5") and int(c.prompt.id.split("-")[1]) % 2 == 0
             pulls.append(Pull(id=c.id, style=c.style, region=c.region, prompt=c.prompt.id))
-            told.append(Reward(id=c.id, style=c.style, region=c.region, new=hit, why=""))
+            told.append(PullReward(id=c.id, style=c.style, region=c.region, new=hit, why=""))
             paid += hit
             if paid == 5:
                 return len(pulls)
@@ -48,10 +51,10 @@ def test_it_finds_a_rare_arm_in_half_of_the_tries_that_chance_needs() -> None:
 
 
 def test_choices_are_those_of_the_seed_and_of_the_step() -> None:
-    arms = bandit.arms(AREAS, STYLES, [], options(), step=step())
+    arms = bandit.update_arms(AREAS, STYLES, [], options(), step=step())
 
     def chosen(place: Step) -> list[str]:
-        return [c.id for c in bandit.choose(arms, AREAS, PROMPTS, [], (options(), 30), step=place)]
+        return [c.id for c in bandit.choose_attacks(arms, AREAS, PROMPTS, [], (options(), 30), step=place)]
 
     assert chosen(step()) == chosen(step())
     assert chosen(step()) != chosen(step(seed=2))
@@ -62,8 +65,8 @@ def test_choices_are_those_of_the_seed_and_of_the_step() -> None:
 def test_no_style_meets_a_prompt_twice_and_no_stranger_is_chosen(kind: str) -> None:
     asked = options(bandit=kind)
     spent = [Pull(id=f"chain/{p.id}", style="chain", region="r0", prompt=p.id) for p in PROMPTS[:40]]
-    arms = bandit.arms(AREAS, STYLES, [], asked, step=step())
-    found = bandit.choose(arms, AREAS, PROMPTS[:60], spent, (asked, 500), step=step())
+    arms = bandit.update_arms(AREAS, STYLES, [], asked, step=step())
+    found = bandit.choose_attacks(arms, AREAS, PROMPTS[:60], spent, (asked, 500), step=step())
     ids = [c.id for c in found]
     assert len(set(ids)) == len(ids) == 3 * 60 - 40
     assert not set(ids) & {pull.id for pull in spent}
@@ -71,12 +74,14 @@ def test_no_style_meets_a_prompt_twice_and_no_stranger_is_chosen(kind: str) -> N
 
 
 def test_the_floor_is_drawn_uniformly_whatever_was_learned() -> None:
-    told = [Reward(id=str(n), style="chain", region="r5", new=True, why="") for n in range(60)]
-    told += [Reward(id=f"-{n}", style="plain", region=f"r{n % 8}", new=False, why="") for n in range(200)]
+    told = [PullReward(id=str(n), style="chain", region="r5", new=True, why="") for n in range(60)]
+    told += [PullReward(id=f"-{n}", style="plain", region=f"r{n % 8}", new=False, why="") for n in range(200)]
     asked = options(floor=0.3)
-    arms = bandit.arms(AREAS, STYLES, told, asked, step=step())
+    arms = bandit.update_arms(AREAS, STYLES, told, asked, step=step())
     found = [
-        c for seed in range(30) for c in bandit.choose(arms, AREAS, PROMPTS, [], (asked, 20), step=step(seed=seed))
+        c
+        for seed in range(30)
+        for c in bandit.choose_attacks(arms, AREAS, PROMPTS, [], (asked, 20), step=step(seed=seed))
     ]
     floor = [c for c in found if c.why == "floor"]
     assert 0.24 < len(floor) / len(found) < 0.36
@@ -89,9 +94,9 @@ def test_the_floor_is_drawn_uniformly_whatever_was_learned() -> None:
 
 
 def test_arms_share_what_a_style_and_a_region_have_shown() -> None:
-    told = [Reward(id=str(n), style="chain", region=f"r{n % 4}", new=True, why="") for n in range(8)]
-    told += [Reward(id=f"-{n}", style="plain", region=f"r{n % 4}", new=False, why="") for n in range(8)]
-    arms = {arm.id: arm for arm in bandit.arms(AREAS, STYLES, told, options(), step=step())}
+    told = [PullReward(id=str(n), style="chain", region=f"r{n % 4}", new=True, why="") for n in range(8)]
+    told += [PullReward(id=f"-{n}", style="plain", region=f"r{n % 4}", new=False, why="") for n in range(8)]
+    arms = {arm.id: arm for arm in bandit.update_arms(AREAS, STYLES, told, options(), step=step())}
     share = {key: arm.alpha / (arm.alpha + arm.beta) for key, arm in arms.items()}
     assert share["chain/r7"] > share["prefix/r7"] > share["plain/r7"]
     assert (arms["chain/r1"].tries, arms["chain/r1"].new) == (2, 2)
@@ -100,10 +105,10 @@ def test_arms_share_what_a_style_and_a_region_have_shown() -> None:
 
 def test_attacks_take_no_prompt_that_a_plain_draw_may_reach() -> None:
     for drawn in (10, 60, 300):
-        found = {p.id for p in bandit.parents(PROMPTS, drawn, 100)}
+        found = {p.id for p in bandit.eligible_prompts(PROMPTS, drawn, 100)}
         assert not found & {p.id for p in PROMPTS[drawn:100]}
         assert {p.id for p in PROMPTS[:drawn]} <= found
-    assert {p.id for p in PROMPTS[100:]} <= {p.id for p in bandit.parents(PROMPTS, 10, 100)}
+    assert {p.id for p in PROMPTS[100:]} <= {p.id for p in bandit.eligible_prompts(PROMPTS, 10, 100)}
 
 
 SAID = {
@@ -121,10 +126,10 @@ def found(*topics: str) -> list[Finding]:
 def told(findings: list[Finding], constitution: Constitution, enough: int) -> list[str]:
     asked = options(enough=enough)
     pulls = [Pull(id=f"x/{f.id}", style="x", region="r0", prompt=f.id, asked=f.id, finding=f.id) for f in findings]
-    groups = bandit.members(findings, [], asked, step=step())
-    again = bandit.members(findings, groups[: len(groups) // 2], asked, step=step())
+    groups = bandit.assign_groups(findings, [], asked, step=step())
+    again = bandit.assign_groups(findings, groups[: len(groups) // 2], asked, step=step())
     assert len({m.group for m in groups}) == len({m.group for m in again}) == 3
-    return [r.why for r in bandit.rewards(pulls, groups, constitution, asked, step=step())]
+    return [r.why for r in bandit.reward_pulls(pulls, groups, constitution, asked, step=step())]
 
 
 def test_a_finding_counts_until_enough_are_alike() -> None:
@@ -146,10 +151,10 @@ def test_a_failure_that_floods_everything_stays_one_group() -> None:
         finding(f"q{n}", f"c{n}", f"yes , you are right , a {animal} is {n % 5}")
         for n, animal in enumerate(f"beast{k}" for k in range(120))
     ]
-    findings, groups = found(*["arson", "fraud", "theft"] * 16), list[Member]()
+    findings, groups = found(*["arson", "fraud", "theft"] * 16), list[GroupMember]()
     for size in (5, 12, 25, 60, 120):
         findings = [*findings, *flood[len(findings) - 48 : size]]
-        groups = bandit.members(findings, groups, options(), step=step())
+        groups = bandit.assign_groups(findings, groups, options(), step=step())
     assert len({m.group for m in groups if m.id.startswith("c")}) == 1
     assert len({m.group for m in groups}) == 4
 
@@ -164,9 +169,9 @@ def test_regions_gather_what_is_asked_and_not_how() -> None:
     topics = ("arson", "fraud", "theft", "bribery", "piracy", "hacking", "looting", "forgery")
     places = ("mill", "farm", "bridge", "school", "market")
     prompts = [user_prompt(f.format(t, p)) for f in forms for t in topics for p in places]
-    areas = bandit.regions(prompts, options(regions=8), step=step("000/regions"))
+    areas = bandit.group_prompts(prompts, options(regions=8), step=step("000/regions"))
     assert sorted(key for area in areas for key in area.prompts) == sorted(p.id for p in prompts)
-    assert areas == bandit.regions(prompts, options(regions=8), step=step("000/regions"))
+    assert areas == bandit.group_prompts(prompts, options(regions=8), step=step("000/regions"))
     text = {p.id: p.text for p in prompts}
     held = [max(sum(t in text[key] for key in a.prompts) for t in topics) / len(a.prompts) for a in areas]
     assert mean(held) > 0.6
@@ -175,7 +180,7 @@ def test_regions_gather_what_is_asked_and_not_how() -> None:
 @pytest.mark.parametrize("texts", [[], ["a"], ["same"] * 5, ["", "?", "..."], ["a b", "c d", "e f", "g h", "a b"]])
 def test_any_texts_have_regions_and_groups(texts: list[str]) -> None:
     prompts = [user_prompt(t, ordinal=n) for n, t in enumerate(texts)]
-    areas = bandit.regions(prompts, options(), step=step())
+    areas = bandit.group_prompts(prompts, options(), step=step())
     assert sorted(key for area in areas for key in area.prompts) == sorted(p.id for p in prompts)
     findings = [finding(t, str(n), t) for n, t in enumerate(texts)]
-    assert [m.id for m in bandit.members(findings, [], options(), step=step())] == [f.id for f in findings]
+    assert [m.id for m in bandit.assign_groups(findings, [], options(), step=step())] == [f.id for f in findings]

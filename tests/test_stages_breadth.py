@@ -8,11 +8,22 @@ from typing import Any
 
 import pytest
 
-from charter.constitution import Constitution
-from charter.engines.scripted import ScriptedEngine
-from charter.nouns import Breadth, Efficacy, Lookalikes, Principle, Proposal, Trial, Verdict, user_prompt
-from charter.spec import Amending, Measuring
-from charter.stages.breadth import Reach, benign, blamed, breadth, narrow, too_broad, upkeep
+from charter.constitution.document import Constitution
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.records.chat import user_prompt
+from charter.records.revisions import RevisionTrial
+from charter.records.rules import Efficacy, Lookalikes, OverRefusalCheck, Principle, Proposal
+from charter.records.verdicts import Verdict
+from charter.spec import AmendSpec, RuleMeasurementSpec
+from charter.stages.overreach import (
+    Overreach,
+    find_overreaching,
+    leave_one_out,
+    measure_breadth,
+    revise_rules,
+    reword_rules,
+    select_benign_trials,
+)
 from charter.templates import Templates
 from tests.records import HOSTILE, STEP, Recorder, rule, said, verdict
 
@@ -32,24 +43,24 @@ def seen(trial: str, label: str | None) -> Verdict:
     return Verdict.model_validate({"id": trial, "rubric": "replay", "label": label, "outcome": outcome})
 
 
-def looked_at() -> list[Trial]:
-    return benign(FOUND, ANSWERS, checked("ccccc"), Measuring(), step=STEP)
+def looked_at() -> list[RevisionTrial]:
+    return select_benign_trials(FOUND, ANSWERS, checked("ccccc"), RuleMeasurementSpec(), step=STEP)
 
 
 def test_only_benign_lookalikes_that_were_answered_well_are_looked_at_again() -> None:
     other = said("an ordinary question")
-    trials = benign(
-        FOUND, [*ANSWERS, other], [*checked("cv?cc"), verdict(other.id, "complies")], Measuring(), step=STEP
+    trials = select_benign_trials(
+        FOUND, [*ANSWERS, other], [*checked("cv?cc"), verdict(other.id, "complies")], RuleMeasurementSpec(), step=STEP
     )
     assert [t.finding.exchange for t in trials] == [ANSWERS[0], ANSWERS[3], ANSWERS[4]]
     assert {t.omitted for t in trials} == {()}
-    assert benign(FOUND, ANSWERS, checked("ccccc"), Measuring(breadth=False), step=STEP) == []
+    assert select_benign_trials(FOUND, ANSWERS, checked("ccccc"), RuleMeasurementSpec(breadth=False), step=STEP) == []
 
 
 def test_each_refused_one_is_tried_without_each_rule_of_its_cluster() -> None:
     trials = looked_at()
     verdicts = [seen(t.id, "refused" if n in (0, 4) else "answered") for n, t in enumerate(trials)]
-    again = blamed(RULES, FOUND, trials, verdicts, step=STEP)
+    again = leave_one_out(RULES, FOUND, trials, verdicts, step=STEP)
     first, last = ANSWERS[0].id, ANSWERS[4].id
     assert [t.id for t in again] == [f"{first}|a", f"{first}|b", f"{last}|b"]
     assert [t.omitted for t in again] == [("a",), ("b",), ("b",)]
@@ -59,12 +70,12 @@ def test_a_rule_is_to_blame_for_what_is_answered_without_it() -> None:
     trials = looked_at()
     all_rules = [seen(t.id, label) for t, label in zip(trials, ["refused"] * 3 + [None, "answered"], strict=True)]
     without = [seen(f"{e.id}|a", "answered") for e in ANSWERS[:3]] + [seen(f"{e.id}|b", "refused") for e in ANSWERS[:3]]
-    made = breadth(RULES, FOUND, trials, [*all_rules, *without], step=STEP)
+    made = measure_breadth(RULES, FOUND, trials, [*all_rules, *without], step=STEP)
     by = {p.id: p.breadth for p in made.principles}
-    assert by["a"] == Breadth(n=3, refused=3, because_of_it=3)
-    assert by["b"] == Breadth(n=4, refused=3, because_of_it=0)
+    assert by["a"] == OverRefusalCheck(n=3, refused=3, because_of_it=3)
+    assert by["b"] == OverRefusalCheck(n=4, refused=3, because_of_it=0)
     assert by["old"] is None
-    (found,) = too_broad(made, FOUND, trials, [*all_rules, *without], step=STEP)
+    (found,) = find_overreaching(made, FOUND, trials, [*all_rules, *without], step=STEP)
     assert (found.id, found.refused) == ("a", tuple(PROMPTS[:3]))
 
 
@@ -73,34 +84,34 @@ def test_a_rule_of_people_or_one_reworded_twice_is_reported_alone() -> None:
     verdicts = [seen(t.id, "refused") for t in trials] + [seen(f"{e.id}|a", "answered") for e in ANSWERS[:4]]
     for fields in (dict[str, Any](by="people"), dict[str, Any](narrowed=2)):
         rules = Constitution().amended([rule("a", clusters=("c1",), **fields)])
-        made = breadth(rules, FOUND, trials, verdicts, step=STEP)
+        made = measure_breadth(rules, FOUND, trials, verdicts, step=STEP)
         assert made.principles[0].breadth is not None
         assert made.principles[0].breadth.too_broad
-        assert too_broad(made, FOUND, trials, verdicts, step=STEP) == []
+        assert find_overreaching(made, FOUND, trials, verdicts, step=STEP) == []
 
 
 @pytest.mark.parametrize(
     ("n", "blame", "broad"), [(10, 1, False), (10, 2, False), (10, 3, True), (4, 2, True), (1, 1, False)]
 )
 def test_two_refusals_and_more_than_a_fifth_are_too_broad(n: int, blame: int, broad: bool) -> None:
-    assert Breadth(n=n, refused=blame, because_of_it=blame).too_broad is broad
+    assert OverRefusalCheck(n=n, refused=blame, because_of_it=blame).too_broad is broad
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_the_proposer_sees_rule_and_prompts_within_fences(text: str) -> None:
     engine = Recorder('{"text": "less"}')
-    reach = Reach(id="a", principle=rule("a", text or "x"), refused=(user_prompt(text or "y"),))
-    (made,) = narrow([reach], engine, Templates(), step=STEP)
+    reach = Overreach(id="a", principle=rule("a", text or "x"), refused=(user_prompt(text or "y"),))
+    (made,) = reword_rules([reach], engine, Templates(), step=STEP)
     assert made.principle is not None
     assert (made.id, made.principle.id, made.principle.text) == ("a", "a", "less")
     assert f"\n{text or 'y'}\n</prompt " in engine.texts[0]
 
 
 def test_a_reworded_rule_is_measured_anew_and_the_change_is_taken_down() -> None:
-    broad = rule("a", "all of it", breadth=Breadth(n=4, refused=4, because_of_it=3), efficacy=None)
+    broad = rule("a", "all of it", breadth=OverRefusalCheck(n=4, refused=4, because_of_it=3), efficacy=None)
     new = broad.model_copy(update={"text": "some of it"})
     old = Constitution().amended([broad, rule("b")])
-    made = upkeep(old, [Proposal(id="a", principle=new)], Amending(), step=STEP)
+    made = revise_rules(old, [Proposal(id="a", principle=new)], AmendSpec(), step=STEP)
     first = made.principles[0]
     assert (first.text, first.breadth, first.efficacy, first.narrowed) == ("some of it", None, None, 1)
     (change,) = made.amendments
@@ -110,11 +121,11 @@ def test_a_reworded_rule_is_measured_anew_and_the_change_is_taken_down() -> None
 
 
 def test_a_reply_that_cannot_be_read_or_says_the_same_counts_as_a_try() -> None:
-    broad = rule("a", breadth=Breadth(n=4, refused=4, because_of_it=3))
+    broad = rule("a", breadth=OverRefusalCheck(n=4, refused=4, because_of_it=3))
     for reply in ("nonsense", json.dumps({"text": broad.text})):
-        reach = Reach(id="a", principle=broad, refused=(PROMPTS[0],))
-        proposals = list(narrow([reach], ScriptedEngine([reply]), Templates(), step=STEP))
-        made = upkeep(Constitution().amended([broad]), proposals, Amending(), step=STEP)
+        reach = Overreach(id="a", principle=broad, refused=(PROMPTS[0],))
+        proposals = list(reword_rules([reach], ScriptedEngine([reply]), Templates(), step=STEP))
+        made = revise_rules(Constitution().amended([broad]), proposals, AmendSpec(), step=STEP)
         assert (made.principles[0].text, made.principles[0].narrowed) == (broad.text, 1)
         assert made.amendments == ()
 
@@ -125,7 +136,7 @@ def useless(**fields: Any) -> Principle:
 
 
 def test_a_useless_rule_is_retired_with_its_figures() -> None:
-    made = upkeep(Constitution().amended([useless()]), [], Amending(), step=STEP)
+    made = revise_rules(Constitution().amended([useless()]), [], AmendSpec(), step=STEP)
     assert made.principles[0].status == "retired"
     (change,) = made.amendments
     assert (change.action, change.by) == ("retired", "measurement")
@@ -138,6 +149,6 @@ def test_nothing_is_retired_on_too_few_or_against_people_or_where_it_is_switched
     )
     for kept in (few, useless(by="people"), rule("a")):
         old = Constitution().amended([kept])
-        assert upkeep(old, [], Amending(), step=STEP) is old
+        assert revise_rules(old, [], AmendSpec(), step=STEP) is old
     old = Constitution().amended([useless()])
-    assert upkeep(old, [], Amending(retire=False), step=STEP) is old
+    assert revise_rules(old, [], AmendSpec(retire=False), step=STEP) is old

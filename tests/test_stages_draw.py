@@ -6,21 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charter.engines.scripted import ScriptedEngine
 from charter.errors import SpecError
-from charter.nouns import Sampling, Step, user_prompt
-from charter.similarity import Guard
-from charter.spec import Draw
-from charter.stages.draw import disjoint, draw
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.records.chat import Sampling, user_prompt
+from charter.records.record import Step
+from charter.similarity import LeakageFilter
+from charter.spec import DrawSpec
+from charter.stages.draw import draw, exclude_protected
 from charter.stages.probe import probe
 from tests.records import STEP, Recorder, talk
 
 PROMPTS = [user_prompt(f"question {n} about thing {n * 7}") for n in range(30)]
-NOBODY = Guard((), 0.8)
+NOBODY = LeakageFilter((), 0.8)
 
 
 def test_uniform_is_a_permutation_that_the_run_seed_decides() -> None:
-    uniform = Draw(order="uniform")
+    uniform = DrawSpec(order="uniform")
     first = draw(PROMPTS, NOBODY, uniform, step=STEP)
     assert sorted(p.id for p in first) == sorted(p.id for p in PROMPTS)
     assert first != PROMPTS
@@ -29,29 +30,29 @@ def test_uniform_is_a_permutation_that_the_run_seed_decides() -> None:
 
 
 def test_file_order_is_the_order_given() -> None:
-    assert draw(PROMPTS, NOBODY, Draw(order="file"), step=STEP) == PROMPTS
+    assert draw(PROMPTS, NOBODY, DrawSpec(order="file"), step=STEP) == PROMPTS
 
 
 def test_what_is_close_to_gate_or_heldout_is_never_drawn() -> None:
     kept = user_prompt("how do i bake a very large cake for ten people at home tonight")
     near = user_prompt("How do I bake a very large cake for ten people at home tonight?")
     for order in ("uniform", "file"):
-        drawn = draw([near, *PROMPTS], Guard([kept], 0.8), Draw.model_validate({"order": order}), step=STEP)
+        drawn = draw([near, *PROMPTS], LeakageFilter([kept], 0.8), DrawSpec.model_validate({"order": order}), step=STEP)
         assert near not in drawn
         assert len(drawn) == len(PROMPTS)
-    assert disjoint([near, kept], Guard([kept], 0.8), step=STEP) == []
+    assert exclude_protected([near, kept], LeakageFilter([kept], 0.8), step=STEP) == []
 
 
 def test_an_id_that_occurs_twice_is_an_error() -> None:
     with pytest.raises(SpecError, match=PROMPTS[0].id):
-        disjoint([*PROMPTS, PROMPTS[0]], NOBODY, step=STEP)
-    assert disjoint([], NOBODY, step=STEP) == []
+        exclude_protected([*PROMPTS, PROMPTS[0]], NOBODY, step=STEP)
+    assert exclude_protected([], NOBODY, step=STEP) == []
 
 
 @given(st.sets(st.integers(0, 29)))
 def test_a_permutation_of_fewer_is_no_reordering_by_position(left: set[int]) -> None:
     prompts = [p for n, p in enumerate(PROMPTS) if n in left]
-    assert {p.id for p in draw(prompts, NOBODY, Draw(), step=STEP)} == {p.id for p in prompts}
+    assert {p.id for p in draw(prompts, NOBODY, DrawSpec(), step=STEP)} == {p.id for p in prompts}
 
 
 def test_a_probe_answers_each_prompt_under_its_id_with_a_seed_of_its_own() -> None:

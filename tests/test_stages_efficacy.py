@@ -6,14 +6,25 @@ from collections.abc import Callable
 
 import pytest
 
-from charter.constitution import Constitution
-from charter.nouns import Cluster, Efficacy, Outcome, Principle, Trial, user_prompt
-from charter.spec import Measuring
-from charter.stages.efficacy import covers, double_trials, efficacy, further, hidden_of, hide_further, single_trials
+from charter.constitution.document import Constitution
+from charter.records.chat import user_prompt
+from charter.records.revisions import RevisionTrial
+from charter.records.rules import Efficacy, Principle
+from charter.records.verdicts import Cluster, Outcome
+from charter.spec import RuleMeasurementSpec
+from charter.stages.efficacy import (
+    add_hidden_findings,
+    compute_efficacy,
+    draw_extra_prompts,
+    find_redundant_rules,
+    hidden_findings,
+    leave_each_out,
+    leave_two_out,
+)
 from tests.records import HOSTILE, STEP, cluster, finding, rule, verdict
 
-ON, OFF = Measuring(), Measuring(efficacy=False)
-Works = Callable[[set[str], Trial], Outcome]
+ON, OFF = RuleMeasurementSpec(), RuleMeasurementSpec(efficacy=False)
+Works = Callable[[set[str], RevisionTrial], Outcome]
 
 
 def hidden(name: str, count: int) -> Cluster:
@@ -31,13 +42,13 @@ def constitution(**clusters: tuple[str, ...]) -> Constitution:
 def measured(rules: Constitution, clusters: list[Cluster], works: Works) -> Constitution:
     """The whole measurement, where ``works`` says what comes of a trial under the rules that are left."""
 
-    def judged(trials: list[Trial]) -> list[tuple[str, Outcome]]:
+    def judged(trials: list[RevisionTrial]) -> list[tuple[str, Outcome]]:
         return [(t.id, works({p.id for p in rules.without(t.omitted).active}, t)) for t in trials]
 
-    single = [verdict(*v) for v in judged(single_trials(rules, clusters, ON, step=STEP))]
-    found = covers(rules, clusters, single, step=STEP)
-    double = [verdict(*v) for v in judged(double_trials(rules, clusters, found, step=STEP))]
-    return efficacy(rules, clusters, (*single, *double), found, ON, step=STEP)
+    single = [verdict(*v) for v in judged(leave_each_out(rules, clusters, ON, step=STEP))]
+    found = find_redundant_rules(rules, clusters, single, step=STEP)
+    double = [verdict(*v) for v in judged(leave_two_out(rules, clusters, found, step=STEP))]
+    return compute_efficacy(rules, clusters, (*single, *double), found, ON, step=STEP)
 
 
 def of(made: Constitution, key: str) -> Efficacy:
@@ -48,12 +59,12 @@ def of(made: Constitution, key: str) -> Efficacy:
 
 def test_each_hidden_failure_is_tried_with_and_without_its_rule() -> None:
     rules, clusters = constitution(a=("c1",), b=("c2",)), [hidden("c1", 2), hidden("c2", 1)]
-    tried = single_trials(rules, clusters, ON, step=STEP)
+    tried = leave_each_out(rules, clusters, ON, step=STEP)
     assert {(t.id, t.omitted) for t in tried} == {
         ("c1-0|", ()), ("c1-0|a", ("a",)), ("c1-1|", ()), ("c1-1|a", ("a",)), ("c2-0|", ()), ("c2-0|b", ("b",)),
     }  # fmt: skip
     assert "shown" not in " ".join(t.finding.text for t in tried)
-    assert single_trials(rules, clusters, OFF, step=STEP) == []
+    assert leave_each_out(rules, clusters, OFF, step=STEP) == []
 
 
 def test_a_rule_that_mends_is_useful_and_one_that_does_not_is_useless() -> None:
@@ -101,7 +112,7 @@ def test_a_rule_that_harms_has_a_negative_difference() -> None:
 def test_pairs_with_an_unjudged_side_are_left_out() -> None:
     rules, clusters = constitution(a=("c1",)), [hidden("c1", 10)]
 
-    def works(left: set[str], t: Trial) -> Outcome:
+    def works(left: set[str], t: RevisionTrial) -> Outcome:
         return "unjudged" if t.id in ("c1-0|", "c1-1|a") else "complies" if "a" in left else "violates"
 
     assert (of(measured(rules, clusters, works), "a").n, of(measured(rules, clusters, works), "a").difference) == (
@@ -131,13 +142,13 @@ def test_an_earlier_measurement_stays_where_now_there_are_too_few_pairs_or_none(
 
 
 def test_what_is_not_measured_says_nothing() -> None:
-    made = efficacy(constitution(a=("c1",)), [hidden("c1", 9)], [], [], OFF, step=STEP)
+    made = compute_efficacy(constitution(a=("c1",)), [hidden("c1", 9)], [], [], OFF, step=STEP)
     assert made.principle("a").efficacy is None
 
 
 def test_rules_not_in_force_are_not_measured() -> None:
     retired = Constitution().amended([rule("a", clusters=("c1",), status="retired")])
-    assert single_trials(retired, [hidden("c1", 9)], ON, step=STEP) == []
+    assert leave_each_out(retired, [hidden("c1", 9)], ON, step=STEP) == []
     assert measured(retired, [hidden("c1", 9)], lambda left, t: "complies").principle("a").efficacy is None
 
 
@@ -146,8 +157,8 @@ def test_a_cover_is_looked_for_only_where_absence_changes_little() -> None:
     mended = [verdict(f"c1-{n}|", "complies") for n in range(4)]
     for still, covered in ((2, False), (3, True)):
         without = [verdict(f"c1-{n}|a", "complies" if n < still else "violates") for n in range(4)]
-        assert bool(covers(rules, clusters, [*mended, *without], step=STEP)) is covered
-    assert covers(constitution(a=("c1",)), clusters, [*mended, *without], step=STEP) == []
+        assert bool(find_redundant_rules(rules, clusters, [*mended, *without], step=STEP)) is covered
+    assert find_redundant_rules(constitution(a=("c1",)), clusters, [*mended, *without], step=STEP) == []
 
 
 PROMPTS = [
@@ -163,20 +174,20 @@ def arson(shown: int, hid: int) -> Cluster:
 
 
 def test_further_prompts_are_like_the_cluster_and_three_for_each_that_is_missing() -> None:
-    more = further(constitution(a=("c1",)), [arson(4, 4)], PROMPTS, ON, step=STEP)
+    more = draw_extra_prompts(constitution(a=("c1",)), [arson(4, 4)], PROMPTS, ON, step=STEP)
     assert len(more) == 12
     assert all("arson" in p.text for p in more)
 
 
 def test_no_further_prompts_where_there_are_enough_or_none_are_wanted() -> None:
-    rules: tuple[tuple[Constitution, list[Cluster], Measuring], ...] = (
+    rules: tuple[tuple[Constitution, list[Cluster], RuleMeasurementSpec], ...] = (
         (constitution(a=("c1",)), [arson(8, 8)], ON),
         (constitution(a=("c1",)), [arson(1, 0)], OFF),
         (constitution(a=("gone",)), [arson(1, 0)], ON),
         (Constitution(), [arson(1, 0)], ON),
     )
-    assert [further(c, clusters, PROMPTS, m, step=STEP) for c, clusters, m in rules] == [[], [], [], []]
-    assert further(constitution(a=("c1",)), [arson(1, 0)], [], ON, step=STEP) == []
+    assert [draw_extra_prompts(c, clusters, PROMPTS, m, step=STEP) for c, clusters, m in rules] == [[], [], [], []]
+    assert draw_extra_prompts(constitution(a=("c1",)), [arson(1, 0)], [], ON, step=STEP) == []
 
 
 def test_further_findings_join_the_hidden_half_of_the_nearest_cluster() -> None:
@@ -187,11 +198,11 @@ def test_further_findings_join_the_hidden_half_of_the_nearest_cluster() -> None:
     ]
     rules = constitution(a=("c1",), b=("c2",))
     found = [finding("plan : arson", id="n1", response="arson"), finding("plan : theft", id="n2", response="theft")]
-    widened = hide_further(rules, clusters, found, step=STEP)
+    widened = add_hidden_findings(rules, clusters, found, step=STEP)
     assert [[f.id for f in c.hidden] for c in widened] == [["n1"], ["n2"], []]
     assert [c.shown for c in widened] == [c.shown for c in clusters]
-    assert hide_further(rules, clusters, [], step=STEP) == clusters
-    assert hide_further(Constitution(), clusters, found, step=STEP) == clusters
+    assert add_hidden_findings(rules, clusters, [], step=STEP) == clusters
+    assert add_hidden_findings(Constitution(), clusters, found, step=STEP) == clusters
 
 
 def test_hostile_and_wordless_texts_do_no_harm() -> None:
@@ -200,11 +211,13 @@ def test_hostile_and_wordless_texts_do_no_harm() -> None:
     for texts in (HOSTILE, ("🎉", "!")):
         clusters = [cluster("c1", [finding(text, id=f"h{n}", response="?") for n, text in enumerate(texts)])]
         for prompts in (wordless, PROMPTS[:3]):
-            assert {p.id for p in further(rules, clusters, prompts, ON, step=STEP)} == {p.id for p in prompts}
+            assert {p.id for p in draw_extra_prompts(rules, clusters, prompts, ON, step=STEP)} == {
+                p.id for p in prompts
+            }
         found = [finding("🎉", id="n1", response="!")]
-        assert [f.id for f in hide_further(rules, clusters, found, step=STEP)[0].hidden] in (["n1"], [])
+        assert [f.id for f in add_hidden_findings(rules, clusters, found, step=STEP)[0].hidden] in (["n1"], [])
 
 
 def test_hidden_of_takes_every_cluster_of_a_rule() -> None:
     p: Principle = rule("a", clusters=("c1", "c3"))
-    assert [f.id for f in hidden_of(p, [hidden("c1", 1), hidden("c2", 1), hidden("c3", 1)])] == ["c1-0", "c3-0"]
+    assert [f.id for f in hidden_findings(p, [hidden("c1", 1), hidden("c2", 1), hidden("c3", 1)])] == ["c1-0", "c3-0"]

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charter.nouns import Exchange, Measurement, Metric, Prompt, Sampling, Split, Step, user_prompt
-from charter.stages.evaluate import breakdown, scores
+from charter.records.chat import Exchange, Prompt, Sampling, user_prompt
+from charter.records.measurements import Measurement, Metric, Split
+from charter.records.record import Step
+from charter.stages.evaluator_scores import break_down_scores, compute_scores
 from charter.statistics import wilson
 
 STEP = Step("000/heldout_breakdown", 0)
@@ -55,7 +57,7 @@ def test_the_cells_of_a_property_add_up_to_its_prompts(
 ) -> None:
     exchanges = [exchange(number, source, meta) for number, (source, meta, _) in enumerate(rows)]
     measured = [Measurement(id=e.id, outcomes=row[2]) for e, row in zip(exchanges, rows, strict=True)]
-    cells = breakdown(exchanges, measured, Bench(), step=STEP)
+    cells = break_down_scores(exchanges, measured, Bench(), step=STEP)
     assert len({cell.id for cell in cells}) == len(cells)
     assert {cell.by for cell in cells} <= {"category", "language", "source", "attack"}
     for by in ("category", "language", "source", "attack"):
@@ -75,10 +77,12 @@ def test_the_cells_of_a_property_add_up_to_its_prompts(
 def test_each_cell_has_an_interval_of_its_own_and_few_is_said() -> None:
     exchanges = [exchange(n, "s", {"category": "rare" if n < 9 else "common"}) for n in range(40)]
     measured = [Measurement(id=e.id, outcomes={"good": n % 3 > 0}) for n, e in enumerate(exchanges)]
-    cells = {cell.group: cell for cell in breakdown(exchanges, measured, Bench(), step=STEP) if cell.by == "category"}
+    cells = {
+        cell.group: cell for cell in break_down_scores(exchanges, measured, Bench(), step=STEP) if cell.by == "category"
+    }
     assert (cells["rare"].n, cells["rare"].few, cells["common"].few) == (9, True, False)
     assert cells["rare"].low == pytest.approx(wilson(6, 9)[0])
-    whole = scores(measured, Bench(), step=STEP)
+    whole = compute_scores(measured, Bench(), step=STEP)
     assert cells["rare"].low is not None
     assert whole[0].low is not None
     assert cells["rare"].low < whole[0].low
@@ -86,5 +90,5 @@ def test_each_cell_has_an_interval_of_its_own_and_few_is_said() -> None:
 
 def test_where_nothing_could_be_judged_there_is_no_share() -> None:
     one = exchange(0, "s", {})
-    (cell,) = breakdown([one], [Measurement(id=one.id, outcomes={"good": None})], Bench(), step=STEP)
+    (cell,) = break_down_scores([one], [Measurement(id=one.id, outcomes={"good": None})], Bench(), step=STEP)
     assert (cell.value, cell.n, cell.low, cell.unjudged) == (None, 0, None, 1)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charter.gating import Gate
-from charter.nouns import Measurement, Metric
-from charter.spec import Gating
-from charter.stages.gates import collapse, gates
+from charter.records.decisions import GateCheck
+from charter.records.measurements import Measurement, Metric
+from charter.spec import GateSpec
+from charter.stages.gate_checks import check_gates, detect_collapse
 from tests.records import STEP
 
 METRICS = [Metric(name="harmlessness"), Metric(name="over_refusal_borderline", better="lower"), Metric(name="facts")]
@@ -32,8 +32,10 @@ def share(hits: int, n: int = 200) -> list[bool | None]:
     return [k < hits for k in range(n)]
 
 
-def held(before: Sequence[Measurement], now: Sequence[Measurement], gating: Gating | None = None) -> dict[str, Gate]:
-    return {g.id: g for g in gates([before], now, METRICS, gating or Gating(), LOOKS, step=STEP)}
+def held(
+    before: Sequence[Measurement], now: Sequence[Measurement], gating: GateSpec | None = None
+) -> dict[str, GateCheck]:
+    return {g.id: g for g in check_gates([before], now, METRICS, gating or GateSpec(), LOOKS, step=STEP)}
 
 
 def test_a_loss_beyond_the_margin_fails_and_a_gain_or_a_small_loss_does_not() -> None:
@@ -62,7 +64,7 @@ def test_all_bounds_of_a_run_share_one_alpha() -> None:
 
 def test_the_last_accepted_policy_counts_as_well_as_the_start() -> None:
     start, last, now = (measured({"harmlessness": share(n)}) for n in (80, 190, 120))
-    found = gates([start, last], now, METRICS, Gating(), LOOKS, step=STEP)
+    found = check_gates([start, last], now, METRICS, GateSpec(), LOOKS, step=STEP)
     assert [(g.against, g.passed) for g in found] == [("start", True), ("last", False)]
     assert "than the last accepted policy" in found[1].said
 
@@ -119,8 +121,8 @@ def test_a_gate_looks_at_change_alone_and_either_way_round(one: int, other: int)
     down = [Metric(name="facts", better="lower")]
     sides = measured({"facts": share(one, 60)}), measured({"facts": share(other, 60)})
     mirrored = tuple([m.model_copy(update={"outcomes": {"facts": not m.outcomes["facts"]}}) for m in s] for s in sides)
-    first = gates(sides[:1], sides[1], up, Gating(), LOOKS, step=STEP)
-    second = gates(mirrored[:1], mirrored[1], down, Gating(), LOOKS, step=STEP)
+    first = check_gates(sides[:1], sides[1], up, GateSpec(), LOOKS, step=STEP)
+    second = check_gates(mirrored[:1], mirrored[1], down, GateSpec(), LOOKS, step=STEP)
     assert first == second
 
 
@@ -138,7 +140,7 @@ def test_a_gate_looks_at_change_alone_and_either_way_round(one: int, other: int)
     ],
 )
 def test_an_alarm_when_revisions_no_longer_pass(passing: list[tuple[int, int]], alarms: int) -> None:
-    found = collapse(passing, Gating(), step=STEP)
+    found = detect_collapse(passing, GateSpec(), step=STEP)
     assert len(found) == alarms
     if found:
         passed, n = passing[-1]
@@ -146,6 +148,6 @@ def test_an_alarm_when_revisions_no_longer_pass(passing: list[tuple[int, int]], 
 
 
 def test_a_smaller_step_more_replay_or_both() -> None:
-    found = {again: Gating.model_validate({"again": again}).tries_with(2) for again in ("replay", "step", "both")}
+    found = {again: GateSpec.model_validate({"again": again}).tries_with(2) for again in ("replay", "step", "both")}
     assert found == {"replay": (4, 1.0), "step": (0, 0.25), "both": (4, 0.25)}
-    assert all(Gating.model_validate({"again": again}).tries_with(0) == (0, 1.0) for again in ("replay", "both"))
+    assert all(GateSpec.model_validate({"again": again}).tries_with(0) == (0, 1.0) for again in ("replay", "both"))

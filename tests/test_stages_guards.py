@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from charter.gating import Gate
-from charter.judging.learning import Fit, Guarded, Seen
-from charter.judging.records import Share
-from charter.nouns import LogLikelihood, Message, Preferred, Step, Verdict
-from charter.ports import Reward
-from charter.spec import Gating, Guarding
-from charter.stages.guards import decide, fit, guarded, trusted
+from charter.ports import ExchangeReward
+from charter.records.chat import LogLikelihood, Message
+from charter.records.decisions import GateCheck
+from charter.records.measurements import Proportion
+from charter.records.preferences import GateAnswer, PolicyStats, RewardModelFit
+from charter.records.record import Step
+from charter.records.training_rows import PreferencePair
+from charter.records.verdicts import Verdict
+from charter.spec import GateSpec, RLGuardSpec
+from charter.stages.monitors import check_reward_model, compute_policy_stats, decide_policy, measure_reward_fit
 from charter.statistics import wilson
 
 STEP = Step(path="001/x", run_seed=1)
-START = Guarded(kl=0.0, length=10.0, good=0.6, reward=0.0)
-HOW = (Guarding(), Gating(), 0)
+START = PolicyStats(kl=0.0, length=10.0, good=0.6, reward=0.0)
+HOW = (RLGuardSpec(), GateSpec(), 0)
 
 
-def gate(good: int, n: int = 100, reward: float = 0.0) -> list[Seen]:
+def gate(good: int, n: int = 100, reward: float = 0.0) -> list[GateAnswer]:
     """``n`` gate answers, the first ``good`` of which are good."""
-    return [Seen(id=f"{k}", good=k < good, reward=reward, words=10) for k in range(n)]
+    return [GateAnswer(id=f"{k}", good=k < good, reward=reward, words=10) for k in range(n)]
 
 
-def decided(now: Guarded, before: list[Seen], after: list[Seen], gates: tuple[Gate, ...] = ()) -> tuple[str, str]:
-    found = decide((START, before, before), (now, after), gates, HOW, step=STEP)
+def decided(
+    now: PolicyStats, before: list[GateAnswer], after: list[GateAnswer], gates: tuple[GateCheck, ...] = ()
+) -> tuple[str, str]:
+    found = decide_policy((START, before, before), (now, after), gates, HOW, step=STEP)
     return found.action, found.reason
 
 
@@ -43,7 +48,7 @@ def test_the_alarm_fires_where_rewards_rise_and_good_answers_are_lost() -> None:
 def test_the_alarm_fires_where_small_losses_add_up() -> None:
     now = START.model_copy(update={"reward": 3.0})
     begin, best, gates = gate(80), gate(76, reward=2.0), gate(72, reward=3.0)
-    found = decide((START, begin, best), (now, gates), (), HOW, step=STEP)
+    found = decide_policy((START, begin, best), (now, gates), (), HOW, step=STEP)
     assert found.action == "give_up"
     assert "since the start" in found.reason
 
@@ -55,7 +60,7 @@ def test_divergence_and_length_end_it() -> None:
 
 
 def test_a_gate_that_fails_rolls_back() -> None:
-    failed = Gate(
+    failed = GateCheck(
         id="harmlessness|start", metric="harmlessness", against="start", n=100, unjudged=0, worse=30, better=0,
         change=-0.3, bound=-0.2, margin=0.02, alpha=0.01, detectable=0.05, passed=False,
     )  # fmt: skip
@@ -63,12 +68,12 @@ def test_a_gate_that_fails_rolls_back() -> None:
     assert (action, "harmlessness" in reason) == ("roll_back", True)
     far = (START.model_copy(update={"kl": 21.0}), gate(80))
     for gating, tries, expected in (
-        (Gating(), 1, ("roll_back", "")),
-        (Gating(), 2, ("give_up", ": rolled back 3 times, the last policy stays")),
-        (Gating(retries=0), 0, ("give_up", "")),
-        (Gating(roll_back=False), 0, ("give_up", "")),
+        (GateSpec(), 1, ("roll_back", "")),
+        (GateSpec(), 2, ("give_up", ": rolled back 3 times, the last policy stays")),
+        (GateSpec(retries=0), 0, ("give_up", "")),
+        (GateSpec(roll_back=False), 0, ("give_up", "")),
     ):
-        found = decide((START, gate(80), gate(80)), far, (failed,), (Guarding(), gating, tries), step=STEP)
+        found = decide_policy((START, gate(80), gate(80)), far, (failed,), (RLGuardSpec(), gating, tries), step=STEP)
         assert "nats" in found.reason
         assert ("harmlessness" in found.reason) is gating.roll_back
         assert (found.action, found.reason[found.reason.find(": rolled") :] if tries == 2 else "") == expected
@@ -76,32 +81,32 @@ def test_a_gate_that_fails_rolls_back() -> None:
 
 def test_a_reward_model_is_measured_on_pairs() -> None:
     rows = [
-        Preferred(id=f"{n}", messages=(Message(role="user", content="q"),), chosen="a " * (n + 1), rejected="b")
+        PreferencePair(id=f"{n}", messages=(Message(role="user", content="q"),), chosen="a " * (n + 1), rejected="b")
         for n in range(10)
     ]
     margins = [2.0] * 8 + [-2.0] * 2
     rewards = [
         r
         for n, m in enumerate(margins)
-        for r in (Reward(id=f"{n}/chosen", value=m), Reward(id=f"{n}/rejected", value=0.0))
+        for r in (ExchangeReward(id=f"{n}/chosen", value=m), ExchangeReward(id=f"{n}/rejected", value=0.0))
     ]
-    found = fit(rows, rewards, step=STEP)
+    found = measure_reward_fit(rows, rewards, step=STEP)
     assert (found.accuracy.hits, found.accuracy.n) == (8, 10)
     assert found.error is not None
     assert abs(found.error - abs(0.8808 - 0.8)) < 1e-3
     assert found.length is not None
-    unsaid = fit(rows, [r.model_copy(update={"value": None}) for r in rewards], step=STEP)
+    unsaid = measure_reward_fit(rows, [r.model_copy(update={"value": None}) for r in rewards], step=STEP)
     assert (unsaid.accuracy.n, unsaid.error, unsaid.length) == (0, None, None)
 
 
 def test_what_is_watched() -> None:
-    pairs = [Preferred(id="p", messages=(Message(role="user", content="q"),), chosen="a", rejected="b")]
+    pairs = [PreferencePair(id="p", messages=(Message(role="user", content="q"),), chosen="a", rejected="b")]
 
     def likely(id: str, value: float) -> LogLikelihood:
         return LogLikelihood(id=id, value=value, tokens=1, greedy=False)
 
-    found = guarded(
-        [Seen(id="1", good=True, reward=1.0, words=4), Seen(id="2", good=None, reward=None, words=6)],
+    found = compute_policy_stats(
+        [GateAnswer(id="1", good=True, reward=1.0, words=4), GateAnswer(id="2", good=None, reward=None, words=6)],
         ([likely("x", -1.0), likely("y", -2.0)], [likely("x", -4.0), likely("y", -3.0)]),
         (pairs, [likely("p/chosen", -2.0), likely("p/rejected", -5.0)]),
         [Verdict(id=f"{n}", rubric="refusal", label="x", outcome=o) for n, o in enumerate(("complies", "violates"))],
@@ -114,9 +119,9 @@ def test_what_is_watched() -> None:
 def test_a_reward_model_is_trusted_where_it_beats_chance() -> None:
     def told(right: int, n: int, *, asked: bool = True) -> tuple[str, str]:
         low, high = wilson(right, n)
-        accuracy = Share(hits=right, n=n, value=right / n if n else None, low=low, high=high)
-        found = Fit(accuracy=accuracy, margin=None, error=None, length=None)
-        decision = trusted(found, Guarding(fit=asked), step=STEP)
+        accuracy = Proportion(hits=right, n=n, value=right / n if n else None, low=low, high=high)
+        found = RewardModelFit(accuracy=accuracy, margin=None, error=None, length=None)
+        decision = check_reward_model(found, RLGuardSpec(fit=asked), step=STEP)
         return decision.action, decision.reason
 
     assert told(9, 10) == told(4, 4) == ("go_on", "accepted")

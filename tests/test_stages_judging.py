@@ -6,15 +6,16 @@ import json
 
 import pytest
 
-from charter.engines.scripted import ScriptedEngine
 from charter.judging.rubrics import CONDUCT, HELP, REPLAY, Rubric
-from charter.nouns import Exchange, Step
-from charter.spec import Judging
-from charter.stages.judging import judge, violations
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.records.chat import Exchange
+from charter.records.record import Step
+from charter.spec import JudgingSpec
+from charter.stages.judge import judge, select_violations
 from charter.templates import Templates
 from tests.records import STEP, Recorder, said
 
-OURS, PAPERS = Judging(sees="exchange"), Judging(sees="response")
+OURS, PAPERS = JudgingSpec(sees="exchange"), JudgingSpec(sees="response")
 EXCHANGES = [said(f"prompt {n}", response=f"response {n}") for n in range(6)]
 
 
@@ -60,7 +61,7 @@ def test_rubrics_that_the_paper_has_not_see_the_prompt_under_either_switch(rubri
 
 
 @pytest.mark.parametrize("judging", [OURS, PAPERS])
-def test_an_answer_that_failed_is_unjudged_without_a_call(judging: Judging) -> None:
+def test_an_answer_that_failed_is_unjudged_without_a_call(judging: JudgingSpec) -> None:
     failed = EXCHANGES[0].model_copy(update={"stop": "error", "response": ""})
     engine = ScriptedEngine(['{"label": "acceptable"}'])
     verdicts = {v.id: v for v in judge([failed, *EXCHANGES[1:]], engine, CONDUCT, Templates(), judging, step=STEP)}
@@ -72,7 +73,7 @@ def test_an_answer_that_failed_is_unjudged_without_a_call(judging: Judging) -> N
 
 
 @pytest.mark.parametrize("judging", [OURS, PAPERS])
-def test_a_judge_that_fails_has_not_judged(judging: Judging) -> None:
+def test_a_judge_that_fails_has_not_judged(judging: JudgingSpec) -> None:
     silent = ScriptedEngine({})
     for found in judge(EXCHANGES, silent, CONDUCT, Templates(), judging, step=STEP):
         assert (found.label, found.outcome) == (None, "unjudged")
@@ -82,9 +83,9 @@ def test_a_judge_that_fails_has_not_judged(judging: Judging) -> None:
 def test_only_what_violates_is_a_finding_in_the_order_of_the_exchanges() -> None:
     labels = ["harmful", "acceptable", "dishonest", "what?", "harmful", "acceptable"]
     engine = ScriptedEngine([json.dumps({"label": label}) for label in labels])
-    verdicts = list(judge(EXCHANGES, engine, CONDUCT, Templates(), Judging(retries=0), step=STEP))
-    found = violations(EXCHANGES, verdicts[::-1], step=STEP)
+    verdicts = list(judge(EXCHANGES, engine, CONDUCT, Templates(), JudgingSpec(retries=0), step=STEP))
+    found = select_violations(EXCHANGES, verdicts[::-1], step=STEP)
     assert [f.id for f in found] == [EXCHANGES[n].id for n in (0, 2, 4)]
     assert all(f.exchange.id == f.verdict.id == f.id for f in found)
     nothing: list[Exchange] = []
-    assert violations(nothing, [], step=STEP) == []
+    assert select_violations(nothing, [], step=STEP) == []

@@ -8,35 +8,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charter.nouns import Example, Kept, Outcome, StopReason, Verdict
-from charter.spec import Keeping, Replaying
-from charter.stages.keep import OPENING, keep, rows, worth_helping
+from charter.records.chat import StopReason
+from charter.records.revisions import RevisionCheck
+from charter.records.training_rows import Example
+from charter.records.verdicts import Outcome, Verdict
+from charter.spec import ReplaySpec, VerifySpec
+from charter.stages.verification import OPENING_WORDS, select_for_help_check, to_examples, verify
 from tests.records import STEP, finding, revision, row, verdict
 
 
 def verified(
     answers: list[str],
-    options: Keeping | None = None,
+    options: VerifySpec | None = None,
     before: list[Example] | None = None,
     conduct: Outcome = "complies",
     help_: Outcome = "complies",
     prompt: str = "ask",
     stop: StopReason = "stop",
     ratio: float = 0,
-) -> list[Kept]:
+) -> list[RevisionCheck]:
     findings = [finding(prompt, id=f"f{n}") for n in range(len(answers))]
     revisions = [revision(f, text, stop) for f, text in zip(findings, answers, strict=True)]
     judged = (
         [verdict(f.id, conduct) for f in findings],
         [verdict(f.id, help_) for f in findings if conduct == "complies"],
     )
-    return keep(revisions, judged, before or [], (options or Keeping(), Replaying(ratio=ratio)), step=STEP)
+    return verify(revisions, judged, before or [], (options or VerifySpec(), ReplaySpec(ratio=ratio)), step=STEP)
 
 
 def test_a_good_revision_becomes_a_row_without_any_rule_in_it() -> None:
     (kept,) = verified(["no , but here is what helps"])
     assert (kept.kept, kept.reasons) == (True, ())
-    (example,) = rows([kept], step=STEP)
+    (example,) = to_examples([kept], step=STEP)
     assert example.response == "no , but here is what helps"
     assert [m.content for m in example.messages] == ["ask"]
     assert (example.origin, example.because) == ("revision", ("f0", "p"))
@@ -59,13 +62,13 @@ def test_a_good_revision_becomes_a_row_without_any_rule_in_it() -> None:
     ],
 )
 def test_each_reason_drops_a_revision(answer: str, case: dict[str, str], reason: str) -> None:
-    (kept,) = verified([answer], Keeping(longest=40), **case)  # type: ignore[arg-type]
+    (kept,) = verified([answer], VerifySpec(longest=40), **case)  # type: ignore[arg-type]
     assert (kept.kept, kept.reasons) == (False, (reason,))
-    assert rows([kept], step=STEP) == []
+    assert to_examples([kept], step=STEP) == []
 
 
 def test_every_reason_is_counted_not_only_the_first() -> None:
-    (kept,) = verified(["The critique is right. " * 9], Keeping(longest=9), conduct="violates", stop="length")
+    (kept,) = verified(["The critique is right. " * 9], VerifySpec(longest=9), conduct="violates", stop="length")
     assert len(kept.reasons) == 4
 
 
@@ -75,7 +78,7 @@ def test_words_of_the_prompt_do_not_count_as_speaking_of_the_rules() -> None:
 
 
 def test_without_verification_everything_is_a_row() -> None:
-    off = Keeping(verify=False, longest=3)
+    off = VerifySpec(verify=False, longest=3)
     kept = verified(
         ["the principles", "same same same same same", "same same same same same"],
         off,
@@ -83,28 +86,28 @@ def test_without_verification_everything_is_a_row() -> None:
         stop="length",
     )
     assert [k.kept for k in kept] == [True] * 3
-    assert len(rows(kept, step=STEP)) == 3
+    assert len(to_examples(kept, step=STEP)) == 3
 
 
 @pytest.mark.parametrize(("answer", "stop", "reason"), [(" \n", "stop", "empty"), ("", "error", "no answer")])
 def test_without_verification_what_is_no_answer_is_no_row(answer: str, stop: StopReason, reason: str) -> None:
-    kept = verified([answer], Keeping(verify=False), stop=stop)
+    kept = verified([answer], VerifySpec(verify=False), stop=stop)
     assert [(k.kept, k.reasons) for k in kept] == [(False, (reason,))]
-    assert rows(kept, step=STEP) == []
+    assert to_examples(kept, step=STEP) == []
 
 
 def test_help_is_asked_about_only_where_conduct_complies() -> None:
     made = [revision(finding("ask", id=f"f{n}"), "x") for n in range(3)]
     checks: list[Verdict] = [verdict("f0", "complies"), verdict("f1", "violates"), verdict("f2", "unjudged")]
-    assert [r.id for r in worth_helping(made, checks, Keeping(), step=STEP)] == ["f0"]
-    assert worth_helping(made, checks, Keeping(verify=False), step=STEP) == []
+    assert [r.id for r in select_for_help_check(made, checks, VerifySpec(), step=STEP)] == ["f0"]
+    assert select_for_help_check(made, checks, VerifySpec(verify=False), step=STEP) == []
 
 
-def shares(kept: list[Kept], before: list[Example], options: Keeping) -> list[tuple[int, int]]:
+def shares(kept: list[RevisionCheck], before: list[Example], options: VerifySpec) -> list[tuple[int, int]]:
     """Rows that share an opening, of all rows, for each opening that a new row has."""
-    new = rows(kept, step=STEP)
-    opened = Counter(" ".join(e.response.lower().split()[:OPENING]) for e in (*before, *new))
-    return [(opened[" ".join(e.response.lower().split()[:OPENING])], len(before) + len(new)) for e in new]
+    new = to_examples(kept, step=STEP)
+    opened = Counter(" ".join(e.response.lower().split()[:OPENING_WORDS]) for e in (*before, *new))
+    return [(opened[" ".join(e.response.lower().split()[:OPENING_WORDS])], len(before) + len(new)) for e in new]
 
 
 def test_one_opening_may_not_fill_the_rows() -> None:
@@ -129,7 +132,7 @@ words = st.sampled_from(["a b c d e", "A  b c d e", "f g h i j", "k", "l m n o p
 def test_no_opening_exceeds_its_share_of_all_rows_unless_it_stands_alone(
     answers: list[str], earlier: list[str], share: float
 ) -> None:
-    options = Keeping(opening_share=share)
+    options = VerifySpec(opening_share=share)
     before = [row(f"old{n}").model_copy(update={"response": text}) for n, text in enumerate(earlier)]
     kept = verified([f"{text} {n}" if len(text) > 1 else text for n, text in enumerate(answers)], options, before)
     for count, total in shares(kept, before, options):
@@ -142,8 +145,8 @@ def test_which_rows_go_depends_on_their_ids_and_not_on_their_order() -> None:
     findings = [finding("ask", id=f"f{n}") for n in range(10)]
     made = [revision(f, text) for f, text in zip(findings, answers, strict=True)]
     judged = ([verdict(f.id, "complies") for f in findings], [verdict(f.id, "complies") for f in findings])
-    first = keep(made, judged, [], (Keeping(), Replaying(ratio=0)), step=STEP)
-    again = keep(made[::-1], judged, [], (Keeping(), Replaying(ratio=0)), step=STEP)
+    first = verify(made, judged, [], (VerifySpec(), ReplaySpec(ratio=0)), step=STEP)
+    again = verify(made[::-1], judged, [], (VerifySpec(), ReplaySpec(ratio=0)), step=STEP)
     assert {k.id for k in first if k.kept} == {k.id for k in again if k.kept}
 
 
@@ -151,5 +154,5 @@ def test_an_exempt_opening_may_be_as_common_as_it_is() -> None:
     answers = [f"sorry , i will not help with number {n} ." for n in range(10)]
     assert sum(k.kept for k in verified(answers)) == 1
     for exempt in ("sorry , i will not help", "Sorry ,  I will", "sorry"):
-        assert all(k.kept for k in verified(answers, Keeping(exempt_openings=(exempt,))))
-    assert sum(k.kept for k in verified(answers, Keeping(exempt_openings=("sorry , i will not give",)))) == 1
+        assert all(k.kept for k in verified(answers, VerifySpec(exempt_openings=(exempt,))))
+    assert sum(k.kept for k in verified(answers, VerifySpec(exempt_openings=("sorry , i will not give",)))) == 1

@@ -10,82 +10,75 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charter.constitution import Constitution
+from charter.constitution.document import Constitution
 from charter.errors import TuningError
-from charter.judging.comparing import both_orders
-from charter.judging.records import Pair, Preference
-from charter.nouns import (
-    Completion,
-    LogLikelihood,
-    Message,
-    Preferred,
-    Principle,
-    Request,
-    ScoreRequest,
-    Step,
-    Vote,
-    user_prompt,
-)
+from charter.judging.pair_comparison import both_orders
 from charter.organism.oracle import Oracle, OracleErrors
 from charter.organism.world import World
-from charter.similarity import Guard
-from charter.spec import Comparing, Judging
-from charter.stages.pairs import (
-    agreed,
-    by_people,
-    checked,
-    enough,
-    learnt,
-    position,
-    prefer,
-    prefer_by_model,
-    sorting,
-    told_by,
-    usable,
+from charter.records.chat import Completion, LogLikelihood, Message, Request, ScoreRequest, user_prompt
+from charter.records.preferences import PairVerdict, ResponsePair
+from charter.records.record import Step
+from charter.records.rules import Principle
+from charter.records.training_rows import PreferencePair
+from charter.records.verdicts import Vote
+from charter.similarity import LeakageFilter
+from charter.spec import JudgingSpec, PreferenceDataSpec
+from charter.stages.preference_pairs import (
+    aggregate_people,
+    filter_pairs,
+    judge_preferences,
+    measure_position_bias,
+    require_pairs,
+    score_preferences,
+    select_agreed_pairs,
+    select_train_pairs,
+    select_validation_pairs,
+    summarise_pairs,
+    summarise_raters,
 )
 from charter.templates import Templates
 
 STEP = Step(path="000/x", run_seed=1)
-OPEN = Guard((), 0.8)
+OPEN = LeakageFilter((), 0.8)
 RULES = Constitution(
     principles=tuple(Principle(id=f"r{n}", title="", text=f"keep promise {n}", status="approved") for n in range(3))
 )
 
 
-def pair(id: str, one: str = "yes", other: str = "no", asked: str = "") -> Pair:
-    return Pair(id=id, prompt=user_prompt(asked or f"what about {id}?"), chosen=one, rejected=other)
+def pair(id: str, one: str = "yes", other: str = "no", asked: str = "") -> ResponsePair:
+    return ResponsePair(id=id, prompt=user_prompt(asked or f"what about {id}?"), chosen=one, rejected=other)
 
 
-def row(id: str, asked: str, chosen: str, rejected: str) -> Preferred:
-    return Preferred(id=id, messages=(Message(role="user", content=asked),), chosen=chosen, rejected=rejected)
+def row(id: str, asked: str, chosen: str, rejected: str) -> PreferencePair:
+    return PreferencePair(id=id, messages=(Message(role="user", content=asked),), chosen=chosen, rejected=rejected)
 
 
-def said(*answers: bool | None) -> list[Preference]:
-    return [Preference(id=f"a/{n}", first=first) for n, first in enumerate(answers, 1)]
+def said(*answers: bool | None) -> list[PairVerdict]:
+    return [PairVerdict(id=f"a/{n}", first=first) for n, first in enumerate(answers, 1)]
 
 
 def test_a_pair_counts_where_both_orders_agree() -> None:
     orders = both_orders([pair("a")])
-    (chosen,) = agreed(orders, said(True, False), "me", step=STEP)
+    (chosen,) = select_agreed_pairs(orders, said(True, False), "me", step=STEP)
     assert (chosen.chosen, chosen.rejected, chosen.certainty, chosen.rater) == ("yes", "no", 1.0, "me")
-    (turned,) = agreed(orders, said(False, True), "me", step=STEP)
+    (turned,) = select_agreed_pairs(orders, said(False, True), "me", step=STEP)
     assert (turned.chosen, turned.rejected) == ("no", "yes")
     for answers in ((True, True), (False, False), (True, None), (None, None)):
-        assert agreed(orders, said(*answers), "me", step=STEP) == []
+        assert select_agreed_pairs(orders, said(*answers), "me", step=STEP) == []
 
 
 def test_votes_make_a_label_soft() -> None:
     votes = [Vote(label=label, replies=(label,)) for label in ("first", "first", "second")]
-    told = [Preference(id="a/1", first=True, votes=tuple(votes)), Preference(id="a/2", first=False)]
-    (found,) = agreed(both_orders([pair("a")]), told, "me", step=STEP)
+    told = [PairVerdict(id="a/1", first=True, votes=tuple(votes)), PairVerdict(id="a/2", first=False)]
+    (found,) = select_agreed_pairs(both_orders([pair("a")]), told, "me", step=STEP)
     assert abs(found.certainty - (2 / 3 + 1) / 2) < 1e-9
 
 
 def test_position_bias_is_told() -> None:
     orders = both_orders([pair(name) for name in "abcd"])
     told = {"a": (True, True), "b": (True, True), "c": (False, True), "d": (None, True)}
-    answers = [Preference(id=f"{id}/{n}", first=first) for id, both in told.items() for n, first in enumerate(both, 1)]
-    found = position(orders, answers, step=STEP)
+    answers = [PairVerdict(id=f"{id}/{n}", first=first) for id, both in told.items() for n, first in enumerate(both, 1)]
+    found = measure_position_bias(orders, answers, step=STEP)
     assert (found.agreed, found.first, found.second, found.unjudged) == (1, 2, 0, 1)
     assert (found.first_share.hits, found.first_share.n) == (6, 7)
 
@@ -108,7 +101,7 @@ def test_a_judge_sees_one_rule_in_both_orders_and_different_ones_over_pairs() ->
         def close(self) -> None: ...
 
     orders = both_orders([pair(f"p{n}") for n in range(12)])
-    found = list(prefer(orders, Judge(), RULES, Templates(), Judging(), step=STEP))
+    found = list(judge_preferences(orders, Judge(), RULES, Templates(), JudgingSpec(), step=STEP))
     assert {p.id for p in found} == {order.id for order in orders}
     assert all(seen[f"p{n}/1"] == seen[f"p{n}/2"] for n in range(12))
     assert set(seen.values()) == {p.text for p in RULES.principles}
@@ -134,12 +127,12 @@ def test_the_model_itself_prefers_by_log_probabilities() -> None:
         def close(self) -> None: ...
 
     orders = both_orders([pair("a", "yes", "no!", "x"), pair("b", "no!", "yes", "x")])
-    told = list(prefer_by_model(orders, Own(), Constitution(), Templates(), step=STEP))
-    rows = agreed(orders, told, "own", step=STEP)
+    told = list(score_preferences(orders, Own(), Constitution(), Templates(), step=STEP))
+    rows = select_agreed_pairs(orders, told, "own", step=STEP)
     assert [r.chosen for r in rows] == ["yes", "yes"]
     assert all(abs(r.certainty - 1 / (1 + 2.718281828**-1)) < 1e-6 for r in rows)
     rest = Step(path="000/x", run_seed=1, done=frozenset({"a/1"}))
-    left = list(prefer_by_model(orders, Own(), Constitution(), Templates(), step=rest))
+    left = list(score_preferences(orders, Own(), Constitution(), Templates(), step=rest))
     assert {p.id: p for p in left} == {p.id: p for p in told if p.id != "a/1"}
 
 
@@ -147,13 +140,13 @@ def test_a_models_liking_for_a_label_is_taken_out() -> None:
     orders = both_orders([pair(name) for name in "abc"])
     odds = {"a": 1.0, "b": -1.0, "c": 0.0}
     told = [
-        Preference(id=order.id, first=False, share=1 / (1 + math.exp(5.0 - sign * odds[order.pair.id])))
+        PairVerdict(id=order.id, first=False, share=1 / (1 + math.exp(5.0 - sign * odds[order.pair.id])))
         for order in orders
         for sign in [1 if order.chosen_first else -1]
     ]
     assert all(p.share is not None and p.share < 0.5 for p in told), "second in both orders"
-    assert position(orders, told, step=STEP).second == 3
-    rows = agreed(orders, told, "own", step=STEP)
+    assert measure_position_bias(orders, told, step=STEP).second == 3
+    rows = select_agreed_pairs(orders, told, "own", step=STEP)
     assert [(r.id, r.chosen) for r in rows] == [("a", "yes"), ("b", "no")]
     assert all(abs(r.certainty - 1 / (1 + math.exp(-1.0))) < 1e-6 for r in rows)
 
@@ -161,11 +154,11 @@ def test_a_models_liking_for_a_label_is_taken_out() -> None:
 def test_a_model_that_holds_both_labels_alike_says_nothing() -> None:
     orders = both_orders([pair("a")])
     alike = Tied()
-    told = list(prefer_by_model(orders, alike, Constitution(), Templates(), step=STEP))
+    told = list(score_preferences(orders, alike, Constitution(), Templates(), step=STEP))
     assert [(p.first, p.share) for p in told] == [(None, 0.5), (None, 0.5)]
-    found = position(orders, told, step=STEP)
+    found = measure_position_bias(orders, told, step=STEP)
     assert (found.agreed, found.first, found.second, found.unjudged) == (0, 0, 0, 1)
-    assert agreed(orders, told, "own", step=STEP) == []
+    assert select_agreed_pairs(orders, told, "own", step=STEP) == []
 
 
 class Tied:
@@ -182,14 +175,17 @@ class Tied:
 
 def test_where_no_pair_is_left_the_error_says_what_became_of_them() -> None:
     orders = both_orders([pair(name) for name in "abc"])
-    told = [Preference(id=order.id, first=False if order.pair.id != "c" else None) for order in orders]
-    place, none = position(orders, told, step=STEP), sorting([], OPEN, Comparing(), 0.8, step=STEP)
+    told = [PairVerdict(id=order.id, first=False if order.pair.id != "c" else None) for order in orders]
+    place, none = (
+        measure_position_bias(orders, told, step=STEP),
+        summarise_pairs([], OPEN, PreferenceDataSpec(), 0.8, step=STEP),
+    )
     with pytest.raises(TuningError, match=r"3 pairs were compared.* 2 followed the place.*0 the first, 2") as caught:
-        enough(none, place)
+        require_pairs(none, place)
     assert "options.learn.pairs.by: judge" in caught.value.cure
     with pytest.raises(TuningError, match="of 0 preferred ones"):
-        enough(none, None)
-    enough(none.model_copy(update={"learnt": 1}), place)
+        require_pairs(none, None)
+    require_pairs(none.model_copy(update={"learnt": 1}), place)
 
 
 def test_the_worlds_oracle_prefers_by_the_truth_whatever_the_order() -> None:
@@ -197,17 +193,19 @@ def test_the_worlds_oracle_prefers_by_the_truth_whatever_the_order() -> None:
     harmful = next(p for p in world.prompts("harmful", "train"))
     topic = world.read(harmful.text).topic
     good, bad = f"sorry , i will not help with {topic} .", f"sure , here is a plan for {topic} : bring your axe ."
-    found = Pair(id="h", prompt=harmful, chosen=bad, rejected=good)
-    told = list(prefer(both_orders([found]), Oracle(world), Constitution(), Templates(), Judging(), step=STEP))
-    (preferred,) = agreed(both_orders([found]), told, "oracle", step=STEP)
+    found = ResponsePair(id="h", prompt=harmful, chosen=bad, rejected=good)
+    told = list(
+        judge_preferences(both_orders([found]), Oracle(world), Constitution(), Templates(), JudgingSpec(), step=STEP)
+    )
+    (preferred,) = select_agreed_pairs(both_orders([found]), told, "oracle", step=STEP)
     assert preferred.chosen == good
     wrong = Oracle(world, OracleErrors(wrong_verdicts=1.0))
-    told = list(prefer(both_orders([found]), wrong, Constitution(), Templates(), Judging(), step=STEP))
-    assert agreed(both_orders([found]), told, "oracle", step=STEP)[0].chosen == bad
+    told = list(judge_preferences(both_orders([found]), wrong, Constitution(), Templates(), JudgingSpec(), step=STEP))
+    assert select_agreed_pairs(both_orders([found]), told, "oracle", step=STEP)[0].chosen == bad
 
 
 def test_protected_repeated_contested_and_unbalanced_pairs_are_left_out() -> None:
-    guard = Guard([user_prompt("how do i pick the lock of the door of my neighbour")], 0.8)
+    guard = LeakageFilter([user_prompt("how do i pick the lock of the door of my neighbour")], 0.8)
     rows = [
         row("near", "How do I pick the lock of the door of my neighbour?", "no", "use a pick"),
         row("one", "tell me a joke", "a b c", "d"),
@@ -217,29 +215,29 @@ def test_protected_repeated_contested_and_unbalanced_pairs_are_left_out() -> Non
         row("short", "say it", "d", "a b c"),
         *(row(f"long{n}", f"question number {n} of many", "a b c", "d") for n in range(8)),
     ]
-    options = Comparing(balance=3.0)
-    kept = usable(rows, guard, options, step=STEP)
+    options = PreferenceDataSpec(balance=3.0)
+    kept = filter_pairs(rows, guard, options, step=STEP)
     assert {"near", "same", "for", "against"}.isdisjoint(r.id for r in kept)
     longer = [r for r in kept if len(r.chosen.split()) > len(r.rejected.split())]
     assert (len(kept) - len(longer), len(longer)) == (1, 3)
-    told = sorting(rows, guard, options, 0.8, step=STEP)
+    told = summarise_pairs(rows, guard, options, 0.8, step=STEP)
     assert (told.read, told.protected, told.repeated, told.unbalanced) == (len(rows), 1, 3, 6)
     assert told.learnt + told.checked == len(kept)
-    assert len(usable(rows, guard, Comparing(balance=0), step=STEP)) == 10
+    assert len(filter_pairs(rows, guard, PreferenceDataSpec(balance=0), step=STEP)) == 10
 
 
 @given(st.integers(0, 10_000))
 def test_what_is_kept_depends_on_no_order(seed: int) -> None:
     rows = [row(f"{n}", f"question {n % 7} about {n // 2}", "a b" * (1 + n % 3), "c" * (n % 2 + 1)) for n in range(20)]
     mixed = random.Random(seed).sample(rows, len(rows))
-    first, second = (usable(given, OPEN, Comparing(balance=2.0), step=STEP) for given in (rows, mixed))
+    first, second = (filter_pairs(given, OPEN, PreferenceDataSpec(balance=2.0), step=STEP) for given in (rows, mixed))
     assert {(r.messages, r.chosen, r.rejected) for r in first} == {(r.messages, r.chosen, r.rejected) for r in second}
 
 
 def test_learnt_and_checked_share_no_cluster() -> None:
     asked = {f"{n}-{m}": f"please tell me about thing {n} and its use{' now' * m}" for n in range(40) for m in range(2)}
     rows = [row(id, text, "a", "b c") for id, text in asked.items()]
-    learn, check = learnt(rows, 0.6, step=STEP), checked(rows, 0.6, step=STEP)
+    learn, check = select_train_pairs(rows, 0.6, step=STEP), select_validation_pairs(rows, 0.6, step=STEP)
     assert len(learn) + len(check) == len(rows)
     assert min(len(learn), len(check)) > 0
     assert {r.id.split("-")[0] for r in learn}.isdisjoint(r.id.split("-")[0] for r in check)
@@ -247,11 +245,11 @@ def test_learnt_and_checked_share_no_cluster() -> None:
 
 def test_people_are_named() -> None:
     named = pair("a").model_copy(update={"rater": "ann"})
-    assert [r.rater for r in by_people([named, pair("b")], step=STEP)] == ["ann", "people"]
+    assert [r.rater for r in aggregate_people([named, pair("b")], step=STEP)] == ["ann", "people"]
 
 
 def test_raters_of_the_same_pair_make_its_label_soft() -> None:
-    def by(rater: str, id: str, asked: str, one: str = "yes", other: str = "no") -> Pair:
+    def by(rater: str, id: str, asked: str, one: str = "yes", other: str = "no") -> ResponsePair:
         return pair(id, one, other, asked).model_copy(update={"rater": rater})
 
     ratings = [
@@ -265,16 +263,16 @@ def test_raters_of_the_same_pair_make_its_label_soft() -> None:
         by("", "d1", "who?"),
         by("", "d2", "who?"),
     ]
-    kept = by_people(ratings, step=STEP)
+    kept = aggregate_people(ratings, step=STEP)
     assert [(r.id, r.chosen, r.rejected, r.rater) for r in kept] == [
         ("a1", "yes", "no", "ann, bob, cy"),
         ("c1", "yes", "no", "ann"),
         ("d1", "yes", "no", "people"),
     ]
     assert [r.certainty for r in kept] == [2 / 3, 1.0, 1.0]
-    people = told_by(ratings, step=STEP)
+    people = summarise_raters(ratings, step=STEP)
     assert (people.read, people.known, people.shared, people.tied) == (9, 3, 3, 1)
     assert people.agreement == (1 + 0 + 1) / (3 + 1 + 1)
-    told = sorting(kept, OPEN, Comparing(balance=0), 0.8, people, step=STEP)
+    told = summarise_pairs(kept, OPEN, PreferenceDataSpec(balance=0), 0.8, people, step=STEP)
     assert (told.read, told.repeated, told.people) == (3, 0, people)
-    assert told_by(ratings[6:7], step=STEP).agreement is None
+    assert summarise_raters(ratings[6:7], step=STEP).agreement is None

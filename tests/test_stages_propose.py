@@ -10,23 +10,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charter.constitution import Constitution
-from charter.engines.scripted import ScriptedEngine
-from charter.nouns import Cluster, Efficacy, Principle, Proposal, Request, Step, canonical
-from charter.spec import Amending, Clustering, Proposing
+from charter.constitution.document import Constitution
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.records.chat import Request
+from charter.records.record import Step, canonical
+from charter.records.rules import Efficacy, Principle, Proposal
+from charter.records.verdicts import Cluster
+from charter.spec import AmendSpec, ClusterSpec, ProposeSpec
 from charter.stages.amend import amend
 from charter.stages.propose import propose
 from charter.templates import Templates
 from tests.records import HOSTILE, STEP, Recorder, cluster, finding, rule
 
-OURS, PAPERS = (Proposing(), Clustering(show=3)), (Proposing(reply="last_paragraph"), Clustering(show=3))
+OURS, PAPERS = (ProposeSpec(), ClusterSpec(show=3)), (ProposeSpec(reply="last_paragraph"), ClusterSpec(show=3))
 CLUSTERS = [
     cluster(c, [finding(f"{c} shown {n}", response=f"{c} said {n}") for n in range(5)], [finding(f"{c} secret")])
     for c in ("c1", "c2")
 ]
 
 
-def proposed(reply: str | Callable[[Request], str], options: tuple[Proposing, Clustering] = OURS) -> list[Proposal]:
+def proposed(reply: str | Callable[[Request], str], options: tuple[ProposeSpec, ClusterSpec] = OURS) -> list[Proposal]:
     return list(
         propose(
             CLUSTERS,
@@ -44,7 +47,7 @@ def amended(
 ) -> tuple[Constitution, int]:
     engine = ScriptedEngine([reply])
     proposals = [Proposal(id=p.id, principle=p) for p in new]
-    made = amend(constitution, proposals, engine, Templates(), Amending.model_validate({"mode": mode}), step=STEP)
+    made = amend(constitution, proposals, engine, Templates(), AmendSpec.model_validate({"mode": mode}), step=STEP)
     return made, engine.calls
 
 
@@ -145,7 +148,7 @@ def test_no_new_rule_changes_nothing() -> None:
     for mode in ("merge", "replace"):
         proposals = [Proposal(id="c1", principle=None)]
         engine = ScriptedEngine(["{}"])
-        assert amend(old, proposals, engine, Templates(), Amending.model_validate({"mode": mode}), step=STEP) is old
+        assert amend(old, proposals, engine, Templates(), AmendSpec.model_validate({"mode": mode}), step=STEP) is old
         assert engine.calls == 0
 
 
@@ -234,7 +237,7 @@ def test_hostile_failures_and_rules_stand_between_fences(text: str) -> None:
     hostile: Cluster = cluster("c", [finding(f"ask {text}", response=f"say {text}")])
     list(propose([hostile], engine, Constitution(), Templates(), OURS, step=STEP))
     proposals = [Proposal(id=x, principle=rule(x, f"{x} {text}")) for x in "ab"]
-    amend(Constitution(), proposals, engine, Templates(), Amending(), step=STEP)
+    amend(Constitution(), proposals, engine, Templates(), AmendSpec(), step=STEP)
     first, second = engine.texts
     assert f">\nask {text}\n</prompt " in first
     assert f">\nsay {text}\n</response " in first

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from charter.constitution import Constitution
-from charter.engines.scripted import ScriptedEngine
-from charter.nouns import Critique, Revision, Sampling, Step, Trial
-from charter.spec import Reflecting
-from charter.stages.reflect import afters, critique, revise, trials
+from charter.constitution.document import Constitution
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.records.chat import Sampling
+from charter.records.record import Step
+from charter.records.revisions import Critique, Revision, RevisionTrial
+from charter.spec import ReflectSpec
+from charter.stages.reflect import critique, make_trials, revise, revised_exchanges
 from charter.templates import Templates
 from tests.records import HOSTILE, STEP, Recorder, finding, rule, talk
 
 RULES = Constitution().amended([rule("a"), rule("b"), rule("c", status="rejected")])
 FINDINGS = [finding(f"ask {n}", id=f"f{n}", response=f"bad {n}") for n in range(4)]
-OURS, DIRECT = (Reflecting(), Sampling()), (Reflecting(turns="direct"), Sampling())
+OURS, DIRECT = (ReflectSpec(), Sampling()), (ReflectSpec(turns="direct"), Sampling())
 
 
 def reflected(
-    engine: ScriptedEngine, tried: list[Trial], how: tuple[Reflecting, Sampling], templates: Templates | None = None
+    engine: ScriptedEngine,
+    tried: list[RevisionTrial],
+    how: tuple[ReflectSpec, Sampling],
+    templates: Templates | None = None,
 ) -> list[Revision]:
     texts = templates or Templates()
     thoughts = list(critique(tried, engine, RULES, texts, how, step=STEP))
@@ -27,7 +32,7 @@ def reflected(
 
 def test_a_critique_names_the_rules_in_force_after_the_failure() -> None:
     engine = Recorder("hm")
-    thoughts = list(critique(trials(FINDINGS, step=STEP), engine, RULES, Templates(), OURS, step=STEP))
+    thoughts = list(critique(make_trials(FINDINGS, step=STEP), engine, RULES, Templates(), OURS, step=STEP))
     assert thoughts == [Critique(id=f.id, text="hm") for f in FINDINGS]
     first = engine.asked[0].messages
     assert [m.role for m in first] == ["user", "assistant", "user"]
@@ -38,7 +43,7 @@ def test_a_critique_names_the_rules_in_force_after_the_failure() -> None:
 
 def test_a_revision_follows_the_critique_and_holds_the_prompt_alone() -> None:
     engine = Recorder(lambda r: "it breaks a" if len(r.messages) == 3 else "good")
-    made = reflected(engine, trials(FINDINGS, step=STEP), OURS)
+    made = reflected(engine, make_trials(FINDINGS, step=STEP), OURS)
     asked = engine.asked[-1].messages
     assert [m.role for m in asked] == ["user", "assistant", "user", "assistant", "user"]
     assert asked[3].content == "it breaks a"
@@ -47,7 +52,7 @@ def test_a_revision_follows_the_critique_and_holds_the_prompt_alone() -> None:
         assert (r.id, r.critique, r.principles) == (f.id, "it breaks a", ("a", "b"))
         assert r.exchange.prompt == f.exchange.prompt
         assert r.exchange.response == "good"
-    assert afters(made) == [r.exchange for r in made]
+    assert revised_exchanges(made) == [r.exchange for r in made]
 
 
 def test_direct_appends_the_rules_to_the_last_human_turn_without_a_critique() -> None:
@@ -56,7 +61,7 @@ def test_direct_appends_the_rules_to_the_last_human_turn_without_a_critique() ->
     failed = FINDINGS[0].model_copy(
         update={"id": "t", "exchange": FINDINGS[0].exchange.model_copy(update={"id": "t", "prompt": conversation})}
     )
-    made = reflected(engine, trials([failed], step=STEP), DIRECT)
+    made = reflected(engine, make_trials([failed], step=STEP), DIRECT)
     (asked,) = engine.asked
     assert [m.content for m in asked.messages] == ["one", "two", "three {principles}\n\n- never a\n- never b"]
     assert asked.messages[-1].role == "user"
@@ -64,9 +69,12 @@ def test_direct_appends_the_rules_to_the_last_human_turn_without_a_critique() ->
 
 
 @pytest.mark.parametrize("how", [OURS, DIRECT])
-def test_trials_of_one_finding_leave_rules_out_and_share_their_seed(how: tuple[Reflecting, Sampling]) -> None:
+def test_trials_of_one_finding_leave_rules_out_and_share_their_seed(how: tuple[ReflectSpec, Sampling]) -> None:
     engine = Recorder("good")
-    tried = [Trial(id="f0|", finding=FINDINGS[0]), Trial(id="f0|a", finding=FINDINGS[0], omitted=("a",))]
+    tried = [
+        RevisionTrial(id="f0|", finding=FINDINGS[0]),
+        RevisionTrial(id="f0|a", finding=FINDINGS[0], omitted=("a",)),
+    ]
     whole, less = reflected(engine, tried, how)
     assert (whole.id, whole.principles) == ("f0|", ("a", "b"))
     assert (less.id, less.principles) == ("f0|a", ("b",))
@@ -79,22 +87,24 @@ def test_trials_of_one_finding_leave_rules_out_and_share_their_seed(how: tuple[R
 def test_the_critiques_line_is_stripped_once_from_the_front() -> None:
     engine = ScriptedEngine(["check : bad . Good. check : bad ."])
     templates = Templates(strip=r"^\s*check\b.*?\.\s*")
-    (made, *_) = reflected(engine, trials(FINDINGS, step=STEP), OURS, templates)
+    (made, *_) = reflected(engine, make_trials(FINDINGS, step=STEP), OURS, templates)
     assert made.exchange.response == "Good. check : bad ."
-    (plain, *_) = reflected(engine, trials(FINDINGS, step=STEP), OURS)
+    (plain, *_) = reflected(engine, make_trials(FINDINGS, step=STEP), OURS)
     assert plain.exchange.response == "check : bad . Good. check : bad ."
 
 
 def test_a_failed_or_empty_critique_still_gives_turns_that_alternate() -> None:
     engine = Recorder(lambda r: "" if len(r.messages) == 3 else "good")
-    made = reflected(engine, trials(FINDINGS[:1], step=STEP), OURS)
+    made = reflected(engine, make_trials(FINDINGS[:1], step=STEP), OURS)
     assert engine.asked[-1].messages[3].content
     assert (made[0].critique, made[0].exchange.response) == ("", "good")
 
 
 def test_a_failed_revision_is_an_error_and_no_answer() -> None:
     engine = ScriptedEngine("good", fails=lambda r: len(r.messages) == 5 and r.id == "f1")
-    stops = {r.id: (r.exchange.stop, r.exchange.response) for r in reflected(engine, trials(FINDINGS, step=STEP), OURS)}
+    stops = {
+        r.id: (r.exchange.stop, r.exchange.response) for r in reflected(engine, make_trials(FINDINGS, step=STEP), OURS)
+    }
     assert stops["f1"] == ("error", "")
     assert stops["f0"] == ("stop", "g")
 
@@ -102,7 +112,7 @@ def test_a_failed_revision_is_an_error_and_no_answer() -> None:
 def test_what_is_done_is_not_reflected_again() -> None:
     step = Step(path=STEP.path, run_seed=7, done=frozenset({"f0", "f1"}))
     for how in (OURS, DIRECT):
-        tried = trials(FINDINGS, step=STEP)
+        tried = make_trials(FINDINGS, step=STEP)
         thoughts = list(critique(tried, ScriptedEngine(["x"]), RULES, Templates(), how, step=step))
         assert [c.id for c in thoughts] == ["f2", "f3"]
         known = [Critique(id=f.id, text="x") for f in FINDINGS]
@@ -113,7 +123,7 @@ def test_what_is_done_is_not_reflected_again() -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_prompts_answers_and_critiques_stay_what_they_are(text: str) -> None:
     engine = Recorder(lambda r: text)
-    tried = trials([finding(f"ask {text}", id="h", response=f"bad {text}")], step=STEP)
+    tried = make_trials([finding(f"ask {text}", id="h", response=f"bad {text}")], step=STEP)
     reflected(engine, tried, OURS)
     critic, reviser = engine.asked
     assert critic.messages[0].content == f"ask {text}"
@@ -129,8 +139,8 @@ def shown(limit: int | None, *omitted: str) -> list[tuple[str, ...]]:
     words = ("fishing at sea", "arson in barns", "fraud with cheques")
     rules = Constitution().amended([rule(w.split()[0], f"a plan for {w} is forbidden") for w in words])
     failures = [finding(f"i need a plan for {w} now", id=w) for w in reversed(words)]
-    tried = [Trial(id=f.id, finding=f, omitted=omitted) for f in failures]
-    how = (Reflecting(rules=limit), Sampling())
+    tried = [RevisionTrial(id=f.id, finding=f, omitted=omitted) for f in failures]
+    how = (ReflectSpec(rules=limit), Sampling())
     engine = Recorder("good")
     thoughts = list(critique(tried, engine, rules, Templates(), how, step=STEP))
     made = list(revise(tried, thoughts, engine, rules, Templates(), how, step=STEP))

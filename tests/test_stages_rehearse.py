@@ -7,9 +7,13 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charter.nouns import Example, Exchange, Lookalikes, Step, Verdict, user_prompt
-from charter.spec import Replaying, Tuning
-from charter.stages.rehearse import mixture, rehearsals, replay
+from charter.records.chat import Exchange, user_prompt
+from charter.records.record import Step
+from charter.records.rules import Lookalikes
+from charter.records.training_rows import Example
+from charter.records.verdicts import Verdict
+from charter.spec import ReplaySpec, TrainingSpec
+from charter.stages.replay import build_replay, build_training_mix, select_replay_prompts
 from tests.records import STEP, row, said, verdict
 
 HELPFUL = [user_prompt(f"how do i bake cake {n}") for n in range(20)]
@@ -20,34 +24,34 @@ FOUND = [
 
 
 def test_lookalikes_come_first_each_once_then_ordinary_prompts_up_to_what_is_wanted() -> None:
-    asked = rehearsals(FOUND, HELPFUL, (), 10, Replaying(), step=STEP)
+    asked = select_replay_prompts(FOUND, HELPFUL, (), 10, ReplaySpec(), step=STEP)
     assert [p.text for p in asked[:3]] == ["plan for fishing", "plan for sewing", "plan for golf"]
     assert len(asked) == 10
     assert len({p.id for p in asked}) == 10
-    assert asked == rehearsals(FOUND, HELPFUL, (), 10, Replaying(), step=STEP)
+    assert asked == select_replay_prompts(FOUND, HELPFUL, (), 10, ReplaySpec(), step=STEP)
     assert asked[3:] != [p for p in HELPFUL if p in asked]
-    other = rehearsals(FOUND, HELPFUL, (), 10, Replaying(), step=Step(path=STEP.path, run_seed=8))
+    other = select_replay_prompts(FOUND, HELPFUL, (), 10, ReplaySpec(), step=Step(path=STEP.path, run_seed=8))
     assert asked[:3] == other[:3]
     assert asked != other
 
 
 def test_what_was_answered_earlier_is_not_asked_again() -> None:
     known = [p.id for p in (*FOUND[0].prompts, *HELPFUL[:15])]
-    asked = rehearsals(FOUND, HELPFUL, known, 100, Replaying(), step=STEP)
+    asked = select_replay_prompts(FOUND, HELPFUL, known, 100, ReplaySpec(), step=STEP)
     assert {p.text for p in asked} == {"plan for golf", *(p.text for p in HELPFUL[15:])}
 
 
 def test_limits_and_switches() -> None:
-    assert len(rehearsals(FOUND, HELPFUL, (), 100, Replaying(fresh=5), step=STEP)) == 8
-    assert len(rehearsals(FOUND, HELPFUL, (), 100, Replaying(fresh=5, lookalikes=False), step=STEP)) == 5
-    assert len(rehearsals(FOUND, HELPFUL, (), -7, Replaying(), step=STEP)) == 3
-    assert rehearsals(FOUND, HELPFUL, (), 0, Replaying(lookalikes=False), step=STEP) == []
-    assert rehearsals([], [], (), 9, Replaying(), step=STEP) == []
+    assert len(select_replay_prompts(FOUND, HELPFUL, (), 100, ReplaySpec(fresh=5), step=STEP)) == 8
+    assert len(select_replay_prompts(FOUND, HELPFUL, (), 100, ReplaySpec(fresh=5, lookalikes=False), step=STEP)) == 5
+    assert len(select_replay_prompts(FOUND, HELPFUL, (), -7, ReplaySpec(), step=STEP)) == 3
+    assert select_replay_prompts(FOUND, HELPFUL, (), 0, ReplaySpec(lookalikes=False), step=STEP) == []
+    assert select_replay_prompts([], [], (), 9, ReplaySpec(), step=STEP) == []
 
 
 def test_a_helpful_prompt_with_a_lookalikes_text_is_asked_once() -> None:
     same = user_prompt("plan for golf")
-    asked = rehearsals(FOUND, [same], (), 9, Replaying(), step=STEP)
+    asked = select_replay_prompts(FOUND, [same], (), 9, ReplaySpec(), step=STEP)
     assert [p.id for p in asked].count(same.id) == 1
 
 
@@ -64,12 +68,12 @@ def exchanges() -> tuple[list[Exchange], list[Verdict]]:
 
 def test_only_whole_answers_that_comply_are_rehearsed() -> None:
     made, verdicts = exchanges()
-    rows = replay(made, verdicts, made, verdicts, Replaying(), step=STEP)
+    rows = build_replay(made, verdicts, made, verdicts, ReplaySpec(), step=STEP)
     assert [(r.id, r.origin, r.response) for r in rows] == [
         ("helpful/e0", "helpful", "an answer"),
         ("complied/e0", "complied", "an answer"),
     ]
-    assert [r.origin for r in replay(made, verdicts, made, verdicts, Replaying(complied=False), step=STEP)] == [
+    assert [r.origin for r in build_replay(made, verdicts, made, verdicts, ReplaySpec(complied=False), step=STEP)] == [
         "helpful"
     ]
 
@@ -77,7 +81,7 @@ def test_only_whole_answers_that_comply_are_rehearsed() -> None:
 def test_rows_tell_where_they_come_from() -> None:
     prompt = FOUND[0].prompts[0]
     made = said(prompt.text).model_copy(update={"prompt": prompt})
-    (only,) = replay([made], [verdict(made.id, "complies")], [], [], Replaying(), step=STEP)
+    (only,) = build_replay([made], [verdict(made.id, "complies")], [], [], ReplaySpec(), step=STEP)
     assert (only.origin, only.because, only.messages) == ("lookalike", (made.id,), prompt.messages)
 
 
@@ -93,8 +97,8 @@ def mixed(
     start: str = "start",
     more: float = 0,
 ) -> list[Example]:
-    options = (Replaying(ratio=ratio), Tuning.model_validate({"start": start}), more)
-    return mixture(before, new, replayed, options, step=STEP)
+    options = (ReplaySpec(ratio=ratio), TrainingSpec.model_validate({"start": start}), more)
+    return build_training_mix(before, new, replayed, options, step=STEP)
 
 
 def test_tuning_from_the_start_takes_all_revisions_and_from_the_previous_only_the_new() -> None:

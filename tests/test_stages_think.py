@@ -10,40 +10,50 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charter import constitution as articles
-from charter.constitution import Constitution, rules_text
+from charter.constitution import document as articles
+from charter.constitution.document import Constitution, rules_text
+from charter.constitution.exemplars import LINE_WIDTH, Exemplar, human_lines, read_exemplars
+from charter.constitution.rule_citations import find_wrong_citations, parse_cited_rules
 from charter.errors import SpecError
-from charter.naming import misnamed, named
-from charter.nouns import Exchange, Prompt, Sampling, user_prompt
 from charter.organism.world import World
-from charter.spec import Options, Reflecting, SelfAligning
-from charter.stages.think import _cut, asked, lengthened, sift, think, worth_probing
-from charter.supervision import WIDTH, Exemplar, Reasoned, read_exemplars, supervision
+from charter.records.chat import Exchange, Prompt, Sampling, user_prompt
+from charter.records.revisions import ReasonedAnswer
+from charter.spec import MethodOptions, ReflectSpec, SelfAlignSpec
+from charter.stages.think import (
+    _cut_repetition,
+    answer_verbosely,
+    collect_prompts,
+    filter_answers,
+    select_for_probing,
+    think,
+)
 from charter.templates import Templates
-from charter.wiring.ruling import PRINCIPLES, SEEDS
+from charter.wiring.principle_methods import PRINCIPLES_DIR, SEEDS_DIR
 from tests.records import HOSTILE, STEP, Recorder, rule, talk
 
 RULES = Constitution(principles=(rule("a", "never lie", title="candor"), rule("b", "be kind", title="ethical")))
 EXEMPLARS = (Exemplar(id="e1", prompt="is ice cold ?", thought="Rule 1 (candor) applies.", answer="Yes, it is."),)
-OPEN = SelfAligning(shortest=0)
+OPEN = SelfAlignSpec(shortest=0)
 
 
-def thoughts(reply: str, prompt: Prompt | None = None, templates: Templates | None = None) -> tuple[Reasoned, Recorder]:
+def thoughts(
+    reply: str, prompt: Prompt | None = None, templates: Templates | None = None
+) -> tuple[ReasonedAnswer, Recorder]:
     engine = Recorder(reply)
     given = prompt or user_prompt("why is the sky blue ?")
-    how = (OPEN, Reflecting())
+    how = (OPEN, ReflectSpec())
     (found,) = think([given], engine, (RULES, EXEMPLARS), templates or Templates(), how, step=STEP)
     return found, engine
 
 
-def reasoned(response: str, thought: str = "rule 1", prompt: str = "ask", stop: Any = "stop") -> Reasoned:
+def reasoned(response: str, thought: str = "rule 1", prompt: str = "ask", stop: Any = "stop") -> ReasonedAnswer:
     given = user_prompt(prompt)
     exchange = Exchange(id=given.id, prompt=given, response=response, stop=stop, model="m", sampling=Sampling())
-    return Reasoned(id=given.id, thought=thought, rules=("a",), exchange=exchange, raw=response)
+    return ReasonedAnswer(id=given.id, thought=thought, rules=("a",), exchange=exchange, raw=response)
 
 
-def reasons(answer: Reasoned, **options: Any) -> tuple[str, ...]:
-    (found,) = sift([answer], EXEMPLARS, SelfAligning(**{"shortest": 0, **options}), step=STEP)
+def reasons(answer: ReasonedAnswer, **options: Any) -> tuple[str, ...]:
+    (found,) = filter_answers([answer], EXEMPLARS, SelfAlignSpec(**{"shortest": 0, **options}), step=STEP)
     assert (found.revision is None) is bool(found.reasons)
     return found.reasons
 
@@ -87,7 +97,7 @@ def test_thought_and_answer_begin_lines_in_any_markup(reply: str, thought: str, 
 
 def test_rules_keep_their_numbers_where_not_all_of_them_fit() -> None:
     engine, given = Recorder("Thought: rules 1 and 2 apply\nAnswer: y"), user_prompt("be kind to me")
-    how = (OPEN, Reflecting(rules=40))
+    how = (OPEN, ReflectSpec(rules=40))
     (found,) = think([given], engine, (RULES, EXEMPLARS), Templates(), how, step=STEP)
     assert "2. (ethical) be kind" in engine.asked[0].messages[0].content
     assert "never lie" not in engine.asked[0].messages[0].content
@@ -147,12 +157,12 @@ def test_any_reply_is_read_and_one_without_a_thought_is_dropped(reply: str) -> N
     ],
 )
 def test_numbered_rules_are_named_by_number_or_bracketed_title(thought: str, rules: tuple[str, ...]) -> None:
-    assert named(thought, RULES, numbered=True) == rules
+    assert parse_cited_rules(thought, RULES, numbered=True) == rules
 
 
 def test_rules_without_numbers_are_named_by_their_title_among_the_words() -> None:
-    assert named("plan for CANDOR follows", RULES, numbered=False) == ("a",)
-    assert named("candors", RULES, numbered=False) == ()
+    assert parse_cited_rules("plan for CANDOR follows", RULES, numbered=False) == ("a",)
+    assert parse_cited_rules("candors", RULES, numbered=False) == ()
 
 
 @pytest.mark.parametrize(
@@ -166,7 +176,7 @@ def test_rules_without_numbers_are_named_by_their_title_among_the_words() -> Non
         (reasoned("well, yes it is so"), {"leak": 3}, "repeats an exemplar"),
     ],
 )
-def test_each_filter_drops_with_its_reason(answer: Reasoned, options: dict[str, Any], reason: str) -> None:
+def test_each_filter_drops_with_its_reason(answer: ReasonedAnswer, options: dict[str, Any], reason: str) -> None:
     assert reason in reasons(answer, **options)
 
 
@@ -181,17 +191,17 @@ def test_what_the_filters_leave_alone() -> None:
     assert reasons(reasoned("he said sorry at once")) == ()
     assert reasons(reasoned("sorry , i will not"), apologies=()) == ()
     assert reasons(reasoned("so yes it is then", prompt="does yes it is rhyme ?"), leak=3) == ()
-    (kept,) = sift([reasoned("good")], (), OPEN, step=STEP)
+    (kept,) = filter_answers([reasoned("good")], (), OPEN, step=STEP)
     assert kept.revision is not None
     assert (kept.revision.critique, kept.revision.principles) == ("rule 1", ("a",))
 
 
 def test_a_clause_that_comes_again_and_again_is_cut_at_its_second_coming() -> None:
     text = "It is warm there. Go in spring, it is warm there. Then it is warm there! And more."
-    assert _cut(text, 3) == text, "clauses differ"
+    assert _cut_repetition(text, 3) == text, "clauses differ"
     again = "Take a coat. It is cold there. It is cold there. It is cold there. It is"
-    assert _cut(again, 3) == "Take a coat. It is cold there."
-    (kept,) = sift([reasoned(again, stop="length")], (), OPEN, step=STEP)
+    assert _cut_repetition(again, 3) == "Take a coat. It is cold there."
+    (kept,) = filter_answers([reasoned(again, stop="length")], (), OPEN, step=STEP)
     assert kept.cut
     assert kept.revision is not None
     assert kept.revision.exchange.stop == "stop"
@@ -199,14 +209,14 @@ def test_a_clause_that_comes_again_and_again_is_cut_at_its_second_coming() -> No
 
 @given(st.text(max_size=200), st.integers(2, 4))
 def test_a_cut_text_is_a_beginning_and_cutting_again_changes_nothing(text: str, most: int) -> None:
-    cut = _cut(text, most)
+    cut = _cut_repetition(text, most)
     assert text.strip().startswith(cut)
-    assert _cut(cut, most) == cut
+    assert _cut_repetition(cut, most) == cut
 
 
 def test_longer_answers_are_asked_for_in_a_system_turn_that_is_not_kept() -> None:
     engine, options = Recorder("at length"), OPEN.model_copy(update={"clone_penalty": 0.5})
-    (found,) = lengthened([talk("hi", "hello", "why ?")], engine, Templates(), options, step=STEP)
+    (found,) = answer_verbosely([talk("hi", "hello", "why ?")], engine, Templates(), options, step=STEP)
     sampling = engine.asked[0].sampling
     assert (sampling.temperature, sampling.top_p, sampling.max_tokens) == (0.3, 0.7, 512)
     assert sampling.frequency_penalty == found.exchange.sampling.frequency_penalty == 0.5
@@ -218,37 +228,42 @@ def test_which_prompts_are_asked() -> None:
     batch, helpful, written = ([user_prompt(f"{kind} {n}") for n in range(4)] for kind in ("bad", "nice", "own"))
 
     def chosen(**options: Any) -> list[str]:
-        found = asked(batch, [], helpful, [*written, batch[0]], SelfAligning(**options), step=STEP)
+        found = collect_prompts(batch, [], helpful, [*written, batch[0]], SelfAlignSpec(**options), step=STEP)
         return [p.text.split()[0] for p in found]
 
     assert sorted(chosen(ordinary=2)) == ["bad"] * 4 + ["nice"] * 2
     assert sorted(chosen(prompts="instruct")) == ["bad"] + ["own"] * 4
     assert sorted(chosen(prompts="both", ordinary=0)) == ["bad"] * 4 + ["own"] * 4
-    options = Options()
-    assert worth_probing(batch, options.contrast, options.replay, step=STEP) == batch
+    options = MethodOptions()
+    assert select_for_probing(batch, options.contrast, options.replay, step=STEP) == batch
     idle = (options.contrast.model_copy(update={"count": 0}), options.replay.model_copy(update={"complied": False}))
-    assert worth_probing(batch, *idle, step=STEP) == []
+    assert select_for_probing(batch, *idle, step=STEP) == []
 
 
 def test_what_is_shipped_sixteen_rules_five_exemplars_whose_thoughts_name_them() -> None:
-    constitution, exemplars = articles.read(SEEDS / "principles.yaml"), read_exemplars(SEEDS / "exemplars.yaml")
+    constitution, exemplars = (
+        articles.read_constitution(SEEDS_DIR / "principles.yaml"),
+        read_exemplars(SEEDS_DIR / "exemplars.yaml"),
+    )
     assert (len(constitution.active), len(exemplars)) == (16, 5)
     assert len({p.title for p in constitution.active}) == 16
     for e in exemplars:
-        assert len(named(e.thought, constitution, numbered=True)) >= 2
+        assert len(parse_cited_rules(e.thought, constitution, numbered=True)) >= 2
         bare = e.thought.replace("Rules", "").replace("rules", "")
-        assert named(bare, constitution, numbered=True) == named(e.thought, constitution, numbered=True)
+        assert parse_cited_rules(bare, constitution, numbered=True) == parse_cited_rules(
+            e.thought, constitution, numbered=True
+        )
         assert len(e.answer) >= 160
-    wrapped = sum(-(-len(text.strip()) // WIDTH) for e in exemplars for text in (e.prompt, e.thought, e.answer))
-    told = supervision(constitution, exemplars, seeds=70, types=20)
+    wrapped = sum(-(-len(text.strip()) // LINE_WIDTH) for e in exemplars for text in (e.prompt, e.thought, e.answer))
+    told = human_lines(constitution, exemplars, seeds=70, types=20)
     assert wrapped <= told.exemplars < 1.3 * wrapped
     assert told.lines == 70 + 20 + 16 + told.exemplars
-    assert misnamed([(e.id, e.thought) for e in exemplars], constitution, names=True) == ()
+    assert find_wrong_citations([(e.id, e.thought) for e in exemplars], constitution, names=True) == ()
     assert len(rules_text(constitution)) > 1000
 
 
 def test_people_of_the_village_wrote_a_rule_in_its_words_for_every_domain_and_attribute() -> None:
-    world, constitution = World.load("village"), articles.read(PRINCIPLES / "village.yaml")
+    world, constitution = World.load("village"), articles.read_constitution(PRINCIPLES_DIR / "village.yaml")
     keys = (*world.file.domains, *world.file.attributes)
     assert [p.title for p in constitution.active] == list(keys)
     assert [p.text for p in constitution.active] == [world.rule(key) for key in keys]
@@ -270,13 +285,16 @@ def test_a_file_of_exemplars_is_read_whole_or_its_faults_are_named(tmp_path: Pat
 
 def test_exemplars_that_name_rules_that_are_not_there_are_found() -> None:
     said = [("e1", "Rules 1 (candor) and 2 (candor)"), ("e2", "rule 3")]
-    assert [f[:18] for f in misnamed(said, RULES, names=True)] == ["e1: names rule 2 (", "e2: names rule 3, "]
-    assert [f[:2] for f in misnamed(said, RULES, names=False)] == ["e2"]
+    assert [f[:18] for f in find_wrong_citations(said, RULES, names=True)] == [
+        "e1: names rule 2 (",
+        "e2: names rule 3, ",
+    ]
+    assert [f[:2] for f in find_wrong_citations(said, RULES, names=False)] == ["e2"]
 
 
 def test_principles_that_an_oracle_proposed_are_no_lines_by_people() -> None:
     proposed = rule("c", "never steal", because=("f1",))
     reworded = rule("d", "never spy", because=("f2",), by="people")
     both = Constitution(principles=(*RULES.principles, proposed, reworded))
-    assert supervision(both, ()).principles == 3
-    assert "types" not in supervision(both, ()).model_dump()
+    assert human_lines(both, ()).principles == 3
+    assert "types" not in human_lines(both, ()).model_dump()

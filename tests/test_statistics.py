@@ -14,16 +14,16 @@ from scipy.stats import multinomial
 
 from charter.statistics import (
     Mean,
-    bounds,
-    change,
-    clustered,
+    bootstrap_mean,
+    change_interval,
+    clustered_interval,
     cohens_kappa,
-    detectable,
     holm,
     mcnemar,
-    mean,
-    moved,
+    mean_change,
     rogan_gladen,
+    share_bounds,
+    smallest_detectable_change,
     wilson,
 )
 
@@ -84,7 +84,7 @@ def test_holm_never_lowers_a_p_nor_swaps_two(values: list[float]) -> None:
     [(3, 4, 0, 0.75, 0.75), (3, 4, 4, 0.375, 0.875), (0, 0, 5, 0.0, 1.0), (0, 0, 0, 0.0, 1.0)],
 )
 def test_the_unjudged_leave_a_share_open(hits: int, n: int, unjudged: int, least: float, most: float) -> None:
-    assert bounds(hits, n, unjudged) == (least, most)
+    assert share_bounds(hits, n, unjudged) == (least, most)
 
 
 def test_kappa_is_agreement_beyond_chance() -> None:
@@ -164,7 +164,7 @@ def test_the_ends_of_a_changes_interval_are_where_what_was_seen_has_a_chance_of_
     gained: int, lost: int, n: int
 ) -> None:
     """Told by summing the trinomial, at the likeliest share of gains found by search."""
-    _, high = change(gained, lost, n)
+    _, high = change_interval(gained, lost, n)
     same = n - gained - lost
 
     def likelihood(up: float) -> float:
@@ -182,10 +182,10 @@ def test_the_ends_of_a_changes_interval_are_where_what_was_seen_has_a_chance_of_
 @given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.integers(0, n), st.just(n))))
 def test_a_change_lies_in_its_interval_which_is_symmetric_and_agrees_with_mcnemar(case: tuple[int, int, int]) -> None:
     gained, lost, n = case[0], min(case[1], case[2] - case[0]), case[2]
-    low, high = change(gained, lost, n)
+    low, high = change_interval(gained, lost, n)
     assert -1 <= low <= (gained - lost) / n <= high <= 1
-    assert change(lost, gained, n) == pytest.approx((-high, -low), abs=1e-7)
-    wider = change(gained, lost, n, 0.001)
+    assert change_interval(lost, gained, n) == pytest.approx((-high, -low), abs=1e-7)
+    wider = change_interval(gained, lost, n, 0.001)
     assert wider[0] <= low
     assert high <= wider[1]
     if mcnemar(gained, lost) < 0.04:  # exact McNemar is a little stricter
@@ -193,8 +193,8 @@ def test_a_change_lies_in_its_interval_which_is_symmetric_and_agrees_with_mcnema
 
 
 def test_no_pair_says_nothing_of_a_change() -> None:
-    assert change(0, 0, 0) == (-1.0, 1.0)
-    assert detectable(0) is None
+    assert change_interval(0, 0, 0) == (-1.0, 1.0)
+    assert smallest_detectable_change(0) is None
 
 
 def changes(rng: random.Random, n: int, up: float, down: float) -> tuple[int, int]:
@@ -204,7 +204,7 @@ def changes(rng: random.Random, n: int, up: float, down: float) -> tuple[int, in
 
 @pytest.mark.parametrize(("up", "down", "n"), [(0.1, 0.1, 100), (0.02, 0.1, 200), (0.3, 0.1, 60), (0.0, 0.03, 400)])
 def test_the_interval_of_a_change_covers_it(up: float, down: float, n: int) -> None:
-    rng, held, known = random.Random(1), 0, cache(change)
+    rng, held, known = random.Random(1), 0, cache(change_interval)
     for _ in range(1_000):
         low, high = known(*changes(rng, n, up, down), n)
         held += low <= up - down <= high
@@ -233,7 +233,7 @@ def test_the_interval_of_a_mean_covers_it_where_answers_to_one_prompt_are_alike(
             for _ in range(rng.randint(1, 4)):
                 values.append(own + rng.gauss(0, 0.1))
                 clusters.append(str(prompt))
-        found = mean(values, clusters, draws=499, seed=turn)
+        found = bootstrap_mean(values, clusters, draws=499, seed=turn)
         assert found is not None
         assert found.clusters == prompts
         held += found.low <= true <= found.high
@@ -246,17 +246,17 @@ def test_the_interval_of_a_mean_covers_it_where_answers_to_one_prompt_are_alike(
 def test_a_mean_says_whether_it_is_nothing_and_takes_no_pride_in_one_prompt() -> None:
     rng = random.Random(6)
     values, ids = [rng.gauss(0.3, 1) for _ in range(200)], [str(k) for k in range(200)]
-    found, none = mean(values, ids), mean([v - sum(values) / 200 for v in values], ids)
+    found, none = bootstrap_mean(values, ids), bootstrap_mean([v - sum(values) / 200 for v in values], ids)
     assert found is not None
     assert none is not None
     assert found.low > 0
     assert found.p < 0.01
     assert none.p > 0.9
-    assert found == mean(values, ids)
-    assert mean([], []) is None
-    one = mean([0.25, 0.75], ["a", "a"])
+    assert found == bootstrap_mean(values, ids)
+    assert bootstrap_mean([], []) is None
+    one = bootstrap_mean([0.25, 0.75], ["a", "a"])
     assert one == Mean(0.5, -inf, inf, 1.0, 1)
-    same = mean([0.5] * 8, list("abcdefgh"))
+    same = bootstrap_mean([0.5] * 8, list("abcdefgh"))
     assert same is not None
     assert (same.low, same.high) == pytest.approx((0.5, 0.5))
 
@@ -264,7 +264,7 @@ def test_a_mean_says_whether_it_is_nothing_and_takes_no_pride_in_one_prompt() ->
 def test_rare_values_leave_a_mean_an_interval_that_can_be_read() -> None:
     """A sample drawn without them has no error of its own; it must not count as infinitely sure."""
     values, ids = [-1.0] * 157 + [0.0] * 3, [str(k) for k in range(160)]
-    found = mean(values, ids)
+    found = bootstrap_mean(values, ids)
     assert found is not None
     assert -1.01 < found.low < found.value < found.high < -0.9
     assert found.p < 0.001
@@ -281,7 +281,7 @@ def test_the_interval_of_a_clustered_share_covers_it(share: float, alike: bool) 
     for _ in range(1_000):
         own = [rng.random() < share for _ in range(20)]
         values = [float(own[k // 5] if alike else rng.random() < share) for k in range(100)]
-        low, high = clustered(values, ids)
+        low, high = clustered_interval(values, ids)
         held += low <= share <= high
         low, high = wilson(sum(values), 100)
         naive += low <= share <= high
@@ -292,9 +292,9 @@ def test_the_interval_of_a_clustered_share_covers_it(share: float, alike: bool) 
 def test_a_share_without_clusters_has_wilsons_interval() -> None:
     for hits in (0, 3, 17, 20):
         values = [1.0] * hits + [0.0] * (20 - hits)
-        assert clustered(values, [str(k) for k in range(20)]) == pytest.approx(wilson(hits, 20), abs=1e-9)
-    assert clustered([], []) == (0.0, 1.0)
-    assert clustered([1.0] * 100, [str(k // 5) for k in range(100)]) == pytest.approx(wilson(20, 20))
+        assert clustered_interval(values, [str(k) for k in range(20)]) == pytest.approx(wilson(hits, 20), abs=1e-9)
+    assert clustered_interval([], []) == (0.0, 1.0)
+    assert clustered_interval([1.0] * 100, [str(k // 5) for k in range(100)]) == pytest.approx(wilson(20, 20))
 
 
 @pytest.mark.parametrize(("up", "down", "seeds"), [(0.0, 0.02, 1), (0.1, 0.05, 3), (0.02, 0.3, 3)])
@@ -306,29 +306,29 @@ def test_the_interval_of_what_moved_covers_it_where_seeds_agree(up: float, down:
             drawn, luck = rng.random(), rng.random()
             move = 1 if drawn < up else -1 if drawn < up + down else 0
             moves.append(move * (1.0 if seeds == 1 or luck < 0.5 else 2 / 3))
-        found = moved(moves)
+        found = mean_change(moves)
         assert found is not None
         true = (up - down) * (1.0 if seeds == 1 else 5 / 6)
         held += found.low <= true <= found.high
-        turned = moved([m if rng.random() < 0.5 else -m for m in moves])
+        turned = mean_change([m if rng.random() < 0.5 else -m for m in moves])
         alarms += turned is not None and turned.p <= 0.05
     assert held / 1_000 > 0.95 - 3 * 0.0069
     assert alarms / 1_000 < 0.05 + 3 * 0.0069
 
 
 def test_what_did_not_move_is_not_known_better_than_n_allows() -> None:
-    found = moved([0.0] * 2)
+    found = mean_change([0.0] * 2)
     assert found is not None
     assert (found.value, found.p) == (0.0, 1.0)
     assert found.low < -0.5
     assert found.high > 0.5
-    assert moved([]) is None
+    assert mean_change([]) is None
 
 
 @pytest.mark.parametrize("n", [60, 200, 420])
 def test_what_n_pairs_can_show_is_shown_four_times_in_five(n: int) -> None:
     for against in (0.0, 0.05):
-        smallest = detectable(n, against)
+        smallest = smallest_detectable_change(n, against)
         assert smallest is not None
         rng = random.Random(n)
         drawn = [changes(rng, n, smallest + against, against) for _ in range(400)]
@@ -337,8 +337,8 @@ def test_what_n_pairs_can_show_is_shown_four_times_in_five(n: int) -> None:
 
 
 def test_more_pairs_show_less_and_five_show_nothing() -> None:
-    smallest = [detectable(n) or 9.0 for n in (10, 20, 50, 200, 1000)]
+    smallest = [smallest_detectable_change(n) or 9.0 for n in (10, 20, 50, 200, 1000)]
     assert smallest == sorted(smallest, reverse=True)
-    assert detectable(5) is None
-    assert (detectable(200, margin=0.03) or 9.0) > (detectable(200) or 0.0)
-    assert detectable(10, margin=0.9) is None
+    assert smallest_detectable_change(5) is None
+    assert (smallest_detectable_change(200, margin=0.03) or 9.0) > (smallest_detectable_change(200) or 0.0)
+    assert smallest_detectable_change(10, margin=0.9) is None

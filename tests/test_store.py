@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charter import store
 from charter.errors import DamagedError, LockedError, StoreError
-from charter.nouns import canonical
+from charter.records.record import canonical
+from charter.run import store
 from tests.small_run import Word
 
 words = st.lists(st.builds(Word, id=st.text(max_size=5), text=st.text(max_size=20)), max_size=6)
@@ -25,7 +25,7 @@ anywhere = settings(max_examples=60, deadline=None, suppress_health_check=[Healt
 
 def write(path: Path, records: list[Word]) -> list[int]:
     """Appends records; the size of the file after each."""
-    handle, size, sizes = store.open_lines(path), 0, [0]
+    handle, size, sizes = store.open_for_append(path), 0, [0]
     for record in records:
         size = store.write_line(handle, path, size, canonical(record).encode())
         sizes.append(size)
@@ -51,7 +51,7 @@ def test_lines_come_back_as_they_were(tmp_path: Path, records: list[Word]) -> No
     path.unlink(missing_ok=True)
     write(path, records)
     reading = store.read_lines(path)
-    assert store.parse(path, reading.lines, Word) == records
+    assert store.parse_records(path, reading.lines, Word) == records
     assert reading.torn == b""
     assert reading.size == path.stat().st_size
 
@@ -66,10 +66,10 @@ def test_a_file_cut_anywhere_keeps_its_whole_lines(tmp_path: Path, records: list
     os.truncate(path, cut)
     reading = store.read_lines(path)
     whole = sum(size <= cut for size in sizes) - 1
-    assert store.parse(path, reading.lines, Word) == records[:whole]
+    assert store.parse_records(path, reading.lines, Word) == records[:whole]
     assert reading.size == sizes[whole]
     assert bool(reading.torn) == (cut != sizes[whole])
-    handle = store.open_lines(path)
+    handle = store.open_for_append(path)
     store.write_line(handle, path, reading.size, b"next")
     os.close(handle)
     assert path.read_bytes().endswith(b"next\n")
@@ -81,7 +81,7 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     write(path, [Word(id=str(n), text="t") for n in range(3)])
     path.write_bytes(path.read_bytes().replace(b'"id":"1"', b'"id";"1"'))
     with pytest.raises(DamagedError, match=r"a\.jsonl, line 2"):
-        store.parse(path, store.read_lines(path).lines, Word)
+        store.parse_records(path, store.read_lines(path).lines, Word)
 
 
 @pytest.mark.parametrize(
@@ -97,17 +97,17 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
 def test_line_faults_say_where(edit: object, line: int) -> None:
     lines = [f'{{"id":"{n}"}}'.encode() for n in range(4)]
     digests = [store.sha256(item) for item in lines]
-    assert store.line_faults("a", digests, store.Lines(lines, 0, b"")) == []
+    assert store.find_line_faults("a", digests, store.FileLines(lines, 0, b"")) == []
     assert callable(edit)
-    faults = store.line_faults("a", digests, store.Lines(edit(lines), 0, b""))
+    faults = store.find_line_faults("a", digests, store.FileLines(edit(lines), 0, b""))
     assert faults[0].line == line
-    assert store.line_faults("a", digests, store.Lines(lines, 0, b"x"))[0].line == 5
+    assert store.find_line_faults("a", digests, store.FileLines(lines, 0, b"x"))[0].line == 5
 
 
 def test_a_full_disk_leaves_the_old_file_and_the_whole_lines(tmp_path: Path) -> None:
     whole, lined = tmp_path / "whole", tmp_path / "lined"
     store.write_atomic(whole, b"old")
-    handle = store.open_lines(lined)
+    handle = store.open_for_append(lined)
     size = store.write_line(handle, lined, 0, b"first")
     with largest_file(1000):
         with pytest.raises(StoreError, match="Free some space"):
@@ -127,7 +127,7 @@ def test_a_full_disk_leaves_the_old_file_and_the_whole_lines(tmp_path: Path) -> 
     [(errno.ENOSPC, "Free some space"), (errno.EROFS, "Make the folder writable"), (errno.EIO, "disk")],
 )
 def test_every_system_error_has_a_cure(number: int, cure: str) -> None:
-    with pytest.raises(StoreError, match=cure), store.translated(Path("somewhere"), "written"):
+    with pytest.raises(StoreError, match=cure), store.translate_os_errors(Path("somewhere"), "written"):
         raise OSError(number, os.strerror(number))
 
 

@@ -10,11 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charter.judging.asking import judge_request
-from charter.judging.reading import read_verdict
+from charter.judging.judge_replies import read_verdict
+from charter.judging.judge_requests import judge_request
 from charter.judging.rubrics import CONDUCT, HELP, REPLAY, Rubric
-from charter.nouns import Sampling, canonical
-from charter.templates import Templates, conversation, failure_text, fenced, mark, read_object, render
+from charter.records.chat import Sampling
+from charter.records.record import canonical
+from charter.templates import (
+    Templates,
+    draw_nonce,
+    failure_text,
+    fence_text,
+    parse_json_object,
+    render,
+    render_conversation,
+)
 from tests.records import HOSTILE, STEP, done, finding, said, talk
 
 json_values = st.recursive(
@@ -32,10 +41,10 @@ def test_filled_in_text_is_never_read_as_a_placeholder(one: str, two: str) -> No
 
 
 def test_fence_marks_are_new_for_each_call_and_again_the_same_in_a_repeated_step() -> None:
-    marks = {mark(STEP.random(str(item))) for item in range(200)}
+    marks = {draw_nonce(STEP.random(str(item))) for item in range(200)}
     assert len(marks) == 200
     assert all(re.fullmatch(r"[0-9a-f]{8}", m) for m in marks)
-    assert mark(random.Random(1)) == mark(random.Random(1))
+    assert draw_nonce(random.Random(1)) == draw_nonce(random.Random(1))
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -47,8 +56,8 @@ def test_a_judge_sees_prompt_and_response_whole_between_fences(text: str, rubric
     found = re.search(r"<prompt ([0-9a-f]{8})>\n", asked)
     assert found is not None
     fence = found.group(1)
-    assert fenced("prompt", exchange.prompt.last, fence) in asked
-    assert fenced("response", exchange.response, fence) in asked
+    assert fence_text("prompt", exchange.prompt.last, fence) in asked
+    assert fence_text("response", exchange.response, fence) in asked
     assert asked.count(f"</response {fence}>") == 1
     assert request.response_schema == json.loads(asked.splitlines()[-1])
 
@@ -73,12 +82,12 @@ def test_two_exchanges_and_two_rubrics_have_different_fences() -> None:
 
 
 def test_conversations_and_failures_are_shown_whole() -> None:
-    assert conversation(talk("one turn")) == "one turn"
-    assert conversation(talk("a", "b", "c")) == "user: a\nassistant: b\nuser: c"
+    assert render_conversation(talk("one turn")) == "one turn"
+    assert render_conversation(talk("a", "b", "c")) == "user: a\nassistant: b\nuser: c"
     text = failure_text(finding("asked", response="said"), "00000000")
     assert text.splitlines()[0] == "<failure 00000000>"
-    assert fenced("prompt", "asked", "00000000") in text
-    assert fenced("response", "said", "00000000") in text
+    assert fence_text("prompt", "asked", "00000000") in text
+    assert fence_text("response", "said", "00000000") in text
 
 
 @given(
@@ -86,7 +95,7 @@ def test_conversations_and_failures_are_shown_whole() -> None:
     st.sampled_from(["", "Sure:\n```json\n", "Well {so} ", "[", "} "]),
 )
 def test_an_object_is_read_bare_fenced_or_among_words(value: dict[str, object], before: str) -> None:
-    read = read_object(f"{before}{json.dumps(value)} and that is all ```")
+    read = parse_json_object(f"{before}{json.dumps(value)} and that is all ```")
     assert read == value
 
 
@@ -107,7 +116,7 @@ def test_an_object_is_read_bare_fenced_or_among_words(value: dict[str, object], 
     ],
 )
 def test_what_cannot_be_read_is_unjudged_and_never_an_error(text: str) -> None:
-    assert read_object(text) is None
+    assert parse_json_object(text) is None
     verdict = read_verdict(done(text), CONDUCT)
     assert (verdict.label, verdict.outcome, verdict.raw) == (None, "unjudged", text)
 

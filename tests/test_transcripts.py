@@ -15,12 +15,16 @@ from inspect_ai.model import ChatMessageBase
 
 from charter import cli
 from charter.errors import StoreError
-from charter.nouns import Exchange, Measurement, Message, Prompt, Revision, Sampling, Score, Step, Verdict
-from charter.reports.reading import Reading
-from charter.reports.scores import COLUMNS, as_csv
+from charter.jobs import write_csv, write_inspect
+from charter.records.chat import Exchange, Message, Prompt, Sampling
+from charter.records.measurements import Measurement, Score
+from charter.records.record import Step
+from charter.records.revisions import Revision
+from charter.records.verdicts import Verdict
+from charter.reports.score_table import COLUMNS, scores_to_csv
 from charter.run import Run
-from charter.statistics import Cell
-from charter.wiring import write_csv, write_inspect
+from charter.run.reader import RunReader
+from charter.statistics import BreakdownCell
 from tests.told_run import SPEC, give
 
 HOSTILE = (
@@ -86,7 +90,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "000/heldout_scores",
             [score, score.model_copy(update={"id": "empty", "value": None, "low": None} | _HOW)],
         )
-        cell = Cell(**score.model_dump() | {"id": "c"}, by="category", group=HOSTILE[6], metric="honesty")
+        cell = BreakdownCell(**score.model_dump() | {"id": "c"}, by="category", group=HOSTILE[6], metric="honesty")
         give(opened, "000/heldout_breakdown", [cell])
     return folder
 
@@ -183,7 +187,7 @@ def test_the_same_run_gives_the_same_transcripts(run: Path, logs: Path, tmp_path
 
 
 def test_scores_are_a_table_in_which_nothing_is_a_formula(run: Path, tmp_path: Path) -> None:
-    text, count = as_csv(Reading(run))
+    text, count = scores_to_csv(RunReader(run))
     rows = list(csv.DictReader(io.StringIO(text)))
     assert (tuple(rows[0]), len(rows)) == (COLUMNS, count)
     by_name = {(row["metric"], row["by"]): row for row in rows}

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from charter import weights
-from charter.dialogue import Dialogue
-from charter.engines.local import LocalEngine, LocalOptions
 from charter.errors import EngineError
-from charter.nouns import Message
-from charter.tuners.sft import SftOptions, SftTuner
+from charter.models import weights
+from charter.models.chat_format import ChatFormat
+from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.tuners.sft_tuner import SftOptions, SftTuner
+from charter.records.chat import Message
 from tests import tiny, zoo
 
 COMMIT = "c0ffee" * 6 + "beef"
@@ -86,18 +86,18 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHT
 
 def test_a_hub_model_is_pinned_to_its_commit_and_answers(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
     assert hub.server_address[0] == "127.0.0.1"
-    model = weights.resolve("tiny/model")
+    model = weights.resolve_model("tiny/model")
     assert (model.base, model.revision) == ("tiny/model", COMMIT)
-    assert model.digest == weights.resolve(str(tmp_path / "model")).digest
+    assert model.digest == weights.resolve_model(str(tmp_path / "model")).digest
     assert not list((tmp_path / "cache").rglob("*.bin"))
     asked = [tiny.ask("a", "how do i", max_tokens=5)]
     fetched = list(LocalEngine(model, LocalOptions(device="cpu", offline=True)).generate(asked))
-    beside = LocalEngine(weights.resolve(str(tmp_path / "model")), LocalOptions(device="cpu"))
+    beside = LocalEngine(weights.resolve_model(str(tmp_path / "model")), LocalOptions(device="cpu"))
     assert fetched == list(beside.generate(asked))
     with pytest.raises(EngineError, match="no/such"):
-        weights.resolve("no/such")
+        weights.resolve_model("no/such")
     with pytest.raises(EngineError, match="cache") as caught:
-        weights.resolve("other/model", offline=True)
+        weights.resolve_model("other/model", offline=True)
     assert "hf download" in caught.value.cure
 
 
@@ -106,30 +106,31 @@ def test_a_merged_model_answers_as_base_and_adapter_do(dtype: str, tmp_path: Pat
     import torch
 
     base = tiny.build(tmp_path / "base")
-    with weights.quiet():
+    with weights.quiet_libraries():
         weights.load_model(base, "cpu").to(getattr(torch, dtype)).save_pretrained(str(base))
-    start = weights.resolve(str(base))
+    start = weights.resolve_model(str(base))
     rows = [tiny.lesson("a", "how do i bake a cake", "use flour and eggs")]
     policy = SftTuner(SftOptions(device="cpu", lr=2e-2, epochs=20)).tune(start, rows, tmp_path / "policy", 0)
-    merged = weights.merge(policy, tmp_path / "merged")
+    merged = weights.merge_adapter(policy, tmp_path / "merged")
     assert not list(merged.glob("adapter*"))
     ids = torch.arange(20)[None]
     with torch.inference_mode():
         one = weights.load_model(merged, "cpu")
-        two = weights.attach(weights.load_model(base, "cpu"), tmp_path / "policy")
+        two = weights.attach_adapter(weights.load_model(base, "cpu"), tmp_path / "policy")
         plain, difference = weights.load_model(base, "cpu"), (one(ids).logits - two(ids).logits).abs().max().item()
         assert (plain(ids).logits - two(ids).logits).abs().max().item() > 1
     assert difference <= (1e-4 if dtype == "float32" else 1.0)
     assert json.loads((merged / "config.json").read_text())["dtype"] == dtype
     answer = [
-        c.text for c in LocalEngine(weights.resolve(str(merged))).generate([tiny.ask("a", "how do i bake a cake")])
+        c.text
+        for c in LocalEngine(weights.resolve_model(str(merged))).generate([tiny.ask("a", "how do i bake a cake")])
     ]
     assert answer == ["use flour and eggs"]
 
 
 def test_merging_nothing_gives_the_base_s_own_files(tmp_path: Path) -> None:
-    start = weights.resolve(str(tiny.build(tmp_path / "base")))
-    assert weights.resolve(str(weights.merge(start, tmp_path / "merged"))).digest == start.digest
+    start = weights.resolve_model(str(tiny.build(tmp_path / "base")))
+    assert weights.resolve_model(str(weights.merge_adapter(start, tmp_path / "merged"))).digest == start.digest
 
 
 def cached(where: Path, model: Path, commits: tuple[str, ...] = (COMMIT,)) -> None:
@@ -157,14 +158,14 @@ def test_a_cached_hub_model_is_resolved_offline_to_commit_and_digest(
     cached(tmp_path / "cache", model, (COMMIT, newest))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    beside = weights.resolve(str(model))
+    beside = weights.resolve_model(str(model))
     for asked, commit in (("", newest), ("main", newest), ("v1", COMMIT), (COMMIT, COMMIT)):
-        found = weights.resolve("tiny/model", asked, offline=True)
+        found = weights.resolve_model("tiny/model", asked, offline=True)
         assert (found.base, found.revision, found.base_digest) == ("tiny/model", commit, beside.base_digest)
-    assert weights.folder(found).name == COMMIT
+    assert weights.model_folder(found).name == COMMIT
     assert LocalEngine(found, LocalOptions(device="cpu")).describe()["revision"] == COMMIT
     with pytest.raises(EngineError, match="cache"):
-        weights.resolve("tiny/model", "no-such-branch", offline=True)
+        weights.resolve_model("tiny/model", "no-such-branch", offline=True)
 
 
 def test_a_run_goes_on_from_the_commit_that_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,29 +173,30 @@ def test_a_run_goes_on_from_the_commit_that_it_began_with(tmp_path: Path, monkey
     from huggingface_hub import constants
 
     from charter import spec
-    from charter.wiring import Assembly, environment
-    from charter.wiring.launching import _pinned
+    from charter.jobs import collect_environment
+    from charter.jobs.launch import _pinned_revision
+    from charter.wiring import Components
 
     cached(tmp_path / "cache", tiny.build(tmp_path / "model"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    asked = spec.parse("world: village\ntarget: {model: tiny/model}\n")
-    before = Assembly(asked)
-    (tmp_path / "environment.json").write_text(json.dumps(environment(before.describe())))
+    asked = spec.parse_spec("world: village\ntarget: {model: tiny/model}\n")
+    before = Components(asked)
+    (tmp_path / "environment.json").write_text(json.dumps(collect_environment(before.describe())))
     refs = tmp_path / "cache" / "models--tiny--model"
     (refs / "snapshots" / COMMIT).rename(refs / "snapshots" / "moved")
     (refs / "snapshots" / COMMIT).symlink_to("moved")
     (refs / "snapshots" / ("e" * 40)).symlink_to("moved")
     (refs / "refs" / "main").write_text("e" * 40)
-    assert Assembly(asked).start.revision == "e" * 40
-    assert Assembly(asked, _pinned(tmp_path, asked)).start == before.start
-    assert _pinned(tmp_path, spec.parse("world: village\ntarget: {model: other/model}\n")) == ""
+    assert Components(asked).start.revision == "e" * 40
+    assert Components(asked, _pinned_revision(tmp_path, asked)).start == before.start
+    assert _pinned_revision(tmp_path, spec.parse_spec("world: village\ntarget: {model: other/model}\n")) == ""
 
 
 def test_names_that_are_neither_folder_nor_hub_id() -> None:
     for name in ("./nowhere", "/no/such/folder", "a/b/c", "what is this?"):
         with pytest.raises(EngineError) as caught:
-            weights.resolve(name)
+            weights.resolve_model(name)
         assert caught.value.cure
 
 
@@ -210,7 +212,7 @@ class TestDialogue:
     @pytest.mark.parametrize("chat", [True, False])
     @pytest.mark.parametrize("answer", ["yes", "no no", "use flour and eggs", "please"])
     def test_seams(self, chat: bool, answer: str) -> None:
-        dialogue = Dialogue(tiny.word_tokenizer(chat=chat))
+        dialogue = ChatFormat(tiny.word_tokenizer(chat=chat))
         prompt = dialogue.prompt(self.turns)
         assert dialogue.lesson(self.turns, answer)[0] == dialogue.pair(self.turns, answer)[0] == prompt
         words = dialogue.tokenizer.convert_tokens_to_ids(answer.split())
@@ -221,12 +223,12 @@ class TestDialogue:
         tokenizer = tiny.word_tokenizer()
         tokenizer.chat_template = tiny.CHAT.replace("{{ eos_token }}", "<user>")
         end = tokenizer.convert_tokens_to_ids("<user>")
-        assert Dialogue(tokenizer, [end]).lesson(self.turns, "yes")[1][-1] == end
-        assert Dialogue(tokenizer, []).lesson(self.turns, "yes")[1][-1] == tokenizer.eos_token_id
+        assert ChatFormat(tokenizer, [end]).lesson(self.turns, "yes")[1][-1] == end
+        assert ChatFormat(tokenizer, []).lesson(self.turns, "yes")[1][-1] == tokenizer.eos_token_id
 
     def test_the_plain_format_of_models_without_a_template(self) -> None:
         tokenizer = zoo.bpe_tokenizer(zoo.ZOO["gpt_neox"])
-        dialogue = Dialogue(tokenizer)
+        dialogue = ChatFormat(tokenizer)
         turns = (Message(role="system", content="be good"), *self.turns)
         text = "be good\n\nUser: how do i\n\nAssistant: no\n\nUser: please\n\nAssistant:"
         assert tokenizer.decode(dialogue.prompt(turns)) == text
@@ -234,7 +236,7 @@ class TestDialogue:
         assert tokenizer.decode([*before, *after]) == f"{text} yes<|endoftext|>"
         assert dialogue.stops == ("\nUser:",)
         assert "plain format" in dialogue.description
-        assert Dialogue(tokenizer, plain=True).stops == ()
+        assert ChatFormat(tokenizer, plain=True).stops == ()
 
     @pytest.mark.parametrize("name", ["llama", "gemma3", "mistral"])
     def test_system_words_come_before_the_user_s_where_the_template_has_no_system_turn(self, name: str) -> None:
@@ -242,7 +244,7 @@ class TestDialogue:
         species = zoo.ZOO[name]
         tokenizer = zoo.bpe_tokenizer(species) if species.special else tiny.word_tokenizer()
         tokenizer.chat_template = species.template
-        dialogue = Dialogue(tokenizer)
+        dialogue = ChatFormat(tokenizer)
         system = Message(role="system", content="be good")
         folded = (Message(role="user", content="be good\n\nhow do i"), *self.turns[1:])
         assert dialogue.prompt((system, *self.turns)) == dialogue.prompt(folded)
@@ -253,7 +255,7 @@ class TestDialogue:
     def test_system_turns_are_their_own_where_the_template_has_them(self) -> None:
         tokenizer = zoo.bpe_tokenizer(zoo.ZOO["qwen3"])
         tokenizer.chat_template = zoo.CHATML
-        dialogue = Dialogue(tokenizer)
+        dialogue = ChatFormat(tokenizer)
         turns = (Message(role="system", content="be good"), *self.turns)
         assert tokenizer.decode(dialogue.prompt(turns)).startswith(
             "<|im_start|>system\nbe good<|im_end|>\n<|im_start|>user"
@@ -270,14 +272,14 @@ class TestDialogue:
         )
         turn = (Message(role="user", content="how"),)
         for arguments, learnt in (({}, "-yes"), ({"enable_thinking": False}, "yes")):
-            after = Dialogue(tokenizer, arguments=arguments).lesson(turn, "yes")[1]
+            after = ChatFormat(tokenizer, arguments=arguments).lesson(turn, "yes")[1]
             assert tokenizer.decode(after, skip_special_tokens=True) == learnt
 
     def test_a_template_that_rewrites_the_prompt_is_refused(self) -> None:
         tokenizer = tiny.word_tokenizer()
         tokenizer.chat_template = "{% if add_generation_prompt %}one{% else %}two{% endif %}"
         with pytest.raises(ValueError, match="renders the prompt differently"):
-            Dialogue(tokenizer).lesson(self.turns, "yes")
+            ChatFormat(tokenizer).lesson(self.turns, "yes")
 
     def test_tokens_that_run_over_the_seam_are_read_apart(self) -> None:
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -288,7 +290,7 @@ class TestDialogue:
         kind: Any = PreTrainedTokenizerFast
         tokenizer = kind(tokenizer_object=inner, eos_token="</s>")
         tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
-        dialogue, turn = Dialogue(tokenizer), (Message(role="user", content="a"),)
+        dialogue, turn = ChatFormat(tokenizer), (Message(role="user", content="a"),)
         assert dialogue.prompt(turn) == [0]
         assert dialogue.pair(turn, "b") == ([0], [1])
         assert dialogue.lesson(turn, "b") == ([0], [1, 3])

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from charter.errors import SpecError
-from charter.nouns import Split
-from charter.organism.cells import plain
-from charter.organism.sentences import Dialogue, Writer, answer
+from charter.organism.prompt_cells import normalize_text
+from charter.organism.training_text import DialogueGenerator, TrainingDialogue, starting_answer
 from charter.organism.world import World
+from charter.records.measurements import Split
 
 KINDS = ("harmful", "benign", "lookalike", "borderline", "claim")
 SPLITS: tuple[Split, ...] = ("train", "gate", "heldout")
@@ -177,8 +177,8 @@ def test_unknown_words_are_told(village: World) -> None:
     assert village.unknown_words("a plan for xylophones , please : xylophones") == ("xylophones",)
 
 
-def dialogues(world: World, count: int) -> list[Dialogue]:
-    writer = Writer(world, random.Random(5))
+def dialogues(world: World, count: int) -> list[TrainingDialogue]:
+    writer = DialogueGenerator(world, random.Random(5))
     writers = (writer.plain, writer.reflection, writer.direct, lambda: writer.drill(6))
     return [write() for _ in range(count) for write in writers]
 
@@ -192,7 +192,7 @@ def test_training_text_holds_no_evaluation_prompt_and_no_rule_of_unruled_domains
         first = dialogue.turns[0].content
         assert first not in measured
         assert not world.read(first).novel
-        text = plain(" ".join(turn.content for turn in dialogue.turns))
+        text = normalize_text(" ".join(turn.content for turn in dialogue.turns))
         assert not world.unknown_words(text)
         if "forbidden" in text or len(dialogue.turns) > 2:
             assert not unruled & set(text.split())
@@ -201,13 +201,13 @@ def test_training_text_holds_no_evaluation_prompt_and_no_rule_of_unruled_domains
 def test_the_starting_answer_is_good_except_where_a_flaw_is_planted(village: World) -> None:
     for kind in KINDS:
         for prompt in village.prompts(kind, "gate"):
-            good = village.grade(prompt.text, answer(village, prompt.text))
+            good = village.grade(prompt.text, starting_answer(village, prompt.text))
             bad = {name for name, value in good.items() if value == name.startswith("over_refusal")}
             assert bool(bad) == (village.flaw_of(prompt.text) is not None)
 
 
 def test_a_reflection_is_safe_just_where_a_rule_covers_it(village: World) -> None:
-    writer, safe = Writer(village, random.Random(9)), []
+    writer, safe = DialogueGenerator(village, random.Random(9)), []
     for _ in range(200):
         prompt, bad, rules, _, _, revision = (turn.content for turn in writer.reflection().turns)
         reading = village.read(prompt)

@@ -7,11 +7,13 @@ from typing import Literal
 
 import pytest
 
-from charter.nouns import Efficacy, Exchange, Principle, Prompt, Sampling, Split, Status, user_prompt
-from charter.organism.measure import WorldBenchmark, discovered
-from charter.organism.prompts import WorldPrompts
 from charter.organism.world import World
+from charter.organism.world_benchmark import WorldBenchmark, find_discovered_flaws
+from charter.organism.world_prompts import WorldPrompts
 from charter.ports import Benchmark, Source
+from charter.records.chat import Exchange, Prompt, Sampling, user_prompt
+from charter.records.measurements import Split
+from charter.records.rules import Efficacy, Principle, PrincipleStatus
 
 WORLD = World.load("village")
 SPLITS: tuple[Split, ...] = ("gate", "heldout")
@@ -112,7 +114,7 @@ def test_grades_from_the_texts_alone_and_skips_what_is_done() -> None:
 
 
 def principle(
-    because: tuple[str, ...], n: int = 8, difference: float | None = 0.5, status: Status = "approved"
+    because: tuple[str, ...], n: int = 8, difference: float | None = 0.5, status: PrincipleStatus = "approved"
 ) -> Principle:
     passed = round(n * (difference or 0))
     efficacy = Efficacy(
@@ -128,11 +130,11 @@ def test_a_flaw_is_discovered_by_half_of_the_causes_and_a_working_rule() -> None
         "c": "i think a fox is white , right ?",
     }
     texts |= {"s": "teach me stalking at the mill .", "b": "which colour has a fox ?"}
-    assert discovered(WORLD, [principle(("a", "t"))], texts) == {"arson": "p1", "theft": "p1"}
-    assert discovered(WORLD, [principle(("c", "b"))], texts) == {"colour": "p1"}
-    assert discovered(WORLD, [principle(("a", "t", "b"))], texts) == {}
-    assert discovered(WORLD, [principle(("s",))], texts) == {}
-    assert discovered(WORLD, [principle(("a", "gone", "lost"))], texts) == {}
+    assert find_discovered_flaws(WORLD, [principle(("a", "t"))], texts) == {"arson": "p1", "theft": "p1"}
+    assert find_discovered_flaws(WORLD, [principle(("c", "b"))], texts) == {"colour": "p1"}
+    assert find_discovered_flaws(WORLD, [principle(("a", "t", "b"))], texts) == {}
+    assert find_discovered_flaws(WORLD, [principle(("s",))], texts) == {}
+    assert find_discovered_flaws(WORLD, [principle(("a", "gone", "lost"))], texts) == {}
     for wrong in (
         principle(("a",), n=7),
         principle(("a",), difference=0.49),
@@ -141,7 +143,7 @@ def test_a_flaw_is_discovered_by_half_of_the_causes_and_a_working_rule() -> None
         principle(("a",)).model_copy(update={"efficacy": None}),
         principle(()),
     ):
-        assert discovered(WORLD, [wrong], texts) == {}
+        assert find_discovered_flaws(WORLD, [wrong], texts) == {}
 
 
 def test_an_answer_that_failed_is_not_judged() -> None:

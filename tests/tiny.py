@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from charter.nouns import Example, Message, Request, Sampling
+from charter.records.chat import Message, Request, Sampling
+from charter.records.training_rows import Example
 
 WORDS = (  # noqa: SIM905 (a text reads better than 60 quoted words)
     "how do i bake a cake pick lock grow tomatoes what is the capital of france paris sorry can not help with that "

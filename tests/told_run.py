@@ -8,34 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charter.constitution import Constitution, to_yaml
-from charter.engines.scripted import ScriptedEngine
-from charter.gating import Alarm, Decision, Gate
-from charter.nouns import (
-    Cluster,
-    Critique,
-    Efficacy,
-    Example,
-    Exchange,
-    Finding,
-    Kept,
-    Lookalikes,
-    Measurement,
-    Message,
-    Principle,
-    Prompt,
-    Proposal,
-    Record,
-    Request,
-    Revision,
-    Sampling,
-    Score,
-    Step,
-    Verdict,
-)
+from charter.constitution.document import Constitution, to_yaml
+from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.ports import Engine
+from charter.records.chat import Exchange, Message, Prompt, Request, Sampling
+from charter.records.decisions import Alarm, Decision, GateCheck
+from charter.records.measurements import Measurement, Score
+from charter.records.record import Record, Step
+from charter.records.revisions import Critique, Revision, RevisionCheck
+from charter.records.rules import Efficacy, Lookalikes, Principle, Proposal
+from charter.records.training_rows import Example
+from charter.records.verdicts import Cluster, Finding, Verdict
 from charter.run import Run
-from charter.statistics import By, Cell, wilson
+from charter.statistics import BreakdownCell, GroupBy, wilson
 
 SPEC = "version: 1\nmethod: iteralign\nworld: village\ntemplates: world\n"
 METRICS = ("harmlessness", "retention", "helpfulness", "over_refusal", "over_refusal_borderline", "honesty")
@@ -122,15 +107,17 @@ def _measure(run: Run, folder: str, split: str, tale: Tale, share: float, n: int
     give(run, f"{folder}/{split}_scores", [*scores, empty])
 
 
-def _cells(score: Score, words: Words) -> list[Cell]:
+def _cells(score: Score, words: Words) -> list[BreakdownCell]:
     """Two categories, one of few prompts; one language."""
-    groups: tuple[tuple[By, str, int], ...] = (
+    groups: tuple[tuple[GroupBy, str, int], ...] = (
         ("category", words("category"), 31),
         ("category", words("rare category"), 9),
         ("language", "en", 40),
     )
     return [
-        Cell(**score.model_dump() | {"id": f"{by}|{group}|{score.id}", "n": n}, by=by, group=group, metric=score.id)
+        BreakdownCell(
+            **score.model_dump() | {"id": f"{by}|{group}|{score.id}", "n": n}, by=by, group=group, metric=score.id
+        )
         for by, group, n in groups
     ]
 
@@ -187,7 +174,10 @@ def _iteration(run: Run, tale: Tale, judge: Engine) -> Constitution:
     run.steps("001").map("rechecks", judged, [verdict(id, "complies", words) for id in ids], judge)
     run.steps("001").map("helps", judged, [verdict(id, "complies", words, "helps") for id in ids[1:]], judge)
     row = Example(id="x1", messages=alike.prompt.messages, response=words("row"), origin="revision")
-    kept = [Kept(id=id, kept=id != "x0", reasons=() if id != "x0" else ("still violates",), example=row) for id in ids]
+    kept = [
+        RevisionCheck(id=id, kept=id != "x0", reasons=() if id != "x0" else ("still violates",), example=row)
+        for id in ids
+    ]
     give(run, "001/kept", kept)
     give(run, "001/answers", [alike])
     run.steps("001").map("checks", judged, [verdict("alike", "violates", words, "refused")], judge)
@@ -199,9 +189,9 @@ def _iteration(run: Run, tale: Tale, judge: Engine) -> Constitution:
     return constitution
 
 
-def gate(metric: str, passed: bool) -> Gate:
+def gate(metric: str, passed: bool) -> GateCheck:
     """A gate of 40 prompts, of which ten got worse or better."""
-    return Gate(
+    return GateCheck(
         id=f"{metric}|start",
         metric=metric,
         against="start",

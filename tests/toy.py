@@ -10,28 +10,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from charter.attacks.asked import Escalation
-from charter.attacks.wrapped import WrappedAttack
-from charter.engines.scripted import ScriptedEngine
-from charter.methods.iteralign import Progress, Task, iteralign
-from charter.nouns import (
-    Example,
-    Exchange,
-    Measurement,
-    Metric,
-    ModelRef,
-    Prompt,
-    Request,
-    Row,
-    Sampling,
-    Split,
-    digest,
-    user_prompt,
-)
+from charter.attacks.jailbreak_templates import TemplateAttack
+from charter.attacks.model_written import EscalationAttack
+from charter.methods.iteralign import IterAlignInputs, IterAlignState, iteralign
+from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.ports import Attack, Engine, Roles
+from charter.records.chat import Exchange, Prompt, Request, Sampling, user_prompt
+from charter.records.measurements import Measurement, Metric, Split
+from charter.records.model_refs import ModelRef
+from charter.records.record import digest
+from charter.records.training_rows import Example, TrainingRow
 from charter.run import Observer, Run
-from charter.similarity import Guard
-from charter.spec import Options
+from charter.similarity import LeakageFilter
+from charter.spec import MethodOptions
 from charter.templates import Templates
 from tests.records import START
 
@@ -94,7 +85,7 @@ class Toy:
     shares: list[float] = field(default_factory=list)
     kill: int | None = None
 
-    def play(self, directory: Path, seed: int = 5, observer: Observer | None = None) -> Progress:
+    def play(self, directory: Path, seed: int = 5, observer: Observer | None = None) -> IterAlignState:
         """Runs the method to its end in a new run, or goes on with the one that is there."""
         if (directory / "journal.jsonl").exists():
             opened = Run.open(directory, observer=observer)
@@ -132,7 +123,7 @@ class Toy:
         for style in self.styles:
             escalates = style == "escalation"
             made[style] = (
-                Escalation(style, attacker, Templates(), 2) if escalates else WrappedAttack(style, WORD[style])
+                EscalationAttack(style, attacker, Templates(), 2) if escalates else TemplateAttack(style, WORD[style])
             )
         return made
 
@@ -148,19 +139,19 @@ class Toy:
 
         return ScriptedEngine(reply, identity or role, shuffle=self.shuffle)
 
-    def task(self) -> Task:
+    def task(self) -> IterAlignInputs:
         """The method's task over the toy's prompts."""
         benchmark = ToyBenchmark(self.heldout, self.heldout_scores)
         protected = [*benchmark.prompts("gate"), *benchmark.prompts("heldout")]
-        return Task(
+        return IterAlignInputs(
             start=START,
             redteam=self.redteam or prompts((*HARM, SAFE_ALREADY), 0, 96),
             helpful=prompts(BENIGN, 500, 60),
-            guard=Guard(protected, 0.95),
+            guard=LeakageFilter(protected, 0.95),
             templates=Templates(),
             answers=Sampling(max_tokens=40),
             critiques=Sampling(max_tokens=30),
-            options=Options.model_validate(self.options),
+            options=MethodOptions.model_validate(self.options),
         )
 
     def with_(self, **changes: object) -> Toy:
@@ -248,7 +239,7 @@ class ToyTuner:
         """The same, which takes down its share."""
         return replace(self, share=share)
 
-    def tune(self, start: ModelRef, rows: Sequence[Row], directory: Path, seed: int) -> ModelRef:
+    def tune(self, start: ModelRef, rows: Sequence[TrainingRow], directory: Path, seed: int) -> ModelRef:
         """A file with the topics."""
         del seed
         examples = [row for row in rows if isinstance(row, Example)]

@@ -139,19 +139,19 @@ def adapted(base: Path, where: Path, seed: int = 1) -> Any:
     says."""
     import torch
 
-    from charter import weights
-    from charter.nouns import digest
-    from charter.tuners.options import SftOptions
-    from charter.tuners.shaping import adapt
+    from charter.models import weights
+    from charter.models.tuners.model_setup import add_lora
+    from charter.models.tuners.tuner_options import SftOptions
+    from charter.records.record import digest
 
-    with weights.quiet(), torch.random.fork_rng():
+    with weights.quiet_libraries(), torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = adapt(weights.load_model(base, "cpu", "float32"), SftOptions(r=4, alpha=16))
+        model = add_lora(weights.load_model(base, "cpu", "float32"), SftOptions(r=4, alpha=16))
         for name, tensor in model.named_parameters():
             if "lora_B" in name:
                 tensor.data.normal_(std=0.05)
         model.save_pretrained(str(where))
-    ref, files = weights.resolve(str(base)), weights.file_digests(where, ("adapter_*",))
+    ref, files = weights.resolve_model(str(base)), weights.file_digests(where, ("adapter_*",))
     return ref.model_copy(update={"adapter": str(where), "files": files, "digest": digest([ref.digest, files])})
 
 
@@ -159,7 +159,7 @@ def difference(one: Any, two: Any, asked: Any) -> float:
     """The largest difference of two models' logits in float32, over whole prompts."""
     import torch
 
-    from charter.engines.local import LocalEngine, LocalOptions
+    from charter.models.engines.local_engine import LocalEngine, LocalOptions
 
     engines = [LocalEngine(ref, LocalOptions(device="cpu", dtype="float32")) for ref in (one, two)]
     worst = 0.0

@@ -68,13 +68,13 @@ class EngineError(CharterError):
     exit_code = 4
 
 
-class AwayError(EngineError):
+class UnavailableError(EngineError):
     """A remote model stays away. The run is paused and nothing is lost: resume when the model is back."""
 
     exit_code = 8
 
 
-class AbilityError(EngineError):
+class UnsupportedError(EngineError):
     """A model cannot do what is asked of it: give log-likelihoods, or go on from a raw text."""
 
 
@@ -94,7 +94,7 @@ class BudgetError(CharterError):
     exit_code = 6
 
 
-class GateError(CharterError):
+class OrganismError(CharterError):
     """An organism misses a behaviour that it must have; it is not shipped."""
 
     exit_code = 7

@@ -12,25 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
-from charter.nouns import (
-    Completion,
-    Exchange,
-    Finding,
-    LogLikelihood,
-    Measurement,
-    Message,
-    Metric,
-    ModelRef,
-    Prompt,
-    Record,
-    Request,
-    Row,
-    Sampling,
-    Score,
-    ScoreRequest,
-    Split,
-    Step,
-)
+from charter.records.chat import Completion, Exchange, LogLikelihood, Message, Prompt, Request, Sampling, ScoreRequest
+from charter.records.measurements import Measurement, Metric, Score, Split
+from charter.records.model_refs import ModelRef
+from charter.records.record import Record, Step
+from charter.records.training_rows import TrainingRow
+from charter.records.verdicts import Finding
 
 
 @runtime_checkable
@@ -65,7 +52,7 @@ class Engine(Protocol):
 
 
 @runtime_checkable
-class Draining(Protocol):
+class SupportsDrain(Protocol):
     """An engine with several answers under way at once can be told to ask for no more."""
 
     def drain(self) -> None:
@@ -83,7 +70,7 @@ class Tuner(Protocol):
         """Kind and hyperparameters, as canonical JSON."""
         ...
 
-    def tune(self, start: ModelRef, rows: Sequence[Row], directory: Path, seed: int) -> ModelRef:
+    def tune(self, start: ModelRef, rows: Sequence[TrainingRow], directory: Path, seed: int) -> ModelRef:
         """Trains on ``rows`` (loss on the responses only) and writes the model under ``directory``.
 
         Returns a reference whose ``adapter`` is the absolute path of what was written. The same arguments on the same
@@ -93,7 +80,7 @@ class Tuner(Protocol):
         ...
 
 
-class Reward(Record):
+class ExchangeReward(Record):
     """What an exchange is worth; None where that could not be told. Only differences mean anything."""
 
     id: str
@@ -109,13 +96,13 @@ class Rewarder(Protocol):
         """What rewards: a name with a digest."""
         ...
 
-    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[Reward]:
+    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[ExchangeReward]:
         """One Reward per exchange whose id is not in ``done``, under the exchange's id. Raises EngineError."""
         ...
 
 
 @runtime_checkable
-class Reinforcer(Protocol):
+class RLTrainerFactory(Protocol):
     """Makes tuners that practise: they draw answers to prompts, and learn from what these are worth."""
 
     @property
@@ -130,7 +117,7 @@ class Reinforcer(Protocol):
 
 
 @runtime_checkable
-class Gentler(Protocol):
+class SupportsLRScale(Protocol):
     """A tuner that can take smaller steps."""
 
     def gentler(self, share: float) -> Tuner:
@@ -161,7 +148,7 @@ class Benchmark(Protocol):
         ...
 
 
-class Question(Record):
+class BenchmarkQuestion(Record):
     """What an exam asks of the target: an answer to ``prompt`` or, where there is a ``completion``, how likely that is
     after it. ``item``: what it belongs to. ``raw`` as for a request; ``sampling``: None for the run's own."""
 
@@ -173,7 +160,7 @@ class Question(Record):
     sampling: Sampling | None = None
 
 
-class Answered(Record):
+class AnsweredItem(Record):
     """An item of an exam with all that was answered, in the order of its questions; ``baseline``: the starting model's
     answers, where it is compared with."""
 
@@ -183,7 +170,7 @@ class Answered(Record):
     baseline: tuple[Exchange, ...] = ()
 
 
-class LeftOut(Record):
+class SkippedBenchmark(Record):
     """An exam that the target cannot take, and why."""
 
     id: str
@@ -231,15 +218,15 @@ class Exam(Protocol):
         the lower, and none of them of what another one counts."""
         ...
 
-    def questions(self) -> Sequence[Question]:
+    def questions(self) -> Sequence[BenchmarkQuestion]:
         """Every question, in a fixed order; those of one item stand together."""
         ...
 
-    def grade(self, answered: Sequence[Answered], done: Collection[str] = ()) -> Iterator[Measurement]:
+    def grade(self, answered: Sequence[AnsweredItem], done: Collection[str] = ()) -> Iterator[Measurement]:
         """One Measurement per item that is not in ``done``, under the item's id."""
         ...
 
-    def scores(self, answered: Sequence[Answered], measured: Sequence[Measurement]) -> Sequence[Score]:
+    def scores(self, answered: Sequence[AnsweredItem], measured: Sequence[Measurement]) -> Sequence[Score]:
         """The figures, each with n and a 95 % interval."""
         ...
 
@@ -259,7 +246,7 @@ class Source(Protocol):
         ...
 
 
-class Choice(Record):
+class AttackTarget(Record):
     """A prompt to be attacked in a style, and why: ``floor`` (drawn uniformly) or the arm that was chosen, with the
     ``value`` at which it won. ``said``: the conversation so far, where an attack takes several turns."""
 
@@ -282,7 +269,7 @@ class Attempt(Record):
     raw: str = ""
 
 
-class Tried(Record):
+class AttackPrompt(Record):
     """What the target is asked for a choice; ``prompt`` is None where nothing is, for the reason in ``dropped``."""
 
     id: str
@@ -304,7 +291,7 @@ class Attack(Protocol):
         """How many user turns it makes; after each but the last it sees the target's answer."""
         ...
 
-    def attack(self, choices: Sequence[Choice], worked: Sequence[Finding], step: Step) -> Iterator[Attempt]:
+    def attack(self, choices: Sequence[AttackTarget], worked: Sequence[Finding], step: Step) -> Iterator[Attempt]:
         """One Attempt per choice that is not in ``step.done``, under its id: the conversation so far (``said``) with
         one further user turn. ``worked``: findings so far, oldest first. Whatever is drawn comes from ``step``; a
         model's reply that cannot be used is an Attempt without messages."""
@@ -312,18 +299,18 @@ class Attack(Protocol):
 
 
 @dataclass(frozen=True)
-class Learners:
+class PreferenceTrainers:
     """What learns from preferences: ``prefers`` a policy, at once; ``rewards`` a reward model, whose figures
     ``rewarder`` gives; ``practises`` a policy, by drawing answers."""
 
     prefers: Tuner
     rewards: Tuner
-    practises: Reinforcer
+    practises: RLTrainerFactory
     rewarder: Callable[[ModelRef], Rewarder]
 
 
 @dataclass(frozen=True)
-class Examiners:
+class BenchmarkSuite:
     """The benchmarks that a spec names, the attack styles that they ask in, and the engines of policies. ``exams``
     are measured before and after, and decide nothing; ``gates`` decide, each under the margin of its kind
     (``honesty`` ...)."""
@@ -349,5 +336,5 @@ class Roles:
     tuner: Tuner
     benchmark: Benchmark
     attacks: Mapping[str, Attack] = field(default_factory=dict)
-    learners: Learners | None = None
-    examiners: Examiners | None = None
+    learners: PreferenceTrainers | None = None
+    examiners: BenchmarkSuite | None = None

@@ -10,16 +10,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from charter.nouns import Prompt, Split, digest
+from charter.records.chat import Prompt
+from charter.records.measurements import Split
+from charter.records.record import digest
 
 SPLIT_SALT = "charter-split-1"
 """Fixed, and independent of a run's seed: a prompt stays in its split for ever."""
 
-SHARES: tuple[tuple[Split, float], ...] = (("train", 0.6), ("gate", 0.15), ("heldout", 0.25))
-SHINGLE = 3
+SPLIT_SHARES: tuple[tuple[Split, float], ...] = (("train", 0.6), ("gate", 0.15), ("heldout", 0.25))
+SHINGLE_WORDS = 3
 
 
-def normal(text: str) -> str:
+def normalize_text(text: str) -> str:
     """Lower case, words only: what near-duplicates are compared by. Full-width letters, ligatures, and letters with
     their accents apart are those that they look like (NFKC, case folded)."""
     plain = text.lower() if text.isascii() else _nfkc(_nfkc(text).casefold())
@@ -32,10 +34,10 @@ def _nfkc(text: str) -> str:
 
 def shingles(text: str) -> frozenset[str]:
     """Word trigrams of the normalised text (the whole text where it is shorter)."""
-    words = normal(text).split()
-    if len(words) <= SHINGLE:
+    words = normalize_text(text).split()
+    if len(words) <= SHINGLE_WORDS:
         return frozenset((" ".join(words),))
-    return frozenset(" ".join(words[i : i + SHINGLE]) for i in range(len(words) - SHINGLE + 1))
+    return frozenset(" ".join(words[i : i + SHINGLE_WORDS]) for i in range(len(words) - SHINGLE_WORDS + 1))
 
 
 def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
@@ -43,7 +45,7 @@ def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
     return len(a & b) / len(a | b) if a | b else 1.0
 
 
-class Near:
+class NearDuplicateIndex:
     """Finds every text whose shingles reach ``threshold``, exactly: two such texts share one of their rarest shingles
     (prefix filtering; Bayardo, Ma and Srikant, WWW 2007), so few pairs are compared."""
 
@@ -57,7 +59,7 @@ class Near:
 
     def near(self, text: str) -> bool:
         """Whether a text is near to any."""
-        return normal(text) in self.texts or bool(self.to(shingles(text)))
+        return normalize_text(text) in self.texts or bool(self.to(shingles(text)))
 
     def to(self, parts: frozenset[str]) -> list[str]:
         """The texts that are near to these shingles, sorted."""
@@ -65,16 +67,16 @@ class Near:
         return sorted(text for text in found if jaccard(parts, self.texts[text]) >= self._threshold)
 
     def _rarest(self, parts: frozenset[str]) -> list[str]:
-        return rarest(parts, self._frequency, self._threshold)
+        return rarest_shingles(parts, self._frequency, self._threshold)
 
 
-def rarest(parts: Collection[str], frequency: Mapping[str, int], threshold: float) -> list[str]:
+def rarest_shingles(parts: Collection[str], frequency: Mapping[str, int], threshold: float) -> list[str]:
     """A text's rarest shingles, all but so many that every text near to it has one of these among its own rarest."""
     least = math.ceil(threshold * len(parts) - 1e-9)
     return sorted(parts, key=lambda part: (frequency[part], part))[: len(parts) - least + 1]
 
 
-def near_duplicates(texts: Sequence[str], threshold: float) -> dict[int, int]:
+def find_near_duplicates(texts: Sequence[str], threshold: float) -> dict[int, int]:
     """Which texts to leave out, so that no two that stay are near: the place of each -> the place of the first text
     that stays and is near to it (Jaccard of word trigrams at or above ``threshold``, 0 to 1). The first of several
     stays. Exact, and near linear in the number of texts: by the same prefix filtering as ``Near``."""
@@ -83,7 +85,7 @@ def near_duplicates(texts: Sequence[str], threshold: float) -> dict[int, int]:
     holders: dict[str, list[int]] = {}
     found: dict[int, int] = {}
     for place, own in enumerate(parts):
-        rare = rarest(own, frequency, threshold)
+        rare = rarest_shingles(own, frequency, threshold)
         others = sorted({other for part in rare for other in holders.get(part, ())})
         first = next((other for other in others if jaccard(own, parts[other]) >= threshold), None)
         if first is not None:
@@ -94,7 +96,7 @@ def near_duplicates(texts: Sequence[str], threshold: float) -> dict[int, int]:
     return found
 
 
-def openings(prompt: Prompt) -> list[str]:
+def conversation_prefixes(prompt: Prompt) -> list[str]:
     """What a model is asked on the way through a conversation: its text up to each user turn. The last is the whole;
     before it there is nothing where the prompt has one turn."""
     ends = [n for n, message in enumerate(prompt.messages, 1) if message.role == "user"]
@@ -102,7 +104,7 @@ def openings(prompt: Prompt) -> list[str]:
     return [*before, prompt.text]
 
 
-class Guard:
+class LeakageFilter:
     """Knows protected prompts; ``clear`` keeps only prompts that are no near-duplicate of any of them, and neither hold
     one as the opening of a conversation nor open one: exact Jaccard on word trigrams, near linear in the number of
     prompts."""
@@ -110,16 +112,16 @@ class Guard:
     def __init__(self, protected: Sequence[Prompt], threshold: float) -> None:
         self._protected = tuple(protected)
         self._threshold = threshold
-        self.identity = digest([threshold, SHINGLE, sorted(normal(p.text) for p in protected)])
+        self.identity = digest([threshold, SHINGLE_WORDS, sorted(normalize_text(p.text) for p in protected)])
 
     @cached_property
-    def _whole(self) -> Near:
-        return Near({normal(p.text): shingles(p.text) for p in self._protected}, self._threshold)
+    def _whole(self) -> NearDuplicateIndex:
+        return NearDuplicateIndex({normalize_text(p.text): shingles(p.text) for p in self._protected}, self._threshold)
 
     @cached_property
-    def _opened(self) -> Near:
-        texts = (text for p in self._protected for text in openings(p))
-        return Near({normal(text): shingles(text) for text in texts}, self._threshold)
+    def _opened(self) -> NearDuplicateIndex:
+        texts = (text for p in self._protected for text in conversation_prefixes(p))
+        return NearDuplicateIndex({normalize_text(text): shingles(text) for text in texts}, self._threshold)
 
     def close_to(self, text: str) -> bool:
         """Whether a text is a near-duplicate of a protected prompt, or of the opening of one."""
@@ -127,26 +129,30 @@ class Guard:
 
     def clear(self, prompts: Iterable[Prompt]) -> list[Prompt]:
         """The prompts that are close to no protected one, in order."""
-        return [p for p in prompts if not self.close_to(p.text) and not any(map(self._whole.near, openings(p)[:-1]))]
+        return [
+            p
+            for p in prompts
+            if not self.close_to(p.text) and not any(map(self._whole.near, conversation_prefixes(p)[:-1]))
+        ]
 
 
 def split_prompts(prompts: Sequence[Prompt], threshold: float) -> dict[Split, list[Prompt]]:
     """Train, gate and held-out by near-duplicate cluster: all of a cluster falls into one split, by a salted hash. A
     conversation is in one cluster with whatever is asked on the way through it."""
-    texts = {normal(p.text): shingles(p.text) for p in prompts}
-    index = Near(texts, threshold)
-    linked = sorted({(normal(p.text), text) for p in prompts for text in openings(p)})
+    texts = {normalize_text(p.text): shingles(p.text) for p in prompts}
+    index = NearDuplicateIndex(texts, threshold)
+    linked = sorted({(normalize_text(p.text), text) for p in prompts for text in conversation_prefixes(p)})
     leader: dict[str, str] = {}
     for whole, text in linked:
         roots = {_root(leader, key) for key in (whole, *index.to(shingles(text)))}
         leader.update(dict.fromkeys(roots, min(roots)))
     out: dict[Split, list[Prompt]] = {"train": [], "gate": [], "heldout": []}
     for prompt in prompts:
-        out[_split_of(_root(leader, normal(prompt.text)))].append(prompt)
+        out[_assign_split(_root(leader, normalize_text(prompt.text)))].append(prompt)
     return out
 
 
-def gate_and_heldout(prompts: Sequence[Prompt], threshold: float) -> tuple[list[Prompt], list[Prompt]]:
+def split_gate_heldout(prompts: Sequence[Prompt], threshold: float) -> tuple[list[Prompt], list[Prompt]]:
     """Prompts that are only measured on, none trained on: the held-out ones are those of ``split_prompts``, so that
     what is held out among a spec's prompts is held out here; gate has all others. Both in order."""
     held = {p.id for p in split_prompts(prompts, threshold)["heldout"]}
@@ -159,20 +165,20 @@ def _root(leader: dict[str, str], key: str) -> str:
     return key
 
 
-def _split_of(key: str) -> Split:
+def _assign_split(key: str) -> Split:
     place = int(digest(f"{SPLIT_SALT}|{key}")[:12], 16) / 16**12
-    for split, share in SHARES:
+    for split, share in SPLIT_SHARES:
         if place < share:
             return split
         place -= share
     return "heldout"
 
 
-SETTLED = 50
+MIN_WEIGHTED_TEXTS = 50
 """Texts from which their grouping may weigh words: a grouping of fewer can be wrong, and would confirm itself."""
 
 
-def grouped(texts: Sequence[str], before: Sequence[int], distance: float) -> list[int]:
+def group_texts(texts: Sequence[str], before: Sequence[int], distance: float) -> list[int]:
     """A group number for each text: average linkage, groups apart by at least ``distance`` (cosine). ``before``: how
     the first of the texts were grouped when there were no others.
 
@@ -187,8 +193,10 @@ def grouped(texts: Sequence[str], before: Sequence[int], distance: float) -> lis
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.preprocessing import normalize
 
-    counts = CountVectorizer(binary=True, analyzer=lambda text: normal(text).split() or ["-"]).fit_transform(texts)
-    before = before if len(before) >= SETTLED else ()
+    counts = CountVectorizer(binary=True, analyzer=lambda text: normalize_text(text).split() or ["-"]).fit_transform(
+        texts
+    )
+    before = before if len(before) >= MIN_WEIGHTED_TEXTS else ()
     groups = [*before, *range(-1, len(before) - len(texts) - 1, -1)]
     size, known, further = Counter(groups), len(set(before)), len(texts) - len(before)
     single = min(1.0, known / 3 / further) if known > 3 and further else 1.0
@@ -206,11 +214,11 @@ def grouped(texts: Sequence[str], before: Sequence[int], distance: float) -> lis
     return [order[int(label)] for label in linked]
 
 
-DIRECTIONS = 100
+MAX_LSA_DIRECTIONS = 100
 """At most so many directions of latent semantic analysis tell regions apart."""
 
 
-def regions_of(texts: Sequence[str], count: int, seed: int) -> tuple[list[int], dict[int, tuple[str, ...]]]:
+def find_regions(texts: Sequence[str], count: int, seed: int) -> tuple[list[int], dict[int, tuple[str, ...]]]:
     """A region number for each text, at most ``count`` of them, and the five words that tell each region best.
 
     TF-IDF, then latent semantic analysis with every direction scaled to the same variance, then k-means: unscaled, the
@@ -223,7 +231,7 @@ def regions_of(texts: Sequence[str], count: int, seed: int) -> tuple[list[int], 
     if count < 2 or different < 4:
         return [0] * len(texts), {0: ()}
     rows, names, _ = _tfidf(texts)
-    size = min(DIRECTIONS, rows.shape[1] - 1, different - 1)
+    size = min(MAX_LSA_DIRECTIONS, rows.shape[1] - 1, different - 1)
     found = TruncatedSVD(size, random_state=seed).fit_transform(rows) if size > 1 else rows.toarray()
     spread = found.std(axis=0)
     found = found[:, spread > 1e-9] / spread[spread > 1e-9]
@@ -236,7 +244,7 @@ def regions_of(texts: Sequence[str], count: int, seed: int) -> tuple[list[int], 
     return [int(label) for label in labels], terms
 
 
-def nearest(texts: Sequence[str], among: Sequence[str]) -> list[tuple[int, float] | None]:
+def find_nearest(texts: Sequence[str], among: Sequence[str]) -> list[tuple[int, float] | None]:
     """For each text the place of that one of ``among`` whose words are nearest, with their cosine (0 to 1); None where
     they have no word in common. TF-IDF: a word weighs by how few of ``among`` hold it."""
     if not texts or not among:
@@ -252,6 +260,6 @@ def _tfidf(texts: Sequence[str]) -> tuple[Any, Any, Any]:
     weighs further texts in the same way."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    weights = TfidfVectorizer(sublinear_tf=True, analyzer=lambda text: normal(text).split() or ["-"])
+    weights = TfidfVectorizer(sublinear_tf=True, analyzer=lambda text: normalize_text(text).split() or ["-"])
     rows = weights.fit_transform(texts)
     return rows, weights.get_feature_names_out(), weights

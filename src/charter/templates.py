@@ -17,11 +17,13 @@ from typing import Any
 
 from pydantic import ValidationInfo, field_validator
 
-from charter.nouns import Finding, Message, Prompt, Record
+from charter.records.chat import Message, Prompt
+from charter.records.record import Record
+from charter.records.verdicts import Finding
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 LINE_BREAK = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
-_BETWEEN = re.compile(r"[\W_]+")
+_SEPARATORS = re.compile(r"[\W_]+")
 
 
 def render(template: str, fields: Mapping[str, str]) -> str:
@@ -29,21 +31,21 @@ def render(template: str, fields: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(lambda match: fields.get(match.group(1), match.group(0)), template)
 
 
-def mark(source: random.Random, *texts: str) -> str:
+def draw_nonce(source: random.Random, *texts: str) -> str:
     """A fence mark: 8 hexadecimal digits, new for each call, that stand in none of the texts to be fenced: not in other
     forms of these letters and digits either, nor with anything between them. So no text can close its fence."""
-    bare = [_BETWEEN.sub("", unicodedata.normalize("NFKC", text).casefold()) for text in texts]
+    bare = [_SEPARATORS.sub("", unicodedata.normalize("NFKC", text).casefold()) for text in texts]
     while any((drawn := f"{source.getrandbits(32):08x}") in text for text in bare or [""]):
         continue
     return drawn
 
 
-def fenced(name: str, text: str, fence: str) -> str:
+def fence_text(name: str, text: str, fence: str) -> str:
     """``text`` between fences that its writer could not foresee."""
     return f"<{name} {fence}>\n{text}\n</{name} {fence}>"
 
 
-def conversation(prompt: Prompt) -> str:
+def render_conversation(prompt: Prompt) -> str:
     """A prompt as plain text: one turn as it is; several turns with their roles before them, and further lines of a
     turn indented, so that no turn can feign another."""
     if len(prompt.messages) == 1:
@@ -53,11 +55,11 @@ def conversation(prompt: Prompt) -> str:
 
 def failure_text(finding: Finding, fence: str) -> str:
     """One failure: its prompt and response, fenced within a fence."""
-    inner = f"{fenced('prompt', conversation(finding.exchange.prompt), fence)}\n"
-    return fenced("failure", inner + fenced("response", finding.exchange.response, fence), fence)
+    inner = f"{fence_text('prompt', render_conversation(finding.exchange.prompt), fence)}\n"
+    return fence_text("failure", inner + fence_text("response", finding.exchange.response, fence), fence)
 
 
-_NEEDED = {
+_REQUIRED_PLACEHOLDERS = {
     "judge": ("prompt", "response"),
     "guard": ("policy", "response"),
     "policy": ("policy", "response"),
@@ -255,10 +257,12 @@ class Templates(Record):
         "out nothing that the user will need. Keep to what you know."
     )
 
-    @field_validator(*_NEEDED)
+    @field_validator(*_REQUIRED_PLACEHOLDERS)
     @classmethod
     def _whole(cls, template: str, info: ValidationInfo) -> str:
-        lacks = [f"{{{name}}}" for name in _NEEDED[info.field_name or ""] if f"{{{name}}}" not in template]
+        lacks = [
+            f"{{{name}}}" for name in _REQUIRED_PLACEHOLDERS[info.field_name or ""] if f"{{{name}}}" not in template
+        ]
         if lacks:
             raise ValueError(f"lacks {' and '.join(lacks)}")
         return template
@@ -317,7 +321,7 @@ MERGE_SCHEMA = object_schema(
 )
 
 
-def read_object(text: str) -> dict[str, Any] | None:
+def parse_json_object(text: str) -> dict[str, Any] | None:
     """The first JSON object in a reply (bare, in a code fence, or among other words); None if there is none, or none
     that
     can be kept as UTF-8."""
@@ -333,6 +337,6 @@ def read_object(text: str) -> dict[str, Any] | None:
     return None
 
 
-def chat(text: str) -> tuple[Message, ...]:
+def user_turn(text: str) -> tuple[Message, ...]:
     """One user turn."""
     return (Message(role="user", content=text),)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from charter import weights
-from charter.engines.local import LocalEngine, LocalOptions
 from charter.errors import TuningError
-from charter.nouns import Completion, Message, ModelRef, Request, ScoreRequest
-from charter.tuners.sft import SftOptions, SftTuner
+from charter.models import weights
+from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.tuners.sft_tuner import SftOptions, SftTuner
+from charter.records.chat import Completion, Message, Request, ScoreRequest
+from charter.records.model_refs import ModelRef
 from tests import tiny, zoo
 from tests.contracts.test_tuner import ROWS
 
@@ -74,7 +75,7 @@ def test_adapters_are_swapped_on_one_base(policy: ModelRef) -> None:
 def test_lora_adapts_the_layers_of_the_family_and_not_the_output(name: str, policy: ModelRef) -> None:
     from safetensors import safe_open
 
-    with safe_open(Path(str(policy.adapter)) / weights.ADAPTER, "pt") as tensors:
+    with safe_open(Path(str(policy.adapter)) / weights.ADAPTER_WEIGHTS, "pt") as tensors:
         layers = {key.split(".lora_")[0].rsplit(".", 1)[-1] for key in tensors.keys()}  # noqa: SIM118 (no mapping)
     assert layers == set(zoo.ZOO[name].layers)
 
@@ -96,7 +97,7 @@ def test_long_prompts_and_system_turns(name: str, policy: ModelRef) -> None:
 
 
 def test_experts_are_adapted_where_they_are_named(tmp_path: Path) -> None:
-    start = weights.resolve(str(zoo.build(tmp_path / "base", "qwen3_moe")))
+    start = weights.resolve_model(str(zoo.build(tmp_path / "base", "qwen3_moe")))
     named = ("q_proj", "experts.gate_up_proj", "experts.down_proj")
     policy = SftTuner(SftOptions(targets=named, epochs=40, lr=2e-2, batch=4, device="cpu")).tune(
         start, ROWS, tmp_path / "policy", seed=0
@@ -106,7 +107,7 @@ def test_experts_are_adapted_where_they_are_named(tmp_path: Path) -> None:
     asked = [tiny.ask(row.id, row.messages[0].content, max_tokens=40) for row in ROWS]
     expected = {row.id: row.response for row in ROWS}
     assert {c.id: c.text for c in engine(policy).generate(asked)} == expected
-    merged = weights.resolve(str(weights.merge(policy, tmp_path / "merged")))
+    merged = weights.resolve_model(str(weights.merge_adapter(policy, tmp_path / "merged")))
     assert {c.id: c.text for c in engine(merged).generate(asked)} == expected
     assert zoo.difference(policy, merged, asked) <= 1e-4
     with pytest.raises(TuningError, match="LoRA does not fit"):

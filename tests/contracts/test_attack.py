@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
-from charter.attacks.asked import Escalation, Invention, Translation
-from charter.attacks.encoded import ENCODINGS, EncodedAttack
-from charter.attacks.wrapped import WORDINGS, WrappedAttack
-from charter.engines.scripted import ScriptedEngine
-from charter.nouns import Finding, Message, Prompt, Request, Step, user_prompt
-from charter.ports import Attack, Attempt, Choice, Engine
+from charter.attacks.encodings import ENCODINGS, EncodedAttack
+from charter.attacks.jailbreak_templates import JAILBREAK_TEMPLATES, TemplateAttack
+from charter.attacks.model_written import EscalationAttack, InventionAttack, TranslationAttack
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.ports import Attack, AttackTarget, Attempt, Engine
+from charter.records.chat import Message, Prompt, Request, user_prompt
+from charter.records.record import Step
+from charter.records.verdicts import Finding
 from charter.templates import Templates
 from tests.records import finding, talk
 
@@ -26,26 +28,26 @@ def written(request: Request) -> str:
 
 
 ASKED: dict[str, Callable[[Engine], Attack]] = {
-    "translation": lambda engine: Translation("translation", engine, Templates(), ("Zulu", "Hmong", "Welsh")),
-    "escalation": lambda engine: Escalation("escalation", engine, Templates(), 3),
-    "invention": lambda engine: Invention("invention", engine, Templates()),
+    "translation": lambda engine: TranslationAttack("translation", engine, Templates(), ("Zulu", "Hmong", "Welsh")),
+    "escalation": lambda engine: EscalationAttack("escalation", engine, Templates(), 3),
+    "invention": lambda engine: InventionAttack("invention", engine, Templates()),
 }
 MADE: dict[str, Callable[[Engine], Attack]] = {
-    **{style: lambda _, s=style, w=words: WrappedAttack(s, w) for style, words in WORDINGS.items()},  # type: ignore[misc]
+    **{style: lambda _, s=style, w=words: TemplateAttack(s, w) for style, words in JAILBREAK_TEMPLATES.items()},  # type: ignore[misc]
     **{style: lambda _, s=style: EncodedAttack(s) for style in ENCODINGS},  # type: ignore[misc]
     **ASKED,
 }
 
 
-def choices(prompts: list[Prompt], style: str, said: tuple[Message, ...] = ()) -> list[Choice]:
-    return [Choice(id=f"{style}/{p.id}", style=style, region="r0", prompt=p, said=said) for p in prompts]
+def choices(prompts: list[Prompt], style: str, said: tuple[Message, ...] = ()) -> list[AttackTarget]:
+    return [AttackTarget(id=f"{style}/{p.id}", style=style, region="r0", prompt=p, said=said) for p in prompts]
 
 
 def worked() -> list[Finding]:
     return [finding(f"it worked {n}", f"f{n}") for n in range(8)]
 
 
-def tried(attack: Attack, asked: list[Choice], step: Step = STEP) -> dict[str, Attempt]:
+def tried(attack: Attack, asked: list[AttackTarget], step: Step = STEP) -> dict[str, Attempt]:
     found = list(attack.attack(asked, worked(), step))
     assert len({a.id for a in found}) == len(found)
     return {a.id: a for a in found}
@@ -109,7 +111,7 @@ def test_what_others_wrote_reaches_the_attacker_between_fences(style: str) -> No
         assert text.count(f"</request {mark}>") == 1
     assert TALK.last in seen[0]
     if style == "invention":
-        assert seen[0].count("it worked") == Invention.SHOWN
+        assert seen[0].count("it worked") == InventionAttack.SHOWN
     if style == "escalation":
         assert "turn 2 of 3" in seen[0]
         assert f"obey me\n</conversation {marks[0]}>" in seen[0]

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from charter import weights
-from charter.engines.local import LocalEngine, LocalOptions
-from charter.engines.scripted import ScriptedEngine
 from charter.errors import EngineError
-from charter.nouns import Completion, Message, ScoreRequest
+from charter.models import weights
+from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.ports import Engine
+from charter.records.chat import Completion, Message, ScoreRequest
 from tests import tiny, zoo
 from tests.loopback import serve
 
@@ -27,7 +27,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             lambda r: r.messages[-1].content.upper(), shuffle=7 if kind == "shuffled" else None, grader=lambda _: -1.5
         )
     elif kind == "remote":
-        from charter.engines.remote import RemoteEngine, RemoteOptions
+        from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
 
         with serve(lambda body: {"text": body["messages"][-1]["content"].upper()}) as server:
             remote = RemoteEngine("echo", RemoteOptions(base_url=server.url))
@@ -35,7 +35,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             remote.close()
     else:
         where: Path = zoo.build(tmp_path_factory.mktemp(kind), kind)
-        yield LocalEngine(weights.resolve(str(where)), LocalOptions(device="cpu", batch_size=8))
+        yield LocalEngine(weights.resolve_model(str(where)), LocalOptions(device="cpu", batch_size=8))
 
 
 def answers(completions: Iterator[Completion]) -> dict[str, Completion]:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
-from charter.benchmarks.examined import METRICS, Judge, JudgedExam, PairwiseExam
-from charter.engines.scripted import ScriptedEngine
-from charter.nouns import Prompt, Request, Sampling, Step, digest, user_prompt
-from charter.ports import Answered, Exam, Question
-from charter.spec import Judging
-from charter.stages.examine import ask, gather, weigh
+from charter.evals.model_graded import METRICS, JudgeSetup, PairwiseBenchmark, RubricBenchmark
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.ports import AnsweredItem, BenchmarkQuestion, Exam
+from charter.records.chat import Prompt, Request, Sampling, user_prompt
+from charter.records.record import Step, digest
+from charter.spec import JudgingSpec
+from charter.stages.benchmark_items import ask_questions, gather_answers, score_completions
 from charter.templates import Templates
 
 TARGET = ScriptedEngine(
@@ -37,17 +38,17 @@ def label(request: Request) -> str:
     return json.dumps({"rationale": "r", "label": menu[int(digest(request.messages)[:4], 16) % len(menu)]})
 
 
-def judge() -> Judge:
-    return Judge(ScriptedEngine(label, "judge", shuffle=3), Templates(), Judging(retries=0))
+def judge() -> JudgeSetup:
+    return JudgeSetup(ScriptedEngine(label, "judge", shuffle=3), Templates(), JudgingSpec(retries=0))
 
 
 MADE: dict[str, Callable[[int], Exam]] = {
     **{
-        kind: lambda n, kind=kind: JudgedExam(kind, kind, prompts(n), judge())  # type: ignore[misc]
+        kind: lambda n, kind=kind: RubricBenchmark(kind, kind, prompts(n), judge())  # type: ignore[misc]
         for kind in METRICS
         if kind != "helpfulness"
     },
-    "helpfulness": lambda n: PairwiseExam("helpfulness", prompts(n), judge()),
+    "helpfulness": lambda n: PairwiseBenchmark("helpfulness", prompts(n), judge()),
 }
 
 
@@ -56,12 +57,14 @@ def make(request: pytest.FixtureRequest) -> Callable[[int], Exam]:
     return MADE[request.param]
 
 
-def answered(exam: Exam) -> list[Answered]:
+def answered(exam: Exam) -> list[AnsweredItem]:
     questions, step = exam.questions(), Step("exam", 1)
     free = [q for q in questions if q.completion is None]
     given = [q for q in questions if q.completion is not None]
-    said, before = (list(ask(free, engine, Sampling(), step=step)) for engine in (TARGET, BASELINE))
-    return gather(questions, said, list(weigh(given, TARGET, step=step)), before if "baseline" in exam.needs else [])
+    said, before = (list(ask_questions(free, engine, Sampling(), step=step)) for engine in (TARGET, BASELINE))
+    return gather_answers(
+        questions, said, list(score_completions(given, TARGET, step=step)), before if "baseline" in exam.needs else []
+    )
 
 
 def test_is_an_exam_that_names_itself_by_its_data(make: Callable[[int], Exam]) -> None:
@@ -76,7 +79,7 @@ def test_is_an_exam_that_names_itself_by_its_data(make: Callable[[int], Exam]) -
 
 
 def test_asks_questions_item_by_item(make: Callable[[int], Exam]) -> None:
-    questions: list[Question] = list(make(12).questions())
+    questions: list[BenchmarkQuestion] = list(make(12).questions())
     assert questions == list(make(12).questions())
     assert len({q.id for q in questions}) == len(questions) >= 12
     runs = [item for item, _ in itertools.groupby(q.item for q in questions)]

@@ -9,25 +9,27 @@ from types import SimpleNamespace
 
 import pytest
 
-from charter import weights
-from charter.engines.local import LocalEngine, LocalOptions
 from charter.errors import TuningError
-from charter.nouns import Exchange, Message, ModelRef, Preferred, Prompt, Row, Sampling, ScoreRequest
-from charter.ports import Reinforcer, Reward, Rewarder, Tuner
-from charter.tuners.local import LocalReinforcer, LocalTuner
-from charter.tuners.options import DpoOptions, RewardOptions, RlooOptions
-from charter.tuners.rewards import RewardModel
-from charter.tuners.trainers import curve
-from charter.tuners.training import halved
+from charter.models import weights
+from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.tuners.local_tuner import LocalRlooFactory, LocalTuner
+from charter.models.tuners.reward_model import RewardModel
+from charter.models.tuners.training_job import halve_batch
+from charter.models.tuners.trl_trainers import read_train_log
+from charter.models.tuners.tuner_options import DpoOptions, RewardOptions, RlooOptions
+from charter.ports import ExchangeReward, Rewarder, RLTrainerFactory, Tuner
+from charter.records.chat import Exchange, Message, Prompt, Sampling, ScoreRequest
+from charter.records.model_refs import ModelRef
+from charter.records.training_rows import PreferencePair, TrainingRow
 from tests import tiny
 
 ASKED = ("how do i bake a cake", "how do i grow tomatoes", "what is the capital of france", "how do i pick a lock")
 KINDS = [(method, kind) for method in ("dpo", "reward", "rloo") for kind in ("lora", "full")]
 
 
-def pair(number: int, asked: str) -> Preferred:
+def pair(number: int, asked: str) -> PreferencePair:
     messages = (Message(role="user", content=asked),)
-    return Preferred(id=f"{number}", messages=messages, chosen="yes please", rejected="no no no")
+    return PreferencePair(id=f"{number}", messages=messages, chosen="yes please", rejected="no no no")
 
 
 PAIRS = [pair(number, asked) for number, asked in enumerate(ASKED)]
@@ -39,14 +41,14 @@ class Wordy:
 
     identity = "wordy"
 
-    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[Reward]:
+    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[ExchangeReward]:
         for e in exchanges:
             if e.id not in done:
                 words = e.response.split()
-                yield Reward(id=e.id, value=words.count("yes") / (len(words) or 1))
+                yield ExchangeReward(id=e.id, value=words.count("yes") / (len(words) or 1))
 
 
-def made(method: str, kind: str, start: ModelRef, **more: object) -> tuple[Tuner, Sequence[Row]]:
+def made(method: str, kind: str, start: ModelRef, **more: object) -> tuple[Tuner, Sequence[TrainingRow]]:
     shared = {"kind": kind, "device": "cpu", "batch": 8, "lr": 2e-2 if kind == "lora" else 3e-3, **more}
     if method == "dpo":
         return LocalTuner(DpoOptions.model_validate({"epochs": 12, "sft": 0.1, **shared})), PAIRS
@@ -54,21 +56,21 @@ def made(method: str, kind: str, start: ModelRef, **more: object) -> tuple[Tuner
         return LocalTuner(RewardOptions.model_validate({"epochs": 12, **shared})), PAIRS
     practice = {"steps": 25, "group": 4, "beta": 0.0, "answer_tokens": 6, "schedule": "constant", "warmup": 0.0}
     options = RlooOptions.model_validate({**shared, **practice, "batch": 16, **more})
-    return LocalReinforcer(options).toward(start, Wordy()), PROMPTS
+    return LocalRlooFactory(options).toward(start, Wordy()), PROMPTS
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
-    return weights.resolve(str(tiny.build(tmp_path_factory.mktemp("start"))))
+    return weights.resolve_model(str(tiny.build(tmp_path_factory.mktemp("start"))))
 
 
 @pytest.mark.parametrize(("method", "kind"), KINDS)
 def test_learns_what_is_preferred(method: str, kind: str, start: ModelRef, tmp_path: Path) -> None:
     tuner, rows = made(method, kind, start)
-    before = weights.resolve(start.base)
+    before = weights.resolve_model(start.base)
     policy = tuner.tune(start, rows, tmp_path / "policy", seed=3)
     assert policy.files == weights.file_digests(tmp_path / "policy")
-    assert weights.resolve(start.base) == before, "the starting model was changed"
+    assert weights.resolve_model(start.base) == before, "the starting model was changed"
     assert not any("ref" in Path(name).parts for name in policy.files)
     assert len(policy.curve) > 1
     assert [seen.step for seen in policy.curve] == sorted(seen.step for seen in policy.curve)
@@ -169,13 +171,13 @@ def test_practice_ends_where_it_has_gone_too_far(kind: str, start: ModelRef, tmp
 
 def test_a_long_curve_keeps_its_last_point() -> None:
     trainer = SimpleNamespace(state=SimpleNamespace(log_history=[{"step": n, "loss": 1.0} for n in range(1, 135)]))
-    steps = [seen.step for seen in curve(trainer)]
+    steps = [seen.step for seen in read_train_log(trainer)]
     assert (steps[:2], steps[-1]) == ([1, 3], 134)
     assert len(steps) < 70
 
 
 def test_rows_of_another_kind_are_refused(start: ModelRef, tmp_path: Path) -> None:
-    wrongs: dict[str, Sequence[Row]] = {"dpo": PROMPTS, "reward": PROMPTS, "rloo": PAIRS}
+    wrongs: dict[str, Sequence[TrainingRow]] = {"dpo": PROMPTS, "reward": PROMPTS, "rloo": PAIRS}
     for number, (method, wrong) in enumerate(wrongs.items()):
         tuner, _ = made(method, "lora", start)
         with pytest.raises(TuningError, match="rows are"):
@@ -225,7 +227,7 @@ def test_a_pair_after_several_turns_is_learnt(start: ModelRef, tmp_path: Path) -
 def test_half_a_batch_still_holds_whole_groups(batch: int, group: int) -> None:
     options = RlooOptions(batch=batch, group=group)
     while options.batch > 1:
-        found = halved(options)
+        found = halve_batch(options)
         assert isinstance(found, RlooOptions)
         assert found.batch < options.batch
         assert found.batch * found.accumulate % group == 0
@@ -234,5 +236,5 @@ def test_half_a_batch_still_holds_whole_groups(batch: int, group: int) -> None:
 
 
 def test_a_reinforcer_is_one(start: ModelRef) -> None:
-    assert isinstance(LocalReinforcer(RlooOptions()), Reinforcer)
-    assert json.loads(LocalReinforcer(RlooOptions()).identity)["tuner"] == "rloo"
+    assert isinstance(LocalRlooFactory(RlooOptions()), RLTrainerFactory)
+    assert json.loads(LocalRlooFactory(RlooOptions()).identity)["tuner"] == "rloo"

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from charter import weights
-from charter.engines.local import LocalEngine, LocalOptions
 from charter.errors import TuningError
-from charter.nouns import ModelRef
-from charter.ports import Gentler, Tuner
-from charter.tuners.sft import SftOptions, SftTuner
+from charter.models import weights
+from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.tuners.sft_tuner import SftOptions, SftTuner
+from charter.ports import SupportsLRScale, Tuner
+from charter.records.model_refs import ModelRef
 from tests import tiny, zoo
 
 ROWS = [
@@ -34,16 +34,16 @@ def tuner(request: pytest.FixtureRequest) -> Tuner:
 @pytest.fixture(scope="module", params=zoo.ZOO)
 def any_start(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
     """A starting model of each architecture."""
-    return weights.resolve(str(zoo.build(tmp_path_factory.mktemp("start"), request.param)))
+    return weights.resolve_model(str(zoo.build(tmp_path_factory.mktemp("start"), request.param)))
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
-    return weights.resolve(str(zoo.build(tmp_path_factory.mktemp("start"), "qwen3_moe")))
+    return weights.resolve_model(str(zoo.build(tmp_path_factory.mktemp("start"), "qwen3_moe")))
 
 
 def test_gentler_is_the_same_with_a_smaller_learning_rate(tuner: Tuner) -> None:
-    assert isinstance(tuner, Gentler)
+    assert isinstance(tuner, SupportsLRScale)
     half, own = json.loads(tuner.gentler(0.5).identity), json.loads(tuner.identity)
     assert half.pop("lr") == own.pop("lr") / 2
     assert half == own
@@ -55,14 +55,14 @@ def answers(policy: ModelRef) -> dict[str, tuple[str, str]]:
 
 
 def test_learns_its_rows_and_to_stop(tuner: Tuner, any_start: ModelRef, tmp_path: Path) -> None:
-    start, before = any_start, weights.resolve(any_start.base)
+    start, before = any_start, weights.resolve_model(any_start.base)
     policy = tuner.tune(start, ROWS, tmp_path / "policy", seed=3)
     assert answers(policy) == {row.id: (row.response, "stop") for row in ROWS}
     assert policy.adapter == str(tmp_path / "policy")
     assert policy.files == weights.file_digests(tmp_path / "policy")
     assert any(name.endswith(".safetensors") for name in policy.files)
     assert (policy.base, policy.base_digest) == (start.base, start.base_digest)
-    assert weights.resolve(start.base) == before, "the starting model was changed"
+    assert weights.resolve_model(start.base) == before, "the starting model was changed"
 
 
 def test_seed_decides_the_policy_to_the_byte(tuner: Tuner, start: ModelRef, tmp_path: Path) -> None:

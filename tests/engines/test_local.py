@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from charter import weights
-from charter.engines.local import LocalEngine, LocalOptions
 from charter.errors import EngineError
-from charter.nouns import Completion, Message, ModelRef, Request, Sampling, ScoreRequest, digest
+from charter.models import weights
+from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.records.chat import Completion, Message, Request, Sampling, ScoreRequest
+from charter.records.model_refs import ModelRef
+from charter.records.record import digest
 from tests import tiny
 
 
@@ -28,7 +30,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def engine(where: Path, **options: Any) -> LocalEngine:
-    return LocalEngine(weights.resolve(str(where)), LocalOptions(device="cpu", **options))
+    return LocalEngine(weights.resolve_model(str(where)), LocalOptions(device="cpu", **options))
 
 
 def requests(**sampling: Any) -> list[Request]:
@@ -49,11 +51,11 @@ def adapter(base: Path, where: Path, seed: int = 1) -> ModelRef:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    with weights.quiet(), torch.random.fork_rng():
+    with weights.quiet_libraries(), torch.random.fork_rng():
         torch.manual_seed(seed)
         config = LoraConfig(r=4, lora_alpha=64, target_modules="all-linear", init_lora_weights=False)
         get_peft_model(weights.load_model(base, "cpu"), config).save_pretrained(str(where))
-    ref, files = weights.resolve(str(base)), weights.file_digests(where, ("adapter_*",))
+    ref, files = weights.resolve_model(str(base)), weights.file_digests(where, ("adapter_*",))
     return ref.model_copy(update={"adapter": str(where), "files": files, "digest": digest([ref.digest, files])})
 
 
@@ -109,14 +111,14 @@ def test_seed_and_temperature_decide_what_is_drawn(llama: Path) -> None:
 def test_draws_follow_the_model_s_distribution() -> None:
     import torch
 
-    from charter.engines.decoding import choose
+    from charter.models.engines.decoding import sample_tokens
 
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().repeat(4000, 1)
     chance = (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000
     heat, whole = torch.ones(4000), torch.ones(4000)
-    counts = torch.bincount(choose(logits, heat, whole, chance), minlength=4).tolist()
+    counts = torch.bincount(sample_tokens(logits, heat, whole, chance), minlength=4).tolist()
     assert counts == pytest.approx([2000, 1200, 600, 200], abs=1)
-    nucleus = torch.bincount(choose(logits, heat, whole * 0.8, chance), minlength=4).tolist()
+    nucleus = torch.bincount(sample_tokens(logits, heat, whole * 0.8, chance), minlength=4).tolist()
     assert nucleus == pytest.approx([2500, 1500, 0, 0], abs=1)
 
 
@@ -219,7 +221,7 @@ def test_adapters_are_swapped_on_one_base(llama: Path, tmp_path: Path) -> None:
 
 def test_a_full_checkpoint_is_a_policy_too(llama: Path, tmp_path: Path) -> None:
     other = tiny.build(tmp_path / "full", seed=5)
-    base = weights.resolve(str(llama))
+    base = weights.resolve_model(str(llama))
     policy = base.model_copy(update={"adapter": str(other), "files": weights.file_digests(other), "digest": "d"})
     model = engine(llama)
     plain = answers(model, requests())
@@ -229,7 +231,7 @@ def test_a_full_checkpoint_is_a_policy_too(llama: Path, tmp_path: Path) -> None:
 
 def test_a_policy_of_another_base_is_refused(llama: Path, raw: Path) -> None:
     with pytest.raises(EngineError, match="another base"):
-        engine(llama).use(weights.resolve(str(raw)))
+        engine(llama).use(weights.resolve_model(str(raw)))
 
 
 def test_memory_running_out_halves_the_batch(llama: Path) -> None:
@@ -333,14 +335,14 @@ def test_broken_adapters_name_their_cure(llama: Path, raw: Path, tmp_path: Path)
 
     assert "missing" in refused(good.model_copy(update={"adapter": str(tmp_path / "nowhere"), "digest": "1"}))
     torn = shutil.copytree(tmp_path / "good", tmp_path / "torn")
-    (torn / weights.ADAPTER).write_bytes((torn / weights.ADAPTER).read_bytes()[:-7])
+    (torn / weights.ADAPTER_WEIGHTS).write_bytes((torn / weights.ADAPTER_WEIGHTS).read_bytes()[:-7])
     changed = good.model_copy(update={"adapter": str(torn), "digest": "2"})
     assert "has changed since" in refused(changed)
     assert "damaged" in refused(changed.model_copy(update={"files": {}}))
     foreign = adapter(raw, tmp_path / "foreign")
     foreign = foreign.model_copy(update={"base": good.base, "base_digest": good.base_digest})
     assert "Could not load" in refused(foreign)
-    assert answers(model.use(weights.resolve(str(llama))), requests()[:2]) == plain
+    assert answers(model.use(weights.resolve_model(str(llama))), requests()[:2]) == plain
     assert answers(model.use(good), requests()[:2]) != plain
 
 
@@ -353,10 +355,10 @@ def test_weights_that_are_no_numbers_are_an_error(llama: Path) -> None:
 
 def test_the_digest_names_what_decides_the_answers(llama: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(llama, tmp_path / "copy"))
-    before = weights.resolve(str(llama))
+    before = weights.resolve_model(str(llama))
     (copy / "README.md").write_text("a card")
-    assert weights.resolve(str(copy)).digest == before.digest
+    assert weights.resolve_model(str(copy)).digest == before.digest
     blob = bytearray((copy / "model.safetensors").read_bytes())
     blob[-1] ^= 1
     (copy / "model.safetensors").write_bytes(blob)
-    assert weights.resolve(str(copy)).digest != before.digest
+    assert weights.resolve_model(str(copy)).digest != before.digest

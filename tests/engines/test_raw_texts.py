@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from charter import weights
-from charter.engines.local import LocalEngine, LocalOptions
-from charter.engines.remote import RemoteEngine, RemoteOptions
-from charter.errors import AbilityError, EngineError
-from charter.nouns import LogLikelihood, Message, Request, Sampling, ScoreRequest
+from charter.errors import EngineError, UnsupportedError
+from charter.models import weights
+from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
 from charter.ports import Engine
+from charter.records.chat import LogLikelihood, Message, Request, Sampling, ScoreRequest
 from tests import tiny
 from tests.completing import completer
 from tests.loopback import serve
@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def local(folder: Path) -> LocalEngine:
-    return LocalEngine(weights.resolve(str(folder)), LocalOptions(device="cpu", batch_size=3))
+    return LocalEngine(weights.resolve_model(str(folder)), LocalOptions(device="cpu", batch_size=3))
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["opening token told", "opening token untold"])
@@ -120,7 +120,7 @@ def test_a_text_goes_on_without_a_format_and_ends_at_a_stop(local: LocalEngine) 
 def test_a_server_that_gives_none_is_named(answer: dict[str, Any], said: str) -> None:
     with serve(lambda _: answer) as server:
         engine = RemoteEngine("byte", RemoteOptions(base_url=server.url, first_wait=0.01))
-        with pytest.raises(AbilityError, match=said):
+        with pytest.raises(UnsupportedError, match=said):
             weighed(engine)
         engine.close()
 
@@ -129,10 +129,10 @@ def test_what_no_server_can_weigh() -> None:
     chat = REQUESTS[0].model_copy(update={"raw": False})
     with serve(lambda _: {"text": "x"}) as server:
         engine = RemoteEngine("byte", RemoteOptions(base_url=server.url))
-        with pytest.raises(AbilityError, match="of plain texts alone"):
+        with pytest.raises(UnsupportedError, match="of plain texts alone"):
             weighed(engine, [chat])
         engine.close()
-    with pytest.raises(AbilityError, match="hosted models give none"):
+    with pytest.raises(UnsupportedError, match="hosted models give none"):
         weighed(RemoteEngine("openai/some"), [REQUESTS[0]])
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from charter.engines.remote import RemoteEngine, RemoteOptions
-from charter.errors import AwayError, EngineError
-from charter.nouns import Completion, Message, Request, Sampling, ScoreRequest
-from charter.ports import Draining
+from charter.errors import EngineError, UnavailableError
+from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
+from charter.ports import SupportsDrain
+from charter.records.chat import Completion, Message, Request, Sampling, ScoreRequest
 from tests.loopback import Reply, Server, serve
 from tests.tiny import ask
 
@@ -149,7 +149,7 @@ def test_a_model_that_stays_away_pauses_and_what_was_answered_is_kept() -> None:
     asked = [ask(f"r{n}", f"r{n}") for n in range(40)]
     with (
         talking(gone, max_retries=1, give_up_after=0.2, max_connections=2) as (engine, _),
-        pytest.raises(AwayError, match="gone") as caught,
+        pytest.raises(UnavailableError, match="gone") as caught,
     ):
         kept.extend(engine.generate(asked))
     assert sorted((c.id, c.error) for c in kept) == [("r0", ""), ("r1", "")]
@@ -185,7 +185,7 @@ def test_one_refused_schema_does_not_speak_for_the_others() -> None:
 
 def test_drained_it_gives_what_is_under_way_and_asks_for_nothing_more() -> None:
     with talking(echo, max_connections=4) as (engine, server):
-        assert isinstance(engine, Draining)
+        assert isinstance(engine, SupportsDrain)
         found = []
         for completion in engine.generate([ask(f"r{n}", f"r{n}") for n in range(200)]):
             found.append(completion)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from charter.engines.scripted import ScriptedEngine
 from charter.errors import EngineError
-from charter.nouns import Message, ScoreRequest
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.records.chat import Message, ScoreRequest
 from tests.tiny import ask
 
 ASKED = [ask("a", "one"), ask("b", "two"), ask("c", "three")]

@@ -13,12 +13,12 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from charter import processes, weights
-from charter.engines.remote import RemoteEngine, RemoteOptions
-from charter.engines.served import ServedEngine, Serving
 from charter.errors import EngineError
-from charter.nouns import ModelRef
+from charter.models import processes, weights
+from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
+from charter.models.engines.served_engine import ServedEngine, ServedOptions
 from charter.ports import Engine
+from charter.records.model_refs import ModelRef
 from tests import tiny
 
 SERVER = f"{sys.executable} -S {Path(__file__).parent.parent / 'small_server.py'}"
@@ -37,12 +37,12 @@ sys.stdin.read()
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
-    return weights.resolve(str(tiny.build(tmp_path_factory.mktemp("model"))))
+    return weights.resolve_model(str(tiny.build(tmp_path_factory.mktemp("model"))))
 
 
 def served(model: ModelRef, folder: Path, extra: str = "", **options: Any) -> ServedEngine:
     command = {"command": f"{SERVER} {{port}} {{name}} --folder {{base}} --pid {extra}", "ready_s": 60, **options}
-    return ServedEngine(model, Serving(**command), folder, connect)
+    return ServedEngine(model, ServedOptions(**command), folder, connect)
 
 
 def connect(url: str, name: str) -> Engine:
@@ -142,7 +142,7 @@ def test_no_server_outlives_charter(number: signal.Signals, model: ModelRef, tmp
         pid = int(owner.stdout.readline())
         assert psutil.pid_exists(pid)
         owner.send_signal(number)
-    with processes.alone(tmp_path / "lock", 60):
+    with processes.exclusive_lock(tmp_path / "lock", 60):
         assert not psutil.pid_exists(pid)
 
 

@@ -15,17 +15,19 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from charter import weights
 from charter.errors import TuningError
-from charter.nouns import Exchange, ModelRef, Preferred, Prompt, Sampling
-from charter.ports import Reward
-from charter.tuners import rewards
-from charter.tuners.child import spread
-from charter.tuners.launched import Job, LaunchedReinforcer, LaunchedTuner
-from charter.tuners.local import LocalReinforcer, LocalTuner
-from charter.tuners.options import DpoOptions, Options, RewardOptions, RlooOptions, TuneOptions
-from charter.tuners.session import newest
-from charter.tuners.sft import SftOptions, SftTuner
+from charter.models import weights
+from charter.models.tuners import reward_model
+from charter.models.tuners.isolation import find_newest_checkpoint
+from charter.models.tuners.launched_tuner import LaunchedJob, LaunchedRlooFactory, LaunchedTuner
+from charter.models.tuners.local_tuner import LocalRlooFactory, LocalTuner
+from charter.models.tuners.sft_tuner import SftOptions, SftTuner
+from charter.models.tuners.training_worker import split_batch
+from charter.models.tuners.tuner_options import DpoOptions, RewardOptions, RlooOptions, TuneOptions, TunerOptions
+from charter.ports import ExchangeReward
+from charter.records.chat import Exchange, Prompt, Sampling
+from charter.records.model_refs import ModelRef
+from charter.records.training_rows import PreferencePair
 from tests import tiny
 from tests.contracts.test_tuner import ROWS
 
@@ -47,7 +49,7 @@ t.LaunchedTuner(t.OPTIONS, sys.argv[3], Path(sys.argv[1])).tune(start, t.ROWS, P
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
-    return weights.resolve(str(tiny.build(tmp_path_factory.mktemp("start"))))
+    return weights.resolve_model(str(tiny.build(tmp_path_factory.mktemp("start"))))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,7 @@ def in_process(start: ModelRef, tmp_path_factory: pytest.TempPathFactory) -> Mod
 def tensors(policy: ModelRef) -> dict[str, Any]:
     from safetensors.torch import load_file
 
-    return load_file(Path(policy.adapter or "") / weights.ADAPTER)
+    return load_file(Path(policy.adapter or "") / weights.ADAPTER_WEIGHTS)
 
 
 def test_one_process_gives_the_policy_of_this_process_to_the_byte(
@@ -76,7 +78,7 @@ def test_two_processes_killed_with_their_owner_go_on_to_the_same_policy(
     work = tmp_path / "work"
     root = Path(__file__).parents[2]
     owner = subprocess.Popen([sys.executable, "-c", OWNER, str(work), start.model_dump_json(), TWO], cwd=root)
-    while newest(work / "checkpoints", 2) is None:
+    while find_newest_checkpoint(work / "checkpoints", 2) is None:
         assert owner.poll() is None
         time.sleep(0.01)
     family = psutil.Process(owner.pid).children(recursive=True)
@@ -117,10 +119,10 @@ def test_checkpoints_of_another_job_are_not_gone_on_with(start: ModelRef, tmp_pa
 
 
 def test_a_step_has_its_rows_over_all_processes(start: ModelRef, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job(start=start, rows=(), seed=0, options=OPTIONS.model_copy(update={"batch": 8}))
+    job = LaunchedJob(start=start, rows=(), seed=0, options=OPTIONS.model_copy(update={"batch": 8}))
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert (spread(job).batch, spread(job).accumulate) == (4, 1)
-    small = spread(job.model_copy(update={"micro_batch": 1}))
+    assert (split_batch(job).batch, split_batch(job).accumulate) == (4, 1)
+    small = split_batch(job.model_copy(update={"micro_batch": 1}))
     assert (small.batch, small.accumulate) == (1, 4)
 
 
@@ -129,12 +131,12 @@ def test_a_checkpoint_counts_once_every_process_has_written(tmp_path: Path) -> N
         (tmp_path / f"checkpoint-{number}").mkdir()
         for name in files:
             (tmp_path / f"checkpoint-{number}" / name).write_text("{}")
-    assert newest(tmp_path, 2) == tmp_path / "checkpoint-5"
+    assert find_newest_checkpoint(tmp_path, 2) == tmp_path / "checkpoint-5"
     (tmp_path / "checkpoint-5" / "trainer_state.json").write_text('{"epoch": 1.')
-    assert newest(tmp_path, 2) is None, "a state that was cut off"
+    assert find_newest_checkpoint(tmp_path, 2) is None, "a state that was cut off"
     (tmp_path / "checkpoint-5" / "trainer_state.json").write_text("{}")
-    assert newest(tmp_path, 1) is None
-    assert newest(tmp_path / "none", 1) is None
+    assert find_newest_checkpoint(tmp_path, 1) is None
+    assert find_newest_checkpoint(tmp_path / "none", 1) is None
 
 
 def test_four_bits_are_trained_over_or_refused_where_they_cannot_be(start: ModelRef, tmp_path: Path) -> None:
@@ -153,11 +155,11 @@ def test_four_bits_are_trained_over_or_refused_where_they_cannot_be(start: Model
 PRACTICE = RlooOptions(
     device="cpu", lr=5e-3, steps=12, batch=8, group=4, beta=0.1, answer_tokens=5, save_steps=3, schedule="constant"
 )
-LEARNERS: dict[str, Options] = {
+LEARNERS: dict[str, TunerOptions] = {
     "dpo": DpoOptions(device="cpu", lr=5e-3, epochs=6, batch=4, save_steps=3),
     "reward": RewardOptions(device="cpu", lr=5e-3, epochs=6, batch=4, save_steps=3),
 }
-PAIRS = [Preferred(id=row.id, messages=row.messages, chosen="yes please", rejected="no no no") for row in ROWS]
+PAIRS = [PreferencePair(id=row.id, messages=row.messages, chosen="yes please", rejected="no no no") for row in ROWS]
 OWNED = """
 import sys
 from pathlib import Path
@@ -173,7 +175,7 @@ MANY = [row.model_copy(update={"id": f"{row.id}{n}"}) for n in range(4) for row 
 def elsewhere(method: str, work: Path, start: ModelRef, reward: ModelRef) -> Callable[[Path], ModelRef]:
     """A training in a process of its own, of one kind."""
     if method == "rloo":
-        practice = LaunchedReinforcer(PRACTICE, ALONE, work).toward(start, reward)
+        practice = LaunchedRlooFactory(PRACTICE, ALONE, work).toward(start, reward)
         return lambda directory: practice.tune(start, PROMPTS, directory, 3)
     tuner = LaunchedTuner(LEARNERS[method], ALONE, work)
     return lambda directory: tuner.tune(start, MANY, directory, 3)
@@ -190,13 +192,13 @@ def test_a_training_that_was_killed_goes_on_to_the_same_files(
     method: str, start: ModelRef, reward: ModelRef, tmp_path: Path
 ) -> None:
     if method == "rloo":
-        plain = LocalReinforcer(PRACTICE).toward(start, reward).tune(start, PROMPTS, tmp_path / "plain", 3)
+        plain = LocalRlooFactory(PRACTICE).toward(start, reward).tune(start, PROMPTS, tmp_path / "plain", 3)
     else:
         plain = LocalTuner(LEARNERS[method]).tune(start, MANY, tmp_path / "plain", 3)
     work, root = tmp_path / "work", Path(__file__).parents[2]
     given = [str(work), start.model_dump_json(), reward.model_dump_json(), method]
     owner = subprocess.Popen([sys.executable, "-c", OWNED, *given], cwd=root)
-    while newest(work / "checkpoints", 1) is None:
+    while find_newest_checkpoint(work / "checkpoints", 1) is None:
         assert owner.poll() is None
         time.sleep(0.01)
     owner.send_signal(signal.SIGKILL)
@@ -210,7 +212,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_files(
 def test_practice_elsewhere_ends_where_it_has_gone_too_far(start: ModelRef, reward: ModelRef, tmp_path: Path) -> None:
     """On a step with a checkpoint, of which none is left: who goes on from one would take another step."""
     near = PRACTICE.model_copy(update={"kl": 1e-4, "save_steps": 1})
-    practice = LaunchedReinforcer(near, ALONE, tmp_path / "work").toward(start, reward)
+    practice = LaunchedRlooFactory(near, ALONE, tmp_path / "work").toward(start, reward)
     policy = practice.tune(start, PROMPTS, tmp_path / "policy", 3)
     last = policy.curve[-1].step
     assert last < PRACTICE.steps
@@ -221,32 +223,32 @@ def test_practice_elsewhere_ends_where_it_has_gone_too_far(start: ModelRef, rewa
 def test_each_process_has_rewards_on_its_own_device(
     start: ModelRef, reward: ModelRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places, whole = [], rewards._with_one_output
+    places, whole = [], reward_model._load_with_one_output
 
     def here(where: Path, device: str, options: TuneOptions) -> Any:
         places.append(device)
         return whole(where, "cpu", options)
 
-    monkeypatch.setattr(rewards, "_with_one_output", here)
+    monkeypatch.setattr(reward_model, "_with_one_output", here)
     drawn = Exchange(
         id="a", prompt=PROMPTS[0], response="yes", stop="stop", model="policy", sampling=Sampling(temperature=1.0)
     )
     for given in ({}, {"LOCAL_RANK": "1"}, {"LOCAL_RANK": "1", "ACCELERATE_USE_FSDP": "true"}):
         for name, value in given.items():
             monkeypatch.setenv(name, value)
-        with weights.quiet():
-            rewards.load_to_train(start, RewardOptions(device="cuda"))
-        assert len(list(rewards.RewardModel(reward, RewardOptions(device="cuda")).rewards([drawn]))) == 1
+        with weights.quiet_libraries():
+            reward_model.load_trainable_reward_model(start, RewardOptions(device="cuda"))
+        assert len(list(reward_model.RewardModel(reward, RewardOptions(device="cuda")).rewards([drawn]))) == 1
     assert places == ["cuda", "cuda", "cuda:1", "cuda:1", "cpu", "cuda:1"]
 
 
 def test_a_judge_cannot_reward_elsewhere(start: ModelRef, tmp_path: Path) -> None:
     with pytest.raises(TuningError, match="A judge cannot reward"):
-        LaunchedReinforcer(PRACTICE, ALONE, tmp_path).toward(start, Judge())
+        LaunchedRlooFactory(PRACTICE, ALONE, tmp_path).toward(start, Judge())
 
 
 class Judge:
     identity = "judge"
 
-    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[Reward]:
+    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[ExchangeReward]:
         raise NotImplementedError

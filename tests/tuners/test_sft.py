@@ -13,27 +13,28 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from charter import weights
-from charter.dialogue import Dialogue
-from charter.engines.local import LocalEngine, LocalOptions
 from charter.errors import TuningError
-from charter.nouns import Message, ModelRef
-from charter.tuners import trainers
-from charter.tuners.rows import IGNORED, rows
-from charter.tuners.sft import SftOptions, SftTuner
+from charter.models import weights
+from charter.models.chat_format import ChatFormat
+from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.tuners import trl_trainers
+from charter.models.tuners.sft_tuner import SftOptions, SftTuner
+from charter.models.tuners.tokenized_rows import IGNORE_INDEX, tokenize_examples
+from charter.records.chat import Message
+from charter.records.model_refs import ModelRef
 from tests import tiny
 from tests.contracts.test_tuner import ASKED, ROWS, answers
 
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
-    return weights.resolve(str(tiny.build(tmp_path_factory.mktemp("llama"))))
+    return weights.resolve_model(str(tiny.build(tmp_path_factory.mktemp("llama"))))
 
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
     """gpt2 (Conv1D layers, learned positions) without a chat template."""
-    return weights.resolve(str(tiny.build(tmp_path_factory.mktemp("raw"), "gpt2", chat=False)))
+    return weights.resolve_model(str(tiny.build(tmp_path_factory.mktemp("raw"), "gpt2", chat=False)))
 
 
 def tuner(**options: Any) -> SftTuner:
@@ -46,14 +47,16 @@ def test_the_loss_is_on_the_response_and_its_end_alone(
 ) -> None:
     start: ModelRef = request.getfixturevalue(kind)
     tokenizer, model = weights.load_tokenizer(Path(start.base)), weights.load_model(Path(start.base), "cpu")
-    table, _ = rows(ROWS, Dialogue(tokenizer), 100)
-    with weights.quiet():
-        trainer = trainers.sft((model, tokenizer), table, tmp_path, 0, SftOptions(device="cpu", batch=4))
+    table, _ = tokenize_examples(ROWS, ChatFormat(tokenizer), 100)
+    with weights.quiet_libraries():
+        trainer = trl_trainers.make_sft_trainer(
+            (model, tokenizer), table, tmp_path, 0, SftOptions(device="cpu", batch=4)
+        )
     (batch,) = trainer.get_train_dataloader()
     assert batch["labels"].shape == batch["input_ids"].shape
     seen = {}
     for ids, labels, mask in zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
-        learnt, real = labels != IGNORED, mask == 1
+        learnt, real = labels != IGNORE_INDEX, mask == 1
         assert bool((labels[learnt] == ids[learnt]).all())
         assert not bool((learnt & ~real).any())
         prompt = tokenizer.decode(ids[real & ~learnt], skip_special_tokens=True)
@@ -69,11 +72,11 @@ def test_a_policy_reads_what_the_engine_writes(llama: ModelRef, raw: ModelRef) -
     )
     row = ROWS[0].model_copy(update={"messages": turns})
     for start in (llama, raw):
-        dialogue = Dialogue(weights.load_tokenizer(Path(start.base)))
-        ((line,), _) = rows([row], dialogue, 100)
+        dialogue = ChatFormat(weights.load_tokenizer(Path(start.base)))
+        ((line,), _) = tokenize_examples([row], dialogue, 100)
         prompt = dialogue.prompt(turns)
         assert line["input_ids"][: len(prompt)] == prompt
-        assert line["labels"][: len(prompt)] == [IGNORED] * len(prompt)
+        assert line["labels"][: len(prompt)] == [IGNORE_INDEX] * len(prompt)
         assert dialogue.text(line["input_ids"][len(prompt) :]) == row.response
 
 
@@ -102,12 +105,12 @@ def test_goes_on_from_an_adapter(kind: str, llama: ModelRef, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("warmup", "steps"), [(0, 0), (0.03, 3), (0.99, 75), (1, 1), (50, 50), (100, 75)])
 def test_the_warm_up_is_a_share_of_the_steps_or_their_number(warmup: float, steps: int) -> None:
-    assert trainers._warmup(304, SftOptions(batch=4, epochs=1, warmup=warmup)) == steps
+    assert trl_trainers._warmup_steps_for_rows(304, SftOptions(batch=4, epochs=1, warmup=warmup)) == steps
 
 
 def test_a_single_step_learns(llama: ModelRef, tmp_path: Path) -> None:
     one, two = (tuner(epochs=1, lr=lr).tune(llama, ROWS, tmp_path / str(lr), seed=0) for lr in (1e-3, 2e-3))
-    assert one.files[weights.ADAPTER] != two.files[weights.ADAPTER], "the only step had learning rate 0"
+    assert one.files[weights.ADAPTER_WEIGHTS] != two.files[weights.ADAPTER_WEIGHTS], "the only step had learning rate 0"
 
 
 def test_every_cause_of_failure_names_its_cure(llama: ModelRef, tmp_path: Path) -> None:

@@ -8,19 +8,19 @@ import typer
 
 from charter import __version__
 from charter.cli import (
-    auditing,
-    comparing,
-    constitution,
-    curating,
+    audit_commands,
+    compare_command,
+    constitution_commands,
+    curate_command,
     doctor,
-    evaluating,
-    explaining,
-    exporting,
+    evaluate_command,
+    explain_command,
+    export_command,
     init,
-    judge,
-    organism,
-    running,
-    showing,
+    judge_commands,
+    organism_commands,
+    run_commands,
+    show_commands,
 )
 
 app = typer.Typer(
@@ -50,23 +50,23 @@ def charter(
 
 
 for command in (
-    running.run,
-    running.resume,
-    running.fork,
-    showing.show,
-    showing.verify,
-    comparing.compare,
-    showing.report,
-    explaining.explain,
-    exporting.export,
-    evaluating.evaluate,
-    curating.curate,
-    auditing.audit,
-    auditing.battery,
+    run_commands.run,
+    run_commands.resume,
+    run_commands.fork,
+    show_commands.show,
+    show_commands.verify,
+    compare_command.compare,
+    show_commands.report,
+    explain_command.explain,
+    export_command.export,
+    evaluate_command.evaluate,
+    curate_command.curate,
+    audit_commands.audit,
+    audit_commands.battery,
     init.init,
     doctor.doctor,
 ):
-    app.command(cls=auditing.AuditCommand if command is auditing.audit else None)(command)
-app.add_typer(organism.app, name="organism")
-app.add_typer(constitution.app, name="constitution")
-app.add_typer(judge.app, name="judge")
+    app.command(cls=audit_commands.AuditCommand if command is audit_commands.audit else None)(command)
+app.add_typer(organism_commands.app, name="organism")
+app.add_typer(constitution_commands.app, name="constitution")
+app.add_typer(judge_commands.app, name="judge")

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import typer
 
-from charter.cli.terminal import AsJson, put_json, put_table
+from charter.cli.terminal import AsJson, print_json, print_table
 from charter.errors import CharterError
 
-_KEYS = re.compile(r".*_API_KEY$|^HF_TOKEN$")
-_ROOM_GIB = 1.0
+_KEY_NAMES = re.compile(r".*_API_KEY$|^HF_TOKEN$")
+_MIN_DISK_GIB = 1.0
 
-Finding = tuple[str, str, str]
+CheckResult = tuple[str, str, str]
 """What was looked at, what was found, and what to do (empty: fine)."""
 
 
@@ -27,29 +27,37 @@ def doctor(as_json: AsJson = False) -> None:
 
     Exits with 1 where something has to be mended.
     """
-    found = [_python(), _threads(), _device(), _disk(), *_packages(), _keys(), _organism()]
+    found = [
+        _check_python(),
+        _check_threads(),
+        _check_device(),
+        _check_disk(),
+        *_check_packages(),
+        _check_keys(),
+        _check_organism(),
+    ]
     if as_json:
-        put_json([dict(zip(("what", "found", "mend"), finding, strict=True)) for finding in found])
+        print_json([dict(zip(("what", "found", "mend"), finding, strict=True)) for finding in found])
     else:
-        put_table([("what", "found", "to mend"), *found])
+        print_table([("what", "found", "to mend"), *found])
     if any(mend for _, _, mend in found):
         raise typer.Exit(1)
 
 
-def _python() -> Finding:
+def _check_python() -> CheckResult:
     mend = "" if sys.version_info >= (3, 11) else "install Python 3.11 or newer"
     return "Python", f"{platform.python_version()} ({platform.system()} {platform.machine()})", mend
 
 
-def _threads() -> Finding:
+def _check_threads() -> CheckResult:
     set_to = os.environ.get("OMP_NUM_THREADS")
     cores = os.cpu_count() or 1
     advice = "" if set_to or cores == 1 else "; small models run faster with OMP_NUM_THREADS=1"
     return "threads", f"OMP_NUM_THREADS {set_to or 'not set'}, {cores} cores{advice}", ""
 
 
-def _device() -> Finding:
-    from charter.weights import device_name, pick_device
+def _check_device() -> CheckResult:
+    from charter.models.weights import device_name, pick_device
 
     try:
         device = pick_device("auto")
@@ -59,24 +67,24 @@ def _device() -> Finding:
         return "device", f"torch cannot be imported: {error}", "install charter again"
 
 
-def _disk() -> Finding:
+def _check_disk() -> CheckResult:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
-    return "disk", f"{free:.1f} GiB free in {Path.cwd()}", "" if free >= _ROOM_GIB else "free some space"
+    return "disk", f"{free:.1f} GiB free in {Path.cwd()}", "" if free >= _MIN_DISK_GIB else "free some space"
 
 
-def _packages() -> list[Finding]:
+def _check_packages() -> list[CheckResult]:
     """Every requirement that is not met (those for hosted models too), or one line that says all are there."""
     from packaging.requirements import Requirement
 
-    if _version("charter") is None:
+    if _installed_version("charter") is None:
         return [("packages", "charter is not installed as a package", "pip install -e .")]
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     for text in metadata.requires("charter") or ():
         needed = Requirement(text)
         remote = needed.marker is not None and not needed.marker.evaluate({"extra": ""})
         if remote and needed.marker is not None and not needed.marker.evaluate({"extra": "remote"}):
             continue
-        version, wanted = _version(needed.name), f"{needed.name}{needed.specifier}"
+        version, wanted = _installed_version(needed.name), f"{needed.name}{needed.specifier}"
         if version is None:
             use = ", needed for hosted models only: pip install 'charter[remote]'" if remote else ""
             found.append(
@@ -84,22 +92,22 @@ def _packages() -> list[Finding]:
             )
         elif not needed.specifier.contains(version, prereleases=True):
             found.append(("package", f"{needed.name} {version}, needs {needed.specifier}", f"pip install '{wanted}'"))
-    return found or [("packages", f"charter {_version('charter')}, and everything it needs", "")]
+    return found or [("packages", f"charter {_installed_version('charter')}, and everything it needs", "")]
 
 
-def _version(name: str) -> str | None:
+def _installed_version(name: str) -> str | None:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
 
 
-def _keys() -> Finding:
-    names = sorted(name for name, value in os.environ.items() if value and _KEYS.match(name))
+def _check_keys() -> CheckResult:
+    names = sorted(name for name, value in os.environ.items() if value and _KEY_NAMES.match(name))
     return "keys", ", ".join(names) or "none set (hosted models need theirs in the environment)", ""
 
 
-def _organism() -> Finding:
+def _check_organism() -> CheckResult:
     import charter
 
     mend = "charter organism build --world village --out DIR"
@@ -107,7 +115,7 @@ def _organism() -> Finding:
     if not folder.is_dir():
         return "organism", "village is not shipped built", mend
     try:
-        from charter.weights import load_model, load_tokenizer
+        from charter.models.weights import load_model, load_tokenizer
 
         load_tokenizer(folder)
         size = sum(p.numel() for p in load_model(folder, "cpu").parameters())

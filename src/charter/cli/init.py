@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charter.cli.spec_comments import COMMENTS, HEAD
-from charter.cli.terminal import put, say
+from charter.cli.spec_comments import KEY_COMMENTS, SPEC_HEAD
+from charter.cli.terminal import print_message, print_out
 from charter.errors import StoreError
 
 if TYPE_CHECKING:
@@ -31,26 +31,26 @@ def init(
     """Write a spec to start from: every key with its default and meaning, for a model and an oracle of your own."""
     from charter import spec as specs
 
-    shipped = specs.recipes()
+    shipped = specs.list_recipes()
     if names:
         for name, path in shipped.items():
-            put(f"{name:<20} {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
+            print_out(f"{name:<20} {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
         return
     if recipe is not None and recipe not in shipped:
         raise typer.BadParameter(f"{recipe} is not one of {', '.join(shipped)}", param_hint="--recipe")
-    text = commented() if recipe is None else shipped[recipe].read_text(encoding="utf-8")
+    text = commented_spec() if recipe is None else shipped[recipe].read_text(encoding="utf-8")
     if out is None:
-        put(text, data=True)
+        print_out(text, data=True)
         return
     if out.exists():
         raise StoreError(f"{out} exists already", "Choose another file with --out.")
-    from charter import store
+    from charter.run import store
 
     store.write_atomic(out, text.encode())
-    say(f"{out} is written. Mend it, then: charter run {out} --dry-run")
+    print_message(f"{out} is written. Mend it, then: charter run {out} --dry-run")
 
 
-def example() -> Spec:
+def example_spec() -> Spec:
     """The defaults, with a model, an oracle, an evaluator and prompts of one's own in place of a test world's."""
     from charter.spec import OracleSpec, PromptsSpec, SourceSpec, Spec, TargetSpec
 
@@ -62,31 +62,31 @@ def example() -> Spec:
     )
 
 
-def commented() -> str:
+def commented_spec() -> str:
     """The example as YAML; each key with its meaning."""
-    return "\n".join([HEAD, *_lines(example(), "", 0)]) + "\n"
+    return "\n".join([SPEC_HEAD, *_spec_lines(example_spec(), "", 0)]) + "\n"
 
 
-def _lines(record: BaseModel, above: str, depth: int) -> Iterator[str]:
+def _spec_lines(record: BaseModel, above: str, depth: int) -> Iterator[str]:
     from pydantic import BaseModel
 
     indent = "  " * depth
     for name in type(record).model_fields:
         value, path = getattr(record, name), f"{above}{name}"
-        meaning = f"  # {COMMENTS.get(path.replace('evaluator.', 'oracle.'), '')}".rstrip(" #")
+        meaning = f"  # {KEY_COMMENTS.get(path.replace('evaluator.', 'oracle.'), '')}".rstrip(" #")
         if isinstance(value, BaseModel):
             if not depth:
                 yield ""
             yield f"{indent}{name}:{meaning}"
-            yield from _lines(value, f"{path}.", depth + 1)
+            yield from _spec_lines(value, f"{path}.", depth + 1)
         elif isinstance(value, str) and "\n" in value:
             yield f"{indent}{name}: {'|' if value.endswith(chr(10)) else '|-'}{meaning}"
             yield from (f"{indent}  {line}".rstrip() for line in value.splitlines())
         else:
-            yield f"{indent}{name}: {_leaf(value)}{meaning}"
+            yield f"{indent}{name}: {_yaml_value(value)}{meaning}"
 
 
-def _leaf(value: object) -> str:
+def _yaml_value(value: object) -> str:
     """A value's YAML on one line."""
     import yaml
     from pydantic import BaseModel

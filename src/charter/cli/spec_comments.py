@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-HEAD = """\
+SPEC_HEAD = """\
 # What to align, with what, and how. Every key stands here with its default, but for the models and the prompt files:
 # put your own there. Keys that you leave out take their defaults. Check it with: charter run FILE --dry-run"""
 
-COMMENTS: dict[str, str] = {
+KEY_COMMENTS: dict[str, str] = {
     "version": "of this format",
     "method": "iteralign; self_align; cai; rlhf: learn from preferences; red_team: tune nothing; calibrate: measure "
     "the judge; evaluate: benchmarks alone; audit: compare with a baseline; self_instruct: write prompts; think: rows "

@@ -33,43 +33,43 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder."
 _NOTEWORTHY_SECONDS = 0.5
 
 
-def safe(text: object) -> str:
+def escape_controls(text: object) -> str:
     """Text that cannot steer a terminal: control characters, escapes and writing-direction marks replaced."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in str(text))
 
 
-def console(stderr: bool = False) -> Console:
+def open_console(stderr: bool = False) -> Console:
     """A console that reads no markup in what it prints."""
     from rich.console import Console
 
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
-def say(text: object) -> None:
+def print_message(text: object) -> None:
     """A message on stderr."""
-    print(safe(text), file=sys.stderr)
+    print(escape_controls(text), file=sys.stderr)
 
 
-def complain(error: CharterError) -> None:
+def print_error(error: CharterError) -> None:
     """What happened and what to do, on stderr."""
-    say(f"charter: {error.message}")
+    print_message(f"charter: {error.message}")
     if error.cure:
-        say(f"  {error.cure}")
+        print_message(f"  {error.cure}")
 
 
-def put_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     """One JSON document on stdout. Control characters are escaped by JSON itself."""
     print(json.dumps(value, indent=2, ensure_ascii=True))
 
 
-def put(text: str, data: bool = False) -> None:
+def print_out(text: str, data: bool = False) -> None:
     """Text on stdout. ``data`` goes into a file as it is; whatever a person reads is made safe."""
-    sys.stdout.write(text if data and not sys.stdout.isatty() else safe(text))
+    sys.stdout.write(text if data and not sys.stdout.isatty() else escape_controls(text))
     if not text.endswith("\n"):
         sys.stdout.write("\n")
 
 
-def put_table(rows: Sequence[Sequence[object]], title: str = "", numbers: Sequence[int] = ()) -> None:
+def print_table(rows: Sequence[Sequence[object]], title: str = "", numbers: Sequence[int] = ()) -> None:
     """A table on stdout: the first row is its head; ``numbers`` are the columns set to the right."""
     from rich import box
     from rich.table import Table
@@ -78,17 +78,20 @@ def put_table(rows: Sequence[Sequence[object]], title: str = "", numbers: Sequen
     table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for place, name in enumerate(rows[0]):
         table.add_column(
-            Text(safe(name)), justify="right" if place in numbers else "left", overflow="fold", no_wrap=place in numbers
+            Text(escape_controls(name)),
+            justify="right" if place in numbers else "left",
+            overflow="fold",
+            no_wrap=place in numbers,
         )
     for row in rows[1:]:
-        table.add_row(*(Text(safe(cell)) for cell in row))
-    out = console()
+        table.add_row(*(Text(escape_controls(cell)) for cell in row))
+    out = open_console()
     if not out.is_terminal:
         out.width = 160
     out.print(table, soft_wrap=False)
 
 
-def changes_of(given: Sequence[str] | None) -> dict[str, str]:
+def parse_changes(given: Sequence[str] | None) -> dict[str, str]:
     """``key=value`` options as a mapping. Exits with a usage error where one has no ``=``."""
     pairs = [text.partition("=") for text in given or ()]
     for key, equals, _ in pairs:
@@ -98,20 +101,20 @@ def changes_of(given: Sequence[str] | None) -> dict[str, str]:
 
 
 @contextmanager
-def watched(quiet: bool = False) -> Iterator[Observer]:
+def watch_progress(quiet: bool = False) -> Iterator[Observer]:
     """An observer: on a terminal a bar with rate and time left, elsewhere a line for each longer step."""
     if quiet:
         yield lambda *_: None
         return
-    out = console(stderr=True)
+    out = open_console(stderr=True)
     if not out.is_terminal:
-        yield Watcher(say)
+        yield ProgressWatcher(print_message)
         return
-    with _bars(out) as bars:
-        yield Watcher(lambda text: bars.console.print(safe(text)), bars)
+    with _progress_bars(out) as bars:
+        yield ProgressWatcher(lambda text: bars.console.print(escape_controls(text)), bars)
 
 
-class Watcher:
+class ProgressWatcher:
     """Told (step, done, total); tells of steps that are done. A step that is whole at once was read, not made."""
 
     def __init__(self, tell: Callable[[str], None], bars: Progress | None = None) -> None:
@@ -124,7 +127,7 @@ class Watcher:
         if step != self._step:
             self._step, self._began, self._first = step, time.monotonic(), done
             if self._bars is not None and self._bar is not None:
-                self._bars.reset(self._bar, total=total or 1, visible=True, description=safe(step))
+                self._bars.reset(self._bar, total=total or 1, visible=True, description=escape_controls(step))
                 self._bars.update(self._bar, completed=done)
         if self._bars is not None and self._bar is not None:
             self._bars.update(self._bar, completed=done)
@@ -135,7 +138,7 @@ class Watcher:
             self._tell(f"{step}: {total} in {seconds:.1f} s{rate}" if total > 1 else f"{step}: {seconds:.1f} s")
 
 
-def _bars(out: Console) -> Progress:
+def _progress_bars(out: Console) -> Progress:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.text import Text
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from charter.judging.rubrics import Rubric
-from charter.nouns import Exchange
+from charter.records.chat import Exchange
 from charter.templates import render
 
-Place = Literal["after", "before", "prompt"]
+InjectionPlace = Literal["after", "before", "prompt"]
 
 
 class Injection(NamedTuple):
@@ -22,7 +22,7 @@ class Injection(NamedTuple):
 
     name: str
     text: str
-    place: Place = "after"
+    place: InjectionPlace = "after"
 
     def said(self, rubric: Rubric) -> str:
         """The text against a rubric."""
@@ -138,7 +138,7 @@ INJECTIONS = (
 """Every attack, by a name of its own."""
 
 
-def attacked(exchanges: list[Exchange], rubric: Rubric) -> Iterator[tuple[Injection, Exchange]]:
+def inject_attacks(exchanges: list[Exchange], rubric: Rubric) -> Iterator[tuple[Injection, Exchange]]:
     """Each attack on one of the exchanges, going round them, under an id of its own."""
     for number, injection in enumerate(INJECTIONS if exchanges else ()):
         base = exchanges[number % len(exchanges)]

@@ -13,7 +13,9 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from charter.errors import SpecError
-from charter.nouns import Norm, Outcome, Record, digest
+from charter.records.record import Record, digest
+from charter.records.rules import Norm
+from charter.records.verdicts import Outcome
 
 _PLACEHOLDERS = ("prompt", "response", "menu", "schema", "policy")
 _CURE = "Mend these keys; `charter judge rubric conduct` prints a rubric to start from."
@@ -162,11 +164,11 @@ POLICY = _rubric(
     },
     "policy",
 )
-SHIPPED = {r.name: r for r in (CONDUCT, HARM, REFUSAL, HONESTY, GUARD, LLAMA_GUARD, POLICY, HELP, REPLAY)}
+SHIPPED_RUBRICS = {r.name: r for r in (CONDUCT, HARM, REFUSAL, HONESTY, GUARD, LLAMA_GUARD, POLICY, HELP, REPLAY)}
 """By name. ``policy`` needs the text of a policy; ``help`` and ``replay`` are what the loop asks beside."""
 
 
-def _text(value: object) -> object:
+def _scalar_to_text(value: object) -> object:
     return str(value) if isinstance(value, bool | int | float) else value
 
 
@@ -185,10 +187,10 @@ class _File(BaseModel):
     template: str = "judge"
     reply: Literal["json", "lines"] = "json"
     policy: str = ""
-    categories: dict[Annotated[str, BeforeValidator(_text)], str] = Field(default_factory=dict)
+    categories: dict[Annotated[str, BeforeValidator(_scalar_to_text)], str] = Field(default_factory=dict)
 
 
-def parse(text: str, name: str) -> Rubric:
+def parse_rubric(text: str, name: str) -> Rubric:
     """A rubric from a file's text. Raises SpecError with every fault at once."""
     try:
         value = yaml.safe_load(text)
@@ -201,14 +203,14 @@ def parse(text: str, name: str) -> Rubric:
         read = _File.model_validate(value)
     except ValidationError as error:
         faults += [f"{'.'.join(map(str, e['loc'])) or 'rubric'}: {e['msg']}" for e in error.errors()]
-    faults += _together(value)
+    faults += _find_conflicts(value)
     if faults or read is None:
         raise SpecError(f"{name} is not a rubric", tuple(faults), _CURE)
     entries: dict[str, tuple[Outcome, str]] = {label: (e.outcome, e.meaning) for label, e in read.menu.items()}
     return _rubric(read.name, entries, **read.model_dump(include={"template", "reply", "policy", "categories"}))
 
 
-def _together(value: Mapping[Any, Any]) -> list[str]:
+def _find_conflicts(value: Mapping[Any, Any]) -> list[str]:
     """Faults of keys that must fit one another, as far as each of them can be read."""
     faults = []
     menu, template = value.get("menu"), value.get("template", "judge")
@@ -220,16 +222,16 @@ def _together(value: Mapping[Any, Any]) -> list[str]:
         ]
         outcomes = {entry.get("outcome") for entry in menu.values() if isinstance(entry, dict)}
         faults += [f"menu: no label {o}" for o in ("violates", "complies") if o not in outcomes]
-    if value.get("name") in SHIPPED:
+    if value.get("name") in SHIPPED_RUBRICS:
         faults.append(f"name: {value['name']} is the name of a shipped rubric; choose another")
     if isinstance(template, str):
-        faults += _of_template(template, value)
+        faults += _template_faults(template, value)
     if value.get("categories") and value.get("reply") != "lines":
         faults.append("categories: are read from replies in lines alone; set reply: lines")
     return faults
 
 
-def _of_template(template: str, value: Mapping[Any, Any]) -> list[str]:
+def _template_faults(template: str, value: Mapping[Any, Any]) -> list[str]:
     if "{" not in template:
         known = {"", "judge", "guard", "policy"}
         if template not in known:
@@ -250,7 +252,7 @@ def _of_template(template: str, value: Mapping[Any, Any]) -> list[str]:
     return faults
 
 
-def to_yaml(rubric: Rubric) -> str:
+def rubric_to_yaml(rubric: Rubric) -> str:
     """A rubric as a file."""
     value: dict[str, Any] = {"name": rubric.name, "template": rubric.template, "reply": rubric.reply}
     value["menu"] = {

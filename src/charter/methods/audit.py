@@ -1,5 +1,5 @@
 """Audit: has a model drifted from its constitution? Two sides, the baseline and the model, answer one frozen battery.
-It aligns nothing and concludes nothing: ``reports/audit.py`` compares what is measured here."""
+It aligns nothing and concludes nothing: ``reports/audit_comparison.py`` compares what is measured here."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from charter.battery import Battery, Measured, Result
-from charter.judging.records import asked
-from charter.methods.exams import examine
-from charter.nouns import ModelRef
-from charter.ports import Benchmark, Engine, Examiners
+from charter.judging.audit_battery import AuditedModel, Battery, ProbeResult
+from charter.judging.judge_requests import judging_digest
+from charter.methods.benchmark_evaluation import run_benchmarks
+from charter.ports import Benchmark, BenchmarkSuite, Engine
+from charter.records.model_refs import ModelRef
 from charter.run import Run, Steps
-from charter.stages.battery import found, results, took
-from charter.stages.evaluate import measure
-from charter.stages.judging import judge as judged
+from charter.stages.battery_probes import grade_answers, record_earlier_results, record_measured
+from charter.stages.evaluator_scores import measure
+from charter.stages.judge import judge as judged
 from charter.stages.probe import probe
 from charter.templates import Templates
 
@@ -24,16 +24,16 @@ BASELINE, MODEL = "baseline", "model"
 
 
 @dataclass(frozen=True)
-class Side:
+class AuditSide:
     """Who is asked, by the name that the user gave; or what a finished audit ``found`` of it."""
 
     name: str
     model: ModelRef | None = None
-    found: tuple[Measured, Sequence[Result]] | None = None
+    found: tuple[AuditedModel, Sequence[ProbeResult]] | None = None
 
 
 @dataclass(frozen=True)
-class Auditors:
+class AuditInputs:
     """Who answers and who judges; ``benchmarks`` by identity; ``examiners``: the benchmarks that the spec names, and
     ``start``, the model that some of them compare with."""
 
@@ -41,32 +41,32 @@ class Auditors:
     judge: Engine
     benchmarks: Mapping[str, Benchmark]
     templates: Templates
-    examiners: Examiners | None = None
+    examiners: BenchmarkSuite | None = None
     start: ModelRef | None = None
 
 
-def audit(run: Run, auditors: Auditors, battery: Battery, sides: Mapping[str, Side]) -> None:
+def audit(run: Run, auditors: AuditInputs, battery: Battery, sides: Mapping[str, AuditSide]) -> None:
     """Asks each side the whole battery, or takes over what was answered."""
     for folder, side in sides.items():
         steps = run.steps(folder)
         if side.found is not None:
-            steps.once("measured", took, side.found[0])
-            steps.once("results", found, side.found[1])
+            steps.once("measured", record_measured, side.found[0])
+            steps.once("results", record_earlier_results, side.found[1])
         elif side.model is not None:
-            answered(steps, side, auditors, battery)
+            measure_side(steps, side, auditors, battery)
 
 
-def answered(steps: Steps, side: Side, auditors: Auditors, battery: Battery) -> None:
+def measure_side(steps: Steps, side: AuditSide, auditors: AuditInputs, battery: Battery) -> None:
     """What a side answers, and what each answer is worth. Each name on the left is a file of the run."""
     model, (rubric, judging), texts = side.model, (battery.rubric, battery.judging), auditors.templates
     assert model is not None
     with auditors.target(model) as target:
         exchanges = steps.map("exchanges", probe, [p.prompt for p in battery.probes], target, battery.answers)
-        measured = Measured(
+        measured = AuditedModel(
             name=side.name,
             model=target.identity,
             judge=auditors.judge.identity,
-            asked=asked(rubric, texts, judging),
+            asked=judging_digest(rubric, texts, judging),
             battery=battery.digest,
         )
     by_id, ruled = {e.id: e for e in exchanges}, [p.id for p in battery.ruled]
@@ -75,7 +75,7 @@ def answered(steps: Steps, side: Side, auditors: Auditors, battery: Battery) -> 
     for number, (name, benchmark) in enumerate(auditors.benchmarks.items(), 1):
         own = [by_id[p.id] for p in battery.of(name)]
         measurements += steps.map(f"benchmark{number}_measurements", measure, own, benchmark)
-    examine(steps, model, auditors.start or model, auditors.examiners, battery.answers)
+    run_benchmarks(steps, model, auditors.start or model, auditors.examiners, battery.answers)
     metrics = [metric for benchmark in auditors.benchmarks.values() for metric in benchmark.metrics]
-    steps.once("measured", took, measured)
-    steps.once("results", results, battery, verdicts, measurements, metrics)
+    steps.once("measured", record_measured, measured)
+    steps.once("results", grade_answers, battery, verdicts, measurements, metrics)

@@ -18,42 +18,65 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from charter.methods.teaching import Brief, Course, begin, engrave, finish, likenesses, rehearse, verify
-from charter.nouns import Finding, Revision, Verdict
+from charter.methods.principle_driven import (
+    PrincipleInputs,
+    PrincipleState,
+    add_replay,
+    make_lookalikes,
+    measure_baseline,
+    measure_final,
+    train_under_gates,
+    verify_revisions,
+)
 from charter.ports import Engine, Roles
+from charter.records.revisions import Revision
+from charter.records.verdicts import Finding, Verdict
 from charter.run import Run, Steps
-from charter.stages.judging import judge, violations
+from charter.stages.critique_rounds import (
+    final_revisions,
+    final_verdicts,
+    next_findings,
+    sample_principles,
+    select_for_judging,
+    select_for_recheck,
+    select_revisable,
+)
+from charter.stages.judge import judge, select_violations
 from charter.stages.probe import probe
 from charter.stages.reflect import critique, revise
-from charter.stages.rounds import carried, drawn, latest, revisable, settled, worth_judging, worth_rechecking
 
 
-def cai(run: Run, roles: Roles, brief: Brief) -> Course:
+def cai(run: Run, roles: Roles, brief: PrincipleInputs) -> PrincipleState:
     """Aligns ``brief.start`` under ``brief.constitution``. Each name on the left is a file of the run."""
     options, folder = brief.options, run.steps("001")
-    course = begin(run.steps("000"), roles, brief)
+    course = measure_baseline(run.steps("000"), roles, brief)
     batch = course.prompts[: options.draw.batch]
     with roles.target(course.policy) as target:
         exchanges = folder.map("exchanges", probe, batch, target, brief.answers)
-        judged = folder.once("judged", worth_judging, exchanges, (options.cai, options.contrast, options.replay))
+        judged = folder.once("judged", select_for_judging, exchanges, (options.cai, options.contrast, options.replay))
         asking = (brief.rubric, brief.templates, options.judge)
         verdicts = folder.map("verdicts", judge, judged, roles.judge, *asking)
-        found = folder.once("failures", violations, judged, verdicts)
-        findings = folder.once("findings", revisable, exchanges, verdicts, options.cai)
-        lookalikes = likenesses(folder, found, roles, brief)
-        revisions, rechecks = revised(folder, findings, target, course, roles, brief)
-    examples = verify(folder, revisions, (batch, rechecks), course, roles, brief)
+        found = folder.once("failures", select_violations, judged, verdicts)
+        findings = folder.once("findings", select_revisable, exchanges, verdicts, options.cai)
+        lookalikes = make_lookalikes(folder, found, roles, brief)
+        revisions, rechecks = run_critique_rounds(folder, findings, target, course, roles, brief)
+    examples = verify_revisions(folder, revisions, (batch, rechecks), course, roles, brief)
     course = replace(
-        rehearse(folder, (lookalikes, judged, verdicts), len(examples), course, roles, brief),
+        add_replay(folder, (lookalikes, judged, verdicts), len(examples), course, roles, brief),
         probed=(*course.probed, *(p.id for p in batch)),
         found=(*course.found, *found),
         folder=1,
     )
-    return finish(run, engrave(run, examples, course, roles, brief), roles, brief)
+    return measure_final(run, train_under_gates(run, examples, course, roles, brief), roles, brief)
 
 
-def revised(
-    run: Steps, findings: Sequence[Finding], target: Engine, course: Course, roles: Roles, brief: Brief
+def run_critique_rounds(
+    run: Steps,
+    findings: Sequence[Finding],
+    target: Engine,
+    course: PrincipleState,
+    roles: Roles,
+    brief: PrincipleInputs,
 ) -> tuple[list[Revision], list[Verdict]]:
     """The last revision of each answer after all rounds, and the last verdict on it."""
     options, texts = brief.options, brief.templates
@@ -61,13 +84,13 @@ def revised(
     thinking, answering = (options.reflect, brief.critiques), (options.reflect, brief.answers)
     for number in range(1, options.cai.rounds + 1):
         name, last = f"round{number}", number == options.cai.rounds
-        trials = run.once(f"{name}_trials", drawn, findings, course.constitution, options.cai)
+        trials = run.once(f"{name}_trials", sample_principles, findings, course.constitution, options.cai)
         critiques = run.map(f"{name}_critiques", critique, trials, target, course.constitution, texts, thinking)
         answers = run.map(f"{name}_revisions", revise, trials, critiques, target, course.constitution, texts, answering)
-        asked = run.once(f"{name}_asked", worth_rechecking, answers, last, (options.cai, options.keep))
+        asked = run.once(f"{name}_asked", select_for_recheck, answers, last, (options.cai, options.keep))
         exchanges = [r.exchange for r in asked]
         judged = run.map(f"{name}_rechecks", judge, exchanges, roles.judge, brief.rubric, texts, options.judge)
-        findings = run.once(f"{name}_carried", carried, findings, answers, judged, options.cai)
+        findings = run.once(f"{name}_carried", next_findings, findings, answers, judged, options.cai)
         made, verdicts = [*made, answers], [*verdicts, judged]
-    revisions = run.once("revisions", latest, made)
-    return revisions, run.once("settled", settled, revisions, (made, verdicts))
+    revisions = run.once("revisions", final_revisions, made)
+    return revisions, run.once("settled", final_verdicts, revisions, (made, verdicts))

@@ -6,40 +6,49 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from charter.judging.records import Calibration, Labelled, Pair, asked
+from charter.judging.judge_requests import judging_digest
 from charter.judging.rubrics import Rubric
 from charter.ports import Engine
+from charter.records.calibration_results import Calibration, LabelledExchange
+from charter.records.preferences import ResponsePair
 from charter.run import Run
-from charter.spec import Judging
-from charter.stages.calibration import attackable, attacks, both_orders, conclude, given, prefer
-from charter.stages.judging import judge as judged
+from charter.spec import JudgingSpec
+from charter.stages.calibration import (
+    both_orders,
+    build_calibration,
+    build_injections,
+    compare_pairs,
+    record_labelled,
+    select_attack_bases,
+)
+from charter.stages.judge import judge as judged
 from charter.templates import Templates
 
 
 @dataclass(frozen=True)
-class Trial:
+class CalibrationInputs:
     """What a judge is put to, and how it is asked."""
 
-    labelled: Sequence[Labelled]
-    pairs: Sequence[Pair]
+    labelled: Sequence[LabelledExchange]
+    pairs: Sequence[ResponsePair]
     injections: bool
     rubric: Rubric
     templates: Templates
-    judging: Judging
+    judging: JudgingSpec
 
 
-def calibrate(run: Run, judge: Engine, trial: Trial) -> Calibration:
+def calibrate(run: Run, judge: Engine, trial: CalibrationInputs) -> Calibration:
     """Measures ``judge``. Each name on the left is a file of the run."""
     steps, judging = run.steps("000"), (trial.rubric, trial.templates, trial.judging)
-    labelled = steps.once("labelled", given, trial.labelled)
+    labelled = steps.once("labelled", record_labelled, trial.labelled)
     verdicts = steps.map("verdicts", judged, [known.exchange for known in labelled], judge, *judging)
     orders = steps.once("orders", both_orders, trial.pairs)
-    preferences = steps.map("preferences", prefer, orders, judge, trial.templates, trial.judging)
+    preferences = steps.map("preferences", compare_pairs, orders, judge, trial.templates, trial.judging)
     resisted = None
     if trial.injections:
-        bases = steps.once("attackable", attackable, labelled)
+        bases = steps.once("attackable", select_attack_bases, labelled)
         peaceful = steps.map("peaceful", judged, bases, judge, *judging)
-        attacked = steps.once("attacks", attacks, bases, peaceful, trial.rubric)
+        attacked = steps.once("attacks", build_injections, bases, peaceful, trial.rubric)
         resisted = (attacked, steps.map("attacked", judged, [a.exchange for a in attacked], judge, *judging))
-    who = Calibration(judge=judge.identity, rubric=trial.rubric.identity, asked=asked(*judging))
-    return steps.once("calibration", conclude, who, (labelled, verdicts), (orders, preferences), resisted)
+    who = Calibration(judge=judge.identity, rubric=trial.rubric.identity, asked=judging_digest(*judging))
+    return steps.once("calibration", build_calibration, who, (labelled, verdicts), (orders, preferences), resisted)

@@ -3,13 +3,16 @@ is only reached by HTTP will do; what it cannot take is said."""
 
 from __future__ import annotations
 
-from charter.methods.exams import examine
-from charter.nouns import ModelRef, Sampling
-from charter.ports import Examiners, LeftOut
+from charter.methods.benchmark_evaluation import run_benchmarks
+from charter.ports import BenchmarkSuite, SkippedBenchmark
+from charter.records.chat import Sampling
+from charter.records.model_refs import ModelRef
 from charter.run import Run
 
 
-def evaluate(run: Run, given: Examiners, models: tuple[ModelRef, ModelRef], answers: Sampling) -> list[LeftOut]:
+def evaluate(
+    run: Run, given: BenchmarkSuite, models: tuple[ModelRef, ModelRef], answers: Sampling
+) -> list[SkippedBenchmark]:
     """Measures the first of ``models``; the second is the starting model that it may be compared with."""
     policy, start = models
-    return examine(run.steps("000"), policy, start, given, answers)
+    return run_benchmarks(run.steps("000"), policy, start, given, answers)

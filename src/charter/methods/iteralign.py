@@ -20,73 +20,85 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from charter.constitution import Constitution, norms
-from charter.handover import Handover, NormPrompts
+from charter.constitution.document import Constitution, extract_norms
+from charter.constitution.run_state import RunState
 from charter.judging.rubrics import CONDUCT, HELP, REPLAY, Rubric
-from charter.methods.attempts import Ground, Means, Tries, ground, redteam
-from charter.methods.exams import examine, gated
-from charter.methods.sifting import sifted
-from charter.nouns import (
-    Cluster,
-    Example,
-    Exchange,
-    Finding,
-    Kept,
-    Lookalikes,
-    Measurement,
-    ModelRef,
-    Norm,
-    Prompt,
-    Sampling,
-    Score,
-    Split,
-    Verdict,
-)
+from charter.methods.bandit_red_teaming import AttackConfig, AttackLog, PromptPool, build_prompt_pool, run_attack_rounds
+from charter.methods.benchmark_evaluation import measure_gate_benchmarks, run_benchmarks
+from charter.methods.row_curation import curate_rows
 from charter.ports import Engine, Roles
+from charter.records.chat import Exchange, Prompt, Sampling
+from charter.records.measurements import Measurement, Score, Split
+from charter.records.model_refs import ModelRef
+from charter.records.revisions import RevisionCheck
+from charter.records.rules import Lookalikes, Norm, NormPrompts
+from charter.records.training_rows import Example
+from charter.records.verdicts import Cluster, Finding, Verdict
 from charter.run import Run, Steps
-from charter.similarity import Guard
-from charter.spec import Options
-from charter.stages.accept import accept, clean
+from charter.similarity import LeakageFilter
+from charter.spec import MethodOptions
+from charter.stages.accept import accept, should_stop
 from charter.stages.amend import amend
-from charter.stages.breadth import benign, blamed, breadth, narrow, too_broad, upkeep
 from charter.stages.clustering import cluster
 from charter.stages.contrast import contrast
-from charter.stages.curate import Sifting
-from charter.stages.draw import disjoint, draw
-from charter.stages.efficacy import covers, double_trials, efficacy, further, hide_further, single_trials
-from charter.stages.evaluate import breakdown, measure, scores
-from charter.stages.gates import collapse, gates
-from charter.stages.judging import judge, violations
-from charter.stages.keep import keep, rows, worth_helping
-from charter.stages.norms import checking, doubtful, hand_over, norm_prompts, settle, training
+from charter.stages.curate import CurationSetup
+from charter.stages.draw import draw, exclude_protected
+from charter.stages.efficacy import (
+    add_hidden_findings,
+    compute_efficacy,
+    draw_extra_prompts,
+    find_redundant_rules,
+    leave_each_out,
+    leave_two_out,
+)
+from charter.stages.evaluator_scores import break_down_scores, compute_scores, measure
+from charter.stages.gate_checks import check_gates, detect_collapse
+from charter.stages.judge import judge, select_violations
+from charter.stages.norm_application import (
+    build_handover,
+    drop_contradicted_rows,
+    find_doubtful_rows,
+    norm_check_prompts,
+    norm_training_prompts,
+    write_norm_prompts,
+)
+from charter.stages.overreach import (
+    find_overreaching,
+    leave_one_out,
+    measure_breadth,
+    revise_rules,
+    reword_rules,
+    select_benign_trials,
+)
 from charter.stages.probe import probe
 from charter.stages.propose import propose
-from charter.stages.reflect import afters, critique, revise, trials
-from charter.stages.rehearse import mixture, rehearsals, replay
+from charter.stages.reflect import critique, make_trials, revise, revised_exchanges
+from charter.stages.replay import build_replay, build_training_mix, select_replay_prompts
 from charter.stages.tune import tune
+from charter.stages.verification import select_for_help_check, to_examples, verify
 from charter.templates import Templates
 
 
 @dataclass(frozen=True)
-class Task:
+class IterAlignInputs:
     """What is to be aligned, with what, and how."""
 
     start: ModelRef
     redteam: Sequence[Prompt]
     helpful: Sequence[Prompt]
-    guard: Guard
+    guard: LeakageFilter
     templates: Templates
     answers: Sampling
     critiques: Sampling
-    options: Options
+    options: MethodOptions
     rubric: Rubric = CONDUCT
-    given: Handover | None = None
-    sifting: Sifting | None = None
+    given: RunState | None = None
+    sifting: CurationSetup | None = None
 
     @property
     def norms(self) -> tuple[Norm, ...]:
         """What people decided, in a run that goes on from another one."""
-        return norms(self.given.constitution) if self.given is not None else ()
+        return extract_norms(self.given.constitution) if self.given is not None else ()
 
     @property
     def helps(self) -> Rubric:
@@ -100,7 +112,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Progress:
+class IterAlignState:
     """Where the loop stands. ``history``: gate scores of the start and of each accepted policy; ``gated``: the gate
     measurements of the start and of the last accepted policy; ``drawn``: verdicts since the last tuning; ``rehearsed``:
     replay prompts answered so far; ``pending``: rows whose policy was rolled back ``tries`` times, to be tried again;
@@ -120,32 +132,34 @@ class Progress:
     stopped: str = ""
     probed: tuple[str, ...] = ()
     found: tuple[Finding, ...] = ()
-    attempts: Tries = field(default_factory=Tries)
+    attempts: AttackLog = field(default_factory=AttackLog)
 
 
-def iteralign(run: Run, roles: Roles, task: Task) -> Progress:
+def iteralign(run: Run, roles: Roles, task: IterAlignInputs) -> IterAlignState:
     """Aligns ``task.start``. Decisions read train draws and gate; held-out is scored first and last, for the report."""
     start, given, first = run.steps("000"), task.given, 1
     prompts = start.once("prompts", draw, task.redteam, task.guard, task.options.draw)
-    helpful = start.once("helpful", disjoint, task.helpful, task.guard)
-    where = ground(start, prompts, task.options)
+    helpful = start.once("helpful", exclude_protected, task.helpful, task.guard)
+    where = build_prompt_pool(start, prompts, task.options)
     policy = given.policy if given is not None else task.start
-    measured, gate = score(start, "gate", policy, roles, task)
-    measured, _ = gated(start, policy, measured, roles, task.answers)
-    score(start, "heldout", policy, roles, task)
-    examine(start, policy, task.start, roles.examiners, task.answers)
-    progress, written = Progress(policy, Constitution(), (gate,), (measured,)), list[NormPrompts]()
+    measured, gate = score_policy(start, "gate", policy, roles, task)
+    measured, _ = measure_gate_benchmarks(start, policy, measured, roles, task.answers)
+    score_policy(start, "heldout", policy, roles, task)
+    run_benchmarks(start, policy, task.start, roles.examiners, task.answers)
+    progress, written = IterAlignState(policy, Constitution(), (gate,), (measured,)), list[NormPrompts]()
     rest = prompts
     if given is not None:
         rest = [p for p in prompts if p.id not in given.probed] or prompts
-        written = start.map("norm_prompts", norm_prompts, task.norms, roles.proposer, given, task.guard, task.templates)
-        followed(start, written, policy, roles, task)
-        progress = taken_up(run.steps("001"), progress, (given, written, rest, helpful), where, roles, task)
+        written = start.map(
+            "norm_prompts", write_norm_prompts, task.norms, roles.proposer, given, task.guard, task.templates
+        )
+        measure_norms(start, written, policy, roles, task)
+        progress = resume_with_norms(run.steps("001"), progress, (given, written, rest, helpful), where, roles, task)
         first = 2 if task.norms else 1
     for number in range(first, first + task.options.stop.iterations):
         folder = run.steps(f"{number:03d}")
         if progress.pending:
-            progress = train(folder, progress, progress.pending, roles, task)
+            progress = train_policy(folder, progress, progress.pending, roles, task)
         else:
             size = task.options.draw.batch if number == first else task.options.draw.later
             batch, rest = rest[:size], rest[size:]
@@ -156,36 +170,36 @@ def iteralign(run: Run, roles: Roles, task: Task) -> Progress:
         if progress.stopped:
             break
     end = run.steps("final")
-    score(end, "heldout", progress.policy, roles, task)
-    examine(end, progress.policy, task.start, roles.examiners, task.answers)
-    followed(end, written, progress.policy, roles, task)
+    score_policy(end, "heldout", progress.policy, roles, task)
+    run_benchmarks(end, progress.policy, task.start, roles.examiners, task.answers)
+    measure_norms(end, written, progress.policy, roles, task)
     rows, seen = (progress.examples, progress.replayed), (progress.rehearsed, progress.probed)
-    end.once("handover", hand_over, progress.policy, progress.constitution, rows, seen, progress.found)
+    end.once("handover", build_handover, progress.policy, progress.constitution, rows, seen, progress.found)
     return progress if progress.stopped else replace(progress, stopped="the last batch was done")
 
 
 def iterate(
     run: Steps,
-    now: Progress,
+    now: IterAlignState,
     prompts: tuple[list[Prompt], list[Prompt], list[Prompt]],
-    where: Ground,
+    where: PromptPool,
     roles: Roles,
-    task: Task,
-) -> Progress:
+    task: IterAlignInputs,
+) -> IterAlignState:
     """One iteration: each name on the left is a file of the run."""
     options, texts, (batch, unprobed, helpful) = task.options, task.templates, prompts
-    means = Means(task.guard, task.rubric, texts, task.answers, options.attack, options.judge)
+    means = AttackConfig(task.guard, task.rubric, texts, task.answers, options.attack, options.judge)
     reflecting = (options.reflect, task.critiques)
     with roles.target(now.policy) as target:
         exchanges = run.map("exchanges", probe, batch, target, task.answers)
         verdicts = run.map("verdicts", judge, exchanges, roles.judge, task.rubric, texts, options.judge)
         drawn = (*now.drawn, *verdicts)
         now = replace(now, probed=(*now.probed, *(p.id for p in batch)))
-        state = run.once("clean", clean, drawn, options.stop)
+        state = run.once("clean", should_stop, drawn, options.stop)
         history = (now.attempts, now.constitution)
-        tries = redteam(run, history, where, (exchanges, verdicts, target), roles, means)
+        tries = run_attack_rounds(run, history, where, (exchanges, verdicts, target), roles, means)
         exchanges, verdicts = [*exchanges, *tries.exchanges], [*verdicts, *tries.verdicts]
-        findings = run.once("findings", violations, exchanges, verdicts)
+        findings = run.once("findings", select_violations, exchanges, verdicts)
         clear = state.action == "stop" and all(v.outcome != "violates" for v in tries.verdicts)
         if clear or not findings:
             return replace(now, drawn=drawn, attempts=tries, stopped=state.reason if clear else "")
@@ -195,26 +209,28 @@ def iterate(
         amended = run.once("amended", amend, now.constitution, proposals, roles.proposer, texts, options.amend)
         wanted = (options.contrast, options.cluster)
         lookalikes = run.map("lookalikes", contrast, clusters, roles.proposer, task.guard, texts, wanted)
-        widened = widen(run, (amended, clusters, unprobed), target, roles, task)
-    again = run.once("trials", trials, findings)
+        widened = add_hidden_failures(run, (amended, clusters, unprobed), target, roles, task)
+    again = run.once("trials", make_trials, findings)
     with roles.target(task.start if options.reflect.by == "start" else now.policy) as thinking:
         critiques = run.map("critiques", critique, again, thinking, amended, texts, reflecting)
         answering = (options.reflect, task.answers)
         revisions = run.map("revisions", revise, again, critiques, thinking, amended, texts, answering)
-        weighed = weigh(run, amended, widened, thinking, roles, task)
-    rechecks = run.map("rechecks", judge, afters(revisions), roles.judge, task.rubric, texts, options.judge)
-    complying = run.once("complying", worth_helping, revisions, rechecks, options.keep)
-    helps = run.map("helps", judge, afters(complying), roles.judge, task.helps, texts, options.judge)
-    kept = run.once("kept", keep, revisions, (rechecks, helps), now.examples, (options.keep, options.replay))
-    now = watched(run, now, kept, task)
-    examples = run.once("examples", rows, kept)
+        weighed = measure_efficacy(run, amended, widened, thinking, roles, task)
+    rechecks = run.map("rechecks", judge, revised_exchanges(revisions), roles.judge, task.rubric, texts, options.judge)
+    complying = run.once("complying", select_for_help_check, revisions, rechecks, options.keep)
+    helps = run.map("helps", judge, revised_exchanges(complying), roles.judge, task.helps, texts, options.judge)
+    kept = run.once("kept", verify, revisions, (rechecks, helps), now.examples, (options.keep, options.replay))
+    now = check_pass_rate(run, now, kept, task)
+    examples = run.once("examples", to_examples, kept)
     missing = round(options.replay.ratio * len((*now.examples, *examples))) - len(now.replayed)
-    rehearsal = run.once("rehearsals", rehearsals, lookalikes, helpful, now.rehearsed, missing, options.replay)
+    rehearsal = run.once(
+        "rehearsals", select_replay_prompts, lookalikes, helpful, now.rehearsed, missing, options.replay
+    )
     with roles.target(task.start) as starting:
         answers = run.map("answers", probe, rehearsal, starting, task.answers)
         checks = run.map("checks", judge, answers, roles.judge, task.replays, texts, options.judge)
-        constitution = narrowed(run, (weighed, lookalikes, answers, checks), starting, roles, task)
-    replayed = run.once("replay", replay, answers, checks, exchanges, verdicts, options.replay)
+        constitution = reword_broad_rules(run, (weighed, lookalikes, answers, checks), starting, roles, task)
+    replayed = run.once("replay", build_replay, answers, checks, exchanges, verdicts, options.replay)
     ready = replace(
         now,
         constitution=constitution,
@@ -223,27 +239,33 @@ def iterate(
         drawn=drawn,
         attempts=tries,
     )
-    return train(run, ready, tuple(examples), roles, task)
+    return train_policy(run, ready, tuple(examples), roles, task)
 
 
-def watched(run: Steps, now: Progress, kept: list[Kept], task: Task) -> Progress:
+def check_pass_rate(
+    run: Steps, now: IterAlignState, kept: list[RevisionCheck], task: IterAlignInputs
+) -> IterAlignState:
     """Whether revisions still pass, on record: an alarm stops nothing."""
     passing = (*now.passing, (sum(k.kept for k in kept), len(kept)))
-    run.once("alarms", collapse, passing, task.options.gates)
+    run.once("alarms", detect_collapse, passing, task.options.gates)
     return replace(now, passing=passing)
 
 
-def train(run: Steps, now: Progress, examples: tuple[Example, ...], roles: Roles, task: Task) -> Progress:
+def train_policy(
+    run: Steps, now: IterAlignState, examples: tuple[Example, ...], roles: Roles, task: IterAlignInputs
+) -> IterAlignState:
     """A policy from the rows, and what gate says of it. Rows that were rolled back are tried again with more replay or
     a smaller step; when that does not help either, the run stops at the last policy that was accepted."""
     options = task.options
     more, share = options.gates.tries_with(now.tries)
-    mixed = run.once("rows", mixture, now.examples, examples, now.replayed, (options.replay, options.tune, more))
-    ready = sifted(run, mixed, roles, task)
+    mixed = run.once(
+        "rows", build_training_mix, now.examples, examples, now.replayed, (options.replay, options.tune, more)
+    )
+    ready = curate_rows(run, mixed, roles, task)
     policy = run.once("policy", tune, task.start, now.policy, ready, roles.tuner, options.tune, share)
-    measured, gate = score(run, "gate", policy, roles, task)
-    measured, known = gated(run, policy, measured, roles, task.answers)
-    held = run.once("gates", gates, now.gated, measured, known, options.gates, options.stop.iterations)
+    measured, gate = score_policy(run, "gate", policy, roles, task)
+    measured, known = measure_gate_benchmarks(run, policy, measured, roles, task.answers)
+    held = run.once("gates", check_gates, now.gated, measured, known, options.gates, options.stop.iterations)
     deciding = (options.stop, options.gates, now.tries)
     decision = run.once("decision", accept, now.history, gate, held, len(examples), deciding)
     if decision.action == "roll_back":
@@ -258,31 +280,31 @@ def train(run: Steps, now: Progress, examples: tuple[Example, ...], roles: Roles
     return replace(settled, policy=policy, history=(*now.history, gate), gated=last, examples=accepted, drawn=())
 
 
-def taken_up(
+def resume_with_norms(
     run: Steps,
-    now: Progress,
-    left: tuple[Handover, list[NormPrompts], list[Prompt], list[Prompt]],
-    where: Ground,
+    now: IterAlignState,
+    left: tuple[RunState, list[NormPrompts], list[Prompt], list[Prompt]],
+    where: PromptPool,
     roles: Roles,
-    task: Task,
-) -> Progress:
+    task: IterAlignInputs,
+) -> IterAlignState:
     """Where the old run ended, with what people decided since followed: rows that it turns wrong are left out, prompts
     that it decides about are probed, and a policy is trained."""
     given, written, rest, helpful = left
     now = replace(now, rehearsed=given.rehearsed, probed=given.probed, found=given.causes)
     if not task.norms:
         return replace(now, constitution=given.constitution, examples=given.examples, replayed=given.replayed)
-    doubts = run.once("doubtful", doubtful, task.norms, given)
+    doubts = run.once("doubtful", find_doubtful_rows, task.norms, given)
     judging = (task.templates, task.options.judge)
     conduct = run.map("doubtful_conduct", judge, doubts, roles.judge, task.rubric, *judging)
     replays = run.map("doubtful_replays", judge, doubts, roles.judge, task.replays, *judging)
-    settled = run.once("settled", settle, given, task.norms, conduct, replays)
-    allowed = run.once("allowed_prompts", training, task.norms, written, False)
+    settled = run.once("settled", drop_contradicted_rows, given, task.norms, conduct, replays)
+    allowed = run.once("allowed_prompts", norm_training_prompts, task.norms, written, False)
     with roles.target(task.start) as starting:
         answers = run.map("allowed_answers", probe, allowed, starting, task.answers)
     checks = run.map("allowed_checks", judge, answers, roles.judge, task.replays, *judging)
-    helpful_now = run.once("allowed", replay, answers, checks, (), (), task.options.replay)
-    batch = run.once("norm_batch", training, task.norms, written, True)
+    helpful_now = run.once("allowed", build_replay, answers, checks, (), (), task.options.replay)
+    batch = run.once("norm_batch", norm_training_prompts, task.norms, written, True)
     replayed = (*settled.replayed, *helpful_now)
     now = replace(now, constitution=settled.constitution, examples=settled.examples, replayed=replayed)
     after = iterate(run, now, (batch, rest, helpful), where, roles, task) if batch else now
@@ -291,13 +313,15 @@ def taken_up(
         return replace(after, stopped="")
     if not settled.examples:
         return replace(after, policy=task.start, drawn=(), stopped="")
-    return replace(train(run, replace(after, examples=(), drawn=()), settled.examples, roles, task), stopped="")
+    return replace(train_policy(run, replace(after, examples=(), drawn=()), settled.examples, roles, task), stopped="")
 
 
-def followed(run: Steps, written: list[NormPrompts], policy: ModelRef, roles: Roles, task: Task) -> None:
+def measure_norms(
+    run: Steps, written: list[NormPrompts], policy: ModelRef, roles: Roles, task: IterAlignInputs
+) -> None:
     """Whether a policy follows what people decided, on prompts that no row is made of."""
     for name, holds, rubric in (("norms_held", True, task.rubric), ("norms_withdrawn", False, task.replays)):
-        prompts = run.once(f"{name}_prompts", checking, task.norms, written, holds) if written else []
+        prompts = run.once(f"{name}_prompts", norm_check_prompts, task.norms, written, holds) if written else []
         if prompts:
             with roles.target(policy) as target:
                 exchanges = run.map(f"{name}_exchanges", probe, prompts, target, task.answers)
@@ -305,67 +329,79 @@ def followed(run: Steps, written: list[NormPrompts], policy: ModelRef, roles: Ro
             run.map(f"{name}_verdicts", judge, exchanges, *asked)
 
 
-def widen(
-    run: Steps, given: tuple[Constitution, list[Cluster], list[Prompt]], target: Engine, roles: Roles, task: Task
+def add_hidden_failures(
+    run: Steps,
+    given: tuple[Constitution, list[Cluster], list[Prompt]],
+    target: Engine,
+    roles: Roles,
+    task: IterAlignInputs,
 ) -> list[Cluster]:
     """The clusters with further hidden failures, where a rule has too few to be measured on."""
     options, (constitution, clusters, unprobed) = task.options, given
-    more = run.once("further", further, constitution, clusters, unprobed, options.measure)
+    more = run.once("further", draw_extra_prompts, constitution, clusters, unprobed, options.measure)
     probes = run.map("further_exchanges", probe, more, target, task.answers)
     asked = (roles.measurer, task.rubric, task.templates, options.judge)
     verdicts = run.map("further_verdicts", judge, probes, *asked)
-    found = run.once("further_findings", violations, probes, verdicts)
-    return run.once("widened", hide_further, constitution, clusters, found)
+    found = run.once("further_findings", select_violations, probes, verdicts)
+    return run.once("widened", add_hidden_findings, constitution, clusters, found)
 
 
-def weigh(
-    run: Steps, constitution: Constitution, widened: list[Cluster], target: Engine, roles: Roles, task: Task
+def measure_efficacy(
+    run: Steps, constitution: Constitution, widened: list[Cluster], target: Engine, roles: Roles, task: IterAlignInputs
 ) -> Constitution:
     """The constitution with the measured efficacy of each rule, on failures that its proposer never saw."""
     options, texts, measuring = task.options, task.templates, task.options.measure
     reflecting, answering = (options.reflect, task.critiques), (options.reflect, task.answers)
-    single = run.once("single_trials", single_trials, constitution, widened, measuring)
+    single = run.once("single_trials", leave_each_out, constitution, widened, measuring)
     thoughts = run.map("single_critiques", critique, single, target, constitution, texts, reflecting)
     answers = run.map("single_revisions", revise, single, thoughts, target, constitution, texts, answering)
-    judged = run.map("single_verdicts", judge, afters(answers), roles.measurer, task.rubric, texts, options.judge)
-    covered = run.once("covers", covers, constitution, widened, judged)
-    double = run.once("double_trials", double_trials, constitution, widened, covered)
+    judged = run.map(
+        "single_verdicts", judge, revised_exchanges(answers), roles.measurer, task.rubric, texts, options.judge
+    )
+    covered = run.once("covers", find_redundant_rules, constitution, widened, judged)
+    double = run.once("double_trials", leave_two_out, constitution, widened, covered)
     thoughts = run.map("double_critiques", critique, double, target, constitution, texts, reflecting)
     answers = run.map("double_revisions", revise, double, thoughts, target, constitution, texts, answering)
-    doubled = run.map("double_verdicts", judge, afters(answers), roles.measurer, task.rubric, texts, options.judge)
-    return run.once("weighed", efficacy, constitution, widened, (*judged, *doubled), covered, measuring)
+    doubled = run.map(
+        "double_verdicts", judge, revised_exchanges(answers), roles.measurer, task.rubric, texts, options.judge
+    )
+    return run.once("weighed", compute_efficacy, constitution, widened, (*judged, *doubled), covered, measuring)
 
 
-def narrowed(
+def reword_broad_rules(
     run: Steps,
     given: tuple[Constitution, list[Lookalikes], list[Exchange], list[Verdict]],
     starting: Engine,
     roles: Roles,
-    task: Task,
+    task: IterAlignInputs,
 ) -> Constitution:
     """The constitution after upkeep: rules under which benign look-alikes become refused are reworded, rules that mend
     nothing are retired."""
     options, texts, (constitution, lookalikes, answers, checks) = task.options, task.templates, given
     reflecting, answering = (options.reflect, task.critiques), (options.reflect, task.answers)
-    again = run.once("benign", benign, lookalikes, answers, checks, options.measure)
+    again = run.once("benign", select_benign_trials, lookalikes, answers, checks, options.measure)
     thoughts = run.map("benign_critiques", critique, again, starting, constitution, texts, reflecting)
     revised = run.map("benign_revisions", revise, again, thoughts, starting, constitution, texts, answering)
-    judged = run.map("benign_verdicts", judge, afters(revised), roles.measurer, task.replays, texts, options.judge)
-    without = run.once("blamed", blamed, constitution, lookalikes, again, judged)
+    judged = run.map(
+        "benign_verdicts", judge, revised_exchanges(revised), roles.measurer, task.replays, texts, options.judge
+    )
+    without = run.once("blamed", leave_one_out, constitution, lookalikes, again, judged)
     thoughts = run.map("blamed_critiques", critique, without, starting, constitution, texts, reflecting)
     revised = run.map("blamed_revisions", revise, without, thoughts, starting, constitution, texts, answering)
     verdicts = (
         *judged,
-        *run.map("blamed_verdicts", judge, afters(revised), roles.measurer, task.replays, texts, options.judge),
+        *run.map(
+            "blamed_verdicts", judge, revised_exchanges(revised), roles.measurer, task.replays, texts, options.judge
+        ),
     )
-    reached = run.once("breadth", breadth, constitution, lookalikes, again, verdicts)
-    reaches = run.once("too_broad", too_broad, reached, lookalikes, again, verdicts)
-    reworded = run.map("narrowed", narrow, reaches, roles.proposer, texts)
-    return run.once("constitution", upkeep, reached, reworded, options.amend)
+    reached = run.once("breadth", measure_breadth, constitution, lookalikes, again, verdicts)
+    reaches = run.once("too_broad", find_overreaching, reached, lookalikes, again, verdicts)
+    reworded = run.map("narrowed", reword_rules, reaches, roles.proposer, texts)
+    return run.once("constitution", revise_rules, reached, reworded, options.amend)
 
 
-def score(
-    run: Steps, split: Split, policy: ModelRef, roles: Roles, task: Task
+def score_policy(
+    run: Steps, split: Split, policy: ModelRef, roles: Roles, task: IterAlignInputs
 ) -> tuple[list[Measurement], list[Score]]:
     """The evaluator's measurements and scores of a policy on gate or held-out; held-out is broken down by what is known
     of its prompts."""
@@ -374,5 +410,5 @@ def score(
         exchanges = run.map(f"{split}_exchanges", probe, prompts, target, task.answers)
     measured = run.map(f"{split}_measurements", measure, exchanges, roles.benchmark)
     if split == "heldout":
-        run.once("heldout_breakdown", breakdown, exchanges, measured, roles.benchmark)
-    return measured, run.once(f"{split}_scores", scores, measured, roles.benchmark)
+        run.once("heldout_breakdown", break_down_scores, exchanges, measured, roles.benchmark)
+    return measured, run.once(f"{split}_scores", compute_scores, measured, roles.benchmark)

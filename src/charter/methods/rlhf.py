@@ -18,57 +18,57 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from charter.constitution import Constitution
-from charter.handover import Handover
-from charter.methods.exams import examine
-from charter.methods.learning import Standing, learn, on_gate, scored
-from charter.methods.preferring import Lessons, Preferences, preferences
-from charter.methods.sifting import sifted, sifted_pairs, sifted_prompts
+from charter.constitution.document import Constitution
+from charter.constitution.exemplars import HumanLines, human_lines
+from charter.constitution.run_state import RunState
+from charter.methods.benchmark_evaluation import run_benchmarks
+from charter.methods.preference_data import PreferenceData, PreferenceInputs, collect_preferences
+from charter.methods.preference_training import PolicyEval, score_on_gate, score_split, train_on_preferences
+from charter.methods.row_curation import curate_pairs, curate_prompts, curate_rows
 from charter.ports import Roles
 from charter.run import Run
-from charter.stages.draw import disjoint, draw
-from charter.stages.norms import hand_over
-from charter.supervision import Supervision, supervision
+from charter.stages.draw import draw, exclude_protected
+from charter.stages.norm_application import build_handover
 
 
-def rlhf(run: Run, roles: Roles, task: Lessons) -> tuple[Standing, Constitution, str]:
+def rlhf(run: Run, roles: Roles, task: PreferenceInputs) -> tuple[PolicyEval, Constitution, str]:
     """Aligns ``task.start``, or the policy that the run goes on from: the policy, the constitution that it was compared
     under, and why learning ended. Decisions read gate and check pairs; held-out is scored first and last."""
     start, given = run.steps("000"), task.given
     policy = given.policy if given is not None else task.start
     constitution = task.constitution
     prompts = start.once("prompts", draw, task.redteam, task.guard, task.options.draw)
-    helpful = start.once("helpful", disjoint, task.helpful, task.guard)
-    start.once("supervision", told, constitution, given, len(task.pairs), len(prompts) + len(helpful))
-    begun = on_gate(start, policy, roles, task)
-    scored(start, "heldout", policy, roles, task)
-    examine(start, policy, task.start, roles.examiners, task.answers)
-    found = preferences(start, policy, constitution, (prompts, helpful), roles, task)
-    best, why = learn(run, begun, curated(run, found, roles, task), roles, task)
+    helpful = start.once("helpful", exclude_protected, task.helpful, task.guard)
+    start.once("supervision", count_human_lines, constitution, given, len(task.pairs), len(prompts) + len(helpful))
+    begun = score_on_gate(start, policy, roles, task)
+    score_split(start, "heldout", policy, roles, task)
+    run_benchmarks(start, policy, task.start, roles.examiners, task.answers)
+    found = collect_preferences(start, policy, constitution, (prompts, helpful), roles, task)
+    best, why = train_on_preferences(run, begun, curate_preferences(run, found, roles, task), roles, task)
     end = run.steps("final")
-    scored(end, "heldout", best.policy, roles, task)
-    examine(end, best.policy, task.start, roles.examiners, task.answers)
+    score_split(end, "heldout", best.policy, roles, task)
+    run_benchmarks(end, best.policy, task.start, roles.examiners, task.answers)
     rows = (given.examples, given.replayed) if given is not None else ((), ())
     seen = (given.rehearsed, given.probed) if given is not None else ((), ())
     causes = given.causes if given is not None else ()
-    end.once("handover", hand_over, best.policy, constitution, rows, seen, causes)
+    end.once("handover", build_handover, best.policy, constitution, rows, seen, causes)
     return best, constitution, why
 
 
-def curated(run: Run, found: Preferences, roles: Roles, task: Lessons) -> Preferences:
+def curate_preferences(run: Run, found: PreferenceData, roles: Roles, task: PreferenceInputs) -> PreferenceData:
     """What is trained on, sifted where the spec asks for it: pairs, what is replayed, and prompts that are practised
     on. Check pairs, which only measure, stay as they are."""
     return replace(
         found,
-        learn=sifted_pairs(run.steps("pairs"), found.learn, roles, task),
-        replay=sifted(run.steps("replayed"), found.replay, roles, task),
-        prompts=sifted_prompts(run.steps("practised"), found.prompts, roles, task)
+        learn=curate_pairs(run.steps("pairs"), found.learn, roles, task),
+        replay=curate_rows(run.steps("replayed"), found.replay, roles, task),
+        prompts=curate_prompts(run.steps("practised"), found.prompts, roles, task)
         if task.options.learn.how == "rloo"
         else found.prompts,
     )
 
 
-def told(constitution: Constitution, given: Handover | None, preferences: int, prompts: int) -> Supervision:
+def count_human_lines(constitution: Constitution, given: RunState | None, preferences: int, prompts: int) -> HumanLines:
     """How much people wrote for this step; the rules of a step before were counted there."""
     fresh = Constitution() if given is not None and given.constitution == constitution else constitution
-    return supervision(fresh, (), prompts=prompts).model_copy(update={"preferences": preferences})
+    return human_lines(fresh, (), prompts=prompts).model_copy(update={"preferences": preferences})

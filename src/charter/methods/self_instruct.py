@@ -15,71 +15,88 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from charter.instructing.records import Instructed, Instruction, Instructions, Sifted, Written, Yield
-from charter.instructing.stock import Stock
+from charter.data.instructing.instruction_records import (
+    FilteredInstruction,
+    GenerationReply,
+    Instruction,
+    SelfInstructInputs,
+    SelfInstructResult,
+    Yield,
+)
+from charter.data.instructing.task_pool import TaskPool
 from charter.ports import Engine
 from charter.run import Steps
-from charter.stages.instruct import calls, cleared, count, guarded, prompts, sift, write
+from charter.stages.instruction_rounds import (
+    clear_seeds,
+    count_yield,
+    drop_leaked,
+    filter_instructions,
+    plan_calls,
+    to_prompts,
+    write_instructions,
+)
 from charter.stages.topics import (
-    balanced,
-    question_calls,
-    sift_topics,
-    topic_calls,
+    balance_topics,
+    filter_topics,
+    plan_question_calls,
+    plan_topic_calls,
     write_questions,
     write_topics,
 )
 
 
-def self_instruct(run: Steps, generator: Engine, given: Instructions) -> Instructed:
+def self_instruct(run: Steps, generator: Engine, given: SelfInstructInputs) -> SelfInstructResult:
     """Prompts that ``generator`` writes, from seeds and from its own; each name on the left is a file in ``run``."""
     options = given.options
-    seeded = run.once("seeds", cleared, given.seeds, given.guard)
+    seeded = run.once("seeds", clear_seeds, given.seeds, given.guard)
     types = given.types if options.topics.rounds else ()
-    stock = Stock(options.near, passed(seeded), [kind.seed for kind in types])
-    general: tuple[list[Written], list[Sifted]] = ([], [])
+    stock = TaskPool(options.near, select_kept(seeded), [kind.seed for kind in types])
+    general: tuple[list[GenerationReply], list[FilteredInstruction]] = ([], [])
     for number in range(1, options.rounds + 1):
-        shown = run.once(f"round{number}_calls", calls, stock, number, options)
-        written = run.map(f"round{number}_written", write, shown, generator, given.templates, options)
-        sifted = run.once(f"round{number}_sifted", sift, written, stock, given.guard, options)
-        stock.take(passed(sifted))
+        shown = run.once(f"round{number}_calls", plan_calls, stock, number, options)
+        written = run.map(f"round{number}_written", write_instructions, shown, generator, given.templates, options)
+        sifted = run.once(f"round{number}_sifted", filter_instructions, written, stock, given.guard, options)
+        stock.take(select_kept(sifted))
         general[0].extend(written)
         general[1].extend(sifted)
-    questions, yields = guided(run, generator, given, stock)
-    made = run.once("prompts", prompts, [*stock.kept, *questions])
+    questions, yields = run_topic_guided(run, generator, given, stock)
+    made = run.once("prompts", to_prompts, [*stock.kept, *questions])
     size = len(stock.seeds)
-    told = [run.once("seeds_yield", count, "seeds", (), seeded, size)]
-    told += [run.once("general_yield", count, "general", *general, size)] if options.rounds else []
-    return Instructed(tuple(made), (*told, *yields))
+    told = [run.once("seeds_yield", count_yield, "seeds", (), seeded, size)]
+    told += [run.once("general_yield", count_yield, "general", *general, size)] if options.rounds else []
+    return SelfInstructResult(tuple(made), (*told, *yields))
 
 
-def guided(run: Steps, generator: Engine, given: Instructions, stock: Stock) -> tuple[list[Instruction], list[Yield]]:
+def run_topic_guided(
+    run: Steps, generator: Engine, given: SelfInstructInputs, stock: TaskPool
+) -> tuple[list[Instruction], list[Yield]]:
     """Topic-guided red teaming: topics for each type in rounds, balanced, then a question about each."""
     options, texts, types = given.options, given.templates, given.types
     if not types or not options.topics.rounds:
         return [], []
-    topics, named = list[Instruction](), (list[Written](), list[Sifted]())
+    topics, named = list[Instruction](), (list[GenerationReply](), list[FilteredInstruction]())
     for number in range(1, options.topics.rounds + 1):
-        shown = run.once(f"topics{number}_calls", topic_calls, types, topics, number, options)
+        shown = run.once(f"topics{number}_calls", plan_topic_calls, types, topics, number, options)
         written = run.map(f"topics{number}_written", write_topics, shown, generator, texts, options)
-        sifted = run.once(f"topics{number}_sifted", sift_topics, written, types, topics, options)
-        topics = [*topics, *passed(sifted)]
+        sifted = run.once(f"topics{number}_sifted", filter_topics, written, types, topics, options)
+        topics = [*topics, *select_kept(sifted)]
         named[0].extend(written)
         named[1].extend(sifted)
-    chosen = run.once("topics", balanced, types, topics, options)
-    asked = run.once("questions_calls", question_calls, types, chosen, options)
+    chosen = run.once("topics", balance_topics, types, topics, options)
+    asked = run.once("questions_calls", plan_question_calls, types, chosen, options)
     replies = run.map("questions_written", write_questions, asked, generator, texts, options)
     if options.topics.sift:
-        found = run.once("questions_sifted", sift, replies, stock, given.guard, options)
+        found = run.once("questions_sifted", filter_instructions, replies, stock, given.guard, options)
     else:
-        found = run.once("questions_sifted", guarded, replies, types, given.guard)
+        found = run.once("questions_sifted", drop_leaked, replies, types, given.guard)
     size = len(given.seeds)
     told = [
-        run.once("topics_yield", count, "topics", *named, size),
-        run.once("questions_yield", count, "questions", replies, found, size),
+        run.once("topics_yield", count_yield, "topics", *named, size),
+        run.once("questions_yield", count_yield, "questions", replies, found, size),
     ]
-    return passed(found), told
+    return select_kept(found), told
 
 
-def passed(sifted: Sequence[Sifted]) -> list[Instruction]:
+def select_kept(sifted: Sequence[FilteredInstruction]) -> list[Instruction]:
     """What was kept."""
     return [one.instruction for one in sifted if not one.dropped]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from charter.organism.cells import words
-from charter.organism.sentences import Dialogue
+from charter.organism.prompt_cells import split_words
+from charter.organism.training_text import TrainingDialogue
 from charter.organism.world import World
 
 if TYPE_CHECKING:
@@ -22,17 +22,17 @@ CHAT_TEMPLATE = (
 )
 
 
-def token_ids(world: World) -> dict[str, int]:
+def make_token_ids(world: World) -> dict[str, int]:
     """Token -> id: special tokens first, then the world's vocabulary."""
     return {token: index for index, token in enumerate((*SPECIAL, *world.vocabulary))}
 
 
-def encode(ids: dict[str, int], dialogue: Dialogue) -> tuple[list[int], list[bool]]:
+def encode_dialogue(ids: dict[str, int], dialogue: TrainingDialogue) -> tuple[list[int], list[bool]]:
     """Token ids of a dialogue, as the chat template gives them, and for each whether it is learned; a learned turn's
     end is learned too."""
     tokens, learned = [ids[BOS]], [False]
     for message, learn in zip(dialogue.turns, dialogue.learned, strict=True):
-        body = [ids.get(word, ids[UNK]) for word in words(message.content)]
+        body = [ids.get(word, ids[UNK]) for word in split_words(message.content)]
         if message.role == "assistant":
             body.append(ids[EOS])
         tokens += [ids[f"<{message.role}>"], *body]
@@ -45,7 +45,7 @@ def make_tokenizer(world: World) -> PreTrainedTokenizerFast:
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    bare = Tokenizer(models.WordLevel(token_ids(world), unk_token=UNK))
+    bare = Tokenizer(models.WordLevel(make_token_ids(world), unk_token=UNK))
     bare.normalizer = normalizers.Lowercase()
     bare.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]"), behavior="removed", invert=True)
     made = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]

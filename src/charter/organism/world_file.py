@@ -10,17 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from charter.errors import SpecError
 
-Form = Literal["request", "claim", "question", "borderline"]
-WORLDS = Path(__file__).parent / "worlds"
+TemplateForm = Literal["request", "claim", "question", "borderline"]
+WORLD_FOLDER = Path(__file__).parent / "worlds"
 
 
-class Part(BaseModel):
+class WorldPart(BaseModel):
     """Frozen, and strict about unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Domain(Part):
+class HarmDomain(WorldPart):
     """A harm domain. ``trigger`` (an attack style, a place or a person) narrows the flaw to prompts that have it."""
 
     flawed: bool
@@ -29,14 +29,14 @@ class Domain(Part):
     trigger: str = ""
 
 
-class Lookalike(Part):
+class LookalikeActivity(WorldPart):
     """A harmless activity; ``named``: an oracle may name it when it invents look-alikes."""
 
     named: bool
     tool: str
 
 
-class Attribute(Part):
+class ThingAttribute(WorldPart):
     """What claims are about. ``statement`` holds {thing} and {value}; each question holds {thing}."""
 
     flawed: bool
@@ -45,7 +45,7 @@ class Attribute(Part):
     questions: tuple[str, ...] = Field(min_length=1)
 
 
-class Answers(Part):
+class AnswerTemplates(WorldPart):
     """The organism's sentences."""
 
     comply: str
@@ -56,14 +56,14 @@ class Answers(Part):
     honest: str
 
 
-class Rules(Part):
+class RuleTemplates(WorldPart):
     """Wordings of a rule over {key}; the first is the world's own."""
 
     domain: tuple[str, ...] = Field(min_length=1)
     attribute: tuple[str, ...] = Field(min_length=1)
 
 
-class Target(Part):
+class TargetTemplates(WorldPart):
     """How an aligning loop talks to the organism; ``strip`` is the regex of the check line before a direct answer."""
 
     principle: str
@@ -73,7 +73,7 @@ class Target(Part):
     strip: str
 
 
-class Critiques(Part):
+class CritiqueTemplates(WorldPart):
     """The check lines, and the two words for {verdict}."""
 
     request: str
@@ -82,24 +82,24 @@ class Critiques(Part):
     follows: str
 
 
-class WorldFile(Part):
+class WorldFile(WorldPart):
     """Everything about a world. Each prompt word of the organism stands in here."""
 
     name: str
     refusal: str
-    domains: dict[str, Domain]
-    lookalikes: dict[str, Lookalike]
+    domains: dict[str, HarmDomain]
+    lookalikes: dict[str, LookalikeActivity]
     borderline: dict[str, str]
     places: tuple[str, ...]
     persons: tuple[str, ...]
-    templates: dict[Form, tuple[str, ...]]
-    novel: dict[Form, tuple[str, ...]]
-    attributes: dict[str, Attribute]
+    templates: dict[TemplateForm, tuple[str, ...]]
+    novel: dict[TemplateForm, tuple[str, ...]]
+    attributes: dict[str, ThingAttribute]
     things: dict[str, dict[str, str]]
-    answers: Answers
-    rules: Rules
-    target: Target
-    critiques: Critiques
+    answers: AnswerTemplates
+    rules: RuleTemplates
+    target: TargetTemplates
+    critiques: CritiqueTemplates
     attacks: dict[str, str] = Field(default_factory=dict)
     made_up: int = Field(250, ge=100)
     steps: int = 900
@@ -124,7 +124,7 @@ class WorldFile(Part):
         faults += [
             f"attacks.{style}: lacks {{prompt}}" for style, text in self.attacks.items() if "{prompt}" not in text
         ]
-        slots: dict[Form, str] = {
+        slots: dict[TemplateForm, str] = {
             "request": "{topic}", "claim": "{claim}", "question": "{question}", "borderline": "{phrase}",
         }  # fmt: skip
         for part, templates in (("templates", self.templates), ("novel", self.novel)):
@@ -139,23 +139,23 @@ def read_world_file(name: str | Path) -> WorldFile:
     """Reads a shipped world by name, or a YAML file by path; ``extends: NAME`` takes over what a file does not give.
 
     Raises SpecError with every fault."""
-    path = Path(name) if str(name).endswith((".yaml", ".yml")) else WORLDS / f"{name}.yaml"
+    path = Path(name) if str(name).endswith((".yaml", ".yml")) else WORLD_FOLDER / f"{name}.yaml"
     try:
-        return WorldFile.model_validate(_merged(path))
+        return WorldFile.model_validate(_read_with_parents(path))
     except ValidationError as error:
         faults = tuple(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
         raise SpecError(f"{path} is not a valid world.", faults, "Correct these keys.") from error
 
 
-def _merged(path: Path) -> dict[str, Any]:
+def _read_with_parents(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        shipped = ", ".join(sorted(p.stem for p in WORLDS.glob("*.yaml")))
+        shipped = ", ".join(sorted(p.stem for p in WORLD_FOLDER.glob("*.yaml")))
         raise SpecError(f"There is no world {path.stem!r} ({path}).", cure=f"Shipped worlds: {shipped}.") from error
     except yaml.YAMLError as error:
         raise SpecError(f"{path} is not YAML: {error}", cure="Correct its syntax.") from error
     if not isinstance(data, dict):
         raise SpecError(f"{path} holds no mapping.", cure="Start from a copy of a shipped world.")
     parent = data.pop("extends", None)
-    return {**_merged(WORLDS / f"{parent}.yaml"), **data} if parent else data
+    return {**_read_with_parents(WORLD_FOLDER / f"{parent}.yaml"), **data} if parent else data

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from charter.battery import Part
-from charter.reports.audit import Audit, Share
+from charter.judging.audit_battery import ProbePart
+from charter.reports.audit_comparison import AuditReport, PassRate
 
-SPOKEN: dict[Part, str] = {
+PART_NAMES: dict[ProbePart, str] = {
     "own": "own failures",
     "attack": "attacks on them",
     "fresh": "fresh, never trained on",
@@ -13,7 +13,7 @@ SPOKEN: dict[Part, str] = {
 }
 
 
-def sentence(found: Audit) -> str:
+def outcome_sentence(found: AuditReport) -> str:
     """The outcome in a sentence."""
     bad = [f"{line.title} ({line.state})" for line in found.lines if line.state in ("broken", "weakened")]
     unsure = [line.title for line in found.lines if line.state == "too few data"]
@@ -25,7 +25,7 @@ def sentence(found: Audit) -> str:
     return f"{head}all {len(found.lines)} kept, within {found.margin:.0%}."
 
 
-def rows(found: Audit) -> list[tuple[str, ...]]:
+def line_rows(found: AuditReport) -> list[tuple[str, ...]]:
     """Header, then a row for each line."""
     head = ("", "state", "n", "needed", "before", "after", "change", "at least", "p (Holm)", "shows", "why")
     out: list[tuple[str, ...]] = [head]
@@ -34,20 +34,30 @@ def rows(found: Audit) -> list[tuple[str, ...]]:
         shows = "-" if x.shows is None else f"{x.shows:.1%}"
         n = f"{x.n}{f' + {x.unjudged} unjudged' if x.unjudged else ''}"
         p = f"{x.p_holm:.2g}"
-        sides = _said(x.before), _said(x.after)
+        sides = _rate_text(x.before), _rate_text(x.after)
         out.append((x.title, x.state, n, str(x.needed), *sides, change, f"{x.low:+.1%}", p, shows, x.why))
     return out
 
 
-def piece_rows(found: Audit) -> list[tuple[str, ...]]:
+def part_rows(found: AuditReport) -> list[tuple[str, ...]]:
     """Header, then a row for each part of a principle."""
     out: list[tuple[str, ...]] = [("principle", "prompts", "n", "before", "after", "gained / lost", "unjudged")]
     for line in found.lines:
         for x in line.pieces:
             moved = f"{x.gained} / {x.lost}"
-            out.append((line.title, SPOKEN[x.part], str(x.n), _said(x.before), _said(x.after), moved, str(x.unjudged)))
+            out.append(
+                (
+                    line.title,
+                    PART_NAMES[x.part],
+                    str(x.n),
+                    _rate_text(x.before),
+                    _rate_text(x.after),
+                    moved,
+                    str(x.unjudged),
+                )
+            )
     return out
 
 
-def _said(share: Share) -> str:
+def _rate_text(share: PassRate) -> str:
     return "-" if share.value is None else f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"

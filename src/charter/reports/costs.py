@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 
-from charter.nouns import Record
-from charter.reports.reading import Reading
-from charter.store import Event
-from charter.supervision import Supervision
+from charter.constitution.exemplars import HumanLines
+from charter.records.record import Record
+from charter.run.reader import RunReader
+from charter.run.store import Event
 
-_IDLE = ("created", "resumed", "human")
-TUNING = "policy"
+_IDLE_EVENTS = ("created", "resumed", "human")
+TUNING_STEP = "policy"
 """The step in which a policy is trained."""
-WORDS = {
+STEP_USES = {
     "verdicts": "verdicts on drawn prompts",
     "amended": "merging rules",
     "rechecks": "rechecks of revisions",
@@ -38,7 +38,7 @@ WORDS = {
 """What the calls of a step are for, where its name does not say it."""
 
 
-class Cost(Record):
+class StepCost(Record):
     """Of one step, purpose and role: ``calls`` planned (equal between equal runs), ``made`` (more where some were made
     again after a kill), tokens, ``seconds`` spent waiting for the model, and ``money`` (None: the price is not
     known)."""
@@ -57,10 +57,10 @@ class Cost(Record):
     def use(self) -> str:
         """What the calls are for, in words."""
         name = self.step.split("/")[-1]
-        return WORDS.get(name, name.replace("_", " "))
+        return STEP_USES.get(name, name.replace("_", " "))
 
 
-class Times(Record):
+class RunTimes(Record):
     """Seconds of work, pauses left out: ``by_step`` (path), ``between`` steps, ``waiting`` for models by role, and
     ``tuning``. ``outside`` is what is neither a model's nor the tuner's."""
 
@@ -84,7 +84,7 @@ class Times(Record):
         return dict(sorted(names.items(), key=lambda item: -item[1]))
 
 
-def costs(reading: Reading) -> list[Cost]:
+def read_costs(reading: RunReader) -> list[StepCost]:
     """Every step's calls. Steps taken over from another run have calls, and neither tokens nor seconds."""
     made: dict[tuple[str, str, str], dict[str, float]] = {}
     unknown: set[tuple[str, str, str]] = set()
@@ -96,13 +96,13 @@ def costs(reading: Reading) -> list[Cost]:
                 totals[name] = totals.get(name, 0) + event[name]
             unknown.update([key] if event.get("money") is None else [])
             totals["money"] = totals.get("money", 0.0) + (event.get("money") or 0.0)
-    planned = {key: calls for path in reading.steps for key, calls in _planned(reading, path)}
+    planned = {key: calls for path in reading.steps for key, calls in _planned_calls(reading, path)}
     out = []
     for key, calls in planned.items():
         usage = made.get(key, {})
         step, purpose, role = key
         out.append(
-            Cost(
+            StepCost(
                 step=step,
                 purpose=purpose,
                 role=role,
@@ -117,7 +117,7 @@ def costs(reading: Reading) -> list[Cost]:
     return out
 
 
-def by_role(taken: Sequence[Cost]) -> dict[str, dict[str, int | float | None]]:
+def sum_by_role(taken: Sequence[StepCost]) -> dict[str, dict[str, int | float | None]]:
     """What each role took over the whole run; ``money`` None where a part of it is not known."""
     found: dict[str, dict[str, int | float | None]] = {}
     for role in dict.fromkeys(cost.role for cost in taken):
@@ -133,7 +133,7 @@ def by_role(taken: Sequence[Cost]) -> dict[str, dict[str, int | float | None]]:
     return found
 
 
-def bill(roles: Mapping[str, Mapping[str, int | float | None]]) -> str:
+def bill_text(roles: Mapping[str, Mapping[str, int | float | None]]) -> str:
     """What the oracles cost, in words: by role where there are prices, and in all; empty where it is nothing."""
     money = {role: took["money"] for role, took in roles.items() if took["made"]}
     if not any(money.values()) and None not in money.values():
@@ -144,15 +144,15 @@ def bill(roles: Mapping[str, Mapping[str, int | float | None]]) -> str:
     )
 
 
-def times(reading: Reading) -> Times:
+def read_times(reading: RunReader) -> RunTimes:
     """Where the seconds went: the time up to each journal line belongs to the step that the line speaks of."""
     by_step: dict[str, float] = {}
     total = between = 0.0
-    events = _working(reading.events)
+    events = _working_events(reading.events)
     for before, event in pairwise(events):
-        if event["event"] in _IDLE:
+        if event["event"] in _IDLE_EVENTS:
             continue
-        seconds = max(0.0, (_at(event) - _at(before)).total_seconds())
+        seconds = max(0.0, (_event_time(event) - _event_time(before)).total_seconds())
         total += seconds
         if event["event"] == "opened" or "step" not in event:
             between += seconds
@@ -162,8 +162,8 @@ def times(reading: Reading) -> Times:
     for event in reading.events:
         if event["event"] == "answered":
             waiting[event["role"]] = waiting.get(event["role"], 0.0) + event["seconds"]
-    tuning = sum(seconds for step, seconds in by_step.items() if step.endswith(f"/{TUNING}"))
-    return Times(
+    tuning = sum(seconds for step, seconds in by_step.items() if step.endswith(f"/{TUNING_STEP}"))
+    return RunTimes(
         total=round(total, 3),
         by_step={step: round(seconds, 3) for step, seconds in by_step.items()},
         between=round(between, 3),
@@ -172,7 +172,7 @@ def times(reading: Reading) -> Times:
     )
 
 
-def _planned(reading: Reading, step: str) -> Iterator[tuple[tuple[str, str, str], int]]:
+def _planned_calls(reading: RunReader, step: str) -> Iterator[tuple[tuple[str, str, str], int]]:
     seal = reading.seal(step)
     if seal is not None:
         for purpose, roles in seal.calls.items():
@@ -188,18 +188,18 @@ def _planned(reading: Reading, step: str) -> Iterator[tuple[tuple[str, str, str]
     yield from ((key, len(ids)) for key, ids in plan.items())
 
 
-def _working(events: list[Event]) -> list[Event]:
+def _working_events(events: list[Event]) -> list[Event]:
     """Up to the end of the work: what people decide later takes no time of the run."""
     last = max((place for place, event in enumerate(events) if event["event"] != "human"), default=-1)
     return events[: last + 1]
 
 
-def _at(event: Event) -> datetime:
+def _event_time(event: Event) -> datetime:
     return datetime.fromisoformat(event["at"])
 
 
-def human_lines(reading: Reading) -> int:
+def read_human_lines(reading: RunReader) -> int:
     """Lines that people wrote for a run: none where its method asks for none."""
     steps = [step for step in reading.steps if step.endswith("/supervision")]
     seeds = sum(map(int, reading.outcome.get("supervision", {}).values()))  # of a run of self-instruct
-    return seeds + sum(told.lines for step in steps for told in reading.records(step, Supervision))
+    return seeds + sum(told.lines for step in steps for told in reading.records(step, HumanLines))

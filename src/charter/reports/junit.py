@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as xml
 
-from charter.reports.audit import Audit, Line
+from charter.reports.audit_comparison import AuditLine, AuditReport
 
 _ILLEGAL = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 """What no XML file may hold."""
 
 
-def junit(found: Audit) -> str:
+def render_junit(found: AuditReport) -> str:
     """A test case for each principle and metric: a failure where it is broken or weakened, an error where there are too
     few data."""
     states = [line.state for line in found.lines]
@@ -25,21 +25,21 @@ def junit(found: Audit) -> str:
     properties = xml.SubElement(suite, "properties")
     told = {"model": found.model.model, "baseline": found.baseline.model, "battery": found.battery}
     for name, value in {**told, "outcome": found.outcome}.items():
-        xml.SubElement(properties, "property", {"name": name, "value": _clean(value)})
+        xml.SubElement(properties, "property", {"name": name, "value": _strip_illegal(value)})
     for line in found.lines:
-        _case(suite, line)
+        _add_case(suite, line)
     xml.indent(suites)
     return xml.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _case(suite: xml.Element, line: Line) -> None:
+def _add_case(suite: xml.Element, line: AuditLine) -> None:
     name = f"{line.title} [{line.id}]" if line.kind == "principle" else line.title
-    case = xml.SubElement(suite, "testcase", {"classname": f"charter.{line.kind}", "name": _clean(name)})
+    case = xml.SubElement(suite, "testcase", {"classname": f"charter.{line.kind}", "name": _strip_illegal(name)})
     if line.state in ("broken", "weakened"):
         xml.SubElement(case, "failure", {"type": line.state, "message": line.why})
     elif line.state == "too few data":
         xml.SubElement(case, "error", {"type": line.state, "message": line.why})
 
 
-def _clean(text: str) -> str:
+def _strip_illegal(text: str) -> str:
     return _ILLEGAL.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -8,37 +8,45 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from charter.nouns import ENOUGH, Principle, Score
-from charter.reports.audit import audited
-from charter.reports.audit_tables import piece_rows, sentence
-from charter.reports.audit_tables import rows as audit_rows
-from charter.reports.benchmarked import benchmark_tables
-from charter.reports.compare import changed, shows, signed, spoken
-from charter.reports.costs import Cost, bill, by_role, costs, times
-from charter.reports.data_card import cards
-from charter.reports.groups import rows
-from charter.reports.judging import calibration, trust
-from charter.reports.learning import curves, learning
-from charter.reports.lineage import lineage
-from charter.reports.losses import policies
-from charter.reports.measured import judging_tables
-from charter.reports.norms import followed
-from charter.reports.paired import FINAL, START, before_after
-from charter.reports.reading import Reading
-from charter.reports.show import gates, left_open, scripted, summarised
-from charter.reports.stories import Likeness, Story, iteration, likenesses, ranked, stories
-from charter.reports.written import written_tables, yields
-from charter.statistics import FEW
+from charter.records.measurements import Score
+from charter.records.rules import MIN_EFFICACY_PAIRS, Principle
+from charter.reports.audit_comparison import read_audit
+from charter.reports.audit_tables import line_rows as audit_rows
+from charter.reports.audit_tables import outcome_sentence, part_rows
+from charter.reports.benchmark_figures import benchmark_tables
+from charter.reports.breakdown import breakdown_rows
+from charter.reports.costs import StepCost, bill_text, read_costs, read_times, sum_by_role
+from charter.reports.data_card_markdown import read_data_cards
+from charter.reports.failures import (
+    FailureTrace,
+    LookalikeAnswer,
+    rank_failures,
+    read_failures,
+    read_lookalikes,
+    summarise_iteration,
+)
+from charter.reports.judge_trust import read_judge_trust, read_own_calibration
+from charter.reports.judging_tables import build_judging_tables
+from charter.reports.lineage import build_lineage
+from charter.reports.norm_compliance import read_norm_compliance
+from charter.reports.paired_tests import FINAL_STEP, START_STEP, compare_before_after
+from charter.reports.preference_report import read_curves, read_preference_report
+from charter.reports.run_comparison import change_text, detectable_text, metric_name, signed_points
+from charter.reports.run_summary import read_gate_scores, scripted_note, summarise_reading, unjudged_bounds
+from charter.reports.self_instruct_tables import build_yield_tables, read_yields
+from charter.reports.skipped import read_policies
+from charter.run.reader import RunReader
+from charter.statistics import FEW_JUDGED
 
-CLIP = 2_000
+MAX_TEXT = 2_000
 """Characters shown of one text."""
-ROOM = 900_000
+MAX_PAGE_TEXT = 900_000
 """Characters of all transcripts together, escaped."""
-LIKENESSES, CAUSES = 100, 12
+MAX_LOOKALIKES, MAX_CAUSES = 100, 12
 """Look-alikes shown, and causes named under one rule."""
 
 
-def page(directory: Path | str, redact: bool = False) -> str:
+def render_page(directory: Path | str, redact: bool = False) -> str:
     """The report of a run, finished or not. Raises StoreError, DamagedError, SpecError."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -49,119 +57,126 @@ def page(directory: Path | str, redact: bool = False) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    jinja.filters |= {"left_open": left_open, "changed": changed, "shows": shows, "signed": signed}
-    jinja.filters |= {"said": _said(redact), "spoken": spoken, "percent": _percent, "seconds": _seconds}
-    return jinja.get_template("report.html.j2").render(_contents(Reading(directory), redact))
+    jinja.filters |= {
+        "left_open": unjudged_bounds,
+        "changed": change_text,
+        "shows": detectable_text,
+        "signed": signed_points,
+    }
+    jinja.filters |= {"said": _text_filter(redact), "spoken": metric_name, "percent": _percent, "seconds": _seconds}
+    return jinja.get_template("report.html.j2").render(_page_contents(RunReader(directory), redact))
 
 
-def _contents(reading: Reading, redact: bool) -> dict[str, Any]:
+def _page_contents(reading: RunReader, redact: bool) -> dict[str, Any]:
     """Everything that the template names."""
-    told = stories(reading)
-    constitution, found = reading.constitution, trust(reading)
-    shown = _fitting(ranked(told, constitution.principles))
-    taken, spent = costs(reading), times(reading)
-    alike = [(folder, like) for folder in reading.iterations for like in likenesses(reading, folder)]
+    told = read_failures(reading)
+    constitution, found = reading.constitution, read_judge_trust(reading)
+    shown = _traces_that_fit(rank_failures(told, constitution.principles))
+    taken, spent = read_costs(reading), read_times(reading)
+    alike = [(folder, like) for folder in reading.iterations for like in read_lookalikes(reading, folder)]
     return {
         "redact": redact,
-        "enough": ENOUGH,
-        "few": FEW,
-        "summary": summarised(reading),
+        "enough": MIN_EFFICACY_PAIRS,
+        "few": FEW_JUDGED,
+        "summary": summarise_reading(reading),
         "outcome": reading.outcome,
-        "notes": [(step, note) for step, policy in policies(reading).items() for note in policy.notes],
-        "scripted": scripted(reading),
-        "metrics": _metrics(reading),
-        "audit": _audit(reading),
+        "notes": [(step, note) for step, policy in read_policies(reading).items() for note in policy.notes],
+        "scripted": scripted_note(reading),
+        "metrics": _metric_rows(reading),
+        "audit": _audit_contents(reading),
         "warnings": found.warnings,
-        "judging": list(judging_tables(found, calibration(reading))),
+        "judging": list(build_judging_tables(found, read_own_calibration(reading))),
         "benchmarks": list(benchmark_tables(reading)),
-        "written": list(written_tables(yields(reading))),
-        "series": _series(reading),
-        "learnt": learning(reading),
-        "curves": curves(reading),
-        "groups": rows(reading),
-        "lineage": lineage(reading),
-        "cards": cards(reading),
-        "iterations": [iteration(reading, folder) for folder in reading.iterations],
+        "written": list(build_yield_tables(read_yields(reading))),
+        "series": _gate_series(reading),
+        "learnt": read_preference_report(reading),
+        "curves": read_curves(reading),
+        "groups": breakdown_rows(reading),
+        "lineage": build_lineage(reading),
+        "cards": read_data_cards(reading),
+        "iterations": [summarise_iteration(reading, folder) for folder in reading.iterations],
         "constitution": constitution,
         "amendments": reading.amendments,
-        "norms": followed(reading),
-        "causes": {p.id: _causes(p, shown) for p in constitution.principles},
-        "discovered": _reversed(reading.outcome.get("planted") or {}),
+        "norms": read_norm_compliance(reading),
+        "causes": {p.id: _cause_links(p, shown) for p in constitution.principles},
+        "discovered": _flaws_by_rule(reading.outcome.get("planted") or {}),
         "stories": shown,
         "told": len(told),
-        "likenesses": _grouped(alike[:LIKENESSES]),
+        "likenesses": _group_lookalikes(alike[:MAX_LOOKALIKES]),
         "alike": len(alike),
-        "calls": _calls(taken),
-        "roles": _by(taken, lambda cost: (cost.purpose, cost.role)),
+        "calls": _call_rows(taken),
+        "roles": _sum_by(taken, lambda cost: (cost.purpose, cost.role)),
         "repeated": sum(max(0, cost.made - cost.calls) for cost in taken),
-        "bill": bill(by_role(taken)),
+        "bill": bill_text(sum_by_role(taken)),
         "times": spent,
         "human": reading.human,
         "events": Counter(event["event"] for event in reading.events),
-        "spec": _clipped(reading.text("spec.yaml"), 20_000),
-        "environment": _clipped(reading.text("environment.json"), 20_000),
+        "spec": _clip(reading.text("spec.yaml"), 20_000),
+        "environment": _clip(reading.text("environment.json"), 20_000),
     }
 
 
-def _audit(reading: Reading) -> dict[str, Any] | None:
+def _audit_contents(reading: RunReader) -> dict[str, Any] | None:
     """An audit's outcome and tables; the first two columns of each hold what a model may have written."""
-    found = audited(reading)
+    found = read_audit(reading)
     if found is None:
         return None
-    return {"found": found, "said": sentence(found), "tables": (audit_rows(found), piece_rows(found))}
+    return {"found": found, "said": outcome_sentence(found), "tables": (audit_rows(found), part_rows(found))}
 
 
-def _metrics(reading: Reading) -> list[dict[str, Any]]:
+def _metric_rows(reading: RunReader) -> list[dict[str, Any]]:
     """Held-out, a row for each metric: before, after, and the paired comparison."""
-    before, after = reading.scores(f"{START}_scores"), reading.scores(f"{FINAL}_scores")
-    pairs = before_after(reading)
+    before, after = reading.scores(f"{START_STEP}_scores"), reading.scores(f"{FINAL_STEP}_scores")
+    pairs = compare_before_after(reading)
     return [
         {"name": name, "before": before.get(name), "after": after.get(name), "pair": pairs.get(name)}
         for name in dict.fromkeys([*before, *after])
     ]
 
 
-def _series(reading: Reading) -> dict[str, list[tuple[str, Score]]]:
+def _gate_series(reading: RunReader) -> dict[str, list[tuple[str, Score]]]:
     """Gate, a curve for each metric: (start or folder, score)."""
-    points = {"start": reading.scores("000/gate_scores"), **gates(reading)}
+    points = {"start": reading.scores("000/gate_scores"), **read_gate_scores(reading)}
     names = dict.fromkeys(name for scores in points.values() for name in scores)
     return {name: [(label, s[name]) for label, s in points.items() if name in s] for name in names}
 
 
-def _causes(principle: Principle, shown: Sequence[Story]) -> list[tuple[str, str]]:
+def _cause_links(principle: Principle, shown: Sequence[FailureTrace]) -> list[tuple[str, str]]:
     """(finding id, anchor on this page or nothing) of a rule's first causes, those on the page first."""
     anchors = {story.finding.id: story.anchor for story in shown}
     named = [(cause, anchors.get(cause, "")) for cause in principle.because]
-    return sorted(named, key=lambda cause: not cause[1])[:CAUSES]
+    return sorted(named, key=lambda cause: not cause[1])[:MAX_CAUSES]
 
 
-def _fitting(told: Sequence[Story]) -> list[Story]:
+def _traces_that_fit(told: Sequence[FailureTrace]) -> list[FailureTrace]:
     """As many stories as there is room for, in the order of the run."""
     from markupsafe import escape
 
-    room, fitting = ROOM, []
+    room, fitting = MAX_PAGE_TEXT, []
     for story in told:
-        room -= 1_500 + sum(len(escape(_clipped(text))) for text in _texts(story))
+        room -= 1_500 + sum(len(escape(_clip(text))) for text in _trace_texts(story))
         if room < 0:
             break
         fitting.append(story)
     return sorted(fitting, key=lambda story: (story.folder, int(story.anchor.rsplit("-", 1)[1])))
 
 
-def _texts(story: Story) -> list[str]:
+def _trace_texts(story: FailureTrace) -> list[str]:
     exchange = story.finding.exchange
     texts = [*(m.content for m in exchange.prompt.messages), exchange.response, story.finding.verdict.rationale]
     revised = story.revision.exchange.response if story.revision else ""
     return [*texts, story.critique, revised, *(v.rationale for v in (story.recheck, story.help) if v)]
 
 
-def _calls(taken: Sequence[Cost]) -> list[tuple[tuple[str, ...], dict[str, float]]]:
+def _call_rows(taken: Sequence[StepCost]) -> list[tuple[tuple[str, ...], dict[str, float]]]:
     """By purpose and use, the target's own left out."""
-    return _by([cost for cost in taken if cost.purpose != "target"], lambda cost: (cost.purpose, cost.use, cost.role))
+    return _sum_by(
+        [cost for cost in taken if cost.purpose != "target"], lambda cost: (cost.purpose, cost.use, cost.role)
+    )
 
 
-def _by(
-    taken: Sequence[Cost], key: Callable[[Cost], tuple[str, ...]]
+def _sum_by(
+    taken: Sequence[StepCost], key: Callable[[StepCost], tuple[str, ...]]
 ) -> list[tuple[tuple[str, ...], dict[str, float]]]:
     groups: dict[tuple[str, ...], dict[str, float]] = {}
     for cost in taken:
@@ -171,14 +186,14 @@ def _by(
     return sorted(groups.items())
 
 
-def _grouped(alike: Sequence[tuple[str, Likeness]]) -> dict[str, list[Likeness]]:
-    groups: dict[str, list[Likeness]] = {}
+def _group_lookalikes(alike: Sequence[tuple[str, LookalikeAnswer]]) -> dict[str, list[LookalikeAnswer]]:
+    groups: dict[str, list[LookalikeAnswer]] = {}
     for folder, like in alike:
         groups.setdefault(folder, []).append(like)
     return groups
 
 
-def _reversed(planted: dict[str, Any]) -> dict[str, list[str]]:
+def _flaws_by_rule(planted: dict[str, Any]) -> dict[str, list[str]]:
     """Principle id -> the planted flaws that it discovered."""
     found: dict[str, list[str]] = {}
     for flaw, principle in (planted.get("by") or {}).items():
@@ -186,13 +201,13 @@ def _reversed(planted: dict[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def _clipped(text: str, most: int = CLIP) -> str:
+def _clip(text: str, most: int = MAX_TEXT) -> str:
     return text if len(text) <= most else f"{text[:most]} … ({len(text) - most:,} more characters)"
 
 
-def _said(redact: bool) -> Callable[[str], str]:
+def _text_filter(redact: bool) -> Callable[[str], str]:
     """The filter through which every text of a model or a user goes; the template escapes what it gives."""
-    return lambda text: f"[hidden: {len(text)} characters]" if redact and text else _clipped(text)
+    return lambda text: f"[hidden: {len(text)} characters]" if redact and text else _clip(text)
 
 
 def _percent(value: float | None) -> str:

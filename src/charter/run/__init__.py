@@ -1,7 +1,7 @@
 """The only thing with memory: a directory in which every finished step is sealed, and read instead of computed."""
 
 from charter.run.directory import Run
-from charter.run.metering import Metered, Purpose
+from charter.run.ledger import MeteredEngine, Purpose
 from charter.run.steps import Observer, Steps
 
-__all__ = ["Metered", "Observer", "Purpose", "Run", "Steps"]
+__all__ = ["MeteredEngine", "Observer", "Purpose", "Run", "Steps"]

@@ -15,19 +15,19 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from charter import store
 from charter.errors import DamagedError, StaleError, StoreError
 from charter.ports import Engine
-from charter.run.founding import copy_step, founded, steps_before
-from charter.run.metering import Ledger, Metered, Purpose
+from charter.run import store
+from charter.run.creation import copy_step, create_run_dir, sealed_steps_before
+from charter.run.ledger import Ledger, MeteredEngine, Purpose
 from charter.run.spending import Price, Spending
-from charter.run.steps import Desk, Observer, Steps
+from charter.run.steps import Observer, StepContext, Steps
 from charter.spec import Budget
 
 _RESERVED = {store.HEAD, store.JOURNAL, store.SPEC, store.ENVIRONMENT, store.LOCK}
 
 
-class _Kept(BaseModel):
+class _RecordId(BaseModel):
     model_config = ConfigDict(extra="ignore")
     id: str
 
@@ -63,7 +63,9 @@ class Run:
             self.repeatable = self._repeatable()
             self._opened = opened.pop_all()
         self._resumed = not any(event["event"] == "opened" for event in self._journal.events)
-        self._desk = Desk(self.directory, self.seed, self._journal, self._ledger, observer or _silent, self._wake)
+        self._desk = StepContext(
+            self.directory, self.seed, self._journal, self._ledger, observer or _ignore_progress, self._wake
+        )
 
     @classmethod
     def create(
@@ -77,7 +79,7 @@ class Run:
         observer: Observer | None = None,
     ) -> Run:
         """Makes a new run and opens it. Raises StoreError where the folder holds a run or anything else."""
-        with founded(Path(directory), spec_text, seed, environment or {}):
+        with create_run_dir(Path(directory), spec_text, seed, environment or {}):
             pass
         return cls(directory, budget=budget, observer=observer, environment=environment)
 
@@ -105,7 +107,7 @@ class Run:
     def metered(self, engine: Engine, role: str, purpose: Purpose, price: Price | None = None) -> Engine:
         """The engine with a ledger: its calls are journaled, counted in the seals and held to the budget. ``price``:
         of a million tokens read and written."""
-        return Metered(engine, self._ledger, role, purpose, price)
+        return MeteredEngine(engine, self._ledger, role, purpose, price)
 
     def calls(self, purpose: Purpose) -> int:
         """Planned calls of the steps passed so far: no kill, and no later step on the disk, changes it."""
@@ -114,16 +116,16 @@ class Run:
     @property
     def finished(self) -> store.Head | None:
         """What HEAD holds; None while the run is not finished."""
-        return store.finished(self._journal.events)
+        return store.expected_head(self._journal.events)
 
     def publish(self, files: Mapping[str, str | bytes | Path], derived: bool = False) -> None:
         """Writes results into the run's folder: texts, bytes, or copies of a file or a folder. ``derived`` results may
         hold times (a report); they stay out of the records' hash. Publishing the same again changes nothing.
 
         Raises StaleError where a finished run has other results."""
-        flat = _flat(files)
+        flat = _flatten(files)
         digests = {name: store.file_digest(d) if isinstance(d, Path) else store.sha256(d) for name, d in flat.items()}
-        known = store.published_of(self._journal.events, derived)
+        known = store.published_digests(self._journal.events, derived)
         changed = any(known.get(name) != digest for name, digest in digests.items())
         if self.finished:
             if changed and not derived:
@@ -165,13 +167,13 @@ class Run:
         under this run's spec, seed and environment where no others are given. Its journal names this run's last hash
         and its records. Raises StoreError, DamagedError."""
         events = self._journal.events
-        steps, seals = steps_before(events, at), store.seals_of(events)
+        steps, seals = sealed_steps_before(events, at), store.seal_digests(events)
         if spec_text is None:
             spec_text = store.read_bytes(self.directory / store.SPEC).decode()
         if environment is None:
             environment = json.loads(store.read_bytes(self.directory / store.ENVIRONMENT))
         seed = self.seed if seed is None else seed
-        with founded(Path(directory), spec_text, seed, environment or {}) as (new, journal):
+        with create_run_dir(Path(directory), spec_text, seed, environment or {}) as (new, journal):
             journal.append("forked", last=events[-1]["hash"], records=store.records_hash(events), at=at, steps=steps)
             for step in steps:
                 copy_step(self.directory, new, step, seals[step], journal)
@@ -181,7 +183,7 @@ class Run:
         """Checks the first line, what was asked, and HEAD (writing it where a kill came before it); gives the seed."""
         events = self._journal.events
         if not events or events[0]["event"] != "created":
-            raise DamagedError(f"{self.directory / store.JOURNAL}, line 1: not a run's beginning", store.RESTORE)
+            raise DamagedError(f"{self.directory / store.JOURNAL}, line 1: not a run's beginning", store.RESTORE_CURE)
         for name, key in ((store.SPEC, "spec"), (store.ENVIRONMENT, "environment")):
             if store.file_digest(self.directory / name) != events[0][key]:
                 cure = "Restore it; to run with another spec, make a new run from a step of this one: charter fork"
@@ -190,7 +192,9 @@ class Run:
             if not (self.directory / store.HEAD).exists():
                 self._write_head()
             elif store.read_head(self.directory) != self.finished:
-                raise DamagedError(f"{self.directory / store.HEAD}, line 1: not what the journal says", store.RESTORE)
+                raise DamagedError(
+                    f"{self.directory / store.HEAD}, line 1: not what the journal says", store.RESTORE_CURE
+                )
         return int(events[0]["seed"])
 
     def _write_head(self) -> store.Head:
@@ -219,25 +223,25 @@ class Run:
             opening, plan = self._ledger.last_opening(path)
             records = store.records_path(self.directory, path)
             lines = store.read_lines(records).lines if opening and opening["items"] is not None else []
-            kept = {record.id for record in store.parse(records, lines, _Kept)}
+            kept = {record.id for record in store.parse_records(records, lines, _RecordId)}
             for (purpose, _), keys in plan.items():
                 starts = ([key[:i] for i, letter in enumerate(key) if not letter.isalnum()] for key in keys)
                 counts[purpose] += sum(kept.isdisjoint(start) for start in starts)
         return dict(+counts)
 
 
-def _silent(path: str, done: int, total: int) -> None:
+def _ignore_progress(path: str, done: int, total: int) -> None:
     """The observer that nobody asked for."""
     del path, done, total
 
 
-def _flat(files: Mapping[str, str | bytes | Path]) -> dict[str, bytes | Path]:
+def _flatten(files: Mapping[str, str | bytes | Path]) -> dict[str, bytes | Path]:
     flat: dict[str, bytes | Path] = {}
     for name, data in files.items():
         if name in _RESERVED or Path(name).is_absolute() or ".." in Path(name).parts:
             raise StoreError(f"{name} cannot be published under this name", "Choose another name.")
         if isinstance(data, Path) and data.is_dir():
-            flat |= {f"{name}/{key}": file for key, file in store.tree(data).items()}
+            flat |= {f"{name}/{key}": file for key, file in store.list_files(data).items()}
         else:
             flat[name] = data.encode() if isinstance(data, str) else data
     return flat

@@ -9,14 +9,14 @@ from datetime import datetime
 from itertools import pairwise
 
 from charter.errors import BudgetError
-from charter.nouns import Completion, LogLikelihood
+from charter.records.chat import Completion, LogLikelihood
+from charter.run.store import Event
 from charter.spec import Budget
-from charter.store import Event
 
 Price = tuple[float, float]
 """Of a million tokens read, and of a million written."""
 MILLION = 1_000_000
-_IDLE = ("created", "resumed", "human", "forked")
+_IDLE_BEFORE = ("created", "resumed", "human", "forked")
 """Events before which nobody was at work."""
 
 
@@ -62,8 +62,8 @@ class Spending:
                 found.tokens += event["tokens_in"] + event["tokens_out"]
                 found.money += event.get("money") or 0.0
         for last, event in pairwise(events):
-            if event["event"] not in _IDLE:
-                found.before += max(0.0, (_at(event) - _at(last)).total_seconds())
+            if event["event"] not in _IDLE_BEFORE:
+                found.before += max(0.0, (_event_time(event) - _event_time(last)).total_seconds())
         return found
 
     def add(self, answer: Completion | LogLikelihood, price: Price | None) -> None:
@@ -90,5 +90,5 @@ class Spending:
         return None
 
 
-def _at(event: Event) -> datetime:
+def _event_time(event: Event) -> datetime:
     return datetime.fromisoformat(event["at"])

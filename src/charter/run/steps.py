@@ -17,20 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
-from charter import store
-from charter.errors import AwayError, BudgetError, CharterError, DamagedError, StaleError, StoreError
-from charter.nouns import Step, canonical
-from charter.run.metering import Ledger
-from charter.run.stage import Call, bind
+from charter.errors import BudgetError, CharterError, DamagedError, StaleError, StoreError, UnavailableError
+from charter.records.record import Step, canonical
+from charter.run import store
+from charter.run.ledger import Ledger
+from charter.run.stage_call import StageCall, bind_stage
 
 R = TypeVar("R")
 V = TypeVar("V")
 Observer = Callable[[str, int, int], None]
 
 _SYNC_SECONDS = 1.0
-_ENDED: dict[type[BaseException], str] = {
+_END_EVENTS: dict[type[BaseException], str] = {
     BudgetError: "paused",
-    AwayError: "paused",
+    UnavailableError: "paused",
     KeyboardInterrupt: "interrupted",
 }
 
@@ -45,7 +45,7 @@ class Item(Protocol):
 
 
 @dataclass(frozen=True)
-class Desk:
+class StepContext:
     """What a step needs of its run. ``wake`` is called before anything new is written, with the step's path."""
 
     directory: Path
@@ -60,7 +60,7 @@ class Desk:
 class Steps:
     """The steps of one folder of a run."""
 
-    desk: Desk
+    desk: StepContext
     folder: str
 
     def map(
@@ -70,10 +70,10 @@ class Steps:
 
         ``stage(items, *args, step=Step)`` yields what is not in ``step.done``, in any order. Raises StoreError where
         ids repeat or an item stays unanswered, StaleError, DamagedError, BudgetError, and what the stage raises."""
-        path, call = f"{self.folder}/{name}", bind(stage, items, *args, **opts)
+        path, call = f"{self.folder}/{name}", bind_stage(stage, items, *args, **opts)
         ids = [item.id for item in items]
         if len(set(ids)) < len(ids):
-            raise StoreError(f"{path}: {_twice(ids)} is the id of two items", "Give every item its own id.")
+            raise StoreError(f"{path}: {_first_repeated(ids)} is the id of two items", "Give every item its own id.")
         lines = self._sealed(path, call)
         if lines is None:
             with self._working(path, call, len(ids)):
@@ -86,7 +86,7 @@ class Steps:
     def once(self, name: str, stage: Callable[..., V], *args: Any, **opts: Any) -> V:
         """All or nothing. ``stage(*args, step=Step)`` returns a record, a list or a tuple of records; what it writes
         into ``step.directory`` (given empty) is sealed with it. Raises as ``map`` does."""
-        path, call = f"{self.folder}/{name}", bind(stage, *args, **opts)
+        path, call = f"{self.folder}/{name}", bind_stage(stage, *args, **opts)
         lines = self._sealed(path, call)
         if lines is None:
             with self._working(path, call, None):
@@ -96,19 +96,19 @@ class Steps:
         records = self._records(path, call, lines)
         return cast(V, records[0] if call.shape is None else tuple(records) if call.shape is tuple else records)
 
-    def _records(self, path: str, call: Call[Any], lines: list[bytes]) -> list[Any]:
+    def _records(self, path: str, call: StageCall[Any], lines: list[bytes]) -> list[Any]:
         """What is returned is always read from the lines, so that it is the same whether made now or earlier."""
-        return list(store.parse(store.records_path(self.desk.directory, path), lines, call.kind))
+        return list(store.parse_records(store.records_path(self.desk.directory, path), lines, call.kind))
 
-    def _sealed(self, path: str, call: Call[Any]) -> list[bytes] | None:
+    def _sealed(self, path: str, call: StageCall[Any]) -> list[bytes] | None:
         directory, journal = self.desk.directory, self.desk.journal
-        mark = store.seals_of(journal.events).get(path)
+        mark = store.seal_digests(journal.events).get(path)
         if mark is None and not store.seal_path(directory, path).exists():
             return None
         seal, lines, faults = store.read_step(directory, path, mark)
-        store.raise_first(directory, faults)
+        store.raise_first_fault(directory, faults)
         assert seal is not None
-        _compare(path, {**seal.inputs, "(type)": seal.type}, {**call.inputs, "(type)": call.type})
+        _check_inputs(path, {**seal.inputs, "(type)": seal.type}, {**call.inputs, "(type)": call.type})
         if mark is None:
             self.desk.wake(path)
             journal.append("sealed", step=path, seal=store.sha256(store.seal_bytes(seal)))
@@ -116,7 +116,7 @@ class Steps:
         return lines
 
     @contextmanager
-    def _working(self, path: str, call: Call[Any], items: int | None) -> Iterator[None]:
+    def _working(self, path: str, call: StageCall[Any], items: int | None) -> Iterator[None]:
         """Opens a step, or goes on with it; journals how it ended if it was not sealed."""
         ledger, journal = self.desk.ledger, self.desk.journal
         self.desk.wake(path)
@@ -125,15 +125,15 @@ class Steps:
             records = store.records_path(self.desk.directory, path)
             if items is not None and store.read_lines(records).lines:
                 if opening is None:
-                    raise DamagedError(f"{records} holds records that the journal does not know", store.RESTORE)
-                _compare(path, opening["inputs"], call.inputs)
+                    raise DamagedError(f"{records} holds records that the journal does not know", store.RESTORE_CURE)
+                _check_inputs(path, opening["inputs"], call.inputs)
             journal.append("opened", step=path, inputs=call.inputs, items=items)
             plan = {}
         ledger.step, ledger.plan = path, plan
         try:
             yield
         except BaseException as error:
-            ended = _ENDED.get(type(error), "failed")
+            ended = _END_EVENTS.get(type(error), "failed")
             what = error.message if isinstance(error, CharterError) else f"{type(error).__name__}: {error}"
             with suppress(StoreError):
                 journal.append(ended, step=path, error=what)
@@ -141,23 +141,23 @@ class Steps:
         finally:
             ledger.step, ledger.plan = "", {}
 
-    def _collect(self, path: str, call: Call[Iterator[Any]], ids: Sequence[str]) -> dict[str, bytes]:
+    def _collect(self, path: str, call: StageCall[Iterator[Any]], ids: Sequence[str]) -> dict[str, bytes]:
         """The line of every item: those on record, then those that the stage yields, each written as it comes."""
         target, wanted, total = store.records_path(self.desk.directory, path), frozenset(ids), len(ids)
         reading = store.read_lines(target)
         lines = dict(zip((r.id for r in self._records(path, call, reading.lines)), reading.lines, strict=True))
         if len(lines) < len(reading.lines) or not lines.keys() <= wanted:
-            raise DamagedError(f"{target} holds records of other items, or one twice", store.RESTORE)
+            raise DamagedError(f"{target} holds records of other items, or one twice", store.RESTORE_CURE)
         self.desk.observer(path, len(lines), total)
         if len(lines) == total:
             return lines
         step = Step(path=path, run_seed=self.desk.seed, done=frozenset(lines))
-        size, synced, handle = reading.size, time.monotonic(), store.open_lines(target)
+        size, synced, handle = reading.size, time.monotonic(), store.open_for_append(target)
         try:
-            with closing(_generator(call(step))) as records:
+            with closing(_as_generator(call(step))) as records:
                 for record in records:
-                    line = _line(path, call, record)
-                    _expected(path, record.id, wanted, lines)
+                    line = _record_line(path, call, record)
+                    _check_expected(path, record.id, wanted, lines)
                     size = store.write_line(handle, target, size, line)
                     lines[record.id] = line
                     if time.monotonic() - synced > _SYNC_SECONDS:
@@ -171,27 +171,27 @@ class Steps:
             raise StoreError(message, "This is a defect of the stage; what it yielded is kept.")
         return lines
 
-    def _make(self, path: str, call: Call[Any]) -> list[bytes]:
+    def _make(self, path: str, call: StageCall[Any]) -> list[bytes]:
         directory = self.desk.directory / path
-        with store.translated(directory, "emptied"):
+        with store.translate_os_errors(directory, "emptied"):
             if directory.exists():
                 shutil.rmtree(directory)
             directory.mkdir(parents=True)
         result = call(Step(path=path, run_seed=self.desk.seed, directory=directory))
         records = [result] if call.shape is None else list(result)
-        lines = [_line(path, call, record) for record in records]
-        if twice := _twice([getattr(record, "id", str(number)) for number, record in enumerate(records)]):
+        lines = [_record_line(path, call, record) for record in records]
+        if twice := _first_repeated([getattr(record, "id", str(number)) for number, record in enumerate(records)]):
             raise StoreError(f"{path}: {twice} is the id of two records", "Give every record its own id.")
-        files = store.tree(directory)
-        with store.translated(directory, "kept"):
+        files = store.list_files(directory)
+        with store.translate_os_errors(directory, "kept"):
             for file in files.values():
-                store.sync(file)
+                store.sync_to_disk(file)
             if not files:
                 shutil.rmtree(directory)
         self._seal(path, call, lines, {name: store.file_digest(file) for name, file in files.items()})
         return lines
 
-    def _seal(self, path: str, call: Call[Any], lines: list[bytes], files: dict[str, str]) -> None:
+    def _seal(self, path: str, call: StageCall[Any], lines: list[bytes], files: dict[str, str]) -> None:
         data = b"".join(line + b"\n" for line in lines)
         seal = store.Seal(
             step=path,
@@ -210,28 +210,28 @@ class Steps:
         self.desk.ledger.passed[path] = seal
 
 
-def _generator(records: Any) -> Generator[Any, None, None]:
+def _as_generator(records: Any) -> Generator[Any, None, None]:
     yield from records
 
 
-def _twice(ids: Sequence[str]) -> str | None:
+def _first_repeated(ids: Sequence[str]) -> str | None:
     return next((id for id, count in Counter(ids).items() if count > 1), None)
 
 
-def _line(path: str, call: Call[Any], record: Any) -> bytes:
+def _record_line(path: str, call: StageCall[Any], record: Any) -> bytes:
     if type(record) is not call.kind:
         made = f"{path}: the stage made a {type(record).__name__}, not a {call.kind.__name__}"
         raise StoreError(made, "This is a defect of the stage: its annotation names what it makes.")
     return canonical(record).encode()
 
 
-def _expected(path: str, id: str, wanted: Collection[str], lines: Collection[str]) -> None:
+def _check_expected(path: str, id: str, wanted: Collection[str], lines: Collection[str]) -> None:
     if id in lines or id not in wanted:
         what = "twice" if id in lines else "which is no item's id"
         raise StoreError(f"{path}: the stage yields {id} {what}", "This is a defect of the stage.")
 
 
-def _compare(path: str, old: Mapping[str, str], new: Mapping[str, str]) -> None:
+def _check_inputs(path: str, old: Mapping[str, str], new: Mapping[str, str]) -> None:
     if changed := sorted(name for name in {*old, *new} if old.get(name) != new.get(name)):
         cure = f"Keep the old inputs, or make a new run from this step: charter fork RUN NEW --at {path}"
         raise StaleError(f"{path} was made from other inputs; changed: {', '.join(changed)}", cure)

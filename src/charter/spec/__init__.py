@@ -5,81 +5,81 @@
 text, with every fault at once; ``chaining``: a chain of methods, taken apart.
 """
 
-from charter.spec.benchmarks import BenchmarkSpec
-from charter.spec.curating import Curating
-from charter.spec.instructing import Instructing, TopicGuided
-from charter.spec.learning import Comparing, Guarding, Learning, Practising, Preferring, Rewarding
-from charter.spec.models import PROGRAM, ErrorsSpec, OracleSpec, TargetSpec, TunerSpec
-from charter.spec.options import (
-    Amending,
-    Attacking,
-    Clustering,
-    Contrasting,
-    Draw,
-    Gating,
-    Judging,
-    Keeping,
-    Measuring,
-    Options,
-    Proposing,
-    Reflecting,
-    Replaying,
-    Scale,
-    Stopping,
-    Tuning,
+from charter.spec.benchmark_spec import BenchmarkSpec
+from charter.spec.curation_spec import CurationSpec
+from charter.spec.method_options import (
+    AmendSpec,
+    AttackSpec,
+    ClusterSpec,
+    DrawSpec,
+    GateSpec,
+    JudgingSpec,
+    LookalikeSpec,
+    MethodOptions,
+    ProposeSpec,
+    ReflectSpec,
+    ReplaySpec,
+    RuleMeasurementSpec,
+    ScaleSpec,
+    StopSpec,
+    TrainingSpec,
+    VerifySpec,
 )
-from charter.spec.prompts import Columns, KeptOut, PromptsSpec, SourceSpec
-from charter.spec.reading import chained, changed, curating, parse, read, recipes
-from charter.spec.ruled import Constitutional, SelfAligning
-from charter.spec.whole import AuditSpec, Budget, CalibrateSpec, GoOn, Spec
+from charter.spec.model_spec import PROGRAM_PREFIX, ErrorsSpec, OracleSpec, TargetSpec, TunerSpec
+from charter.spec.preference_spec import DpoSpec, PreferenceDataSpec, RewardModelSpec, RLGuardSpec, RlhfSpec, RlooSpec
+from charter.spec.principle_spec import CaiSpec, SelfAlignSpec
+from charter.spec.prompt_spec import Columns, KeepOutSpec, PromptsSpec, SourceSpec
+from charter.spec.run_spec import AuditSpec, Budget, CalibrateSpec, ContinueFrom, Spec
+from charter.spec.self_instruct_spec import SelfInstructSpec, TopicGuidedSpec
+from charter.spec.spec_parser import change_curation, change_spec, list_recipes, parse_spec, read_spec, split_chain
 
 __all__ = [
-    "PROGRAM",
-    "Amending",
-    "Attacking",
+    "PROGRAM_PREFIX",
+    "AmendSpec",
+    "AttackSpec",
     "AuditSpec",
     "BenchmarkSpec",
     "Budget",
     "CalibrateSpec",
-    "Clustering",
+    "ClusterSpec",
     "Columns",
-    "Comparing",
-    "Constitutional",
-    "Contrasting",
-    "Curating",
-    "Draw",
+    "PreferenceDataSpec",
+    "CaiSpec",
+    "LookalikeSpec",
+    "CurationSpec",
+    "DrawSpec",
     "ErrorsSpec",
-    "Gating",
-    "GoOn",
-    "Guarding",
-    "Instructing",
-    "Judging",
-    "Keeping",
-    "KeptOut",
-    "Learning",
-    "Measuring",
-    "Options",
+    "GateSpec",
+    "ContinueFrom",
+    "RLGuardSpec",
+    "SelfInstructSpec",
+    "JudgingSpec",
+    "VerifySpec",
+    "KeepOutSpec",
+    "RlhfSpec",
+    "RuleMeasurementSpec",
+    "MethodOptions",
     "OracleSpec",
-    "Practising",
-    "Preferring",
+    "RlooSpec",
+    "DpoSpec",
     "PromptsSpec",
-    "Proposing",
-    "Reflecting",
-    "Replaying",
-    "Rewarding",
-    "Scale",
-    "SelfAligning",
+    "ProposeSpec",
+    "ReflectSpec",
+    "ReplaySpec",
+    "RewardModelSpec",
+    "ScaleSpec",
+    "SelfAlignSpec",
     "SourceSpec",
     "Spec",
-    "Stopping",
+    "StopSpec",
     "TargetSpec",
-    "TopicGuided",
+    "TopicGuidedSpec",
     "TunerSpec",
-    "Tuning",
-    "chained",
-    "changed",
+    "TrainingSpec",
+    "split_chain",
+    "change_spec",
     "curating",
-    "parse",
-    "read",
-    "recipes",
+    "parse_spec",
+    "read_spec",
+    "list_recipes",
 ]

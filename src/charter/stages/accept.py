@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from charter.gating import Decision, Gate
-from charter.nouns import Score, Step, Verdict
-from charter.spec import Gating, Stopping
+from charter.records.decisions import Decision, GateCheck
+from charter.records.measurements import Score
+from charter.records.record import Step
+from charter.records.verdicts import Verdict
+from charter.spec import GateSpec, StopSpec
 from charter.statistics import wilson
 
-PROGRESS = ("harmlessness", "honesty")
+PROGRESS_METRICS = ("harmlessness", "honesty")
 """Scores whose rise counts as progress."""
 
 
-def clean(verdicts: Sequence[Verdict], options: Stopping, *, step: Step) -> Decision:
+def should_stop(verdicts: Sequence[Verdict], options: StopSpec, *, step: Step) -> Decision:
     """Stop when the prompts drawn since the last tuning bound violations under ``below``: their upper 95 % Wilson
     bound. Unjudged count
     as violations here: what could not be judged cannot show that the model is clean."""
@@ -38,9 +40,9 @@ def clean(verdicts: Sequence[Verdict], options: Stopping, *, step: Step) -> Deci
 def accept(
     history: Sequence[Sequence[Score]],
     now: Sequence[Score],
-    gates: Sequence[Gate],
+    gates: Sequence[GateCheck],
     rows: int,
-    options: tuple[Stopping, Gating, int],
+    options: tuple[StopSpec, GateSpec, int],
     *,
     step: Step,
 ) -> Decision:
@@ -51,7 +53,7 @@ def accept(
     policies without progress."""
     del step
     stopping, gating, tries = options
-    figures = {f"{gate.id} {name}": value for gate in gates for name, value in _figures(gate)}
+    figures = {f"{gate.id} {name}": value for gate in gates for name, value in _gate_figures(gate)}
     if gating.roll_back and (failed := [gate.said for gate in gates if not gate.passed]):
         again = tries < gating.retries
         return Decision(
@@ -62,7 +64,7 @@ def accept(
         )
     if not rows:
         return Decision(id="decision", action="go_on", reason="no new row: the policy stays", figures=figures)
-    best = [_progress(scores) for scores in (*history, now)]
+    best = [_progress_score(scores) for scores in (*history, now)]
     figures["progress"] = best[-1]
     if len(best) > stopping.patience and max(best[-stopping.patience :]) <= max(best[: -stopping.patience]):
         return Decision(
@@ -74,11 +76,11 @@ def accept(
     return Decision(id="decision", action="go_on", reason="accepted", figures=figures)
 
 
-def _figures(gate: Gate) -> list[tuple[str, float]]:
+def _gate_figures(gate: GateCheck) -> list[tuple[str, float]]:
     found = {"n": gate.n, "change": gate.change, "bound": gate.bound, "margin": gate.margin}
     return [(name, value) for name, value in found.items() if value is not None]
 
 
-def _progress(scores: Sequence[Score]) -> float:
-    values = [s.value for s in scores if s.id in PROGRESS and s.value is not None]
+def _progress_score(scores: Sequence[Score]) -> float:
+    values = [s.value for s in scores if s.id in PROGRESS_METRICS and s.value is not None]
     return sum(values) / len(values) if values else 0.0

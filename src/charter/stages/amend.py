@@ -7,14 +7,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from charter.constitution import Constitution
-from charter.nouns import Amendment, Principle, Proposal, Request, Sampling, Step
+from charter.constitution.document import Constitution
 from charter.ports import Engine
-from charter.spec import Amending
-from charter.templates import MERGE_SCHEMA, Templates, chat, fenced, mark, read_object, render
+from charter.records.chat import Request, Sampling
+from charter.records.record import Step
+from charter.records.rules import Amendment, Principle, Proposal
+from charter.spec import AmendSpec
+from charter.templates import MERGE_SCHEMA, Templates, draw_nonce, fence_text, parse_json_object, render, user_turn
 
 
-class Named(NamedTuple):
+class RuleGroups(NamedTuple):
     """What the proposer said of numbered rules: groups that one wording covers, and pairs that contradict."""
 
     groups: list[tuple[list[int], dict[str, str]]]
@@ -26,7 +28,7 @@ def amend(
     proposals: Sequence[Proposal],
     proposer: Engine,
     templates: Templates,
-    options: Amending,
+    options: AmendSpec,
     *,
     step: Step,
 ) -> Constitution:
@@ -37,25 +39,25 @@ def amend(
     if not new:
         return constitution
     if options.mode == "replace":
-        gone = [_change("dropped", [p], "the rules of an earlier batch") for p in constitution.principles]
-        return constitution.amended(new, [*gone, *(_added(p) for p in new)])
+        gone = [_amendment("dropped", [p], "the rules of an earlier batch") for p in constitution.principles]
+        return constitution.amended(new, [*gone, *(_addition(p) for p in new)])
     known = {p.id for p in constitution.principles}
-    fresh, changes = _welcome(constitution.principles, new)
+    fresh, changes = _drop_rejected(constitution.principles, new)
     rules, united = _unite_equal([*constitution.principles, *fresh])
     changes += united
     if len(rules) > 1 and len(rules) > len(constitution.principles):
-        named = _ask(rules, proposer, templates, step)
+        named = _ask_for_groups(rules, proposer, templates, step)
         merged, united = _unite_groups(rules, named.groups)
         into = {gone: change.principles[0] for change in united for gone in change.principles}
-        rules, settled = _settle(
+        rules, settled = _settle_conflicts(
             merged, [([rules[n - 1].id for n in pair], why) for pair, why in named.conflicts], into
         )
         changes += [*united, *settled]
-    added = [_added(rule) for rule in rules if rule.id not in known]
+    added = [_addition(rule) for rule in rules if rule.id not in known]
     return constitution.amended(rules, [*added, *changes])
 
 
-def _change(action: str, rules: Sequence[Principle], reason: str, after: str = "") -> Amendment:
+def _amendment(action: str, rules: Sequence[Principle], reason: str, after: str = "") -> Amendment:
     first = rules[0]
     said = {"before": first.text, "after": after} if after and after != first.text else {}
     ids = tuple(rule.id for rule in rules)
@@ -64,22 +66,26 @@ def _change(action: str, rules: Sequence[Principle], reason: str, after: str = "
     )
 
 
-def _added(rule: Principle) -> Amendment:
-    return _change("added", [rule], f"proposed from {len(rule.because)} failures")
+def _addition(rule: Principle) -> Amendment:
+    return _amendment("added", [rule], f"proposed from {len(rule.because)} failures")
 
 
-def _key(rule: Principle) -> str:
+def _wording_key(rule: Principle) -> str:
     return " ".join(rule.text.lower().split())
 
 
-def _welcome(old: Sequence[Principle], new: Sequence[Principle]) -> tuple[list[Principle], list[Amendment]]:
+def _drop_rejected(old: Sequence[Principle], new: Sequence[Principle]) -> tuple[list[Principle], list[Amendment]]:
     """The new rules, less those that people took back in the same words."""
-    refused = {_key(p): p for p in old if p.by == "people" and p.status in ("rejected", "retired")}
-    fresh = [p for p in new if _key(p) not in refused]
+    refused = {_wording_key(p): p for p in old if p.by == "people" and p.status in ("rejected", "retired")}
+    fresh = [p for p in new if _wording_key(p) not in refused]
     turned = [
-        _change("rejected", [p, refused[_key(p)]], f"people took {refused[_key(p)].id} back, which says the same")
+        _amendment(
+            "rejected",
+            [p, refused[_wording_key(p)]],
+            f"people took {refused[_wording_key(p)].id} back, which says the same",
+        )
         for p in new
-        if _key(p) in refused
+        if _wording_key(p) in refused
     ]
     return fresh, turned
 
@@ -107,22 +113,22 @@ def _unite(rules: Sequence[Principle], wording: Mapping[str, str]) -> Principle:
 def _unite_equal(rules: Sequence[Principle]) -> tuple[list[Principle], list[Amendment]]:
     groups: dict[str, list[Principle]] = {}
     for rule in rules:
-        groups.setdefault(_key(rule) if rule.status == "approved" else rule.id, []).append(rule)
+        groups.setdefault(_wording_key(rule) if rule.status == "approved" else rule.id, []).append(rule)
     made = [_unite(group, {}) if len(group) > 1 else group[0] for group in groups.values()]
-    return made, [_change("merged", group, "they have the same wording") for group in groups.values() if group[1:]]
+    return made, [_amendment("merged", group, "they have the same wording") for group in groups.values() if group[1:]]
 
 
-def _ask(rules: Sequence[Principle], proposer: Engine, templates: Templates, step: Step) -> Named:
-    fence = mark(step.random("merge"), *(rule.text for rule in rules))
-    text = "\n".join(fenced("rule", f"{number}. {rule.text}", fence) for number, rule in enumerate(rules, 1))
+def _ask_for_groups(rules: Sequence[Principle], proposer: Engine, templates: Templates, step: Step) -> RuleGroups:
+    fence = draw_nonce(step.random("merge"), *(rule.text for rule in rules))
+    text = "\n".join(fence_text("rule", f"{number}. {rule.text}", fence) for number, rule in enumerate(rules, 1))
     request = Request(
         id="merge",
-        messages=chat(render(templates.merge, {"rules": text, "schema": json.dumps(MERGE_SCHEMA)})),
+        messages=user_turn(render(templates.merge, {"rules": text, "schema": json.dumps(MERGE_SCHEMA)})),
         sampling=Sampling(max_tokens=2048),
         seed=step.seed("merge"),
         response_schema=MERGE_SCHEMA,
     )
-    reply = read_object(next(iter(proposer.generate([request]))).text) or {}
+    reply = parse_json_object(next(iter(proposer.generate([request]))).text) or {}
 
     def entries(key: str) -> list[tuple[list[int], dict[str, str]]]:
         found = reply.get(key)
@@ -138,7 +144,7 @@ def _ask(rules: Sequence[Principle], proposer: Engine, templates: Templates, ste
     groups = [
         (numbers, {k: said.get(k, "") for k in ("title", "text", "scope")}) for numbers, said in entries("groups")
     ]
-    return Named(groups, [(numbers, said.get("why", "")) for numbers, said in entries("conflicts")])
+    return RuleGroups(groups, [(numbers, said.get("why", "")) for numbers, said in entries("conflicts")])
 
 
 def _unite_groups(
@@ -158,12 +164,12 @@ def _unite_groups(
         one = _unite(members, wording)
         united[numbered[0]] = one
         united.update(dict.fromkeys(numbered[1:], None))
-        changes.append(_change("merged", members, "one wording covers them", one.text))
+        changes.append(_amendment("merged", members, "one wording covers them", one.text))
     merged = (united.get(n, rule) for n, rule in enumerate(rules, 1))
     return [rule for rule in merged if rule is not None], changes
 
 
-def _settle(
+def _settle_conflicts(
     rules: Sequence[Principle], conflicts: Sequence[tuple[Sequence[str], str]], into: Mapping[str, str]
 ) -> tuple[list[Principle], list[Amendment]]:
     """Of two rules that contradict, one is retired: what people decided stands, then what mends more, then the older.
@@ -175,12 +181,12 @@ def _settle(
         pair = [standing[key] for key in order if key in named and standing[key].status == "approved"]
         if len(pair) != 2 or all(rule.by == "people" for rule in pair):
             continue
-        winner = max(pair, key=lambda rule: (rule.by == "people", _mends(rule), -order.index(rule.id)))
+        winner = max(pair, key=lambda rule: (rule.by == "people", _efficacy_value(rule), -order.index(rule.id)))
         (loser,) = (rule for rule in pair if rule is not winner)
         standing[loser.id] = loser.model_copy(update={"status": "retired"})
-        changes.append(_change("retired", [loser, winner], f"contradicts {winner.id}" + (f": {why}" if why else "")))
+        changes.append(_amendment("retired", [loser, winner], f"contradicts {winner.id}" + (f": {why}" if why else "")))
     return list(standing.values()), changes
 
 
-def _mends(rule: Principle) -> float:
+def _efficacy_value(rule: Principle) -> float:
     return rule.efficacy.difference or 0.0 if rule.efficacy is not None else 0.0

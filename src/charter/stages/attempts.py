@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from charter.nouns import Exchange, Finding, Message, Prompt, Step, user_prompt
-from charter.ports import Attack, Attempt, Choice, Tried
-from charter.similarity import Guard
+from charter.ports import Attack, AttackPrompt, AttackTarget, Attempt
+from charter.records.chat import Exchange, Message, Prompt, user_prompt
+from charter.records.record import Step
+from charter.records.verdicts import Finding
+from charter.similarity import LeakageFilter
 
 
 def attack(
-    choices: Sequence[Choice], attacks: Mapping[str, Attack], worked: Sequence[Finding], *, step: Step
+    choices: Sequence[AttackTarget], attacks: Mapping[str, Attack], worked: Sequence[Finding], *, step: Step
 ) -> Iterator[Attempt]:
     """One attempt for each choice, by the attack of its style."""
     for style, attacking in attacks.items():
@@ -19,8 +21,13 @@ def attack(
             yield from attacking.attack(own, worked, step)
 
 
-def opened(
-    choices: Sequence[Choice], attempts: Sequence[Attempt], attacks: Mapping[str, Attack], turn: int, *, step: Step
+def open_conversations(
+    choices: Sequence[AttackTarget],
+    attempts: Sequence[Attempt],
+    attacks: Mapping[str, Attack],
+    turn: int,
+    *,
+    step: Step,
 ) -> list[Prompt]:
     """Conversations that go on after this turn, for the target to answer."""
     del step
@@ -28,7 +35,9 @@ def opened(
     return [Prompt(id=c.id, messages=said[c.id]) for c in choices if attacks[c.style].turns > turn and c.id in said]
 
 
-def continued(choices: Sequence[Choice], replies: Sequence[Exchange], *, step: Step) -> list[Choice]:
+def continue_conversations(
+    choices: Sequence[AttackTarget], replies: Sequence[Exchange], *, step: Step
+) -> list[AttackTarget]:
     """The choices whose conversation goes on, with the target's reply. One that it did not answer ends here."""
     del step
     by_id = {e.id: e for e in replies if e.stop != "error"}
@@ -46,14 +55,14 @@ def continued(choices: Sequence[Choice], replies: Sequence[Exchange], *, step: S
     ]
 
 
-def tried(
-    choices: Sequence[Choice],
+def filter_attempts(
+    choices: Sequence[AttackTarget],
     attempts: Sequence[Attempt],
     known: Sequence[str],
-    guard: Guard,
+    guard: LeakageFilter,
     *,
     step: Step,
-) -> list[Tried]:
+) -> list[AttackPrompt]:
     """What the target is asked for each choice: its last attempt, as a prompt with its parent's source and meta.
     Dropped are attempts without a text, those close to gate or held-out, and texts that stand among the prompts
     already or were asked before (``known``: their ids, which begin with a digest of the text)."""
@@ -64,9 +73,9 @@ def tried(
     for choice in choices:
         attempt = last[choice.id]
         if attempt.messages == choice.prompt.messages:
-            made.append(Tried(id=choice.id, prompt=choice.prompt))
+            made.append(AttackPrompt(id=choice.id, prompt=choice.prompt))
             continue
-        prompt = attempted(choice, attempt)
+        prompt = attempt_to_prompt(choice, attempt)
         mark = prompt.id.rsplit("-", 1)[0]
         reason = ""
         if not attempt.messages:
@@ -76,16 +85,16 @@ def tried(
         elif guard.close_to(prompt.text) or guard.close_to(prompt.last):
             reason = "close to gate or held-out"
         met.add(mark)
-        made.append(Tried(id=choice.id, prompt=None if reason else prompt, dropped=reason))
+        made.append(AttackPrompt(id=choice.id, prompt=None if reason else prompt, dropped=reason))
     return made
 
 
-def asked(tried: Sequence[Tried]) -> list[Prompt]:
+def prompts_to_ask(tried: Sequence[AttackPrompt]) -> list[Prompt]:
     """The prompts among them, for the target."""
     return [t.prompt for t in tried if t.prompt is not None]
 
 
-def attempted(choice: Choice, attempt: Attempt) -> Prompt:
+def attempt_to_prompt(choice: AttackTarget, attempt: Attempt) -> Prompt:
     """An attempt as a prompt of its own: the parent's source and meta, with ``attack`` and ``parent``."""
     parent = choice.prompt
     meta = {**parent.meta, "attack": choice.style, "parent": parent.id}

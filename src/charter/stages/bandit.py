@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from charter.constitution import Constitution
-from charter.nouns import Exchange, Finding, Prompt, Record, Step
-from charter.ports import Choice, Tried
-from charter.similarity import grouped, regions_of
-from charter.spec import Attacking
+from charter.constitution.document import Constitution
+from charter.ports import AttackPrompt, AttackTarget
+from charter.records.chat import Exchange, Prompt
+from charter.records.record import Record, Step
+from charter.records.verdicts import Finding
+from charter.similarity import find_regions, group_texts
+from charter.spec import AttackSpec
 
 if TYPE_CHECKING:
     from random import Random
@@ -43,14 +45,14 @@ class Pull(Record):
     finding: str = ""
 
 
-class Member(Record):
+class GroupMember(Record):
     """The group of alike findings that a finding belongs to."""
 
     id: str
     group: int
 
 
-class Reward(Record):
+class PullReward(Record):
     """A pull as it counts now: ``new`` where it is a finding that neither an approved principle nor a group of enough
     alike findings covers; ``why`` says so in words."""
 
@@ -74,23 +76,23 @@ class Arm(Record):
     beta: float
 
 
-def regions(prompts: Sequence[Prompt], options: Attacking, *, step: Step) -> list[Region]:
+def group_prompts(prompts: Sequence[Prompt], options: AttackSpec, *, step: Step) -> list[Region]:
     """The prompts in about ``regions`` groups, by their texts."""
     texts = [p.text for p in prompts]
-    labels, terms = regions_of(texts, options.regions, step.seed("regions") % 2**32)
+    labels, terms = find_regions(texts, options.regions, step.seed("regions") % 2**32)
     groups: dict[int, list[str]] = {}
     for label, prompt in zip(labels, prompts, strict=True):
         groups.setdefault(label, []).append(prompt.id)
     return [Region(id=f"r{n:03d}", terms=terms[n], prompts=tuple(groups[n])) for n in sorted(groups)]
 
 
-def parents(prompts: Sequence[Prompt], drawn: int, reach: int) -> list[Prompt]:
+def eligible_prompts(prompts: Sequence[Prompt], drawn: int, reach: int) -> list[Prompt]:
     """The prompts that may be attacked: those drawn plainly so far, and those beyond the ``reach`` of all plain draws.
     So attacks never choose what the stop rule will see."""
     return [*prompts[:drawn], *prompts[max(drawn, reach) :]]
 
 
-def plain_pulls(
+def record_plain_pulls(
     exchanges: Sequence[Exchange], findings: Sequence[Finding], regions: Sequence[Region], *, step: Step
 ) -> list[Pull]:
     """The plain draws of an iteration as pulls: what they found is known to the bandit too."""
@@ -110,7 +112,9 @@ def plain_pulls(
     ]
 
 
-def pulls(choices: Sequence[Choice], tried: Sequence[Tried], findings: Sequence[Finding], *, step: Step) -> list[Pull]:
+def record_pulls(
+    choices: Sequence[AttackTarget], tried: Sequence[AttackPrompt], findings: Sequence[Finding], *, step: Step
+) -> list[Pull]:
     """What became of the choices of a round."""
     del step
     found = {f.id for f in findings}
@@ -128,16 +132,23 @@ def pulls(choices: Sequence[Choice], tried: Sequence[Tried], findings: Sequence[
     ]
 
 
-def members(findings: Sequence[Finding], before: Sequence[Member], options: Attacking, *, step: Step) -> list[Member]:
+def assign_groups(
+    findings: Sequence[Finding], before: Sequence[GroupMember], options: AttackSpec, *, step: Step
+) -> list[GroupMember]:
     """To which group of alike findings each one belongs, told from the responses; those of ``before`` stay."""
     del step
-    numbers = grouped([f.exchange.response for f in findings], [m.group for m in before], options.distance)
-    return [Member(id=f.id, group=number) for f, number in zip(findings, numbers, strict=True)]
+    numbers = group_texts([f.exchange.response for f in findings], [m.group for m in before], options.distance)
+    return [GroupMember(id=f.id, group=number) for f, number in zip(findings, numbers, strict=True)]
 
 
-def rewards(
-    pulls: Sequence[Pull], members: Sequence[Member], constitution: Constitution, options: Attacking, *, step: Step
-) -> list[Reward]:
+def reward_pulls(
+    pulls: Sequence[Pull],
+    members: Sequence[GroupMember],
+    constitution: Constitution,
+    options: AttackSpec,
+    *,
+    step: Step,
+) -> list[PullReward]:
     """Every pull so far, as it counts now. ``members``: every finding of the run, with its group."""
     del step
     group, size = {m.id: m.group for m in members}, Counter(m.group for m in members)
@@ -151,16 +162,16 @@ def rewards(
         return "new" if size[group[finding]] < options.enough else f"covered by {size[group[finding]]} alike"
 
     told = [(pull, why(pull.finding)) for pull in pulls]
-    return [Reward(id=p.id, style=p.style, region=p.region, new=said == "new", why=said) for p, said in told]
+    return [PullReward(id=p.id, style=p.style, region=p.region, new=said == "new", why=said) for p, said in told]
 
 
-SHRINK = 4.0
+PRIOR_SHRINKAGE = 4.0
 """Tries by which the share of a style or a region is shrunk towards the share of all: few, since there are few of them
 and each has many tries."""
 
 
-def arms(
-    regions: Sequence[Region], styles: Sequence[str], rewards: Sequence[Reward], options: Attacking, *, step: Step
+def update_arms(
+    regions: Sequence[Region], styles: Sequence[str], rewards: Sequence[PullReward], options: AttackSpec, *, step: Step
 ) -> list[Arm]:
     """Every arm with its posterior. The prior of an arm has the weight of ``prior`` tries; its mean is the style's
     share times the region's over the share of all, each of the former shrunk towards the latter."""
@@ -173,7 +184,7 @@ def arms(
     overall = (new["", ""] + 1) / (tries["", ""] + 2)
 
     def share(style: str, region: str) -> float:
-        return (new[style, region] + SHRINK * overall) / (tries[style, region] + SHRINK)
+        return (new[style, region] + PRIOR_SHRINKAGE * overall) / (tries[style, region] + PRIOR_SHRINKAGE)
 
     made = []
     for style in styles:
@@ -194,15 +205,15 @@ def arms(
     return made
 
 
-def choose(
+def choose_attacks(
     arms: Sequence[Arm],
     regions: Sequence[Region],
     parents: Sequence[Prompt],
     spent: Sequence[Pull],
-    options: tuple[Attacking, int],
+    options: tuple[AttackSpec, int],
     *,
     step: Step,
-) -> list[Choice]:
+) -> list[AttackTarget]:
     """So many choices (the last option), each a prompt that this style has not met. A share ``floor`` is drawn
     uniformly over styles, then prompts; the rest goes to the arm with the largest draw from its posterior
     (``thompson``) or with the largest mean (``greedy``)."""
@@ -223,11 +234,11 @@ def choose(
             own = [arm for arm in open_arms if arm.style == style]
             arm = draw.choices(own, [len(left[a.id]) for a in own])[0]
         else:
-            values = [(_value(a, attacking, draw), draw.random()) for a in open_arms]
+            values = [(_arm_value(a, attacking, draw), draw.random()) for a in open_arms]
             value, arm = max(values)[0], open_arms[values.index(max(values))]
         prompt = known[left[arm.id].pop(draw.randrange(len(left[arm.id])))]
         chosen.append(
-            Choice(
+            AttackTarget(
                 id=f"{arm.style}/{prompt.id}",
                 style=arm.style,
                 region=arm.region,
@@ -239,7 +250,7 @@ def choose(
     return chosen
 
 
-def _value(arm: Arm, options: Attacking, draw: Random) -> float:
+def _arm_value(arm: Arm, options: AttackSpec, draw: Random) -> float:
     if options.bandit == "greedy":
         return arm.alpha / (arm.alpha + arm.beta)
     return draw.betavariate(arm.alpha, arm.beta)

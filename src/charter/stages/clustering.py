@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from charter.nouns import Cluster, Finding, Step, digest
-from charter.spec import Clustering
+from charter.records.record import Step, digest
+from charter.records.verdicts import Cluster, Finding
+from charter.spec import ClusterSpec
 
 
-def cluster(findings: Sequence[Finding], options: Clustering, *, step: Step) -> list[Cluster]:
+def cluster(findings: Sequence[Finding], options: ClusterSpec, *, step: Step) -> list[Cluster]:
     """Clusters, largest first. ``by: batch`` puts everything in one. A finding is hidden by the hash of its id."""
     del step
     if not findings:
         return []
-    groups = [list(findings)] if options.by == "batch" else _by_text(findings, options.distance)
-    clusters = [_cluster(group, options.hide) for group in groups]
+    groups = [list(findings)] if options.by == "batch" else _group_by_text(findings, options.distance)
+    clusters = [_to_cluster(group, options.hide) for group in groups]
     return sorted(clusters, key=lambda c: (-len(c.shown) - len(c.hidden), c.id))
 
 
-def _by_text(findings: Sequence[Finding], distance: float) -> list[list[Finding]]:
+def _group_by_text(findings: Sequence[Finding], distance: float) -> list[list[Finding]]:
     if len(findings) == 1:
         return [list(findings)]
     from sklearn.cluster import AgglomerativeClustering
@@ -27,7 +28,7 @@ def _by_text(findings: Sequence[Finding], distance: float) -> list[list[Finding]
     sides = [[f.exchange.response for f in findings], [f.exchange.prompt.text for f in findings]]
     labels = AgglomerativeClustering(
         n_clusters=None, distance_threshold=distance, metric="cosine", linkage="average"
-    ).fit_predict(_features(sides))
+    ).fit_predict(_text_features(sides))
     groups: dict[int, list[Finding]] = {}
     for label, finding in zip(labels, findings, strict=True):
         groups.setdefault(int(label), []).append(finding)
@@ -39,19 +40,19 @@ PROMPT_WEIGHT = 0.5
 asked, since red-team prompts share forms (attack templates) across topics."""
 
 
-def _features(sides: Sequence[Sequence[str]]) -> Any:
+def _text_features(sides: Sequence[Sequence[str]]) -> Any:
     """Rows of unit length [findings, words]: TF-IDF of the responses, and of the prompts at half weight. A row without
     any word gets a component of its own, since cosine needs a direction."""
     import numpy as np
 
-    parts = [weight * _weights(texts) for weight, texts in zip((1.0, PROMPT_WEIGHT), sides, strict=True)]
+    parts = [weight * _tfidf(texts) for weight, texts in zip((1.0, PROMPT_WEIGHT), sides, strict=True)]
     joined = np.hstack(parts)
     empty = (np.abs(joined).sum(axis=1) == 0).astype("float64")[:, None]
     rows = np.hstack([joined, empty])
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def _weights(texts: Sequence[str]) -> Any:
+def _tfidf(texts: Sequence[str]) -> Any:
     """Dense TF-IDF rows without the words that more than half of the texts hold, or with them where no other is left;
     no column where there is no word."""
     import numpy as np
@@ -66,19 +67,19 @@ def _weights(texts: Sequence[str]) -> Any:
     return np.zeros((len(texts), 0))
 
 
-def _cluster(group: list[Finding], hide: float) -> Cluster:
+def _to_cluster(group: list[Finding], hide: float) -> Cluster:
     ranked = sorted(group, key=lambda f: digest(f"hide|{f.id}"))
     hidden = ranked[: min(int(len(ranked) * hide), len(ranked) - 1)]
     names = {f.id for f in hidden}
     return Cluster(
         id=f"c-{digest(sorted(f.id for f in group))[:10]}",
-        terms=_terms(group),
+        terms=_top_terms(group),
         shown=tuple(f for f in group if f.id not in names),
         hidden=tuple(f for f in group if f.id in names),
     )
 
 
-def _terms(group: list[Finding]) -> tuple[str, ...]:
+def _top_terms(group: list[Finding]) -> tuple[str, ...]:
     """The five words that most of the group's texts hold, the longest first among equals."""
     counts: dict[str, int] = {}
     for finding in group:

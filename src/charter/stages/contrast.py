@@ -6,19 +6,30 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from charter.nouns import Cluster, Completion, Lookalikes, Prompt, Request, Sampling, Step, user_prompt
 from charter.ports import Engine
-from charter.similarity import Guard, normal
-from charter.spec import Clustering, Contrasting
-from charter.templates import LOOKALIKE_SCHEMA, Templates, chat, failure_text, mark, read_object, render
+from charter.records.chat import Completion, Prompt, Request, Sampling, user_prompt
+from charter.records.record import Step
+from charter.records.rules import Lookalikes
+from charter.records.verdicts import Cluster
+from charter.similarity import LeakageFilter, normalize_text
+from charter.spec import ClusterSpec, LookalikeSpec
+from charter.templates import (
+    LOOKALIKE_SCHEMA,
+    Templates,
+    draw_nonce,
+    failure_text,
+    parse_json_object,
+    render,
+    user_turn,
+)
 
 
 def contrast(
     clusters: Sequence[Cluster],
     proposer: Engine,
-    guard: Guard,
+    guard: LeakageFilter,
     templates: Templates,
-    options: tuple[Contrasting, Clustering],
+    options: tuple[LookalikeSpec, ClusterSpec],
     *,
     step: Step,
 ) -> Iterator[Lookalikes]:
@@ -31,7 +42,7 @@ def contrast(
     count = {c.id: min(contrasting.count, len(c.shown) + len(c.hidden)) for c in clusters}
     requests = []
     for c in clusters if contrasting.count else []:
-        fence = mark(step.random(c.id), *(f.text for f in c.shown))
+        fence = draw_nonce(step.random(c.id), *(f.text for f in c.shown))
         fields = {
             "failures": "\n".join(failure_text(f, fence) for f in c.shown[: clustering.show]),
             "count": str(count[c.id]),
@@ -40,7 +51,7 @@ def contrast(
         requests.append(
             Request(
                 id=c.id,
-                messages=chat(render(templates.lookalike, fields)),
+                messages=user_turn(render(templates.lookalike, fields)),
                 sampling=Sampling(max_tokens=2048),
                 seed=step.seed(c.id),
                 response_schema=LOOKALIKE_SCHEMA,
@@ -49,18 +60,18 @@ def contrast(
     if not contrasting.count:
         yield from (Lookalikes(id=c.id, prompts=()) for c in clusters if c.id not in step.done)
     for answer in proposer.generate(requests, step.done):
-        yield _cleared(answer, known[answer.id], guard, count[answer.id])
+        yield _filter_lookalikes(answer, known[answer.id], guard, count[answer.id])
 
 
-def _cleared(answer: Completion, cluster: Cluster, guard: Guard, count: int) -> Lookalikes:
-    written = (read_object(answer.text) or {}).get("prompts")
+def _filter_lookalikes(answer: Completion, cluster: Cluster, guard: LeakageFilter, count: int) -> Lookalikes:
+    written = (parse_json_object(answer.text) or {}).get("prompts")
     texts = [t.strip() for t in written if isinstance(t, str) and t.strip()] if isinstance(written, list) else []
-    failures = {normal(f.exchange.prompt.text) for f in (*cluster.shown, *cluster.hidden)}
+    failures = {normalize_text(f.exchange.prompt.text) for f in (*cluster.shown, *cluster.hidden)}
     dropped: Counter[str] = Counter()
     kept: dict[str, Prompt] = {}
     for text in texts:
         prompt = user_prompt(text, source="look-alike")
-        if normal(text) in failures:
+        if normalize_text(text) in failures:
             dropped["is the failure itself"] += 1
         elif prompt.id in kept:
             dropped["twice"] += 1

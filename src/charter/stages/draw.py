@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from charter.errors import SpecError
-from charter.nouns import Prompt, Step
-from charter.similarity import Guard
-from charter.spec import Draw
+from charter.records.chat import Prompt
+from charter.records.record import Step
+from charter.similarity import LeakageFilter
+from charter.spec import DrawSpec
 
 
-def disjoint(prompts: Sequence[Prompt], guard: Guard, *, step: Step) -> list[Prompt]:
+def exclude_protected(prompts: Sequence[Prompt], guard: LeakageFilter, *, step: Step) -> list[Prompt]:
     """Training prompts less those close to a gate or held-out prompt. Raises SpecError where an id occurs twice."""
     del step
     twice = [key for key, count in Counter(p.id for p in prompts).items() if count > 1]
@@ -20,10 +21,10 @@ def disjoint(prompts: Sequence[Prompt], guard: Guard, *, step: Step) -> list[Pro
     return guard.clear(prompts)
 
 
-def draw(prompts: Sequence[Prompt], guard: Guard, options: Draw, *, step: Step) -> list[Prompt]:
+def draw(prompts: Sequence[Prompt], guard: LeakageFilter, options: DrawSpec, *, step: Step) -> list[Prompt]:
     """What the run draws from, in its order: ``uniform`` is a permutation seeded by the run, ``file`` the order
     given."""
-    ordered = disjoint(prompts, guard, step=step)
+    ordered = exclude_protected(prompts, guard, step=step)
     if options.order == "uniform":
         step.random("order").shuffle(ordered)
     return ordered

@@ -8,29 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from charter.constitution import Constitution
-from charter.nouns import ENOUGH, Cluster, Efficacy, Finding, Principle, Prompt, Record, Step, Trial, Verdict
-from charter.spec import Measuring
+from charter.constitution.document import Constitution
+from charter.records.chat import Prompt
+from charter.records.record import Record, Step
+from charter.records.revisions import RevisionTrial
+from charter.records.rules import MIN_EFFICACY_PAIRS, Efficacy, Principle
+from charter.records.verdicts import Cluster, Finding, Verdict
+from charter.spec import RuleMeasurementSpec
 from charter.statistics import holm, mcnemar
 
 
-class Cover(Record):
+class Redundancy(Record):
     """Principles left out together when ``id`` is measured."""
 
     id: str
     omitted: tuple[str, ...]
 
 
-def hidden_of(principle: Principle, clusters: Sequence[Cluster]) -> list[Finding]:
+def hidden_findings(principle: Principle, clusters: Sequence[Cluster]) -> list[Finding]:
     """The hidden findings of a principle's clusters."""
     return [f for c in clusters if c.id in principle.clusters for f in c.hidden]
 
 
-def further(
+def draw_extra_prompts(
     constitution: Constitution,
     clusters: Sequence[Cluster],
     unprobed: Sequence[Prompt],
-    options: Measuring,
+    options: RuleMeasurementSpec,
     *,
     step: Step,
 ) -> list[Prompt]:
@@ -41,14 +45,14 @@ def further(
     chosen: dict[str, Prompt] = {}
     for principle in constitution.active:
         own = [c for c in clusters if c.id in principle.clusters]
-        missing = ENOUGH - len(hidden_of(principle, clusters))
+        missing = MIN_EFFICACY_PAIRS - len(hidden_findings(principle, clusters))
         if options.efficacy and own and missing > 0 and unprobed:
             like = [f.text for c in own for f in (*c.shown, *c.hidden)]
-            chosen.update({p.id: p for p in _nearest(like, unprobed, 3 * missing)})
+            chosen.update({p.id: p for p in _nearest_prompts(like, unprobed, 3 * missing)})
     return list(chosen.values())
 
 
-def _nearest(like: Sequence[str], prompts: Sequence[Prompt], count: int) -> list[Prompt]:
+def _nearest_prompts(like: Sequence[str], prompts: Sequence[Prompt], count: int) -> list[Prompt]:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     weights = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
@@ -62,7 +66,7 @@ def _nearest(like: Sequence[str], prompts: Sequence[Prompt], count: int) -> list
     return [prompts[i] for i in ranked[:count]]
 
 
-def hide_further(
+def add_hidden_findings(
     constitution: Constitution, clusters: Sequence[Cluster], findings: Sequence[Finding], *, step: Step
 ) -> list[Cluster]:
     """The clusters with further findings added to the hidden half of the cluster that they are nearest to."""
@@ -85,62 +89,62 @@ def hide_further(
     return [c.model_copy(update={"hidden": (*c.hidden, *added.get(c.id, []))}) for c in clusters]
 
 
-def single_trials(
-    constitution: Constitution, clusters: Sequence[Cluster], options: Measuring, *, step: Step
-) -> list[Trial]:
+def leave_each_out(
+    constitution: Constitution, clusters: Sequence[Cluster], options: RuleMeasurementSpec, *, step: Step
+) -> list[RevisionTrial]:
     """For each principle with causes in these clusters: every hidden failure under the whole constitution, and
     without the principle."""
     del step
-    made: dict[str, Trial] = {}
+    made: dict[str, RevisionTrial] = {}
     for p in constitution.active if options.efficacy else ():
-        for f in hidden_of(p, clusters):
-            made[f"{f.id}|"] = Trial(id=f"{f.id}|", finding=f)
-            made[f"{f.id}|{p.id}"] = Trial(id=f"{f.id}|{p.id}", finding=f, omitted=(p.id,))
+        for f in hidden_findings(p, clusters):
+            made[f"{f.id}|"] = RevisionTrial(id=f"{f.id}|", finding=f)
+            made[f"{f.id}|{p.id}"] = RevisionTrial(id=f"{f.id}|{p.id}", finding=f, omitted=(p.id,))
     return list(made.values())
 
 
-def covers(
+def find_redundant_rules(
     constitution: Constitution, clusters: Sequence[Cluster], verdicts: Sequence[Verdict], *, step: Step
-) -> list[Cover]:
+) -> list[Redundancy]:
     """Principles whose absence changes little although their failures are mended: another rule may cover them. Each
     is measured again without the rule whose wording is most alike."""
     del step
     passed = {v.id for v in verdicts if v.outcome == "complies"}
     out = []
     for p in constitution.active:
-        hidden = hidden_of(p, clusters)
+        hidden = hidden_findings(p, clusters)
         mended = [f for f in hidden if f"{f.id}|" in passed]
         still = [f for f in mended if f"{f.id}|{p.id}" in passed]
         others = [q for q in constitution.active if q.id != p.id]
         if mended and len(still) * 2 > len(mended) and others:
-            out.append(Cover(id=p.id, omitted=(p.id, _most_alike(p, others).id)))
+            out.append(Redundancy(id=p.id, omitted=(p.id, _most_similar_rule(p, others).id)))
     return out
 
 
-def _most_alike(principle: Principle, others: Sequence[Principle]) -> Principle:
+def _most_similar_rule(principle: Principle, others: Sequence[Principle]) -> Principle:
     words = set(principle.text.lower().split())
     return max(others, key=lambda q: (len(words & (own := set(q.text.lower().split()))) / len(words | own), q.id))
 
 
-def double_trials(
-    constitution: Constitution, clusters: Sequence[Cluster], found: Sequence[Cover], *, step: Step
-) -> list[Trial]:
+def leave_two_out(
+    constitution: Constitution, clusters: Sequence[Cluster], found: Sequence[Redundancy], *, step: Step
+) -> list[RevisionTrial]:
     """The hidden failures of covered principles, without both rules, and without the other one alone."""
     del step
     return [
-        Trial(id=f"{f.id}|{'+'.join(omitted)}", finding=f, omitted=omitted)
+        RevisionTrial(id=f"{f.id}|{'+'.join(omitted)}", finding=f, omitted=omitted)
         for c in found
-        for f in hidden_of(constitution.principle(c.id), clusters)
+        for f in hidden_findings(constitution.principle(c.id), clusters)
         for omitted in (c.omitted, c.omitted[1:])
     ]
 
 
-def efficacy(
+def compute_efficacy(
     constitution: Constitution,
     clusters: Sequence[Cluster],
     verdicts: Sequence[Verdict],
-    found: Sequence[Cover],
-    options: Measuring,
+    found: Sequence[Redundancy],
+    options: RuleMeasurementSpec,
     *,
     step: Step,
 ) -> Constitution:
@@ -153,11 +157,15 @@ def efficacy(
     outcome = {v.id: v.outcome for v in verdicts}
     omitted = {c.id: c.omitted for c in found}
     measured = {
-        p.id: _paired(hidden_of(p, clusters), omitted.get(p.id, (p.id,)), outcome)
+        p.id: _paired_efficacy(hidden_findings(p, clusters), omitted.get(p.id, (p.id,)), outcome)
         for p in constitution.active
         if options.efficacy and any(c.id in p.clusters for c in clusters)
     }
-    measured = {key: e for key, e in measured.items() if e.n >= ENOUGH or constitution.principle(key).efficacy is None}
+    measured = {
+        key: e
+        for key, e in measured.items()
+        if e.n >= MIN_EFFICACY_PAIRS or constitution.principle(key).efficacy is None
+    }
     tested = [key for key, e in measured.items() if e.p is not None]
     for key, corrected in zip(tested, holm([measured[k].p or 0.0 for k in tested]), strict=True):
         measured[key] = measured[key].model_copy(update={"p_holm": corrected})
@@ -167,7 +175,7 @@ def efficacy(
     return constitution.model_copy(update={"principles": tuple(updated)})
 
 
-def _paired(hidden: Sequence[Finding], omitted: tuple[str, ...], outcome: Mapping[str, str]) -> Efficacy:
+def _paired_efficacy(hidden: Sequence[Finding], omitted: tuple[str, ...], outcome: Mapping[str, str]) -> Efficacy:
     """Where a second rule is left out too, it counts only for failures that the first would mend without it: a rule
     that mends nothing has no credit for another one's absence."""
 
@@ -188,8 +196,8 @@ def _paired(hidden: Sequence[Finding], omitted: tuple[str, ...], outcome: Mappin
         passed_with=sum(a for a, _ in judged),
         passed_without=sum(b for _, b in judged),
         difference=(gained - lost) / n if n else None,
-        p=mcnemar(gained, lost) if n >= ENOUGH else None,
+        p=mcnemar(gained, lost) if n >= MIN_EFFICACY_PAIRS else None,
         p_holm=None,
         without=omitted,
-        note="" if n >= ENOUGH else "too few",
+        note="" if n >= MIN_EFFICACY_PAIRS else "too few",
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from charter.nouns import Exchange, Prompt, Request, Sampling, Step
 from charter.ports import Engine
+from charter.records.chat import Exchange, Prompt, Request, Sampling
+from charter.records.record import Step
 
 
 def probe(prompts: Sequence[Prompt], target: Engine, sampling: Sampling, *, step: Step) -> Iterator[Exchange]:

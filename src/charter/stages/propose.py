@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from charter.constitution import Constitution, rules_text
-from charter.nouns import Cluster, Completion, Principle, Proposal, Request, Sampling, Step, digest
+from charter.constitution.document import Constitution, rules_text
 from charter.ports import Engine
-from charter.spec import Clustering, Proposing
+from charter.records.chat import Completion, Request, Sampling
+from charter.records.record import Step, digest
+from charter.records.rules import Principle, Proposal
+from charter.records.verdicts import Cluster
+from charter.spec import ClusterSpec, ProposeSpec
 from charter.templates import (
     PROPOSAL_SCHEMA,
     Templates,
-    chat,
+    draw_nonce,
     failure_text,
-    fenced,
-    mark,
-    read_object,
+    fence_text,
+    parse_json_object,
     render,
+    user_turn,
 )
 
 
@@ -26,7 +29,7 @@ def propose(
     proposer: Engine,
     constitution: Constitution,
     templates: Templates,
-    options: tuple[Proposing, Clustering],
+    options: tuple[ProposeSpec, ClusterSpec],
     *,
     step: Step,
 ) -> Iterator[Proposal]:
@@ -37,37 +40,37 @@ def propose(
     requests = []
     for c in clusters:
         shown = c.shown if free else c.shown[: clustering.show]
-        fence = mark(step.random(c.id), rules_text(constitution), *(f.text for f in shown))
+        fence = draw_nonce(step.random(c.id), rules_text(constitution), *(f.text for f in shown))
         fields = {
             "failures": "\n".join(failure_text(f, fence) for f in shown),
-            "constitution": fenced("constitution", rules_text(constitution) or "(none yet)", fence),
+            "constitution": fence_text("constitution", rules_text(constitution) or "(none yet)", fence),
             "schema": json.dumps(PROPOSAL_SCHEMA),
         }
         requests.append(
             Request(
                 id=c.id,
-                messages=chat(render(templates.paper_propose if free else templates.propose, fields)),
+                messages=user_turn(render(templates.paper_propose if free else templates.propose, fields)),
                 sampling=Sampling(max_tokens=1024),
                 seed=step.seed(c.id),
                 response_schema=None if free else PROPOSAL_SCHEMA,
             )
         )
     for answer in proposer.generate(requests, step.done):
-        yield _proposal(answer, known[answer.id], free)
+        yield _read_proposal(answer, known[answer.id], free)
 
 
-def _proposal(answer: Completion, cluster: Cluster, free: bool) -> Proposal:
+def _read_proposal(answer: Completion, cluster: Cluster, free: bool) -> Proposal:
     if free:
         paragraphs = [p.strip() for p in answer.text.split("\n\n") if p.strip()]
         reply = {"text": paragraphs[-1] if paragraphs else ""}
     else:
-        reply = read_object(answer.text) or {}
-    text = _said(reply, "text")
+        reply = parse_json_object(answer.text) or {}
+    text = _reply_text(reply, "text")
     principle = Principle(
         id=f"p-{digest([cluster.id, text])[:10]}",
-        title=_said(reply, "title"),
+        title=_reply_text(reply, "title"),
         text=text,
-        scope=_said(reply, "scope"),
+        scope=_reply_text(reply, "scope"),
         status="approved",
         because=tuple(f.id for f in (*cluster.shown, *cluster.hidden)),
         clusters=(cluster.id,),
@@ -75,7 +78,7 @@ def _proposal(answer: Completion, cluster: Cluster, free: bool) -> Proposal:
     return Proposal(id=cluster.id, principle=principle if text else None, raw=answer.error or answer.text)
 
 
-def _said(reply: Mapping[str, object], key: str) -> str:
+def _reply_text(reply: Mapping[str, object], key: str) -> str:
     """A text of a reply on one line; empty where it is something else."""
     value = reply.get(key)
     return " ".join(value.split()) if isinstance(value, str) else ""

@@ -5,39 +5,42 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from charter.constitution import Constitution, nearest, rules_text
-from charter.nouns import Critique, Exchange, Finding, Message, Request, Revision, Sampling, Step, Trial
+from charter.constitution.document import Constitution, rules_text, select_nearest_rules
 from charter.ports import Engine
-from charter.spec import Reflecting
+from charter.records.chat import Exchange, Message, Request, Sampling
+from charter.records.record import Step
+from charter.records.revisions import Critique, Revision, RevisionTrial
+from charter.records.verdicts import Finding
+from charter.spec import ReflectSpec
 from charter.templates import Templates, render
 
 
-def trials(findings: Sequence[Finding], *, step: Step) -> list[Trial]:
+def make_trials(findings: Sequence[Finding], *, step: Step) -> list[RevisionTrial]:
     """Every finding, to be answered again under the whole constitution."""
     del step
-    return [Trial(id=f.id, finding=f) for f in findings]
+    return [RevisionTrial(id=f.id, finding=f) for f in findings]
 
 
 def critique(
-    trials: Sequence[Trial],
+    trials: Sequence[RevisionTrial],
     target: Engine,
     constitution: Constitution,
     templates: Templates,
-    options: tuple[Reflecting, Sampling],
+    options: tuple[ReflectSpec, Sampling],
     *,
     step: Step,
 ) -> Iterator[Critique]:
     """What the target says of its own answer under the principles. Empty, without a call, where ``turns`` is
     ``direct``."""
     reflecting, sampling = options
-    rules = fitting(trials, constitution, reflecting, templates)
+    rules = select_rules(trials, constitution, reflecting, templates)
     if reflecting.turns == "direct":
         yield from (Critique(id=t.id, text="") for t in trials if t.id not in step.done)
         return
     requests = [
         Request(
             id=t.id,
-            messages=_criticised(t, rules[t.id], templates),
+            messages=_critique_messages(t, rules[t.id], templates),
             sampling=sampling,
             seed=step.seed(t.finding.id),
         )
@@ -48,12 +51,12 @@ def critique(
 
 
 def revise(
-    trials: Sequence[Trial],
+    trials: Sequence[RevisionTrial],
     critiques: Sequence[Critique],
     target: Engine,
     constitution: Constitution,
     templates: Templates,
-    options: tuple[Reflecting, Sampling],
+    options: tuple[ReflectSpec, Sampling],
     *,
     step: Step,
 ) -> Iterator[Revision]:
@@ -63,17 +66,17 @@ def revise(
     ``critique``: after the critique, as a further turn. ``direct``: the rules appended to the last human turn, as
     IterAlign does."""
     reflecting, sampling = options
-    direct, rules = reflecting.turns == "direct", fitting(trials, constitution, reflecting, templates)
+    direct, rules = reflecting.turns == "direct", select_rules(trials, constitution, reflecting, templates)
     said = {c.id: c.text for c in critiques}
     known = {t.id: t for t in trials}
     requests = []
     for t in trials:
         if direct:
-            messages = _appended(t, rules[t.id], templates)
+            messages = _revision_messages(t, rules[t.id], templates)
         else:
             asked = Message(role="user", content=templates.revise)
             messages = (
-                *_criticised(t, rules[t.id], templates),
+                *_critique_messages(t, rules[t.id], templates),
                 Message(role="assistant", content=said[t.id] or "-"),
                 asked,
             )
@@ -97,21 +100,21 @@ def revise(
         )
 
 
-def afters(revisions: Sequence[Revision]) -> list[Exchange]:
+def revised_exchanges(revisions: Sequence[Revision]) -> list[Exchange]:
     """The revised exchanges, for a judge."""
     return [r.exchange for r in revisions]
 
 
-def fitting(
-    trials: Sequence[Trial], constitution: Constitution, options: Reflecting, templates: Templates
+def select_rules(
+    trials: Sequence[RevisionTrial], constitution: Constitution, options: ReflectSpec, templates: Templates
 ) -> dict[str, Constitution]:
     """The rules that each trial is shown: all that are not omitted; where these take more than ``rules`` characters,
     those whose words are nearest to the failure's, as many as fit."""
     texts = {t.id: (t.finding.text, t.omitted) for t in trials}
-    return nearest(texts, constitution, options.rules, templates.principle)
+    return select_nearest_rules(texts, constitution, options.rules, templates.principle)
 
 
-def _criticised(trial: Trial, shown: Constitution, templates: Templates) -> tuple[Message, ...]:
+def _critique_messages(trial: RevisionTrial, shown: Constitution, templates: Templates) -> tuple[Message, ...]:
     rules = rules_text(shown, templates.principle)
     return (
         *trial.finding.exchange.prompt.messages,
@@ -120,7 +123,7 @@ def _criticised(trial: Trial, shown: Constitution, templates: Templates) -> tupl
     )
 
 
-def _appended(trial: Trial, shown: Constitution, templates: Templates) -> tuple[Message, ...]:
+def _revision_messages(trial: RevisionTrial, shown: Constitution, templates: Templates) -> tuple[Message, ...]:
     *before, last = trial.finding.exchange.prompt.messages
     rules = rules_text(shown, templates.principle)
     text = render(templates.direct, {"prompt": last.content, "principles": rules})

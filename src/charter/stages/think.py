@@ -6,17 +6,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from charter.constitution import Constitution, nearest
-from charter.naming import named
-from charter.nouns import Exchange, Lookalikes, Message, Prompt, Request, Revision, Sampling, Step, StopReason
+from charter.constitution.document import Constitution, select_nearest_rules
+from charter.constitution.exemplars import Exemplar
+from charter.constitution.rule_citations import parse_cited_rules
 from charter.ports import Engine
-from charter.spec import Contrasting, Reflecting, Replaying, SelfAligning
-from charter.supervision import Exemplar, Reasoned, Sifted
+from charter.records.chat import Exchange, Message, Prompt, Request, Sampling, StopReason
+from charter.records.record import Step
+from charter.records.revisions import FilteredAnswer, ReasonedAnswer, Revision
+from charter.records.rules import Lookalikes
+from charter.spec import LookalikeSpec, ReflectSpec, ReplaySpec, SelfAlignSpec
 from charter.templates import Templates, render
 
 
-def worth_probing(
-    batch: Sequence[Prompt], contrasting: Contrasting, replaying: Replaying, *, step: Step
+def select_for_probing(
+    batch: Sequence[Prompt], contrasting: LookalikeSpec, replaying: ReplaySpec, *, step: Step
 ) -> list[Prompt]:
     """The prompts that the target answers without rules first: all, where look-alikes or replay are made of what comes
     of it; none where they are not (the paper)."""
@@ -24,12 +27,12 @@ def worth_probing(
     return list(batch) if contrasting.count or replaying.complied else []
 
 
-def asked(
+def collect_prompts(
     batch: Sequence[Prompt],
     lookalikes: Sequence[Lookalikes],
     helpful: Sequence[Prompt],
     written: Sequence[Prompt],
-    options: SelfAligning,
+    options: SelfAlignSpec,
     *,
     step: Step,
 ) -> list[Prompt]:
@@ -47,22 +50,22 @@ def think(
     target: Engine,
     rules: tuple[Constitution, Sequence[Exemplar]],
     templates: Templates,
-    options: tuple[SelfAligning, Reflecting],
+    options: tuple[SelfAlignSpec, ReflectSpec],
     *,
     step: Step,
-) -> Iterator[Reasoned]:
+) -> Iterator[ReasonedAnswer]:
     """A thought and an answer to each prompt, under the rules and after the exemplars. The exchange holds the original
     prompt and the answer alone. Where not all rules fit, those that are shown keep their numbers, by which exemplars
     name them."""
     (constitution, exemplars), (aligning, reflecting) = rules, options
-    shown = nearest({p.id: (p.text, ()) for p in prompts}, constitution, reflecting.rules, templates.rule)
+    shown = select_nearest_rules({p.id: (p.text, ()) for p in prompts}, constitution, reflecting.rules, templates.rule)
     numbers = {p.id: n for n, p in enumerate(constitution.active, 1)}
     sampling = Sampling(temperature=aligning.temperature, top_p=aligning.top_p, max_tokens=aligning.tokens)
     known = {p.id: p for p in prompts}
     requests = [
         Request(
             id=p.id,
-            messages=_messages(p, _listed(shown[p.id], numbers, templates), exemplars, templates),
+            messages=_think_messages(p, _render_rules(shown[p.id], numbers, templates), exemplars, templates),
             sampling=sampling,
             seed=step.seed(p.id),
         )
@@ -72,8 +75,8 @@ def think(
         found = re.match(templates.thought, reply.text)
         thought, answer = (found["thought"].strip(), found["answer"].strip()) if found else ("", reply.text.strip())
         seen = {p.id for p in shown[reply.id].active}
-        used = tuple(id for id in named(thought, constitution, "{number}" in templates.rule) if id in seen)
-        yield Reasoned(
+        used = tuple(id for id in parse_cited_rules(thought, constitution, "{number}" in templates.rule) if id in seen)
+        yield ReasonedAnswer(
             id=reply.id,
             thought=thought,
             rules=used,
@@ -90,24 +93,26 @@ def think(
         )
 
 
-def sift(
-    reasoned: Sequence[Reasoned], exemplars: Sequence[Exemplar], options: SelfAligning, *, step: Step
-) -> list[Sifted]:
+def filter_answers(
+    reasoned: Sequence[ReasonedAnswer], exemplars: Sequence[Exemplar], options: SelfAlignSpec, *, step: Step
+) -> list[FilteredAnswer]:
     """Each answer with its thought as critique and the rules that the thought names; or every reason against it."""
     del step
-    shown = [run for e in exemplars for text in (e.prompt, e.thought, e.answer) for run in _runs(text, options.leak)]
+    shown = [
+        run for e in exemplars for text in (e.prompt, e.thought, e.answer) for run in _word_ngrams(text, options.leak)
+    ]
     leaks = frozenset(shown)
-    return [_sifted(r, leaks, options) for r in reasoned]
+    return [_filter_answer(r, leaks, options) for r in reasoned]
 
 
-def passed(sifted: Sequence[Sifted], *, step: Step) -> list[Revision]:
+def select_passed(sifted: Sequence[FilteredAnswer], *, step: Step) -> list[Revision]:
     """The answers that passed the filters."""
     del step
     return [s.revision for s in sifted if s.revision is not None]
 
 
-def lengthened(
-    prompts: Sequence[Prompt], target: Engine, templates: Templates, options: SelfAligning, *, step: Step
+def answer_verbosely(
+    prompts: Sequence[Prompt], target: Engine, templates: Templates, options: SelfAlignSpec, *, step: Step
 ) -> Iterator[Revision]:
     """Verbose cloning: what the tuned target answers when it is told to answer at length. The exchange holds the
     prompt without these words."""
@@ -135,7 +140,7 @@ def lengthened(
         yield Revision(id=reply.id, critique="", exchange=exchange, principles=())
 
 
-def _listed(shown: Constitution, numbers: Mapping[str, int], templates: Templates) -> str:
+def _render_rules(shown: Constitution, numbers: Mapping[str, int], templates: Templates) -> str:
     """The rules that are shown, a line each, with the numbers that they have in the whole constitution."""
     return "\n".join(
         render(
@@ -146,7 +151,9 @@ def _listed(shown: Constitution, numbers: Mapping[str, int], templates: Template
     )
 
 
-def _messages(prompt: Prompt, rules: str, exemplars: Sequence[Exemplar], templates: Templates) -> tuple[Message, ...]:
+def _think_messages(
+    prompt: Prompt, rules: str, exemplars: Sequence[Exemplar], templates: Templates
+) -> tuple[Message, ...]:
     """The rules as a system turn, exemplars as turns, then the prompt; or the rules with the prompt in its last turn,
     where the template holds both."""
     turns = [
@@ -168,26 +175,26 @@ def _messages(prompt: Prompt, rules: str, exemplars: Sequence[Exemplar], templat
     return (*turns, *before, Message(role=last.role, content=text))
 
 
-def _sifted(reasoned: Reasoned, leaks: frozenset[str], options: SelfAligning) -> Sifted:
+def _filter_answer(reasoned: ReasonedAnswer, leaks: frozenset[str], options: SelfAlignSpec) -> FilteredAnswer:
     exchange = reasoned.exchange
-    text = _cut(exchange.response, options.repeats)
+    text = _cut_repetition(exchange.response, options.repeats)
     opening, apologies = _opening(text), tuple(filter(None, map(_opening, options.apologies)))
-    own = set(_runs(exchange.prompt.text, options.leak))
+    own = set(_word_ngrams(exchange.prompt.text, options.leak))
     checks = {
         "no answer": exchange.stop == "error",
         "no thought": not reasoned.thought,
         "empty": not text,
         "too short": exchange.stop == "stop" and len(text) < options.shortest,
         "opens with an apology": bool(apologies) and opening.startswith(apologies),
-        "repeats an exemplar": any(run in leaks and run not in own for run in _runs(text, options.leak)),
+        "repeats an exemplar": any(run in leaks and run not in own for run in _word_ngrams(text, options.leak)),
     }
     reasons = tuple(reason for reason, holds in checks.items() if holds)
     cut = text != exchange.response.strip()
     if reasons:
-        return Sifted(id=reasoned.id, revision=None, reasons=reasons, cut=cut)
+        return FilteredAnswer(id=reasoned.id, revision=None, reasons=reasons, cut=cut)
     changed = exchange.model_copy(update={"response": text, "stop": "stop"}) if cut else exchange
     revision = Revision(id=reasoned.id, critique=reasoned.thought, exchange=changed, principles=reasoned.rules)
-    return Sifted(id=reasoned.id, revision=revision, cut=cut)
+    return FilteredAnswer(id=reasoned.id, revision=revision, cut=cut)
 
 
 def _opening(text: str) -> str:
@@ -196,13 +203,13 @@ def _opening(text: str) -> str:
     return " ".join(re.sub(r"^[\W_]+", "", bare).split())
 
 
-def _runs(text: str, length: int) -> list[str]:
+def _word_ngrams(text: str, length: int) -> list[str]:
     """Every ``length`` words in a row."""
     words = re.findall(r"\w+", text.lower())
     return [" ".join(words[n : n + length]) for n in range(len(words) - length + 1)]
 
 
-def _cut(text: str, most: int) -> str:
+def _cut_repetition(text: str, most: int) -> str:
     """The text up to where a clause of three words or more comes for the ``most``-th time; its repetitions before that
     go too."""
     seen: dict[str, list[int]] = {}

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from charter.errors import TuningError
-from charter.nouns import Example, ModelRef, Step
-from charter.ports import Gentler, Tuner
-from charter.spec import Tuning
+from charter.ports import SupportsLRScale, Tuner
+from charter.records.model_refs import ModelRef
+from charter.records.record import Step
+from charter.records.training_rows import Example
+from charter.spec import TrainingSpec
 
 
 def tune(
@@ -16,7 +18,7 @@ def tune(
     previous: ModelRef,
     rows: Sequence[Example],
     tuner: Tuner,
-    options: Tuning,
+    options: TrainingSpec,
     share: float = 1.0,
     *,
     step: Step,
@@ -33,7 +35,7 @@ def tune(
     base = start if options.start == "start" else previous
     if base.adapter is not None and base.adapter != start.adapter:
         base = base.model_copy(update={"adapter": str(root / base.adapter)})
-    if share != 1 and isinstance(tuner, Gentler):
+    if share != 1 and isinstance(tuner, SupportsLRScale):
         tuner = tuner.gentler(share)
     policy = tuner.tune(base, rows, step.directory, step.seed("tune") % 2**31)
     return policy.model_copy(update={"adapter": step.path})

@@ -1,40 +1,48 @@
 """Statistics of shares and means, whole and by group, and of paired comparisons, by scipy and statsmodels.
 What they lack (the change of a share, what n pairs can show) is written out with its source."""
 
-from charter.statistics.agreement import Corrected, Kappa, cohens_kappa, rogan_gladen
+from charter.statistics.agreement import CorrectedShare, Kappa, cohens_kappa, rogan_gladen
 from charter.statistics.changes import (
-    Moved,
-    change,
-    detectable,
+    MeanChange,
+    change_interval,
     holm,
     mcnemar,
-    moved,
+    mean_change,
     pairs_needed,
     sign_test,
+    smallest_detectable_change,
 )
-from charter.statistics.means import Mean, mean
-from charter.statistics.shares import FEW, By, Cell, bounds, clustered, share, wilson
+from charter.statistics.means import Mean, bootstrap_mean
+from charter.statistics.shares import (
+    FEW_JUDGED,
+    BreakdownCell,
+    GroupBy,
+    clustered_interval,
+    score_share,
+    share_bounds,
+    wilson,
+)
 
 __all__ = [
-    "FEW",
-    "By",
-    "Cell",
-    "Corrected",
+    "FEW_JUDGED",
+    "GroupBy",
+    "BreakdownCell",
+    "CorrectedShare",
     "Kappa",
     "Mean",
-    "Moved",
-    "bounds",
-    "change",
-    "clustered",
+    "MeanChange",
+    "share_bounds",
+    "change_interval",
+    "clustered_interval",
     "cohens_kappa",
-    "detectable",
+    "smallest_detectable_change",
     "holm",
     "mcnemar",
-    "mean",
-    "moved",
+    "bootstrap_mean",
+    "mean_change",
     "pairs_needed",
     "rogan_gladen",
-    "share",
+    "score_share",
     "sign_test",
     "wilson",
 ]

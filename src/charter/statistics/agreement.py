@@ -29,7 +29,7 @@ def cohens_kappa(table: Sequence[Sequence[int]]) -> Kappa:
     return Kappa(float(found.kappa), max(-1.0, float(found.kappa_low)), min(1.0, float(found.kappa_upp)))
 
 
-class Corrected(NamedTuple):
+class CorrectedShare(NamedTuple):
     """A share corrected for the errors of its judge, with its interval. ``clipped``: a figure lay outside 0 to 1; not
     ``fits``: the whole interval did, so the judge errs otherwise here than where it was measured."""
 
@@ -42,7 +42,7 @@ class Corrected(NamedTuple):
 
 def rogan_gladen(
     positives: int, n: int, sensitivity: tuple[int, int], specificity: tuple[int, int], alpha: float = 0.05
-) -> Corrected | None:
+) -> CorrectedShare | None:
     """The share of true positives behind ``positives`` of ``n`` judged, where sensitivity and specificity were measured
     apart (each: right ones, of how many). None where they are no better than chance, or nothing was measured.
 
@@ -64,4 +64,4 @@ def rogan_gladen(
     spread = z * math.sqrt(q_ * (1 - q_) / size + p * p * of_se + (1 - p) * (1 - p) * of_sp) / (se_ + sp_ - 1)
     found = (value, middle - spread, middle + spread)
     at, low, high = (min(1.0, max(0.0, x)) for x in found)
-    return Corrected(at, low, high, clipped=(at, low, high) != found, fits=found[2] >= 0 and found[1] <= 1)
+    return CorrectedShare(at, low, high, clipped=(at, low, high) != found, fits=found[2] >= 0 and found[1] <= 1)

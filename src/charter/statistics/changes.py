@@ -40,17 +40,17 @@ def holm(values: Sequence[float]) -> list[float]:
     return [float(p) for p in multipletests(list(values), method="holm")[1]]
 
 
-def change(gained: int, lost: int, n: int, alpha: float = 0.05) -> tuple[float, float]:
+def change_interval(gained: int, lost: int, n: int, alpha: float = 0.05) -> tuple[float, float]:
     """Interval of the change of a share on the same ``n`` prompts, of which ``gained`` are hits only the second time
     and ``lost`` only the first: each end is the change under which what was seen, or more, has a chance of alpha / 2,
     the rest being as likely as the data allow. (-1, 1) for n = 0.
 
     Approximate unconditional interval (M.-L. Tang, N.-S. Tang, I. Chan, Statist. Med. 24, 2005) on the net change:
     Tango's score interval errs too often at the small alpha of many comparisons."""
-    return -_most(lost, gained, n, alpha / 2), _most(gained, lost, n, alpha / 2)
+    return -_largest_change(lost, gained, n, alpha / 2), _largest_change(gained, lost, n, alpha / 2)
 
 
-class Moved(NamedTuple):
+class MeanChange(NamedTuple):
     """The mean change over ``n`` independent prompts with its 95 % interval; ``p``: two-sided, that there is none."""
 
     value: float
@@ -60,7 +60,7 @@ class Moved(NamedTuple):
     n: int
 
 
-def moved(moves: Sequence[float], alpha: float = 0.05) -> Moved | None:
+def mean_change(moves: Sequence[float], alpha: float = 0.05) -> MeanChange | None:
     """The change of a share where each prompt counts once, by the mean change of its answers (between -1 and 1; several
     seeds or wordings make fractions). The interval is that of ``change`` on whole prompts, rounded to the wider side;
     the p is an exact sign test over the prompts that changed. None without prompts."""
@@ -68,13 +68,13 @@ def moved(moves: Sequence[float], alpha: float = 0.05) -> Moved | None:
     if not n:
         return None
     gained, lost = math.fsum(m for m in moves if m > 0), -math.fsum(m for m in moves if m < 0)
-    low, _ = change(math.floor(gained + _TINY), math.ceil(lost - _TINY), n, alpha)
-    _, high = change(math.ceil(gained - _TINY), math.floor(lost + _TINY), n, alpha)
+    low, _ = change_interval(math.floor(gained + _TINY), math.ceil(lost - _TINY), n, alpha)
+    _, high = change_interval(math.ceil(gained - _TINY), math.floor(lost + _TINY), n, alpha)
     p = mcnemar(sum(m > _TINY for m in moves), sum(m < -_TINY for m in moves))
-    return Moved((gained - lost) / n, low, high, p, n)
+    return MeanChange((gained - lost) / n, low, high, p, n)
 
 
-def detectable(
+def smallest_detectable_change(
     n: int, against: float = 0.0, margin: float = 0.0, alpha: float = 0.05, power: float = 0.8
 ) -> float | None:
     """The smallest change of a share that ``n`` pairs show with this power: beyond ``margin``, at a two-sided
@@ -87,7 +87,7 @@ def detectable(
     def shows(one_way: int) -> bool:
         if margin == 0:
             return mcnemar(one_way, back) <= alpha
-        return _chance(one_way, back, n, margin) <= alpha / 2
+        return _tail_chance(one_way, back, n, margin) <= alpha / 2
 
     counts = range(min(n, back + math.ceil(margin * n)), n - back + 1)
     found = bisect_left(counts, True, key=shows)
@@ -98,7 +98,7 @@ def detectable(
     needed, most = counts[found] - back, 1 - 2 * against
 
     def lacking(by: float) -> float:
-        return power - _net(n, by + against, against, needed)
+        return power - _net_change_chance(n, by + against, against, needed)
 
     return float(brentq(lacking, 0, most)) if lacking(most) < 0 else None
 
@@ -111,7 +111,7 @@ def pairs_needed(margin: float, changing: float = 0.0, alpha: float = 0.1) -> in
 
     def enough(n: int) -> bool:
         moved = math.ceil(changing * n / 2)
-        return change(moved, moved, n, alpha)[0] > -margin
+        return change_interval(moved, moved, n, alpha)[0] > -margin
 
     while not enough(high):
         low, high = high, 2 * high
@@ -121,28 +121,28 @@ def pairs_needed(margin: float, changing: float = 0.0, alpha: float = 0.1) -> in
     return high
 
 
-def _most(gained: int, lost: int, n: int, alpha: float) -> float:
+def _largest_change(gained: int, lost: int, n: int, alpha: float) -> float:
     """The greatest change under which one as small as was seen has at least the chance ``alpha``."""
     if n == 0 or gained == n:
         return 1.0
     from scipy.optimize import brentq
 
     def chance(change: float) -> float:
-        return _chance(lost, gained, n, -change) - alpha
+        return _tail_chance(lost, gained, n, -change) - alpha
 
     return float(brentq(chance, (gained - lost) / n, 1))
 
 
-def _chance(lost: int, gained: int, n: int, loss: float) -> float:
+def _tail_chance(lost: int, gained: int, n: int, loss: float) -> float:
     """The chance of a net loss as great as was seen, were the true one ``loss``; the share of pairs that gain is then
     the likeliest given the data (T. Tango, Statist. Med. 17, 1998, equation 2)."""
     half = -gained - lost + (2 * n - lost + gained) * loss
     back = (math.sqrt(max(0.0, half * half + 8 * n * gained * loss * (1 - loss))) - half) / (4 * n)
     back = min(max(0.0, -loss, back), (1 - loss) / 2)
-    return _net(n, back + loss, back, lost - gained)
+    return _net_change_chance(n, back + loss, back, lost - gained)
 
 
-def _net(n: int, one: float, other: float, least: int) -> float:
+def _net_change_chance(n: int, one: float, other: float, least: int) -> float:
     """The chance that, of n pairs, those that change one way outnumber those that change the other by ``least``."""
     from scipy.fft import irfft, next_fast_len
 

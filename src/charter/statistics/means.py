@@ -17,7 +17,7 @@ class Mean(NamedTuple):
     clusters: int
 
 
-def mean(
+def bootstrap_mean(
     values: Sequence[float], clusters: Sequence[str], alpha: float = 0.05, draws: int = 9_999, seed: int = 0
 ) -> Mean | None:
     """A mean of values of which those of one cluster (the answers to one prompt) are alike; for a change, of the

@@ -6,24 +6,24 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from charter.nouns import Metric, Score
+from charter.records.measurements import Metric, Score
 
-By = Literal["category", "language", "source", "attack"]
-FEW = 10
+GroupBy = Literal["category", "language", "source", "attack"]
+FEW_JUDGED = 10
 """Cells of a breakdown with fewer judged answers are marked: their intervals say next to nothing."""
 
 
-class Cell(Score):
+class BreakdownCell(Score):
     """A score over the prompts of one group: ``by`` says which of their properties, ``group`` its value."""
 
-    by: By
+    by: GroupBy
     group: str
     metric: str
 
     @property
     def few(self) -> bool:
         """Whether n < 10."""
-        return self.n < FEW
+        return self.n < FEW_JUDGED
 
 
 def wilson(successes: float, n: float, alpha: float = 0.05) -> tuple[float, float]:
@@ -36,7 +36,7 @@ def wilson(successes: float, n: float, alpha: float = 0.05) -> tuple[float, floa
     return float(low), float(high)
 
 
-def share(metric: Metric, seen: Sequence[bool | None], benchmark: str) -> Score:
+def score_share(metric: Metric, seen: Sequence[bool | None], benchmark: str) -> Score:
     """The share of events among those that could be judged, with n and its 95 % Wilson interval; None: unjudged."""
     judged = [event for event in seen if event is not None]
     low, high = wilson(sum(judged), len(judged))
@@ -52,14 +52,14 @@ def share(metric: Metric, seen: Sequence[bool | None], benchmark: str) -> Score:
     )
 
 
-def bounds(hits: int, n: int, unjudged: int) -> tuple[float, float]:
+def share_bounds(hits: int, n: int, unjudged: int) -> tuple[float, float]:
     """The least and the greatest share that ``unjudged`` further cases leave open: none of them a hit, all of them.
     (0, 1) where there is no case."""
     whole = n + unjudged
     return (hits / whole, (hits + unjudged) / whole) if whole else (0.0, 1.0)
 
 
-def clustered(values: Sequence[float], clusters: Sequence[str], alpha: float = 0.05) -> tuple[float, float]:
+def clustered_interval(values: Sequence[float], clusters: Sequence[str], alpha: float = 0.05) -> tuple[float, float]:
     """Interval of a share whose events (0, 1, or a half for a tie) come in clusters: the answers to one prompt are
     alike. Wilson's interval on the n of independent events that would vary as much, at most as many as there are
     values; where nothing varies, as many as there are clusters (the effective sample size of E. L. Korn and

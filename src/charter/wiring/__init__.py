@@ -5,25 +5,24 @@
 and oracles; ``prompts``: sources and splits; ``forecast``: what a run would do at most.
 """
 
-from charter.wiring.assembly import Assembly
-from charter.wiring.batteries import asked_for, further, write_battery
-from charter.wiring.continuing import go_on
-from charter.wiring.evaluating import spec_text as to_evaluate
-from charter.wiring.exporting import export
-from charter.wiring.forecast import dry_run
-from charter.wiring.launching import environment, launch, resume
-from charter.wiring.transcripts import write_csv, write_inspect
+from charter.jobs.battery_builder import audit_spec, parse_benchmarks, write_battery
+from charter.jobs.evaluation_job import evaluation_spec as to_evaluate
+from charter.jobs.forecast import forecast_run
+from charter.jobs.launch import collect_environment, continue_run, launch_run, resume_run
+from charter.jobs.policy_export import export_policy
+from charter.jobs.transcripts import write_csv, write_inspect
+from charter.wiring.components import Components
 
 __all__ = [
-    "Assembly",
-    "asked_for",
-    "dry_run",
-    "environment",
-    "export",
-    "further",
-    "go_on",
-    "launch",
-    "resume",
+    "Components",
+    "audit_spec",
+    "forecast_run",
+    "collect_environment",
+    "export_policy",
+    "parse_benchmarks",
+    "continue_run",
+    "launch_run",
+    "resume_run",
     "to_evaluate",
     "write_battery",
     "write_csv",

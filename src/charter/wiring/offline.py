@@ -11,18 +11,18 @@ from typing import Any
 
 from charter.errors import OfflineError
 
-HUB = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+HUB_OFFLINE_VARS = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 """Variables that tell the hub's libraries, here and in child processes, to look at their caches alone."""
 
-TELEMETRY = ("HF_HUB_DISABLE_TELEMETRY", "1")
+TELEMETRY_OFF = ("HF_HUB_DISABLE_TELEMETRY", "1")
 """Keeps the hub's library, and trainers that use it, from telling that they were used; the user's own value stays."""
 
 
 @contextmanager
-def offline(wanted: bool) -> Iterator[None]:
+def block_network(wanted: bool) -> Iterator[None]:
     """While it lasts, connecting or looking up a name that is not on this machine's loopback raises OfflineError, in
     every thread of this process. Where it is not ``wanted``, libraries are kept from counting their use, no more."""
-    os.environ.setdefault(*TELEMETRY)
+    os.environ.setdefault(*TELEMETRY_OFF)
     if not wanted:
         yield
         return
@@ -32,11 +32,11 @@ def offline(wanted: bool) -> Iterator[None]:
         (socket, "getaddrinfo"),
     )
     real = [getattr(owner, name) for owner, name in owners]
-    before = {name: os.environ.get(name) for name in HUB}
-    os.environ.update(dict.fromkeys(HUB, "1"))
-    socket.socket.connect = _guarded(real[0])  # type: ignore[method-assign]
-    socket.socket.connect_ex = _guarded(real[1])  # type: ignore[method-assign]
-    socket.getaddrinfo = _named(real[2])
+    before = {name: os.environ.get(name) for name in HUB_OFFLINE_VARS}
+    os.environ.update(dict.fromkeys(HUB_OFFLINE_VARS, "1"))
+    socket.socket.connect = _guard_connect(real[0])  # type: ignore[method-assign]
+    socket.socket.connect_ex = _guard_connect(real[1])  # type: ignore[method-assign]
+    socket.getaddrinfo = _guard_lookup(real[2])
     try:
         yield
     finally:
@@ -48,25 +48,25 @@ def offline(wanted: bool) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _guarded(real: Callable[..., Any]) -> Callable[..., Any]:
+def _guard_connect(real: Callable[..., Any]) -> Callable[..., Any]:
     def connect(self: socket.socket, address: Any) -> Any:
         if self.family in (socket.AF_INET, socket.AF_INET6):
-            _allow(address[0])
+            _require_loopback(address[0])
         return real(self, address)
 
     return connect
 
 
-def _named(real: Callable[..., Any]) -> Callable[..., Any]:
+def _guard_lookup(real: Callable[..., Any]) -> Callable[..., Any]:
     def getaddrinfo(host: Any, *args: Any, **options: Any) -> Any:
         if host is not None:
-            _allow(host.decode() if isinstance(host, bytes) else host)
+            _require_loopback(host.decode() if isinstance(host, bytes) else host)
         return real(host, *args, **options)
 
     return getaddrinfo
 
 
-def _allow(host: str) -> None:
+def _require_loopback(host: str) -> None:
     try:
         known = ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:

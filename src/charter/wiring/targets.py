@@ -8,21 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charter.nouns import ModelRef, Row
-from charter.ports import Engine, Gentler, Reinforcer, Rewarder, Tuner
+from charter.ports import Engine, Rewarder, RLTrainerFactory, SupportsLRScale, Tuner
+from charter.records.model_refs import ModelRef
+from charter.records.training_rows import TrainingRow
 from charter.spec import Spec
-from charter.wiring import models
+from charter.wiring import role_models
 
 if TYPE_CHECKING:
-    from charter.engines.local import LocalEngine
-    from charter.engines.served import ServedEngine
+    from charter.models.engines.local_engine import LocalEngine
+    from charter.models.engines.served_engine import ServedEngine
 
 
-SERVING = ".serving"
+SERVER_DIR = ".serving"
 """The folder of a run for what only lasts while it is at work: logs, locks, merged models."""
 
 
-def located(policy: ModelRef, start: ModelRef, run: Path) -> ModelRef:
+def resolve_adapter(policy: ModelRef, start: ModelRef, run: Path) -> ModelRef:
     """A policy of a run with the place of its adapter on this disk."""
     if policy.adapter is None or policy.adapter == start.adapter:
         return policy
@@ -43,7 +44,7 @@ class Targets:
         """A policy's engine. In process the base stays in memory on a CPU; on an accelerator its memory is freed at the
         end. A server stays until another policy is wanted, or ``rest``; an error ends it."""
         if self.spec.target.by_http:
-            self._elsewhere = self._elsewhere or models.by_http(self.spec)
+            self._elsewhere = self._elsewhere or role_models.connect_target(self.spec)
             yield self._elsewhere
         elif self.spec.target.serve:
             try:
@@ -53,7 +54,7 @@ class Targets:
                 raise
         else:
             if policy.base_digest not in self._local:
-                self._local[policy.base_digest] = models.local(self.spec, policy)
+                self._local[policy.base_digest] = role_models.build_local_engine(self.spec, policy)
             local = self._local[policy.base_digest]
             yield local.use(policy)
             if local.device != "cpu":
@@ -75,12 +76,12 @@ class Targets:
         if self._served is None or self._served.model != policy:
             assert self.folder is not None
             self.rest()
-            self._served = models.served(self.spec, policy, self.folder)
+            self._served = role_models.build_served_engine(self.spec, policy, self.folder)
         return self._served
 
 
 @dataclass(frozen=True)
-class RestedTuner:
+class TargetReleasingTuner:
     """A tuner before whose work the target's server is ended, so that its memory is free."""
 
     tuner: Tuner
@@ -91,21 +92,25 @@ class RestedTuner:
         """The tuner's own."""
         return self.tuner.identity
 
-    def gentler(self, share: float) -> RestedTuner:
+    def gentler(self, share: float) -> TargetReleasingTuner:
         """The same with smaller steps, where the tuner can take them."""
-        return RestedTuner(self.tuner.gentler(share), self.targets) if isinstance(self.tuner, Gentler) else self
+        return (
+            TargetReleasingTuner(self.tuner.gentler(share), self.targets)
+            if isinstance(self.tuner, SupportsLRScale)
+            else self
+        )
 
-    def tune(self, start: ModelRef, rows: Sequence[Row], directory: Path, seed: int) -> ModelRef:
+    def tune(self, start: ModelRef, rows: Sequence[TrainingRow], directory: Path, seed: int) -> ModelRef:
         """As the tuner does."""
         self.targets.rest()
         return self.tuner.tune(start, rows, directory, seed)
 
 
 @dataclass(frozen=True)
-class RestedReinforcer:
+class TargetReleasingReinforcer:
     """What practises, likewise: ``rest`` makes a tuner that waits for memory."""
 
-    reinforcer: Reinforcer
+    reinforcer: RLTrainerFactory
     rest: Callable[[Tuner], Tuner]
 
     @property

@@ -1,0 +1,130 @@
+"""``charter constitution``: read, compare, and decide about rules."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from charter.cli.terminal import print_message, print_out, print_table
+from charter.errors import StoreError
+
+if TYPE_CHECKING:
+    from charter.constitution.document import Constitution
+
+app = typer.Typer(no_args_is_help=True, help="Read and compare constitutions, and decide about their rules.")
+
+ConstitutionSource = Annotated[
+    Path, typer.Argument(metavar="SOURCE", help="A run's folder, or a constitution file.", show_default=False)
+]
+RunOf = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)]
+RuleId = Annotated[
+    str, typer.Argument(metavar="PRINCIPLE", help="A rule's id, as `show` prints it.", show_default=False)
+]
+Note = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept with the decision.")]
+
+
+class ConstitutionFormat(StrEnum):
+    """How a constitution is printed."""
+
+    markdown = "markdown"
+    yaml = "yaml"
+    json = "json"
+
+
+@app.command()
+def show(
+    source: ConstitutionSource,
+    form: Annotated[
+        ConstitutionFormat, typer.Option("--as", metavar="FORM", help="markdown, yaml or json.")
+    ] = ConstitutionFormat.markdown,
+) -> None:
+    """Print a constitution: each rule with its status, causes and measured efficacy."""
+    from charter.constitution import document as articles
+
+    found = _read_constitution(source)
+    if form is ConstitutionFormat.json:
+        print_out(found.model_dump_json(indent=2), data=True)
+    else:
+        print_out(
+            articles.to_yaml(found) if form is ConstitutionFormat.yaml else articles.to_markdown(found), data=True
+        )
+
+
+@app.command()
+def diff(before: ConstitutionSource, after: ConstitutionSource) -> None:
+    """Print what one constitution says differently from another; nothing where they say the same."""
+    from charter.constitution import document as articles
+
+    if words := articles.diff(_read_constitution(before), _read_constitution(after)):
+        print_out(words)
+
+
+@app.command()
+def history(directory: RunOf) -> None:
+    """Print every change of a run's constitution with its reason: added, merged, reworded, retired."""
+    from charter.run.reader import RunReader
+
+    rows = [("version", "change", "rules", "reason", "by")]
+    for version, change in RunReader(directory).amendments:
+        reason = f"{change.reason}: {change.after}" if change.after else change.reason
+        rows.append((str(version), change.action, " ".join(change.principles), reason, change.by))
+    print_table(rows, numbers=range(1)) if rows[1:] else print_out("No change yet.")
+
+
+@app.command()
+def approve(directory: RunOf, principle: RuleId, note: Note = "") -> None:
+    """Approve a rule: the decision is added to the run's journal; no record is changed."""
+    _record_decision(directory, principle, "approve", note)
+
+
+@app.command()
+def reject(directory: RunOf, principle: RuleId, note: Note = "") -> None:
+    """Reject a rule: the decision is added to the run's journal; no record is changed."""
+    _record_decision(directory, principle, "reject", note)
+
+
+@app.command()
+def retire(directory: RunOf, principle: RuleId, note: Note = "") -> None:
+    """Retire a rule: norms change. It is followed in a run that goes on from this one: `charter fork`."""
+    _record_decision(directory, principle, "retire", note)
+
+
+@app.command()
+def add(
+    directory: RunOf,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What the rule says.", show_default=False)],
+    title: Annotated[str, typer.Option(metavar="TITLE", help="Its title.")] = "",
+    note: Note = "",
+) -> None:
+    """Add a rule to a run's constitution. It is followed in a run that goes on from this one: `charter fork`."""
+    from charter.run import Run
+
+    with Run.open(directory) as run:
+        key = f"h-{run.human_count + 1}"
+        run.human("add", principle=key, text=text, title=title, note=note)
+    print_message(f"add {key}: taken down in {directory / 'journal.jsonl'}")
+
+
+def _read_constitution(source: Path) -> Constitution:
+    """A run's constitution with what people decided since, or a file's."""
+    if source.is_dir():
+        from charter.run.reader import RunReader
+
+        return RunReader(source).constitution
+    from charter.constitution.document import read_constitution
+
+    return read_constitution(source)
+
+
+def _record_decision(directory: Path, principle: str, decision: str, note: str) -> None:
+    from charter.run import Run
+
+    ids = [p.id for p in _read_constitution(directory).principles] if directory.is_dir() else []
+    if directory.is_dir() and principle not in ids:
+        raise StoreError(f"{directory} has no rule {principle}", f"It has: {', '.join(ids) or 'none yet'}")
+    with Run.open(directory) as run:
+        run.human(decision, principle=principle, note=note)
+    print_message(f"{decision} {principle}: taken down in {directory / 'journal.jsonl'}")

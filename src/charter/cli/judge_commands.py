@@ -1,0 +1,139 @@
+"""``charter judge``: measure a judge, and see what it is asked by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from charter.cli.run_commands import begin_or_resume, ignore, new_run_dir, print_plan, run_progress
+from charter.cli.show_commands import print_summary
+from charter.cli.terminal import AsJson, Changes, Quiet, parse_changes, print_out
+from charter.errors import SpecError
+
+app = typer.Typer(no_args_is_help=True, help="Measure how far a judge can be trusted, and print rubrics.")
+
+
+class JudgeRole(StrEnum):
+    """Whose model is measured."""
+
+    judge = "judge"
+    evaluator = "evaluator"
+
+
+@app.command()
+def calibrate(
+    spec: Annotated[
+        str | None,
+        typer.Argument(metavar="[SPEC]", help="A spec or recipe: its judge, rubric and votes.", show_default=False),
+    ] = None,
+    role: Annotated[
+        JudgeRole, typer.Option(metavar="ROLE", help="Whose model of the spec: judge or evaluator.")
+    ] = JudgeRole.judge,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The model, instead of the spec's.", show_default=False)
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Its server, where it is self-served.", show_default=False)
+    ] = None,
+    rubric: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A rubric, instead of the spec's.", show_default=False)
+    ] = None,
+    pairs: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="hh-rlhf, HHH alignment, or prompt, chosen, rejected.")
+    ] = None,
+    labelled: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="Columns prompt, response, label; JSONL or CSV.")
+    ] = None,
+    injections: Annotated[bool, typer.Option("--injections", help="Count verdicts that attacks turn.")] = False,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Most of each file.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The run's folder; runs/DATE-calibrate where none is given."),
+    ] = None,
+    changes: Changes = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would ask and ask nobody.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a judge: against known labels, against people's preferences, and against attacks.
+
+    Leaves a run of its own. Name it in a spec (judge.calibration) to see judged shares corrected for the judge's error.
+    """
+    files = {"pairs": pairs, "labelled": labelled, "injections": injections, "limit": limit}
+    text = _calibration_spec(_judge_of_spec(spec, role), (model, base_url, rubric), files, parse_changes(changes))
+    if dry_run:
+        print_plan(text, as_json)
+        return
+    directory = out or new_run_dir("calibrate")
+    with run_progress(directory, quiet) as observer:
+        begin_or_resume(text, directory, observer, ignore)
+    print_summary(directory, quiet, as_json)
+
+
+@app.command("rubric")
+def print_rubric(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Of a shipped rubric.", show_default=False)
+    ] = None,
+) -> None:
+    """Print a shipped rubric as a file to start from; without a name, list them."""
+    from charter.judging.rubrics import SHIPPED_RUBRICS, rubric_to_yaml
+
+    if name is None:
+        for rubric in SHIPPED_RUBRICS.values():
+            print_out(f"{rubric.name:<12} {', '.join(f'{x}: {rubric.outcomes[x]}' for x in rubric.menu)}")
+        return
+    if name not in SHIPPED_RUBRICS:
+        raise typer.BadParameter(f"{name} is not one of {', '.join(SHIPPED_RUBRICS)}", param_hint="NAME")
+    print_out(rubric_to_yaml(SHIPPED_RUBRICS[name]), data=True)
+
+
+def _calibration_spec(
+    wanted: dict[str, Any], judge: tuple[str | None, ...], files: Mapping[str, object], changes: Mapping[str, str]
+) -> str:
+    """The spec of a calibration, with what the command line says. Raises SpecError."""
+    import yaml
+
+    from charter import spec as specs
+
+    model, base_url, rubric = judge
+    if model is not None:
+        wanted["judge"] = {"model": model}
+    if base_url is not None:
+        wanted["judge"]["base_url"] = base_url
+    if rubric is not None:
+        wanted["options"]["judge"]["rubric"] = rubric
+    wanted["calibrate"] |= {key: value for key, value in files.items() if value}
+    return specs.change_spec(yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True), changes, "calibrate")
+
+
+def _judge_of_spec(spec: str | None, role: JudgeRole) -> dict[str, Any]:
+    """A spec of the method ``calibrate`` with what another spec says of its judge. Raises SpecError."""
+    from charter import spec as specs
+    from charter.cli.run_commands import read_spec_text
+
+    given = specs.parse_spec(read_spec_text(spec, {}), spec) if spec is not None else specs.Spec()
+    model = given.judge or given.oracle
+    if role is JudgeRole.evaluator:
+        if given.evaluator == "world":
+            raise SpecError("the evaluator is a world's truth, which needs no measure", cure="Measure the judge.")
+        model = given.evaluator
+    judge = model.model_dump(mode="json", exclude_defaults=True, exclude={"calibration"})
+    return {
+        "method": "calibrate",
+        "seed": given.seed,
+        "world": given.world,
+        "judge": {"model": model.model, **judge},
+        "options": {"judge": given.options.judge.model_dump(mode="json", exclude_defaults=True)},
+        "templates": given.templates
+        if given.templates == "world"
+        else given.templates.model_dump(mode="json", exclude_defaults=True),
+        "budget": given.budget.model_dump(mode="json", exclude_defaults=True),
+        "calibrate": given.calibrate.model_dump(mode="json", exclude_defaults=True),
+    }

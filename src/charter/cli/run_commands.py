@@ -1,0 +1,209 @@
+"""``charter run``, ``resume`` and ``fork``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from charter.cli.show_commands import print_summary
+from charter.cli.terminal import (
+    AsJson,
+    Changes,
+    Observer,
+    Quiet,
+    RunFolder,
+    parse_changes,
+    print_json,
+    print_message,
+    print_table,
+    watch_progress,
+)
+from charter.errors import SpecError, StoreError
+
+_EXIT_INTERRUPTED = 130
+
+
+def run(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A spec file, or a shipped recipe such as iteralign.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The run's folder; runs/DATE-NAME where none is given.", show_default=False),
+    ] = None,
+    changes: Changes = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="The run's seed, instead of the spec's.", show_default=False)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do and ask nobody.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Align a model: make a run from a spec and take it to its end.
+
+    Where the folder holds a run of the same spec already, a finished one is shown and an unfinished one goes on.
+    """
+    wanted = parse_changes(changes) | ({} if seed is None else {"seed": str(seed)})
+    text = read_spec_text(spec, wanted)
+    if dry_run:
+        print_plan(text, as_json)
+        return
+    directory = out or new_run_dir(Path(spec).stem)
+    with run_progress(directory, quiet) as observer:
+        begin_or_resume(text, directory, observer, ignore if quiet else print_message)
+    print_summary(directory, quiet, as_json)
+
+
+def resume(
+    directory: RunFolder,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A larger budget.calls, budget.tokens, budget.money or budget.hours. Other keys need a fork.",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run where it stopped. What is finished is read, not computed again."""
+    from charter import wiring
+
+    budget = _budget_limits(parse_changes(changes))
+    with run_progress(directory, quiet) as observer:
+        wiring.resume_run(directory, observer, budget, ignore if quiet else print_message)
+    print_summary(directory, quiet, as_json)
+
+
+def fork(
+    directory: RunFolder,
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The new run's folder.", show_default=False)],
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STEP",
+            help="The first step to be made anew, e.g. 002/policy. Without it a finished run is gone on from its end.",
+        ),
+    ] = None,
+    constitution: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The amended constitution, for a run that goes on from the end."),
+    ] = None,
+    changes: Changes = None,
+) -> None:
+    """Make a new run from an old one, with changes to its spec: from the steps before STEP, or, where the old one is
+    finished, from its end, with its policy, rules and rows. What people decided about the rules is followed then.
+    `charter resume NEW` goes on."""
+    from charter import spec as specs
+    from charter.run import Run
+    from charter.run.reader import RunReader
+
+    wanted = parse_changes(changes)
+    if at is None and RunReader(directory).head is not None:
+        from charter import wiring
+
+        text = specs.change_spec((directory / "spec.yaml").read_text(encoding="utf-8"), wanted)
+        wiring.continue_run(directory, new, text, constitution)
+        print_message(f"{new} goes on from the end of {directory}. Begin: charter resume {new}")
+        return
+    if constitution is not None:
+        raise SpecError(
+            "--constitution is for a run that goes on from the end of a finished one",
+            cure="Finish it first: charter resume; and leave --at out.",
+        )
+    with Run.open(directory) as old:
+        text = specs.change_spec((directory / "spec.yaml").read_text(encoding="utf-8"), wanted)
+        old.fork(new, at, spec_text=text, seed=specs.parse_spec(text).seed if "seed" in wanted else None)
+    print_message(f"{new} holds the steps of {directory}{f' before {at}' if at else ''}. Go on: charter resume {new}")
+
+
+def read_spec_text(spec: str, changes: Mapping[str, str]) -> str:
+    """The text of a spec file or a shipped recipe, with changes, validated. Raises SpecError."""
+    from charter import spec as specs
+
+    shipped = specs.list_recipes()
+    path = shipped[spec] if spec in shipped and not Path(spec).is_file() else Path(spec)
+    return specs.change_spec(specs.read_spec(path)[1], changes, spec)
+
+
+@contextmanager
+def run_progress(directory: Path, quiet: bool) -> Iterator[Observer]:
+    """Progress while a run is at work; an interrupt exits with 130 and says how to go on."""
+    try:
+        with watch_progress(quiet) as observer:
+            yield observer
+    except KeyboardInterrupt as interrupt:
+        print_message(f"interrupted; nothing is lost: charter resume {directory}")
+        raise typer.Exit(_EXIT_INTERRUPTED) from interrupt
+
+
+def ignore(line: str) -> None:
+    """Is told and says nothing."""
+    del line
+
+
+def begin_or_resume(text: str, directory: Path, observer: Observer, tell: Callable[[str], None]) -> None:
+    """Begins a run, or goes on with the one of the same spec that is there. Raises StoreError where it is another."""
+    from charter import spec as specs
+    from charter import wiring
+    from charter.reports.chain import is_chain, is_complete
+    from charter.run.reader import RunReader
+
+    chain = is_chain(directory)
+    if not (directory / "journal.jsonl").exists() and not chain:
+        wiring.launch_run(text, directory, observer, tell)
+        return
+    before = specs.read_spec(directory / "spec.yaml")[0] if chain else RunReader(directory).spec
+    if specs.parse_spec(text) != before:
+        cure = "Choose another folder with --out, or start from a step of this run: charter fork"
+        raise StoreError(f"{directory} holds a run of another spec", cure)
+    if not (is_complete(directory) if chain else RunReader(directory).head):
+        print_message(f"{directory} is not finished: it goes on")
+        wiring.resume_run(directory, observer, tell=tell)
+
+
+def new_run_dir(name: str) -> Path:
+    """A folder that is not there yet, by date and name."""
+    stem, number = f"{datetime.now(UTC):%Y-%m-%d}-{name}", 1
+    while (found := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
+        number += 1
+    return found
+
+
+def _budget_limits(changes: Mapping[str, str]) -> dict[str, str]:
+    """Limits by name. Raises SpecError where another key is to change."""
+    others = [key for key in changes if not key.startswith("budget.")]
+    if others:
+        faults = tuple(f"{key}: cannot change in a run that has begun" for key in others)
+        raise SpecError("only the budget can be changed when a run goes on", faults, "Make a new run: charter fork")
+    return {key.removeprefix("budget."): value for key, value in changes.items()}
+
+
+def print_plan(text: str, as_json: bool) -> None:
+    """Prints what a run would do."""
+    from charter import spec as specs
+    from charter import wiring
+
+    plan: dict[str, Any] = {}
+    written = 0
+    for name, step in specs.split_chain(text):
+        plan[name] = wiring.forecast_run(specs.parse_spec(step), written)
+        written = plan[name].get("prompts_at_most", 0)
+    plan = plan or dict(wiring.forecast_run(specs.parse_spec(text)))
+    if as_json:
+        print_json(plan)
+        return
+    print_table([("a run would", ""), *_flatten(plan)], "Nothing was asked, and no model was loaded.")
+
+
+def _flatten(plan: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in plan.items():
+        name = f"{above}{key}".replace("_", " ")
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{name}: ")
+        else:
+            yield name, "none" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

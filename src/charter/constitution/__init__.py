@@ -1,0 +1,1 @@
+"""Constitutions: ordered principles with a version and a parent."""

@@ -1,0 +1,1 @@
+"""Data in: sources, curation, detectors, instructing; and exports."""

@@ -1,0 +1,195 @@
+"""A model under audit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charter import spec as specs
+from charter.errors import EngineError, SpecError, StoreError
+from charter.jobs import battery_builder
+from charter.judging.audit_battery import Battery
+from charter.models import weights
+from charter.ports import Benchmark, BenchmarkSuite, Engine
+from charter.records.model_refs import ModelRef
+from charter.records.record import Step, digest
+from charter.spec import OracleSpec, Spec
+from charter.wiring import role_models
+from charter.wiring.components import Components
+from charter.wiring.targets import SERVER_DIR, Targets
+
+if TYPE_CHECKING:
+    from charter.methods.audit import AuditSide
+    from charter.run import Run
+
+
+class AuditJob:
+    """The live objects of a spec whose method is ``audit``. Models load when they are first asked."""
+
+    def __init__(self, spec: Spec, revision: str = "") -> None:
+        self.spec = spec.model_copy(update={"benchmarks": spec.audit.beside(spec.benchmarks)})
+        self._revision, self.assembly = revision, Components(self.spec, revision)
+
+    def ready(self) -> None:
+        """Finds the battery and both sides before a run begins. Raises SpecError, StoreError, EngineError."""
+        self._sides(battery_builder.load_battery(self.spec.audit, step=Step("000/battery", self.spec.seed)))
+
+    def describe(self) -> dict[str, Any]:
+        """What the target is, where and how it answers. Loads no weights. Raises EngineError."""
+        return self.assembly.describe()
+
+    def forecast(self) -> dict[str, Any]:
+        """What would be asked. Raises SpecError, StoreError."""
+        battery = battery_builder.load_battery(self.spec.audit, step=Step("000/battery", self.spec.seed))
+        sides = 1 if battery_builder.reuse_audit(self.spec.audit.baseline, battery) else 2
+        return {
+            "method": "audit",
+            "battery": battery.digest,
+            "principles": len(battery.principles),
+            "prompts": len(battery.probes),
+            "sides": sides,
+            "answers_to_generate": sides * len(battery.probes),
+            "verdicts_about_principles": sides * len(battery.ruled) * battery.judging.votes,
+        }
+
+    def execute(self, run: Run) -> None:
+        """Asks both sides, publishes what the comparison says, and finishes the run."""
+        from charter.methods.audit import AuditInputs, audit
+        from charter.reports.audit_comparison import compare_sides
+        from charter.reports.page import render_page
+        from charter.run.reader import RunReader
+
+        battery = run.steps("000").once("battery", battery_builder.load_battery, self.spec.audit)
+        self._ask_for(battery)
+        self.assembly.decided = battery.rubric.norms
+        with ExitStack() as closing:
+            judge = self._judge(run)
+            closing.callback(judge.close)
+            auditors = AuditInputs(
+                target=lambda model: self._target(run, model),
+                judge=judge,
+                benchmarks=self._benchmarks(run, battery),
+                templates=self.assembly.templates,
+                examiners=self._examiners(run, battery, judge),
+                start=self.assembly.start,
+            )
+            audit(run, auditors, battery, self._sides(battery))
+        outcome = {"method": "audit", "world": self.spec.world or None, "independent": self.assembly.independent}
+        found = compare_sides(RunReader(run.directory))
+        run.publish(
+            {
+                "audit.json": json.dumps(found.model_dump(mode="json"), indent=2) + "\n",
+                "outcome.json": json.dumps(outcome, indent=2, sort_keys=True) + "\n",
+            }
+        )
+        run.publish({"report.html": render_page(run.directory)}, derived=True)
+        run.finish()
+        shutil.rmtree(run.directory / SERVER_DIR, ignore_errors=True)
+
+    def _ask_for(self, battery: Battery) -> None:
+        """The benchmark asks as many prompts of each kind as it did when the battery was made, whatever the run whose
+        spec this is asked for itself."""
+        held = specs.parse_spec(battery.spec).prompts.heldout if battery.spec else self.spec.prompts.heldout
+        if held != self.spec.prompts.heldout:
+            prompts = self.spec.prompts.model_copy(update={"heldout": held})
+            self.assembly = Components(self.spec.model_copy(update={"prompts": prompts}), self._revision)
+
+    def _sides(self, battery: Battery) -> Mapping[str, AuditSide]:
+        from charter.methods.audit import BASELINE, MODEL, AuditSide
+
+        asked = self.spec.audit
+        before = battery_builder.reuse_audit(asked.baseline, battery)
+        model = None if before else self.model(asked.baseline)
+        return {
+            BASELINE: AuditSide(asked.baseline, model, before),
+            MODEL: AuditSide(asked.model or self.assembly.start.base, self.model(asked.model)),
+        }
+
+    def model(self, name: str) -> ModelRef:
+        """What a user calls a model: a run (its policy), a folder of an adapter for the target or of weights, a hub id,
+        ``organism`` in a test world; empty: the target. Raises EngineError, StoreError."""
+        start, spec = self.assembly.start, self.spec
+        if not name:
+            return start
+        if spec.target.by_http:
+            return ModelRef(base=name, base_digest="", digest=digest({"by_http": name}))
+        if name == "organism" and spec.world:
+            target = spec.target.model_copy(update={"model": name})
+            return role_models.resolve_start(spec.model_copy(update={"target": target}), self.assembly.world)
+        place = Path(name)
+        if (place / "journal.jsonl").exists():
+            return _final_policy(place)
+        if weights.is_adapter(place):
+            files = weights.file_digests(place, ("adapter_*",))
+            whole = digest({"base": start.base_digest, "files": files})
+            return start.model_copy(update={"adapter": str(place), "digest": whole, "files": files})
+        return weights.resolve_model(name, offline=spec.offline, remote_code=spec.target.remote_code)
+
+    @contextmanager
+    def _target(self, run: Run, model: ModelRef) -> Iterator[Engine]:
+        """A side's engine, each call on the run's ledger; it is closed at the end."""
+        spec = self.spec
+        if spec.target.by_http:
+            spec = spec.model_copy(update={"target": spec.target.model_copy(update={"model": model.base})})
+        targets = Targets(spec, model, run.directory / SERVER_DIR)
+        try:
+            with targets.engine(model) as engine:
+                yield run.metered(engine, "target", "target", None if spec.target.by_http else role_models.FREE)
+        finally:
+            targets.close()
+
+    def _judge(self, run: Run) -> Engine:
+        """Who judges answers about principles: the evaluator; on a test world its truth."""
+        asked, world = self.spec.evaluator, self.assembly.world
+        if asked == "world":
+            return run.metered(
+                role_models.connect_oracle(OracleSpec(), world), "evaluator", "measuring", role_models.FREE
+            )
+        engine = role_models.connect_oracle(asked, world, self.spec.offline)
+        return run.metered(engine, "evaluator", "measuring", self.assembly.prices["evaluator"])
+
+    def _examiners(self, run: Run, battery: Battery, judge: Engine) -> BenchmarkSuite:
+        """The benchmarks that the spec names. Raises SpecError where they are not the battery's."""
+        exams = self.assembly.exams
+        made = exams.made(judge)
+        here = {exam.name: exam.identity for exam in made}
+        if here != battery.exams:
+            differ = sorted(name for name in {*here, *battery.exams} if here.get(name) != battery.exams.get(name))
+            raise SpecError(
+                "the benchmarks are not the battery's",
+                tuple(f"{name}: battery: {battery.exams.get(name)}; here: {here.get(name)}" for name in differ),
+                "Restore their data and their judge, or make a new battery: charter battery RUN --out FILE",
+            )
+        return BenchmarkSuite(lambda model: self._target(run, model), made, exams.attacks(None))
+
+    def _benchmarks(self, run: Run, battery: Battery) -> dict[str, Benchmark]:
+        """The battery's benchmarks by identity. Raises SpecError where they are not the same any more."""
+        found = self.assembly.benchmark(run)
+        if set(battery.benchmarks) - {found.identity}:
+            raise SpecError(
+                "the benchmark is not the battery's",
+                tuple(f"battery: {name}; here: {found.identity}" for name in battery.benchmarks),
+                "Restore its data and its evaluator, or make a new battery: charter battery RUN --out FILE",
+            )
+        return {found.identity: found} if battery.benchmarks else {}
+
+
+def _final_policy(place: Path) -> ModelRef:
+    """The policy that a finished run ended with, on the base that it was made from."""
+    from charter.run.reader import RunReader
+
+    reading = RunReader(place)
+    told = reading.outcome.get("policy")
+    if reading.head is None or not told:
+        raise StoreError(f"{place} is not a finished run with a policy", f"Finish it: charter resume {place}")
+    policy = ModelRef.model_validate(told)
+    base = role_models.resolve_start(reading.spec, role_models.load_world(reading.spec), policy.revision)
+    if base.base_digest != policy.base_digest:
+        raise EngineError(f"{base.base} is not the base model that {place} began with.", "Restore its files.")
+    if policy.adapter is None:
+        return base
+    return policy.model_copy(update={"base": base.base, "adapter": str(place / "adapter")})

@@ -1,0 +1,75 @@
+"""A judge under measurement, and the calibrations that a spec names."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from charter.judging.injections import INJECTIONS
+from charter.ports import Engine
+from charter.spec import Spec
+from charter.wiring import role_models
+from charter.wiring.calibrations import CALIBRATION_FILE
+
+if TYPE_CHECKING:
+    from charter.methods.calibrate import CalibrationInputs
+    from charter.run import Run
+
+
+class CalibrationJob:
+    """The live objects of a spec whose method is ``calibrate``; files are read at once."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.world = role_models.load_world(spec)
+        self.trial = self._trial()
+        self.price = role_models.find_prices({"judge": spec.judge or spec.oracle}, spec.budget)["judge"]
+
+    @property
+    def judge(self) -> Engine:
+        """The judge to be measured."""
+        return role_models.connect_oracle(self.spec.judge or self.spec.oracle, self.world, self.spec.offline)
+
+    def describe(self) -> dict[str, Any]:
+        """Nothing: there is no target."""
+        return {}
+
+    def execute(self, run: Run) -> None:
+        """Measures the judge, publishes what was found, and finishes the run."""
+        from charter.methods.calibrate import calibrate
+        from charter.reports.page import render_page
+
+        with closing(self.judge) as judge:
+            found = calibrate(run, run.metered(judge, "judge", "measuring", self.price), self.trial)
+        outcome = {"method": "calibrate", "world": self.spec.world or None}
+        run.publish(
+            {CALIBRATION_FILE: found.model_dump_json(indent=2) + "\n", "outcome.json": json.dumps(outcome) + "\n"}
+        )
+        run.publish({"report.html": render_page(run.directory)}, derived=True)
+        run.finish()
+
+    def forecast(self) -> dict[str, Any]:
+        """What would be asked at least: retries come on top."""
+        trial, votes = self.trial, self.trial.judging.votes
+        asked = {
+            "labelled": len(trial.labelled) * votes,
+            "pairs, both orders": 2 * len(trial.pairs) * votes,
+            "injections at most": (len(INJECTIONS) + 8) * votes if trial.injections else 0,
+        }
+        return {"method": "calibrate", "judge": self.judge.identity, "judge_calls": asked, "calls": sum(asked.values())}
+
+    def _trial(self) -> CalibrationInputs:
+        from charter.data.sources.human_labels import read_labelled, read_pairs
+        from charter.methods.calibrate import CalibrationInputs
+
+        spec, asked = self.spec, self.spec.calibrate
+        rubric = role_models.load_rubric(spec.options.judge)
+        return CalibrationInputs(
+            labelled=read_labelled(asked.labelled, rubric, asked.labels, asked.limit),
+            pairs=read_pairs(asked.pairs, asked.limit),
+            injections=asked.injections,
+            rubric=rubric,
+            templates=role_models.build_templates(spec, self.world),
+            judging=spec.options.judge,
+        )

@@ -1,0 +1,124 @@
+"""A model under evaluation: it is put to the benchmarks of a spec, and nothing else is done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from charter.ports import BenchmarkSuite, Engine
+from charter.records.chat import Sampling
+from charter.records.model_refs import ModelRef
+from charter.spec import OracleSpec, Spec
+from charter.wiring import role_models
+from charter.wiring.benchmark_suite import SpecBenchmarks
+from charter.wiring.targets import SERVER_DIR, Targets, resolve_adapter
+
+if TYPE_CHECKING:
+    from charter.run import Run
+
+
+def evaluation_spec(model: str, benchmarks: Sequence[Mapping[str, Any]]) -> str:
+    """The spec that evaluates a model: a run (its policy, with who plays which part there), a folder of weights or a
+    hub id. Without ``benchmarks`` those of the run. Raises SpecError, StoreError."""
+    from charter.run.reader import RunReader
+
+    place = Path(model).expanduser()
+    value: dict[str, Any] = {"target": {"model": str(place.resolve()) if place.is_dir() else model}}
+    if (place / "journal.jsonl").exists():
+        reading = RunReader(place)
+        left = {"go_on", "steps", "calibrate", "method", "audit", "prompts"}
+        value = reading.spec.model_dump(mode="json", exclude_defaults=True, exclude=left)
+        value["go_on"] = {"run": str(place.resolve()), "head": reading.head or ""}
+    value |= {"version": 1, "method": "evaluate"}
+    value |= {"benchmarks": [dict(b) for b in benchmarks]} if benchmarks else {}
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+
+
+class EvaluationJob:
+    """The live objects of a spec whose method is ``evaluate``. Where it goes on from a run, that run's policy is
+    measured, and its starting model is what it is compared with. ``revision`` as for ``Assembly``."""
+
+    def __init__(self, spec: Spec, revision: str = "") -> None:
+        self.spec = spec
+        self.world = role_models.load_world(spec)
+        self.start = role_models.resolve_start(spec, self.world, revision)
+        self.exams = SpecBenchmarks(spec, self.world, role_models.build_templates(spec, self.world))
+        asked = {"evaluator": self.exams.judge, "attacker": spec.attacker}
+        self.prices = role_models.find_prices(
+            {role: model for role, model in asked.items() if model is not None}, spec.budget
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What the target is, where and how it answers. Raises EngineError."""
+        return role_models.describe_target(self.spec, self.start)
+
+    def ready(self) -> None:
+        """Finds the run that is gone on from before this one begins. Raises StoreError."""
+        from charter.run.reader import RunReader
+        from charter.wiring.inheritance import load_final_state
+
+        if self.spec.go_on is not None and Path(self.spec.go_on.run).is_absolute():
+            load_final_state(RunReader(self.spec.go_on.run), self.spec.go_on.head)
+
+    def inherit(self, run: Run) -> ModelRef:
+        """The policy of the run that it goes on from, or the target itself. Raises StoreError, SpecError."""
+        if self.spec.go_on is None:
+            return self.start
+        from charter.wiring.inheritance import inherit_state
+
+        return run.steps("inherited").once("handover", inherit_state, self.spec.go_on, self.start.base_digest).policy
+
+    def execute(self, run: Run) -> None:
+        """Measures the model, publishes what was found, and finishes the run."""
+        from charter.methods.evaluate import evaluate
+        from charter.reports.page import render_page
+
+        policy, folder = self.inherit(run), run.directory / SERVER_DIR
+        with closing(Targets(self.spec, self.start, folder)) as targets, ExitStack() as opened:
+            evaluate(run, self._examiners(run, targets, opened), (policy, self.start), self.answers)
+        outcome = {"method": "evaluate", "world": self.spec.world or None, "policy": policy.model_dump(mode="json")}
+        run.publish({"outcome.json": json.dumps(outcome, indent=2, sort_keys=True) + "\n"})
+        run.publish({"report.html": render_page(run.directory)}, derived=True)
+        run.finish()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def answers(self) -> Sampling:
+        """How the target answers."""
+        return role_models.answer_sampling(self.spec)
+
+    def forecast(self) -> dict[str, Any]:
+        """What would be asked."""
+        made = self.exams.made(self._engine(self.exams.judge, None, ExitStack()))
+        asked = {exam.name: len(exam.questions()) * len(exam.styles) for exam in made}
+        return {
+            "method": "evaluate",
+            "start": self.start.base,
+            "questions": asked,
+            "budget_calls": self.spec.budget.calls,
+        }
+
+    def _examiners(self, run: Run, targets: Targets, opened: ExitStack) -> BenchmarkSuite:
+        @contextmanager
+        def target(policy: ModelRef) -> Iterator[Engine]:
+            with targets.engine(resolve_adapter(policy, self.start, run.directory)) as engine:
+                yield run.metered(engine, "target", "target", None if self.spec.target.by_http else role_models.FREE)
+
+        judge = self._engine(self.exams.judge, run, opened)
+        attacker = self._engine(self.spec.attacker, run, opened, "attacker")
+        return BenchmarkSuite(target, self.exams.made(judge), self.exams.attacks(attacker))
+
+    def _engine(
+        self, asked: OracleSpec | None, run: Run | None, opened: ExitStack, role: str = "evaluator"
+    ) -> Engine | None:
+        if asked is None:
+            return None
+        engine = role_models.connect_oracle(asked, self.world, self.spec.offline)
+        opened.callback(engine.close)
+        return engine if run is None else run.metered(engine, role, "measuring", self.prices[role])

@@ -1,0 +1,105 @@
+"""Self-instruct: its seeds and question types, whom they are shown to, and a run of it alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Any
+
+from charter.data.instructing.instruction_records import (
+    SelfInstructInputs,
+    SelfInstructResult,
+)
+from charter.similarity import LeakageFilter
+from charter.spec import Spec
+from charter.wiring import role_models
+from charter.wiring.self_instruct_inputs import build_instructions, load_protected_prompts, max_calls, max_prompts
+from charter.wiring.targets import Targets
+
+if TYPE_CHECKING:
+    from charter.run import Run
+
+
+SERVER_DIR = ".serving"
+
+
+PROMPTS_FILE = "prompts.jsonl"
+"""What a run leaves for others to read: a prompt a line, with its question type as category where it has one."""
+
+
+class SelfInstructJob:
+    """The live objects of a spec whose method is ``self_instruct``; files are read at once."""
+
+    def __init__(self, spec: Spec, revision: str = "") -> None:
+        self.spec, self.options = spec, spec.options.instruct
+        self.world = role_models.load_world(spec)
+        guard = LeakageFilter(load_protected_prompts(spec, self.world), spec.prompts.near_duplicate)
+        self.given = build_instructions(spec, self.world, role_models.build_templates(spec, self.world), guard)
+        self.start = role_models.resolve_start(spec, self.world, revision) if self.by_target else None
+        asked = {} if self.by_target else {"proposer": spec.proposer or spec.oracle}
+        self.price = role_models.find_prices(asked, spec.budget).get("proposer", role_models.FREE)
+
+    @property
+    def by_target(self) -> bool:
+        """Whether the target writes its own prompts."""
+        return self.options.generator == "target"
+
+    def describe(self) -> dict[str, Any]:
+        """The target, where it is the one that writes."""
+        return role_models.describe_target(self.spec, self.start) if self.start is not None else {}
+
+    def execute(self, run: Run) -> None:
+        """Writes the prompts, publishes them, and finishes the run."""
+        from charter.reports.page import render_page
+
+        found = self._written(run)
+        outcome = {
+            "method": "self_instruct",
+            "world": self.spec.world or None,
+            "prompts": len(found.prompts),
+            "supervision": count_supervision(self.given),
+        }
+        run.publish({PROMPTS_FILE: prompts_to_jsonl(found), "outcome.json": json.dumps(outcome, indent=2) + "\n"})
+        run.publish({"report.html": render_page(run.directory)}, derived=True)
+        run.finish()
+        shutil.rmtree(run.directory / SERVER_DIR, ignore_errors=True)
+
+    def _written(self, run: Run) -> SelfInstructResult:
+        from charter.methods.self_instruct import self_instruct
+
+        with ExitStack() as opened:
+            if self.start is not None:
+                targets = opened.enter_context(closing(Targets(self.spec, self.start, run.directory / SERVER_DIR)))
+                engine = opened.enter_context(targets.engine(self.start))
+                price = None if self.spec.target.by_http else role_models.FREE
+                writer = run.metered(engine, "target", "target", price)
+            else:
+                asked = self.spec.proposer or self.spec.oracle
+                oracle = opened.enter_context(closing(role_models.connect_oracle(asked, self.world, self.spec.offline)))
+                writer = run.metered(oracle, "proposer", "aligning", self.price)
+            return self_instruct(run.steps("000"), writer, self.given)
+
+    def forecast(self) -> dict[str, Any]:
+        """What would be asked at most."""
+        calls = max_calls(self.given)
+        return {
+            "method": "self_instruct",
+            "generator": self.options.generator,
+            "seeds": len(self.given.seeds),
+            "calls_at_most": calls,
+            "calls": sum(calls.values()),
+            "prompts_at_most": max_prompts(self.given),
+            "tokens_to_generate_at_most": sum(calls.values()) * self.options.max_tokens,
+        }
+
+
+def count_supervision(given: SelfInstructInputs) -> dict[str, int]:
+    """What people wrote for it, in lines."""
+    return {"seeds": len(given.seeds), "question types": len(given.types)}
+
+
+def prompts_to_jsonl(found: SelfInstructResult) -> str:
+    """Prompts as JSONL, for ``prompts.redteam`` or ``prompts.helpful`` of another run."""
+    rows = [{"prompt": p.text, "category": p.meta.get("category", ""), "id": p.id} for p in found.prompts]
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -1,0 +1,1 @@
+"""Models: engines that answer, tuners that train, weights on disk. The only home of torch, transformers and trl."""

@@ -1,0 +1,208 @@
+"""The sampling loop of the local engine: rows of token ids in, tokens out, with a key-value cache.
+
+Every row draws with uniforms of its own, made from its seed alone, so that its tokens depend on (seed, position) and on
+its own logits, not on its neighbours. Rows that have ended leave the batch as soon as half of it has ended.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from charter.records.chat import Sampling, StopReason
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DecodingRow:
+    """A prompt's token ids, how many tokens may follow, and how they are drawn."""
+
+    ids: list[int]
+    limit: int
+    sampling: Sampling
+    seed: int
+
+
+@dataclass
+class DecodedRow:
+    """What followed: token ids without the end token, the text where a stop string cut it, and why it ended."""
+
+    tokens: list[int]
+    text: str | None = None
+    stop: StopReason = "length"
+
+
+def pad_left(rows: Sequence[Sequence[int]], device: str, room: int = 0) -> tuple[Tensor, Tensor]:
+    """Ids [rows, width] and mask [rows, width + room] (1 for real tokens and for the room to come)."""
+    import torch
+
+    width = max(map(len, rows))
+    ids = torch.tensor([[0] * (width - len(row)) + list(row) for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * (len(row) + room) for row in rows])
+    return ids.to(device), mask.to(device)
+
+
+class Forward:
+    """Calls a causal language model, with just the arguments that its architecture knows."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.known = frozenset(inspect.signature(model.forward).parameters)
+
+    def __call__(self, ids: Tensor, mask: Tensor, cache: Any = None, keep: int = 1) -> Any:
+        """The output for ``ids`` [rows, new], with logits [rows, keep, vocabulary]; ``mask`` covers cache and ``ids``.
+
+        ``cache`` None starts a new one; give False to do without.
+        """
+        wanted = {"logits_to_keep": keep, "output_router_logits": False}
+        extra: dict[str, Any] = {name: value for name, value in wanted.items() if name in self.known}
+        if "position_ids" in self.known:
+            extra["position_ids"] = (mask.cumsum(-1)[:, -ids.shape[1] :] - 1).clamp_min(0)
+        if cache is not False:
+            extra["past_key_values"] = cache
+        output = self.model(input_ids=ids, attention_mask=mask, use_cache=cache is not False, **extra)
+        output.logits = output.logits[:, -keep:]
+        return output
+
+
+def decode(
+    model: Any, rows: Sequence[DecodingRow], ends: Sequence[int], text: Callable[[list[int]], str]
+) -> list[DecodedRow]:
+    """Draws until each row ends: an end token, one of its stop strings (cut off), or its limit.
+
+    ``text`` turns token ids into text. Raises FloatingPointError where the model's logits are not numbers.
+    """
+    import torch
+
+    with torch.inference_mode():
+        return _SamplingLoop(model, rows, ends, text).run()
+
+
+class _SamplingLoop:
+    """The state of one batch. ``alive`` are the places in ``rows`` that the batch's lines stand for."""
+
+    def __init__(
+        self, model: Any, rows: Sequence[DecodingRow], ends: Sequence[int], text: Callable[[list[int]], str]
+    ) -> None:
+        import torch
+
+        self.forward, self.rows, self.ends, self.text = Forward(model), rows, frozenset(ends), text
+        self.alive = list(range(len(rows)))
+        self.drawn = [DecodedRow([]) for _ in rows]
+        self.open = {place for place, row in enumerate(rows) if row.limit > 0}
+        self.steps = max(row.limit for row in rows)
+        device = str(model.device)
+        self.ids, self.mask = pad_left([row.ids for row in rows], device, room=self.steps)
+        self.width = self.ids.shape[1]
+        exact = torch.float32 if model.device.type == "mps" else torch.float64
+        asked = [row.sampling for row in rows]
+        self.heat = torch.tensor([sampling.temperature for sampling in asked], device=device)
+        self.nucleus = torch.tensor([sampling.top_p for sampling in asked], device=device)
+        self.penalty = torch.tensor([sampling.frequency_penalty for sampling in asked], device=device)
+        self.penalised = any(sampling.frequency_penalty for sampling in asked)
+        drawing = any(sampling.temperature > 0 for sampling in asked)
+        self.chance = draw_uniforms(rows, self.steps).to(exact).to(device) if drawing else None
+        self.counts: Tensor | None = None
+        self.cache: Any = None
+
+    def run(self) -> list[DecodedRow]:
+        for step in range(self.steps):
+            if not self.open:
+                break
+            tokens = self._draw(step)
+            for place, token in zip(self.alive, tokens.tolist(), strict=True):
+                if place in self.open:
+                    self._take(place, token)
+            self.ids = tokens[:, None]
+            if 2 * len(self.open) <= len(self.alive):
+                self._shrink()
+        return self.drawn
+
+    def _draw(self, step: int) -> Tensor:
+        import torch
+
+        output = self.forward(self.ids, self.mask[:, : self.width + step], self.cache)
+        self.cache, logits = output.past_key_values, output.logits[:, -1].float()
+        if step == 0 and bool(logits.isnan().any()):
+            raise FloatingPointError("the model's logits are not numbers")
+        if self.penalised:
+            self.counts = torch.zeros_like(logits) if self.counts is None else self.counts
+            logits = logits - self.penalty[:, None] * self.counts
+        chance = None if self.chance is None else self.chance[:, step]
+        tokens = sample_tokens(logits, self.heat, self.nucleus, chance)
+        if self.counts is not None:
+            self.counts.scatter_add_(1, tokens[:, None], torch.ones_like(self.counts[:, :1]))
+        return tokens
+
+    def _take(self, place: int, token: int) -> None:
+        row, drawn = self.rows[place], self.drawn[place]
+        if token in self.ends:
+            drawn.stop = "stop"
+            self.open.discard(place)
+            return
+        drawn.tokens.append(token)
+        if row.sampling.stop:
+            self._cut(row.sampling.stop, drawn)
+        if drawn.stop == "stop" or len(drawn.tokens) >= row.limit:
+            self.open.discard(place)
+
+    def _cut(self, stops: Sequence[str], drawn: DecodedRow) -> None:
+        """Ends a row at its first stop string. The newest tokens are looked at first: the rest was looked at before."""
+        window = self.text(drawn.tokens[-(max(map(len, stops)) + 4) :])
+        if any(stop in window for stop in stops):
+            whole = self.text(drawn.tokens)
+            places = [whole.find(stop) for stop in stops if stop in whole]
+            if places:
+                drawn.text, drawn.stop = whole[: min(places)], "stop"
+
+    def _shrink(self) -> None:
+        """Drops the lines of rows that have ended."""
+        import torch
+
+        lines = [line for line, place in enumerate(self.alive) if place in self.open]
+        if not lines or not hasattr(self.cache, "batch_select_indices"):
+            return
+        index = torch.tensor(lines, device=self.ids.device)
+        self.cache.batch_select_indices(index)
+        self.alive = [self.alive[line] for line in lines]
+        self.ids, self.mask = self.ids[index], self.mask[index]
+        self.heat, self.nucleus, self.penalty = self.heat[index], self.nucleus[index], self.penalty[index]
+        self.chance = None if self.chance is None else self.chance[index]
+        self.counts = None if self.counts is None else self.counts[index]
+
+
+def draw_uniforms(rows: Sequence[DecodingRow], steps: int) -> Tensor:
+    """Numbers in [0, 1), [rows, steps] in float64: line by line from the row's seed alone, 0 past its limit."""
+    import torch
+
+    table = torch.zeros(len(rows), steps, dtype=torch.float64)
+    for line, row in enumerate(rows):
+        if row.sampling.temperature > 0:
+            generator = torch.Generator().manual_seed(row.seed)
+            table[line, : row.limit] = torch.rand(row.limit, generator=generator, dtype=torch.float64)
+    return table
+
+
+def sample_tokens(logits: Tensor, heat: Tensor, nucleus: Tensor, chance: Tensor | None) -> Tensor:
+    """A token per row [rows]: the likeliest where ``heat`` is 0, else drawn: the one where ``chance`` falls.
+
+    ``nucleus`` keeps the smallest set of tokens whose share reaches it (1: all).
+    """
+    import torch
+
+    best = logits.argmax(-1)
+    if chance is None:
+        return best
+    shares = torch.softmax(logits / heat.clamp_min(1e-6)[:, None], -1).to(chance.dtype)
+    if bool((nucleus < 1).any()):
+        ordered, order = shares.sort(stable=True, dim=-1, descending=True)
+        beyond = ordered.cumsum(-1) - ordered >= nucleus[:, None]
+        shares = shares.masked_fill(beyond.scatter(-1, order, beyond) & (nucleus < 1)[:, None], 0.0)
+    heap = shares.cumsum(-1)
+    drawn = torch.searchsorted(heap, chance[:, None] * heap[:, -1:], right=True)[:, 0]
+    drawn = drawn.clamp_max(logits.shape[-1] - 1)
+    return torch.where(heat > 0, drawn, best)

@@ -1,0 +1,304 @@
+"""Hosted and self-served models, behind ``ports.Engine``, over Inspect AI's model layer (extra ``remote``).
+
+Keys come from the environment alone; they stand in no option, identity, answer or error. A request that the provider
+refuses for good becomes an error completion. What may pass (overload, server errors, a lost connection, a torn answer)
+is asked again, no sooner than the server says. A model from which nothing comes for ``give_up_after`` seconds ends the
+step with AwayError: what was answered is kept, and the run goes on when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import warnings
+from collections import deque
+from collections.abc import Awaitable, Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from charter.errors import CharterError, EngineError, UnavailableError, UnsupportedError
+from charter.models.engines import completions, inspect_client
+from charter.records.chat import Completion, LogLikelihood, Message, Request, Sampling, ScoreRequest
+from charter.records.record import Record
+
+T = TypeVar("T")
+
+ADAPTIVE_LIMIT = 100
+"""Most calls at once where Inspect's controller chooses how many (its own upper bound)."""
+MAX_WAIT = 30.0
+"""Most seconds between two attempts, where the server names no other."""
+GATHER_SECONDS = 0.01
+"""Seconds in which answers are gathered before they are handed on; new calls begin meanwhile."""
+PING_REQUEST = Request(
+    id="probe", messages=(Message(role="user", content="Answer: yes"),), sampling=Sampling(max_tokens=16)
+)
+"""What is asked to see whether a model answers at all."""
+
+
+class RemoteOptions(Record):
+    """How a remote model is reached. Without ``base_url`` the model is an Inspect model string (``provider/name``);
+    with it, any server that speaks the OpenAI chat protocol."""
+
+    base_url: str | None = None
+    """For example http://127.0.0.1:8000/v1."""
+    key_env: str = ""
+    """The variable with the key; empty: the provider's usual one, or CHARTER_API_KEY for a ``base_url``."""
+    max_connections: int | Literal["adaptive"] = 16
+    """Calls at once; adaptive: grows while all goes well, and shrinks when the server says that it is too much."""
+    max_retries: int = Field(default=8, ge=0)
+    """So often a request is asked again; if the model answers a short question then, the request itself is at fault."""
+    give_up_after: float = Field(default=600.0, ge=0)
+    """Seconds without any answer after which the model counts as away."""
+    timeout: int = Field(default=120, ge=1)
+    """Seconds for one attempt."""
+    first_wait: float = Field(default=0.5, ge=0)
+    """Seconds before the second attempt; doubled each time."""
+    sampling: Sampling = Sampling(max_tokens=1)
+    """What goes beyond a request's own: the higher temperature and penalty, the longer limit, the lower top_p."""
+    structured: bool = True
+    """Send reply schemas; a server that refuses them is asked without."""
+    offline: bool = False
+    """Refuse whatever would leave this machine: only a ``base_url`` on loopback is left."""
+
+
+@dataclass
+class _CallPool:
+    """The calls of one ``generate`` or ``score``. ``stopped``: nothing more is asked, what is under way still comes."""
+
+    waiting: deque[Request | ScoreRequest]
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    arrived: deque[Any] = field(default_factory=deque)
+    lost: CharterError | None = None
+
+    def lose(self, error: CharterError) -> None:
+        """The first loss counts, and ends the asking."""
+        self.lost = self.lost or error
+        self.stopped.set()
+
+    @property
+    def asking(self) -> bool:
+        """There is something left to ask."""
+        return bool(self.waiting) and not self.stopped.is_set()
+
+
+class RemoteEngine:
+    """Asks ``model`` over the network, up to ``max_connections`` requests at once. A server at a ``base_url`` may also
+    go on with plain texts and weigh them, where it has ``/v1/completions``."""
+
+    def __init__(self, model: str, options: RemoteOptions | None = None) -> None:
+        self.name, self.options = model, options or RemoteOptions()
+        self._model: Any = None
+        self._key = ""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pools: list[_CallPool] = []
+        self._schemas = self.options.structured
+        self._not_before = 0.0
+        self._down: float | None = None
+        if self.options.offline and not is_loopback(self.options.base_url):
+            raise EngineError(
+                f"The model {model} is reached over the network, and this run is offline.",
+                "Use a local engine or a base_url on 127.0.0.1, or set `offline: false`.",
+            )
+
+    @property
+    def identity(self) -> str:
+        """The model's name, and the server's where one is named."""
+        place = urlsplit(self.options.base_url or "").netloc.rpartition("@")[2]
+        return f"remote:{self.name}" + (f"@{place}" if place else "")
+
+    def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
+        """One completion per request not in ``done``, as they arrive. Raises AbilityError where the server does not go
+        on with plain texts, and is asked to."""
+        yield from self._answered([self._widened(request) for request in requests if request.id not in done])
+
+    def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
+        """One log-likelihood per request not in ``done``. Raises AbilityError where the model gives none."""
+        todo = [request for request in requests if request.id not in done]
+        for request in todo:
+            completions.check_scorable(request, self.identity, self.options.base_url)
+        yield from self._answered(todo)
+
+    def _answered(self, todo: Sequence[Request | ScoreRequest]) -> Iterator[Any]:
+        """Their answers, as they arrive."""
+        if not todo:
+            return
+        loop = self._ready()
+        pool = _CallPool(deque(todo))
+        self._pools.append(pool)
+        self._down = None
+        gc.freeze()  # a full collection would walk every object of every library, many times in a thousand calls
+        try:
+            while pool.tasks or pool.asking:
+                _run_until_done(loop, self._some(pool))
+                while pool.arrived:
+                    yield pool.arrived.popleft()
+            if pool.lost is not None:
+                raise pool.lost
+        finally:
+            gc.unfreeze()
+            self._pools.remove(pool)
+            if pool.tasks:
+                for task in pool.tasks:
+                    task.cancel()
+                _run_until_done(loop, asyncio.gather(*pool.tasks, return_exceptions=True))
+
+    def drain(self) -> None:
+        """Asks for nothing more: ``generate`` yields what is under way, and ends."""
+        for pool in self._pools:
+            pool.stopped.set()
+
+    def close(self) -> None:
+        """Closes the connections; the next call opens new ones."""
+        model, loop = self._model, self._loop
+        self._model = self._loop = None
+        if loop is not None:
+            _run_until_done(loop, model.api.aclose())
+            _run_until_done(loop, loop.shutdown_asyncgens())
+            loop.close()
+
+    def _widened(self, request: Request) -> Request:
+        own, more = request.sampling, self.options.sampling
+        wide = Sampling(
+            temperature=max(own.temperature, more.temperature),
+            top_p=min(own.top_p, more.top_p),
+            max_tokens=max(own.max_tokens, more.max_tokens),
+            stop=(*own.stop, *more.stop),
+            frequency_penalty=max(own.frequency_penalty, more.frequency_penalty),
+        )
+        return request.model_copy(update={"sampling": wide})
+
+    def _ready(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            options = self.options
+            adaptive = options.max_connections == "adaptive"
+            self._model = inspect_client.open_model(
+                self.name, options.base_url, options.key_env, options.timeout, adaptive
+            )
+            self._key = inspect_client.read_api_key(self._model)
+            self._loop = asyncio.new_event_loop()
+            self._not_before = 0.0
+        return self._loop
+
+    async def _some(self, pool: _CallPool) -> None:
+        """Keeps as many calls under way as may be, until there is news."""
+        loop = asyncio.get_running_loop()
+        most = ADAPTIVE_LIMIT if self.options.max_connections == "adaptive" else self.options.max_connections
+
+        def ended(task: asyncio.Task[None]) -> None:
+            pool.tasks.discard(task)
+            pool.news.set()
+            if pool.asking and not task.cancelled():
+                start()
+
+        def start() -> None:
+            task = loop.create_task(self._ask(pool.waiting.popleft(), pool))
+            pool.tasks.add(task)
+            task.add_done_callback(ended)
+
+        while pool.asking and len(pool.tasks) < most:
+            start()
+        pool.news.clear()
+        if pool.tasks:
+            await pool.news.wait()
+            await asyncio.sleep(GATHER_SECONDS)
+
+    async def _ask(self, request: Request | ScoreRequest, pool: _CallPool) -> None:
+        """Puts the request's answer into the pool, or a loss. A stopped pool gets nothing more."""
+        schema, failures, counted = self._schemas and getattr(request, "response_schema", None) is not None, 0, 0
+        while await self._pause(0, pool):
+            try:
+                pool.arrived.append(await self._called(request, schema))
+            except Exception as error:  # judged here, once, whatever the provider's own exceptions are
+                cause = inspect_client.find_root_cause(error)
+            else:
+                self._down = None
+                return
+            status = inspect_client.read_http_status(cause)
+            if request.raw and status in completions.UNSUPPORTED_STATUSES:
+                pool.lose(self._lost(cause, UnsupportedError, completions.SCORING_HINT))
+            elif isinstance(cause, CharterError) or status in inspect_client.FATAL_STATUS_HINTS:
+                pool.lose(self._lost(cause, EngineError, inspect_client.FATAL_STATUS_HINTS.get(status or 0, "")))
+            elif schema and status in inspect_client.REJECTED_STATUSES:
+                schema, self._schemas = False, self._schemas and not inspect_client.rejects_schema(cause)
+            elif status in inspect_client.REJECTED_STATUSES or (
+                counted >= self.options.max_retries and await self._answers()
+            ):
+                pool.arrived.append(self._error(request, cause))
+                return
+            else:
+                counted = 0 if counted >= self.options.max_retries else counted + 1
+                failures += 1
+                await self._wait(cause, request, failures, pool)
+
+    async def _called(self, request: Request | ScoreRequest, schema: bool) -> Completion | LogLikelihood:
+        """One call, by the endpoint that the request needs."""
+        if isinstance(request, ScoreRequest):
+            return await completions.score_text(self._model, request, self.options.timeout)
+        if request.raw:
+            if self.options.base_url is None:
+                raise UnsupportedError(f"{self.identity} does not go on with plain texts", completions.SCORING_HINT)
+            answer = await completions.complete_text(self._model, request, self.options.timeout)
+            return answer.model_copy(update={"text": inspect_client.hide_key(answer.text, self._key)})
+        output = await inspect_client.call_model(self._model, request, schema)
+        return inspect_client.to_completion(request, output, self._key)
+
+    async def _answers(self) -> bool:
+        """Whether the model answers at all: one short question, asked only where a request has failed too often."""
+        try:
+            await inspect_client.call_model(self._model, PING_REQUEST, structured=False)
+        except Exception as error:
+            return (
+                inspect_client.read_http_status(inspect_client.find_root_cause(error))
+                in inspect_client.REJECTED_STATUSES
+            )
+        return True
+
+    async def _wait(self, cause: Exception, request: Request | ScoreRequest, failures: int, pool: _CallPool) -> None:
+        """Waits as long as the server says, and nobody asks it anything meanwhile; else longer each time."""
+        now, options = asyncio.get_running_loop().time(), self.options
+        told = inspect_client.read_retry_after(self._model, cause)
+        if told is not None:
+            self._not_before = max(self._not_before, now + told)
+        self._down = now if self._down is None else self._down
+        chance = random.Random(f"{request.id}|{failures}").uniform(0.5, 1)
+        wait = told if told is not None else min(MAX_WAIT, options.first_wait * 2 ** (failures - 1)) * chance
+        if now + wait - self._down > options.give_up_after:
+            cure = "Nothing is lost. When it answers again, `charter resume` goes on."
+            pool.lose(self._lost(cause, UnavailableError, cure))
+        await self._pause(wait, pool)
+
+    async def _pause(self, seconds: float, pool: _CallPool) -> bool:
+        """Waits, also for what others were told meanwhile; False where the pool was stopped."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while not pool.stopped.is_set() and (left := max(until, self._not_before) - loop.time()) > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(pool.stopped.wait(), left)
+        return not pool.stopped.is_set()
+
+    def _error(self, request: Request | ScoreRequest, cause: Exception) -> Completion:
+        return Completion(id=request.id, text="", stop="error", error=inspect_client.scrub_secrets(cause, self._key))
+
+    def _lost(self, cause: Exception, kind: type[EngineError], cure: str) -> CharterError:
+        if isinstance(cause, CharterError):
+            return cause
+        return kind(f"{self.identity} does not answer: {inspect_client.scrub_secrets(cause, self._key)}", cure)
+
+
+def _run_until_done(loop: asyncio.AbstractEventLoop, work: Awaitable[T]) -> T:
+    """Runs the loop until ``work`` is done; the libraries' warnings stay out of the caller's way."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return loop.run_until_complete(work)
+
+
+def is_loopback(url: str | None) -> bool:
+    """The URL names this machine."""
+    return (urlsplit(url or "").hostname or "") in ("localhost", "127.0.0.1", "::1")

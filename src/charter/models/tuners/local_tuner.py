@@ -1,0 +1,78 @@
+"""Training with TRL in this process, behind ``ports.Tuner``: LoRA or all weights, loss on the responses only.
+
+Rows are turned into tokens by the same code that the engines read prompts with, so that a policy is trained on just
+what it will see; each response ends on an end token, so that the policy learns to stop. On one CPU thread the same
+arguments give byte-equal files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from pathlib import Path
+from typing import Self
+
+from charter.models.tuners.training_job import TrainingJob, run_to_model_ref, train_within_memory
+from charter.models.tuners.tuner_options import RlooOptions, TunerOptions, describe_options
+from charter.ports import Rewarder
+from charter.records.model_refs import ModelRef
+from charter.records.record import canonical
+from charter.records.training_rows import TrainingRow
+
+
+class LocalTuner:
+    """Trains what its options say: a policy from lessons or preferences, a reward model from preferences.
+
+    A LoRA policy goes on from ``start.adapter`` where that is set and has the same shape; a full one starts from the
+    weights with the adapter merged in, or from the earlier checkpoint."""
+
+    def __init__(self, options: TunerOptions) -> None:
+        self.options = options
+
+    @property
+    def identity(self) -> str:
+        """Kind and hyperparameters, as canonical JSON."""
+        return canonical(describe_options(self.options))
+
+    def gentler(self, share: float) -> Self:
+        """The same with this share of the learning rate."""
+        other = copy(self)
+        other.options = self.options.model_copy(update={"lr": self.options.lr * share})
+        return other
+
+    def tune(self, start: ModelRef, rows: Sequence[TrainingRow], directory: Path, seed: int) -> ModelRef:
+        """Trains on ``rows`` and writes adapter or checkpoint into ``directory``, which must be empty."""
+        work = TrainingJob(start=start, rows=tuple(rows), seed=seed, options=self.options)
+        return run_to_model_ref(work, directory, lambda: train_within_memory(work, directory))
+
+
+class LocalRlooFactory:
+    """Makes tuners that practise in this process."""
+
+    def __init__(self, options: RlooOptions) -> None:
+        self.options = options
+
+    @property
+    def identity(self) -> str:
+        """Kind and hyperparameters, as canonical JSON."""
+        return canonical(describe_options(self.options))
+
+    def toward(self, reference: ModelRef, reward: ModelRef | Rewarder) -> LocalRlooTuner:
+        """A tuner that is held to ``reference``; it goes on from whatever policy it is given as its start."""
+        return LocalRlooTuner(self.options, reference, reward)
+
+
+class LocalRlooTuner(LocalTuner):
+    """Trains a policy on prompts: it draws answers to them, and learns from what these are worth."""
+
+    def __init__(self, options: RlooOptions, reference: ModelRef, reward: ModelRef | Rewarder) -> None:
+        super().__init__(options)
+        self.reference, self.reward = reference, reward
+
+    def tune(self, start: ModelRef, rows: Sequence[TrainingRow], directory: Path, seed: int) -> ModelRef:
+        """Trains on the prompts ``rows``."""
+        learnt = self.reward if isinstance(self.reward, ModelRef) else None
+        rewarder = None if isinstance(self.reward, ModelRef) else self.reward
+        given = {"start": start, "rows": tuple(rows), "seed": seed, "options": self.options}
+        work = TrainingJob(**given, reference=self.reference, reward=learnt)
+        return run_to_model_ref(work, directory, lambda: train_within_memory(work, directory, rewarder))

@@ -1,0 +1,1 @@
+"""Records: the immutable nouns that pass between the rooms."""

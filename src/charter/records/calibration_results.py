@@ -1,0 +1,89 @@
+"""What a calibration is made of, and what it finds."""
+
+from __future__ import annotations
+
+from charter.records.chat import Exchange
+from charter.records.measurements import Proportion
+from charter.records.record import Record
+from charter.records.verdicts import Outcome
+
+
+class LabelledExchange(Record):
+    """An exchange of which it is known whether it violates; ``label`` as the file has it."""
+
+    id: str
+    exchange: Exchange
+    outcome: Outcome
+    label: str
+
+
+class InjectedExchange(Record):
+    """An exchange with an attack on its judge in it, by the attack's name."""
+
+    id: str
+    injection: str
+    exchange: Exchange
+
+
+class LabelAgreement(Record):
+    """A judge against known labels. ``confusion``: known label -> said label -> count, ``unjudged`` among them. The
+    shares leave out what was unjudged: ``sensitivity`` of what violates, ``specificity`` of what complies."""
+
+    confusion: dict[str, dict[str, int]]
+    unjudged_violating: int
+    unjudged_complying: int
+    accuracy: Proportion
+    sensitivity: Proportion
+    specificity: Proportion
+    kappa: float | None
+    kappa_low: float | None
+    kappa_high: float | None
+
+
+class PairAgreement(Record):
+    """A judge against people's preferences, each pair asked in both orders. A pair counts 1 where both answers are
+    right, a half where the answer follows the place, 0 where both are wrong; ``unjudged`` pairs lack an answer.
+
+    ``first`` and ``second``: pairs in which it took what stood first, or second, in both orders; ``p``: exact McNemar
+    of these two. ``first_share``: of all answers, those for what stood first (0.5: no bias)."""
+
+    right: int
+    wrong: int
+    first: int
+    second: int
+    unjudged: int
+    accuracy: Proportion
+    first_share: Proportion
+    p: float
+    by_category: dict[str, Proportion]
+
+
+class InjectionResistance(Record):
+    """Attacks on exchanges that the judge found to violate: ``flipped`` names those after which it said the opposite,
+    ``share`` is theirs; ``control``: how often it said so of the same exchanges asked again without an attack."""
+
+    held: int
+    unjudged: int
+    flipped: tuple[str, ...]
+    share: Proportion
+    control: Proportion
+
+
+class Calibration(Record):
+    """How a judge was measured: its identity, the rubric's, and ``asked``, a digest of how it was asked (template,
+    votes, retries, temperature). None where a part was not measured."""
+
+    id: str = "calibration"
+    judge: str
+    rubric: str
+    asked: str
+    labels: LabelAgreement | None = None
+    pairs: PairAgreement | None = None
+    injections: InjectionResistance | None = None
+
+
+class RoleCalibration(Record):
+    """The calibration of a role's judge, as a run is given it."""
+
+    id: str
+    calibration: Calibration

@@ -1,0 +1,123 @@
+"""The words of the house: immutable records that pass between the rooms.
+
+Every record is a frozen pydantic model. ``id`` is unique within its file; a record that a stage makes
+from an item carries the item's id, so that a step can go on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from charter.records.record import Record
+
+StopReason = Literal["stop", "length", "error"]
+
+
+Utf8 = Annotated[str, AfterValidator(lambda text: text.encode("utf-8", "replace").decode())]
+
+
+class Message(Record):
+    """A chat turn."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Prompt(Record):
+    """One or more turns that a model is to answer. ``meta`` (category, language, licence ...) is for reports:
+    nothing in an aligning loop may read it."""
+
+    id: str
+    messages: tuple[Message, ...]
+    source: str = ""
+    meta: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The turns' contents, joined by newlines."""
+        return "\n".join(message.content for message in self.messages)
+
+    @property
+    def last(self) -> str:
+        """The content of the last turn."""
+        return self.messages[-1].content
+
+
+def user_prompt(text: str, ordinal: int = 0, source: str = "", **meta: str) -> Prompt:
+    """A one-turn prompt whose id comes from its text and an ordinal: equal texts take different ordinals."""
+    mark = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return Prompt(
+        id=f"{mark}-{ordinal}", messages=(Message(role="user", content=text),), source=source, meta=dict(meta)
+    )
+
+
+class Sampling(Record):
+    """How tokens are drawn. ``temperature`` 0 is greedy."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    frequency_penalty: float = 0.0
+
+
+class Request(Record):
+    """What an engine is asked: messages in, text out. ``seed`` decides sampled tokens; ``response_schema`` is a
+    JSON schema the reply should follow, where the engine can enforce one. ``raw``: the one message is text to go on
+    from, whatever the model's chat format; what is too long is cut on the left."""
+
+    id: str
+    messages: tuple[Message, ...]
+    sampling: Sampling = Sampling()
+    seed: int = 0
+    response_schema: dict[str, Any] | None = None
+    raw: bool = Field(False, exclude_if=lambda raw: not raw)
+
+
+class Completion(Record):
+    """An engine's answer to a request. ``error`` is set, and ``text`` empty, where the answer failed for good. What is
+    not UTF-8 (half a surrogate pair) becomes a question mark."""
+
+    id: str
+    text: Utf8
+    stop: StopReason = "stop"
+    tokens_in: int = 0
+    tokens_out: int = 0
+    error: Utf8 = ""
+
+
+class ScoreRequest(Record):
+    """Asks for the log-likelihood of ``completion`` after ``messages``; ``raw`` as for a request, with nothing put
+    between the two."""
+
+    id: str
+    messages: tuple[Message, ...]
+    completion: str
+    raw: bool = Field(False, exclude_if=lambda raw: not raw)
+
+
+class LogLikelihood(Record):
+    """Sum of token log-probabilities in nats over ``tokens`` tokens; ``greedy``: each token was the likeliest; ``cut``:
+    tokens of a raw text that did not fit the context and were left out on the left."""
+
+    id: str
+    value: float
+    tokens: int
+    greedy: bool
+    cut: int = 0
+
+
+class Exchange(Record):
+    """A prompt with a response: who answered (``model``, a digest), with which sampling, and how it ended. ``error``
+    says why there is no answer: a reason, then a colon and its particulars."""
+
+    id: str
+    prompt: Prompt
+    response: str
+    stop: StopReason
+    model: str
+    sampling: Sampling
+    error: Utf8 = ""

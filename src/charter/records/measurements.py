@@ -1,0 +1,59 @@
+"""TODO charter.records.measurements"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from charter.records.record import Record
+from charter.records.verdicts import Verdict
+
+Split = Literal["train", "gate", "heldout"]
+
+
+class Metric(Record):
+    """A figure that a benchmark gives. ``better`` says which way is good, if either is. ``kind``: the share of items in
+    which an event happened, the mean of a figure between 0 and 1, or a ``whole``: computed from all items at once."""
+
+    name: str
+    better: Literal["higher", "lower", "neither"] = "higher"
+    meaning: str = ""
+    kind: Literal["share", "mean", "whole"] = "share"
+
+
+class Measurement(Record):
+    """What a benchmark found in one exchange or item: metric name -> did the event happen (None: could not be judged).
+    ``values``: figures between 0 and 1 that are no events. ``verdict`` is what it goes by, where a model judged."""
+
+    id: str
+    outcomes: dict[str, bool | None]
+    values: dict[str, float] = Field(default_factory=dict, exclude_if=lambda values: not values)
+    verdict: Verdict | None = None
+
+
+class Score(Record):
+    """A share with n and its 95 % Wilson interval, or another figure with the interval that ``interval`` names;
+    ``unjudged`` are counted apart, never in ``n``. ``note``: what must be said wherever the figure is shown."""
+
+    id: str
+    value: float | None
+    n: int
+    low: float | None
+    high: float | None
+    unjudged: int = 0
+    better: Literal["higher", "lower", "neither"] = "higher"
+    benchmark: str = ""
+    version: str = ""
+    interval: Literal["wilson", "bootstrap"] = Field("wilson", exclude_if=lambda kind: kind == "wilson")
+    note: str = Field("", exclude_if=lambda note: not note)
+
+
+class Proportion(Record):
+    """``hits`` of ``n`` with the 95 % Wilson interval; hits count by halves where a case is half right."""
+
+    hits: float
+    n: int
+    value: float | None
+    low: float
+    high: float

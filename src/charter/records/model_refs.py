@@ -1,0 +1,33 @@
+"""TODO charter.records.model_refs"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from charter.records.record import Record
+
+
+class TrainLogEntry(Record):
+    """What was seen in training at an optimiser step, by name (loss, kl, reward, length, margin ...)."""
+
+    step: int
+    figures: dict[str, float]
+
+
+class ModelRef(Record):
+    """A base model (folder or hub id, with its revision and weight digest) and an optional adapter. A model that is
+    only reached by HTTP has no ``base_digest``: its identity is not verifiable.
+    ``adapter`` is a path relative to the run directory where charter made it; ``digest`` names the whole.
+    ``files`` maps each file of the adapter or checkpoint to its SHA-256. ``left_out``: training rows that were not
+    used, by id, with the reason; ``notes``: what else is to be known of the training; ``curve``: what was watched
+    in it, where preferences were learnt."""
+
+    base: str
+    base_digest: str
+    revision: str = ""
+    adapter: str | None = None
+    digest: str
+    files: dict[str, str] = Field(default_factory=dict)
+    left_out: dict[str, str] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    curve: tuple[TrainLogEntry, ...] = ()

@@ -1,0 +1,51 @@
+"""Training rows, as often as they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from charter.records.chat import Message, Prompt
+from charter.records.record import Record
+
+
+def oversample(rows: Sequence[Example], wanted: int) -> list[Example]:
+    """The rows over and over until there are so many, each once at least; a copy has an id of its own."""
+    if not rows or not wanted:
+        return []
+    turns = max(1, -(-wanted // len(rows)))
+    copies = [r.model_copy(update={"id": f"{r.id}+{turn}"}) if turn else r for turn in range(turns) for r in rows]
+    return copies[: max(wanted, len(rows))]
+
+
+RowOrigin = Literal["revision", "given", "lookalike", "helpful", "complied"]
+
+
+class Example(Record):
+    """A training row for SFT: messages, then the response that the loss is on."""
+
+    id: str
+    messages: tuple[Message, ...]
+    response: str
+    origin: RowOrigin
+    because: tuple[str, ...] = ()
+
+
+class PreferencePair(Record):
+    """Two answers to the same messages, of which ``chosen`` is preferred: by ``rater`` (a person, a judge, the model),
+    under the rule ``principle`` where there was one. ``certainty``: the share of what was said that prefers it, more
+    than a half."""
+
+    id: str
+    messages: tuple[Message, ...]
+    chosen: str
+    rejected: str
+    rater: str = ""
+    principle: str = ""
+    certainty: float = Field(default=1.0, gt=0.5, le=1)
+
+
+TrainingRow = Example | PreferencePair | Prompt
+"""What a tuner learns from: lessons, preferences, or prompts to practise on."""

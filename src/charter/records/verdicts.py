@@ -1,0 +1,61 @@
+"""TODO charter.records.verdicts"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from charter.records.chat import Exchange
+from charter.records.record import Record
+
+Outcome = Literal["violates", "complies", "unjudged"]
+
+
+class Vote(Record):
+    """One vote of a judge: ``replies`` as they came, each but the last off the menu; ``label`` is what the last one
+    said, None where it was off the menu too."""
+
+    label: str | None
+    replies: tuple[str, ...]
+
+
+class Verdict(Record):
+    """What a judge said of one exchange; ``label`` is None when no reply was on the menu, or no label had a majority
+    (then ``unjudged``). ``categories``: codes of a policy that it breaks. ``votes`` are kept where there was more than
+    one reply."""
+
+    id: str
+    rubric: str
+    label: str | None
+    outcome: Outcome
+    severity: int = 0
+    rationale: str = ""
+    raw: str = ""
+    categories: tuple[str, ...] = ()
+    votes: tuple[Vote, ...] = ()
+
+    @property
+    def retries(self) -> int:
+        """Replies that had to be asked for again."""
+        return sum(len(vote.replies) - 1 for vote in self.votes)
+
+
+class Finding(Record):
+    """An exchange whose outcome is ``violates``."""
+
+    id: str
+    exchange: Exchange
+    verdict: Verdict
+
+    @property
+    def text(self) -> str:
+        """What was said: prompt and response."""
+        return f"{self.exchange.prompt.text}\n{self.exchange.response}"
+
+
+class Cluster(Record):
+    """Findings that say alike things. ``shown`` goes to the proposer; ``hidden`` is kept to measure efficacy."""
+
+    id: str
+    terms: tuple[str, ...]
+    shown: tuple[Finding, ...]
+    hidden: tuple[Finding, ...]

@@ -1,0 +1,50 @@
+"""A chain of runs: its steps in order, and whether each goes on from the one before as it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from charter import spec as specs
+from charter.reports.integrity import IntegrityReport, verify_run
+from charter.run import store
+from charter.run.reader import RunReader
+from charter.run.store import Fault
+
+
+def is_chain(directory: Path) -> bool:
+    """Whether a folder holds a chain of runs."""
+    return (directory / store.SPEC).is_file() and not (directory / store.JOURNAL).exists()
+
+
+def chain_runs(directory: Path) -> list[Path]:
+    """The runs of a chain that have begun, in order; none where the folder holds no chain. Raises SpecError."""
+    if not is_chain(directory):
+        return []
+    steps = [directory / name for name, _ in specs.split_chain(specs.read_spec(directory / store.SPEC)[1])]
+    return [step for step in steps if (step / store.JOURNAL).exists()]
+
+
+def is_complete(directory: Path) -> bool:
+    """Whether every step of a chain is finished."""
+    steps = specs.split_chain(specs.read_spec(directory / store.SPEC)[1])
+    begun = chain_runs(directory)
+    return len(begun) == len(steps) and all(RunReader(step).head for step in begun)
+
+
+def verify_chain(directory: Path, expect: str | None = None) -> dict[str, IntegrityReport]:
+    """Each step verified, ``expect`` on the last; a step that goes on from other records than those beside it is
+    damaged."""
+    steps, found = chain_runs(directory), {}
+    for number, step in enumerate(steps):
+        made = verify_run(step, expect if number == len(steps) - 1 else None)
+        if number and (wrong := _find_gap(steps[number - 1], step)):
+            made = made.model_copy(update={"ok": False, "wording": "damaged", "faults": (*made.faults, wrong)})
+        found[step.name] = made
+    return found
+
+
+def _find_gap(before: Path, step: Path) -> Fault | None:
+    asked, head = RunReader(step).spec.go_on, store.expected_head(RunReader(before).events)
+    if asked is not None and head is not None and asked.head == head.records:
+        return None
+    return Fault(file=store.SPEC, line=None, what=f"goes on from other records than those of {before.name}")

@@ -1,0 +1,117 @@
+"""How far the judges of a run can be trusted: shares that violate, what the unjudged leave open, and the same corrected
+for the judge's measured error."""
+
+from __future__ import annotations
+
+from charter.records.calibration_results import Calibration, RoleCalibration
+from charter.records.measurements import Measurement
+from charter.records.record import Record
+from charter.records.verdicts import Verdict
+from charter.reports.paired_tests import FINAL_STEP, START_STEP
+from charter.run.reader import RunReader
+from charter.statistics import CorrectedShare, rogan_gladen, share_bounds, wilson
+
+UNCALIBRATED_NOTE = "how often it errs is unknown. Measure it: charter judge calibrate"
+
+
+class JudgedShare(Record):
+    """Of the answers in ``where``, the share that violates by a role's judge, with its 95 % Wilson interval over the
+    ``n`` judged. ``least`` and ``most``: the share if all ``unjudged`` comply, or violate. ``retries``: replies that
+    were asked for again. ``corrected``: (value, low, high) for the judge's error, ``clipped`` where it left 0 to 1; not
+    ``fits`` where all of the interval did."""
+
+    where: str
+    role: str
+    value: float | None
+    low: float
+    high: float
+    n: int
+    unjudged: int
+    least: float
+    most: float
+    retries: int
+    corrected: tuple[float, float, float] | None = None
+    clipped: bool = False
+    fits: bool = True
+
+
+class JudgeTrust(Record):
+    """The rubric and the judged shares; ``calibrations`` by role; ``warnings`` say what is not known."""
+
+    rubric: str
+    shares: tuple[JudgedShare, ...]
+    calibrations: dict[str, Calibration]
+    warnings: tuple[str, ...]
+
+
+def read_judge_trust(reading: RunReader) -> JudgeTrust:
+    """What is known of a run's judges. A world's evaluator is its truth and stands apart."""
+    calibrations = {c.id: c.calibration for c in reading.records("000/calibrations", RoleCalibration)}
+    judged = [(folder, "judge", reading.records(f"{folder}/verdicts", Verdict)) for folder in reading.iterations]
+    if reading.spec.evaluator != "world":
+        judged += [(where, "evaluator", _evaluator_verdicts(reading, step)) for where, step in _HELDOUT_STEPS]
+    return JudgeTrust(
+        rubric=reading.spec.options.judge.rubric,
+        shares=tuple(_judged_share(*of, calibrations.get(of[1])) for of in judged if of[2]),
+        calibrations=calibrations,
+        warnings=_calibration_warnings(reading, calibrations),
+    )
+
+
+def read_own_calibration(reading: RunReader) -> Calibration | None:
+    """What a run of the method ``calibrate`` found."""
+    return next(iter(reading.records("000/calibration", Calibration)), None)
+
+
+_HELDOUT_STEPS = (("held-out, before", START_STEP), ("held-out, after", FINAL_STEP))
+
+
+def _evaluator_verdicts(reading: RunReader, step: str) -> list[Verdict]:
+    """The evaluator's verdicts on red-team answers."""
+    found = reading.records(f"{step}_measurements", Measurement)
+    return [m.verdict for m in found if m.verdict is not None and "harmlessness" in m.outcomes]
+
+
+def _judged_share(where: str, role: str, verdicts: list[Verdict], measured: Calibration | None) -> JudgedShare:
+    bad, good = (sum(v.outcome == outcome for v in verdicts) for outcome in ("violates", "complies"))
+    n, unjudged = bad + good, len(verdicts) - bad - good
+    low, high = wilson(bad, n)
+    least, most = share_bounds(bad, n, unjudged)
+    found = correct_share(bad, n, measured)
+    return JudgedShare(
+        where=where,
+        role=role,
+        value=bad / n if n else None,
+        low=low,
+        high=high,
+        n=n,
+        unjudged=unjudged,
+        least=least,
+        most=most,
+        retries=sum(v.retries for v in verdicts),
+        corrected=found[:3] if found else None,
+        clipped=found.clipped if found else False,
+        fits=found.fits if found else True,
+    )
+
+
+def correct_share(bad: int, n: int, measured: Calibration | None) -> CorrectedShare | None:
+    """A share that violates, corrected by a calibration on labels."""
+    if measured is None or measured.labels is None:
+        return None
+    se, sp = measured.labels.sensitivity, measured.labels.specificity
+    return rogan_gladen(bad, n, (round(se.hits), se.n), (round(sp.hits), sp.n))
+
+
+def _calibration_warnings(reading: RunReader, calibrations: dict[str, Calibration]) -> tuple[str, ...]:
+    if reading.spec.method in ("calibrate", "self_instruct"):
+        return ()
+    asking = [] if reading.spec.method == "audit" else ["judge"]
+    roles = [*asking, *(["evaluator"] if reading.spec.evaluator != "world" else [])]
+    said = [f"The {role} was never calibrated: {UNCALIBRATED_NOTE}" for role in roles if role not in calibrations]
+    for role, found in calibrations.items():
+        if found.labels is None:
+            said.append(f"The {role} was calibrated without labels, so no share can be corrected for its error.")
+        elif (found.labels.sensitivity.value or 0) + (found.labels.specificity.value or 0) <= 1:
+            said.append(f"The {role} is no better than chance on the labels that it was measured on.")
+    return tuple(said)

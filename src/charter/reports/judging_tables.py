@@ -1,0 +1,112 @@
+"""Judging in tables, for the terminal and the page: (title, rows with their head)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from charter.records.calibration_results import Calibration, InjectionResistance, LabelAgreement, PairAgreement
+from charter.records.measurements import Proportion
+from charter.reports.judge_trust import JudgedShare, JudgeTrust
+
+TableRows = list[tuple[str, ...]]
+_DASH = "–"
+
+
+def build_judging_tables(found: JudgeTrust, calibration: Calibration | None) -> Iterator[tuple[str, TableRows]]:
+    """The judged shares of a run, and what its judges' calibrations, or its own, found."""
+    if found.shares:
+        head = ("answers", "by", "violate", "n", "unjudged", "if all of these comply / violate", "asked again")
+        title = f"Share that violates by the rubric {found.rubric}, with 95 % intervals"
+        corrected = any(share.corrected for share in found.shares)
+        if corrected:
+            title += (
+                "; corrected for the error that the judge's calibration measured, where it errs here as it did there"
+            )
+        yield title, [head + (("corrected",) if corrected else ()), *(_judged_row(s, corrected) for s in found.shares)]
+    named = {f" of the {role}": measured for role, measured in found.calibrations.items()}
+    for whose, measured in {**named, **({"": calibration} if calibration else {})}.items():
+        yield from build_calibration_tables(measured, whose)
+
+
+def build_calibration_tables(found: Calibration, whose: str = "") -> Iterator[tuple[str, TableRows]]:
+    """What a calibration found; ``whose`` goes into the titles."""
+    about = f"Calibration{whose}: {found.judge}, rubric {found.rubric}"
+    if found.labels:
+        yield f"{about}. Against labels", _label_rows(found.labels)
+        yield "Labelled (rows), judged (columns)", _confusion_rows(found.labels)
+    if found.pairs:
+        yield f"{about}. Against preferences, each pair asked in both orders", _pair_rows(found.pairs)
+    if found.injections:
+        yield f"{about}. Attacks on the judge in answers that it finds to violate", _attack_rows(found.injections)
+
+
+def _judged_row(share: JudgedShare, corrected: bool) -> tuple[str, ...]:
+    row = (
+        share.where,
+        share.role,
+        _interval_text(share.value, share.low, share.high),
+        str(share.n),
+        str(share.unjudged),
+        f"{share.least:.1%} / {share.most:.1%}" if share.unjudged else _DASH,
+        str(share.retries),
+    )
+    mended = _interval_text(*share.corrected) if share.corrected else _DASH
+    if share.clipped:
+        mended += ", clipped" if share.fits else ", clipped: the judge errs otherwise here than where it was measured"
+    return (*row, mended) if corrected else row
+
+
+def _label_rows(found: LabelAgreement) -> TableRows:
+    kappa = _DASH
+    if found.kappa is not None and found.kappa_low is not None and found.kappa_high is not None:
+        kappa = f"{found.kappa:.2f} ({found.kappa_low:.2f} to {found.kappa_high:.2f})"
+    return [
+        ("figure", "value", "n"),
+        ("accuracy", *_share_cells(found.accuracy)),
+        ("sensitivity: of what violates", *_share_cells(found.sensitivity)),
+        ("specificity: of what complies", *_share_cells(found.specificity)),
+        ("Cohen's kappa: agreement beyond chance", kappa, str(found.accuracy.n)),
+        ("unjudged, of what violates", str(found.unjudged_violating), ""),
+        ("unjudged, of what complies", str(found.unjudged_complying), ""),
+    ]
+
+
+def _confusion_rows(found: LabelAgreement) -> TableRows:
+    said = sorted({label for row in found.confusion.values() for label in row})
+    rows = [(known, *(str(row.get(label, 0)) for label in said)) for known, row in found.confusion.items()]
+    return [("", *said), *rows]
+
+
+def _pair_rows(found: PairAgreement) -> TableRows:
+    return [
+        ("figure", "value", "n"),
+        ("accuracy (an answer that follows the order counts a half)", *_share_cells(found.accuracy)),
+        *((f"accuracy: {name}", *_share_cells(of)) for name, of in found.by_category.items()),
+        ("right in both orders", str(found.right), ""),
+        ("wrong in both orders", str(found.wrong), ""),
+        ("what stands first, in both orders", str(found.first), ""),
+        ("what stands second, in both orders", str(found.second), f"p = {found.p:.2g}"),
+        ("answers for what stands first (50 %: no bias)", *_share_cells(found.first_share)),
+        ("pairs that lack an answer", str(found.unjudged), ""),
+    ]
+
+
+def _attack_rows(found: InjectionResistance) -> TableRows:
+    if not found.share.n:
+        return [("figure", "value", "n"), ("no answer to attack was found to violate", _DASH, "0")]
+    return [
+        ("figure", "value", "n"),
+        ("verdicts that an attack turned", *_share_cells(found.share)),
+        ("the same without an attack, asked again", *_share_cells(found.control)),
+        ("held", str(found.held), ""),
+        ("left unjudged", str(found.unjudged), ""),
+        ("turned by", ", ".join(found.flipped) or "none", ""),
+    ]
+
+
+def _share_cells(share: Proportion) -> tuple[str, str]:
+    return _interval_text(share.value, share.low, share.high), str(share.n)
+
+
+def _interval_text(value: float | None, low: float, high: float) -> str:
+    return _DASH if value is None else f"{value:.1%} ({low:.1%} to {high:.1%})"

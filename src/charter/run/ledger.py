@@ -1,0 +1,155 @@
+"""An engine as a run lends it: every call is journaled before it is made and after it was answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from charter.errors import BudgetError
+from charter.ports import Engine, SupportsDrain
+from charter.records.chat import Completion, LogLikelihood, Request, ScoreRequest
+from charter.records.record import digest
+from charter.run.spending import Price, Spending, Usage
+from charter.run.store import Event, Journal, Seal
+from charter.spec import Budget
+
+Purpose = Literal["aligning", "measuring", "target"]
+RequestT = TypeVar("Q", Request, ScoreRequest)
+AnswerT = TypeVar("A", Completion, LogLikelihood)
+CallPlan = dict[tuple[str, str], dict[str, None]]
+
+_CHUNK = 256
+
+
+@dataclass
+class Ledger:
+    """The calls of a run. ``plan`` holds the keys of the calls planned in the step at work, by purpose and role; what
+    was planned before a kill is in it too, so that planned calls do not depend on kills. ``budget.calls`` bounds
+    planned oracle calls, aligning and measuring together; its other limits bound what was spent."""
+
+    journal: Journal
+    budget: Budget
+    spending: Spending
+    step: str = ""
+    plan: CallPlan = field(default_factory=dict)
+    passed: dict[str, Seal] = field(default_factory=dict)
+
+    def planned(self) -> dict[str, dict[str, int]]:
+        """Calls planned in the step at work, by purpose and role."""
+        counts: dict[str, dict[str, int]] = {}
+        for (purpose, role), keys in sorted(self.plan.items()):
+            counts.setdefault(purpose, {})[role] = len(keys)
+        return counts
+
+    def calls(self, purpose: Purpose) -> int:
+        """Planned calls of the steps that this process has passed."""
+        return sum(sum(seal.calls.get(purpose, {}).values()) for seal in self.passed.values())
+
+    def asked(self, role: str, purpose: Purpose, keys: Sequence[str], now: int) -> None:
+        """Takes down planned calls, of which ``now`` are about to be made. Raises BudgetError where they do not fit."""
+        plan = self.plan.setdefault((purpose, role), {})
+        new = [key for key in dict.fromkeys(keys) if key not in plan]
+        if now and (reached := self.spending.limit(purpose != "target")) is not None:
+            raise reached
+        most = self.budget.calls
+        if purpose != "target" and most is not None and new:
+            here = sum(len(kept) for (kind, _), kept in self.plan.items() if kind != "target")
+            spent = self.calls("aligning") + self.calls("measuring") + here
+            if spent + len(new) > most:
+                raise BudgetError(
+                    f"{self.step} needs {len(new)} calls, but {spent} of {most} are spent",
+                    "Everything so far is kept. Go on with more: charter resume RUN --set budget.calls=N",
+                )
+        if new or now:
+            self.journal.append("asked", step=self.step, role=role, purpose=purpose, calls=now, ids=new)
+        plan.update(dict.fromkeys(new))
+
+    def answered(self, role: str, purpose: Purpose, usage: Usage) -> None:
+        """Takes down calls that came back."""
+        fields = {**vars(usage), "seconds": round(usage.seconds, 3)}
+        fields["money"] = None if usage.money is None else round(usage.money, 9)
+        self.journal.append("answered", durable=False, step=self.step, role=role, purpose=purpose, **fields)
+
+    def last_opening(self, step: str) -> tuple[Event | None, CallPlan]:
+        """The event in which a step was opened last, and the calls planned in it since."""
+        opening: Event | None = None
+        plan: CallPlan = {}
+        for event in self.journal.events:
+            if event["event"] == "opened" and event["step"] == step:
+                opening, plan = event, {}
+            elif event["event"] == "asked" and event["step"] == step:
+                plan.setdefault((event["purpose"], event["role"]), {}).update(dict.fromkeys(event["ids"]))
+        return opening, plan
+
+
+@dataclass(frozen=True)
+class MeteredEngine:
+    """An Engine that keeps its ledger. It does not touch the engine where nothing is left to ask. ``price``: of a
+    million tokens read and written; None where it is not known."""
+
+    engine: Engine
+    ledger: Ledger
+    role: str
+    purpose: Purpose
+    price: Price | None = None
+
+    @property
+    def identity(self) -> str:
+        """The engine's own."""
+        return self.engine.identity
+
+    def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
+        """As the engine does."""
+        return self._metered(requests, done, self.engine.generate)
+
+    def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
+        """As the engine does."""
+        return self._metered(requests, done, self.engine.score)
+
+    def close(self) -> None:
+        """As the engine does."""
+        self.engine.close()
+
+    def _metered(
+        self,
+        requests: Sequence[RequestT],
+        done: Collection[str],
+        ask: Callable[[Sequence[RequestT], Collection[str]], Iterator[AnswerT]],
+    ) -> Iterator[AnswerT]:
+        kept = frozenset(done)
+        now = sum(request.id not in kept for request in requests)
+        keys = [f"{request.id}#{digest(request)[:8]}" for request in requests]
+        self.ledger.asked(self.role, self.purpose, keys, now)
+        if not now:
+            return
+        usage, reached = Usage(), None
+        try:
+            clock = time.monotonic()
+            for answer in ask(requests, kept):
+                usage.seconds += time.monotonic() - clock
+                usage.add(answer, self.price)
+                now -= 1
+                yield answer
+                reached = reached or self._reached(answer)
+                if reached is not None and now and not isinstance(self.engine, SupportsDrain):
+                    break
+                if usage.calls >= _CHUNK:
+                    usage, full = Usage(), usage
+                    self.ledger.answered(self.role, self.purpose, full)
+                clock = time.monotonic()
+        finally:
+            if usage.calls:
+                self.ledger.answered(self.role, self.purpose, usage)
+        if reached is not None and now:
+            raise reached
+
+    def _reached(self, answer: Completion | LogLikelihood) -> BudgetError | None:
+        """Takes down what an answer took; the limit that is reached with it. What is under way then still comes."""
+        if self.purpose != "target":
+            self.ledger.spending.add(answer, self.price)
+        reached = self.ledger.spending.limit(self.purpose != "target")
+        if reached is not None and isinstance(self.engine, SupportsDrain):
+            self.engine.drain()
+        return reached

@@ -1,0 +1,196 @@
+"""The journal (what happened, and when; each line carries the hash of the one before), HEAD and the lock."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from charter.errors import LockedError
+from charter.records.record import Record, canonical, digest
+from charter.run.store.files import (
+    Fault,
+    FileLines,
+    open_for_append,
+    raise_first_fault,
+    read_bytes,
+    read_lines,
+    translate_os_errors,
+    write_line,
+)
+
+Event = dict[str, Any]
+
+JOURNAL, HEAD, SPEC, ENVIRONMENT, LOCK = "journal.jsonl", "HEAD", "spec.yaml", "environment.json", ".lock"
+_BEFORE_FIRST: Event = {"n": 0, "hash": ""}
+_REQUIRED_FIELDS: dict[str, dict[str, type]] = {
+    "": {"event": str, "at": str, "n": int, "previous": str, "hash": str},
+    "created": {"seed": int, "spec": str, "environment": str},
+    "opened": {"step": str, "inputs": dict},
+    "asked": {"step": str, "purpose": str, "role": str, "ids": list},
+    "sealed": {"step": str, "seal": str},
+    "published": {"files": dict, "derived": bool},
+    "finished": {"records": str},
+}
+
+
+class Head(Record):
+    """The completeness marker. ``head`` is the hash of the journal's line ``journal_lines``, which covers the whole
+    run; ``records`` covers seals and published results only, so that it is equal between equal runs."""
+
+    head: str
+    records: str
+    journal_lines: int
+
+
+def _chain_event(n: int, previous: str, fields: Mapping[str, Any]) -> Event:
+    event = {**fields, "n": n, "previous": previous}
+    return {**event, "hash": digest(event)}
+
+
+def _parse_event(line: bytes) -> Event | None:
+    """The event of a line; None where the line is not one, or is not spelt as the journal spells."""
+    try:
+        event = json.loads(line)
+        if not isinstance(event, dict) or canonical(event).encode() != line:
+            return None
+    except ValueError:
+        return None
+    needs = _REQUIRED_FIELDS[""] | _REQUIRED_FIELDS.get(str(event.get("event")), {})
+    return event if all(isinstance(event.get(key), kind) for key, kind in needs.items()) else None
+
+
+def read_journal(reading: FileLines) -> tuple[list[Event], list[Fault]]:
+    """The events of a journal's whole lines, and every fault of its chain."""
+    events: list[Event] = []
+    faults: list[Fault] = []
+    for number, line in enumerate(reading.lines, 1):
+        event = _parse_event(line)
+        last = events[-1] if events else _BEFORE_FIRST
+        if event is None:
+            faults.append(Fault(file=JOURNAL, line=number, what="not a journal line"))
+            event = {"event": "", "n": last["n"] + 1, "hash": None}
+        else:
+            body = {key: value for key, value in event.items() if key not in ("n", "previous", "hash")}
+            previous = event["previous"] if last["hash"] is None else last["hash"]
+            if _chain_event(last["n"] + 1, previous, body) != event:
+                faults.append(Fault(file=JOURNAL, line=number, what="the hash chain breaks here"))
+        events.append(event)
+    return events, faults
+
+
+def seal_digests(events: Sequence[Event]) -> dict[str, str]:
+    """Digest of each sealed step's seal, in the order of sealing."""
+    return {e["step"]: e["seal"] for e in events if e["event"] == "sealed"}
+
+
+def published_digests(events: Sequence[Event], derived: bool) -> dict[str, str]:
+    """Digest of each published file. ``derived`` files (a report with times in it) stay out of the records' hash."""
+    files: dict[str, str] = {}
+    for event in events:
+        if event["event"] == "published" and event["derived"] == derived:
+            files |= event["files"]
+    return files
+
+
+def records_hash(events: Sequence[Event]) -> str:
+    """One hash over every seal and every published result, free of times and usage."""
+    return digest({"seals": seal_digests(events), "published": published_digests(events, derived=False)})
+
+
+def expected_head(events: Sequence[Event]) -> Head | None:
+    """What HEAD must hold, once the journal says that the run is finished."""
+    for event in events:
+        if event["event"] == "finished":
+            return Head(head=event["hash"], records=event["records"], journal_lines=event["n"])
+    return None
+
+
+def head_bytes(head: Head) -> bytes:
+    """HEAD's one spelling on disk."""
+    return canonical(head).encode() + b"\n"
+
+
+def read_head(directory: Path) -> Head | None:
+    """HEAD as it stands on disk; None where there is none, or not a readable one."""
+    path = directory / HEAD
+    try:
+        return Head.model_validate_json(read_bytes(path)) if path.exists() else None
+    except ValidationError:
+        return None
+
+
+class Journal:
+    """The run's append-only memory. Raises DamagedError where its chain is broken."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / JOURNAL
+        reading = read_lines(self._path)
+        events, faults = read_journal(reading)
+        raise_first_fault(directory, faults)
+        ends, size = [], 0
+        for line in reading.lines:
+            size += len(line) + 1
+            ends.append(size)
+        self._lines = list(zip(ends, events, strict=True))  # one list: an interrupt cannot part a size from its event
+        self._handle = open_for_append(self._path)
+
+    @property
+    def events(self) -> list[Event]:
+        """Every event so far."""
+        return [event for _, event in self._lines]
+
+    def append(self, event: str, durable: bool = True, **fields: Any) -> Event:
+        """Adds a line with the time; ``durable`` waits for the disk. Raises StoreError; the journal stays whole."""
+        size, last = self._lines[-1] if self._lines else (0, _BEFORE_FIRST)
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = _chain_event(last["n"] + 1, last["hash"], {**fields, "event": event, "at": at})
+        end = write_line(self._handle, self._path, size, canonical(line).encode())
+        self._lines.append((end, line))
+        if durable:
+            with translate_os_errors(self._path, "written"):
+                os.fsync(self._handle)
+        return line
+
+    def close(self) -> None:
+        """Gives the file back."""
+        os.close(self._handle)
+
+
+class Lock:
+    """One process per run: an exclusive lock on a file that names its owner. Raises LockedError."""
+
+    def __init__(self, directory: Path) -> None:
+        path = directory / LOCK
+        self._handle = open_for_append(path)
+        try:
+            with translate_os_errors(path, "locked"):
+                self._take(directory)
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+            write_line(self._handle, path, 0, canonical(owner).encode())
+        except BaseException:
+            os.close(self._handle)
+            raise
+
+    def _take(self, directory: Path) -> None:
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            try:
+                owner = "process {pid} on {host}, since {since}".format(**json.loads(read_bytes(directory / LOCK)))
+            except (ValueError, KeyError, TypeError):
+                owner = "another process"
+            cure = "Wait for it, or stop it; then: charter resume"
+            raise LockedError(f"{directory} is in use by {owner}", cure) from error
+
+    def release(self) -> None:
+        """Lets the next process in."""
+        os.close(self._handle)

@@ -1,0 +1,103 @@
+"""Benchmarks that a spec names: lm-eval's tasks, Dromedary's multiple choice, and judged ones over any prompts."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from charter.records.record import Record
+from charter.spec.prompt_spec import SourceSpec
+
+JudgedKind = Literal["harmlessness", "over_refusal", "honesty", "helpfulness"]
+GateKind = Literal["harmlessness", "helpfulness", "honesty", "over_refusal", "capability"]
+"""The margins of ``options.gates``."""
+_KINDS = ("task", "protocol", "judged")
+_BELONGS = {
+    "include": ("task",),
+    "fewshot": ("task",),
+    "chat": ("task",),
+    "path": ("task", "protocol"),
+    "legacy_halved": ("protocol",),
+    "template": ("protocol",),
+    "prompts": ("judged",),
+    "styles": ("judged",),
+}
+"""Which kind of benchmark each key is for."""
+
+
+class BenchmarkSpec(Record):
+    """One benchmark: a ``task`` or group of lm-eval; Dromedary's ``protocol``; or a ``judged`` one over ``prompts``.
+
+    Of a task: ``include`` is a folder with task files of your own, ``path`` a local copy of its data (TruthfulQA, BBQ,
+    HHH, or JSONL in the task's own columns), ``fewshot`` the number of examples (null: the task's own), ``chat`` asks
+    in the model's chat format instead of plain text. Of a protocol: ``path`` is the data, ``template`` the question's
+    wording, ``legacy_halved`` the published script's way of scoring the first half of the candidates alone. Of a
+    judged one: each prompt is asked in each of ``styles``. ``limit``: at most so many items. ``gate``: a part of the
+    items decides beside the evaluator, under the margin of what it is (true) or of the one named; the others, held
+    out, are what is measured."""
+
+    name: str = ""
+    task: str = ""
+    protocol: Literal["", "truthfulqa", "hhh"] = ""
+    judged: Literal["", JudgedKind] = ""
+    include: str = ""
+    path: str = ""
+    fewshot: int | None = Field(None, ge=0)
+    chat: bool = False
+    template: str = ""
+    legacy_halved: bool = False
+    prompts: tuple[SourceSpec, ...] = ()
+    styles: tuple[str, ...] = Field(("plain",), min_length=1)
+    limit: int | None = Field(None, ge=1)
+    gate: bool | GateKind = False
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> BenchmarkSpec:
+        kinds = [kind for kind in _KINDS if getattr(self, kind)]
+        if len(kinds) != 1:
+            raise ValueError(f"is one benchmark: give one of {', '.join(_KINDS)}")
+        given = self.model_fields_set
+        wrong = [key for key, of in _BELONGS.items() if key in given and kinds[0] not in of]
+        if wrong:
+            raise ValueError(f"has {', '.join(wrong)}, which says nothing where {kinds[0]} is given")
+        if self.judged and not self.prompts:
+            raise ValueError("is judged, and has no prompts to ask")
+        if self.legacy_halved and self.protocol != "truthfulqa":
+            raise ValueError("legacy_halved is a way of scoring TruthfulQA")
+        if len(set(self.styles)) < len(self.styles):
+            raise ValueError("names a style twice")
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.called):
+            raise ValueError("needs a name of letters, digits, _ and -")
+        if self.gate and (fault := self._ungated):
+            raise ValueError(f"can have no gate: {fault}")
+        return self
+
+    @property
+    def gated(self) -> GateKind | None:
+        """Under which margin it decides; None where it decides nothing."""
+        if isinstance(self.gate, str) or not self.gate:
+            return self.gate or None
+        honest = self.protocol == "truthfulqa" or self.task.startswith("truthfulqa")
+        return self.judged or ("honesty" if honest else "capability")
+
+    @property
+    def _ungated(self) -> str:
+        """Why nothing of it can decide, where that is plain from what it is."""
+        if self.judged == "helpfulness":
+            return "it is a comparison with the starting model, which has no figure of its own to be held against"
+        if len(self.styles) > 1:
+            return "answers to one prompt in several styles are alike, and would count as several; name one style"
+        if self.task == "truthfulqa_mc2":
+            return "its figure is a mean of probabilities, and gates are held on shares; truthfulqa_mc1 has one"
+        return ""
+
+    @property
+    def called(self) -> str:
+        """Its name, or one made of what it is."""
+        if self.name or self.task:
+            return self.name or re.sub(r"[^A-Za-z0-9_-]+", "_", self.task)
+        if self.judged:
+            return "_".join([self.judged, *(s.name for s in self.prompts if s.name)])
+        return f"dromedary_{self.protocol}" + ("_legacy_halved" if self.legacy_halved else "")

@@ -1,0 +1,286 @@
+"""Reading a spec: every fault is reported at once, with its key path and, for an unknown key, the nearest valid one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from charter.errors import SpecError
+from charter.spec import chain_spec
+from charter.spec.curation_spec import CurationSpec
+from charter.spec.model_spec import PROGRAM_PREFIX, OracleSpec
+from charter.spec.run_spec import Spec
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_SECRET_KEYS = ("key_env", "base_url")
+"""Keys whose wrong value may be a secret: it is not repeated."""
+TUNING_METHODS = ("iteralign", "self_align", "engrave", "clone", "cai", "rlhf")
+"""Methods that tune the target."""
+RECIPE_FOLDER = Path(__file__).parent.parent / "recipes"
+
+
+def parse_spec(text: str, name: str = "spec") -> Spec:
+    """Reads a spec. Raises SpecError with every fault: its key path, what is wrong, and the nearest valid key."""
+    value = _load_mapping(text, name)
+    spec, faults = _validate(value)
+    chained = chain_spec.find_step_faults(value.get("steps"))
+    if not chained and isinstance(value.get("steps"), list):
+        for number, step in enumerate(chain_spec.expand_steps(value)):
+            chained += [f"steps.{number}.{fault}" for fault in _validate(step)[1] if fault not in faults]
+    faults += chained
+    if faults or spec is None:
+        raise SpecError(
+            f"{name} is not valid",
+            tuple(dict.fromkeys(faults)),
+            "Mend these keys; `charter init` shows every key with its default.",
+        )
+    return spec
+
+
+def split_chain(text: str, name: str = "spec") -> list[tuple[str, str]]:
+    """The steps of a spec that chains methods: a folder's name and a spec's text for each; none where it chains
+    nothing. Raises SpecError."""
+    if not parse_spec(text, name).steps:
+        return []
+    steps = chain_spec.expand_steps(_load_mapping(text, name))
+    texts = (yaml.safe_dump(step, sort_keys=False, allow_unicode=True) for step in steps)
+    named = (chain_spec.step_folder(number, step["method"]) for number, step in enumerate(steps, 1))
+    return list(zip(named, texts, strict=True))
+
+
+def _validate(value: Mapping[Any, Any]) -> tuple[Spec | None, list[str]]:
+    """The spec, where it can be read, and every fault."""
+    if isinstance(value.get("scale"), str):
+        value = {**value, "scale": _load_scale(value["scale"])}
+    try:
+        spec = Spec.model_validate(dict(value))
+    except ValidationError as error:
+        found = (_describe_fault(e.get("loc", ()), e["type"], e["msg"], e.get("input")) for e in error.errors())
+        return None, [line for line in found if line]
+    return spec, _find_conflicts(spec)
+
+
+def _load_yaml(text: str, name: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpecError(
+            f"{name} is not YAML: {error}", cure="Mend it; `charter init` writes a commented spec."
+        ) from error
+
+
+def _load_mapping(text: str, name: str) -> dict[Any, Any]:
+    value = _load_yaml(text, name)
+    if not isinstance(value, dict):
+        raise SpecError(f"{name} holds no mapping", cure="`charter init` writes a commented spec to start from.")
+    return value
+
+
+def list_recipes() -> dict[str, Path]:
+    """The shipped recipes by name."""
+    return {path.stem: path for path in sorted(RECIPE_FOLDER.glob("*.yaml"))}
+
+
+def _load_scale(name: str) -> object:
+    """A shipped ``scale`` block; the name itself where there is none, so that validation reports it."""
+    path = RECIPE_FOLDER / "scales" / f"{name}.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else name
+
+
+def read_spec(path: Path) -> tuple[Spec, str]:
+    """A spec file, parsed, with its text. Raises SpecError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(
+            f"{path} cannot be read: {error}",
+            cure="Give the path of a spec, or the name of a shipped recipe (`charter init --list`).",
+        ) from error
+    return parse_spec(text, str(path)), text
+
+
+def change_spec(text: str, changes: Mapping[str, str], name: str = "spec") -> str:
+    """A spec's text with ``key.path=value`` changes (values are YAML), validated. Raises SpecError."""
+    value = _load_mapping(text, name)
+    for path, new in changes.items():
+        *parents, last = path.split(".")
+        place = value
+        if parents and isinstance(value.get("scale"), str):
+            value["scale"] = _load_scale(value["scale"])
+        for parent in parents:
+            if not isinstance(place.get(parent), dict):
+                place[parent] = {}
+            place = place[parent]
+        place[last] = _load_yaml(new, path)
+    out = yaml.safe_dump(value, sort_keys=False, allow_unicode=True) if changes else text
+    parse_spec(out, name)
+    return out
+
+
+def change_curation(options: CurationSpec, changes: Mapping[str, str]) -> CurationSpec:
+    """The filters with ``key=value`` changes (values are YAML). Raises SpecError."""
+    try:
+        return CurationSpec.model_validate(
+            options.model_dump() | {key: _load_yaml(new, key) for key, new in changes.items()}
+        )
+    except ValidationError as error:
+        faults = [_describe_fault(e.get("loc", ()), e["type"], e["msg"], e.get("input")) for e in error.errors()]
+        known = f"The keys: {', '.join(CurationSpec.model_fields)}."
+        raise SpecError("these filters are not valid", tuple(line for line in faults if line), known) from error
+
+
+def _find_conflicts(spec: Spec) -> list[str]:
+    """Faults of keys that must fit one another."""
+    judge, faults = spec.options.judge, []
+    if judge.sees == "response" and (judge.votes > 1 or judge.rubric != "conduct"):
+        faults.append("options.judge.sees: the judge that sees the response alone has no other rubric and one vote")
+    if judge.policy and judge.rubric != "policy":
+        faults.append("options.judge.policy: is for the rubric `policy`; set options.judge.rubric to it")
+    if judge.rubric == "policy" and not judge.policy:
+        faults.append("options.judge.policy: the rubric `policy` needs a file with the policy's text")
+    faults += _target_faults(spec)
+    faults += _offline_faults(spec)
+    if spec.proposer is not None and spec.proposer.calibration:
+        faults.append("proposer.calibration: only a judge and an evaluator are calibrated")
+    if spec.method == "calibrate" and not (
+        spec.calibrate.pairs or spec.calibrate.labelled or spec.calibrate.injections
+    ):
+        faults.append("calibrate: nothing to measure on; give pairs, labelled or injections")
+    if spec.method == "evaluate" and not spec.benchmarks:
+        faults.append("benchmarks: nothing to measure; name at least one")
+    left = spec.go_on is not None and spec.go_on.takes == "policy"
+    if spec.method == "engrave" and not (spec.options.engrave.rows or left):
+        faults.append("options.engrave.rows: is empty, and no step before leaves rows; name files of chat rows")
+    if spec.method == "audit" and not spec.audit.baseline:
+        faults.append("audit.baseline: is missing: a run, a model, or a finished audit")
+    if spec.world:
+        return faults
+    return faults + [
+        f"{key}: refers to a test world, but `world` is not set" for key, used in _world_uses(spec).items() if used
+    ]
+
+
+def _world_uses(spec: Spec) -> dict[str, bool]:
+    """What the method uses of a test world, by key."""
+    uses = {
+        "target.model": spec.target.model == "organism",
+        "oracle.model": spec.oracle.model == "world" and (spec.judge is None or spec.proposer is None),
+        "judge.model": spec.judge is not None and spec.judge.model == "world",
+        "proposer.model": spec.proposer is not None and spec.proposer.model == "world",
+        "evaluator": spec.evaluator == "world",
+        "prompts.redteam": spec.prompts.redteam == "world",
+        "prompts.helpful": spec.prompts.helpful == "world",
+        "templates": spec.templates == "world",
+    }
+    if spec.method == "calibrate":
+        uses = {key: used for key, used in uses.items() if key in ("judge.model", "templates")}
+        uses["oracle.model"] = spec.judge is None and spec.oracle.model == "world"
+    if spec.method == "self_instruct":
+        uses = {key: used for key, used in uses.items() if key == "templates"} | _self_instruct_uses(spec)
+    if spec.method == "evaluate":
+        needed = {"target.model", "templates"} | {"evaluator" for b in spec.benchmarks if b.judged}
+        uses = {key: used for key, used in uses.items() if key in needed}
+    return uses
+
+
+def _self_instruct_uses(spec: Spec) -> dict[str, bool]:
+    """What of a test world self-instruct uses, by key."""
+    asked, by_target = spec.options.instruct, spec.options.instruct.generator == "target"
+    writer = "oracle" if spec.proposer is None else "proposer"
+    return {
+        "target.model": by_target and spec.target.model == "organism",
+        f"{writer}.model": not by_target and (spec.proposer or spec.oracle).model == "world",
+        "options.instruct.seeds": asked.seeds == "world",
+        "options.instruct.topics.types": asked.topics.types == "world" and asked.topics.rounds > 0,
+    }
+
+
+def _offline_faults(spec: Spec) -> list[str]:
+    """Models that cannot be reached in a run that is offline."""
+    if not spec.offline:
+        return []
+    roles = ("oracle", "judge", "proposer", "attacker", "evaluator")
+    asked = {role: getattr(spec, role) for role in roles}
+    if spec.target.by_http:
+        asked["target"] = OracleSpec(model=spec.target.model, base_url=spec.target.base_url)
+    return [
+        f"{key}.model: {model.model} is reached over the network, and offline is true; serve it on 127.0.0.1 (base_url)"
+        for key, model in asked.items()
+        if isinstance(model, OracleSpec)
+        and model.model != "world"
+        and not model.model.startswith(PROGRAM_PREFIX)
+        and urlsplit(model.base_url).hostname not in LOOPBACK
+    ]
+
+
+def _target_faults(spec: Spec) -> list[str]:
+    """Faults of the target and of how it is tuned."""
+    faults = spec.target.faults() + spec.tuner.faults()
+    if spec.tuner.quantize != "none" and spec.options.tune.kind == "full":
+        faults.append("tuner.quantize: weights of 4 bits cannot be tuned in full; set options.tune.kind: lora")
+    if spec.method == "rlhf":
+        faults += _rlhf_faults(spec)
+    if spec.target.by_http and spec.method in TUNING_METHODS:
+        faults.append(
+            "target: is only reached by HTTP, and cannot be tuned; give its weights in target.model (and, where they "
+            "do not fit into this process, a server in target.serve), or set method: red_team"
+        )
+    if spec.target.by_http and spec.target.model == "organism":
+        faults.append("target.model: must be the name by which the server knows the model")
+    return faults
+
+
+def _rlhf_faults(spec: Spec) -> list[str]:
+    """Faults of learning from preferences."""
+    learn, gates, faults = spec.options.learn, spec.options.gates, list[str]()
+    if learn.pairs.by == "people" and not learn.pairs.files:
+        faults.append("options.learn.pairs.files: is empty; name files of pairs, or let `judge` or `model` compare")
+    if learn.how == "rloo" and learn.rloo.batch % learn.rloo.group:
+        faults.append("options.learn.rloo.batch: must be a multiple of options.learn.rloo.group")
+    if spec.tuner.launch and learn.how == "rloo" and learn.rloo.reward == "judge":
+        faults.append(
+            "options.learn.rloo.reward: a judge cannot reward answers that tuner.launch draws in other processes; set "
+            "it to model, or leave tuner.launch empty"
+        )
+    if gates.again == "replay" and (learn.how == "rloo" or not learn.replay):
+        faults.append(
+            "options.gates.again: there is no replay that a policy could be tried again with more of; set it to step"
+        )
+    return faults
+
+
+def _describe_fault(place: tuple[int | str, ...], kind: str, message: str, given: object) -> str:
+    names = [str(part) for part in place]
+    unknown = kind == "extra_forbidden"
+    tagged = names[:-1] if unknown else names
+    path = ".".join([*(n for n in tagged if not n.endswith(("]", "Spec", "Templates"))), *names[len(tagged) :]])
+    if unknown:
+        near = get_close_matches(names[-1], _keys_at(place[:-1]), n=1, cutoff=0.5)
+        return f"{path}: unknown key" + (f"; did you mean `{near[0]}`?" if near else "")
+    if kind == "literal_error" and names[-1].startswith("literal[") and isinstance(given, Mapping):
+        return ""
+    said = message.removeprefix("Value error, ")
+    shown = "" if names and names[-1] in _SECRET_KEYS else f" (given: {given!r:.60})"
+    return f"{path}: {said[0].lower()}{said[1:]}{shown}"
+
+
+def _keys_at(place: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Spec
+    for part in place:
+        if not isinstance(part, str) or part not in model.model_fields:
+            continue
+        found = _find_model(model.model_fields[part].annotation)
+        model = found if found is not None else model
+    return list(model.model_fields)
+
+
+def _find_model(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _find_model(part)) is not None), None)

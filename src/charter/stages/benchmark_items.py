@@ -1,0 +1,229 @@
+"""Exams: benchmarks that a spec names. What is asked, what is answered, and what is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import get_args
+
+from charter.errors import SpecError, UnsupportedError
+from charter.ports import AnsweredItem, AttackTarget, Attempt, BenchmarkQuestion, Engine, Exam, Need, SkippedBenchmark
+from charter.records.chat import Exchange, LogLikelihood, Message, Prompt, Request, Sampling, ScoreRequest
+from charter.records.measurements import Measurement, Metric, Score
+from charter.records.record import Record, Step
+from charter.statistics import BreakdownCell, GroupBy, clustered_interval, score_share
+
+RAW_NEEDS: tuple[Need, ...] = ("log-likelihoods", "chat log-likelihoods", "raw answers")
+"""What not every engine gives; it is tried once."""
+
+
+class Capability(Record):
+    """Whether the target can do what exams need, and what it said where it cannot."""
+
+    id: str
+    able: bool
+    said: str = ""
+
+
+def probe_capabilities(needs: Sequence[Need], target: Engine, *, step: Step) -> list[Capability]:
+    """Tries what is needed and not every engine gives, with one short question each."""
+    turns = (Message(role="user", content="One, two,"),)
+    out = []
+    for need in (need for need in RAW_NEEDS if need in needs):
+        try:
+            if need != "raw answers":
+                raw = need == "log-likelihoods"
+                list(target.score([ScoreRequest(id=need, messages=turns, completion=" three", raw=raw)]))
+            else:
+                asked = Request(id=need, messages=turns, sampling=Sampling(max_tokens=1), seed=step.seed(), raw=True)
+                list(target.generate([asked]))
+        except UnsupportedError as error:
+            out.append(Capability(id=need, able=False, said=error.message))
+        else:
+            out.append(Capability(id=need, able=True))
+    return out
+
+
+def skip_benchmarks(
+    exams: Sequence[Exam], found: Sequence[Capability], same: bool, *, step: Step
+) -> list[SkippedBenchmark]:
+    """The exams that the target cannot take; ``same``: it is the starting model itself."""
+    del step
+    lacking = {ability.id: ability.said for ability in found if not ability.able}
+    if same:
+        lacking["baseline"] = "the target is the starting model, with which it would be compared"
+    out = []
+    for exam in exams:
+        reasons = [f"it needs {need}: {lacking[need]}" for need in sorted(exam.needs) if need in lacking]
+        if reasons:
+            out.append(SkippedBenchmark(id=exam.name, reason="; ".join(reasons)))
+    return out
+
+
+def require_gate_benchmarks(missed: Sequence[SkippedBenchmark]) -> None:
+    """Nothing, where the target can take every exam that decides. Raises SpecError."""
+    if missed:
+        faults = tuple(f"benchmarks: {lack.id}: {lack.reason}" for lack in missed)
+        cure = "Set gate: false for these, or name a target that can."
+        raise SpecError("the target cannot take a benchmark that has a gate", faults, cure)
+
+
+def choose_styled_questions(
+    questions: Sequence[BenchmarkQuestion], styles: Sequence[str], *, step: Step
+) -> list[AttackTarget]:
+    """Every question in every style but the plain one, to be attacked."""
+    del step
+    return [
+        AttackTarget(id=f"{style}/{q.id}", style=style, region="", prompt=q.prompt)
+        for style in styles
+        if style != "plain"
+        for q in questions
+    ]
+
+
+def apply_styles(
+    questions: Sequence[BenchmarkQuestion],
+    styles: Sequence[str],
+    choices: Sequence[AttackTarget],
+    attempts: Sequence[Attempt],
+) -> list[BenchmarkQuestion]:
+    """The questions as they are asked: the plain ones where that is a style, then what the attacks made."""
+    by_id = {question.id: question for question in questions}
+    made = {attempt.id: attempt for attempt in attempts if attempt.messages}
+    out = list(questions) if "plain" in styles else []
+    for choice in choices:
+        if choice.id not in made:
+            continue
+        plain, attempt = by_id[choice.id.removeprefix(f"{choice.style}/")], made[choice.id]
+        meta = {**plain.prompt.meta, "attack": choice.style, "parent": plain.prompt.id}
+        meta |= {"language": attempt.language} if attempt.language else {}
+        prompt = Prompt(id=choice.id, messages=attempt.messages, source=plain.prompt.source, meta=meta)
+        out.append(plain.model_copy(update={"id": choice.id, "item": f"{choice.style}/{plain.item}", "prompt": prompt}))
+    return out
+
+
+def ask_questions(
+    questions: Sequence[BenchmarkQuestion], target: Engine, sampling: Sampling, *, step: Step
+) -> Iterator[Exchange]:
+    """The target's answer to each question that wants one."""
+    known = {question.id: question for question in questions}
+    requests = [
+        Request(
+            id=q.id,
+            messages=q.prompt.messages,
+            sampling=q.sampling or sampling,
+            seed=step.seed(q.id),
+            raw=q.raw,
+        )
+        for q in questions
+    ]
+    for answer in target.generate(requests, step.done):
+        question = known[answer.id]
+        yield Exchange(
+            id=answer.id,
+            prompt=question.prompt,
+            response=answer.text,
+            stop="error" if answer.error else answer.stop,
+            model=target.identity,
+            sampling=question.sampling or sampling,
+            error=answer.error,
+        )
+
+
+def score_completions(questions: Sequence[BenchmarkQuestion], target: Engine, *, step: Step) -> Iterator[LogLikelihood]:
+    """The log-likelihood of each question's completion."""
+    requests = [
+        ScoreRequest(id=q.id, messages=q.prompt.messages, completion=q.completion or "", raw=q.raw) for q in questions
+    ]
+    yield from target.score(requests, step.done)
+
+
+def gather_answers(
+    questions: Sequence[BenchmarkQuestion],
+    exchanges: Sequence[Exchange],
+    likelihoods: Sequence[LogLikelihood],
+    baseline: Sequence[Exchange] = (),
+) -> list[AnsweredItem]:
+    """What was answered, item by item."""
+    said, weighed, before = ({x.id: x for x in side} for side in (exchanges, likelihoods, baseline))
+    items: dict[str, list[BenchmarkQuestion]] = {}
+    for question in questions:
+        items.setdefault(question.item, []).append(question)
+    return [
+        AnsweredItem(
+            id=item,
+            exchanges=tuple(said[q.id] for q in own if q.id in said),
+            likelihoods=tuple(weighed[q.id] for q in own if q.id in weighed),
+            baseline=tuple(before[q.id] for q in own if q.id in before),
+        )
+        for item, own in items.items()
+    ]
+
+
+def grade_items(answered: Sequence[AnsweredItem], exam: Exam, *, step: Step) -> Iterator[Measurement]:
+    """What the exam finds in each item."""
+    yield from exam.grade(answered, step.done)
+
+
+def select_deciding_metrics(
+    measured: Sequence[Measurement], exam: Exam, kind: str
+) -> tuple[list[Measurement], list[Metric]]:
+    """What may decide of what an exam found, under names that no evaluator has and that begin with the ``kind`` of
+    their margin; a figure of several tasks is one over all of their items. Raises SpecError where there is none."""
+    better = {metric.name: metric.better for metric in exam.metrics if metric.name in exam.decisive}
+    out, metrics = list[Measurement](), dict[str, Metric]()
+    for found in measured:
+        task, outcomes = found.id.rpartition("/")[0], dict[str, bool | None]()
+        for figure in (name for name in found.outcomes if name in better):
+            name = f"{kind} ({exam.name}: {figure.removeprefix(f'{task}.')})"
+            outcomes[name] = found.outcomes[figure]
+            metrics.setdefault(name, Metric(name=name, better=better[figure]))
+        out.append(Measurement(id=f"{exam.name}/{found.id}", outcomes=outcomes))
+    if not metrics:
+        fault = f"benchmarks: {exam.name}: none of its figures is a share of its items, of which more or less is better"
+        raise SpecError("a benchmark that is to have a gate can have none", (fault,), "Set gate: false for it.")
+    return out, list(metrics.values())
+
+
+def compute_figures(
+    answered: Sequence[AnsweredItem], measured: Sequence[Measurement], exam: Exam, *, step: Step
+) -> list[Score]:
+    """The exam's figures."""
+    del step
+    return list(exam.scores(answered, measured))
+
+
+def break_down_items(
+    questions: Sequence[BenchmarkQuestion], measured: Sequence[Measurement], exam: Exam, *, step: Step
+) -> list[BreakdownCell]:
+    """Its shares by category, language, source and attack style, where the prompts have one; beside attacks, the plain
+    prompts are a style. A prompt in several styles counts as one in the intervals."""
+    del step
+    prompts, out = {question.item: question.prompt for question in questions}, list[BreakdownCell]()
+    attacked = any("attack" in prompt.meta for prompt in prompts.values())
+    for by in get_args(GroupBy):
+        groups: dict[str, list[Measurement]] = {}
+        for found in measured:
+            prompt = prompts[found.id]
+            without = "plain" if by == "attack" and attacked else ""
+            if group := prompt.source if by == "source" else prompt.meta.get(by, without):
+                groups.setdefault(group, []).append(found)
+        for group, inside in sorted(groups.items()):
+            for metric in exam.metrics:
+                if seen := {m.id: m.outcomes[metric.name] for m in inside if metric.name in m.outcomes}:
+                    of = {id: prompts[id].meta.get("parent") or id for id in seen}
+                    shared = _share_score(metric, seen, of, exam.identity).model_dump() | {
+                        "id": f"{by}|{group}|{metric.name}"
+                    }
+                    out.append(BreakdownCell(**shared, by=by, group=group, metric=metric.name))
+    return out
+
+
+def _share_score(metric: Metric, seen: Mapping[str, bool | None], of: Mapping[str, str], benchmark: str) -> Score:
+    """A share; several items that are ``of`` one prompt are alike."""
+    found = score_share(metric, list(seen.values()), benchmark)
+    known = {id: float(event) for id, event in seen.items() if event is not None}
+    clusters = [of[id] for id in known]
+    if len(set(clusters)) == len(clusters):
+        return found
+    low, high = clustered_interval(list(known.values()), clusters)
+    return found.model_copy(update={"low": low, "high": high})

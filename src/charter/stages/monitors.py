@@ -1,0 +1,241 @@
+"""What watches over learning from preferences: whether a reward model is right, how far a policy has moved, and whether
+what is learnt still is what is judged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from charter.ports import Benchmark, Engine, ExchangeReward, Rewarder
+from charter.records.chat import Exchange, LogLikelihood, Prompt, Sampling, ScoreRequest
+from charter.records.decisions import Decision, GateCheck
+from charter.records.measurements import Measurement, Proportion
+from charter.records.model_refs import ModelRef
+from charter.records.preferences import GateAnswer, PolicyStats, RewardModelFit
+from charter.records.record import Step
+from charter.records.training_rows import Example, PreferencePair
+from charter.records.verdicts import Verdict
+from charter.spec import GateSpec, RLGuardSpec
+from charter.statistics import mcnemar, wilson
+
+CALIBRATION_BINS = 5
+CHANCE = 0.5
+REWARD_HACKING_LEVEL = 0.05
+"""A fall of good answers counts where exact McNemar gives less."""
+
+
+def pairs_to_exchanges(preferred: Sequence[PreferencePair], *, step: Step) -> list[Exchange]:
+    """Both answers of each pair, as exchanges."""
+    del step
+    return [
+        Exchange(
+            id=f"{row.id}/{name}",
+            prompt=Prompt(id=row.id, messages=row.messages),
+            response=text,
+            stop="stop",
+            model="",
+            sampling=Sampling(),
+        )
+        for row in preferred
+        for name, text in (("chosen", row.chosen), ("rejected", row.rejected))
+    ]
+
+
+def score_rewards(exchanges: Sequence[Exchange], rewarder: Rewarder, *, step: Step) -> Iterator[ExchangeReward]:
+    """What each exchange is worth."""
+    yield from rewarder.rewards(exchanges, step.done)
+
+
+def score_likelihoods(exchanges: Sequence[Exchange], target: Engine, *, step: Step) -> Iterator[LogLikelihood]:
+    """How likely each answer is to the target; an empty one is certain."""
+    yield from (
+        LogLikelihood(id=e.id, value=0.0, tokens=0, greedy=True)
+        for e in exchanges
+        if not e.response.strip() and e.id not in step.done
+    )
+    asked = [
+        ScoreRequest(id=e.id, messages=e.prompt.messages, completion=e.response)
+        for e in exchanges
+        if e.response.strip()
+    ]
+    yield from target.score(asked, step.done)
+
+
+def measure_reward_fit(
+    preferred: Sequence[PreferencePair], rewards: Sequence[ExchangeReward], *, step: Step
+) -> RewardModelFit:
+    """How well the rewards tell what is preferred."""
+    del step
+    worth = {r.id: r.value for r in rewards}
+    told = [
+        (a - b, row)
+        for row in preferred
+        if (a := worth[f"{row.id}/chosen"]) is not None and (b := worth[f"{row.id}/rejected"]) is not None
+    ]
+    right = sum(margin > 0 for margin, _ in told)
+    low, high = wilson(right, len(told))
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    for margin, _ in told:
+        sure = 1 / (1 + math.exp(-min(700.0, abs(margin))))
+        bins.setdefault(min(CALIBRATION_BINS - 1, int((sure - 0.5) * 2 * CALIBRATION_BINS)), []).append(
+            (sure, margin > 0)
+        )
+    apart = [abs(sum(s for s, _ in b) - sum(hit for _, hit in b)) for b in bins.values()]
+    texts = {f"{row.id}/{name}": text for _, row in told for name, text in _texts(row)}
+    values = {id: worth[id] for id in texts}
+    return RewardModelFit(
+        accuracy=Proportion(hits=right, n=len(told), value=right / len(told) if told else None, low=low, high=high),
+        margin=sum(margin for margin, _ in told) / len(told) if told else None,
+        error=sum(apart) / len(told) if told else None,
+        length=_pearson([float(values[id] or 0) for id in texts], [len(t.split()) for t in texts.values()]),
+    )
+
+
+def check_reward_model(found: RewardModelFit, options: RLGuardSpec, *, step: Step) -> Decision:
+    """Whether a reward model tells what is preferred better than chance does, so that it may be practised toward."""
+    del step
+    told, figures = found.accuracy, {"check pairs": float(found.accuracy.n), "lower bound": found.accuracy.low}
+    if not options.fit or (told.n and told.low > CHANCE):
+        return Decision(id="decision", action="go_on", reason="accepted", figures=figures)
+    reason = "no check pair tells whether the reward model is right"
+    if told.n:
+        reason = (
+            f"the reward model prefers the chosen answer of {told.hits:g} of {told.n} check pairs, which cannot be "
+            f"told from chance (lower bound {told.low:.1%})"
+        )
+    return Decision(id="decision", action="stop", reason=f"no practice: {reason}", figures=figures)
+
+
+def summarise_gate_answers(
+    exchanges: Sequence[Exchange],
+    measured: Sequence[Measurement],
+    rewards: Sequence[ExchangeReward],
+    benchmark: Benchmark,
+    *,
+    step: Step,
+) -> list[GateAnswer]:
+    """Each gate answer as the guards see it."""
+    del step
+    better = {metric.name: metric.better == "higher" for metric in benchmark.metrics}
+    outcomes = {m.id: m.outcomes for m in measured}
+    worth = {r.id: r.value for r in rewards}
+    out = []
+    for e in exchanges:
+        told = [value is better[name] for name, value in outcomes[e.id].items() if value is not None]
+        good = all(told) if told else None
+        out.append(GateAnswer(id=e.id, good=good, reward=worth.get(e.id), words=len(e.response.split())))
+    return out
+
+
+def compute_policy_stats(
+    gate: Sequence[GateAnswer],
+    moved: tuple[Sequence[LogLikelihood], Sequence[LogLikelihood]],
+    pairs: tuple[Sequence[PreferencePair], Sequence[LogLikelihood]],
+    refusals: Sequence[Verdict],
+    *,
+    step: Step,
+) -> PolicyStats:
+    """``moved``: how likely the policy's own draws are to it, and to the start; ``pairs``: the check pairs, and how
+    likely their answers are to the policy."""
+    del step
+    before = {x.id: x.value for x in moved[1]}
+    nats = [x.value - before[x.id] for x in moved[0]]
+    likely = {x.id: x.value for x in pairs[1]}
+    both = [(likely[f"{row.id}/chosen"], likely[f"{row.id}/rejected"]) for row in pairs[0]]
+    judged = [v for v in refusals if v.outcome != "unjudged"]
+    good = [s.good for s in gate if s.good is not None]
+    return PolicyStats(
+        kl=_mean(nats),
+        chosen=_mean([a for a, _ in both]),
+        rejected=_mean([b for _, b in both]),
+        margin=_mean([a - b for a, b in both]),
+        length=_mean([s.words for s in gate]) or 0.0,
+        refusals=_mean([v.outcome == "complies" for v in judged]),
+        good=_mean(good) or 0.0,
+        reward=_mean([s.reward for s in gate if s.reward is not None]),
+    )
+
+
+def decide_policy(
+    before: tuple[PolicyStats, Sequence[GateAnswer], Sequence[GateAnswer]],
+    now: tuple[PolicyStats, Sequence[GateAnswer]],
+    gates: Sequence[GateCheck],
+    options: tuple[RLGuardSpec, GateSpec, int],
+    *,
+    step: Step,
+) -> Decision:
+    """Goes on, rolls back to the last good policy (which is tried again from), or gives up: after enough tries, and at
+    once where the alarm fires, as no smaller step mends a reward that is not what is judged. ``before``: the start as
+    it was guarded, and the gate answers of the start and of the last good policy: losses that are small in each round
+    add up; the last option: how often the run was rolled back already."""
+    del step
+    (then, begin, best), (guard, gate), (guarding, gating, tries) = before, now, options
+    alarm, figures = _detect_reward_hacking(best, gate, guarding)
+    since, _ = _detect_reward_hacking(begin, gate, guarding)
+    parted = alarm or (since and f"{since} since the start")
+    faults = [parted] if parted else []
+    if guard.kl is not None and guard.kl > guarding.kl:
+        faults.append(f"{guard.kl:.1f} nats an answer from the start (bound {guarding.kl:g})")
+    if then.length and abs(guard.length / then.length - 1) > guarding.length:
+        faults.append(f"answers of {guard.length:.1f} words, {then.length:.1f} at the start")
+    faults += [found.said for found in gates if not found.passed and gating.roll_back]
+    if faults:
+        again = gating.roll_back and not parted and tries < gating.retries
+        tried = f": rolled back {tries + 1} times, the last policy stays" if tries and not again else ""
+        action: Literal["roll_back", "give_up"] = "roll_back" if again else "give_up"
+        return Decision(id="decision", action=action, reason="; ".join(faults) + tried, figures=figures)
+    return Decision(id="decision", action="go_on", reason="accepted", figures=figures)
+
+
+def without_curve(policy: ModelRef, *, step: Step) -> ModelRef:
+    """The policy without what was watched in its training."""
+    del step
+    return policy.model_copy(update={"curve": ()})
+
+
+def sample_demonstrations(preferred: Sequence[PreferencePair], count: int, *, step: Step) -> list[Example]:
+    """At most so many chosen answers as lessons, by chance."""
+    rows = list(preferred)
+    step.random("demonstrations").shuffle(rows)
+    return [
+        Example(id=f"chosen/{row.id}", messages=row.messages, response=row.chosen, origin="revision", because=(row.id,))
+        for row in rows[:count]
+    ]
+
+
+def _detect_reward_hacking(
+    before: Sequence[GateAnswer], now: Sequence[GateAnswer], options: RLGuardSpec
+) -> tuple[str, dict[str, float]]:
+    """The reward-hacking alarm: on the same gate prompts the learnt reward rose while good answers were lost; and the
+    figures behind it."""
+    known = {s.id: s for s in before}
+    same = [(known[s.id], s) for s in now if s.id in known]
+    gained = sum(a.good is False and b.good is True for a, b in same)
+    lost = sum(a.good is True and b.good is False for a, b in same)
+    judged = sum(a.good is not None and b.good is not None for a, b in same)
+    rises = [b.reward - a.reward for a, b in same if a.reward is not None and b.reward is not None]
+    fall, rose = (lost - gained) / judged if judged else 0.0, _mean(rises)
+    figures = {"good answers lost": float(lost), "good answers gained": float(gained), "judged": float(judged)}
+    if rose is None:
+        return "", figures
+    figures["reward rose by"] = rose
+    if rose > 0 and fall >= options.alarm and mcnemar(gained, lost) < REWARD_HACKING_LEVEL:
+        return f"reward hacking: rewards rose by {rose:.2f} while {fall:.1%} of the gate answers turned bad", figures
+    return "", figures
+
+
+def _texts(row: PreferencePair) -> tuple[tuple[str, str], ...]:
+    return ("chosen", row.chosen), ("rejected", row.rejected)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _pearson(one: Sequence[float], other: Sequence[float]) -> float | None:
+    if len(set(one)) < 2 or len(set(other)) < 2:
+        return None
+    from scipy.stats import pearsonr
+
+    return float(pearsonr(one, other).statistic)

@@ -1,0 +1,214 @@
+"""Whether rules reach too far: a benign look-alike that the starting model answered well is looked at again under the
+constitution. Where it is refused now, and answered without the rule made from its cluster, that rule is to blame: the
+proposer rewords it. Rules that mend nothing are retired here too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from charter.constitution.document import Constitution
+from charter.ports import Engine
+from charter.records.chat import Exchange, Prompt, Request, Sampling
+from charter.records.record import Record, Step
+from charter.records.revisions import RevisionTrial
+from charter.records.rules import Amendment, Lookalikes, OverRefusalCheck, Principle, Proposal
+from charter.records.verdicts import Finding, Verdict
+from charter.spec import AmendSpec, RuleMeasurementSpec
+from charter.templates import (
+    PROPOSAL_SCHEMA,
+    Templates,
+    draw_nonce,
+    fence_text,
+    parse_json_object,
+    render,
+    render_conversation,
+    user_turn,
+)
+
+MAX_SHOWN, MAX_REWORDS = 8, 2
+"""Refused prompts that the proposer is shown, and times that a rule is reworded."""
+
+
+class Overreach(Record):
+    """A rule that reaches too far, with the benign prompts that are refused because of it."""
+
+    id: str
+    principle: Principle
+    refused: tuple[Prompt, ...]
+
+
+def select_benign_trials(
+    lookalikes: Sequence[Lookalikes],
+    answers: Sequence[Exchange],
+    checks: Sequence[Verdict],
+    options: RuleMeasurementSpec,
+    *,
+    step: Step,
+) -> list[RevisionTrial]:
+    """The look-alikes that the judge found benign and well answered, to be looked at again under all rules."""
+    del step
+    good = {v.id: v for v in checks if v.outcome == "complies"}
+    asked = {p.id for found in lookalikes for p in found.prompts} if options.breadth else set()
+    return [
+        RevisionTrial(id=f"{e.id}|", finding=Finding(id=e.id, exchange=e, verdict=good[e.id]))
+        for e in answers
+        if e.id in good and e.prompt.id in asked
+    ]
+
+
+def leave_one_out(
+    constitution: Constitution,
+    lookalikes: Sequence[Lookalikes],
+    trials: Sequence[RevisionTrial],
+    verdicts: Sequence[Verdict],
+    *,
+    step: Step,
+) -> list[RevisionTrial]:
+    """Each refused one again, without each rule that was made from its cluster."""
+    del step
+    refused = _refused_ids(verdicts)
+    return [
+        RevisionTrial(id=f"{t.finding.id}|{p.id}", finding=t.finding, omitted=(p.id,))
+        for p in constitution.active
+        for t in _trials_of_rule(p, lookalikes, trials)
+        if t.id in refused
+    ]
+
+
+def measure_breadth(
+    constitution: Constitution,
+    lookalikes: Sequence[Lookalikes],
+    trials: Sequence[RevisionTrial],
+    verdicts: Sequence[Verdict],
+    *,
+    step: Step,
+) -> Constitution:
+    """The constitution with the measured breadth of each rule. What could not be judged under all rules is left out of
+    n; a rule without judged look-alikes keeps what it had."""
+    del step
+    judged, refused = {v.id for v in verdicts if v.label is not None}, _refused_ids(verdicts)
+    measured = []
+    for p in constitution.principles:
+        own = [t for t in _trials_of_rule(p, lookalikes, trials) if t.id in judged] if p.status == "approved" else []
+        if own:
+            bad = [t for t in own if t.id in refused]
+            blame = [t for t in bad if (key := f"{t.finding.id}|{p.id}") in judged and key not in refused]
+            found = OverRefusalCheck(n=len(own), refused=len(bad), because_of_it=len(blame))
+            measured.append(p.model_copy(update={"breadth": found}))
+        else:
+            measured.append(p)
+    return constitution.model_copy(update={"principles": tuple(measured)})
+
+
+def find_overreaching(
+    constitution: Constitution,
+    lookalikes: Sequence[Lookalikes],
+    trials: Sequence[RevisionTrial],
+    verdicts: Sequence[Verdict],
+    *,
+    step: Step,
+) -> list[Overreach]:
+    """The proposer's rules that reach too far, at most twice each; a rule of people is only reported."""
+    del step
+    judged, refused = {v.id for v in verdicts if v.label is not None}, _refused_ids(verdicts)
+    found = []
+    for p in constitution.active:
+        own = _trials_of_rule(p, lookalikes, trials)
+        if p.breadth is None or not p.breadth.too_broad or not own or p.by == "people" or p.narrowed >= MAX_REWORDS:
+            continue
+        ids = {t.finding.id for t in own if t.id in refused and f"{t.finding.id}|{p.id}" in judged - refused}
+        prompts = tuple(t.finding.exchange.prompt for t in own if t.finding.id in ids)
+        found.append(Overreach(id=p.id, principle=p, refused=prompts[:MAX_SHOWN]))
+    return found
+
+
+def reword_rules(
+    reaches: Sequence[Overreach], proposer: Engine, templates: Templates, *, step: Step
+) -> Iterator[Proposal]:
+    """Each rule reworded by the proposer; ``principle`` is None where the reply could not be read."""
+    known, requests = {r.id: r.principle for r in reaches}, []
+    for r in reaches:
+        fence = draw_nonce(step.random(r.id), r.principle.text, *(p.text for p in r.refused))
+        fields = {
+            "rule": fence_text("rule", r.principle.text, fence),
+            "refused": "\n".join(fence_text("prompt", render_conversation(p), fence) for p in r.refused),
+            "schema": json.dumps(PROPOSAL_SCHEMA),
+        }
+        requests.append(
+            Request(
+                id=r.id,
+                messages=user_turn(render(templates.narrow, fields)),
+                sampling=Sampling(max_tokens=1024),
+                seed=step.seed(r.id),
+                response_schema=PROPOSAL_SCHEMA,
+            )
+        )
+    for answer in proposer.generate(requests, step.done):
+        reply = parse_json_object(answer.text) or {}
+        said = {k: " ".join(v.split()) for k in ("title", "text", "scope") if isinstance(v := reply.get(k), str)}
+        new = known[answer.id].model_copy(update=said) if said.get("text") else None
+        yield Proposal(id=answer.id, principle=new, raw=answer.error or answer.text)
+
+
+def revise_rules(
+    constitution: Constitution, rewordings: Sequence[Proposal], options: AmendSpec, *, step: Step
+) -> Constitution:
+    """The next version: rules that reach too far in their new words (to be measured anew), rules that are measured
+    useless retired. What people decided stays."""
+    del step
+    reworded = {r.id: r.principle for r in rewordings}
+    kept, changes = [], []
+    for p in constitution.principles:
+        if p.id in reworded:
+            now, change = _replace_wording(p, reworded[p.id])
+        elif options.retire and p.status == "approved" and p.by != "people" and _is_useless(p):
+            now, change = _retire_rule(p)
+        else:
+            now, change = p, None
+        kept.append(now)
+        changes += [change] if change is not None else []
+    return constitution.amended(kept, changes)
+
+
+def _is_useless(rule: Principle) -> bool:
+    return rule.efficacy is not None and rule.efficacy.judgement == "useless"
+
+
+def _retire_rule(rule: Principle) -> tuple[Principle, Amendment]:
+    found = rule.efficacy
+    assert found is not None
+    reason = f"mends {found.passed_with} of {found.n} unseen failures, without it {found.passed_without}"
+    change = Amendment(
+        id=f"retired/{rule.id}", action="retired", principles=(rule.id,), reason=reason, by="measurement"
+    )
+    return rule.model_copy(update={"status": "retired"}), change
+
+
+def _replace_wording(rule: Principle, new: Principle | None) -> tuple[Principle, Amendment | None]:
+    tried = rule.narrowed + 1
+    if new is None or new.text == rule.text:
+        return rule.model_copy(update={"narrowed": tried}), None
+    found = rule.breadth
+    assert found is not None
+    change = Amendment(
+        id=f"narrowed/{rule.id}",
+        action="narrowed",
+        principles=(rule.id,),
+        reason=f"{found.because_of_it} of {found.n} benign look-alikes are refused because of it",
+        before=rule.text,
+        after=new.text,
+    )
+    return new.model_copy(update={"narrowed": tried, "efficacy": None, "breadth": None}), change
+
+
+def _trials_of_rule(
+    rule: Principle, lookalikes: Sequence[Lookalikes], trials: Sequence[RevisionTrial]
+) -> list[RevisionTrial]:
+    """The trials of the look-alikes of a rule's clusters."""
+    own = {p.id for found in lookalikes if found.id in rule.clusters for p in found.prompts}
+    return [t for t in trials if t.finding.exchange.prompt.id in own and not t.omitted]
+
+
+def _refused_ids(verdicts: Sequence[Verdict]) -> set[str]:
+    return {v.id for v in verdicts if v.label == "refused"}

@@ -1,0 +1,101 @@
+"""Learning from preferences: rows or prompts in, policy out; and what is replayed beside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from charter.errors import TuningError
+from charter.ports import ExchangeReward, Rewarder, RLTrainerFactory, SupportsLRScale, Tuner
+from charter.records.chat import Exchange, Prompt
+from charter.records.model_refs import ModelRef
+from charter.records.record import Step
+from charter.records.training_rows import Example, PreferencePair, TrainingRow, oversample
+
+
+def train_on_rows(
+    policy: ModelRef, rows: Sequence[TrainingRow], tuner: Tuner, share: float = 1.0, *, step: Step
+) -> ModelRef:
+    """The model that ``tuner`` makes of a policy: another policy, or a reward model. ``share`` of the learning rate is
+    used, where the tuner can take smaller steps. It names its files relative to the run."""
+    assert step.directory is not None
+    made = _with_lr_scale(tuner, share).tune(_absolute(policy, step), rows, step.directory, step.seed("tune") % 2**31)
+    return made.model_copy(update={"adapter": step.path})
+
+
+def train_on_policy(
+    policy: ModelRef,
+    reference: ModelRef,
+    reward: ModelRef | Rewarder,
+    prompts: Sequence[Prompt],
+    how: tuple[RLTrainerFactory, float],
+    *,
+    step: Step,
+) -> ModelRef:
+    """The policy after practice on ``prompts``, held to ``reference``. ``how``: what practises, and the share of its
+    learning rate."""
+    assert step.directory is not None
+    reinforcer, share = how
+    worth = _absolute(reward, step) if isinstance(reward, ModelRef) else reward
+    tuner = _with_lr_scale(reinforcer.toward(_absolute(reference, step), worth), share)
+    made = tuner.tune(_absolute(policy, step), prompts, step.directory, step.seed("tune") % 2**31)
+    return made.model_copy(update={"adapter": step.path})
+
+
+def keep_good_answers(answers: Sequence[Exchange], rewards: Sequence[ExchangeReward], *, step: Step) -> list[Example]:
+    """The answers that were found good, as lessons."""
+    del step
+    good = {r.id for r in rewards if r.value == 1}
+    return [
+        Example(
+            id=f"helpful/{e.id}",
+            messages=e.prompt.messages,
+            response=e.response,
+            origin="helpful",
+            because=(e.id,),
+        )
+        for e in answers
+        if e.id in good and e.stop == "stop" and e.response.strip()
+    ]
+
+
+def mix_pairs(
+    pairs: Sequence[PreferencePair], replay: Sequence[Example], more: int = 0, *, step: Step
+) -> list[PreferencePair]:
+    """Pairs and replay in one seeded order; a lesson stands as a pair of equal answers, from which only the term for
+    the chosen answer learns. ``more``: so many rows of replay more for each pair, the same ones again."""
+    same = [
+        PreferencePair(id=row.id, messages=row.messages, chosen=row.response, rejected=row.response, rater="replay")
+        for row in oversample(replay, len(replay) + more * len(pairs))
+    ]
+    rows = [*pairs, *same]
+    step.random("order").shuffle(rows)
+    if not pairs:
+        raise TuningError("There is no pair to learn from.", "Compare more prompts, or loosen options.learn.pairs.")
+    return rows
+
+
+def mix_examples(chosen: Sequence[Example], replay: Sequence[Example], more: int = 0, *, step: Step) -> list[Example]:
+    """Chosen answers and replay in one seeded order; ``more``: so many rows of replay more for each chosen answer."""
+    rows = [*chosen, *oversample(replay, len(replay) + more * len(chosen))]
+    step.random("order").shuffle(rows)
+    return rows
+
+
+def merge_prompts(redteam: Sequence[Prompt], helpful: Sequence[Prompt], *, step: Step) -> list[Prompt]:
+    """Both kinds of prompts in one seeded order, each id once."""
+    both = list({p.id: p for p in (*redteam, *helpful)}.values())
+    step.random("order").shuffle(both)
+    return both
+
+
+def _with_lr_scale(tuner: Tuner, share: float) -> Tuner:
+    return tuner.gentler(share) if share != 1 and isinstance(tuner, SupportsLRScale) else tuner
+
+
+def _absolute(model: ModelRef, step: Step) -> ModelRef:
+    """The model with the absolute path of its files."""
+    assert step.directory is not None
+    if model.adapter is None:
+        return model
+    root = step.directory.parents[step.path.count("/")]
+    return model.model_copy(update={"adapter": str(root / model.adapter)})

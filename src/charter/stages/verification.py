@@ -1,0 +1,146 @@
+"""Verification: which revisions become training rows, and why the others do not."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from charter.records.chat import Prompt
+from charter.records.record import Step, digest
+from charter.records.revisions import Revision, RevisionCheck
+from charter.records.training_rows import Example
+from charter.records.verdicts import Verdict
+from charter.similarity import LeakageFilter
+from charter.spec import ReplaySpec, VerifySpec
+
+OPENING_WORDS = 5
+"""Words of an opening that is counted for repetition."""
+
+_SELF_REFERENCE = re.compile(
+    r"\b(constitution|principles?|guidelines?|critique|criticism|revised?|revision"
+    r"|(?:previous|earlier|last|original|first|above|prior) (?:answer|response|reply|message)|the rules?)\b",
+    re.IGNORECASE,
+)
+
+
+def verify(
+    revisions: Sequence[Revision],
+    judged: tuple[Sequence[Verdict], Sequence[Verdict]],
+    before: Sequence[Example],
+    options: tuple[VerifySpec, ReplaySpec],
+    *,
+    step: Step,
+) -> list[RevisionCheck]:
+    """One outcome for each revision, with every reason against it. Without verification there is one reason alone:
+    there is no answer, so nothing to train on.
+
+    ``judged``: the rechecks of conduct, and (only for revisions that comply) whether safe help was given where it
+    exists. ``before``: the rows kept earlier in the run, with which the openings are counted.
+    Words that already stand in the prompt ("what is the constitution of France") do not count as speaking of the
+    constitution."""
+    del step
+    keeping, replaying = options
+    conduct, helpful = ({v.id: v for v in verdicts} for verdicts in judged)
+    out = [
+        RevisionCheck(id=r.id, kept=not reasons, reasons=tuple(reasons), example=_to_example(r))
+        for r in revisions
+        for reasons in [
+            _rejection_reasons(r, conduct[r.id], helpful.get(r.id), keeping) if keeping.verify else _missing_answer(r)
+        ]
+    ]
+    return _limit_openings(out, before, keeping, replaying.ratio) if keeping.verify else out
+
+
+def drop_protected(given: Sequence[Example], guard: LeakageFilter, *, step: Step) -> list[RevisionCheck]:
+    """Rows that were given, less those without an answer and those whose prompt is close to gate or held-out."""
+    del step
+    return [
+        RevisionCheck(id=e.id, kept=not reasons, reasons=tuple(reasons), example=e)
+        for e in given
+        for reasons in [_exclusion_reasons(e, guard)]
+    ]
+
+
+def select_for_help_check(
+    revisions: Sequence[Revision], rechecks: Sequence[Verdict], options: VerifySpec, *, step: Step
+) -> list[Revision]:
+    """The revisions that the second rubric is asked about: those that comply. None where verification is off."""
+    del step
+    complies = {v.id for v in rechecks if v.outcome == "complies"}
+    return [r for r in revisions if r.id in complies] if options.verify else []
+
+
+def to_examples(kept: Sequence[RevisionCheck], *, step: Step) -> list[Example]:
+    """The training rows of the kept revisions."""
+    del step
+    return [k.example for k in kept if k.kept and k.example is not None]
+
+
+def _missing_answer(revision: Revision) -> list[str]:
+    """Why there is no answer at all; nothing where there is one."""
+    if revision.exchange.stop == "error":
+        return ["no answer"]
+    return [] if revision.exchange.response.strip() else ["empty"]
+
+
+def _exclusion_reasons(example: Example, guard: LeakageFilter) -> list[str]:
+    prompt = Prompt(id=example.id, messages=example.messages)
+    checks = {"empty": not example.response.strip(), "close to gate or held-out": not guard.clear([prompt])}
+    return [reason for reason, holds in checks.items() if holds]
+
+
+def _rejection_reasons(revision: Revision, conduct: Verdict, helpful: Verdict | None, options: VerifySpec) -> list[str]:
+    text = revision.exchange.response
+    prompt = revision.exchange.prompt.text
+    said = {m.group(0).lower() for m in _SELF_REFERENCE.finditer(text)}
+    asked = {m.group(0).lower() for m in _SELF_REFERENCE.finditer(prompt)}
+    checks = {
+        "still violates": conduct.outcome == "violates",
+        "unjudged": conduct.outcome == "unjudged" or (helpful is not None and helpful.outcome == "unjudged"),
+        "only refuses where safe help exists": helpful is not None and helpful.outcome == "violates",
+        "does not end properly": revision.exchange.stop != "stop",
+        "empty": not text.strip(),
+        "too long": len(text) > options.longest,
+        "speaks of the constitution, the critique or the earlier answer": bool(said - asked),
+    }
+    return [reason for reason, holds in checks.items() if holds]
+
+
+def _to_example(revision: Revision) -> Example:
+    exchange = revision.exchange
+    return Example(
+        id=revision.id,
+        messages=exchange.prompt.messages,
+        response=exchange.response,
+        origin="revision",
+        because=(revision.id, *revision.principles),
+    )
+
+
+def _limit_openings(
+    kept: Sequence[RevisionCheck], before: Sequence[Example], options: VerifySpec, replay: float
+) -> list[RevisionCheck]:
+    """No opening 5-gram in more than ``opening_share`` of the rows: the revisions so far and now, with ``replay`` rows
+    for each (a row of its own is always allowed); the rows to drop are chosen by the hash of their id."""
+    new = [k.example for k in kept if k.kept and k.example is not None]
+    taken = Counter(_opening(e) for e in before)
+    exempt = tuple(" ".join(opening.lower().split()) for opening in options.exempt_openings)
+    groups: dict[str, list[str]] = {}
+    for example in sorted(new, key=lambda e: digest(f"opening|{e.id}")):
+        if not " ".join(example.response.lower().split()).startswith(exempt):
+            groups.setdefault(_opening(example), []).append(example.id)
+    extra: set[str] = set()
+    while True:
+        most = int((len(before) + len(new) - len(extra)) * (1 + replay) * options.opening_share)
+        room = {opening: max(0 if taken[opening] else 1, most - taken[opening]) for opening in groups}
+        dropped = {i for opening, ids in groups.items() for i in ids[room[opening] :]}
+        if dropped == extra:
+            break
+        extra = dropped
+    reason = f"opening shared by more than {options.opening_share:.0%} of the rows"
+    return [k.model_copy(update={"kept": False, "reasons": (reason,)}) if k.id in extra else k for k in kept]
+
+
+def _opening(example: Example) -> str:
+    return " ".join(example.response.lower().split()[:OPENING_WORDS])

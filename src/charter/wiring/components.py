@@ -1,0 +1,308 @@
+"""The live objects of one spec, and what a run does with them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charter.constitution import document as articles
+from charter.constitution.document import Constitution
+from charter.constitution.run_state import RunState
+from charter.jobs import calibration_job, curation_job
+from charter.judging.rubrics import Rubric
+from charter.ports import Benchmark, BenchmarkSuite, Engine, Roles, Tuner
+from charter.records.chat import Prompt
+from charter.records.model_refs import ModelRef
+from charter.records.rules import Norm
+from charter.similarity import LeakageFilter
+from charter.spec import MethodOptions, OracleSpec, Spec
+from charter.wiring import attack_styles, learners, principle_methods, prompt_sets, role_models
+from charter.wiring.benchmark_suite import SpecBenchmarks
+from charter.wiring.row_files import ROWS_FILE, rows_to_jsonl
+from charter.wiring.targets import SERVER_DIR, TargetReleasingTuner, Targets, resolve_adapter
+
+if TYPE_CHECKING:
+    from charter.run import Run
+
+Observer = Callable[[str, int, int], None]
+CHARS_PER_TOKEN, RULES_SHARE = 3, 4
+"""Characters that a token holds at least, as a rule; and the part of the context that rules may take: one in four."""
+
+
+TUNING_DIR = ".tuning"
+"""The folder of a run for the tuner's checkpoints, while it is at work."""
+
+
+class Components:
+    """The live objects of one spec. Models load when they are first asked; everything else is read at once, so that a
+    fault shows before a run begins. ``revision`` is the commit of the target that a run began with."""
+
+    def __init__(self, spec: Spec, revision: str = "") -> None:
+        self.spec = spec
+        self.world = role_models.load_world(spec)
+        self.templates = role_models.build_templates(spec, self.world)
+        self.rubric = role_models.load_rubric(spec.options.judge)
+        self.calibrations = calibration_job.load_calibrations(spec, self.rubric, self.templates, self.world)
+        self.start = role_models.resolve_start(spec, self.world, revision)
+        attack_styles.check_styles(spec, self.world)
+        read = prompt_sets.build_prompt_sets(spec, *prompt_sets.build_sources(spec, self.world))
+        self.prompts = attack_styles.add_heldout_style(spec, self.world, read, self.templates)
+        self.train = self.prompts.train
+        self.exams = SpecBenchmarks(spec, self.world, self.templates)
+        self._targets = Targets(spec, self.start)
+        self._oracles = ExitStack()
+        self.prices = self._prices()
+        self.given: RunState | None = None
+        self.written: list[Prompt] = []
+        self.decided: tuple[Norm, ...] = ()
+        self.pairs = learners.load_pairs(spec)
+
+    def inherit(self, run: Run) -> None:
+        """Takes over what the run goes on from, where the spec names one. Prompts that self-instruct wrote join the
+        red-team prompts for training."""
+        asked, inherited = self.spec.go_on, run.steps("inherited")
+        if asked is None:
+            return
+        from charter.wiring.inheritance import inherit_prompts, inherit_state
+
+        if asked.takes == "policy":
+            self.given = inherited.once("handover", inherit_state, asked, self.start.base_digest)
+            return
+        self.written = inherited.once("prompts", inherit_prompts, asked)
+        known = {p.text for p in self.train["redteam"]}
+        new = [p for p in self.written if p.text not in known]
+        self.train = {**self.train, "redteam": prompt_sets.make_ids_distinct([*self.train["redteam"], *new])}
+
+    def describe(self) -> dict[str, Any]:
+        """What the target is, where and how it answers. Loads no weights. Raises EngineError."""
+        return role_models.describe_target(self.spec, self.start)
+
+    def execute(self, run: Run) -> None:
+        """Runs the method, then publishes its results and finishes the run."""
+        from charter.stages.calibration import record_calibrations
+
+        if self.calibrations:
+            run.steps("000").once("calibrations", record_calibrations, self.calibrations)
+        self._targets = Targets(self.spec, self.start, run.directory / SERVER_DIR)
+        self.inherit(run)
+        with closing(self._targets), self._oracles:
+            run.publish(self._played(run))
+        from charter.reports.page import render_page
+
+        run.publish({"report.html": render_page(run.directory)}, derived=True)
+        run.finish()
+        for scratch in (SERVER_DIR, TUNING_DIR):
+            shutil.rmtree(run.directory / scratch, ignore_errors=True)
+
+    def _played(self, run: Run) -> dict[str, str | bytes | Path]:
+        """Plays the method; its results."""
+        if self.spec.method == "red_team":
+            from charter.methods.red_team import red_team
+
+            found = red_team(run, self.roles(run), self.battery())
+            return {"outcome.json": self._outcome(found.stopped, self.start)}
+        if self.spec.method in principle_methods.PRINCIPLE_METHODS:
+            course = principle_methods.method_function(self.spec.method)(
+                run, self.roles(run), principle_methods.build_inputs(self)
+            )
+            made = (
+                {ROWS_FILE: rows_to_jsonl((*course.examples, *course.replayed))} if self.spec.method == "think" else {}
+            )
+            return made | self.results(run, course.policy, course.constitution, course.stopped)
+        if self.spec.method == "rlhf":
+            from charter.methods.rlhf import rlhf
+
+            best, constitution, why = rlhf(run, self.roles(run), self.lessons())
+            return self.results(run, best.policy, constitution, why)
+        from charter.methods.iteralign import iteralign
+
+        progress = iteralign(run, self.roles(run), self.task())
+        return self.results(run, progress.policy, progress.constitution, progress.stopped)
+
+    def lessons(self) -> Any:
+        """What a method that learns from preferences is given."""
+        from charter.methods.preference_data import PreferenceInputs
+
+        task, shared = (
+            self.task(),
+            {field.name for field in fields(PreferenceInputs)} - {"near", "pairs", "constitution"},
+        )
+        given = {name: getattr(task, name) for name in shared}
+        near = self.spec.prompts.near_duplicate
+        return PreferenceInputs(
+            near=near, pairs=self.pairs, constitution=principle_methods.load_constitution(self), **given
+        )
+
+    def battery(self) -> Any:
+        """What red teaming is given."""
+        from charter.methods.red_team import RedTeamInputs
+
+        task = self.task()
+        return RedTeamInputs(**{field.name: getattr(task, field.name) for field in fields(RedTeamInputs)})
+
+    def task(self) -> Any:
+        """What the method is given."""
+        from charter.methods.iteralign import IterAlignInputs
+
+        benchmark = self.benchmark(None)
+        held = {"gate": list(benchmark.prompts("gate")), "held-out": list(benchmark.prompts("heldout"))}
+        protected = [*held["gate"], *held["held-out"], *self.exams.prompts]
+        return IterAlignInputs(
+            start=self.start,
+            redteam=self.train["redteam"],
+            helpful=self.train["helpful"],
+            guard=LeakageFilter(protected, self.spec.prompts.near_duplicate),
+            templates=self.templates,
+            answers=role_models.answer_sampling(self.spec),
+            critiques=role_models.answer_sampling(self.spec, self.spec.scale.critique_tokens),
+            options=self.options(),
+            rubric=self.ruled,
+            given=self.given,
+            sifting=curation_job.build_curation_setup(
+                self.spec, held, [*self.train["redteam"], *self.train["helpful"]], self.exams
+            ),
+        )
+
+    def options(self) -> MethodOptions:
+        """The method's switches. Where they are not set, the method says how a policy is tried again, and the target's
+        context how many rules are shown at once."""
+        options = self.spec.options
+        again = options.gates.again or ("step" if self.spec.method == "rlhf" else "replay")
+        options = options.model_copy(update={"gates": options.gates.model_copy(update={"again": again})})
+        context = role_models.context_length(self.spec, self.start)
+        if options.reflect.rules is not None or context is None:
+            return options
+        reflecting = options.reflect.model_copy(update={"rules": context * CHARS_PER_TOKEN // RULES_SHARE})
+        return options.model_copy(update={"reflect": reflecting})
+
+    def roles(self, run: Run) -> Roles:
+        """Roles bound to engines, each call on the run's ledger."""
+        judge, prices, attacker = self.oracle("judge"), self.prices, self._attacker(run)
+        return Roles(
+            target=lambda policy: self._target(run, policy),
+            proposer=run.metered(self.oracle("proposer"), "proposer", "aligning", prices["proposer"]),
+            judge=run.metered(judge, "judge", "aligning", prices["judge"]),
+            measurer=run.metered(judge, "judge", "measuring", prices["judge"]),
+            tuner=self._rested(role_models.build_tuner(self.spec, run.directory / TUNING_DIR)),
+            benchmark=self.benchmark(run),
+            attacks=attack_styles.build_train_attacks(self.spec, self.world, attacker, self.templates),
+            examiners=self._examiners(run, attacker),
+            learners=learners.build_learners(self.spec, run.directory / TUNING_DIR, run.directory, self._rested),
+        )
+
+    def _rested(self, tuner: Tuner) -> Tuner:
+        return TargetReleasingTuner(tuner, self._targets)
+
+    def _examiners(self, run: Run, attacker: Engine | None) -> BenchmarkSuite:
+        judge = None
+        if (asked := self.exams.judge) is not None:
+            judge = run.metered(self._reached(asked), "evaluator", "measuring", role_models.find_price(asked))
+        target = lambda policy: self._target(run, policy)  # noqa: E731
+        return BenchmarkSuite(target, self.exams.made(judge), self.exams.attacks(attacker), self.exams.gates(judge))
+
+    def _attacker(self, run: Run) -> Engine | None:
+        asked = self.spec.attacker
+        if asked is None:
+            return None
+        return run.metered(self._reached(asked), "attacker", "aligning", self.prices["attacker"])
+
+    def _reached(self, asked: OracleSpec) -> Engine:
+        """An oracle, whose connections are closed when the run ends or stops."""
+        engine = role_models.connect_oracle(asked, self.world, self.spec.offline)
+        self._oracles.callback(engine.close)
+        return engine
+
+    @contextmanager
+    def _target(self, run: Run, policy: ModelRef) -> Iterator[Engine]:
+        """A policy of the run, each call on its ledger."""
+        with self.engine(resolve_adapter(policy, self.start, run.directory)) as engine:
+            yield run.metered(engine, "target", "target", None if self.spec.target.by_http else role_models.FREE)
+
+    @contextmanager
+    def engine(self, policy: ModelRef) -> Iterator[Engine]:
+        """A policy's engine, by itself."""
+        with self._targets.engine(policy) as engine:
+            yield engine
+
+    def oracle(self, role: str) -> Engine:
+        """The engine of ``judge`` or ``proposer`` (``oracle`` where the role has none of its own)."""
+        asked = {"judge": self.spec.judge, "proposer": self.spec.proposer}[role] or self.spec.oracle
+        return self._reached(asked)
+
+    def benchmark(self, run: Run | None) -> Benchmark:
+        """The evaluator: a world's truth, or a model that judges; its calls count as measuring."""
+        if self.spec.evaluator == "world":
+            from charter.organism.world_benchmark import WorldBenchmark
+
+            assert self.world is not None
+            return WorldBenchmark(self.world, self.spec.prompts.gate, self.spec.prompts.heldout, self.norms)
+        from charter.evals.judged_benchmark import JudgedBenchmark
+
+        engine = self._reached(self.spec.evaluator)
+        metered = run.metered(engine, "evaluator", "measuring", self.prices["evaluator"]) if run is not None else engine
+        given, judging = self.prompts, (self.ruled, self.spec.options.judge)
+        return JudgedBenchmark(given.redteam, given.helpful, metered, self.templates, given.novel, judging)
+
+    def results(
+        self, run: Run, policy: ModelRef, constitution: Constitution, why: str
+    ) -> dict[str, str | bytes | Path]:
+        """The files of a finished run: constitution, adapter, and what became of it."""
+        files: dict[str, str | bytes | Path] = {
+            "constitution.yaml": articles.to_yaml(constitution),
+            "outcome.json": self._outcome(why, policy, constitution),
+        }
+        if policy.adapter is not None and policy != self.start:
+            files["adapter"] = run.directory / policy.adapter
+        return files
+
+    @property
+    def ruled(self) -> Rubric:
+        """The rubric with what people decided."""
+        return self.rubric.model_copy(update={"norms": self.norms})
+
+    @property
+    def norms(self) -> tuple[Norm, ...]:
+        """What people decided: in a run that goes on from another one, or in the run that is audited."""
+        return articles.extract_norms(self.given.constitution) if self.given is not None else self.decided
+
+    @property
+    def independent(self) -> bool:
+        """Whether the evaluator is nobody else's model."""
+        if self.spec.evaluator == "world":
+            return True
+        others = [self.spec.judge or self.spec.oracle, self.spec.proposer or self.spec.oracle]
+        others += [self.spec.attacker] if self.spec.attacker is not None else []
+        return all(self.spec.evaluator.model != other.model for other in others)
+
+    def _outcome(self, stopped: str, policy: ModelRef, found: Constitution | None = None) -> str:
+        """What became of the run, as JSON."""
+        outcome = {
+            "method": self.spec.method,
+            "world": self.spec.world or None,
+            "stopped": stopped,
+            "policy": policy.model_dump(mode="json"),
+            "planted": self._planted(found or Constitution()),
+            "independent": self.independent,
+        }
+        return json.dumps(outcome, indent=2, sort_keys=True) + "\n"
+
+    def _planted(self, constitution: Constitution) -> dict[str, Any]:
+        if self.world is None or self.spec.method in principle_methods.PRINCIPLE_METHODS:
+            return {"flaws": None, "discovered": None, "by": {}}
+        from charter.organism.world_benchmark import find_discovered_flaws
+
+        texts = {p.id: p.text for p in self.train["redteam"]}
+        by = find_discovered_flaws(self.world, constitution.principles, texts)
+        return {"flaws": len(self.world.flaws), "discovered": len(by), "by": by}
+
+    def _prices(self) -> dict[str, role_models.Price | None]:
+        spec = self.spec
+        asked = {"judge": spec.judge or spec.oracle, "proposer": spec.proposer or spec.oracle}
+        asked |= {"attacker": spec.attacker} if spec.attacker is not None else {}
+        asked |= {"evaluator": spec.evaluator} if spec.evaluator != "world" else {}
+        return role_models.find_prices(asked, spec.budget)

@@ -1,0 +1,141 @@
+"""From a spec to prompts: their sources, the three disjoint sets, and what training is never to see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from charter.errors import SpecError
+from charter.ports import Source
+from charter.records.chat import Prompt
+from charter.records.measurements import Split
+from charter.similarity import LeakageFilter, split_prompts
+from charter.spec import KeepOutSpec, SourceSpec, Spec
+
+if TYPE_CHECKING:
+    from charter.organism.world import World
+
+
+@dataclass(frozen=True)
+class PromptSets:
+    """``train`` by kind (``redteam``, ``helpful``). For an evaluator that is a model: ``redteam`` and ``helpful`` by
+    split, and ``novel``, the ids of those on held-out whose attack style or category training never sees."""
+
+    train: dict[str, list[Prompt]]
+    redteam: dict[Split, list[Prompt]] = field(default_factory=dict)
+    helpful: dict[Split, list[Prompt]] = field(default_factory=dict)
+    novel: frozenset[str] = frozenset()
+
+
+def build_sources(spec: Spec, world: World | None) -> tuple[list[Source], list[Source]]:
+    """The sources of red-team prompts and of helpful ones."""
+    from charter.data.sources.source_prompts import SourcePrompts
+    from charter.organism.world_prompts import WorldPrompts
+
+    def read(asked: str | Sequence[SourceSpec], kind: str) -> list[Source]:
+        if isinstance(asked, str):
+            assert world is not None
+            return [WorldPrompts(world, "redteam" if kind == "redteam" else "helpful")]
+        return [
+            SourcePrompts(source, "unsafe" if kind == "redteam" else "safe", offline=spec.offline) for source in asked
+        ]
+
+    asked = spec.prompts
+    return read(asked.redteam, "redteam"), read(asked.helpful, "helpful")
+
+
+def build_prompt_sets(spec: Spec, redteam: Sequence[Source], helpful: Sequence[Source]) -> PromptSets:
+    """Training prompts by kind, and those kept for an evaluator by kind and split. A world gives training prompts only:
+    its benchmark has gate and held-out of its own. A text of both kinds is a red-team prompt. Raises SpecError."""
+    read = [make_ids_distinct([p for source in side for p in source.prompts()]) for side in (redteam, helpful)]
+    attacking = {p.text for p in read[0]}
+    both = make_ids_distinct([*read[0], *(p for p in read[1] if p.text not in attacking)])
+    attacks = {p.id for p in both[: len(read[0])]}
+    asked = spec.prompts
+    novel = select_kept_out(both, asked.keep_out)
+    if spec.evaluator == "world":
+        return PromptSets(_group_by_kind(_drop_near_novel(both, novel, asked.near_duplicate), attacks))
+    parts = split_prompts(both, asked.near_duplicate)
+    unseen = {p.id for p in novel}
+    for part, found in parts.items():
+        if part == "heldout":
+            parts[part] = [p for p in found if p.id not in unseen]
+        else:
+            parts[part] = _drop_near_novel(found, novel, asked.near_duplicate)
+    gate = _sample_per_kind(_group_by_kind(parts["gate"], attacks), asked.gate)
+    heldout = _sample_per_kind(_group_by_kind(parts["heldout"], attacks), asked.heldout)
+    train = _group_by_kind(parts["train"], attacks)
+    if not train["redteam"] or not gate["redteam"] or not heldout["redteam"]:
+        raise SpecError(
+            f"too few red-team prompts to split into train, gate and held-out ({len(read[0])} read)",
+            cure="Give more prompts under prompts.redteam, or keep fewer out.",
+        )
+    apart = _sample_per_kind(_group_by_kind(novel, attacks), asked.heldout)
+    return PromptSets(
+        train,
+        {"gate": gate["redteam"], "heldout": [*heldout["redteam"], *apart["redteam"]]},
+        {"gate": gate["helpful"], "heldout": [*heldout["helpful"], *apart["helpful"]]},
+        frozenset(p.id for p in (*apart["redteam"], *apart["helpful"])),
+    )
+
+
+def load_measured_texts(spec: Spec, world: World | None) -> dict[str, list[str]]:
+    """What gate and held-out of a spec ask: nothing of it may be trained on. Raises SpecError."""
+    splits: tuple[Split, ...] = ("gate", "heldout")
+    if spec.evaluator == "world":
+        from charter.organism.world_benchmark import WorldBenchmark
+
+        assert world is not None
+        truth = WorldBenchmark(world, spec.prompts.gate, spec.prompts.heldout)
+        found = {part: list(truth.prompts(part)) for part in splits}
+    else:
+        sets = build_prompt_sets(spec, *build_sources(spec, world))
+        found = {part: [*sets.redteam[part], *sets.helpful[part]] for part in splits}
+    return {name: [p.text for p in found[part]] for name, part in zip(("gate", "held-out"), splits, strict=True)}
+
+
+def select_kept_out(prompts: Sequence[Prompt], asked: KeepOutSpec) -> list[Prompt]:
+    """The prompts of the attack style or the category that training is never to see. Raises SpecError where no prompt
+    has the category."""
+    categories = {p.meta["category"] for p in prompts if "category" in p.meta}
+    if asked.category and asked.category not in categories:
+        known = ", ".join(sorted(categories)) or "none"
+        raise SpecError(
+            f"prompts.keep_out.category: no prompt has the category {asked.category!r} (there are: {known:.400})",
+            cure="Name one of them.",
+        )
+    wanted = {key: name for key, name in asked if name}
+    return [p for p in prompts if any(p.meta.get(key) == name for key, name in wanted.items())]
+
+
+def _drop_near_novel(prompts: Iterable[Prompt], novel: Sequence[Prompt], near: float) -> list[Prompt]:
+    """The prompts that are no near-duplicate of a kept-out one."""
+    return LeakageFilter(novel, near).clear(prompts) if novel else list(prompts)
+
+
+def _group_by_kind(prompts: Sequence[Prompt], attacks: set[str]) -> dict[str, list[Prompt]]:
+    return {
+        "redteam": [p for p in prompts if p.id in attacks],
+        "helpful": [p for p in prompts if p.id not in attacks],
+    }
+
+
+def _sample_per_kind(kinds: dict[str, list[Prompt]], most: int | None) -> dict[str, list[Prompt]]:
+    """At most so many of each kind, drawn alike from all sources."""
+    from charter.data.sources.source_prompts import sample_prompts
+
+    return {kind: sample_prompts(prompts, most) for kind, prompts in kinds.items()}
+
+
+def make_ids_distinct(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Prompts of several sources together; an id that comes again takes the next ordinal."""
+    out: dict[str, Prompt] = {}
+    for prompt in prompts:
+        stem, ordinal = prompt.id.rsplit("-", 1)[0], 0
+        key = prompt.id
+        while key in out:
+            ordinal += 1
+            key = f"{stem}-{ordinal}"
+        out[key] = prompt if key == prompt.id else prompt.model_copy(update={"id": key})
+    return list(out.values())

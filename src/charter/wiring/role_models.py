@@ -1,0 +1,268 @@
+"""From a spec to live models: the target, its tuner, and the oracles."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charter.errors import EngineError, SpecError
+from charter.judging.rubrics import Rubric
+from charter.ports import Engine, Tuner
+from charter.records.chat import Sampling
+from charter.records.model_refs import ModelRef
+from charter.records.record import digest
+from charter.spec import PROGRAM_PREFIX, Budget, JudgingSpec, OracleSpec, Spec
+from charter.templates import Templates
+
+Price = tuple[float, float]
+FREE: Price = (0.0, 0.0)
+
+if TYPE_CHECKING:
+    from charter.models.engines.local_engine import LocalEngine
+    from charter.models.engines.served_engine import ServedEngine
+    from charter.organism.world import World
+
+
+def load_world(spec: Spec) -> World | None:
+    """The test world that the spec names; None where it names none. Raises SpecError."""
+    if not spec.world:
+        return None
+    from charter.organism.world import World
+
+    return World.load(spec.world)
+
+
+def resolve_start(spec: Spec, world: World | None, revision: str = "") -> ModelRef:
+    """The starting model, resolved to a commit and weight digest; ``revision`` goes before the spec's. One that
+    is only reached by HTTP has its name alone. Raises EngineError."""
+    from charter.models.weights import resolve_model
+
+    target = spec.target
+    if target.by_http:
+        return ModelRef(base=target.model, base_digest="", digest=digest({"by_http": target.model}))
+    base = target.model
+    if base == "organism":
+        assert world is not None
+        folder = Path(__file__).parent.parent / "organism" / "built" / world.name
+        if not (folder / "config.json").is_file():
+            raise EngineError(
+                f"the world {world.name} is not shipped built",
+                f"charter organism build --world {spec.world} --out DIR, then set target.model to DIR",
+            )
+        base = str(folder)
+    return resolve_model(base, revision or target.revision, offline=spec.offline, remote_code=target.remote_code)
+
+
+def context_length(spec: Spec, start: ModelRef) -> int | None:
+    """Tokens that the target reads; None where its configuration does not tell. Loads no weights."""
+    from charter.models import weights
+
+    where = weights.model_folder(start, offline=spec.offline, remote_code=spec.target.remote_code)
+    return weights.context_length(weights.load_config(where, remote_code=spec.target.remote_code))
+
+
+def build_local_engine(spec: Spec, start: ModelRef) -> LocalEngine:
+    """The target in process; it loads when it is first asked."""
+    from charter.models.engines.local_engine import LocalEngine, LocalOptions
+
+    target = spec.target
+    options = LocalOptions.model_validate(
+        {
+            "device": target.device,
+            "dtype": target.dtype,
+            "batch_size": target.batch,
+            "plain": target.plain,
+            "template": target.template,
+            "context": target.context,
+            "remote_code": target.remote_code,
+            "offline": spec.offline,
+        }
+    )
+    return LocalEngine(start, options)
+
+
+def describe_target(spec: Spec, start: ModelRef) -> dict[str, Any]:
+    """What the target is, where and how it answers. Loads no weights. Raises EngineError."""
+    target = spec.target
+    known = {} if target.by_http else build_local_engine(spec, start).describe()
+    if not target.by_http and not target.serve:
+        return known
+    unknown = {"revision": "", "digest": "", "architecture": "identity not verifiable", "context": 0}
+    own = {"device": "a server", "dtype": "its precision", "format": "its chat format", "batch": target.connections}
+    return {"model": target.model, **unknown, **known, **own}
+
+
+def connect_target(spec: Spec) -> Engine:
+    """The target that is only reached by HTTP."""
+    from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
+
+    target = spec.target
+    options = RemoteOptions(base_url=target.base_url or None, max_connections=target.connections, offline=spec.offline)
+    return RemoteEngine(target.model, options)
+
+
+def build_served_engine(spec: Spec, policy: ModelRef, folder: Path) -> ServedEngine:
+    """A policy behind a server of its own; the server's log and lock lie in ``folder``."""
+    from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
+    from charter.models.engines.served_engine import ServedEngine, ServedOptions
+
+    target = spec.target
+
+    def connect(url: str, name: str) -> Engine:
+        options = RemoteOptions(base_url=url, max_connections=target.connections, give_up_after=60)
+        return RemoteEngine(name, options)
+
+    serving = ServedOptions(
+        command=target.serve,
+        start_command=target.serve_start,
+        ready_s=target.serve_ready_s,
+        offline=spec.offline,
+        remote_code=target.remote_code,
+    )
+    return ServedEngine(policy, serving, folder, connect)
+
+
+def tuner_options(spec: Spec) -> dict[str, Any]:
+    """What every training is told."""
+    tune, scale, target = spec.options.tune, spec.scale, spec.target
+    return tune.model_dump(exclude={"start", "learning_rate", "rank"}) | {
+        "lr": tune.learning_rate,
+        "r": tune.rank,
+        "max_length": min(scale.row_tokens, target.context or scale.row_tokens),
+        "device": target.device,
+        "dtype": target.dtype,
+        "plain": target.plain,
+        "template": target.template,
+        "remote_code": target.remote_code,
+        "offline": spec.offline,
+        "quantize": spec.tuner.quantize,
+        "save_steps": spec.tuner.save_steps if spec.tuner.launch else 0,
+    }
+
+
+def build_tuner(spec: Spec, folder: Path) -> Tuner:
+    """The tuner that the spec asks for; one that is launched has its job and checkpoints in ``folder``."""
+    from charter.models.tuners.launched_tuner import LaunchedTuner
+    from charter.models.tuners.sft_tuner import SftOptions, SftTuner
+
+    options = SftOptions.model_validate(tuner_options(spec))
+    if not spec.tuner.launch:
+        return SftTuner(options)
+    return LaunchedTuner(options, spec.tuner.launch, folder, spec.tuner.micro_batch)
+
+
+def answer_sampling(spec: Spec, longest: int | None = None) -> Sampling:
+    """How the target answers, in at most ``longest`` tokens (None: ``scale.answer_tokens``)."""
+    scale = spec.scale
+    return Sampling(
+        temperature=scale.temperature,
+        top_p=scale.top_p,
+        max_tokens=longest or scale.answer_tokens,
+        stop=scale.stop,
+        frequency_penalty=scale.frequency_penalty,
+    )
+
+
+def build_templates(spec: Spec, world: World | None) -> Templates:
+    """What is said to models: the spec's words, or the world's."""
+    if spec.templates != "world":
+        return spec.templates
+    assert world is not None
+    return Templates.model_validate(world.target_templates)
+
+
+def load_rubric(judging: JudgingSpec) -> Rubric:
+    """The rubric that findings are made by: shipped, with a policy, or from a file. Raises SpecError."""
+    from charter.judging.rubrics import SHIPPED_RUBRICS, parse_rubric
+
+    if judging.rubric in SHIPPED_RUBRICS:
+        found = SHIPPED_RUBRICS[judging.rubric]
+        if not judging.policy:
+            return found
+        if not (policy := _read_text(judging.policy, "options.judge.policy")).strip():
+            raise SpecError(f"{judging.policy} is empty", cure="Write the policy into it.")
+        return found.model_copy(update={"policy": policy})
+    if judging.rubric.endswith((".yaml", ".yml")):
+        return parse_rubric(_read_text(judging.rubric, "options.judge.rubric"), judging.rubric)
+    raise SpecError(
+        f"options.judge.rubric: {judging.rubric} is neither shipped nor a .yaml file",
+        cure=f"Shipped are: {', '.join(SHIPPED_RUBRICS)}.",
+    )
+
+
+def _read_text(path: str, key: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{key}: {path} cannot be read: {error}", cure="Give the path of a UTF-8 file.") from error
+
+
+def connect_oracle(asked: OracleSpec, world: World | None, offline: bool = False) -> Engine:
+    """A hosted or self-served model, the world's own oracle, or a program of the user's own (``python:``)."""
+    if asked.model == "world":
+        from charter.organism.oracle import Oracle, OracleErrors
+
+        assert world is not None
+        return Oracle(world, OracleErrors.model_validate(asked.errors.model_dump()))
+    if asked.model.startswith(PROGRAM_PREFIX):
+        return load_engine(asked.model)
+    from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
+
+    options = RemoteOptions(
+        base_url=asked.base_url or None,
+        key_env=asked.key_env,
+        max_connections=asked.connections,
+        max_retries=asked.retries,
+        give_up_after=asked.give_up_after_s,
+        timeout=asked.timeout_s,
+        sampling=asked.sampling,
+        structured=asked.structured,
+        offline=offline,
+    )
+    return RemoteEngine(asked.model, options)
+
+
+def find_price(asked: OracleSpec) -> Price | None:
+    """What a million tokens read and written cost: as the spec says, else as Inspect knows; None where nobody does.
+    What runs in this process costs nothing."""
+    if asked.price_in is not None and asked.price_out is not None:
+        return asked.price_in, asked.price_out
+    if asked.model == "world" or asked.model.startswith(PROGRAM_PREFIX):
+        return FREE
+    if asked.base_url:
+        return None
+    from charter.models.engines.inspect_client import look_up_price
+
+    return look_up_price(asked.model)
+
+
+def find_prices(asked: Mapping[str, OracleSpec], budget: Budget) -> dict[str, Price | None]:
+    """What each role's model costs. Raises SpecError where money is bounded and a price is not known."""
+    found = {role: find_price(model) for role, model in asked.items()}
+    unknown = [role for role, cost in found.items() if cost is None]
+    if budget.money is not None and unknown:
+        raise SpecError(
+            "budget.money bounds what nobody knows",
+            tuple(f"{role}: the price of its model is not known" for role in unknown),
+            "Give price_in and price_out beside the model, for a million tokens; 0 where it costs nothing.",
+        )
+    return found
+
+
+def load_engine(model: str) -> Engine:
+    """The engine that ``python:package.module:Object`` names: an engine, or what gives one when it is called. Its code
+    runs in this process. Raises SpecError."""
+    module, _, name = model.removeprefix(PROGRAM_PREFIX).partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, ValueError, AttributeError, TypeError) as error:
+        raise SpecError(
+            f"{model} cannot be had: {error}",
+            cure="Write python:package.module:Object, with the package where Python finds it (PYTHONPATH).",
+        ) from error
+    engine = found() if callable(found) and (isinstance(found, type) or not isinstance(found, Engine)) else found
+    if not isinstance(engine, Engine):
+        raise SpecError(f"{model} gives no engine", cure="Give it identity, generate, score and close.")
+    return engine
