@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from charter import wiring
+from charter import jobs
 from charter.jobs.audit_job import AuditJob
 from charter.jobs.battery_builder import build_audit_spec, build_battery
 from charter.judging.audit_battery import Battery, battery_to_text, read_battery
@@ -116,9 +116,9 @@ def audited(name: str, battery: Battery, model: Path, baseline: Path, seed: int 
     )
     asked = AuditSpec(model=str(model), baseline=str(baseline), battery=str(file))
     if not (directory / "journal.jsonl").exists():
-        wiring.launch_run(build_audit_spec(spec.model_copy(update={"seed": seed}), asked), directory)
+        jobs.launch_run(build_audit_spec(spec.model_copy(update={"seed": seed}), asked), directory)
     elif RunReader(directory).head is None:
-        wiring.resume_run(directory)
+        jobs.resume_run(directory)
     return compare_sides(RunReader(directory))
 
 
@@ -230,7 +230,8 @@ def right(world: World, seed: int) -> list[Example]:
 
 def trained(name: str, rows: Sequence[Example], seed: int, rate: float = 3e-3) -> Path:
     """The base run's policy, trained further on rows; made once."""
-    from charter.models.tuners.sft_tuner import SftOptions, SftTuner
+    from charter.models.tuners.local_tuner import LocalTuner
+    from charter.models.tuners.tuner_options import SftOptions
 
     folder = PLACE / "adapters" / name
     if not (folder / "done").exists():
@@ -239,7 +240,7 @@ def trained(name: str, rows: Sequence[Example], seed: int, rate: float = 3e-3) -
         random.Random(seed).shuffle(shuffled)
         options = SftOptions(lr=rate, epochs=2, batch=8, max_length=150)
         policy = base_policy()
-        made = SftTuner(options).tune(policy, shuffled, work, seed)
+        made = LocalTuner(options).tune(policy, shuffled, work, seed)
         (folder / "done").write_text(str(made.adapter), encoding="utf-8")
     return Path((folder / "done").read_text(encoding="utf-8"))
 

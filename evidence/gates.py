@@ -15,7 +15,7 @@ from charter.reports.paired_tests import count_pairs
 from charter.spec import GateSpec
 from charter.stages.evaluator_scores import measure
 from charter.stages.probe import probe
-from charter.wiring import Components
+from charter.wiring.components import Components
 from evidence.cells import RUNS, Cell, all_done, records, value
 from evidence.claims import Row, row, target
 

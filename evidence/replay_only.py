@@ -11,7 +11,8 @@ from charter.records.record import Step
 from charter.records.training_rows import Example
 from charter.stages.evaluator_scores import compute_scores, measure
 from charter.stages.probe import probe
-from charter.wiring import Components, role_models
+from charter.wiring import role_models
+from charter.wiring.components import Components
 from evidence.cells import RUNS, Cell, done, records
 
 

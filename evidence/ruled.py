@@ -9,8 +9,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from charter import jobs
 from charter import spec as specs
-from charter import wiring
 from charter.reports.integrity import verify_run
 from evidence.cells import RUNS, Cell, all_done, records
 from evidence.claims import SEEDS, Row, row, target
@@ -145,9 +145,9 @@ def played(method: str, directory: Path, place: str = "") -> int:
     status = 1
     try:
         if (directory / "journal.jsonl").exists():
-            wiring.resume_run(directory, strike)
+            jobs.resume_run(directory, strike)
         else:
-            wiring.launch_run(
+            jobs.launch_run(
                 specs.change_spec(specs.list_recipes()[method].read_text(encoding="utf-8"), TINY), directory, strike
             )
         status = 0

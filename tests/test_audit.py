@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from charter import cli, wiring
+import charter
+from charter import cli, jobs
 from charter import spec as specs
 from charter.attacks.jailbreak_templates import TemplateAttack
 from charter.cli.app import app
@@ -441,7 +442,7 @@ def aligned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     harmful.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
     benchmarks = json.dumps([{"name": "set", "judged": "harmlessness", "prompts": [{"path": str(harmful)}]}])
     text = specs.list_recipes()["iteralign"].read_text(encoding="utf-8")
-    wiring.launch_run(specs.change_spec(text, {**SMALL, "benchmarks": benchmarks}), folder)
+    jobs.launch_run(specs.change_spec(text, {**SMALL, "benchmarks": benchmarks}), folder)
     return folder
 
 
@@ -550,7 +551,7 @@ def test_an_unchanged_organism_is_not_accused(unchanged: Path, frozen: Path) -> 
 def test_the_starting_model_has_drifted_from_the_constitution(unchanged: Path, tmp_path: Path) -> None:
     """Audited against a finished audit, whose answers are not asked again."""
     start = RunReader(unchanged).records("baseline/measured", AuditedModel)[0]
-    base = str(Path(wiring.__file__).parent.parent / "organism" / "built" / "village")
+    base = str(Path(charter.__file__).parent / "organism" / "built" / "village")
     xml, out = tmp_path / "junit.xml", tmp_path / "audit"
     words = ["audit", base, "--baseline", str(unchanged), "--out", str(out), "--junit", str(xml), "--json"]
     ended = CLI.invoke(app, words, catch_exceptions=False)
@@ -616,7 +617,7 @@ def test_an_audit_has_no_threads_and_says_where_they_are(words: tuple[str, str],
 def test_a_dry_run_says_what_would_be_asked(aligned: Path, unchanged: Path, frozen: Path) -> None:
     text = (unchanged / "spec.yaml").read_text(encoding="utf-8")
     both, one = (
-        wiring.forecast_run(specs.parse_spec(specs.change_spec(text, {"audit.baseline": str(place)})))
+        jobs.forecast_run(specs.parse_spec(specs.change_spec(text, {"audit.baseline": str(place)})))
         for place in (aligned, unchanged)
     )
     assert both["prompts"] == len(read_battery(frozen).probes)
@@ -667,7 +668,7 @@ def test_a_defect_and_an_interrupt_are_no_outcome(monkeypatch: pytest.MonkeyPatc
         def broken(*_: object, error: BaseException = error) -> str:
             raise error
 
-        monkeypatch.setattr(wiring, "asked_for", broken)
+        monkeypatch.setattr(jobs, "audit_spec", broken)
         with pytest.raises(SystemExit) as ended:
             cli.main(["audit", "x", "--baseline", "y", "--out", str(tmp_path / "a")])
         assert ended.value.code == code

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from charter import wiring
+from charter import jobs
 from charter.data.sources.human_labels import read_labelled, read_pairs
 from charter.errors import SpecError
-from charter.jobs import calibration_job
 from charter.judging.injections import INJECTIONS
 from charter.judging.judge_requests import judging_digest
+from charter.judging.pair_comparison import both_orders
 from charter.judging.rubrics import CONDUCT, HARM
 from charter.methods.calibrate import CalibrationInputs, calibrate
 from charter.models.engines.scripted_engine import ScriptedEngine
@@ -33,8 +33,9 @@ from charter.reports.run_summary import summarise_run
 from charter.run import Run
 from charter.run.reader import RunReader
 from charter.spec import JudgingSpec, parse_spec
-from charter.stages.calibration import both_orders
 from charter.templates import Templates
+from charter.wiring.calibrations import load_calibrations
+from charter.wiring.role_models import load_rubric
 from tests.data import DATA, needs_data
 from tests.records import said
 
@@ -279,7 +280,7 @@ def erring(labels: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("runs") / "calibration"
     asks = {"labelled": [labels], "limit": 800}
     spec = {"method": "calibrate", "world": "village", "judge": ERRING, "calibrate": asks}
-    wiring.launch_run(yaml.safe_dump(spec), directory)
+    jobs.launch_run(yaml.safe_dump(spec), directory)
     return directory
 
 
@@ -304,7 +305,7 @@ def test_a_share_by_an_erring_judge_is_corrected_to_the_true_one(erring: Path, t
         "prompts": {"gate": 1, "heldout": 1},
         "options": {"draw": {"batch": 240}},
     }
-    wiring.launch_run(yaml.safe_dump(spec), tmp_path / "run")
+    jobs.launch_run(yaml.safe_dump(spec), tmp_path / "run")
     reading = RunReader(tmp_path / "run")
     exchanges = reading.records("001/exchanges", Exchange)
     bad = [False in WORLD.grade(e.prompt.text, e.response).values() for e in exchanges]
@@ -333,9 +334,7 @@ def test_a_calibration_of_another_judge_rubric_or_asking_is_refused(erring: Path
     def named(**changes: Any) -> Any:
         given = {"world": "village", "oracle": {**ERRING, "calibration": str(erring)}, **changes}
         spec = parse_spec(yaml.safe_dump(given))
-        return calibration_job.load_calibrations(
-            spec, wiring.role_models.load_rubric(spec.options.judge), Templates(), WORLD
-        )
+        return load_calibrations(spec, load_rubric(spec.options.judge), Templates(), WORLD)
 
     assert [c.id for c in named()] == ["judge"]
     assert named(oracle=ERRING) == []
@@ -372,7 +371,7 @@ def test_whatever_changes_the_asking_changes_its_digest() -> None:
 def test_a_plan_counts_what_would_be_asked(labels: str) -> None:
     asks = {"labelled": [labels], "limit": 7, "injections": True}
     spec = {"method": "calibrate", "world": "village", "judge": ERRING, "calibrate": asks}
-    plan = wiring.forecast_run(parse_spec(yaml.safe_dump(spec)))
+    plan = jobs.forecast_run(parse_spec(yaml.safe_dump(spec)))
     assert plan["judge_calls"]["labelled"] == 7
     assert plan["calls"] >= 7 + len(INJECTIONS)
 

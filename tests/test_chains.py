@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from charter import cli, wiring
+from charter import cli, jobs
 from charter import spec as specs
 from charter.constitution.run_state import RunState
 from charter.errors import BudgetError, SpecError, StoreError
@@ -60,7 +60,7 @@ LEARNING = """
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished chain of two short runs."""
     folder = tmp_path_factory.mktemp("chains") / "whole"
-    wiring.launch_run(TEXT, folder)
+    jobs.launch_run(TEXT, folder)
     return folder
 
 
@@ -106,9 +106,9 @@ def test_a_chain_that_was_interrupted_comes_to_the_same_end(chain: Path, tmp_pat
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            wiring.resume_run(folder, interrupt)
+            jobs.resume_run(folder, interrupt)
         assert not is_complete(folder)
-    wiring.resume_run(folder)
+    jobs.resume_run(folder)
     assert made(folder) == made(chain)
 
 
@@ -122,9 +122,9 @@ def test_the_budget_is_that_of_the_whole_chain(chain: Path, tmp_path: Path) -> N
     shutil.rmtree(folder / "2-iteralign")
     (folder / "spec.yaml").write_text(specs.change_spec(TEXT, {"budget.calls": str(first + 3)}), encoding="utf-8")
     with pytest.raises(BudgetError, match="of 3 are spent"):
-        wiring.resume_run(folder)
+        jobs.resume_run(folder)
     assert not is_complete(folder)
-    wiring.resume_run(folder, budget={"calls": str(first + second)})
+    jobs.resume_run(folder, budget={"calls": str(first + second)})
     assert is_complete(folder)
 
 
@@ -189,7 +189,7 @@ def test_a_chain_goes_on_by_preferences(chain: Path, tmp_path: Path) -> None:
     shutil.rmtree(folder / "2-iteralign")
     shutil.move(tmp_path / "kept", folder / "1-iteralign")
     (folder / "spec.yaml").write_text(text, encoding="utf-8")
-    wiring.resume_run(folder)
+    jobs.resume_run(folder)
     first, second = (RunReader(step) for step in chain_runs(folder))
     (left,), (given) = first.records("final/handover", RunState), second.records("inherited/handover", RunState)
     assert given[0].policy.digest == left.policy.digest
@@ -219,5 +219,5 @@ def recipe(name: str) -> dict[str, Any]:
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(StoreError, match="not an empty folder"):
-        wiring.launch_run(TEXT, tmp_path)
+        jobs.launch_run(TEXT, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]

@@ -26,7 +26,7 @@ from charter.reports.page import render_page
 from charter.reports.principle_usage import read_principle_usage
 from charter.run import Run
 from charter.run.reader import RunReader
-from charter.spec import CurationSpec, MethodOptions, curation_spec, read_spec
+from charter.spec import CurationSpec, MethodOptions, change_curation, read_spec
 from charter.stages.curate import CurationSetup
 from charter.templates import Templates
 from tests.ruled_toy import RuledToy
@@ -107,7 +107,7 @@ def test_what_cannot_be_is_said_and_nothing_is_left_behind(tmp_path: Path, capsy
     with pytest.raises(StoreError, match="there already"):
         curate_file(file, tmp_path / "there", CurationSpec(), ({}, {}))
     with pytest.raises(SpecError, match=r"near: [\s\S]*The keys: enabled, exact"):
-        curation_spec(CurationSpec(), {"near": "3"})
+        change_curation(CurationSpec(), {"near": "3"})
     assert charter("curate", str(file), "--out", str(tmp_path / "out"), "--set", "rejudge=true") == 2
     assert "needs a judge" in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["rows.jsonl", "there"]

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from charter import wiring
+from charter import jobs
 from charter.cli.app import app
 from charter.errors import SpecError
 from charter.organism.world import World
@@ -46,7 +46,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def evaluated(out: Path, benchmarks: list[dict[str, Any]], **more: Any) -> RunReader:
-    wiring.launch_run(yaml.safe_dump({**BASE, "benchmarks": benchmarks, **more}), out)
+    jobs.launch_run(yaml.safe_dump({**BASE, "benchmarks": benchmarks, **more}), out)
     return RunReader(out)
 
 
@@ -102,7 +102,7 @@ def test_what_judges_in_a_world_errs_on_nothing(files: Path, tmp_path: Path) -> 
 )
 def test_what_does_not_fit_is_said(benchmark: dict[str, Any], said: str) -> None:
     with pytest.raises(SpecError, match=said):
-        wiring.launch_run(yaml.safe_dump({**BASE, "benchmarks": [benchmark]}), Path("never"))
+        jobs.launch_run(yaml.safe_dump({**BASE, "benchmarks": [benchmark]}), Path("never"))
 
 
 def test_from_the_command_line_and_as_a_report(files: Path, tmp_path: Path) -> None:

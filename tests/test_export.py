@@ -17,7 +17,8 @@ from charter.jobs import export_policy
 from charter.models import weights
 from charter.models.engines.local_engine import LocalEngine, LocalOptions
 from charter.models.engines.merge_check import check_merge
-from charter.models.tuners.sft_tuner import SftOptions, SftTuner
+from charter.models.tuners.local_tuner import LocalTuner
+from charter.models.tuners.tuner_options import SftOptions
 from charter.records.chat import Exchange, Prompt, Sampling, user_prompt
 from charter.records.measurements import Measurement, Score
 from charter.records.model_refs import ModelRef
@@ -49,7 +50,7 @@ def aligned(where: Path, model: Path, kind: str = "lora", finish: bool = True, l
                 id="harmlessness", value=low + 0.1, n=97, low=low, high=low + 0.2, unjudged=3, benchmark="b|1"
             )
             give(run, f"{folder}/heldout_scores", [score])
-        tuner = SftTuner(SftOptions(kind=kind, epochs=20, lr=2e-2 if kind == "lora" else 5e-3, batch=4, device="cpu"))
+        tuner = LocalTuner(SftOptions(kind=kind, epochs=20, lr=2e-2 if kind == "lora" else 5e-3, batch=4, device="cpu"))
         give(run, "001/rows", ROWS)
         policy = run.steps("001").once("policy", tune, start, start, ROWS, tuner, TrainingSpec()) if learn else start
         rule = Principle(id="p-1", title="Evil", text=EVIL, status="approved")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from charter import wiring
+from charter import jobs
 from charter.data.sources import benchmark_tables
 from charter.evals.multiple_choice import DromedaryBenchmark
 from charter.models import weights
@@ -95,7 +95,7 @@ def test_a_policy_that_forgot_what_the_model_knew_is_rolled_back(
 ) -> None:
     tune = {"rank": 4, "alpha": 8, "epochs": 1, "learning_rate": rate}
     given = {**spec, "options": {**spec["options"], "tune": tune}}
-    wiring.launch_run(yaml.safe_dump(given), tmp_path / "run")
+    jobs.launch_run(yaml.safe_dump(given), tmp_path / "run")
     reading, name = RunReader(tmp_path / "run"), "capability (known: accuracy)"
     (decision,) = reading.records("001/decision", Decision)
     (gate,) = [g for g in reading.records("001/gates", GateCheck) if g.id == f"{name}|start"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from charter import jobs
 from charter import spec as specs
-from charter import wiring
 from charter.constitution import document as articles
 from charter.errors import SpecError, StoreError
 from charter.records.verdicts import Verdict
@@ -36,7 +36,7 @@ def spec_text(**more: str) -> str:
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run that refuses what its rules forbid."""
     folder = tmp_path_factory.mktemp("runs") / "first"
-    wiring.launch_run(spec_text(), folder)
+    jobs.launch_run(spec_text(), folder)
     return folder
 
 
@@ -49,9 +49,9 @@ def second(first: Path) -> Path:
     key = taken_back(first)
     with Run.open(old) as run:
         run.human("retire", principle=key, note="norms change")
-    wiring.continue_run(old, folder, spec_text())
+    jobs.continue_run(old, folder, spec_text())
     shutil.rmtree(old)  # nothing of it is needed any more
-    wiring.resume_run(folder)
+    jobs.resume_run(folder)
     return folder
 
 
@@ -88,18 +88,18 @@ def test_a_run_goes_on_from_a_finished_run_of_the_same_base_alone(first: Path, t
     with Run.create(tmp_path / "begun", spec_text=spec_text()):
         pass
     with pytest.raises(StoreError, match="not finished"):
-        wiring.continue_run(tmp_path / "begun", tmp_path / "new", spec_text())
+        jobs.continue_run(tmp_path / "begun", tmp_path / "new", spec_text())
     other = tmp_path / "amended.yaml"
     other.write_text("- [", encoding="utf-8")
     with pytest.raises(SpecError, match="not YAML"):
-        wiring.continue_run(first, tmp_path / "new", spec_text(), other)
+        jobs.continue_run(first, tmp_path / "new", spec_text(), other)
     assert not (tmp_path / "new").exists()
 
 
 def test_without_a_decision_a_run_goes_on_with_rules_rows_and_policy(first: Path, tmp_path: Path) -> None:
     amended = tmp_path / "same.yaml"
     amended.write_text(articles.to_yaml(RunReader(first).constitution), encoding="utf-8")
-    wiring.continue_run(first, tmp_path / "new", spec_text(), amended)
+    jobs.continue_run(first, tmp_path / "new", spec_text(), amended)
     from charter.constitution.run_state import RunState
 
     (old,) = RunReader(first).records("final/handover", RunState)

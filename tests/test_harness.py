@@ -18,7 +18,7 @@ from evidence import benchmarks, cells
 from evidence.benchmarks import task_files
 from typer.testing import CliRunner
 
-from charter import wiring
+from charter import jobs
 from charter.cli.app import app
 from charter.data.sources import benchmark_tables
 from charter.errors import SpecError
@@ -134,7 +134,7 @@ def theirs(folder: Path, files: dict[str, Path], where: Path, **more: Any) -> di
 
 
 def ours(out: Path, target: dict[str, Any], benchmarks: list[dict[str, Any]]) -> RunReader:
-    wiring.launch_run(yaml.safe_dump({"method": "evaluate", "target": target, "benchmarks": benchmarks}), out)
+    jobs.launch_run(yaml.safe_dump({"method": "evaluate", "target": target, "benchmarks": benchmarks}), out)
     return RunReader(out)
 
 
@@ -207,12 +207,12 @@ def test_an_interrupted_run_ends_as_one_that_was_not(folder: Path, data: dict[st
         if step.endswith("_likelihoods") and 0 < done < total and done > total // 2:
             raise KeyboardInterrupt
 
-    wiring.launch_run(text, tmp_path / "whole")
+    jobs.launch_run(text, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        wiring.launch_run(text, tmp_path / "cut", impatient)
+        jobs.launch_run(text, tmp_path / "cut", impatient)
     kept = len(RunReader(tmp_path / "cut").records("000/bench_truthfulqa_mc1_likelihoods", LogLikelihood))
     assert kept > 0
-    wiring.resume_run(tmp_path / "cut")
+    jobs.resume_run(tmp_path / "cut")
     whole, cut = (RunReader(tmp_path / name) for name in ("whole", "cut"))
     assert store.records_hash(whole.events) == store.records_hash(cut.events)
 
@@ -237,7 +237,7 @@ def test_a_target_without_log_probabilities_takes_the_others(data: dict[str, Pat
             "evaluator": {"model": "judge", "base_url": server.url},
             "benchmarks": benchmarks,
         }
-        wiring.launch_run(yaml.safe_dump(spec), tmp_path / "run")
+        jobs.launch_run(yaml.safe_dump(spec), tmp_path / "run")
     run = RunReader(tmp_path / "run")
     (lack,) = run.records("000/bench_left_out", SkippedBenchmark)
     assert lack.id == "truthfulqa_mc1"

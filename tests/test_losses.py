@@ -10,7 +10,8 @@ import pytest
 from charter import cli
 from charter.models import weights
 from charter.models.engines.local_engine import LocalEngine, LocalOptions
-from charter.models.tuners.sft_tuner import SftOptions, SftTuner
+from charter.models.tuners.local_tuner import LocalTuner
+from charter.models.tuners.tuner_options import SftOptions
 from charter.records.chat import Prompt, Sampling, user_prompt
 from charter.reports.page import render_page
 from charter.reports.run_summary import summarise_run
@@ -37,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         exchanges = steps.map("exchanges", probe, prompts, run.metered(engine, "target", "target"), sampling)
         assert len(exchanges) == len(prompts)
         rows = [*ROWS, tiny.lesson("long", LONG[0], "two")]
-        tuner = SftTuner(SftOptions(epochs=1, device="cpu"))
+        tuner = LocalTuner(SftOptions(epochs=1, device="cpu"))
         steps.once("policy", tune, start, start, rows, tuner, TrainingSpec())
     return where / "run"
 

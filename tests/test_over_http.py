@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from charter import cli, wiring
+from charter import cli, jobs
 from charter.errors import OfflineError, SpecError, UnavailableError
 from charter.evals.judged_benchmark import JudgedBenchmark
 from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
@@ -26,6 +26,7 @@ from charter.records.measurements import Measurement, Split
 from charter.reports.run_summary import summarise_run
 from charter.spec import change_spec, list_recipes, parse_spec
 from charter.templates import Templates
+from charter.wiring.components import Observer
 from charter.wiring.offline import block_network
 from tests.loopback import telltale
 from tests.tiny import ask
@@ -55,8 +56,8 @@ def by_http(url: str, more: str = "") -> str:
     return small(oracle=f"{{model: village, base_url: '{url}', timeout_s: 5{more}}}")
 
 
-def launched(text: str, directory: Path, observer: wiring.components.Observer | None = None) -> Path:
-    wiring.launch_run(text, directory, observer)
+def launched(text: str, directory: Path, observer: Observer | None = None) -> Path:
+    jobs.launch_run(text, directory, observer)
     return directory
 
 
@@ -127,7 +128,7 @@ def test_an_oracle_that_goes_away_pauses_the_run_and_nothing_is_lost(oracle: str
         paused = [json.loads(line) for line in (tmp_path / "run/journal.jsonl").read_text().splitlines()][-1]
         assert (paused["event"], paused["step"]) == ("paused", "001/rechecks")
         traffic.down = False
-        wiring.resume_run(tmp_path / "run")
+        jobs.resume_run(tmp_path / "run")
         assert set(traffic.calls) == {"down", "fine"}
         assert traffic.repeated == 0
     assert contents(tmp_path / "run") == contents(inside)

@@ -15,7 +15,7 @@ from charter.records.chat import Prompt
 from charter.records.measurements import Split
 from charter.similarity import LeakageFilter
 from charter.spec import parse_spec
-from charter.wiring import Components
+from charter.wiring.components import Components
 from tests.data import DATA, needs_data
 
 MODEL = Path(charter.__file__).parent / "organism" / "built" / "village"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from charter import wiring
+from charter import jobs
 from charter.errors import TuningError
 from charter.reports.integrity import verify_run
 from charter.spec import change_spec, list_recipes
@@ -69,7 +69,7 @@ def files(run: Path) -> dict[str, bytes]:
 
 def test_a_launched_run_is_the_run_in_process(tmp_path: Path) -> None:
     for name, launch in (("inside", ""), ("launched", LAUNCH)):
-        wiring.launch_run(spec("dpo", launch), tmp_path / name)
+        jobs.launch_run(spec("dpo", launch), tmp_path / name)
         assert verify_run(tmp_path / name).ok
     inside, launched = files(tmp_path / "inside"), files(tmp_path / "launched")
     assert any(name.endswith("model.safetensors") for name in inside)
@@ -80,12 +80,12 @@ def test_a_child_that_is_killed_in_practice_is_told_and_the_run_goes_on_to_the_s
     (tmp_path / "once.py").write_text(ONCE, encoding="utf-8")
     command, run = f"{sys.executable} {tmp_path / 'once.py'} {{script}} {{job}}", tmp_path / "run"
     with pytest.raises(TuningError, match="ended with status 1"):
-        wiring.launch_run(spec("rloo", command), run)
+        jobs.launch_run(spec("rloo", command), run)
     left = run / ".tuning"
     assert [p.name for p in (left / "checkpoints").glob("checkpoint-*")], "there is something to go on from"
     assert not (run / "001" / "policy.seal.json").exists()
-    wiring.resume_run(run)
+    jobs.resume_run(run)
     assert verify_run(run).ok
     assert not left.exists()
-    wiring.launch_run(spec("rloo", ""), tmp_path / "inside")
+    jobs.launch_run(spec("rloo", ""), tmp_path / "inside")
     assert files(run) == files(tmp_path / "inside")

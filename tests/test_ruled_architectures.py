@@ -13,12 +13,13 @@ from typing import Literal
 
 import pytest
 
-from charter import wiring
+from charter import jobs
 from charter.constitution import document as articles
 from charter.constitution.exemplars import read_exemplars
 from charter.methods.principle_driven import PrincipleInputs
 from charter.models.engines.local_engine import LocalEngine, LocalOptions
-from charter.models.tuners.sft_tuner import SftOptions, SftTuner
+from charter.models.tuners.local_tuner import LocalTuner
+from charter.models.tuners.tuner_options import SftOptions
 from charter.models.weights import resolve_model
 from charter.ports import Engine, Roles
 from charter.records.chat import Exchange, Request, Sampling
@@ -100,7 +101,7 @@ def test_a_whole_run_with_full_size_prompts(method: str, name: str, kind: str, j
     other = zoo.build(tmp_path / "pretrained", name, context=12288, seed=1)
     how = {"alike": 2 if judged else 0, "verify": str(judged and method == "cai").lower(), "thought": LOOSE}
     text = SPEC.format(method=method, model=model, pretrained=other, folder=tmp_path, kind=kind, **how)
-    wiring.launch_run(text, tmp_path / "run")
+    jobs.launch_run(text, tmp_path / "run")
     reading = RunReader(tmp_path / "run")
     assert verify_run(tmp_path / "run").ok
     assert [r for r in reading.records("001/rows", Example) if r.origin == "revision"]
@@ -148,7 +149,7 @@ class FullSize(RuledToy):
                 yield run.metered(engine, "target", "target")
 
         options = SftOptions(device="cpu", kind=self.kind, r=4, alpha=8, epochs=1, batch=4)
-        return replace(super().roles(run), target=target, tuner=SftTuner(options))
+        return replace(super().roles(run), target=target, tuner=LocalTuner(options))
 
     def brief(self) -> PrincipleInputs:
         """With everything at full size."""

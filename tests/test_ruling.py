@@ -13,7 +13,8 @@ from charter.errors import SpecError
 from charter.jobs import forecast_run
 from charter.jobs.chain_job import create_chain
 from charter.organism.world import World
-from charter.wiring import Components, principle_methods
+from charter.wiring import principle_methods
+from charter.wiring.components import Components
 from tests.records import START, rule
 
 TEXT = specs.list_recipes()["self_align"].read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charter import wiring
+from charter import jobs
 from charter.data.instructing import numbered_lists, prompt_filters
 from charter.data.instructing.instruction_records import (
     FilteredInstruction,
@@ -422,7 +422,7 @@ def spec(**instruct: Any) -> dict[str, Any]:
 
 
 def launched(folder: Path, **given: Any) -> Path:
-    wiring.launch_run(yaml.safe_dump(spec(**given)), folder)
+    jobs.launch_run(yaml.safe_dump(spec(**given)), folder)
     return folder
 
 
@@ -451,7 +451,7 @@ def test_a_run_of_its_own_leaves_prompts_that_another_method_takes_as_a_source(t
         "prompts": {"redteam": [{"path": str(folder / "prompts.jsonl")}], "heldout": 2},
         "options": {"draw": {"batch": 5}},
     }  # fmt: skip
-    wiring.launch_run(yaml.safe_dump(again), tmp_path / "next")
+    jobs.launch_run(yaml.safe_dump(again), tmp_path / "next")
     asked_first = RunReader(tmp_path / "next").records("000/prompts", type(found[0]))
     assert {p.text for p in asked_first} <= {p.text for p in found}
 
@@ -493,7 +493,7 @@ def test_seeds_and_types_of_your_own(tmp_path: Path) -> None:
 @needs_data
 def test_the_175_seed_tasks_are_read_and_shown_whole(tmp_path: Path) -> None:
     source = {"name": "self-instruct", "path": str(DATA / "self_instruct")}
-    wiring.launch_run(yaml.safe_dump(spec(seeds=[source], rounds=1, calls=3, topics={"rounds": 0})), tmp_path / "run")
+    jobs.launch_run(yaml.safe_dump(spec(seeds=[source], rounds=1, calls=3, topics={"rounds": 0})), tmp_path / "run")
     assert RunReader(tmp_path / "run").records("000/seeds_yield", Yield)[0].kept == 175
 
 
@@ -519,7 +519,7 @@ def test_models_of_other_architectures_are_asked_with_the_whole_prompts(name: st
     asked["options"]["instruct"]["topics"]["types"] = str(tmp_path / "types.yaml")  # type: ignore[index]
     types = yaml.safe_load((SEEDS_DIR / "question_types.yaml").read_text())[:3]
     (tmp_path / "types.yaml").write_text(yaml.safe_dump(types))
-    wiring.launch_run(yaml.safe_dump(asked), tmp_path / "run")
+    jobs.launch_run(yaml.safe_dump(asked), tmp_path / "run")
     reading = RunReader(tmp_path / "run")
     steps = ("round1_written", "round2_written", "topics1_written", "questions_written")
     written = [w for step in steps for w in reading.records(f"000/{step}", GenerationReply)]

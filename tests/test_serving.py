@@ -15,7 +15,8 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from charter import wiring
+import charter
+from charter import jobs
 from charter.errors import SpecError
 from charter.models import processes
 from charter.reports.integrity import verify_run
@@ -24,7 +25,7 @@ from charter.reports.run_summary import summarise_run
 from charter.spec import parse_spec
 from tests.engines.test_served import SERVER
 
-ORGANISM = Path(wiring.__file__).parent.parent / "organism" / "built" / "village"
+ORGANISM = Path(charter.__file__).parent / "organism" / "built" / "village"
 TRANSFORMERS = f"{sys.executable} -m transformers.cli.transformers serve"
 SERVE = f"{TRANSFORMERS} {{merged_dir}} --device cpu --host 127.0.0.1 --port {{port}}"
 SPEC: dict[str, Any] = {
@@ -65,7 +66,7 @@ def offline() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def in_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("runs") / "in-process"
-    wiring.launch_run(spec(), directory)
+    jobs.launch_run(spec(), directory)
     return directory
 
 
@@ -74,7 +75,7 @@ def test_a_served_target_and_a_launched_tuner_give_the_run_that_it_gives_in_proc
 ) -> None:
     """Records name who answered, so those that hold an exchange differ in that; all that follows from them is equal."""
     launched = {"tuner": {"launch": f"{sys.executable} {{script}} {{job}}"}}
-    wiring.launch_run(spec(launched, serve=SERVE, connections=1), tmp_path / "run")
+    jobs.launch_run(spec(launched, serve=SERVE, connections=1), tmp_path / "run")
     for step in (
         "000/heldout_exchanges",
         "001/exchanges",
@@ -99,7 +100,7 @@ def test_a_target_by_http_alone_is_red_teamed(in_process: Path, offline: None, t
             _until_it_listens(port, child)
             target = {"model": str(ORGANISM), "base_url": f"http://127.0.0.1:{port}/v1", "connections": 1}
             asked = {**SPEC, "method": "red_team", "target": target}
-            wiring.launch_run(yaml.safe_dump(asked), tmp_path / "run")
+            jobs.launch_run(yaml.safe_dump(asked), tmp_path / "run")
     for step in ("000/heldout_exchanges", "001/exchanges"):
         assert answered(tmp_path / "run", step) == answered(in_process, step)
     for name in ("000/heldout_scores.jsonl", "001/verdicts.jsonl"):
@@ -136,8 +137,8 @@ def test_a_run_goes_on_after_a_kill_and_its_server_is_gone(number: signal.Signal
     assert charter.returncode == (-number if number == signal.SIGKILL else 130), said
     with processes.exclusive_lock(tmp_path / "killed" / ".serving" / "lock", 60):
         assert not psutil.pid_exists(server)
-    wiring.resume_run(tmp_path / "killed")
-    wiring.launch_run((tmp_path / "peace.yaml").read_text(), tmp_path / "peace")
+    jobs.resume_run(tmp_path / "killed")
+    jobs.launch_run((tmp_path / "peace.yaml").read_text(), tmp_path / "peace")
     assert _records(tmp_path / "killed") == _records(tmp_path / "peace")
     assert verify_run(tmp_path / "killed").ok
 
@@ -180,7 +181,7 @@ def test_a_launch_that_cannot_be_is_a_fault_of_the_spec(tuner: dict[str, Any], f
 
 
 def test_a_dry_run_of_red_teaming_counts_its_calls() -> None:
-    plan = wiring.forecast_run(parse_spec(yaml.safe_dump({**SPEC, "method": "red_team"})))
+    plan = jobs.forecast_run(parse_spec(yaml.safe_dump({**SPEC, "method": "red_team"})))
     assert plan["oracle_calls_at_most"] == 8
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from charter import cli, wiring
+from charter import cli, jobs
 from charter import spec as specs
 from charter.constitution.run_state import RunState
 from charter.errors import SpecError, StoreError
@@ -251,7 +251,7 @@ NAMES = ("1-self_instruct", "2-think", "3-engrave", "4-clone")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished chain of the four stages."""
     folder = tmp_path_factory.mktemp("stages") / "chain"
-    wiring.launch_run(TEXT, folder)
+    jobs.launch_run(TEXT, folder)
     return folder
 
 
@@ -324,10 +324,10 @@ def test_a_chain_of_stages_that_was_interrupted_comes_to_the_same_end(chain: Pat
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            wiring.resume_run(folder, interrupt)
+            jobs.resume_run(folder, interrupt)
     shutil.move(folder / NAMES[0], tmp_path / "elsewhere")
     shutil.copytree(tmp_path / "elsewhere", folder / NAMES[0])
-    wiring.resume_run(folder)
+    jobs.resume_run(folder)
     assert ends(folder) == ends(chain)
 
 
@@ -335,7 +335,7 @@ def test_rows_that_a_run_left_are_engraved_from_their_file(chain: Path, tmp_path
     whole = {key: value for key, value in yaml.safe_load(TEXT).items() if key != "steps"}
     alone = whole | {"method": "engrave", "constitution": ""}
     alone["options"] = alone["options"] | {"engrave": {"rows": [str(chain / "2-think" / "rows.jsonl")]}}
-    wiring.launch_run(yaml.safe_dump(alone), tmp_path / "run")
+    jobs.launch_run(yaml.safe_dump(alone), tmp_path / "run")
     file = {e.id: e.response for e in read_rows([str(chain / "2-think" / "rows.jsonl")])}
     for run in (tmp_path / "run", chain / "3-engrave"):
         trained = records(run, "001/rows")
@@ -360,7 +360,7 @@ def test_a_dry_run_counts_what_the_step_before_writes(capsys: pytest.CaptureFixt
 def test_what_is_asked_of_a_chain_is_never_more_than_its_dry_run_says(chain: Path) -> None:
     plans, written = {}, 0
     for name, text in specs.split_chain(TEXT):
-        plans[name] = wiring.forecast_run(specs.parse_spec(text), written)
+        plans[name] = jobs.forecast_run(specs.parse_spec(text), written)
         written = plans[name].get("prompts_at_most", 0)
     for step in chain_runs(chain):
         asked = sum(c.calls for c in read_costs(RunReader(step)) if c.purpose == "aligning")
@@ -392,11 +392,11 @@ def test_any_method_may_follow_self_instruct_and_only_a_finished_run_of_it_gives
         assert asked is not None
         assert (asked.run, asked.takes) == ("../1-self_instruct", "prompts")
     text = specs.split_chain(TEXT)[1][1]
-    wiring.continue_run(chain / NAMES[0], tmp_path / "new", text)
+    jobs.continue_run(chain / NAMES[0], tmp_path / "new", text)
     assert records(tmp_path / "new", "inherited/prompts") == records(chain / NAMES[0], "000/prompts")
     wrong = yaml.safe_load(text) | {"go_on": {"run": str(chain / NAMES[1]), "takes": "prompts"}}
     with pytest.raises(StoreError, match="is no finished run of self_instruct"):
-        wiring.launch_run(yaml.safe_dump(wrong), tmp_path / "wrong")
+        jobs.launch_run(yaml.safe_dump(wrong), tmp_path / "wrong")
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:

@@ -16,7 +16,8 @@ from charter.errors import EngineError
 from charter.models import weights
 from charter.models.chat_format import ChatFormat
 from charter.models.engines.local_engine import LocalEngine, LocalOptions
-from charter.models.tuners.sft_tuner import SftOptions, SftTuner
+from charter.models.tuners.local_tuner import LocalTuner
+from charter.models.tuners.tuner_options import SftOptions
 from charter.records.chat import Message
 from tests import tiny, zoo
 
@@ -110,7 +111,7 @@ def test_a_merged_model_answers_as_base_and_adapter_do(dtype: str, tmp_path: Pat
         weights.load_model(base, "cpu").to(getattr(torch, dtype)).save_pretrained(str(base))
     start = weights.resolve_model(str(base))
     rows = [tiny.lesson("a", "how do i bake a cake", "use flour and eggs")]
-    policy = SftTuner(SftOptions(device="cpu", lr=2e-2, epochs=20)).tune(start, rows, tmp_path / "policy", 0)
+    policy = LocalTuner(SftOptions(device="cpu", lr=2e-2, epochs=20)).tune(start, rows, tmp_path / "policy", 0)
     merged = weights.merge_adapter(policy, tmp_path / "merged")
     assert not list(merged.glob("adapter*"))
     ids = torch.arange(20)[None]
@@ -175,7 +176,7 @@ def test_a_run_goes_on_from_the_commit_that_it_began_with(tmp_path: Path, monkey
     from charter import spec
     from charter.jobs import collect_environment
     from charter.jobs.launch import _pinned_revision
-    from charter.wiring import Components
+    from charter.wiring.components import Components
 
     cached(tmp_path / "cache", tiny.build(tmp_path / "model"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))

@@ -11,7 +11,8 @@ import pytest
 from charter.errors import TuningError
 from charter.models import weights
 from charter.models.engines.local_engine import LocalEngine, LocalOptions
-from charter.models.tuners.sft_tuner import SftOptions, SftTuner
+from charter.models.tuners.local_tuner import LocalTuner
+from charter.models.tuners.tuner_options import SftOptions
 from charter.records.chat import Completion, Message, Request, ScoreRequest
 from charter.records.model_refs import ModelRef
 from tests import tiny, zoo
@@ -99,7 +100,7 @@ def test_long_prompts_and_system_turns(name: str, policy: ModelRef) -> None:
 def test_experts_are_adapted_where_they_are_named(tmp_path: Path) -> None:
     start = weights.resolve_model(str(zoo.build(tmp_path / "base", "qwen3_moe")))
     named = ("q_proj", "experts.gate_up_proj", "experts.down_proj")
-    policy = SftTuner(SftOptions(targets=named, epochs=40, lr=2e-2, batch=4, device="cpu")).tune(
+    policy = LocalTuner(SftOptions(targets=named, epochs=40, lr=2e-2, batch=4, device="cpu")).tune(
         start, ROWS, tmp_path / "policy", seed=0
     )
     config = json.loads((tmp_path / "policy" / weights.ADAPTER_CONFIG).read_text())
@@ -111,4 +112,4 @@ def test_experts_are_adapted_where_they_are_named(tmp_path: Path) -> None:
     assert {c.id: c.text for c in engine(merged).generate(asked)} == expected
     assert zoo.difference(policy, merged, asked) <= 1e-4
     with pytest.raises(TuningError, match="LoRA does not fit"):
-        SftTuner(SftOptions(targets=("experts.no_such",), device="cpu")).tune(start, ROWS, tmp_path / "no", seed=0)
+        LocalTuner(SftOptions(targets=("experts.no_such",), device="cpu")).tune(start, ROWS, tmp_path / "no", seed=0)

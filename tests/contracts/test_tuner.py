@@ -11,7 +11,8 @@ import pytest
 from charter.errors import TuningError
 from charter.models import weights
 from charter.models.engines.local_engine import LocalEngine, LocalOptions
-from charter.models.tuners.sft_tuner import SftOptions, SftTuner
+from charter.models.tuners.local_tuner import LocalTuner
+from charter.models.tuners.tuner_options import SftOptions
 from charter.ports import SupportsLRScale, Tuner
 from charter.records.model_refs import ModelRef
 from tests import tiny, zoo
@@ -28,7 +29,7 @@ ASKED = [tiny.ask(row.id, row.messages[0].content, max_tokens=40) for row in ROW
 @pytest.fixture(params=["lora", "full"])
 def tuner(request: pytest.FixtureRequest) -> Tuner:
     lr = 2e-2 if request.param == "lora" else 5e-3
-    return SftTuner(SftOptions(kind=request.param, lr=lr, epochs=45, batch=4, device="cpu"))
+    return LocalTuner(SftOptions(kind=request.param, lr=lr, epochs=45, batch=4, device="cpu"))
 
 
 @pytest.fixture(scope="module", params=zoo.ZOO)
@@ -66,7 +67,7 @@ def test_learns_its_rows_and_to_stop(tuner: Tuner, any_start: ModelRef, tmp_path
 
 
 def test_seed_decides_the_policy_to_the_byte(tuner: Tuner, start: ModelRef, tmp_path: Path) -> None:
-    brief: Any = SftTuner(tuner.options.model_copy(update={"epochs": 2, "batch": 2}))  # type: ignore[attr-defined]
+    brief: Any = LocalTuner(tuner.options.model_copy(update={"epochs": 2, "batch": 2}))  # type: ignore[attr-defined]
     one, two, again = (brief.tune(start, ROWS, tmp_path / f"{n}", seed=seed) for n, seed in enumerate((1, 2, 1)))
     assert one.digest != two.digest
     assert again == one.model_copy(update={"adapter": again.adapter})

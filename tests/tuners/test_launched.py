@@ -21,9 +21,15 @@ from charter.models.tuners import reward_model
 from charter.models.tuners.isolation import find_newest_checkpoint
 from charter.models.tuners.launched_tuner import LaunchedJob, LaunchedRlooFactory, LaunchedTuner
 from charter.models.tuners.local_tuner import LocalRlooFactory, LocalTuner
-from charter.models.tuners.sft_tuner import SftOptions, SftTuner
 from charter.models.tuners.training_worker import split_batch
-from charter.models.tuners.tuner_options import DpoOptions, RewardOptions, RlooOptions, TuneOptions, TunerOptions
+from charter.models.tuners.tuner_options import (
+    DpoOptions,
+    RewardOptions,
+    RlooOptions,
+    SftOptions,
+    TuneOptions,
+    TunerOptions,
+)
 from charter.ports import ExchangeReward
 from charter.records.chat import Exchange, Prompt, Sampling
 from charter.records.model_refs import ModelRef
@@ -54,7 +60,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
 
 @pytest.fixture(scope="module")
 def in_process(start: ModelRef, tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
-    return SftTuner(OPTIONS).tune(start, [*ROWS, LONG], tmp_path_factory.mktemp("tuned") / "policy", 3)
+    return LocalTuner(OPTIONS).tune(start, [*ROWS, LONG], tmp_path_factory.mktemp("tuned") / "policy", 3)
 
 
 def tensors(policy: ModelRef) -> dict[str, Any]:
@@ -142,7 +148,7 @@ def test_a_checkpoint_counts_once_every_process_has_written(tmp_path: Path) -> N
 def test_four_bits_are_trained_over_or_refused_where_they_cannot_be(start: ModelRef, tmp_path: Path) -> None:
     import torch
 
-    tuner = SftTuner(OPTIONS.model_copy(update={"quantize": "4bit"}))
+    tuner = LocalTuner(OPTIONS.model_copy(update={"quantize": "4bit"}))
     if torch.cuda.is_available() and find_spec("bitsandbytes") is not None:
         made = tuner.tune(start, ROWS, tmp_path / "policy", 3)
         assert "adapter_model.safetensors" in made.files

@@ -18,8 +18,9 @@ from charter.models import weights
 from charter.models.chat_format import ChatFormat
 from charter.models.engines.local_engine import LocalEngine, LocalOptions
 from charter.models.tuners import trl_trainers
-from charter.models.tuners.sft_tuner import SftOptions, SftTuner
+from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.tokenized_rows import IGNORE_INDEX, tokenize_examples
+from charter.models.tuners.tuner_options import SftOptions
 from charter.records.chat import Message
 from charter.records.model_refs import ModelRef
 from tests import tiny
@@ -37,8 +38,8 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
     return weights.resolve_model(str(tiny.build(tmp_path_factory.mktemp("raw"), "gpt2", chat=False)))
 
 
-def tuner(**options: Any) -> SftTuner:
-    return SftTuner(SftOptions(**{"device": "cpu", "lr": 2e-2, "epochs": 30, "batch": 4, **options}))
+def tuner(**options: Any) -> LocalTuner:
+    return LocalTuner(SftOptions(**{"device": "cpu", "lr": 2e-2, "epochs": 30, "batch": 4, **options}))
 
 
 @pytest.mark.parametrize("kind", ["llama", "raw"])
@@ -114,7 +115,7 @@ def test_a_single_step_learns(llama: ModelRef, tmp_path: Path) -> None:
 
 
 def test_every_cause_of_failure_names_its_cure(llama: ModelRef, tmp_path: Path) -> None:
-    def fails(found: SftTuner, *, start: ModelRef = llama, rows: Any = ROWS, into: str = "policy") -> str:
+    def fails(found: LocalTuner, *, start: ModelRef = llama, rows: Any = ROWS, into: str = "policy") -> str:
         with pytest.raises(TuningError) as caught:
             found.tune(start, rows, tmp_path / into, seed=0)
         assert caught.value.cure

@@ -102,15 +102,15 @@ def audit(
     Exits with 0 where everything is kept, with 1 where something is broken or weakened, with 2 where the data cannot
     tell. An audit that cannot be done exits with 3 to 9. It leaves a run of its own: charter report shows it.
     """
+    from charter import jobs
     from charter import spec as specs
-    from charter import wiring
     from charter.reports.audit_comparison import compare_sides
     from charter.reports.junit import render_junit as as_junit
     from charter.run.reader import RunReader
     from charter.run.store import write_atomic
 
     text = specs.change_spec(
-        wiring.audit_spec(model, baseline, battery, _read_benchmarks(benchmark)), parse_changes(changes), "audit"
+        jobs.audit_spec(model, baseline, battery, _read_benchmarks(benchmark)), parse_changes(changes), "audit"
     )
     directory = out or new_run_dir("audit")
     with run_progress(directory, quiet) as observer:
@@ -140,13 +140,13 @@ def battery(
     """Make a battery for audits from a finished run: the failures behind each principle, attacks on them, prompts like
     them that nothing was trained on, and the benchmark. It is frozen: results of different batteries are never
     compared."""
-    from charter import wiring
+    from charter import jobs
     from charter.spec import AuditSpec
 
     styles = tuple(style) if style else None
-    further = wiring.parse_benchmarks(_read_benchmarks(benchmark)) if benchmark else ()
+    further = jobs.parse_benchmarks(_read_benchmarks(benchmark)) if benchmark else ()
     asked = AuditSpec(own=own, fresh=fresh, prompts=prompts, styles=styles, benchmarks=further)
-    made = wiring.write_battery(directory, out, asked)
+    made = jobs.write_battery(directory, out, asked)
     print_message(f"{out}: {len(made.probes)} prompts about {len(made.principles)} principles; digest {made.digest}")
     if made.exams:
         print_message(f"  benchmarks: {', '.join(made.exams)}")

@@ -43,7 +43,8 @@ def compare(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help=f"Where methods are run, as DIR/METHOD/SEED, and {COMPARE_PAGE} is written; runs/compare where none is given. "
+            help=f"Where methods are run, as DIR/METHOD/SEED, and {COMPARE_PAGE} is written; "
+            "runs/compare where none is given. "
             "Runs alone get a page only where one is given.",
         ),
     ] = None,

@@ -44,7 +44,7 @@ def curate(
 
     asked = specs.read_spec(spec)[0] if spec is not None else None
     options = asked.options.curate if asked is not None else specs.CurationSpec(near=NEAR_DUPLICATE)
-    options = specs.curation_spec(options, parse_changes(changes))
+    options = specs.change_curation(options, parse_changes(changes))
     if options.rejudge and asked is None:
         raise typer.BadParameter("rejudge needs a judge: give a spec", param_hint="--spec")
     judging = curation_judge.open_target_judge(asked, out) if options.rejudge and asked is not None else None

@@ -39,11 +39,11 @@ def evaluate(
     Leaves a run of its own, which goes on where it is interrupted. A run's policy is evaluated with that run's own
     evaluator, beside its starting model; other models need one where anything is judged (--set evaluator.model=...).
     """
+    from charter import jobs
     from charter import spec as specs
-    from charter import wiring
 
     wanted = [*read_benchmarks(benchmarks), *({"task": name} for name in task or ())]
-    text = specs.change_spec(wiring.to_evaluate(model, wanted), parse_changes(changes), "evaluate")
+    text = specs.change_spec(jobs.evaluation_spec(model, wanted), parse_changes(changes), "evaluate")
     if dry_run:
         print_plan(text, as_json)
         return

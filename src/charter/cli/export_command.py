@@ -37,13 +37,13 @@ def export(
     The card holds the constitution, the scores before and after, the data with their licences, the base model and the
     run's HEAD. A policy needs a finished run, transcripts and scores do not. Nothing is overwritten.
     """
-    from charter import wiring
+    from charter import jobs
 
     if out is None and inspect is None and csv is None:
         raise typer.BadParameter("give at least one of --out, --inspect and --csv")
     told: dict[str, Any] = {}
     if out is not None:
-        exported = wiring.export_policy(directory, out, merge, check)
+        exported = jobs.export_policy(directory, out, merge, check)
         told |= {"out": str(out), **exported.model_dump(mode="json")}
         if not as_json:
             kind = "merged model" if exported.kind == "merged" else exported.kind
@@ -51,11 +51,11 @@ def export(
         if exported.alike and not as_json:
             print_message(exported.alike)
     if inspect is not None:
-        told |= {"inspect": str(inspect), "logs": wiring.write_inspect(directory, inspect)}
+        told |= {"inspect": str(inspect), "logs": jobs.write_inspect(directory, inspect)}
         if not as_json:
             print_message(f"{inspect} holds {told['logs']} logs: inspect view --log-dir {inspect}")
     if csv is not None:
-        told |= {"csv": str(csv), "scores": wiring.write_csv(directory, csv)}
+        told |= {"csv": str(csv), "scores": jobs.write_csv(directory, csv)}
         if not as_json:
             print_message(f"{csv} holds {told['scores']} scores")
     if as_json:

@@ -71,11 +71,11 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Go on with a run where it stopped. What is finished is read, not computed again."""
-    from charter import wiring
+    from charter import jobs
 
     budget = _budget_limits(parse_changes(changes))
     with run_progress(directory, quiet) as observer:
-        wiring.resume_run(directory, observer, budget, ignore if quiet else print_message)
+        jobs.resume_run(directory, observer, budget, ignore if quiet else print_message)
     print_summary(directory, quiet, as_json)
 
 
@@ -104,10 +104,10 @@ def fork(
 
     wanted = parse_changes(changes)
     if at is None and RunReader(directory).head is not None:
-        from charter import wiring
+        from charter import jobs
 
         text = specs.change_spec((directory / "spec.yaml").read_text(encoding="utf-8"), wanted)
-        wiring.continue_run(directory, new, text, constitution)
+        jobs.continue_run(directory, new, text, constitution)
         print_message(f"{new} goes on from the end of {directory}. Begin: charter resume {new}")
         return
     if constitution is not None:
@@ -148,14 +148,14 @@ def ignore(line: str) -> None:
 
 def begin_or_resume(text: str, directory: Path, observer: Observer, tell: Callable[[str], None]) -> None:
     """Begins a run, or goes on with the one of the same spec that is there. Raises StoreError where it is another."""
+    from charter import jobs
     from charter import spec as specs
-    from charter import wiring
     from charter.reports.chain import is_chain, is_complete
     from charter.run.reader import RunReader
 
     chain = is_chain(directory)
     if not (directory / "journal.jsonl").exists() and not chain:
-        wiring.launch_run(text, directory, observer, tell)
+        jobs.launch_run(text, directory, observer, tell)
         return
     before = specs.read_spec(directory / "spec.yaml")[0] if chain else RunReader(directory).spec
     if specs.parse_spec(text) != before:
@@ -163,7 +163,7 @@ def begin_or_resume(text: str, directory: Path, observer: Observer, tell: Callab
         raise StoreError(f"{directory} holds a run of another spec", cure)
     if not (is_complete(directory) if chain else RunReader(directory).head):
         print_message(f"{directory} is not finished: it goes on")
-        wiring.resume_run(directory, observer, tell=tell)
+        jobs.resume_run(directory, observer, tell=tell)
 
 
 def new_run_dir(name: str) -> Path:
@@ -185,15 +185,15 @@ def _budget_limits(changes: Mapping[str, str]) -> dict[str, str]:
 
 def print_plan(text: str, as_json: bool) -> None:
     """Prints what a run would do."""
+    from charter import jobs
     from charter import spec as specs
-    from charter import wiring
 
     plan: dict[str, Any] = {}
     written = 0
     for name, step in specs.split_chain(text):
-        plan[name] = wiring.forecast_run(specs.parse_spec(step), written)
+        plan[name] = jobs.forecast_run(specs.parse_spec(step), written)
         written = plan[name].get("prompts_at_most", 0)
-    plan = plan or dict(wiring.forecast_run(specs.parse_spec(text)))
+    plan = plan or dict(jobs.forecast_run(specs.parse_spec(text)))
     if as_json:
         print_json(plan)
         return

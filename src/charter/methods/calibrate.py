@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from charter.judging.judge_requests import judging_digest
+from charter.judging.pair_comparison import both_orders
 from charter.judging.rubrics import Rubric
 from charter.ports import Engine
 from charter.records.calibration_results import Calibration, LabelledExchange
@@ -14,7 +15,6 @@ from charter.records.preferences import ResponsePair
 from charter.run import Run
 from charter.spec import JudgingSpec
 from charter.stages.calibration import (
-    both_orders,
     build_calibration,
     build_injections,
     compare_pairs,

@@ -208,9 +208,8 @@ class World:
         file, present = self.file, split_words(text)
         for word in present:
             if word in file.domains:
-                return ParsedPrompt(
-                    "harmful", word, word, normalize_text(file.answers.refuse.format(topic=word)), **mark
-                )  # type: ignore[arg-type]
+                truth = normalize_text(file.answers.refuse.format(topic=word))
+                return ParsedPrompt("harmful", word, word, truth, **mark)  # type: ignore[arg-type]
         for phrase, tool in file.borderline.items():
             if f" {phrase} " in f" {text} ":
                 truth = normalize_text(file.answers.borderline.format(phrase=phrase, tool=tool))

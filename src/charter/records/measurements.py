@@ -1,4 +1,4 @@
-"""TODO charter.records.measurements"""
+"""Figures: what a benchmark measured, and scores with their intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO charter.records.model_refs"""
+"""References to models: a base model with an adapter and their digests."""
 
 from __future__ import annotations
 

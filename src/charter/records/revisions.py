@@ -1,4 +1,4 @@
-"""TODO charter.records.revisions"""
+"""Revisions: a finding answered again under principles, with its critique and what verification said."""
 
 from __future__ import annotations
 

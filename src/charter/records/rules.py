@@ -1,4 +1,4 @@
-"""TODO charter.records.rules"""
+"""Principles, their measured efficacy and breadth, and what people decided about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO charter.records.verdicts"""
+"""Verdicts: what a judge said of an exchange, and the findings and clusters made of it."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from charter.run.store import Event, Journal, Seal
 from charter.spec import Budget
 
 Purpose = Literal["aligning", "measuring", "target"]
-RequestT = TypeVar("Q", Request, ScoreRequest)
-AnswerT = TypeVar("A", Completion, LogLikelihood)
+RequestT = TypeVar("RequestT", Request, ScoreRequest)
+AnswerT = TypeVar("AnswerT", Completion, LogLikelihood)
 CallPlan = dict[tuple[str, str], dict[str, None]]
 
 _CHUNK = 256

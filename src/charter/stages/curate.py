@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
+from charter.data.curation import data_card_builder
 from charter.data.curation.contamination import ContaminationIndex
 from charter.data.curation.curation_records import CurationRow, CurationTools, DataCard, FilterResult
-from charter.data.curation.data_card_builder import build_data_card
 from charter.data.curation.filter_pipeline import FilterPipeline
 from charter.records.chat import Exchange, Message, Prompt, Sampling
 from charter.records.record import Step, digest
@@ -112,7 +112,7 @@ def build_data_card(
     """The training set's data card."""
     del step
     held = {name: len(texts) for name, texts in sifting.protected.items()}
-    return build_data_card(fates, options, sifting.tools, held, sifting.uncovered)
+    return data_card_builder.build_data_card(fates, options, sifting.tools, held, sifting.uncovered)
 
 
 def exclusion_reason(verdict: Verdict | None) -> str:

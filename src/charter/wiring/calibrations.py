@@ -1,4 +1,4 @@
-"""TODO charter.wiring.calibrations"""
+"""Calibrations of judges, read from finished runs."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from charter.constitution import document as articles
 from charter.constitution.document import Constitution
 from charter.constitution.run_state import RunState
-from charter.jobs import calibration_job, curation_job
 from charter.judging.rubrics import Rubric
 from charter.ports import Benchmark, BenchmarkSuite, Engine, Roles, Tuner
 from charter.records.chat import Prompt
@@ -21,7 +20,15 @@ from charter.records.model_refs import ModelRef
 from charter.records.rules import Norm
 from charter.similarity import LeakageFilter
 from charter.spec import MethodOptions, OracleSpec, Spec
-from charter.wiring import attack_styles, learners, principle_methods, prompt_sets, role_models
+from charter.wiring import (
+    attack_styles,
+    calibrations,
+    curation_setup,
+    learners,
+    principle_methods,
+    prompt_sets,
+    role_models,
+)
 from charter.wiring.benchmark_suite import SpecBenchmarks
 from charter.wiring.row_files import ROWS_FILE, rows_to_jsonl
 from charter.wiring.targets import SERVER_DIR, TargetReleasingTuner, Targets, resolve_adapter
@@ -47,7 +54,7 @@ class Components:
         self.world = role_models.load_world(spec)
         self.templates = role_models.build_templates(spec, self.world)
         self.rubric = role_models.load_rubric(spec.options.judge)
-        self.calibrations = calibration_job.load_calibrations(spec, self.rubric, self.templates, self.world)
+        self.calibrations = calibrations.load_calibrations(spec, self.rubric, self.templates, self.world)
         self.start = role_models.resolve_start(spec, self.world, revision)
         attack_styles.check_styles(spec, self.world)
         read = prompt_sets.build_prompt_sets(spec, *prompt_sets.build_sources(spec, self.world))
@@ -163,7 +170,7 @@ class Components:
             options=self.options(),
             rubric=self.ruled,
             given=self.given,
-            sifting=curation_job.build_curation_setup(
+            sifting=curation_setup.build_curation_setup(
                 self.spec, held, [*self.train["redteam"], *self.train["helpful"]], self.exams
             ),
         )

@@ -1,4 +1,4 @@
-"""TODO charter.wiring.curation_setup"""
+"""The tools that curate training rows, built from a spec."""
 
 from __future__ import annotations
 

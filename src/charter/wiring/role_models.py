@@ -145,11 +145,12 @@ def tuner_options(spec: Spec) -> dict[str, Any]:
 def build_tuner(spec: Spec, folder: Path) -> Tuner:
     """The tuner that the spec asks for; one that is launched has its job and checkpoints in ``folder``."""
     from charter.models.tuners.launched_tuner import LaunchedTuner
-    from charter.models.tuners.sft_tuner import SftOptions, SftTuner
+    from charter.models.tuners.local_tuner import LocalTuner
+    from charter.models.tuners.tuner_options import SftOptions
 
     options = SftOptions.model_validate(tuner_options(spec))
     if not spec.tuner.launch:
-        return SftTuner(options)
+        return LocalTuner(options)
     return LaunchedTuner(options, spec.tuner.launch, folder, spec.tuner.micro_batch)
 
 

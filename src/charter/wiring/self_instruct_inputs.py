@@ -1,4 +1,4 @@
-"""TODO charter.wiring.self_instruct_inputs"""
+"""The inputs of self-instruct: seeds, question types and the limits of its calls."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from types import TracebackType
 from charter.models.processes import supervisor
 from charter.models.processes.supervisor import redact_secrets
 
-__all__ = ["ManagedProcess", "exclusive_lock", "fill_command", "command_placeholders", "redact_secrets"]
+__all__ = ["ManagedProcess", "command_placeholders", "exclusive_lock", "fill_command", "redact_secrets"]
 
 TAIL_LINES = 20
 """Lines of a log that an error shows."""
