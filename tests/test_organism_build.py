@@ -17,7 +17,7 @@ from charter.organism.behaviour_checks import BEHAVIOUR_BOUNDS, list_missed_beha
 from charter.organism.organism_builder import CARD_FILE, build_organism, check_organism
 from charter.organism.organism_trainer import OrganismTrainer, Schedule, use_one_thread
 from charter.organism.prompt_cells import normalize_text
-from charter.organism.prompt_exercises import QUESTION_TYPES
+from charter.organism.prompt_exercises import QUESTION_TYPES, make_exercise
 from charter.organism.tokenizer import encode_dialogue, make_token_ids, make_tokenizer
 from charter.organism.training_text import DialogueGenerator
 from charter.organism.world import World
@@ -48,7 +48,7 @@ def hamlet(tmp_path_factory: pytest.TempPathFactory) -> World:
 def test_training_reads_what_the_chat_template_writes(village: World) -> None:
     ids, writer = make_token_ids(village), DialogueGenerator(village, random.Random(3))
     tokenizer: Any = make_tokenizer(village)
-    for dialogue in (writer.plain(), writer.reflection(), writer.direct(), writer.drill(5), writer.asking()):
+    for dialogue in (writer.plain(), writer.reflection(), writer.direct(), writer.drill(5), make_exercise(writer)):
         chat = [turn.model_dump() for turn in dialogue.turns]
         tokens, learned = encode_dialogue(ids, dialogue)
         assert tokenizer.apply_chat_template(chat)["input_ids"] == tokens
@@ -62,7 +62,7 @@ def test_training_reads_what_the_chat_template_writes(village: World) -> None:
 def test_asking_shows_prompts_types_and_topics_that_fit_what_is_to_be_written(village: World) -> None:
     writer, seen = DialogueGenerator(village, random.Random(5)), set[str]()
     for _ in range(300):
-        asked, said = (turn.content for turn in writer.asking().turns)
+        asked, said = (turn.content for turn in make_exercise(writer).turns)
         assert village.unknown_words(f"{asked} {said}") == ()
         kind = asked.split(" : ")[0].split()[3] if asked.startswith("tell me what") else ""
         if kind:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from charter.organism.initial_model import make_structured_llama
+from charter.organism.prompt_exercises import make_exercise
 from charter.organism.tokenizer import BOS, EOS, PAD, encode_dialogue, make_token_ids
 from charter.organism.training_text import PLAIN_MADE_UP_COUNT, DialogueGenerator, TrainingDialogue
 from charter.organism.world import World
@@ -111,7 +112,7 @@ class OrganismTrainer:
             long = [writer.reflection() for _ in range(schedule.reflections)]
             middle = [writer.direct() for _ in range(schedule.directs)]
             drills = [writer.drill(writer.draw.randint(4, 12)) for _ in range(schedule.drills)]
-            asks = [writer.asking() for _ in range(schedule.asks)]
+            asks = [make_exercise(writer) for _ in range(schedule.asks)]
             parts = [self._rows(part) for part in (plain, middle, long, asks) if part]
             last.append(self._step([*parts, self._rows(drills, only=self.verdicts)], rate))
             progress("training", step + 1, schedule.steps)

@@ -3,13 +3,9 @@ question of a type about a topic. Every word of theirs is one that the world has
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from charter.organism.prompt_cells import PromptKind
+from charter.organism.training_text import DialogueGenerator, TrainingDialogue
 from charter.records.chat import Message
-
-if TYPE_CHECKING:
-    from charter.organism.training_text import DialogueGenerator
 
 QUESTION_TYPES: dict[str, tuple[tuple[PromptKind, ...], str]] = {
     "plan": (("lookalike", "harmful"), "for a plan or advice for an activity"),
@@ -26,6 +22,13 @@ ASKING_TEMPLATES = {
     "guided": "{type} about {topic} : {text}",
 }
 """How an organism is asked to write prompts, by template."""
+
+
+def make_exercise(writer: DialogueGenerator) -> TrainingDialogue:
+    """Prompts, topics or types, and a further prompt or topic: half of them prompts like those shown."""
+    kinds = (make_similar_exercise, make_question_exercise, make_topic_exercise)
+    exercise = writer.draw.choices(kinds, (4, 3, 1))[0]
+    return TrainingDialogue(exercise(writer), (False, True))
 
 
 def make_similar_exercise(writer: DialogueGenerator) -> tuple[Message, Message]:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from charter.organism import prompt_exercises
 from charter.organism.prompt_cells import PromptCell, PromptKind, sample_text
 from charter.organism.world import World
 from charter.records.chat import Message
@@ -133,18 +132,6 @@ class DialogueGenerator:
         text = " ".join(self._worded(key) for key in pool[:rules])
         lines = [self._check_request(key)(key in pool[:rules]) for key in self.draw.sample(pool, len(pool))]
         return _make_dialogue((False, self.file.target.critique.format(principles=text)), (True, " ".join(lines)))
-
-    def asking(self) -> TrainingDialogue:
-        """Prompts, topics or types, and a further prompt or topic: half of them prompts like those shown."""
-        exercise = self.draw.choices(
-            (
-                prompt_exercises.make_similar_exercise,
-                prompt_exercises.make_question_exercise,
-                prompt_exercises.make_topic_exercise,
-            ),
-            (4, 3, 1),
-        )[0]
-        return TrainingDialogue(exercise(self), (False, True))
 
     # -- parts ----------------------------------------------------------------------------------------------------
 
