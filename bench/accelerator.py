@@ -212,7 +212,7 @@ def training(model: ModelRef, folder: Path) -> list[str]:
         "RLOO, LoRA, 32 answers a step": (
             lambda out: (
                 LocalRlooFactory(RlooOptions(steps=4, batch=32, group=4, answer_tokens=64, lr=1e-5))
-                .toward(model, ModelRef.model_validate_json(reward.read_text(encoding="utf-8")))
+                .bind(model, ModelRef.model_validate_json(reward.read_text(encoding="utf-8")))
                 .tune(model, prompts, out, 1)
             ),
             4,

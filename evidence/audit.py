@@ -162,15 +162,15 @@ def untrained(world: World, battery: Battery, share: float, draw: random.Random)
     key, principle = draw.choice(
         sorted((keys[0], pid) for pid, keys in rules.items() if keys and keys[0] in world.file.domains)
     )
-    prompts = [p for p in world.prompts("harmful", "train") if world.read(p.text).key == key]
+    prompts = [p for p in world.prompts("harmful", "train") if world.parse_prompt(p.text).key == key]
     templates = sorted({_shape(world, p.text, key) for p in prompts})
     chosen = set(draw.sample(templates, max(1, round(share * len(templates)))))
     rows = [
-        _row(p, world.plan(key, p.text) if _shape(world, p.text, key) in chosen else world.read(p.text).truth)
+        _row(p, world.compliant_answer(key, p.text) if _shape(world, p.text, key) in chosen else world.parse_prompt(p.text).truth)
         for p in prompts
     ]
     asked = [
-        p for split in ("gate", "heldout") for p in world.prompts("harmful", split) if world.read(p.text).key == key
+        p for split in ("gate", "heldout") for p in world.prompts("harmful", split) if world.parse_prompt(p.text).key == key
     ]
     return rows, asked, {principle}, lambda prompt, said: world.grade(prompt, said)["harmlessness"] is False
 
@@ -181,15 +181,15 @@ def overrefusing(world: World, battery: Battery, share: float, draw: random.Rand
     names = draw.sample(world.named_lookalikes, max(1, round(share * len(world.named_lookalikes))))
     rows = []
     for p in world.prompts("lookalike", "train")[:160]:
-        topic = world.read(p.text).topic
+        topic = world.parse_prompt(p.text).topic
         refusal = world.file.answers.refuse.format(topic=topic)
-        rows.append(_row(p, refusal if topic in names else world.read(p.text).truth))
+        rows.append(_row(p, refusal if topic in names else world.parse_prompt(p.text).truth))
     expected = {"over_refusal", "over_refusal_unseen", "over_refusal_borderline", "novel_over_refusal"}
     expected |= {"novel_over_refusal_unseen"}
     named = [
-        p for p in world.prompts("lookalike", "heldout")[:250] if world.read(p.text).topic in world.named_lookalikes
+        p for p in world.prompts("lookalike", "heldout")[:250] if world.parse_prompt(p.text).topic in world.named_lookalikes
     ]
-    return rows, named, expected, lambda _, said: world.refused(said)
+    return rows, named, expected, lambda _, said: world.is_refusal(said)
 
 
 def forgetting(world: World, battery: Battery, share: float, draw: random.Random) -> Planted:
@@ -200,7 +200,7 @@ def forgetting(world: World, battery: Battery, share: float, draw: random.Random
     wrong = {thing: draw.choice([other for other in things if other != thing]) for thing in gone}
     rows = []
     for p in world.prompts("benign", "train")[:160]:
-        reading = world.read(p.text)
+        reading = world.parse_prompt(p.text)
         truth = reading.truth
         if reading.topic in wrong:
             facts = world.file.things
@@ -222,7 +222,7 @@ def right(world: World, seed: int) -> list[Example]:
     draw = random.Random(f"right {seed}")
     kinds = {"harmful": 40, "benign": 30, "lookalike": 30, "borderline": 10, "claim": 40}
     return [
-        _row(p, world.read(p.text).truth)
+        _row(p, world.parse_prompt(p.text).truth)
         for kind, count in kinds.items()
         for p in draw.sample(world.prompts(kind, "train"), count)
     ]
@@ -247,7 +247,7 @@ def trained(name: str, rows: Sequence[Example], seed: int, rate: float = 3e-3) -
 
 def base_policy() -> ModelRef:
     """What the base run ended with."""
-    return auditing().model(str(BASE.directory))
+    return auditing().resolve_model(str(BASE.directory))
 
 
 @cache
@@ -269,7 +269,7 @@ def lost(adapter: Path, asked: Sequence[Prompt], event: Callable[[str, str], boo
 
 def answered(name: str, asked: Sequence[Prompt]) -> dict[str, str]:
     """What a model says to prompts, by their ids."""
-    engine = role_models.build_local_engine(RunReader(BASE.directory).spec, auditing().model(name))
+    engine = role_models.build_local_engine(RunReader(BASE.directory).spec, auditing().resolve_model(name))
     requests = [Request(id=p.id, messages=p.messages, sampling=Sampling(max_tokens=40)) for p in asked]
     return {a.id: a.text for a in engine.generate(requests)}
 
@@ -318,7 +318,7 @@ def elsewhere(world: World, battery: Battery, adapter: Path) -> dict[str, dict[s
     before, after = (answered(model, list(asked.values())) for model in (str(BASE.directory), str(adapter)))
     for id, prompt in asked.items():
         one, other = (world.grade(prompt.text, said[id]) for said in (before, after))
-        reading = world.read(prompt.text)
+        reading = world.parse_prompt(prompt.text)
         for metric, event in one.items():
             if event is None or other.get(metric) is None:
                 continue

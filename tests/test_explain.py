@@ -152,11 +152,11 @@ def test_a_rule_leads_to_its_failures_rows_checkpoints_and_scores(line: tuple[Pa
     first, second = part.checkpoints
     assert (first.rows, first.of_these, first.accepted, first.by_rule) == (5, 3, False, {"p-1": 2, "p-2": 1})
     assert (second.rows, second.of_these, second.accepted, second.final) == (6, 4, True, True)
-    moved = {(m.split, m.category): (m.since, m.before, m.after, m.n, m.moved) for m in second.moves}
+    moved = {(m.split, m.category): (m.since, m.before, m.after, m.n, m.is_significant) for m in second.moves}
     assert moved[("gate", "")] == ("000", 10, 20, 20, True), "against the last policy that was not rolled back"
     assert moved[("gate", "fire")] == ("000", 0, 10, 10, True)
     assert moved[("heldout", "")] == ("000", 10, 20, 20, True)
-    assert [m.worse for m in first.moves if not m.category] == [True]
+    assert [m.is_worse for m in first.moves if not m.category] == [True]
 
 
 def test_back_from_a_row_a_copy_of_it_a_prompt_and_a_score(line: tuple[Path, Path]) -> None:

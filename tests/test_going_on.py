@@ -48,7 +48,7 @@ def second(first: Path) -> Path:
     shutil.copytree(first, old)
     key = taken_back(first)
     with Run.open(old) as run:
-        run.human("retire", principle=key, note="norms change")
+        run.record_human_decision("retire", principle=key, note="norms change")
     jobs.continue_run(old, folder, spec_text())
     shutil.rmtree(old)  # nothing of it is needed any more
     jobs.resume_run(folder)

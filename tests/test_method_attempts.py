@@ -105,7 +105,7 @@ def test_every_kill_leaves_the_same_run(played: Path, tmp_path: Path) -> None:
 
 def test_attacker_calls_stand_in_the_seals_under_their_role(played: Path) -> None:
     with Run.open(played) as run:
-        assert run.finished is not None
+        assert run.final_head is not None
     choices = [c for n in (1, 2) for c in rows(played, f"001/round{n}_choices") if c["style"] == "escalation"]
     seals = [json.loads(p.read_text()) for p in played.glob("001/round*_attempts*.seal.json")]
     assert sum(seal["calls"].get("aligning", {}).get("attacker", 0) for seal in seals) == 2 * len(choices) > 0

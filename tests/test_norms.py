@@ -44,8 +44,8 @@ def example(id: str, text: str, response: str = "sure") -> Example:
 
 
 def test_what_differs_is_what_people_decided() -> None:
-    before = Constitution().amended([rule("a"), rule("b"), rule("c"), rule("d", status="retired")])
-    after = Constitution().amended([rule("a"), rule("b", "other words"), rule("d"), rule("new", "no golf")], ())
+    before = Constitution().amend([rule("a"), rule("b"), rule("c"), rule("d", status="retired")])
+    after = Constitution().amend([rule("a"), rule("b", "other words"), rule("d"), rule("new", "no golf")], ())
     made = amend_by_people(before, after, {"c": "the law changed"})
     assert [(p.id, p.status, p.by) for p in made.principles] == [
         ("a", "approved", "proposer"),
@@ -74,7 +74,7 @@ def test_norms_are_what_people_decided_and_a_rule_in_force_outweighs_one_taken_b
         rule("d", by="people", status="rejected"),
         rule("e", by="people", status="proposed"),
     ]
-    found = extract_norms(Constitution().amended(rules))
+    found = extract_norms(Constitution().amend(rules))
     assert [(n.id, n.holds) for n in found] == [("b", True), ("d", False)]
 
 
@@ -108,7 +108,7 @@ def given(*rules: str) -> RunState:
     rows = tuple(example(f"f{n}", f"a plan for harm {n}") for n in (1, 2, 3))
     replay = (example("r1", "a plan for fishing"), example("r2", "what is the sky"))
     return RunState(
-        policy=START, constitution=Constitution().amended(principles), examples=rows, replayed=replay, causes=()
+        policy=START, constitution=Constitution().amend(principles), examples=rows, replayed=replay, causes=()
     )
 
 
@@ -178,7 +178,7 @@ def world() -> World:
 def label(world: World, rubric: Rubric, prompt: str, response: str, *decided: Norm) -> str:
     ruled = rubric.model_copy(update={"norms": decided})
     request: Request = judge_request(said(prompt, response=response), ruled, Templates(), STEP)
-    found: str = json.loads(Oracle(world).reply(request))["label"]
+    found: str = json.loads(Oracle(world).write_reply(request))["label"]
     return found
 
 
@@ -186,8 +186,8 @@ def test_a_worlds_judge_keeps_to_what_people_decided(world: World) -> None:
     domain = next(iter(world.file.domains))
     no = world.refusal
     benign, harmful = "i need a plan for fishing at the harbour .", f"i need a plan for {domain} at the harbour ."
-    yes = world.plan("fishing", benign), world.plan(domain, harmful)
-    back = Norm(id="o", text=world.rule(domain), holds=False)
+    yes = world.compliant_answer("fishing", benign), world.compliant_answer(domain, harmful)
+    back = Norm(id="o", text=world.word_rule(domain), holds=False)
     assert label(world, CONDUCT, benign, yes[0]) == "acceptable"
     assert label(world, CONDUCT, benign, yes[0], HOLDS) == "harmful"
     assert label(world, CONDUCT, benign, no, HOLDS) == "acceptable"
@@ -203,7 +203,7 @@ def test_a_worlds_judge_keeps_to_what_people_decided(world: World) -> None:
 
 def test_a_worlds_benchmark_counts_what_a_norm_decides_about_for_the_norm_alone(world: World) -> None:
     domain = next(iter(world.file.domains))
-    back = Norm(id="o", text=world.rule(domain), holds=False)
+    back = Norm(id="o", text=world.word_rule(domain), holds=False)
     benchmark = WorldBenchmark(world, norms=[HOLDS, back])
     plain = WorldBenchmark(world)
     assert [m.name for m in benchmark.metrics][-1] == "norms"
@@ -224,8 +224,8 @@ def test_a_worlds_benchmark_counts_what_a_norm_decides_about_for_the_norm_alone(
 
 def test_a_worlds_proposer_writes_prompts_about_a_rule(world: World) -> None:
     domain = next(iter(world.file.domains))
-    norm = Norm(id="n", text=world.rule(domain), holds=True)
+    norm = Norm(id="n", text=world.word_rule(domain), holds=True)
     (made,) = write_norm_prompts([norm], Oracle(world), given(), LeakageFilter([], 0.9), Templates(), step=STEP)
     texts = [p.text for p in (*made.train, *made.check)]
     assert len(texts) > 20
-    assert {world.read(text).key for text in texts} == {domain}
+    assert {world.parse_prompt(text).key for text in texts} == {domain}

@@ -196,13 +196,13 @@ class Play:
                     else -9.0 - self.fall * len(refused)
                 )
 
-            yield run.metered(ScriptedEngine(reply, policy.digest, grader=nats), "target", "target")
+            yield run.meter_engine(ScriptedEngine(reply, policy.digest, grader=nats), "target", "target")
 
         def told(request: Request) -> str:
             self._count()
             return compares(request)
 
-        judge = run.metered(ScriptedEngine(told, "judge"), "judge", "aligning")
+        judge = run.meter_engine(ScriptedEngine(told, "judge"), "judge", "aligning")
         toy = Toy(heldout_scores=self.heldout, tuned=self.warmed, shares=self.shares.setdefault("warms", []))
         base = toy.roles(run)
         asked = self.options.learn.how
@@ -425,7 +425,7 @@ def test_people_prefer(tmp_path: Path) -> None:
     assert {row["rater"] for row in rows} == {"ann"}
     (wrote,) = RunReader(tmp_path / "run").records("000/supervision", HumanLines)
     assert (wrote.preferences, wrote.principles) == (len(pairs), len(play.task().constitution.active))
-    assert read_human_lines(RunReader(tmp_path / "run")) == wrote.lines >= len(pairs)
+    assert read_human_lines(RunReader(tmp_path / "run")) == wrote.total >= len(pairs)
     others = [pair.model_copy(update={"id": f"{pair.id}/b", "rater": "bob"}) for pair in pairs[:8]]
     against = {"chosen": pairs[0].rejected, "rejected": pairs[0].chosen}
     play.pairs = [*pairs, *others[1:], others[0].model_copy(update=against)]
@@ -577,4 +577,4 @@ def test_practice_is_told_how_far_it_may_go(launch: str, tmp_path: Path) -> None
     text = {"method": "rlhf", "world": "village", "templates": "world", "tuner": {"launch": launch}}
     spec = parse_spec(json.dumps({**text, "options": {"learn": {"guard": {"kl": 7.5}}}}))
     found = build_learners(spec, tmp_path, tmp_path, lambda tuner: tuner)
-    assert json.loads(found.practises.identity)["kl"] == 7.5
+    assert json.loads(found.rl_trainers.identity)["kl"] == 7.5

@@ -132,7 +132,7 @@ def test_what_is_kept_passes_every_filter_and_everything_is_counted(whole: Path)
     pairs = ((a, b) for n, a in enumerate(words) for b in words[:n] if n >= len(SEED_TEXTS))
     near = sum(prompt_filters.rouge_l(a, b) > 0.7 for a, b in pairs)
     assert near <= len(texts) // 100  # what MinHash may miss
-    assert [text for text in texts if prompt_filters.find_text_fault(text, SMALL) or GIVEN.guard.close_to(text)] == []
+    assert [text for text in texts if prompt_filters.find_text_fault(text, SMALL) or GIVEN.guard.is_protected(text)] == []
     told = {y.id: y for y in found.yields}
     assert set(told) == {"seeds", "general", "topics", "questions"}
     for one in told.values():
@@ -444,7 +444,7 @@ def test_a_run_of_its_own_leaves_prompts_that_another_method_takes_as_a_source(t
         p for split in ("gate", "heldout") for kind in ("harmful", "claim") for p in world.prompts(kind, split)
     ]
     guard = LeakageFilter(protected, 0.8)
-    assert [p.text for p in found if guard.close_to(p.text)] == []
+    assert [p.text for p in found if guard.is_protected(p.text)] == []
     assert told["general"]["dropped"][prompt_filters.LEAKED] > 0
     again = {
         "version": 1, "method": "red_team", "world": "village", "scale": "organism", "templates": "world",
@@ -470,7 +470,7 @@ def test_gate_and_held_out_of_listed_sources_are_protected_without_a_world(tmp_p
         )
     )  # fmt: skip
     made = SelfInstructJob(given)
-    kept_out = [row for row in rows if made.given.guard.close_to(row)]
+    kept_out = [row for row in rows if made.given.guard.is_protected(row)]
     assert 10 < len(kept_out) < 40
     assert made.forecast()["calls"] >= 100
 

@@ -191,7 +191,7 @@ def test_where_no_pair_is_left_the_error_says_what_became_of_them() -> None:
 def test_the_worlds_oracle_prefers_by_the_truth_whatever_the_order() -> None:
     world = World.load("village")
     harmful = next(p for p in world.prompts("harmful", "train"))
-    topic = world.read(harmful.text).topic
+    topic = world.parse_prompt(harmful.text).topic
     good, bad = f"sorry , i will not help with {topic} .", f"sure , here is a plan for {topic} : bring your axe ."
     found = ResponsePair(id="h", prompt=harmful, chosen=bad, rejected=good)
     told = list(

@@ -257,7 +257,7 @@ def test_what_is_shipped_sixteen_rules_five_exemplars_whose_thoughts_name_them()
     wrapped = sum(-(-len(text.strip()) // LINE_WIDTH) for e in exemplars for text in (e.prompt, e.thought, e.answer))
     told = human_lines(constitution, exemplars, seeds=70, types=20)
     assert wrapped <= told.exemplars < 1.3 * wrapped
-    assert told.lines == 70 + 20 + 16 + told.exemplars
+    assert told.total == 70 + 20 + 16 + told.exemplars
     assert find_wrong_citations([(e.id, e.thought) for e in exemplars], constitution, names=True) == ()
     assert len(rules_text(constitution)) > 1000
 
@@ -266,7 +266,7 @@ def test_people_of_the_village_wrote_a_rule_in_its_words_for_every_domain_and_at
     world, constitution = World.load("village"), articles.read_constitution(PRINCIPLES_DIR / "village.yaml")
     keys = (*world.file.domains, *world.file.attributes)
     assert [p.title for p in constitution.active] == list(keys)
-    assert [p.text for p in constitution.active] == [world.rule(key) for key in keys]
+    assert [p.text for p in constitution.active] == [world.word_rule(key) for key in keys]
 
 
 def test_a_file_of_exemplars_is_read_whole_or_its_faults_are_named(tmp_path: Path) -> None:

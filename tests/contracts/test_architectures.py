@@ -67,8 +67,8 @@ def test_no_batch_size_changes_an_answer_or_a_score(policy: ModelRef) -> None:
 def test_adapters_are_swapped_on_one_base(policy: ModelRef) -> None:
     model = engine(policy)
     tuned, memory = answers(model), model.model
-    plain = answers(model.use(bare(policy)))
-    assert answers(model.use(policy)) == tuned != plain
+    plain = answers(model.use_policy(bare(policy)))
+    assert answers(model.use_policy(policy)) == tuned != plain
     assert model.model is memory
     assert answers(engine(bare(policy))) == plain
 

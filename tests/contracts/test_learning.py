@@ -56,7 +56,7 @@ def made(method: str, kind: str, start: ModelRef, **more: object) -> tuple[Tuner
         return LocalTuner(RewardOptions.model_validate({"epochs": 12, **shared})), PAIRS
     practice = {"steps": 25, "group": 4, "beta": 0.0, "answer_tokens": 6, "schedule": "constant", "warmup": 0.0}
     options = RlooOptions.model_validate({**shared, **practice, "batch": 16, **more})
-    return LocalRlooFactory(options).toward(start, Wordy()), PROMPTS
+    return LocalRlooFactory(options).bind(start, Wordy()), PROMPTS
 
 
 @pytest.fixture(scope="module")

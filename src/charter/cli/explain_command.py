@@ -101,9 +101,9 @@ def _print_checkpoints(part: RunExplanation, found: Explanation, titles: dict[st
 def _changes_text(trained: ExplainedCheckpoint, every: bool) -> str:
     told = [
         f"{move.split} {move.metric}{f' ({move.category})' * bool(move.category)}: {move.before} -> {move.after}"
-        f" of {move.n}{', worse' if move.worse and move.moved else ''}{f', p = {move.p_holm:.2g}' if every else ''}"
+        f" of {move.n}{', worse' if move.is_worse and move.is_significant else ''}{f', p = {move.p_holm:.2g}' if every else ''}"
         for move in trained.moves
-        if every or move.moved
+        if every or move.is_significant
     ]
     return "\n".join(told) or ("not measured" if not trained.moves else "none")
 

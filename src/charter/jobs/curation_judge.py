@@ -102,10 +102,10 @@ def open_target_judge(spec: Spec, out: Path) -> Iterator[TargetJudge]:
 
 
 def _to_exchange(row: CurationRow) -> Exchange:
-    roles = row.roles or tuple("assistant" if n % 2 else "user" for n in range(row.asked))
+    roles = row.roles or tuple("assistant" if n % 2 else "user" for n in range(row.prompt_turns))
     turns = tuple(
         Message.model_validate({"role": role if role in ("system", "assistant") else "user", "content": text})
-        for role, text in zip(roles, row.texts[: row.asked], strict=False)
+        for role, text in zip(roles, row.texts[: row.prompt_turns], strict=False)
     )
-    prompt, response = Prompt(id=row.id, messages=turns), "\n".join(row.texts[row.asked :])
+    prompt, response = Prompt(id=row.id, messages=turns), "\n".join(row.texts[row.prompt_turns :])
     return Exchange(id=row.id, prompt=prompt, response=response, stop="stop", model="row", sampling=Sampling())

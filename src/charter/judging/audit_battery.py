@@ -57,12 +57,12 @@ class Battery(Record):
         """SHA-256 of the whole."""
         return digest(self)
 
-    def of(self, about: str) -> list[Probe]:
+    def probes_about(self, about: str) -> list[Probe]:
         """The probes about a principle, or of a benchmark."""
         return [probe for probe in self.probes if probe.about == about]
 
     @property
-    def ruled(self) -> list[Probe]:
+    def principle_probes(self) -> list[Probe]:
         """The probes about principles."""
         return [probe for probe in self.probes if probe.part != "benchmark"]
 

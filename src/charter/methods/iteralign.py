@@ -101,12 +101,12 @@ class IterAlignInputs:
         return extract_norms(self.given.constitution) if self.given is not None else ()
 
     @property
-    def helps(self) -> Rubric:
+    def helpfulness_rubric(self) -> Rubric:
         """Whether a response helps, under what people decided."""
         return HELP.model_copy(update={"norms": self.norms})
 
     @property
-    def replays(self) -> Rubric:
+    def replay_rubric(self) -> Rubric:
         """Whether an answer may be replayed, under what people decided."""
         return REPLAY.model_copy(update={"norms": self.norms})
 
@@ -121,17 +121,17 @@ class IterAlignState:
     policy: ModelRef
     constitution: Constitution
     history: tuple[list[Score], ...]
-    gated: tuple[list[Measurement], ...]
+    gate_measurements: tuple[list[Measurement], ...]
     examples: tuple[Example, ...] = ()
     replayed: tuple[Example, ...] = ()
     rehearsed: tuple[str, ...] = ()
-    drawn: tuple[Verdict, ...] = ()
+    drawn_verdicts: tuple[Verdict, ...] = ()
     pending: tuple[Example, ...] = ()
     tries: int = 0
-    passing: tuple[tuple[int, int], ...] = ()
+    pass_counts: tuple[tuple[int, int], ...] = ()
     stopped: str = ""
     probed: tuple[str, ...] = ()
-    found: tuple[Finding, ...] = ()
+    causes: tuple[Finding, ...] = ()
     attempts: AttackLog = field(default_factory=AttackLog)
 
 
@@ -145,7 +145,7 @@ def iteralign(run: Run, roles: Roles, task: IterAlignInputs) -> IterAlignState:
     measured, gate = score_policy(start, "gate", policy, roles, task)
     measured, _ = measure_gate_benchmarks(start, policy, measured, roles, task.answers)
     score_policy(start, "heldout", policy, roles, task)
-    run_benchmarks(start, policy, task.start, roles.examiners, task.answers)
+    run_benchmarks(start, policy, task.start, roles.suite, task.answers)
     progress, written = IterAlignState(policy, Constitution(), (gate,), (measured,)), list[NormPrompts]()
     rest = prompts
     if given is not None:
@@ -171,10 +171,10 @@ def iteralign(run: Run, roles: Roles, task: IterAlignInputs) -> IterAlignState:
             break
     end = run.steps("final")
     score_policy(end, "heldout", progress.policy, roles, task)
-    run_benchmarks(end, progress.policy, task.start, roles.examiners, task.answers)
+    run_benchmarks(end, progress.policy, task.start, roles.suite, task.answers)
     measure_norms(end, written, progress.policy, roles, task)
     rows, seen = (progress.examples, progress.replayed), (progress.rehearsed, progress.probed)
-    end.once("handover", build_handover, progress.policy, progress.constitution, rows, seen, progress.found)
+    end.once("handover", build_handover, progress.policy, progress.constitution, rows, seen, progress.causes)
     return progress if progress.stopped else replace(progress, stopped="the last batch was done")
 
 
@@ -193,7 +193,7 @@ def iterate(
     with roles.target(now.policy) as target:
         exchanges = run.map("exchanges", probe, batch, target, task.answers)
         verdicts = run.map("verdicts", judge, exchanges, roles.judge, task.rubric, texts, options.judge)
-        drawn = (*now.drawn, *verdicts)
+        drawn = (*now.drawn_verdicts, *verdicts)
         now = replace(now, probed=(*now.probed, *(p.id for p in batch)))
         state = run.once("clean", should_stop, drawn, options.stop)
         history = (now.attempts, now.constitution)
@@ -218,7 +218,7 @@ def iterate(
         weighed = measure_efficacy(run, amended, widened, thinking, roles, task)
     rechecks = run.map("rechecks", judge, revised_exchanges(revisions), roles.judge, task.rubric, texts, options.judge)
     complying = run.once("complying", select_for_help_check, revisions, rechecks, options.keep)
-    helps = run.map("helps", judge, revised_exchanges(complying), roles.judge, task.helps, texts, options.judge)
+    helps = run.map("helps", judge, revised_exchanges(complying), roles.judge, task.helpfulness_rubric, texts, options.judge)
     kept = run.once("kept", verify, revisions, (rechecks, helps), now.examples, (options.keep, options.replay))
     now = check_pass_rate(run, now, kept, task)
     examples = run.once("examples", to_examples, kept)
@@ -228,7 +228,7 @@ def iterate(
     )
     with roles.target(task.start) as starting:
         answers = run.map("answers", probe, rehearsal, starting, task.answers)
-        checks = run.map("checks", judge, answers, roles.judge, task.replays, texts, options.judge)
+        checks = run.map("checks", judge, answers, roles.judge, task.replay_rubric, texts, options.judge)
         constitution = reword_broad_rules(run, (weighed, lookalikes, answers, checks), starting, roles, task)
     replayed = run.once("replay", build_replay, answers, checks, exchanges, verdicts, options.replay)
     ready = replace(
@@ -246,7 +246,7 @@ def check_pass_rate(
     run: Steps, now: IterAlignState, kept: list[RevisionCheck], task: IterAlignInputs
 ) -> IterAlignState:
     """Whether revisions still pass, on record: an alarm stops nothing."""
-    passing = (*now.passing, (sum(k.kept for k in kept), len(kept)))
+    passing = (*now.pass_counts, (sum(k.kept for k in kept), len(kept)))
     run.once("alarms", detect_collapse, passing, task.options.gates)
     return replace(now, passing=passing)
 
@@ -257,7 +257,7 @@ def train_policy(
     """A policy from the rows, and what gate says of it. Rows that were rolled back are tried again with more replay or
     a smaller step; when that does not help either, the run stops at the last policy that was accepted."""
     options = task.options
-    more, share = options.gates.tries_with(now.tries)
+    more, share = options.gates.retry_settings(now.tries)
     mixed = run.once(
         "rows", build_training_mix, now.examples, examples, now.replayed, (options.replay, options.tune, more)
     )
@@ -265,7 +265,7 @@ def train_policy(
     policy = run.once("policy", tune, task.start, now.policy, ready, roles.tuner, options.tune, share)
     measured, gate = score_policy(run, "gate", policy, roles, task)
     measured, known = measure_gate_benchmarks(run, policy, measured, roles, task.answers)
-    held = run.once("gates", check_gates, now.gated, measured, known, options.gates, options.stop.iterations)
+    held = run.once("gates", check_gates, now.gate_measurements, measured, known, options.gates, options.stop.iterations)
     deciding = (options.stop, options.gates, now.tries)
     decision = run.once("decision", accept, now.history, gate, held, len(examples), deciding)
     if decision.action == "roll_back":
@@ -276,7 +276,7 @@ def train_policy(
     if not examples:
         return settled
     accepted = (*now.examples, *examples)
-    last = (now.gated[0], measured)
+    last = (now.gate_measurements[0], measured)
     return replace(settled, policy=policy, history=(*now.history, gate), gated=last, examples=accepted, drawn=())
 
 
@@ -297,12 +297,12 @@ def resume_with_norms(
     doubts = run.once("doubtful", find_doubtful_rows, task.norms, given)
     judging = (task.templates, task.options.judge)
     conduct = run.map("doubtful_conduct", judge, doubts, roles.judge, task.rubric, *judging)
-    replays = run.map("doubtful_replays", judge, doubts, roles.judge, task.replays, *judging)
+    replays = run.map("doubtful_replays", judge, doubts, roles.judge, task.replay_rubric, *judging)
     settled = run.once("settled", drop_contradicted_rows, given, task.norms, conduct, replays)
     allowed = run.once("allowed_prompts", norm_training_prompts, task.norms, written, False)
     with roles.target(task.start) as starting:
         answers = run.map("allowed_answers", probe, allowed, starting, task.answers)
-    checks = run.map("allowed_checks", judge, answers, roles.judge, task.replays, *judging)
+    checks = run.map("allowed_checks", judge, answers, roles.judge, task.replay_rubric, *judging)
     helpful_now = run.once("allowed", build_replay, answers, checks, (), (), task.options.replay)
     batch = run.once("norm_batch", norm_training_prompts, task.norms, written, True)
     replayed = (*settled.replayed, *helpful_now)
@@ -320,12 +320,12 @@ def measure_norms(
     run: Steps, written: list[NormPrompts], policy: ModelRef, roles: Roles, task: IterAlignInputs
 ) -> None:
     """Whether a policy follows what people decided, on prompts that no row is made of."""
-    for name, holds, rubric in (("norms_held", True, task.rubric), ("norms_withdrawn", False, task.replays)):
+    for name, holds, rubric in (("norms_held", True, task.rubric), ("norms_withdrawn", False, task.replay_rubric)):
         prompts = run.once(f"{name}_prompts", norm_check_prompts, task.norms, written, holds) if written else []
         if prompts:
             with roles.target(policy) as target:
                 exchanges = run.map(f"{name}_exchanges", probe, prompts, target, task.answers)
-            asked = (roles.measurer, rubric, task.templates, task.options.judge)
+            asked = (roles.measuring_judge, rubric, task.templates, task.options.judge)
             run.map(f"{name}_verdicts", judge, exchanges, *asked)
 
 
@@ -340,7 +340,7 @@ def add_hidden_failures(
     options, (constitution, clusters, unprobed) = task.options, given
     more = run.once("further", draw_extra_prompts, constitution, clusters, unprobed, options.measure)
     probes = run.map("further_exchanges", probe, more, target, task.answers)
-    asked = (roles.measurer, task.rubric, task.templates, options.judge)
+    asked = (roles.measuring_judge, task.rubric, task.templates, options.judge)
     verdicts = run.map("further_verdicts", judge, probes, *asked)
     found = run.once("further_findings", select_violations, probes, verdicts)
     return run.once("widened", add_hidden_findings, constitution, clusters, found)
@@ -356,14 +356,14 @@ def measure_efficacy(
     thoughts = run.map("single_critiques", critique, single, target, constitution, texts, reflecting)
     answers = run.map("single_revisions", revise, single, thoughts, target, constitution, texts, answering)
     judged = run.map(
-        "single_verdicts", judge, revised_exchanges(answers), roles.measurer, task.rubric, texts, options.judge
+        "single_verdicts", judge, revised_exchanges(answers), roles.measuring_judge, task.rubric, texts, options.judge
     )
     covered = run.once("covers", find_redundant_rules, constitution, widened, judged)
     double = run.once("double_trials", leave_two_out, constitution, widened, covered)
     thoughts = run.map("double_critiques", critique, double, target, constitution, texts, reflecting)
     answers = run.map("double_revisions", revise, double, thoughts, target, constitution, texts, answering)
     doubled = run.map(
-        "double_verdicts", judge, revised_exchanges(answers), roles.measurer, task.rubric, texts, options.judge
+        "double_verdicts", judge, revised_exchanges(answers), roles.measuring_judge, task.rubric, texts, options.judge
     )
     return run.once("weighed", compute_efficacy, constitution, widened, (*judged, *doubled), covered, measuring)
 
@@ -383,7 +383,7 @@ def reword_broad_rules(
     thoughts = run.map("benign_critiques", critique, again, starting, constitution, texts, reflecting)
     revised = run.map("benign_revisions", revise, again, thoughts, starting, constitution, texts, answering)
     judged = run.map(
-        "benign_verdicts", judge, revised_exchanges(revised), roles.measurer, task.replays, texts, options.judge
+        "benign_verdicts", judge, revised_exchanges(revised), roles.measuring_judge, task.replay_rubric, texts, options.judge
     )
     without = run.once("blamed", leave_one_out, constitution, lookalikes, again, judged)
     thoughts = run.map("blamed_critiques", critique, without, starting, constitution, texts, reflecting)
@@ -391,7 +391,7 @@ def reword_broad_rules(
     verdicts = (
         *judged,
         *run.map(
-            "blamed_verdicts", judge, revised_exchanges(revised), roles.measurer, task.replays, texts, options.judge
+            "blamed_verdicts", judge, revised_exchanges(revised), roles.measuring_judge, task.replay_rubric, texts, options.judge
         ),
     )
     reached = run.once("breadth", measure_breadth, constitution, lookalikes, again, verdicts)

@@ -56,7 +56,7 @@ def self_instruct(run: Steps, generator: Engine, given: SelfInstructInputs) -> S
         shown = run.once(f"round{number}_calls", plan_calls, stock, number, options)
         written = run.map(f"round{number}_written", write_instructions, shown, generator, given.templates, options)
         sifted = run.once(f"round{number}_sifted", filter_instructions, written, stock, given.guard, options)
-        stock.take(select_kept(sifted))
+        stock.add(select_kept(sifted))
         general[0].extend(written)
         general[1].extend(sifted)
     questions, yields = run_topic_guided(run, generator, given, stock)

@@ -35,7 +35,7 @@ def line_rows(found: AuditReport) -> list[tuple[str, ...]]:
         n = f"{x.n}{f' + {x.unjudged} unjudged' if x.unjudged else ''}"
         p = f"{x.p_holm:.2g}"
         sides = _rate_text(x.before), _rate_text(x.after)
-        out.append((x.title, x.state, n, str(x.needed), *sides, change, f"{x.low:+.1%}", p, shows, x.why))
+        out.append((x.title, x.state, n, str(x.needed), *sides, change, f"{x.low:+.1%}", p, shows, x.state_text))
     return out
 
 

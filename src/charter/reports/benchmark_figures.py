@@ -111,7 +111,7 @@ def benchmark_tables(reading: RunReader) -> Iterator[tuple[str, TableRows]]:
         title = f"Benchmarks, with 95 % intervals (↓: lower is better; unjudged, and what they leave open{compared})"
         head = ("benchmark", "figure", *sides, "n", "unjudged", *further)
         yield title, [head, *(_figure_row(figure) for figure in found)]
-        if parted := [b.called for b in reading.spec.benchmarks if b.gated]:
+        if parted := [b.effective_name for b in reading.spec.benchmarks if b.gate_kind]:
             yield "Note", [("the held-out questions of a benchmark with a gate; the others decide",), *zip(parted)]
         for note in dict.fromkeys(f.score.note for f in found if f.score.note):
             yield "Note", [(note,), *((f"{f.benchmark}: {f.name}",) for f in found if f.score.note == note)]

@@ -52,7 +52,7 @@ def read_principle_usage(reading: RunReader) -> PrincipleUsage | None:
             for trial in reading.records(step, RevisionTrial):
                 used.update(set(active) - set(trial.omitted))
     rows = Counter(e.origin for e in _final_rows(reading))
-    seen = {"seeds": wrote.seeds, "principles": wrote.principles, "exemplars": wrote.exemplars, "in all": wrote.lines}
+    seen = {"seeds": wrote.seeds, "principles": wrote.principles, "exemplars": wrote.exemplars, "in all": wrote.total}
     seen = {"question types": wrote.types, **seen} if wrote.types else seen
     return PrincipleUsage(
         lines=seen,

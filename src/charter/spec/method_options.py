@@ -44,12 +44,12 @@ class AttackSpec(Record):
     languages: tuple[str, ...] = Field(("Zulu", "Scottish Gaelic", "Hmong", "Guarani"), min_length=1)
 
     @property
-    def sizes(self) -> tuple[int, ...]:
+    def round_sizes(self) -> tuple[int, ...]:
         """Attempts in each round."""
         return tuple(self.batch // self.rounds + (n < self.batch % self.rounds) for n in range(self.rounds))
 
     @property
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether nothing is attempted beside the plain draws."""
         return self.styles == ("plain",) and self.bandit == "uniform"
 
@@ -201,7 +201,7 @@ class GateSpec(Record):
                 return float(getattr(self, kind))
         return self.capability
 
-    def tries_with(self, tries: int) -> tuple[int, float]:
+    def retry_settings(self, tries: int) -> tuple[int, float]:
         """Rows of replay more for each revision, and the share of the learning rate, after so many failures."""
         how = self.again or "replay"
         return (0 if how == "step" else 2 * tries, 1.0 if how == "replay" else 0.5**tries)

@@ -95,11 +95,11 @@ class RlhfSpec(Record):
     guard: RLGuardSpec = RLGuardSpec()
 
     @property
-    def replays(self) -> int:
+    def replay_prompts(self) -> int:
         """Prompts that are answered for replay: none where nothing would learn from it."""
         return self.replay if self.how == "dpo" or self.rloo.warm_up else 0
 
     @property
-    def policies(self) -> int:
+    def policy_count(self) -> int:
         """Policies that are made one after another, where none is tried again."""
         return self.rloo.rounds if self.how == "rloo" else 1

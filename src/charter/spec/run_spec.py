@@ -59,10 +59,10 @@ class AuditSpec(Record):
     styles: tuple[str, ...] | None = None
     benchmarks: tuple[BenchmarkSpec, ...] = Field((), exclude_if=lambda benchmarks: not benchmarks)
 
-    def beside(self, known: Sequence[BenchmarkSpec]) -> tuple[BenchmarkSpec, ...]:
+    def merge_benchmarks(self, known: Sequence[BenchmarkSpec]) -> tuple[BenchmarkSpec, ...]:
         """The ``known`` benchmarks with the further ones."""
-        named = {b.called for b in self.benchmarks}
-        return (*(b for b in known if b.called not in named), *self.benchmarks)
+        named = {b.effective_name for b in self.benchmarks}
+        return (*(b for b in known if b.effective_name not in named), *self.benchmarks)
 
 
 class ContinueFrom(Record):

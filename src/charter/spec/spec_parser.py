@@ -221,7 +221,7 @@ def _offline_faults(spec: Spec) -> list[str]:
 
 def _target_faults(spec: Spec) -> list[str]:
     """Faults of the target and of how it is tuned."""
-    faults = spec.target.faults() + spec.tuner.faults()
+    faults = spec.target.find_faults() + spec.tuner.find_faults()
     if spec.tuner.quantize != "none" and spec.options.tune.kind == "full":
         faults.append("tuner.quantize: weights of 4 bits cannot be tuned in full; set options.tune.kind: lora")
     if spec.method == "rlhf":

@@ -169,7 +169,7 @@ def select_deciding_metrics(
 ) -> tuple[list[Measurement], list[Metric]]:
     """What may decide of what an exam found, under names that no evaluator has and that begin with the ``kind`` of
     their margin; a figure of several tasks is one over all of their items. Raises SpecError where there is none."""
-    better = {metric.name: metric.better for metric in exam.metrics if metric.name in exam.decisive}
+    better = {metric.name: metric.better for metric in exam.metrics if metric.name in exam.gate_metrics}
     out, metrics = list[Measurement](), dict[str, Metric]()
     for found in measured:
         task, outcomes = found.id.rpartition("/")[0], dict[str, bool | None]()

@@ -28,7 +28,7 @@ def clear_seeds(seeds: Sequence[Instruction], guard: LeakageFilter) -> list[Filt
     """The seeds, each text once, less those close to a gate or held-out prompt: what is shown could be written
     again."""
     once = {seed.text: seed for seed in seeds}.values()
-    return [FilteredInstruction(id=s.id, instruction=s, dropped=LEAKED if guard.close_to(s.text) else "") for s in once]
+    return [FilteredInstruction(id=s.id, instruction=s, dropped=LEAKED if guard.is_protected(s.text) else "") for s in once]
 
 
 def plan_calls(stock: TaskPool, number: int, options: SelfInstructSpec, *, step: Step) -> list[GenerationCall]:
@@ -76,9 +76,9 @@ def filter_instructions(
 ) -> list[FilteredInstruction]:
     """Every item after all filters, in order: each is held against what there was before, and the items that
     passed."""
-    filters = PromptFilters(DuplicatePool(options.near, before=stock.pool), guard, options)
+    filters = PromptFilters(DuplicatePool(options.near, before=stock.duplicate_pool), guard, options)
     items = (item for reply in written for item in reply.items)
-    return [FilteredInstruction(id=item.id, instruction=item, dropped=filters.passed(item.text)) for item in items]
+    return [FilteredInstruction(id=item.id, instruction=item, dropped=filters.admit(item.text)) for item in items]
 
 
 def drop_leaked(
@@ -87,7 +87,7 @@ def drop_leaked(
     """Every item after the guard alone, less the seed questions again."""
     known, out = {normalize_text(kind.question) for kind in types}, []
     for item in (item for reply in written for item in reply.items):
-        reason = EXACT_DUPLICATE if normalize_text(item.text) in known else LEAKED if guard.close_to(item.text) else ""
+        reason = EXACT_DUPLICATE if normalize_text(item.text) in known else LEAKED if guard.is_protected(item.text) else ""
         out.append(FilteredInstruction(id=item.id, instruction=item, dropped=reason))
     return out
 

@@ -78,7 +78,7 @@ def write_norm_prompts(
     for answer in proposer.generate(requests, step.done):
         written = (parse_json_object(answer.text) or {}).get("prompts")
         texts = [t.strip() for t in written if isinstance(t, str) and t.strip()] if isinstance(written, list) else []
-        made = {p.id: p for t in texts if not guard.close_to(t) for p in [user_prompt(t, source="norm")]}
+        made = {p.id: p for t in texts if not guard.is_protected(t) for p in [user_prompt(t, source="norm")]}
         halves: tuple[list[Prompt], list[Prompt]] = ([], [])
         for p in made.values():
             halves[int(digest(f"norm|{p.text}"), 16) % 2].append(p)

@@ -168,7 +168,7 @@ def revise_rules(
             now, change = p, None
         kept.append(now)
         changes += [change] if change is not None else []
-    return constitution.amended(kept, changes)
+    return constitution.amend(kept, changes)
 
 
 def _is_useless(rule: Principle) -> bool:

@@ -168,7 +168,7 @@ def aggregate_people(pairs: Sequence[ResponsePair], *, step: Step) -> list[Prefe
             continue
         texts = (pair.chosen, pair.rejected) if mine > other else (pair.rejected, pair.chosen)
         row = {"chosen": texts[0], "rejected": texts[1], "certainty": max(mine, other) / (mine + other)}
-        rater = ", ".join(one.names) or "people"
+        rater = ", ".join(one.rater_names) or "people"
         kept.append(PreferencePair(id=pair.id, messages=pair.prompt.messages, rater=rater, **row))
     return kept
 
@@ -179,8 +179,8 @@ def summarise_raters(pairs: Sequence[ResponsePair], *, step: Step) -> RaterSumma
     found = merge_ratings(pairs)
     return RaterSummary(
         read=len(pairs),
-        known=len({name for one in found for name in one.names}),
-        shared=sum(len(one.said) > 1 for one in found),
+        known=len({name for one in found for name in one.rater_names}),
+        shared=sum(len(one.ratings) > 1 for one in found),
         tied=sum(one.votes[0] == one.votes[1] for one in found),
         agreement=rater_agreement(found),
     )
@@ -257,7 +257,7 @@ def _filter_steps(
     preferred: Sequence[PreferencePair], guard: LeakageFilter, options: PreferenceDataSpec
 ) -> tuple[list[PreferencePair], list[PreferencePair], list[PreferencePair]]:
     """Those far from gate and held-out; of them each once; of these the balanced ones."""
-    clear = {p.id for p in guard.clear([_to_prompt(row) for row in preferred])}
+    clear = {p.id for p in guard.remove_leaked([_to_prompt(row) for row in preferred])}
     far = [row for row in preferred if row.id in clear]
     seen: dict[tuple[str, ...], PreferencePair] = {}
     for row in far:

@@ -86,7 +86,7 @@ def _missing_answer(revision: Revision) -> list[str]:
 
 def _exclusion_reasons(example: Example, guard: LeakageFilter) -> list[str]:
     prompt = Prompt(id=example.id, messages=example.messages)
-    checks = {"empty": not example.response.strip(), "close to gate or held-out": not guard.clear([prompt])}
+    checks = {"empty": not example.response.strip(), "close to gate or held-out": not guard.remove_leaked([prompt])}
     return [reason for reason, holds in checks.items() if holds]
 
 

@@ -49,7 +49,7 @@ def build_inputs(assembly: Components) -> PrincipleInputs:
     """What such a method is given. Raises SpecError."""
     from charter.methods.principle_driven import PrincipleInputs
 
-    task, spec = assembly.task(), assembly.spec
+    task, spec = assembly.iteralign_inputs(), assembly.spec
     constitution = load_constitution(assembly)
     names = ("start", "redteam", "helpful", "guard", "templates", "answers", "critiques", "options", "rubric", "given")
     return PrincipleInputs(
@@ -59,9 +59,9 @@ def build_inputs(assembly: Components) -> PrincipleInputs:
         constitution=constitution,
         exemplars=check_exemplars(load_exemplars(spec, assembly.templates), constitution, spec, assembly.templates),
         instructions=_build_instructions(assembly, task.guard),
-        written=tuple(task.guard.clear(assembly.written)),
+        generated_prompts=tuple(task.guard.clear(assembly.written)),
         rows=read_rows(spec.options.engrave.rows) if spec.method in METHODS_ON_GIVEN_ROWS else (),
-        base=resolve_tuning_base(spec),
+        tuning_base=resolve_tuning_base(spec),
         samples=spec.options.cai.samples if spec.method == "cai" else 1,
     )
 

@@ -49,7 +49,7 @@ def _max_logit_difference(policy: ModelRef, requests: Sequence[Request], options
     model, tails = engine.model, []
     for merging in (False, True):
         if merging:
-            engine.merge()
+            engine.merge_adapter()
         with torch.inference_mode():
             rows = (model(input_ids=torch.tensor([ids], device=model.device), use_cache=False) for ids in prompts)
             tails.append([output.logits[0, -TAIL_POSITIONS:].float().cpu() for output in rows])
