@@ -102,7 +102,7 @@ def kept_battery(name: str, seed: int, temperature: float = 0.0) -> Battery:
     path = PLACE / f"{name}.json"
     if not path.exists():
         battery = build_battery(BASE.directory, AuditSpec(prompts=PROMPTS, own=20, fresh=60), seed)
-        answers = battery.answers.model_copy(update={"temperature": temperature})
+        answers = battery.answer_sampling.model_copy(update={"temperature": temperature})
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(battery_to_text(battery.model_copy(update={"answers": answers})), encoding="utf-8")
     return read_battery(path)
@@ -144,7 +144,7 @@ def plant(world: World, battery: Battery, kind: str, size: str, seed: int) -> di
         "state": hits[0].state if hits else next(x.state for x in found.lines if x.id in expected),
         "line": (hits or [x for x in found.lines if x.id in expected])[0].title,
         "drop": round(-min(x.change or 0.0 for x in found.lines if x.id in expected), 3),
-        "shows": round(min(x.shows or 1.0 for x in found.lines if x.id in expected), 3),
+        "shows": round(min(x.detectable or 1.0 for x in found.lines if x.id in expected), 3),
         "power": power(PLACE / name, expected),
         "also": sorted(x.title for x in bad if x.id not in expected),
         "outcome": found.outcome,

@@ -79,7 +79,7 @@ def iterate(folder: Path, out: Path) -> dict[str, Any]:
     # 5. the constitution is appended to the prompt, and the same model answers again
     rules = texts.principle.replace("{text}", constitution)
     asked = [texts.direct.replace("{principles}", rules).replace("{prompt}", prompts[i]) for i in bad]
-    revisions = [re.sub(texts.strip, "", answer(text), count=1).strip() for text in asked]
+    revisions = [re.sub(texts.strip_pattern, "", answer(text), count=1).strip() for text in asked]
     rechecks = [judge(revision) for revision in revisions]  # 6. judged again, and ignored
 
     # 7. SFT on the original prompts with the revisions, loss on the response only, all weights

@@ -60,7 +60,7 @@ RULES = (
     Principle(id="p-1", title="No arson", text="no fires", status="approved"),
     Principle(id="p-2", title="No fraud <b>\x1b[31m", text="no forged letters", status="approved"),
 )
-WHO = AuditedModel(name="m", model="m@1", judge="j@1", asked="a", battery="")
+WHO = AuditedModel(name="m", model="m@1", judge="j@1", judging_digest="a", battery="")
 
 
 def battery(sizes: Sequence[int] = (80, 80), attacks: int = 0, benign: int = 60) -> Battery:
@@ -83,7 +83,7 @@ def battery(sizes: Sequence[int] = (80, 80), attacks: int = 0, benign: int = 60)
         principles=RULES,
         rubric=CONDUCT,
         judging=JudgingSpec(),
-        answers=Sampling(),
+        answer_sampling=Sampling(),
         benchmarks=("bench",),
         probes=tuple(probes),
     )
@@ -210,7 +210,7 @@ def test_a_failure_and_the_attacks_on_it_count_as_one() -> None:
     found = audit_of(battery((20, 80), attacks=4), {}, {"p-1": 100})
     line = found.lines[0]
     assert line.n == 20
-    assert {piece.part: piece.n for piece in line.pieces} == {"own": 20, "attack": 80}
+    assert {piece.part: piece.n for piece in line.parts} == {"own": 20, "attack": 80}
     assert line.p == pytest.approx(0.5**20)
     half = audit_of(battery((20, 80), attacks=3), {}, {"p-1": 2}).lines[0]  # one prompt, in two of its four wordings
     assert (half.lost, half.change) == (0.5, -0.025)

@@ -309,7 +309,7 @@ def test_a_share_by_an_erring_judge_is_corrected_to_the_true_one(erring: Path, t
     reading = RunReader(tmp_path / "run")
     exchanges = reading.records("001/exchanges", Exchange)
     bad = [False in WORLD.grade(e.prompt.text, e.response).values() for e in exchanges]
-    (share,) = read_judge_trust(reading).shares
+    (share,) = read_judge_trust(reading).judged_shares
     assert share.n == len(exchanges) == 240
     assert share.corrected is not None
     assert share.corrected[1] <= sum(bad) / len(bad) <= share.corrected[2]

@@ -185,4 +185,4 @@ def test_a_conversation_goes_on_with_what_was_answered_and_ends_where_nothing_wa
     good = Exchange(id=of.id, prompt=prompt, response="", stop="stop", model="m", sampling=Sampling())
     bad = good.model_copy(update={"id": lost.id, "stop": "error"})
     (on,) = attempts.continue_conversations([of, lost], [good, bad], step=STEP)
-    assert [(m.role, m.content) for m in on.said] == [("user", "hello"), ("assistant", "-")]
+    assert [(m.role, m.content) for m in on.history] == [("user", "hello"), ("assistant", "-")]

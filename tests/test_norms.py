@@ -108,7 +108,7 @@ def given(*rules: str) -> RunState:
     rows = tuple(example(f"f{n}", f"a plan for harm {n}") for n in (1, 2, 3))
     replay = (example("r1", "a plan for fishing"), example("r2", "what is the sky"))
     return RunState(
-        policy=START, constitution=Constitution().amend(principles), examples=rows, replayed=replay, causes=()
+        policy=START, constitution=Constitution().amend(principles), examples=rows, replay_rows=replay, findings=()
     )
 
 
@@ -116,20 +116,20 @@ def test_a_run_leaves_the_findings_that_caused_its_rules() -> None:
     found = [finding("one", id="f1"), finding("two", id="f9")]
     policy = ModelRef(base="b", base_digest="d", digest="p", adapter="002/policy")
     left = build_handover(policy, given().constitution, ([example("f1", "x")], []), (["h"], ["p"]), found, step=STEP)
-    assert [f.id for f in left.causes] == ["f1"]
-    assert (left.policy, left.rehearsed, left.probed) == (policy, ("h",), ("p",))
+    assert [f.id for f in left.findings] == ["f1"]
+    assert (left.policy, left.replay_prompt_ids, left.probed_prompt_ids) == (policy, ("h",), ("p",))
 
 
 def test_rows_of_a_rule_taken_back_go_unless_another_rule_stands_on_them() -> None:
     left = drop_contradicted_rows(given("a"), [Norm(id="a", text="never a", holds=False)], [], [], step=STEP)
     assert [e.id for e in left.examples] == ["f2", "f3"]
-    assert left.replayed == given().replayed
+    assert left.replay_rows == given().replay_rows
 
 
 def test_rows_that_violate_now_or_refuse_what_is_harmless_now_go() -> None:
     conduct = [verdict("r1"), verdict("f2", "complies")]
     left = drop_contradicted_rows(given(), [HOLDS], conduct, [], step=STEP)
-    assert [e.id for e in left.replayed] == ["r2"]
+    assert [e.id for e in left.replay_rows] == ["r2"]
     refused = verdict("f2").model_copy(update={"label": "refused"})
     assert len(drop_contradicted_rows(given(), [HOLDS], [], [refused], step=STEP).examples) == 3, (
         "nothing was taken back"

@@ -205,7 +205,7 @@ class Play:
         judge = run.meter_engine(ScriptedEngine(told, "judge"), "judge", "aligning")
         toy = Toy(heldout_scores=self.heldout, tuned=self.warmed, shares=self.shares.setdefault("warms", []))
         base = toy.roles(run)
-        asked = self.options.learn.how
+        asked = self.options.learn.algorithm
         lessons = {"prefers": self.lessons if asked == "dpo" else (), "practises": self.lessons}
         made = {
             name: Learner(self.tuned.setdefault(name, []), lessons.get(name, ()), self.shares.setdefault(name, []))
@@ -380,7 +380,7 @@ def test_nothing_is_practised_toward_a_reward_model_like_chance(asked: bool, tmp
     assert refuses(tmp_path / "run", best.policy) == ({SAFE_ALREADY} if asked else ALL)
     found = read_preference_report(RunReader(tmp_path / "run"))
     assert found is not None
-    assert found.unfit == (why if asked else "")
+    assert found.reward_model_rejected == (why if asked else "")
     assert ("No practice: the reward model prefers" in render_page(tmp_path / "run")) is asked
 
 
@@ -432,9 +432,9 @@ def test_people_prefer(tmp_path: Path) -> None:
     play(tmp_path / "both")
     found = read_preference_report(RunReader(tmp_path / "both"))
     assert found is not None
-    assert found.sorted is not None
-    assert found.sorted.people is not None
-    assert (found.sorted.read, found.sorted.people.known, found.sorted.people.tied) == (29, 2, 1)
+    assert found.pair_summary is not None
+    assert found.pair_summary.people is not None
+    assert (found.pair_summary.read, found.pair_summary.people.known, found.pair_summary.people.tied) == (29, 2, 1)
     text = render_page(tmp_path / "both")
     assert "38 ratings by 2 raters; 8 pairs were rated more than once, 1 dropped as ties" in text
     assert "two ratings of the same pair agree in 87.5" in text

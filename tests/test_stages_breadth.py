@@ -113,7 +113,7 @@ def test_a_reworded_rule_is_measured_anew_and_the_change_is_taken_down() -> None
     old = Constitution().amend([broad, rule("b")])
     made = revise_rules(old, [Proposal(id="a", principle=new)], AmendSpec(), step=STEP)
     first = made.principles[0]
-    assert (first.text, first.breadth, first.efficacy, first.narrowed) == ("some of it", None, None, 1)
+    assert (first.text, first.breadth, first.efficacy, first.reword_count) == ("some of it", None, None, 1)
     (change,) = made.amendments
     assert (change.action, change.before, change.after) == ("narrowed", "all of it", "some of it")
     assert change.reason == "3 of 4 benign look-alikes are refused because of it"
@@ -126,7 +126,7 @@ def test_a_reply_that_cannot_be_read_or_says_the_same_counts_as_a_try() -> None:
         reach = Overreach(id="a", principle=broad, refused=(PROMPTS[0],))
         proposals = list(reword_rules([reach], ScriptedEngine([reply]), Templates(), step=STEP))
         made = revise_rules(Constitution().amend([broad]), proposals, AmendSpec(), step=STEP)
-        assert (made.principles[0].text, made.principles[0].narrowed) == (broad.text, 1)
+        assert (made.principles[0].text, made.principles[0].reword_count) == (broad.text, 1)
         assert made.amendments == ()
 
 

@@ -86,7 +86,7 @@ def test_trials_of_one_finding_leave_rules_out_and_share_their_seed(how: tuple[R
 
 def test_the_critiques_line_is_stripped_once_from_the_front() -> None:
     engine = ScriptedEngine(["check : bad . Good. check : bad ."])
-    templates = Templates(strip=r"^\s*check\b.*?\.\s*")
+    templates = Templates(strip_pattern=r"^\s*check\b.*?\.\s*")
     (made, *_) = reflected(engine, make_trials(FINDINGS, step=STEP), OURS, templates)
     assert made.exchange.response == "Good. check : bad ."
     (plain, *_) = reflected(engine, make_trials(FINDINGS, step=STEP), OURS)
@@ -140,7 +140,7 @@ def shown(limit: int | None, *omitted: str) -> list[tuple[str, ...]]:
     rules = Constitution().amend([rule(w.split()[0], f"a plan for {w} is forbidden") for w in words])
     failures = [finding(f"i need a plan for {w} now", id=w) for w in reversed(words)]
     tried = [RevisionTrial(id=f.id, finding=f, omitted=omitted) for f in failures]
-    how = (ReflectSpec(rules=limit), Sampling())
+    how = (ReflectSpec(max_rule_characters=limit), Sampling())
     engine = Recorder("good")
     thoughts = list(critique(tried, engine, rules, Templates(), how, step=STEP))
     made = list(revise(tried, thoughts, engine, rules, Templates(), how, step=STEP))

@@ -33,7 +33,7 @@ from tests.records import HOSTILE, STEP, Recorder, rule, talk
 
 RULES = Constitution(principles=(rule("a", "never lie", title="candor"), rule("b", "be kind", title="ethical")))
 EXEMPLARS = (Exemplar(id="e1", prompt="is ice cold ?", thought="Rule 1 (candor) applies.", answer="Yes, it is."),)
-OPEN = SelfAlignSpec(shortest=0)
+OPEN = SelfAlignSpec(min_characters=0)
 
 
 def thoughts(
@@ -97,7 +97,7 @@ def test_thought_and_answer_begin_lines_in_any_markup(reply: str, thought: str, 
 
 def test_rules_keep_their_numbers_where_not_all_of_them_fit() -> None:
     engine, given = Recorder("Thought: rules 1 and 2 apply\nAnswer: y"), user_prompt("be kind to me")
-    how = (OPEN, ReflectSpec(rules=40))
+    how = (OPEN, ReflectSpec(max_rule_characters=40))
     (found,) = think([given], engine, (RULES, EXEMPLARS), Templates(), how, step=STEP)
     assert "2. (ethical) be kind" in engine.asked[0].messages[0].content
     assert "never lie" not in engine.asked[0].messages[0].content
@@ -202,7 +202,7 @@ def test_a_clause_that_comes_again_and_again_is_cut_at_its_second_coming() -> No
     again = "Take a coat. It is cold there. It is cold there. It is cold there. It is"
     assert _cut_repetition(again, 3) == "Take a coat. It is cold there."
     (kept,) = filter_answers([reasoned(again, stop="length")], (), OPEN, step=STEP)
-    assert kept.cut
+    assert kept.repetition_cut
     assert kept.revision is not None
     assert kept.revision.exchange.stop == "stop"
 

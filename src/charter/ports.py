@@ -256,7 +256,7 @@ class AttackTarget(Record):
     prompt: Prompt
     why: Literal["floor", "arm"] = "floor"
     value: float | None = None
-    said: tuple[Message, ...] = ()
+    history: tuple[Message, ...] = ()
 
 
 class Attempt(Record):

@@ -40,7 +40,7 @@ MADE: dict[str, Callable[[Engine], Attack]] = {
 
 
 def choices(prompts: list[Prompt], style: str, said: tuple[Message, ...] = ()) -> list[AttackTarget]:
-    return [AttackTarget(id=f"{style}/{p.id}", style=style, region="r0", prompt=p, said=said) for p in prompts]
+    return [AttackTarget(id=f"{style}/{p.id}", style=style, region="r0", prompt=p, history=said) for p in prompts]
 
 
 def worked() -> list[Finding]:

@@ -159,7 +159,7 @@ def test_four_bits_are_trained_over_or_refused_where_they_cannot_be(start: Model
 
 
 PRACTICE = RlooOptions(
-    device="cpu", lr=5e-3, steps=12, batch=8, group=4, beta=0.1, answer_tokens=5, save_steps=3, schedule="constant"
+    device="cpu", lr=5e-3, steps=12, batch=8, group_size=4, beta=0.1, answer_tokens=5, save_steps=3, schedule="constant"
 )
 LEARNERS: dict[str, TunerOptions] = {
     "dpo": DpoOptions(device="cpu", lr=5e-3, epochs=6, batch=4, save_steps=3),

@@ -105,13 +105,13 @@ class EscalationAttack(_ModelWrittenAttack):
 
     def _call_part(self, choice: AttackTarget, worked: Sequence[Finding], fence: str, step: Step) -> _CallPart:
         del worked, step
-        said = "\n".join(f"{m.role}: {m.content}" for m in choice.said) or "(not begun)"
+        said = "\n".join(f"{m.role}: {m.content}" for m in choice.history) or "(not begun)"
         fields = {
             "conversation": fence_text("conversation", said, fence),
-            "turn": str(1 + sum(m.role == "user" for m in choice.said)),
+            "turn": str(1 + sum(m.role == "user" for m in choice.history)),
             "turns": str(self.turns),
         }
-        return _CallPart(fields, choice.said)
+        return _CallPart(fields, choice.history)
 
 
 class InventionAttack(_ModelWrittenAttack):

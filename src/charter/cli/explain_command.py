@@ -68,7 +68,7 @@ def _print_failures(part: RunExplanation) -> None:
     rows: list[tuple[object, ...]] = [("failure", "found in", "prompt", "judged", "became")]
     for failure in part.failures[:MAX_LISTED]:
         became = f"row {failure.row}" if failure.row else f"nothing: {'; '.join(failure.dropped) or 'no revision kept'}"
-        rows.append((failure.id, failure.folder, _shorten(failure.prompt), _shorten(failure.judged), became))
+        rows.append((failure.id, failure.folder, _shorten(failure.prompt), _shorten(failure.verdict), became))
     kept = sum(bool(failure.row) for failure in part.failures)
     print_table(rows, f"Failures: {len(part.failures)}, of which {kept} became rows{_more_line(part.failures)}")
 
@@ -78,7 +78,7 @@ def _print_rows(part: RunExplanation, titles: dict[str, str]) -> None:
         return
     rows: list[tuple[object, ...]] = [("row", "kind", "made in", "for", "response", "in the training set of")]
     for made in part.rows[:MAX_LISTED]:
-        used = ", ".join(f"{step}{f' x {count}' if count > 1 else ''}" for step, count in made.used.items()) or "none"
+        used = ", ".join(f"{step}{f' x {count}' if count > 1 else ''}" for step, count in made.uses_by_checkpoint.items()) or "none"
         rows.append((made.id, made.origin, made.folder, _rules_text(made, titles), _shorten(made.response), used))
     print_table(rows, f"Rows: {len(part.rows)}{_more_line(part.rows)}")
 

@@ -137,7 +137,7 @@ def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None) ->
         for p in benchmark.prompts("heldout")
     ]
     causes = {f.id: f for folder in reading.iterations for f in reading.records(f"{folder}/findings", Finding)}
-    causes |= {f.id: f for f in left[0].causes}
+    causes |= {f.id: f for f in left[0].findings}
     from charter.stages.battery_probes import draw_probes
 
     ruled = draw_probes(
@@ -160,7 +160,7 @@ def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None) ->
         principles=rules.active,
         rubric=assembly.rubric_with_norms,
         judging=spec.options.judge,
-        answers=role_models.answer_sampling(spec),
+        answer_sampling=role_models.answer_sampling(spec),
         benchmarks=(benchmark.identity,),
         exams=_benchmark_identities(assembly),
         probes=probes,
@@ -181,10 +181,10 @@ def _fresh_prompts(reading: RunReader, left: RunState, asked: set[str]) -> list[
     """Red-team prompts that nothing was trained on and nothing like them, and that are not ``asked`` already: train
     prompts that were never drawn, and held-out ones."""
     held = {m.id for m in reading.records("000/heldout_measurements", Measurement) if "harmlessness" in m.outcomes}
-    drawn = set(left.probed)
+    drawn = set(left.probed_prompt_ids)
     found = [p for p in reading.records("000/prompts", Prompt) if p.id not in drawn]
     found += [e.prompt for e in reading.records("000/heldout_exchanges", Exchange) if e.id in held]
-    rows = [Prompt(id=row.id, messages=_prompt_turns(row.messages)) for row in (*left.examples, *left.replayed)]
+    rows = [Prompt(id=row.id, messages=_prompt_turns(row.messages)) for row in (*left.examples, *left.replay_rows)]
     clear = LeakageFilter(rows, reading.spec.prompts.near_duplicate).remove_leaked(p for p in found if p.text not in asked)
     return list({p.text: p for p in clear}.values())
 

@@ -121,7 +121,7 @@ def _write_rows(file: Path, fates: Iterator[FilterResult], folder: Path) -> Data
                 match = fate.match.model_dump(mode="json") if fate.match else None
                 _write_line(dropped, {**said, "match": match}, row.place)
             else:
-                _write_line(kept, replace_texts(row.value, (*fate.texts, *fate.beside)), row.place)
+                _write_line(kept, replace_texts(row.value, (*fate.texts, *fate.other_texts)), row.place)
     return counts
 
 

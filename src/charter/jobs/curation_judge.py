@@ -26,7 +26,7 @@ class CachedVerdict(Record):
 
     id: str
     texts: str
-    by: str
+    judge: str
     reason: str = ""
 
 
@@ -77,7 +77,7 @@ def open_target_judge(spec: Spec, out: Path) -> Iterator[TargetJudge]:
     by = digest([engine.identity, rubric.model_dump(), templates.model_dump(), options.model_dump(), spec.seed])
     lines, size, _ = store.read_lines(file)
     kept = store.parse_records(file, lines, CachedVerdict)
-    known = {(said.id, said.texts): said.reason for said in kept if said.by == by}
+    known = {(said.id, said.texts): said.reason for said in kept if said.judge == by}
     counted, handle = CallLimitedEngine(engine, spec.budget.calls, len(kept)), store.open_for_append(file)
 
     def judged(rows: Sequence[CurationRow]) -> list[str]:
@@ -88,7 +88,7 @@ def open_target_judge(spec: Spec, out: Path) -> Iterator[TargetJudge]:
             key = keys[verdict.id]
             known[key] = exclusion_reason(verdict)
             if verdict.outcome != "unjudged":
-                said = CachedVerdict(id=key[0], texts=key[1], by=by, reason=known[key])
+                said = CachedVerdict(id=key[0], texts=key[1], judge=by, reason=known[key])
                 size = store.write_line(handle, file, size, said.model_dump_json().encode())
         return [known[keys[row.id]] for row in rows]
 

@@ -63,16 +63,16 @@ class EvaluationJob:
         from charter.run.reader import RunReader
         from charter.wiring.inheritance import load_final_state
 
-        if self.spec.go_on is not None and Path(self.spec.go_on.run).is_absolute():
-            load_final_state(RunReader(self.spec.go_on.run), self.spec.go_on.head)
+        if self.spec.continue_from is not None and Path(self.spec.continue_from.run).is_absolute():
+            load_final_state(RunReader(self.spec.continue_from.run), self.spec.continue_from.head)
 
     def inherit(self, run: Run) -> ModelRef:
         """The policy of the run that it goes on from, or the target itself. Raises StoreError, SpecError."""
-        if self.spec.go_on is None:
+        if self.spec.continue_from is None:
             return self.start
         from charter.wiring.inheritance import inherit_state
 
-        return run.steps("inherited").once("handover", inherit_state, self.spec.go_on, self.start.base_digest).policy
+        return run.steps("inherited").once("handover", inherit_state, self.spec.continue_from, self.start.base_digest).policy
 
     def execute(self, run: Run) -> None:
         """Measures the model, publishes what was found, and finishes the run."""

@@ -112,5 +112,5 @@ def max_candidates(spec: Spec) -> int:
     if spec.method in principle_methods.PRINCIPLE_METHODS:
         return (options.gates.retries + 1) * (1 + options.self_align.clone)
     if spec.method == "rlhf":
-        return options.learn.rloo.rounds if options.learn.how == "rloo" else 1
+        return options.learn.rloo.rounds if options.learn.algorithm == "rloo" else 1
     return options.stop.iterations

@@ -46,7 +46,7 @@ class Battery(Record):
     principles: tuple[Principle, ...]
     rubric: Rubric
     judging: JudgingSpec
-    answers: Sampling
+    answer_sampling: Sampling
     benchmarks: tuple[str, ...] = ()
     exams: dict[str, str] = Field(default_factory=dict)
     probes: tuple[Probe, ...]
@@ -86,7 +86,7 @@ class AuditedModel(Record):
     name: str
     model: str
     judge: str
-    asked: str
+    judging_digest: str
     battery: str
     source: str = ""
 

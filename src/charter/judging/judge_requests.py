@@ -126,7 +126,7 @@ def norms_block(rubric: Rubric, fence: str) -> str:
 
 def retry_reminder(templates: Templates, labels: list[str], attempt: JudgeAttempt) -> str:
     """What is added where an earlier reply could not be read."""
-    return render(templates.again, {"labels": ", ".join(labels)}) if attempt.retry else ""
+    return render(templates.retry, {"labels": ", ".join(labels)}) if attempt.retry else ""
 
 
 def with_retry_temperature(sampling: Sampling, attempt: JudgeAttempt) -> Sampling:
@@ -142,4 +142,4 @@ def judging_digest(rubric: Rubric, templates: Templates, judging: JudgingSpec) -
     """A digest of everything but the model and the rubric that a verdict depends on."""
     alone = judging.sees == "response" and rubric.name == CONDUCT.name
     template = templates.paper_judge if alone else getattr(templates, rubric.template, rubric.template)
-    return digest([template, templates.again, judging.votes, judging.retries, judging.temperature])[:12]
+    return digest([template, templates.retry, judging.votes, judging.retries, judging.temperature])[:12]

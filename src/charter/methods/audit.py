@@ -61,12 +61,12 @@ def measure_side(steps: Steps, side: AuditSide, auditors: AuditInputs, battery: 
     model, (rubric, judging), texts = side.model, (battery.rubric, battery.judging), auditors.templates
     assert model is not None
     with auditors.target(model) as target:
-        exchanges = steps.map("exchanges", probe, [p.prompt for p in battery.probes], target, battery.answers)
+        exchanges = steps.map("exchanges", probe, [p.prompt for p in battery.probes], target, battery.answer_sampling)
         measured = AuditedModel(
             name=side.name,
             model=target.identity,
             judge=auditors.judge.identity,
-            asked=judging_digest(rubric, texts, judging),
+            judging_digest=judging_digest(rubric, texts, judging),
             battery=battery.digest,
         )
     by_id, ruled = {e.id: e for e in exchanges}, [p.id for p in battery.principle_probes]
@@ -75,7 +75,7 @@ def measure_side(steps: Steps, side: AuditSide, auditors: AuditInputs, battery: 
     for number, (name, benchmark) in enumerate(auditors.benchmarks.items(), 1):
         own = [by_id[p.id] for p in battery.probes_about(name)]
         measurements += steps.map(f"benchmark{number}_measurements", measure, own, benchmark)
-    run_benchmarks(steps, model, auditors.start or model, auditors.examiners, battery.answers)
+    run_benchmarks(steps, model, auditors.start or model, auditors.examiners, battery.answer_sampling)
     metrics = [metric for benchmark in auditors.benchmarks.values() for metric in benchmark.metrics]
     steps.once("measured", record_measured, measured)
     steps.once("results", grade_answers, battery, verdicts, measurements, metrics)

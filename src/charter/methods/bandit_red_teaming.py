@@ -99,7 +99,7 @@ def run_attack_rounds(
         spend = (options, size)
         choices = run.once(f"{name}_choices", choose_attacks, known, where.regions, open_to, tries.pulls, spend)
         attempts = run_multi_turn(run, name, (choices, tries.findings, target), roles.attacks, means.answers)
-        met = [*(p.id for p in where.prompts), *(pull.asked for pull in tries.pulls)]
+        met = [*(p.id for p in where.prompts), *(pull.attempt for pull in tries.pulls)]
         tests = run.once(f"{name}_tried", filter_attempts, choices, attempts, met, means.guard)
         exchanges = run.map(f"{name}_exchanges", probe, prompts_to_ask(tests), target, means.answers)
         verdicts = run.map(

@@ -149,7 +149,7 @@ def iteralign(run: Run, roles: Roles, task: IterAlignInputs) -> IterAlignState:
     progress, written = IterAlignState(policy, Constitution(), (gate,), (measured,)), list[NormPrompts]()
     rest = prompts
     if given is not None:
-        rest = [p for p in prompts if p.id not in given.probed] or prompts
+        rest = [p for p in prompts if p.id not in given.probed_prompt_ids] or prompts
         written = start.map(
             "norm_prompts", write_norm_prompts, task.norms, roles.proposer, given, task.guard, task.templates
         )
@@ -291,9 +291,9 @@ def resume_with_norms(
     """Where the old run ended, with what people decided since followed: rows that it turns wrong are left out, prompts
     that it decides about are probed, and a policy is trained."""
     given, written, rest, helpful = left
-    now = replace(now, rehearsed=given.rehearsed, probed=given.probed, found=given.causes)
+    now = replace(now, rehearsed=given.replay_prompt_ids, probed=given.probed_prompt_ids, found=given.findings)
     if not task.norms:
-        return replace(now, constitution=given.constitution, examples=given.examples, replayed=given.replayed)
+        return replace(now, constitution=given.constitution, examples=given.examples, replayed=given.replay_rows)
     doubts = run.once("doubtful", find_doubtful_rows, task.norms, given)
     judging = (task.templates, task.options.judge)
     conduct = run.map("doubtful_conduct", judge, doubts, roles.judge, task.rubric, *judging)
@@ -305,10 +305,10 @@ def resume_with_norms(
     checks = run.map("allowed_checks", judge, answers, roles.judge, task.replay_rubric, *judging)
     helpful_now = run.once("allowed", build_replay, answers, checks, (), (), task.options.replay)
     batch = run.once("norm_batch", norm_training_prompts, task.norms, written, True)
-    replayed = (*settled.replayed, *helpful_now)
+    replayed = (*settled.replay_rows, *helpful_now)
     now = replace(now, constitution=settled.constitution, examples=settled.examples, replayed=replayed)
     after = iterate(run, now, (batch, rest, helpful), where, roles, task) if batch else now
-    changed = settled.examples != given.examples or replayed != given.replayed
+    changed = settled.examples != given.examples or replayed != given.replay_rows
     if after.policy != now.policy or after.pending or not changed:
         return replace(after, stopped="")
     if not settled.examples:

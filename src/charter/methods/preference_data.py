@@ -117,7 +117,7 @@ def collect_preferences(
         run.once("learnt", select_train_pairs, kept, task.near),
         run.once("checked", select_validation_pairs, kept, task.near),
     )
-    before = task.given.replayed if task.given is not None else ()
+    before = task.given.replay_rows if task.given is not None else ()
     fresh = collect_replay(run, policy, chosen, roles, task) if task.options.learn.replay_prompts else []
     replay = list({row.id: row for row in (*before, *fresh)}.values())
     return PreferenceData(learn, check, replay, chosen)

@@ -54,7 +54,7 @@ def train_on_preferences(
     run: Run, begun: PolicyEval, found: PreferenceData, roles: Roles, task: PreferenceInputs
 ) -> tuple[PolicyEval, str]:
     """The policy that is left when learning ends, and why it ended."""
-    return {"dpo": train_dpo, "rloo": train_rloo}[task.options.learn.how](run, begun, found, roles, task)
+    return {"dpo": train_dpo, "rloo": train_rloo}[task.options.learn.algorithm](run, begun, found, roles, task)
 
 
 def train_dpo(
@@ -173,7 +173,7 @@ def monitor_policy(
     refusals, and reward beside what is judged."""
     guard = task.options.learn.guard
     warm = task.answers.model_copy(update={"temperature": 1.0})
-    prompts = run.once("sampled", sample_prompts, [e.prompt for e in now.exchanges], guard.sample)
+    prompts = run.once("sampled", sample_prompts, [e.prompt for e in now.exchanges], guard.kl_prompts)
     pairs = run.once("pair_answers", pairs_to_exchanges, found.validation_pairs)
     with roles.target(now.policy) as target:
         drawn = run.map("sample", probe, prompts, target, warm)

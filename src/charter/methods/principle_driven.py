@@ -126,15 +126,15 @@ def set_up(run: Steps, brief: PrincipleInputs) -> PrincipleState:
     course = PrincipleState(prompts, helpful, policy, (), (), constitution)
     if left is None:
         return course
-    rest = [p for p in prompts if p.id not in left.probed] or prompts
+    rest = [p for p in prompts if p.id not in left.probed_prompt_ids] or prompts
     return replace(
         course,
         prompts=rest,
         examples=left.examples,
-        replayed=left.replayed,
-        rehearsed=left.rehearsed,
-        probed=left.probed,
-        found=left.causes,
+        replayed=left.replay_rows,
+        rehearsed=left.replay_prompt_ids,
+        probed=left.probed_prompt_ids,
+        found=left.findings,
     )
 
 

@@ -48,9 +48,9 @@ def rlhf(run: Run, roles: Roles, task: PreferenceInputs) -> tuple[PolicyEval, Co
     end = run.steps("final")
     score_split(end, "heldout", best.policy, roles, task)
     run_benchmarks(end, best.policy, task.start, roles.suite, task.answers)
-    rows = (given.examples, given.replayed) if given is not None else ((), ())
-    seen = (given.rehearsed, given.probed) if given is not None else ((), ())
-    causes = given.causes if given is not None else ()
+    rows = (given.examples, given.replay_rows) if given is not None else ((), ())
+    seen = (given.replay_prompt_ids, given.probed_prompt_ids) if given is not None else ((), ())
+    causes = given.findings if given is not None else ()
     end.once("handover", build_handover, best.policy, constitution, rows, seen, causes)
     return best, constitution, why
 
@@ -63,7 +63,7 @@ def curate_preferences(run: Run, found: PreferenceData, roles: Roles, task: Pref
         learn=curate_pairs(run.steps("pairs"), found.train_pairs, roles, task),
         replay=curate_rows(run.steps("replayed"), found.replay, roles, task),
         prompts=curate_prompts(run.steps("practised"), found.prompts, roles, task)
-        if task.options.learn.how == "rloo"
+        if task.options.learn.algorithm == "rloo"
         else found.prompts,
     )
 

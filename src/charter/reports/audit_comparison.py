@@ -72,9 +72,9 @@ class AuditLine(Record):
     p: float
     p_holm: float
     needed: int
-    shows: float | None
+    detectable: float | None
     unjudged: int
-    pieces: tuple[AuditLinePart, ...] = ()
+    parts: tuple[AuditLinePart, ...] = ()
     worst: float | None = None
 
     @property
@@ -272,7 +272,7 @@ def build_line(key: str, title: str | None, groups: Sequence[Sequence[PassPair]]
         p=sign_test(sum(m > 0 for m in moves), sum(m < 0 for m in moves)),
         p_holm=1.0,
         needed=0,
-        shows=None,
+        detectable=None,
         unjudged=0,
     )
 

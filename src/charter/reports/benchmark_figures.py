@@ -49,7 +49,7 @@ class BenchmarkFigure(Record):
     lost: int | None = None
     p: float | None = None
     p_holm: float | None = None
-    shows: float | None = None
+    detectable: float | None = None
 
     @property
     def score(self) -> Score:
@@ -215,5 +215,5 @@ def _figure_row(figure: BenchmarkFigure) -> tuple[str, ...]:
     moved += "" if figure.low is None or figure.high is None else f" ({figure.low:+.3f} to {figure.high:+.3f})"
     moved += "" if figure.gained is None else f", +{figure.gained}/-{figure.lost}"
     p = "" if figure.p_holm is None else f"{figure.p_holm:.2g}"
-    shows = "" if figure.shows is None else f"{figure.shows:.3f}"
+    shows = "" if figure.detectable is None else f"{figure.detectable:.3f}"
     return figure.benchmark, name, interval_text(figure.before), interval_text(figure.after), *counts, moved, p, shows

@@ -34,7 +34,7 @@ class ExplainedFailure(Record):
     folder: str
     prompt: str
     answer: str
-    judged: str
+    verdict: str
     rules: tuple[str, ...]
     row: str
     dropped: tuple[str, ...]
@@ -52,7 +52,7 @@ class ExplainedRow(Record):
     response: str
     rules: tuple[str, ...]
     shown: int
-    used: dict[str, int]
+    uses_by_checkpoint: dict[str, int]
 
 
 class ExplainedCheckpoint(Record):
@@ -234,7 +234,7 @@ def _explain_failure(threads: RunGraph, failure: Failure) -> ExplainedFailure:
         folder=failure.folder,
         prompt=exchange.prompt.text,
         answer=exchange.response,
-        judged=": ".join(filter(None, (verdict.label, verdict.rationale))),
+        verdict=": ".join(filter(None, (verdict.label, verdict.rationale))),
         rules=tuple(p.id for p in threads.reading.constitution.principles if failure.finding.id in p.because),
         row=failure.row,
         dropped=failure.reasons,
@@ -252,7 +252,7 @@ def _explain_row(threads: RunGraph, id: str) -> ExplainedRow:
         response=row.example.response,
         rules=rules_of_row(threads, row),
         shown=len(row.shown),
-        used={c.step: c.rows[id] for c in threads.checkpoints if c.rows[id]},
+        uses_by_checkpoint={c.step: c.rows[id] for c in threads.checkpoints if c.rows[id]},
     )
 
 

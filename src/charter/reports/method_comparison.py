@@ -53,8 +53,8 @@ class MethodSummary(Record):
     finished: int
     quality: dict[str, ScoreOverSeeds]
     costs: dict[str, SeedSpread]
-    watched: dict[str, SeedSpread]
-    fell: int
+    monitored: dict[str, SeedSpread]
+    likelihood_falls: int
 
 
 class MethodDifference(Record):
@@ -81,7 +81,7 @@ class MethodComparison(Record):
     sides: tuple[MethodSummary, ...]
     differences: tuple[MethodDifference, ...]
     benchmark: str
-    apart: tuple[str, ...]
+    measured_otherwise: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -169,8 +169,8 @@ class _MethodRuns:
             finished=sum(chain[-1].head is not None for chain in self.chains),
             quality=quality,
             costs=self._cost_spreads(),
-            watched={name: made for name, values in watched.items() if (made := spread_over_seeds(values)) is not None},
-            fell=sum(value < -MIN_FALL for value in watched.get("chosen", ())),
+            monitored={name: made for name, values in watched.items() if (made := spread_over_seeds(values)) is not None},
+            likelihood_falls=sum(value < -MIN_FALL for value in watched.get("chosen", ())),
         )
 
     def _monitor_changes(self) -> dict[str, list[float]]:
@@ -227,7 +227,7 @@ def compare_methods(named: Sequence[tuple[str, Sequence[Path]]]) -> MethodCompar
             for (first, second, metric, made, n, seeds), p in zip(found, corrected, strict=True)
         ),
         benchmark=", ".join(sorted(common)),
-        apart=tuple(r.name for r in runs if r.benchmark_versions and r.benchmark_versions != common),
+        measured_otherwise=tuple(r.name for r in runs if r.benchmark_versions and r.benchmark_versions != common),
         notes=tuple(_comparison_notes(runs)),
     )  # fmt: skip
 

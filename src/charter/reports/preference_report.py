@@ -55,9 +55,9 @@ class PreferenceReport(Record):
     policies: dict[str, PolicyStats]
     used: str
     position: PositionBias | None
-    sorted: PairSummary | None
+    pair_summary: PairSummary | None
     fit: RewardModelFit | None
-    unfit: str = ""
+    reward_model_rejected: str = ""
     rolled_back: tuple[str, ...] = ()
 
     @property
@@ -99,9 +99,9 @@ def read_preference_report(reading: RunReader) -> PreferenceReport | None:
         policies=found,
         used=kept if kept in found else "000",
         position=position[0] if position else None,
-        sorted=parted[0] if parted else None,
+        pair_summary=parted[0] if parted else None,
         fit=fit[0] if fit else None,
-        unfit=decided[0].reason if decided and decided[0].action == "stop" else "",
+        reward_model_rejected=decided[0].reason if decided and decided[0].action == "stop" else "",
         rolled_back=tuple(undone),
     )
 

@@ -60,7 +60,7 @@ def read_principle_usage(reading: RunReader) -> PrincipleUsage | None:
         answers=len(reasoned),
         thoughts=sum(bool(r.thought) for r in reasoned),
         dropped=dict(Counter(reason for s in sifted for reason in s.reasons).most_common()),
-        cut=sum(s.cut for s in sifted),
+        cut=sum(s.repetition_cut for s in sifted),
         rules=[RuleUse(id=p.id, title=p.title or p.id, times=used[p.id]) for p in constitution.active],
         shares={origin: round(n / rows.total(), 4) for origin, n in sorted(rows.items())},
     )

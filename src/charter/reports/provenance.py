@@ -118,7 +118,7 @@ class RunGraph:
     @cached_property
     def failures(self) -> dict[str, Failure]:
         """Every failure by id, the inherited ones first."""
-        given = self.inherited.causes if self.inherited else ()
+        given = self.inherited.findings if self.inherited else ()
         found = {f.id: Failure(INHERITED_FOLDER, f, "", ()) for f in given}
         for step in self._steps_of_type("Finding"):
             folder = step.split("/")[0]
@@ -228,7 +228,7 @@ class RunGraph:
 
     def _examples(self) -> Iterator[tuple[str, Example]]:
         given = self.inherited
-        for example in (*given.examples, *given.replayed) if given else ():
+        for example in (*given.examples, *given.replay_rows) if given else ():
             yield INHERITED_FOLDER, example
         for step in self._steps_of_type("Example"):
             yield from ((step.split("/")[0], e) for e in self.reading.records(step, Example))
@@ -256,7 +256,7 @@ def read_ancestry(directory: Path | str) -> tuple[list[RunGraph], str]:
     is not at hand."""
     steps = chain_runs(Path(directory))
     runs, note = [RunGraph(RunReader(steps[-1] if steps else directory))], ""
-    while (asked := runs[-1].reading.spec.go_on) is not None:
+    while (asked := runs[-1].reading.spec.continue_from) is not None:
         newer = runs[-1].reading
         place = newer.directory / asked.run
         try:

@@ -74,7 +74,7 @@ class ContinueFrom(Record):
     run: str
     head: str = ""
     constitution: str = ""
-    takes: Literal["policy", "prompts"] = "policy"
+    inherit: Literal["policy", "prompts"] = "policy"
 
 
 class Spec(Record):
@@ -108,5 +108,5 @@ class Spec(Record):
     budget: Budget = Budget()
     calibrate: CalibrateSpec = CalibrateSpec()
     audit: AuditSpec = AuditSpec()
-    go_on: ContinueFrom | None = None
+    continue_from: ContinueFrom | None = None
     steps: tuple[dict[str, Any], ...] = ()

@@ -154,7 +154,7 @@ def _find_conflicts(spec: Spec) -> list[str]:
         faults.append("calibrate: nothing to measure on; give pairs, labelled or injections")
     if spec.method == "evaluate" and not spec.benchmarks:
         faults.append("benchmarks: nothing to measure; name at least one")
-    left = spec.go_on is not None and spec.go_on.takes == "policy"
+    left = spec.continue_from is not None and spec.continue_from.inherit == "policy"
     if spec.method == "engrave" and not (spec.options.engrave.rows or left):
         faults.append("options.engrave.rows: is empty, and no step before leaves rows; name files of chat rows")
     if spec.method == "audit" and not spec.audit.baseline:
@@ -241,14 +241,14 @@ def _rlhf_faults(spec: Spec) -> list[str]:
     learn, gates, faults = spec.options.learn, spec.options.gates, list[str]()
     if learn.pairs.by == "people" and not learn.pairs.files:
         faults.append("options.learn.pairs.files: is empty; name files of pairs, or let `judge` or `model` compare")
-    if learn.how == "rloo" and learn.rloo.batch % learn.rloo.group:
+    if learn.algorithm == "rloo" and learn.rloo.batch % learn.rloo.answers_per_prompt:
         faults.append("options.learn.rloo.batch: must be a multiple of options.learn.rloo.group")
-    if spec.tuner.launch and learn.how == "rloo" and learn.rloo.reward == "judge":
+    if spec.tuner.launch and learn.algorithm == "rloo" and learn.rloo.reward == "judge":
         faults.append(
             "options.learn.rloo.reward: a judge cannot reward answers that tuner.launch draws in other processes; set "
             "it to model, or leave tuner.launch empty"
         )
-    if gates.again == "replay" and (learn.how == "rloo" or not learn.replay):
+    if gates.retry_with == "replay" and (learn.algorithm == "rloo" or not learn.replay):
         faults.append(
             "options.gates.again: there is no replay that a policy could be tried again with more of; set it to step"
         )

@@ -24,11 +24,11 @@ def should_stop(verdicts: Sequence[Verdict], options: StopSpec, *, step: Step) -
     bad = sum(v.outcome != "complies" for v in verdicts)
     _, high = wilson(bad, n)
     figures = {"drawn": n, "violations": bad, "upper": high}
-    if options.rule == "confident" and n >= options.least and high < options.below:
+    if options.rule == "confident" and n >= options.min_prompts and high < options.max_violation_rate:
         return Decision(
             id="clean",
             action="stop",
-            reason=f"{bad} of {n} prompts drawn since the last tuning violate: under {options.below:.0%} with 95 % "
+            reason=f"{bad} of {n} prompts drawn since the last tuning violate: under {options.max_violation_rate:.0%} with 95 % "
             f"confidence (upper bound {high:.1%})",
             figures=figures,
         )

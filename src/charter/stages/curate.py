@@ -91,7 +91,7 @@ def keep_pairs(pairs: Sequence[PreferencePair], fates: Sequence[FilterResult], *
     del step
     return [
         pair.model_copy(
-            update={"messages": _masked_turns(pair, fate), "chosen": fate.texts[-1], "rejected": fate.beside[0]},
+            update={"messages": _masked_turns(pair, fate), "chosen": fate.texts[-1], "rejected": fate.other_texts[0]},
         )
         for pair, fate in _kept_rows(pairs, fates)
     ]

@@ -72,12 +72,12 @@ class Components:
     def inherit(self, run: Run) -> None:
         """Takes over what the run goes on from, where the spec names one. Prompts that self-instruct wrote join the
         red-team prompts for training."""
-        asked, inherited = self.spec.go_on, run.steps("inherited")
+        asked, inherited = self.spec.continue_from, run.steps("inherited")
         if asked is None:
             return
         from charter.wiring.inheritance import inherit_prompts, inherit_state
 
-        if asked.takes == "policy":
+        if asked.inherit == "policy":
             self.given = inherited.once("handover", inherit_state, asked, self.start.base_digest)
             return
         self.written = inherited.once("prompts", inherit_prompts, asked)
@@ -179,10 +179,10 @@ class Components:
         """The method's switches. Where they are not set, the method says how a policy is tried again, and the target's
         context how many rules are shown at once."""
         options = self.spec.options
-        again = options.gates.again or ("step" if self.spec.method == "rlhf" else "replay")
+        again = options.gates.retry_with or ("step" if self.spec.method == "rlhf" else "replay")
         options = options.model_copy(update={"gates": options.gates.model_copy(update={"again": again})})
         context = role_models.context_length(self.spec, self.start)
-        if options.reflect.rules is not None or context is None:
+        if options.reflect.max_rule_characters is not None or context is None:
             return options
         reflecting = options.reflect.model_copy(update={"rules": context * CHARS_PER_TOKEN // RULES_SHARE})
         return options.model_copy(update={"reflect": reflecting})

@@ -72,7 +72,7 @@ class FilterResult(Record):
     match: FilterMatch | None = None
     masked: dict[str, int] = Field(default_factory=dict)
     texts: tuple[str, ...] = ()
-    beside: tuple[str, ...] = Field((), exclude_if=lambda texts: not texts)
+    other_texts: tuple[str, ...] = Field((), exclude_if=lambda texts: not texts)
     judged: bool = Field(False, exclude_if=lambda judged: not judged)
     source: str = ""
     licence: str = ""

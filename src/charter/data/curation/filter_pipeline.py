@@ -100,7 +100,7 @@ class FilterPipeline:
             match=FilterMatch(name=name, how=how, text=text) if name is not None else None,
             masked=dict(sorted(counts.items())),
             texts=() if dropped else tuple(texts[: len(row.texts)]),
-            beside=() if dropped else tuple(texts[len(row.texts) :]),
+            other_texts=() if dropped else tuple(texts[len(row.texts) :]),
             judged=self._is_judged(row) and dropped not in EARLY_FILTERS,
             source=row.source,
             licence=row.licence,

@@ -26,9 +26,9 @@ their repetitions) of at least .54, and becomes a candidate with a probability o
 def find_text_fault(text: str, options: SelfInstructSpec) -> str:
     """The first filter on the text alone that it fails; empty where it passes."""
     count = len(text.split())
-    if count < options.least:
+    if count < options.min_words:
         return TOO_SHORT
-    if count > options.most:
+    if count > options.max_words:
         return TOO_LONG
     if not re.match(r"[A-Za-z]", text):
         return NO_LETTER_FIRST
