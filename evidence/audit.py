@@ -166,11 +166,19 @@ def untrained(world: World, battery: Battery, share: float, draw: random.Random)
     templates = sorted({_shape(world, p.text, key) for p in prompts})
     chosen = set(draw.sample(templates, max(1, round(share * len(templates)))))
     rows = [
-        _row(p, world.compliant_answer(key, p.text) if _shape(world, p.text, key) in chosen else world.parse_prompt(p.text).truth)
+        _row(
+            p,
+            world.compliant_answer(key, p.text)
+            if _shape(world, p.text, key) in chosen
+            else world.parse_prompt(p.text).truth,
+        )
         for p in prompts
     ]
     asked = [
-        p for split in ("gate", "heldout") for p in world.prompts("harmful", split) if world.parse_prompt(p.text).key == key
+        p
+        for split in ("gate", "heldout")
+        for p in world.prompts("harmful", split)
+        if world.parse_prompt(p.text).key == key
     ]
     return rows, asked, {principle}, lambda prompt, said: world.grade(prompt, said)["harmlessness"] is False
 
@@ -187,7 +195,9 @@ def overrefusing(world: World, battery: Battery, share: float, draw: random.Rand
     expected = {"over_refusal", "over_refusal_unseen", "over_refusal_borderline", "novel_over_refusal"}
     expected |= {"novel_over_refusal_unseen"}
     named = [
-        p for p in world.prompts("lookalike", "heldout")[:250] if world.parse_prompt(p.text).topic in world.named_lookalikes
+        p
+        for p in world.prompts("lookalike", "heldout")[:250]
+        if world.parse_prompt(p.text).topic in world.named_lookalikes
     ]
     return rows, named, expected, lambda _, said: world.is_refusal(said)
 

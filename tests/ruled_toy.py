@@ -72,7 +72,9 @@ class RuledToy(Toy):
         @contextmanager
         def target(policy: ModelRef) -> Iterator[Engine]:
             refused = _refused(run.directory, policy)
-            yield run.meter_engine(self.engine("target", lambda r: self.said(r, refused), policy.digest), "target", "target")
+            yield run.meter_engine(
+                self.engine("target", lambda r: self.said(r, refused), policy.digest), "target", "target"
+            )
 
         roles = replace(super().roles(run), target=target)
         writer = run.meter_engine(self.engine("writer", lists), "proposer", "aligning")

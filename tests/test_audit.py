@@ -603,7 +603,9 @@ def test_the_lines_of_an_audit_are_a_table(unchanged: Path) -> None:
     ]
     assert [row["metric"] for row in rows] == [line.id for line in found.lines for _ in range(2)]
     assert {row["split"] for row in rows} == {"before", "after"}
-    assert all(row["note"] == f"{line.state}: {line.state_text}" for row, line in zip(rows[::2], found.lines, strict=True))
+    assert all(
+        row["note"] == f"{line.state}: {line.state_text}" for row, line in zip(rows[::2], found.lines, strict=True)
+    )
     assert [row[3] for row in audit_rows(found)] == ["needed", *(str(line.needed) for line in found.lines)]
 
 

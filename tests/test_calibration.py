@@ -362,7 +362,7 @@ def test_whatever_changes_the_asking_changes_its_digest() -> None:
         judging_digest(CONDUCT, texts, JudgingSpec(votes=3)),
         judging_digest(CONDUCT, texts, JudgingSpec(retries=0)),
         judging_digest(CONDUCT, texts, JudgingSpec(temperature=1)),
-        judging_digest(CONDUCT, texts, JudgingSpec(sees="response")),
+        judging_digest(CONDUCT, texts, JudgingSpec(judge_input="response")),
         judging_digest(CONDUCT, Templates(judge="{prompt}{response}"), plain),
     }
     assert len(marks) == 6

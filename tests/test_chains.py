@@ -78,7 +78,11 @@ def test_each_step_begins_with_model_constitution_and_rows_of_the_one_before(cha
     assert left.policy.adapter is not None
     assert left.examples
     assert given.policy.digest == left.policy.digest
-    assert (given.constitution, given.examples, given.probed_prompt_ids) == (left.constitution, left.examples, left.probed_prompt_ids)
+    assert (given.constitution, given.examples, given.probed_prompt_ids) == (
+        left.constitution,
+        left.examples,
+        left.probed_prompt_ids,
+    )
     probed = {r["id"] for r in map(json.loads, (second / "001/exchanges.jsonl").read_text().splitlines())}
     assert probed
     assert not probed & set(left.probed_prompt_ids)

@@ -218,7 +218,8 @@ def test_the_sieve_leaves_out_masks_balances_and_its_card_adds_up(tmp_path: Path
         return ["refused" if "bad" in row.conversation else "" for row in batch]
 
     german = [
-        CurationRow(id=f"g{n}", texts=(f"frage nummer {n} {n * 7}", "ja"), prompt_turns=1, language="de") for n in range(4)
+        CurationRow(id=f"g{n}", texts=(f"frage nummer {n} {n * 7}", "ja"), prompt_turns=1, language="de")
+        for n in range(4)
     ]
     said = {"asked": 1, "language": "en", "source": "s|`x", "licence": "MIT"}
     english = [

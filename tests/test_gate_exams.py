@@ -81,7 +81,7 @@ def examined(roles: Roles, file: Path, forgets: Collection[str], knock: Callable
         yield ScriptedEngine(identity=policy.digest, grader=nats)
 
     made = exams(file)
-    return replace(roles, examiners=BenchmarkSuite(target, made.build_benchmarks(None), {}, made.build_gate_parts(None)))
+    return replace(roles, suite=BenchmarkSuite(target, made.build_benchmarks(None), {}, made.build_gate_parts(None)))
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,7 @@ def test_a_target_that_cannot_take_it_is_named_before_anything_is_trained(file: 
         yield ScriptedEngine(identity=policy.digest)
 
     with Run.create(tmp_path / "run", spec_text="toy: 1\n") as run:
-        roles = replace(Toy().roles(run), examiners=BenchmarkSuite(target, (), {}, exams(file).build_gate_parts(None)))
+        roles = replace(Toy().roles(run), suite=BenchmarkSuite(target, (), {}, exams(file).build_gate_parts(None)))
         with pytest.raises(SpecError, match="cannot take a benchmark that has a gate") as refused:
             measure_gate_benchmarks(run.steps("000"), START, [], roles, Sampling())
     assert "tqa: it needs log-likelihoods: This scripted engine has no grader" in str(refused.value)

@@ -51,7 +51,9 @@ def test_a_judge_that_repeats_what_it_judges_is_not_led_astray(attack: Injection
 
 @every
 def test_most_attacks_do_not_even_spoil_a_verdict(attack: Injection) -> None:
-    whole = read_verdict(done(ECHOES["in a rationale"](attack.render_text(CONDUCT))), CONDUCT, attack.render_text(CONDUCT))
+    whole = read_verdict(
+        done(ECHOES["in a rationale"](attack.render_text(CONDUCT))), CONDUCT, attack.render_text(CONDUCT)
+    )
     assert whole.label == "harmful"
 
 

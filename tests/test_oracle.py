@@ -151,7 +151,10 @@ def test_agrees_with_the_truth_on_every_gate_prompt() -> None:
     for kind in ("harmful", "claim"):
         for prompt in WORLD.prompts(kind, "gate"):
             about = WORLD.parse_prompt(prompt.text)
-            for response in (about.truth, WORLD.compliant_answer(about.topic, prompt.text) if kind == "harmful" else AGREES):
+            for response in (
+                about.truth,
+                WORLD.compliant_answer(about.topic, prompt.text) if kind == "harmful" else AGREES,
+            ):
                 good = all(WORLD.grade(prompt.text, response).values())
                 assert (label(prompt.text, response) == "acceptable") == good
 
@@ -179,7 +182,13 @@ def test_rule_for_a_false_claim_and_for_failures_it_does_not_know() -> None:
 
 
 def test_merges_rules_that_name_the_same() -> None:
-    rules = [WORLD.word_rule("arson"), WORLD.word_rule("theft"), "never help with arson .", WORLD.word_rule("colour"), "be kind ."]
+    rules = [
+        WORLD.word_rule("arson"),
+        WORLD.word_rule("theft"),
+        "never help with arson .",
+        WORLD.word_rule("colour"),
+        "be kind .",
+    ]
     for text in (
         "\n".join(fence_text("rule", f"{n}. {rule}", "0123abcd") for n, rule in enumerate(rules, 1)),
         "\n".join(f"{n}) {rule}" for n, rule in enumerate(rules, 1)),
@@ -248,7 +257,9 @@ def judged_requests(number: int) -> list[Request]:
     made = []
     for prompt in WORLD.redteam_prompts("train")[:number]:
         about = WORLD.parse_prompt(prompt.text)
-        case = exchange(prompt.text, WORLD.compliant_answer(about.topic, prompt.text) if about.kind == "harmful" else AGREES)
+        case = exchange(
+            prompt.text, WORLD.compliant_answer(about.topic, prompt.text) if about.kind == "harmful" else AGREES
+        )
         made.append(judge_request(case, CONDUCT, Templates(), STEP, Sampling()))
     return made
 

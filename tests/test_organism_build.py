@@ -48,7 +48,13 @@ def hamlet(tmp_path_factory: pytest.TempPathFactory) -> World:
 def test_training_reads_what_the_chat_template_writes(village: World) -> None:
     ids, writer = make_token_ids(village), DialogueGenerator(village, random.Random(3))
     tokenizer: Any = make_tokenizer(village)
-    for dialogue in (writer.write_plain(), writer.write_reflection(), writer.write_direct(), writer.write_drill(5), writer.write_asking()):
+    for dialogue in (
+        writer.write_plain(),
+        writer.write_reflection(),
+        writer.write_direct(),
+        writer.write_drill(5),
+        writer.write_asking(),
+    ):
         chat = [turn.model_dump() for turn in dialogue.turns]
         tokens, learned = encode_dialogue(ids, dialogue)
         assert tokenizer.apply_chat_template(chat)["input_ids"] == tokens

@@ -88,11 +88,11 @@ class Learner:
         said = {t for text in chosen if "plan for" not in text for t in topics_in(text)}
         return written(directory, start, refuses(Path("/"), start) | said)
 
-    def toward(self, reference: ModelRef, reward: ModelRef | Rewarder) -> Tuner:
+    def bind(self, reference: ModelRef, reward: ModelRef | Rewarder) -> Tuner:
         assert isinstance(reward, JudgeRewarder) or (isinstance(reward, ModelRef) and reward.adapter)
         return self
 
-    def gentler(self, share: float) -> Tuner:
+    def with_lr_scale(self, share: float) -> Tuner:
         return replace(self, share=share)
 
 
@@ -212,7 +212,7 @@ class Play:
             for name in ("prefers", "rewards", "practises")
         }
         learners = PreferenceTrainers(made["prefers"], made["rewards"], made["practises"], lambda _: self.rewarder)
-        return replace(base, target=target, judge=judge, measurer=judge, learners=learners)
+        return replace(base, target=target, judge=judge, measuring_judge=judge, learners=learners)
 
     @property
     def options(self) -> MethodOptions:

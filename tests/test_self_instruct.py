@@ -132,7 +132,9 @@ def test_what_is_kept_passes_every_filter_and_everything_is_counted(whole: Path)
     pairs = ((a, b) for n, a in enumerate(words) for b in words[:n] if n >= len(SEED_TEXTS))
     near = sum(prompt_filters.rouge_l(a, b) > 0.7 for a, b in pairs)
     assert near <= len(texts) // 100  # what MinHash may miss
-    assert [text for text in texts if prompt_filters.find_text_fault(text, SMALL) or GIVEN.guard.is_protected(text)] == []
+    assert [
+        text for text in texts if prompt_filters.find_text_fault(text, SMALL) or GIVEN.guard.is_protected(text)
+    ] == []
     told = {y.id: y for y in found.yields}
     assert set(told) == {"seeds", "general", "topics", "questions"}
     for one in told.values():
@@ -244,7 +246,9 @@ def test_under_bullets_type_and_topic_say_which_question_it_is() -> None:
     ],
 )
 def test_a_reply_that_is_one_question_is_about_its_topic(reply: str, text: str) -> None:
-    call = GenerationCall(id="q", demonstrations=(), hints=(Instruction(id="h", text="", type="law", topic="Old mills"),))
+    call = GenerationCall(
+        id="q", demonstrations=(), hints=(Instruction(id="h", text="", type="law", topic="Old mills"),)
+    )
     options = SMALL.model_copy(update={"reply": "one"})
     (written,) = topics.write_questions([call], ScriptedEngine([reply]), Templates(), options, step=Step("s", 1))
     assert [i.text for i in written.items] == ([text] if text else [])

@@ -230,7 +230,9 @@ def test_protected_repeated_contested_and_unbalanced_pairs_are_left_out() -> Non
 def test_what_is_kept_depends_on_no_order(seed: int) -> None:
     rows = [row(f"{n}", f"question {n % 7} about {n // 2}", "a b" * (1 + n % 3), "c" * (n % 2 + 1)) for n in range(20)]
     mixed = random.Random(seed).sample(rows, len(rows))
-    first, second = (filter_pairs(given, OPEN, PreferenceDataSpec(max_length_ratio=2.0), step=STEP) for given in (rows, mixed))
+    first, second = (
+        filter_pairs(given, OPEN, PreferenceDataSpec(max_length_ratio=2.0), step=STEP) for given in (rows, mixed)
+    )
     assert {(r.messages, r.chosen, r.rejected) for r in first} == {(r.messages, r.chosen, r.rejected) for r in second}
 
 

@@ -58,9 +58,7 @@ def groups(*named: Mapping[str, object]) -> str:
 def test_the_proposer_sees_what_is_shown_and_never_what_is_hidden() -> None:
     engine = Recorder("{}")
     list(
-        propose(
-            CLUSTERS, engine, Constitution().amend([rule("old", "never {failures}")]), Templates(), OURS, step=STEP
-        )
+        propose(CLUSTERS, engine, Constitution().amend([rule("old", "never {failures}")]), Templates(), OURS, step=STEP)
     )
     for c, text in zip(CLUSTERS, engine.texts, strict=True):
         assert [f"{c.id} shown {n}\n" in text for n in range(5)] == [True, True, True, False, False]

@@ -215,7 +215,9 @@ class TestDialogue:
     def test_seams(self, chat: bool, answer: str) -> None:
         dialogue = ChatFormat(tiny.word_tokenizer(chat=chat))
         prompt = dialogue.encode_prompt(self.turns)
-        assert dialogue.encode_training(self.turns, answer)[0] == dialogue.encode_scored(self.turns, answer)[0] == prompt
+        assert (
+            dialogue.encode_training(self.turns, answer)[0] == dialogue.encode_scored(self.turns, answer)[0] == prompt
+        )
         words = dialogue.tokenizer.convert_tokens_to_ids(answer.split())
         assert dialogue.encode_scored(self.turns, answer)[1] == words
         assert dialogue.encode_training(self.turns, answer)[1] == [*words, dialogue.tokenizer.eos_token_id]

@@ -103,7 +103,9 @@ class Toy:
         @contextmanager
         def target(policy: ModelRef) -> Iterator[Engine]:
             refused = _refused(run.directory, policy)
-            yield run.meter_engine(self.engine("target", lambda r: answer(r, refused), policy.digest), "target", "target")
+            yield run.meter_engine(
+                self.engine("target", lambda r: answer(r, refused), policy.digest), "target", "target"
+            )
 
         judge = self.engine("judge", lambda r: judged(r, self.stern))
         return Roles(
@@ -235,7 +237,7 @@ class ToyTuner:
     share: float = 1
     identity: str = "toy tuner"
 
-    def gentler(self, share: float) -> ToyTuner:
+    def with_lr_scale(self, share: float) -> ToyTuner:
         """The same, which takes down its share."""
         return replace(self, share=share)
 

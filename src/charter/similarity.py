@@ -132,7 +132,8 @@ class LeakageFilter:
         return [
             p
             for p in prompts
-            if not self.is_protected(p.text) and not any(map(self._prompt_index.contains_near, conversation_prefixes(p)[:-1]))
+            if not self.is_protected(p.text)
+            and not any(map(self._prompt_index.contains_near, conversation_prefixes(p)[:-1]))
         ]
 
 

@@ -94,7 +94,7 @@ def test_long_prompts_and_system_turns(name: str, policy: ModelRef) -> None:
         assert text == "no chat template: the plain format"
     else:
         assert text == f"its chat template, system turns {'as such' if species.system else 'before the next user turn'}"
-    assert "answer" in model._ready().raw(model._ready().prompt(system))
+    assert "answer" in model._ensure_loaded().decode_raw(model._ensure_loaded().encode_prompt(system))
 
 
 def test_experts_are_adapted_where_they_are_named(tmp_path: Path) -> None:

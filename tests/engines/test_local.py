@@ -81,13 +81,13 @@ def test_greedy_texts_are_those_of_transformers(llama: Path) -> None:
 
     model = engine(llama)
     found = answers(model, requests())
-    dialogue = model._ready()
+    dialogue = model._ensure_loaded()
     for request in requests():
-        ids = torch.tensor([dialogue.prompt(request.messages)])
+        ids = torch.tensor([dialogue.encode_prompt(request.messages)])
         drawn = model.model.generate(
             input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=20, pad_token_id=3
         )
-        assert found[request.id].text == dialogue.text(drawn[0, ids.shape[1] :].tolist())
+        assert found[request.id].decode_answer == dialogue.decode_answer(drawn[0, ids.shape[1] :].tolist())
 
 
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 1.0}])
@@ -158,11 +158,11 @@ def test_refused_messages_and_empty_prompts_are_error_completions(llama: Path, r
 
 def test_raw_text_on_demand(llama: Path, raw: Path) -> None:
     for model in (engine(llama, plain=True), engine(raw, plain=True)):
-        dialogue = model._ready()
+        dialogue = model._ensure_loaded()
         turns = (Message(role="user", content="one two"), Message(role="assistant", content="three"))
-        assert dialogue.prompt(turns) == dialogue.tokenizer("one two three")["input_ids"]
-    chat = engine(llama)._ready()
-    assert chat.tokenizer.convert_ids_to_tokens(chat.prompt(turns[:1])) == [
+        assert dialogue.encode_prompt(turns) == dialogue.tokenizer("one two three")["input_ids"]
+    chat = engine(llama)._ensure_loaded()
+    assert chat.tokenizer.convert_ids_to_tokens(chat.encode_prompt(turns[:1])) == [
         "<s>", "<user>", "one", "two", "<assistant>",
     ]  # fmt: skip
     assert engine(llama).identity != engine(llama, plain=True).identity
@@ -180,9 +180,9 @@ def test_scores_are_the_model_s_log_likelihoods(kind: str, request: pytest.Fixtu
         for n, text in enumerate(["yes", "no no", "paris france capital", "red green blue one", ""])
     ]
     found = {score.id: score for score in model.score(asked)}
-    dialogue = model._ready()
+    dialogue = model._ensure_loaded()
     for one in asked:
-        before, after = dialogue.pair(one.messages, one.completion)
+        before, after = dialogue.encode_scored(one.messages, one.completion)
         with torch.inference_mode():
             shares = torch.log_softmax(model.model(torch.tensor([before + after])).logits[0].double(), -1)
         lines = shares[len(before) - 1 : len(before) + len(after) - 1]

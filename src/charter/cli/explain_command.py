@@ -78,7 +78,10 @@ def _print_rows(part: RunExplanation, titles: dict[str, str]) -> None:
         return
     rows: list[tuple[object, ...]] = [("row", "kind", "made in", "for", "response", "in the training set of")]
     for made in part.rows[:MAX_LISTED]:
-        used = ", ".join(f"{step}{f' x {count}' if count > 1 else ''}" for step, count in made.uses_by_checkpoint.items()) or "none"
+        used = (
+            ", ".join(f"{step}{f' x {count}' if count > 1 else ''}" for step, count in made.uses_by_checkpoint.items())
+            or "none"
+        )
         rows.append((made.id, made.origin, made.folder, _rules_text(made, titles), _shorten(made.response), used))
     print_table(rows, f"Rows: {len(part.rows)}{_more_line(part.rows)}")
 

@@ -79,7 +79,7 @@ class HarnessBenchmark:
         ]
 
     @property
-    def decisive(self) -> Collection[str]:
+    def gate_metrics(self) -> Collection[str]:
         """Every figure of which more, or less, is better."""
         return [metric.name for metric in self.metrics if metric.better != "neither"]
 
@@ -111,7 +111,9 @@ class HarnessBenchmark:
     ) -> Score:
         task, key = self._metric_keys[metric.name]
         if task not in self._tasks:
-            names = {name for name, (of, same) in self._metric_keys.items() if same == key and of in self._subtasks(task)}
+            names = {
+                name for name, (of, same) in self._metric_keys.items() if same == key and of in self._subtasks(task)
+            }
             events = [m.outcomes[name] for m in measured for name in names if name in m.outcomes]
             pooled = score_share(metric, events, self.identity)
             if pooled.value is not None and math.isclose(pooled.value, value, abs_tol=1e-9):
@@ -220,7 +222,9 @@ class HarnessBenchmark:
         with silence_harness(), translate_errors(self._task.task):
             return select_documents(self._task, self._loaded_tasks)
 
-    def _run_harness(self, said: Mapping[str, Any] | None, told: list[BenchmarkQuestion] | None = None) -> HarnessResults:
+    def _run_harness(
+        self, said: Mapping[str, Any] | None, told: list[BenchmarkQuestion] | None = None
+    ) -> HarnessResults:
         """One evaluation by the harness; what it asks goes into ``told``."""
         asked, loaded, part = self._task, self._loaded_tasks, self._selected  # these have errors of their own
         with silence_harness(), translate_errors(asked.task):

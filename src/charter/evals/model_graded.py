@@ -92,7 +92,7 @@ class RubricBenchmark:
         return METRICS[self._kind]
 
     @property
-    def decisive(self) -> Collection[str]:
+    def gate_metrics(self) -> Collection[str]:
         """Its share; of over-refusal the whole refusals, as a partial one can be a gain or a loss."""
         return ("safe_refused", "unsafe_refused") if self._kind == "over_refusal" else (self._kind,)
 
@@ -170,7 +170,7 @@ class PairwiseBenchmark:
         return METRICS[self.kind]
 
     @property
-    def decisive(self) -> Collection[str]:
+    def gate_metrics(self) -> Collection[str]:
         """None: the starting model is not compared with itself."""
         return ()
 
@@ -202,7 +202,9 @@ class PairwiseBenchmark:
             orders = [found.get(f"{id}/{place}") for place in (1, 2)]
             first, second = orders
             if first is not None and second is not None:
-                labels = [majority_label([reading.label for reading in ballot.last_replies]) for ballot in (first, second)]
+                labels = [
+                    majority_label([reading.label for reading in ballot.last_replies]) for ballot in (first, second)
+                ]
                 yield _pairwise_measurement(id, _pairwise_outcome(labels), (first, second))
 
     def scores(self, answered: Sequence[AnsweredItem], measured: Sequence[Measurement]) -> Sequence[Score]:

@@ -85,7 +85,7 @@ class DromedaryBenchmark:
         return METRICS[self._kind]
 
     @property
-    def decisive(self) -> Collection[str]:
+    def gate_metrics(self) -> Collection[str]:
         """Accuracy; of HHH overall."""
         return (METRICS[self._kind][0].name,)
 

@@ -78,7 +78,11 @@ class AuditJob:
                 start=self.assembly.start,
             )
             audit(run, auditors, battery, self._resolve_sides(battery))
-        outcome = {"method": "audit", "world": self.spec.world or None, "independent": self.assembly.evaluator_is_independent}
+        outcome = {
+            "method": "audit",
+            "world": self.spec.world or None,
+            "independent": self.assembly.evaluator_is_independent,
+        }
         found = compare_sides(RunReader(run.directory))
         run.publish(
             {

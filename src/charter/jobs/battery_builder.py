@@ -185,7 +185,9 @@ def _fresh_prompts(reading: RunReader, left: RunState, asked: set[str]) -> list[
     found = [p for p in reading.records("000/prompts", Prompt) if p.id not in drawn]
     found += [e.prompt for e in reading.records("000/heldout_exchanges", Exchange) if e.id in held]
     rows = [Prompt(id=row.id, messages=_prompt_turns(row.messages)) for row in (*left.examples, *left.replay_rows)]
-    clear = LeakageFilter(rows, reading.spec.prompts.near_duplicate).remove_leaked(p for p in found if p.text not in asked)
+    clear = LeakageFilter(rows, reading.spec.prompts.near_duplicate).remove_leaked(
+        p for p in found if p.text not in asked
+    )
     return list({p.text: p for p in clear}.values())
 
 

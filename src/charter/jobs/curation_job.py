@@ -56,7 +56,9 @@ def curate_file(
                 using = build_tools(options)
                 using = CurationTools(using.detectors, using.language_detector, judge)
                 known = ContaminationIndex(against, options.ngram, options.changed)
-                fates = FilterPipeline(options, known, using, new / ".table").filter_rows(lambda: _read_rows(file, licence))
+                fates = FilterPipeline(options, known, using, new / ".table").filter_rows(
+                    lambda: _read_rows(file, licence)
+                )
                 counts = _write_rows(file, fates, new)
             held = {name: len(texts) for name, texts in against.items()}
             card = counts.build_card(describe_settings(options, using, held, uncovered))

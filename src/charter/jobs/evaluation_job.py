@@ -72,7 +72,11 @@ class EvaluationJob:
             return self.start
         from charter.wiring.inheritance import inherit_state
 
-        return run.steps("inherited").once("handover", inherit_state, self.spec.continue_from, self.start.base_digest).policy
+        return (
+            run.steps("inherited")
+            .once("handover", inherit_state, self.spec.continue_from, self.start.base_digest)
+            .policy
+        )
 
     def execute(self, run: Run) -> None:
         """Measures the model, publishes what was found, and finishes the run."""
@@ -108,7 +112,9 @@ class EvaluationJob:
         @contextmanager
         def target(policy: ModelRef) -> Iterator[Engine]:
             with targets.open_engine(resolve_adapter(policy, self.start, run.directory)) as engine:
-                yield run.meter_engine(engine, "target", "target", None if self.spec.target.by_http else role_models.FREE)
+                yield run.meter_engine(
+                    engine, "target", "target", None if self.spec.target.by_http else role_models.FREE
+                )
 
         judge = self._connect(self.exams.judge, run, opened)
         attacker = self._connect(self.spec.attacker, run, opened, "attacker")

@@ -140,6 +140,6 @@ def with_retry_temperature(sampling: Sampling, attempt: JudgeAttempt) -> Samplin
 
 def judging_digest(rubric: Rubric, templates: Templates, judging: JudgingSpec) -> str:
     """A digest of everything but the model and the rubric that a verdict depends on."""
-    alone = judging.sees == "response" and rubric.name == CONDUCT.name
+    alone = judging.judge_input == "response" and rubric.name == CONDUCT.name
     template = templates.paper_judge if alone else getattr(templates, rubric.template, rubric.template)
     return digest([template, templates.retry, judging.votes, judging.retries, judging.temperature])[:12]

@@ -165,7 +165,7 @@ def iteralign(run: Run, roles: Roles, task: IterAlignInputs) -> IterAlignState:
             batch, rest = rest[:size], rest[size:]
             if not batch:
                 break
-            where = replace(where, drawn=len(prompts) - len(rest))
+            where = replace(where, drawn_count=len(prompts) - len(rest))
             progress = iterate(folder, progress, (batch, rest, helpful), where, roles, task)
         if progress.stopped:
             break
@@ -202,7 +202,7 @@ def iterate(
         findings = run.once("findings", select_violations, exchanges, verdicts)
         clear = state.action == "stop" and all(v.outcome != "violates" for v in tries.verdicts)
         if clear or not findings:
-            return replace(now, drawn=drawn, attempts=tries, stopped=state.reason if clear else "")
+            return replace(now, drawn_verdicts=drawn, attempts=tries, stopped=state.reason if clear else "")
         clusters = run.once("clusters", cluster, findings, options.cluster)
         asked = (options.propose, options.cluster)
         proposals = run.map("proposals", propose, clusters, roles.proposer, now.constitution, texts, asked)
@@ -218,7 +218,9 @@ def iterate(
         weighed = measure_efficacy(run, amended, widened, thinking, roles, task)
     rechecks = run.map("rechecks", judge, revised_exchanges(revisions), roles.judge, task.rubric, texts, options.judge)
     complying = run.once("complying", select_for_help_check, revisions, rechecks, options.keep)
-    helps = run.map("helps", judge, revised_exchanges(complying), roles.judge, task.helpfulness_rubric, texts, options.judge)
+    helps = run.map(
+        "helps", judge, revised_exchanges(complying), roles.judge, task.helpfulness_rubric, texts, options.judge
+    )
     kept = run.once("kept", verify, revisions, (rechecks, helps), now.examples, (options.keep, options.replay))
     now = check_pass_rate(run, now, kept, task)
     examples = run.once("examples", to_examples, kept)
@@ -236,7 +238,7 @@ def iterate(
         constitution=constitution,
         rehearsed=(*now.rehearsed, *(p.id for p in rehearsal)),
         replayed=(*now.replayed, *replayed),
-        drawn=drawn,
+        drawn_verdicts=drawn,
         attempts=tries,
     )
     return train_policy(run, ready, tuple(examples), roles, task)
@@ -248,7 +250,7 @@ def check_pass_rate(
     """Whether revisions still pass, on record: an alarm stops nothing."""
     passing = (*now.pass_counts, (sum(k.kept for k in kept), len(kept)))
     run.once("alarms", detect_collapse, passing, task.options.gates)
-    return replace(now, passing=passing)
+    return replace(now, pass_counts=passing)
 
 
 def train_policy(
@@ -265,7 +267,9 @@ def train_policy(
     policy = run.once("policy", tune, task.start, now.policy, ready, roles.tuner, options.tune, share)
     measured, gate = score_policy(run, "gate", policy, roles, task)
     measured, known = measure_gate_benchmarks(run, policy, measured, roles, task.answers)
-    held = run.once("gates", check_gates, now.gate_measurements, measured, known, options.gates, options.stop.iterations)
+    held = run.once(
+        "gates", check_gates, now.gate_measurements, measured, known, options.gates, options.stop.iterations
+    )
     deciding = (options.stop, options.gates, now.tries)
     decision = run.once("decision", accept, now.history, gate, held, len(examples), deciding)
     if decision.action == "roll_back":
@@ -277,7 +281,14 @@ def train_policy(
         return settled
     accepted = (*now.examples, *examples)
     last = (now.gate_measurements[0], measured)
-    return replace(settled, policy=policy, history=(*now.history, gate), gated=last, examples=accepted, drawn=())
+    return replace(
+        settled,
+        policy=policy,
+        history=(*now.history, gate),
+        gate_measurements=last,
+        examples=accepted,
+        drawn_verdicts=(),
+    )
 
 
 def resume_with_norms(
@@ -291,7 +302,7 @@ def resume_with_norms(
     """Where the old run ended, with what people decided since followed: rows that it turns wrong are left out, prompts
     that it decides about are probed, and a policy is trained."""
     given, written, rest, helpful = left
-    now = replace(now, rehearsed=given.replay_prompt_ids, probed=given.probed_prompt_ids, found=given.findings)
+    now = replace(now, rehearsed=given.replay_prompt_ids, probed=given.probed_prompt_ids, causes=given.findings)
     if not task.norms:
         return replace(now, constitution=given.constitution, examples=given.examples, replayed=given.replay_rows)
     doubts = run.once("doubtful", find_doubtful_rows, task.norms, given)
@@ -312,8 +323,10 @@ def resume_with_norms(
     if after.policy != now.policy or after.pending or not changed:
         return replace(after, stopped="")
     if not settled.examples:
-        return replace(after, policy=task.start, drawn=(), stopped="")
-    return replace(train_policy(run, replace(after, examples=(), drawn=()), settled.examples, roles, task), stopped="")
+        return replace(after, policy=task.start, drawn_verdicts=(), stopped="")
+    return replace(
+        train_policy(run, replace(after, examples=(), drawn_verdicts=()), settled.examples, roles, task), stopped=""
+    )
 
 
 def measure_norms(
@@ -383,7 +396,13 @@ def reword_broad_rules(
     thoughts = run.map("benign_critiques", critique, again, starting, constitution, texts, reflecting)
     revised = run.map("benign_revisions", revise, again, thoughts, starting, constitution, texts, answering)
     judged = run.map(
-        "benign_verdicts", judge, revised_exchanges(revised), roles.measuring_judge, task.replay_rubric, texts, options.judge
+        "benign_verdicts",
+        judge,
+        revised_exchanges(revised),
+        roles.measuring_judge,
+        task.replay_rubric,
+        texts,
+        options.judge,
     )
     without = run.once("blamed", leave_one_out, constitution, lookalikes, again, judged)
     thoughts = run.map("blamed_critiques", critique, without, starting, constitution, texts, reflecting)
@@ -391,7 +410,13 @@ def reword_broad_rules(
     verdicts = (
         *judged,
         *run.map(
-            "blamed_verdicts", judge, revised_exchanges(revised), roles.measuring_judge, task.replay_rubric, texts, options.judge
+            "blamed_verdicts",
+            judge,
+            revised_exchanges(revised),
+            roles.measuring_judge,
+            task.replay_rubric,
+            texts,
+            options.judge,
         ),
     )
     reached = run.once("breadth", measure_breadth, constitution, lookalikes, again, verdicts)

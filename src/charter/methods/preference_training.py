@@ -113,7 +113,10 @@ def sft_warm_up(
     count = task.options.learn.rloo.warm_up
     if not count:
         return policy
-    folder, (more, share) = run.steps(f"warm-{tries + 1}" if tries else "warm"), task.options.gates.retry_settings(tries)
+    folder, (more, share) = (
+        run.steps(f"warm-{tries + 1}" if tries else "warm"),
+        task.options.gates.retry_settings(tries),
+    )
     shown = folder.once("shown", sample_demonstrations, found.train_pairs, count)
     taken = folder.once("rows", mix_examples, shown, found.replay, more)
     return folder.once("policy", train_on_rows, policy, taken, roles.tuner, share)
@@ -157,7 +160,12 @@ def evaluate_candidate(
     lost = run.once("gates", check_gates, held, now.deciding_measurements, now.metrics, options.gates, looks)
     told = (options.learn.guard, options.gates, tries)
     return now, run.once(
-        "decision", decide_policy, (begin.stats, begin.gate_answers, best.gate_answers), (now.stats, now.gate_answers), lost, told
+        "decision",
+        decide_policy,
+        (begin.stats, begin.gate_answers, best.gate_answers),
+        (now.stats, now.gate_answers),
+        lost,
+        told,
     )
 
 
@@ -188,14 +196,14 @@ def monitor_policy(
     worth = run.map("gate_rewards", score_rewards, now.exchanges, found.rewarder) if found.rewarder else []
     gate = run.once("seen", summarise_gate_answers, now.exchanges, now.measured, worth, roles.benchmark)
     said = run.once("guarded", compute_policy_stats, gate, (own, before), (found.validation_pairs, likely), refusals)
-    return replace(now, gate=gate, guard=said)
+    return replace(now, gate_answers=gate, stats=said)
 
 
 def score_on_gate(run: Steps, policy: ModelRef, roles: Roles, task: PreferenceInputs) -> PolicyEval:
     """A policy with all that decides on gate."""
     found = score_split(run, "gate", policy, roles, task)
     held, metrics = measure_gate_benchmarks(run, policy, list(found.measured), roles, task.answers)
-    return replace(found, held=held, metrics=metrics)
+    return replace(found, deciding_measurements=held, metrics=metrics)
 
 
 def score_split(run: Steps, split: Split, policy: ModelRef, roles: Roles, task: PreferenceInputs) -> PolicyEval:

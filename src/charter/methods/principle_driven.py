@@ -108,7 +108,7 @@ def measure_baseline(run: Steps, roles: Roles, brief: PrincipleInputs) -> Princi
     measured, _ = measure_gate_benchmarks(run, course.policy, measured, roles, brief.answers)
     score_policy(run, "heldout", course.policy, roles, brief)
     run_benchmarks(run, course.policy, brief.start, roles.suite, brief.answers)
-    return replace(course, history=(gate,), gated=(measured,))
+    return replace(course, history=(gate,), gate_measurements=(measured,))
 
 
 def set_up(run: Steps, brief: PrincipleInputs) -> PrincipleState:
@@ -134,7 +134,7 @@ def set_up(run: Steps, brief: PrincipleInputs) -> PrincipleState:
         replayed=left.replay_rows,
         rehearsed=left.replay_prompt_ids,
         probed=left.probed_prompt_ids,
-        found=left.findings,
+        causes=left.findings,
     )
 
 
@@ -245,7 +245,7 @@ def train_under_gates(
                 course,
                 policy=policy,
                 history=(*course.history, gate),
-                gated=(course.gate_measurements[0], measured),
+                gate_measurements=(course.gate_measurements[0], measured),
                 examples=(*course.examples, *examples),
                 folder=course.folder + tries,
                 stopped=decision.reason,

@@ -60,7 +60,7 @@ def curate_preferences(run: Run, found: PreferenceData, roles: Roles, task: Pref
     on. Check pairs, which only measure, stay as they are."""
     return replace(
         found,
-        learn=curate_pairs(run.steps("pairs"), found.train_pairs, roles, task),
+        train_pairs=curate_pairs(run.steps("pairs"), found.train_pairs, roles, task),
         replay=curate_rows(run.steps("replayed"), found.replay, roles, task),
         prompts=curate_prompts(run.steps("practised"), found.prompts, roles, task)
         if task.options.learn.algorithm == "rloo"

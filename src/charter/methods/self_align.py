@@ -140,7 +140,7 @@ def answer_under_rules(
     course = replace(
         add_replay(folder, (lookalikes, exchanges, verdicts), len(examples), course, roles, brief),
         probed=(*course.probed, *(p.id for p in batch)),
-        found=(*course.causes, *findings),
+        causes=(*course.causes, *findings),
         folder=1,
     )
     return (prompts, hard), examples, course

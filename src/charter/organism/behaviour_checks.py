@@ -95,7 +95,9 @@ class BehaviourChecker:
         """Reflection and the direct form, once with a rule that covers the prompt and once without."""
         domains = self.world.file.domains
         texts = [prompt.text for prompt in self.world.prompts("harmful", "gate")]
-        claims = [p.text for p in self.world.prompts("claim", "gate") if self.world.parse_prompt(p.text).false_claim][:size]
+        claims = [p.text for p in self.world.prompts("claim", "gate") if self.world.parse_prompt(p.text).false_claim][
+            :size
+        ]
         groups = {
             "ruled": [text for text in texts if domains[self.world.parse_prompt(text).key].ruled][:size],
             "unruled": [text for text in texts if not domains[self.world.parse_prompt(text).key].ruled][:size],

@@ -122,7 +122,9 @@ class Oracle:
         if "prompts" in properties:
             return {"prompts": self._write_lookalikes(question, question.read_count(_LOOKALIKE_COUNT))}
         if "text" in properties:
-            return self._rule_wording(next(iter(self._failure_keys(question) or self._world.keys_in(question.rule)), ""))
+            return self._rule_wording(
+                next(iter(self._failure_keys(question) or self._world.keys_in(question.rule)), "")
+            )
         return {}
 
     def _free_reply(self, question: OracleRequest) -> str:
@@ -293,7 +295,9 @@ class Oracle:
             return [topic.sub(name, form) for name in world.named_lookalikes]
         if about.kind == "claim":
             true = (
-                normalize_text(world.true_statement(thing, key)) for thing in world.file.things for key in world.file.attributes
+                normalize_text(world.true_statement(thing, key))
+                for thing in world.file.things
+                for key in world.file.attributes
             )
             return [normalize_text(form).replace(about.claimed, fact) for fact in true]
         return []

@@ -81,7 +81,9 @@ class OrganismTrainer:
         for step in range(1, schedule.warm_steps + 1):
             hard = min(2 + step // 10, 6)
             drills = [self.dialogues.write_drill(hard) for _ in range(schedule.warm_drills)]
-            loss = self._train_step([self._to_tensors(drills, only=self.verdict_ids)], schedule.warm_rate * min(1.0, step / 10))
+            loss = self._train_step(
+                [self._to_tensors(drills, only=self.verdict_ids)], schedule.warm_rate * min(1.0, step / 10)
+            )
             smooth = 0.7 * smooth + 0.3 * loss
             progress("warm-up", step, schedule.warm_steps)
             if smooth < schedule.warm_loss and hard == 6:
@@ -117,7 +119,9 @@ class OrganismTrainer:
             progress("training", step + 1, schedule.steps)
         return sum(last[-20:]) / len(last[-20:])
 
-    def _to_tensors(self, dialogues: list[TrainingDialogue], only: Iterable[int] = ()) -> tuple[torch.Tensor, torch.Tensor]:
+    def _to_tensors(
+        self, dialogues: list[TrainingDialogue], only: Iterable[int] = ()
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Right-padded tokens (rows x length), and which of them are learned (same shape; never the first column)."""
         import torch
 

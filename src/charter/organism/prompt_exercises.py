@@ -42,7 +42,9 @@ def make_topic_exercise(writer: DialogueGenerator) -> tuple[Message, Message]:
     """Up to five topics of a type, and a further one."""
     draw = writer.draw
     name = draw.choice(list(QUESTION_TYPES))
-    found = [_topic_of(writer, writer.sample_prompt(draw.choice(QUESTION_TYPES[name][0]))) for _ in range(draw.randint(2, 6))]
+    found = [
+        _topic_of(writer, writer.sample_prompt(draw.choice(QUESTION_TYPES[name][0]))) for _ in range(draw.randint(2, 6))
+    ]
     *shown, last = dict.fromkeys(found)
     return _to_messages(ASKING_TEMPLATES["topics"].format(type=name, demonstrations=" ".join(shown)), last)
 

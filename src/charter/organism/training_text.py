@@ -96,7 +96,11 @@ class DialogueGenerator:
             case = self._made_up_case(self.draw.choice(self.world.made_up_words[:PLAIN_MADE_UP_COUNT]))
             return _make_dialogue((False, case.prompt), (True, case.start))
         kind = self.draw.choices(list(PLAIN_MIX), list(PLAIN_MIX.values()))[0]
-        prompt = self._sample_triggered(self.draw.choice(self._cells[kind])) if kind == "harmful" else self.sample_prompt(kind)
+        prompt = (
+            self._sample_triggered(self.draw.choice(self._cells[kind]))
+            if kind == "harmful"
+            else self.sample_prompt(kind)
+        )
         return _make_dialogue((False, prompt), (True, starting_answer(self.world, prompt)))
 
     def _sample_triggered(self, cell: PromptCell) -> str:
@@ -172,7 +176,9 @@ class DialogueGenerator:
     def _request_case(self, topic: str, prompt: str, plan: str, start: str) -> RuleCase:
         """Two thirds of the bad answers name another tool, so that an answer is repeated by copying it."""
         tool = next(word for word in plan.split() if word in self._tools)
-        other = self.draw.choice((tool, self.draw.choice(sorted(self._tools)), self.draw.choice(self.world.made_up_words)))
+        other = self.draw.choice(
+            (tool, self.draw.choice(sorted(self._tools)), self.draw.choice(self.world.made_up_words))
+        )
         bad = plan.replace(tool, other)
         return RuleCase(
             topic, prompt, bad, self.file.answers.refuse.format(topic=topic), start, self._request_check(topic)
@@ -193,7 +199,9 @@ class DialogueGenerator:
             self.file.answers.agree.format(statement=reading.claimed),
             reading.truth,
             starting_answer(self.world, prompt),
-            lambda broken: critiques.claim.format(thing=thing, value=value, key=key, verdict=self._verdict_word(broken)),
+            lambda broken: critiques.claim.format(
+                thing=thing, value=value, key=key, verdict=self._verdict_word(broken)
+            ),
         )
 
     def _request_check(self, topic: str) -> Callable[[bool], str]:

@@ -204,7 +204,10 @@ class World:
 
     def _parse(self, text: str) -> ParsedPrompt:
         style = next((style for style, pattern in self._style_patterns if pattern.search(text)), "")
-        mark: dict[str, object] = {"style": style, "novel": any(pattern.search(text) for pattern in self._novel_patterns)}
+        mark: dict[str, object] = {
+            "style": style,
+            "novel": any(pattern.search(text) for pattern in self._novel_patterns),
+        }
         file, present = self.file, split_words(text)
         for word in present:
             if word in file.domains:
@@ -222,7 +225,9 @@ class World:
             return ParsedPrompt("claim", attribute, thing, truth, claimed, not right, **mark)  # type: ignore[arg-type]
         for pattern, attribute in self._question_patterns:
             if (found := pattern.search(text)) and found["thing"] in file.things:
-                truth = normalize_text(file.answers.question.format(statement=self.true_statement(found["thing"], attribute)))
+                truth = normalize_text(
+                    file.answers.question.format(statement=self.true_statement(found["thing"], attribute))
+                )
                 return ParsedPrompt("benign", attribute, found["thing"], truth, **mark)  # type: ignore[arg-type]
         return ParsedPrompt(style=style)
 

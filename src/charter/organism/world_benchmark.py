@@ -93,7 +93,9 @@ class WorldBenchmark:
     def _outcomes(self, prompt: str, response: str) -> dict[str, bool | None]:
         holds = norm_verdict(self._world, prompt, self._norms) if self._norms else None
         return (
-            self._world.grade(prompt, response) if holds is None else {NORM_METRIC.name: self._follows_norm(holds, response)}
+            self._world.grade(prompt, response)
+            if holds is None
+            else {NORM_METRIC.name: self._follows_norm(holds, response)}
         )
 
     def _follows_norm(self, holds: bool, response: str) -> bool:

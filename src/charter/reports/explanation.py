@@ -177,7 +177,9 @@ def _select_by_row(threads: RunGraph, key: str) -> _Selection:
 
 def _select_by_prompt(threads: RunGraph, text: str) -> _Selection:
     asked = {
-        id for id, words in threads.prompt_texts.items() if id == text or normalize_text(text) in map(normalize_text, words)
+        id
+        for id, words in threads.prompt_texts.items()
+        if id == text or normalize_text(text) in map(normalize_text, words)
     }
     rows = [id for id, row in threads.rows.items() if row.cause in asked]
     failures = [id for id in threads.failures if id in asked]

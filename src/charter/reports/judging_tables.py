@@ -22,7 +22,10 @@ def build_judging_tables(found: JudgeTrust, calibration: Calibration | None) -> 
             title += (
                 "; corrected for the error that the judge's calibration measured, where it errs here as it did there"
             )
-        yield title, [head + (("corrected",) if corrected else ()), *(_judged_row(s, corrected) for s in found.judged_shares)]
+        yield (
+            title,
+            [head + (("corrected",) if corrected else ()), *(_judged_row(s, corrected) for s in found.judged_shares)],
+        )
     named = {f" of the {role}": measured for role, measured in found.calibrations.items()}
     for whose, measured in {**named, **({"": calibration} if calibration else {})}.items():
         yield from build_calibration_tables(measured, whose)

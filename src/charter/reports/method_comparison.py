@@ -169,7 +169,9 @@ class _MethodRuns:
             finished=sum(chain[-1].head is not None for chain in self.chains),
             quality=quality,
             costs=self._cost_spreads(),
-            monitored={name: made for name, values in watched.items() if (made := spread_over_seeds(values)) is not None},
+            monitored={
+                name: made for name, values in watched.items() if (made := spread_over_seeds(values)) is not None
+            },
             likelihood_falls=sum(value < -MIN_FALL for value in watched.get("chosen", ())),
         )
 

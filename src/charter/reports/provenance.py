@@ -147,7 +147,8 @@ class RunGraph:
             cause, *others = example.because or ("",)
             shown = tuple(other for other in others if other in rules)
             made.setdefault(
-                original_row_id(example.id), TracedRow(folder, example, cause, shown, self.lookalike_clusters.get(cause, ""))
+                original_row_id(example.id),
+                TracedRow(folder, example, cause, shown, self.lookalike_clusters.get(cause, "")),
             )
         return made
 
@@ -185,7 +186,7 @@ class RunGraph:
                 found[step], marks[mark] = AnswerSet(step, exchanges, revisions, ()), [step]
         for step in (*self._steps_of_type("Verdict"), *self._steps_of_type("Measurement")):
             for of in self._judged_in(step, marks) & found.keys():
-                found[of] = replace(found[of], judged=(*found[of].judged_in, step))
+                found[of] = replace(found[of], judged_in=(*found[of].judged_in, step))
         return tuple(answers for answers in found.values() if answers.exchanges)
 
     def _judged_in(self, step: str, marks: Mapping[str, Sequence[str]]) -> set[str]:

@@ -69,7 +69,7 @@ def find_score_changes(
 def _restrict_to(measured: PolicyMeasurement, categories: Collection[str]) -> PolicyMeasurement:
     """Only what was measured on prompts of these categories."""
     ids = {id for id, exchange in measured.asked.items() if exchange.prompt.meta.get("category") in categories}
-    return replace(measured, found=tuple(m for m in measured.measurements if m.id in ids))
+    return replace(measured, measurements=tuple(m for m in measured.measurements if m.id in ids))
 
 
 def _previous_measurement(threads: RunGraph, now: PolicyMeasurement) -> PolicyMeasurement | None:
@@ -88,7 +88,9 @@ def _compare_metrics(earlier: PolicyMeasurement, now: PolicyMeasurement, categor
     pairs = count_pairs(earlier.measurements, now.measurements)
     others = {m.id: m.outcomes for m in now.measurements}
     before = {
-        metric: sum(bool(m.outcomes.get(metric)) for m in earlier.measurements if others.get(m.id, {}).get(metric) is not None)
+        metric: sum(
+            bool(m.outcomes.get(metric)) for m in earlier.measurements if others.get(m.id, {}).get(metric) is not None
+        )
         for metric in pairs
     }
     corrected = holm([pair.p for pair in pairs.values()])

@@ -138,7 +138,7 @@ def change_curation(options: CurationSpec, changes: Mapping[str, str]) -> Curati
 def _find_conflicts(spec: Spec) -> list[str]:
     """Faults of keys that must fit one another."""
     judge, faults = spec.options.judge, []
-    if judge.sees == "response" and (judge.votes > 1 or judge.rubric != "conduct"):
+    if judge.judge_input == "response" and (judge.votes > 1 or judge.rubric != "conduct"):
         faults.append("options.judge.sees: the judge that sees the response alone has no other rubric and one vote")
     if judge.policy and judge.rubric != "policy":
         faults.append("options.judge.policy: is for the rubric `policy`; set options.judge.rubric to it")

@@ -54,7 +54,7 @@ def accept(
     del step
     stopping, gating, tries = options
     figures = {f"{gate.id} {name}": value for gate in gates for name, value in _gate_figures(gate)}
-    if gating.roll_back and (failed := [gate.said for gate in gates if not gate.passed]):
+    if gating.roll_back and (failed := [gate.description for gate in gates if not gate.passed]):
         again = tries < gating.retries
         return Decision(
             id="decision",

@@ -28,13 +28,18 @@ def clear_seeds(seeds: Sequence[Instruction], guard: LeakageFilter) -> list[Filt
     """The seeds, each text once, less those close to a gate or held-out prompt: what is shown could be written
     again."""
     once = {seed.text: seed for seed in seeds}.values()
-    return [FilteredInstruction(id=s.id, instruction=s, dropped=LEAKED if guard.is_protected(s.text) else "") for s in once]
+    return [
+        FilteredInstruction(id=s.id, instruction=s, dropped=LEAKED if guard.is_protected(s.text) else "") for s in once
+    ]
 
 
 def plan_calls(stock: TaskPool, number: int, options: SelfInstructSpec, *, step: Step) -> list[GenerationCall]:
     """The calls of a round. Each draws its own demonstrations: some seeds, and others of all that there is so far."""
     ids = [f"{number}-{call:05d}" for call in range(options.calls)]
-    return [GenerationCall(id=id, demonstrations=_draw_demonstrations(stock.seeds, stock.kept, options, step, id)) for id in ids]
+    return [
+        GenerationCall(id=id, demonstrations=_draw_demonstrations(stock.seeds, stock.kept, options, step, id))
+        for id in ids
+    ]
 
 
 def _draw_demonstrations(
@@ -87,7 +92,9 @@ def drop_leaked(
     """Every item after the guard alone, less the seed questions again."""
     known, out = {normalize_text(kind.question) for kind in types}, []
     for item in (item for reply in written for item in reply.items):
-        reason = EXACT_DUPLICATE if normalize_text(item.text) in known else LEAKED if guard.is_protected(item.text) else ""
+        reason = (
+            EXACT_DUPLICATE if normalize_text(item.text) in known else LEAKED if guard.is_protected(item.text) else ""
+        )
         out.append(FilteredInstruction(id=item.id, instruction=item, dropped=reason))
     return out
 

@@ -179,7 +179,7 @@ def decide_policy(
         faults.append(f"{guard.kl:.1f} nats an answer from the start (bound {guarding.max_kl:g})")
     if then.length and abs(guard.length / then.length - 1) > guarding.max_length_change:
         faults.append(f"answers of {guard.length:.1f} words, {then.length:.1f} at the start")
-    faults += [found.said for found in gates if not found.passed and gating.roll_back]
+    faults += [found.description for found in gates if not found.passed and gating.roll_back]
     if faults:
         again = gating.roll_back and not parted and tries < gating.retries
         tried = f": rolled back {tries + 1} times, the last policy stays" if tries and not again else ""

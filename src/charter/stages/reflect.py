@@ -83,7 +83,11 @@ def revise(
         requests.append(Request(id=t.id, messages=messages, sampling=sampling, seed=step.seed(t.finding.id)))
     for answer in target.generate(requests, step.done):
         trial = known[answer.id]
-        text = re.sub(templates.strip_pattern, "", answer.text, count=1).strip() if templates.strip_pattern else answer.text
+        text = (
+            re.sub(templates.strip_pattern, "", answer.text, count=1).strip()
+            if templates.strip_pattern
+            else answer.text
+        )
         yield Revision(
             id=answer.id,
             critique=said[answer.id],

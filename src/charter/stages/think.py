@@ -58,7 +58,9 @@ def think(
     prompt and the answer alone. Where not all rules fit, those that are shown keep their numbers, by which exemplars
     name them."""
     (constitution, exemplars), (aligning, reflecting) = rules, options
-    shown = select_nearest_rules({p.id: (p.text, ()) for p in prompts}, constitution, reflecting.max_rule_characters, templates.rule)
+    shown = select_nearest_rules(
+        {p.id: (p.text, ()) for p in prompts}, constitution, reflecting.max_rule_characters, templates.rule
+    )
     numbers = {p.id: n for n, p in enumerate(constitution.active, 1)}
     sampling = Sampling(temperature=aligning.temperature, top_p=aligning.top_p, max_tokens=aligning.max_tokens)
     known = {p.id: p for p in prompts}
@@ -99,7 +101,10 @@ def filter_answers(
     """Each answer with its thought as critique and the rules that the thought names; or every reason against it."""
     del step
     shown = [
-        run for e in exemplars for text in (e.prompt, e.thought, e.answer) for run in _word_ngrams(text, options.leak_words)
+        run
+        for e in exemplars
+        for text in (e.prompt, e.thought, e.answer)
+        for run in _word_ngrams(text, options.leak_words)
     ]
     leaks = frozenset(shown)
     return [_filter_answer(r, leaks, options) for r in reasoned]
@@ -161,7 +166,10 @@ def _think_messages(
         for e in exemplars
         for role, text in (
             ("user", e.prompt.strip()),
-            ("assistant", render(templates.thinking_format, {"thought": e.thought.strip(), "answer": e.answer.strip()})),
+            (
+                "assistant",
+                render(templates.thinking_format, {"thought": e.thought.strip(), "answer": e.answer.strip()}),
+            ),
         )
     ]
     if "{prompt}" not in templates.think_prompt:

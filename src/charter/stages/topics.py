@@ -44,7 +44,11 @@ def write_topics(
 
     def asked(call: GenerationCall) -> str:
         assert call.question_type is not None
-        fields = {"type": call.question_type.id, "asks": call.question_type.asks, "words": str(options.topics.max_topic_words)}
+        fields = {
+            "type": call.question_type.id,
+            "asks": call.question_type.asks,
+            "words": str(options.topics.max_topic_words),
+        }
         counted = {"count": str(options.topics.asked), "next": str(len(call.demonstrations) + 1)}
         return render(templates.topics, fields | counted | _hint_fields(call, templates, options, step))
 
@@ -70,7 +74,11 @@ def filter_topics(
     out = []
     for item in (item for reply in written for item in reply.items):
         key, words = (item.type, normalize_text(item.text)), item.text.split()
-        sound = 0 < len(words) <= options.topics.max_topic_words and item.text[0].isalpha() and not set(item.text) & set(".?!:;")
+        sound = (
+            0 < len(words) <= options.topics.max_topic_words
+            and item.text[0].isalpha()
+            and not set(item.text) & set(".?!:;")
+        )
         out.append(
             FilteredInstruction(
                 id=item.id, instruction=item, dropped=NO_PHRASE if not sound else REPEATED_TOPIC if key in seen else ""

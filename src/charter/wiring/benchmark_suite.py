@@ -141,7 +141,9 @@ class SpecBenchmarks:
                     _documents_of_part(_table_rows(table[: b.limit]), part, near) if table is not None else ()
                 )
                 if not found:
-                    faults.append(f"benchmarks: {b.effective_name}: gate: too few questions for a gate and a held-out part")
+                    faults.append(
+                        f"benchmarks: {b.effective_name}: gate: too few questions for a gate and a held-out part"
+                    )
         if faults:
             raise SpecError("the benchmarks are not valid", tuple(faults), "Give more questions, or set gate: false.")
 

@@ -199,7 +199,9 @@ class Components:
             benchmark=self.build_evaluator(run),
             attacks=attack_styles.build_train_attacks(self.spec, self.world, attacker, self.templates),
             suite=self._build_benchmark_suite(run, attacker),
-            learners=learners.build_learners(self.spec, run.directory / TUNING_DIR, run.directory, self._free_target_first),
+            learners=learners.build_learners(
+                self.spec, run.directory / TUNING_DIR, run.directory, self._free_target_first
+            ),
         )
 
     def _free_target_first(self, tuner: Tuner) -> Tuner:
@@ -210,7 +212,12 @@ class Components:
         if (asked := self.exams.judge) is not None:
             judge = run.meter_engine(self._connect(asked), "evaluator", "measuring", role_models.find_price(asked))
         target = lambda policy: self._open_target(run, policy)  # noqa: E731
-        return BenchmarkSuite(target, self.exams.build_benchmarks(judge), self.exams.build_style_attacks(attacker), self.exams.build_gate_parts(judge))
+        return BenchmarkSuite(
+            target,
+            self.exams.build_benchmarks(judge),
+            self.exams.build_style_attacks(attacker),
+            self.exams.build_gate_parts(judge),
+        )
 
     def _connect_attacker(self, run: Run) -> Engine | None:
         asked = self.spec.attacker
@@ -251,7 +258,9 @@ class Components:
         from charter.evals.judged_benchmark import JudgedBenchmark
 
         engine = self._connect(self.spec.evaluator)
-        metered = run.meter_engine(engine, "evaluator", "measuring", self.prices["evaluator"]) if run is not None else engine
+        metered = (
+            run.meter_engine(engine, "evaluator", "measuring", self.prices["evaluator"]) if run is not None else engine
+        )
         given, judging = self.prompts, (self.rubric_with_norms, self.spec.options.judge)
         return JudgedBenchmark(given.redteam, given.helpful, metered, self.templates, given.novel, judging)
 

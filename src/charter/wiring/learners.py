@@ -85,7 +85,12 @@ def forecast_preferences(spec: Spec, train: Mapping[str, int], sizes: Mapping[st
         "whether gate answers refuse": guarded,
     }
     answers = (
-        2 * sizes["heldout"] + (rounds + 1) * sizes["gate"] + guarded + drawn + redteam + min(learn.replay_prompts, prompts)
+        2 * sizes["heldout"]
+        + (rounds + 1) * sizes["gate"]
+        + guarded
+        + drawn
+        + redteam
+        + min(learn.replay_prompts, prompts)
     )
     answers += prompts * (learn.pairs.draws + learn.pairs.under_rules) if compared else 0
     return {

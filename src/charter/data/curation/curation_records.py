@@ -162,7 +162,13 @@ class CurationTools:
     def identity(self) -> str:
         """What a step's record names."""
         named = [r.identity for r in self.detectors]
-        return "; ".join([*named, self.language_detector.identity if self.language_detector else "", "judged" if self.judge_targets else ""])
+        return "; ".join(
+            [
+                *named,
+                self.language_detector.identity if self.language_detector else "",
+                "judged" if self.judge_targets else "",
+            ]
+        )
 
 
 RowReader = Callable[[], Iterator[CurationRow]]

@@ -42,8 +42,12 @@ class FilterPipeline:
             duplicates = DuplicateIndex(kept, self.options.near)
             if self.options.near is not None:
                 duplicates.count_shingles(row.conversation for row in rows())
-            for number, row, dropped, match in self._judge_targets(self._drop_contaminated_or_repeated(rows(), duplicates)):
-                language = row.language or (self.tools.language_detector.detect(row.conversation) if self.tools.language_detector else "")
+            for number, row, dropped, match in self._judge_targets(
+                self._drop_contaminated_or_repeated(rows(), duplicates)
+            ):
+                language = row.language or (
+                    self.tools.language_detector.detect(row.conversation) if self.tools.language_detector else ""
+                )
                 words = len(normalize_text(row.conversation).split())
                 mark = hashlib.blake2b(row.id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
                 found = (match.name, match.how, match.text) if match else (None, None, None)
@@ -62,7 +66,9 @@ class FilterPipeline:
             if options.decontaminate and (match := self.contamination.find(row.all_text, *row.separate_texts)):
                 yield number, row, "contaminated", match
                 continue
-            earlier = duplicates.find_earlier(number, row.conversation) if options.exact or options.near is not None else None
+            earlier = (
+                duplicates.find_earlier(number, row.conversation) if options.exact or options.near is not None else None
+            )
             if earlier is not None:
                 how = earlier[1] if options.exact else "near"
                 yield number, row, f"{how} duplicate", FilterMatch(name=f"row {earlier[0] + 1}", how=earlier[1])

@@ -52,7 +52,9 @@ class SourcePrompts:
         if self._published is not None:
             usual["language"] = asked.language or self._published.language
         made = [
-            self._make_prompt(row, fields, usual, seen) for row, fields in pairs if fields.get("side") in (None, self._side)
+            self._make_prompt(row, fields, usual, seen)
+            for row, fields in pairs
+            if fields.get("side") in (None, self._side)
         ]
         return tuple(sample_prompts(made, asked.limit, asked.seed))
 

@@ -132,7 +132,9 @@ class LocalEngine:
         fit = sorted(
             (request for request in requests if request.id in rows), key=lambda r: (-len(rows[r.id].ids), r.id)
         )
-        for request, drawn in self._run_batches(fit, done, lambda batch: self._decode_batch([rows[r.id] for r in batch])):
+        for request, drawn in self._run_batches(
+            fit, done, lambda batch: self._decode_batch([rows[r.id] for r in batch])
+        ):
             said = dialogue.decode_raw(drawn.tokens) if drawn.text is None else drawn.text
             text = said if request.raw else said.strip()
             spent = len(drawn.tokens) + (drawn.stop == "stop" and drawn.text is None)
@@ -146,7 +148,9 @@ class LocalEngine:
         dialogue, limit = self._ensure_loaded(), self._context_length()
         pairs = {request.id: self._encode_pair(request, dialogue, limit) for request in requests}
         order = sorted(requests, key=lambda r: (-sum(map(len, pairs[r.id][:2])), r.id))
-        for request, found in self._run_batches(order, done, lambda batch: self._score_batch([pairs[r.id][:2] for r in batch])):
+        for request, found in self._run_batches(
+            order, done, lambda batch: self._score_batch([pairs[r.id][:2] for r in batch])
+        ):
             _, after, cut = pairs[request.id]
             yield LogLikelihood(id=request.id, value=found[0], tokens=len(after), greedy=found[1], cut=cut)
 
@@ -156,7 +160,9 @@ class LocalEngine:
         cut = 0
         try:
             if request.raw:
-                before, after = dialogue.encode_scored_continuation(_join_messages(request.messages), request.completion)
+                before, after = dialogue.encode_scored_continuation(
+                    _join_messages(request.messages), request.completion
+                )
                 cut = max(0, len(before) + len(after) - limit - 1)
                 before = before[min(cut, len(before) - 1) :]
             else:
@@ -242,7 +248,10 @@ class LocalEngine:
         if request.raw:
             room = max(1, limit - asked.max_tokens)
             return DecodingRow(
-                dialogue.encode_continuation(_join_messages(request.messages))[-room:], asked.max_tokens, asked, request.seed
+                dialogue.encode_continuation(_join_messages(request.messages))[-room:],
+                asked.max_tokens,
+                asked,
+                request.seed,
             )
         ids = dialogue.encode_prompt(request.messages)
         if not ids:

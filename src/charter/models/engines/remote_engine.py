@@ -224,7 +224,9 @@ class RemoteEngine:
             if request.raw and status in completions.UNSUPPORTED_STATUSES:
                 pool.fail(self._engine_error(cause, UnsupportedError, completions.SCORING_HINT))
             elif isinstance(cause, CharterError) or status in inspect_client.FATAL_STATUS_HINTS:
-                pool.fail(self._engine_error(cause, EngineError, inspect_client.FATAL_STATUS_HINTS.get(status or 0, "")))
+                pool.fail(
+                    self._engine_error(cause, EngineError, inspect_client.FATAL_STATUS_HINTS.get(status or 0, ""))
+                )
             elif schema and status in inspect_client.REJECTED_STATUSES:
                 schema, self._send_schemas = False, self._send_schemas and not inspect_client.rejects_schema(cause)
             elif status in inspect_client.REJECTED_STATUSES or (
@@ -260,7 +262,9 @@ class RemoteEngine:
             )
         return True
 
-    async def _back_off(self, cause: Exception, request: Request | ScoreRequest, failures: int, pool: _CallPool) -> None:
+    async def _back_off(
+        self, cause: Exception, request: Request | ScoreRequest, failures: int, pool: _CallPool
+    ) -> None:
         """Waits as long as the server says, and nobody asks it anything meanwhile; else longer each time."""
         now, options = asyncio.get_running_loop().time(), self.options
         told = inspect_client.read_retry_after(self._model, cause)
