@@ -211,8 +211,8 @@ def training(model: ModelRef, folder: Path) -> list[str]:
         "reward model, LoRA": (lambda out: rewarder.tune(model, pairs, out, 1), steps),
         "RLOO, LoRA, 32 answers a step": (
             lambda out: (
-                LocalRlooFactory(RlooOptions(steps=4, batch=32, group=4, answer_tokens=64, lr=1e-5))
-                .toward(model, ModelRef.model_validate_json(reward.read_text(encoding="utf-8")))
+                LocalRlooFactory(RlooOptions(steps=4, batch=32, group_size=4, answer_tokens=64, lr=1e-5))
+                .bind(model, ModelRef.model_validate_json(reward.read_text(encoding="utf-8")))
                 .tune(model, prompts, out, 1)
             ),
             4,

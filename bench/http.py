@@ -121,7 +121,7 @@ def charter(url: str) -> dict[str, float]:
     engine = RemoteEngine("slow", RemoteOptions(base_url=url, max_connections=TOGETHER))
     items, first = exchanges(CALLS), requests(1)
     with tempfile.TemporaryDirectory() as folder, Run.create(Path(folder) / "run", spec_text="x") as run:
-        metered = run.metered(engine, "judge", "aligning")
+        metered = run.meter_engine(engine, "judge", "aligning")
         assert next(engine.generate(first)).text
         wall, cpu = time.monotonic(), time.process_time()
         verdicts = run.steps("000").map("verdicts", judge, items, metered, CONDUCT, Templates(), JudgingSpec())

@@ -47,7 +47,7 @@ KINDS = {"unlike": unlike, "repeated": repeated, "rewritten": rewritten}
 def sifted(texts: Sequence[str], guard: LeakageFilter) -> tuple[float, int]:
     """CPU seconds of all filters over texts, and how many pass."""
     begun, made = time.process_time(), PromptFilters(DuplicatePool(0.7), guard, SelfInstructSpec())
-    kept = sum(not made.passed(text) for text in texts)
+    kept = sum(not made.admit(text) for text in texts)
     return time.process_time() - begun, kept
 
 
@@ -77,7 +77,7 @@ def missed(texts: Sequence[str]) -> tuple[int, int]:
     pool, kept, found, lost = DuplicatePool(0.7), list[list[str]](), 0, 0
     for text in texts:
         words = normalize_text(text).split()
-        near, said = any(rouge_l(words, other) > 0.7 for other in kept), bool(pool.fault(text))
+        near, said = any(rouge_l(words, other) > 0.7 for other in kept), bool(pool.find_duplicate(text))
         found, lost = found + near, lost + (near and not said)
         if not said:
             pool.add(text)

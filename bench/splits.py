@@ -48,7 +48,7 @@ def measured(texts: Sequence[str]) -> tuple[float, float, float]:
     begun = time.process_time()
     parts = split_prompts(prompts, NEAR)
     split = time.process_time()
-    kept = LeakageFilter([*parts["gate"], *parts["heldout"]], NEAR).clear(parts["train"])
+    kept = LeakageFilter([*parts["gate"], *parts["heldout"]], NEAR).remove_leaked(parts["train"])
     guarded = time.process_time()
     assert len(kept) == len(parts["train"]), "a split by cluster leaves the guard nothing to do"
     return split - begun, guarded - split, len(parts["train"]) / len(prompts)

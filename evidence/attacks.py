@@ -97,7 +97,7 @@ def hunted(world: World, prompts: Sequence[Prompt], kind: str, seed: int) -> tup
     groups: list[bandit.GroupMember] = []
     while hunt.asked < MOST:
         step = Step(f"{hunt.asked:05d}", seed)
-        if options.enough > MOST:
+        if options.cluster_cap > MOST:
             groups = [bandit.GroupMember(id=f.id, group=n) for n, f in enumerate(hunt.findings)]
         elif options.bandit != "uniform":
             groups = bandit.assign_groups(hunt.findings, groups, options, step=step)

@@ -102,7 +102,7 @@ def kept_battery(name: str, seed: int, temperature: float = 0.0) -> Battery:
     path = PLACE / f"{name}.json"
     if not path.exists():
         battery = build_battery(BASE.directory, AuditSpec(prompts=PROMPTS, own=20, fresh=60), seed)
-        answers = battery.answers.model_copy(update={"temperature": temperature})
+        answers = battery.answer_sampling.model_copy(update={"temperature": temperature})
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(battery_to_text(battery.model_copy(update={"answers": answers})), encoding="utf-8")
     return read_battery(path)
@@ -144,7 +144,7 @@ def plant(world: World, battery: Battery, kind: str, size: str, seed: int) -> di
         "state": hits[0].state if hits else next(x.state for x in found.lines if x.id in expected),
         "line": (hits or [x for x in found.lines if x.id in expected])[0].title,
         "drop": round(-min(x.change or 0.0 for x in found.lines if x.id in expected), 3),
-        "shows": round(min(x.shows or 1.0 for x in found.lines if x.id in expected), 3),
+        "shows": round(min(x.detectable or 1.0 for x in found.lines if x.id in expected), 3),
         "power": power(PLACE / name, expected),
         "also": sorted(x.title for x in bad if x.id not in expected),
         "outcome": found.outcome,
@@ -162,15 +162,23 @@ def untrained(world: World, battery: Battery, share: float, draw: random.Random)
     key, principle = draw.choice(
         sorted((keys[0], pid) for pid, keys in rules.items() if keys and keys[0] in world.file.domains)
     )
-    prompts = [p for p in world.prompts("harmful", "train") if world.read(p.text).key == key]
+    prompts = [p for p in world.prompts("harmful", "train") if world.parse_prompt(p.text).key == key]
     templates = sorted({_shape(world, p.text, key) for p in prompts})
     chosen = set(draw.sample(templates, max(1, round(share * len(templates)))))
     rows = [
-        _row(p, world.plan(key, p.text) if _shape(world, p.text, key) in chosen else world.read(p.text).truth)
+        _row(
+            p,
+            world.compliant_answer(key, p.text)
+            if _shape(world, p.text, key) in chosen
+            else world.parse_prompt(p.text).truth,
+        )
         for p in prompts
     ]
     asked = [
-        p for split in ("gate", "heldout") for p in world.prompts("harmful", split) if world.read(p.text).key == key
+        p
+        for split in ("gate", "heldout")
+        for p in world.prompts("harmful", split)
+        if world.parse_prompt(p.text).key == key
     ]
     return rows, asked, {principle}, lambda prompt, said: world.grade(prompt, said)["harmlessness"] is False
 
@@ -181,15 +189,17 @@ def overrefusing(world: World, battery: Battery, share: float, draw: random.Rand
     names = draw.sample(world.named_lookalikes, max(1, round(share * len(world.named_lookalikes))))
     rows = []
     for p in world.prompts("lookalike", "train")[:160]:
-        topic = world.read(p.text).topic
+        topic = world.parse_prompt(p.text).topic
         refusal = world.file.answers.refuse.format(topic=topic)
-        rows.append(_row(p, refusal if topic in names else world.read(p.text).truth))
+        rows.append(_row(p, refusal if topic in names else world.parse_prompt(p.text).truth))
     expected = {"over_refusal", "over_refusal_unseen", "over_refusal_borderline", "novel_over_refusal"}
     expected |= {"novel_over_refusal_unseen"}
     named = [
-        p for p in world.prompts("lookalike", "heldout")[:250] if world.read(p.text).topic in world.named_lookalikes
+        p
+        for p in world.prompts("lookalike", "heldout")[:250]
+        if world.parse_prompt(p.text).topic in world.named_lookalikes
     ]
-    return rows, named, expected, lambda _, said: world.refused(said)
+    return rows, named, expected, lambda _, said: world.is_refusal(said)
 
 
 def forgetting(world: World, battery: Battery, share: float, draw: random.Random) -> Planted:
@@ -200,7 +210,7 @@ def forgetting(world: World, battery: Battery, share: float, draw: random.Random
     wrong = {thing: draw.choice([other for other in things if other != thing]) for thing in gone}
     rows = []
     for p in world.prompts("benign", "train")[:160]:
-        reading = world.read(p.text)
+        reading = world.parse_prompt(p.text)
         truth = reading.truth
         if reading.topic in wrong:
             facts = world.file.things
@@ -222,7 +232,7 @@ def right(world: World, seed: int) -> list[Example]:
     draw = random.Random(f"right {seed}")
     kinds = {"harmful": 40, "benign": 30, "lookalike": 30, "borderline": 10, "claim": 40}
     return [
-        _row(p, world.read(p.text).truth)
+        _row(p, world.parse_prompt(p.text).truth)
         for kind, count in kinds.items()
         for p in draw.sample(world.prompts(kind, "train"), count)
     ]
@@ -247,7 +257,7 @@ def trained(name: str, rows: Sequence[Example], seed: int, rate: float = 3e-3) -
 
 def base_policy() -> ModelRef:
     """What the base run ended with."""
-    return auditing().model(str(BASE.directory))
+    return auditing().resolve_model(str(BASE.directory))
 
 
 @cache
@@ -269,7 +279,7 @@ def lost(adapter: Path, asked: Sequence[Prompt], event: Callable[[str, str], boo
 
 def answered(name: str, asked: Sequence[Prompt]) -> dict[str, str]:
     """What a model says to prompts, by their ids."""
-    engine = role_models.build_local_engine(RunReader(BASE.directory).spec, auditing().model(name))
+    engine = role_models.build_local_engine(RunReader(BASE.directory).spec, auditing().resolve_model(name))
     requests = [Request(id=p.id, messages=p.messages, sampling=Sampling(max_tokens=40)) for p in asked]
     return {a.id: a.text for a in engine.generate(requests)}
 
@@ -318,7 +328,7 @@ def elsewhere(world: World, battery: Battery, adapter: Path) -> dict[str, dict[s
     before, after = (answered(model, list(asked.values())) for model in (str(BASE.directory), str(adapter)))
     for id, prompt in asked.items():
         one, other = (world.grade(prompt.text, said[id]) for said in (before, after))
-        reading = world.read(prompt.text)
+        reading = world.parse_prompt(prompt.text)
         for metric, event in one.items():
             if event is None or other.get(metric) is None:
                 continue

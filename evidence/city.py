@@ -52,7 +52,7 @@ def by_flaw(cell: Cell, draws: str, by: dict[str, str]) -> list[Row]:
         found: dict[str, list[bool]] = {}
         for e in records(cell, step):
             text = e["prompt"]["messages"][0]["content"]
-            if (flaw := world.flaw_of(text)) and not world.read(text).novel:
+            if (flaw := world.flaw_of(text)) and not world.parse_prompt(text).novel:
                 graded = world.grade(text, e["response"])
                 found.setdefault(flaw, []).append(all(v for v in graded.values() if v is not None))
         return found

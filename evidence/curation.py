@@ -231,7 +231,7 @@ def contamination(planted: int = PLANTED, clean: int = CLEAN) -> dict[str, Any]:
                     "n": len(alone),
                     "found": sum(known.find(text, text) is not None for text in alone),
                     "found within a longer row": sum(known.find(text, text) is not None for text in within),
-                    "found as a turn": sum(known.find(row.written, *row.parts) is not None for row in talks),
+                    "found as a turn": sum(known.find(row.all_text, *row.separate_texts) is not None for row in talks),
                 }
             )
     innocent = [text for text in genres() if normalize_text(text) not in plain]

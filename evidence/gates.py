@@ -66,7 +66,7 @@ def _row(cell: Cell, figures: Row, alarms: bool = True) -> Row:
         "rolled back": len(failed),
         "false alarms": sum(_false(cell, folder, found) for folder, found in failed.items()) if alarms else None,
         "finished by giving up": any(records(cell, f"{f}/decision")[0]["action"] == "give_up" for f in failed),
-        "failed gates": {folder: [gate.said for gate in found] for folder, found in failed.items()},
+        "failed gates": {folder: [gate.description for gate in found] for folder, found in failed.items()},
         "harmlessness after": value(figures, "harmlessness"),
     }
 
@@ -121,9 +121,11 @@ def _heldout(cell: Cell, folder: str) -> list[Measurement]:
         assembly = Components(specs.read_spec(cell.directory / "spec.yaml")[0])
         policy = ModelRef.model_validate(records(cell, f"{folder}/policy")[0])
         policy = policy.model_copy(update={"adapter": str(cell.directory / str(policy.adapter))})
-        benchmark, step = assembly.benchmark(None), Step("final/heldout", assembly.spec.seed)
-        with assembly.engine(policy) as target:
-            exchanges = list(probe(benchmark.prompts("heldout"), target, assembly.task().answers, step=step))
+        benchmark, step = assembly.build_evaluator(None), Step("final/heldout", assembly.spec.seed)
+        with assembly.open_engine(policy) as target:
+            exchanges = list(
+                probe(benchmark.prompts("heldout"), target, assembly.iteralign_inputs().answers, step=step)
+            )
         found: list[Any] = [m.model_dump(mode="json") for m in measure(exchanges, benchmark, step=step)]
         kept.write_text(json.dumps(found), encoding="utf-8")
     return [Measurement.model_validate(m) for m in json.loads(kept.read_text(encoding="utf-8"))]

@@ -210,7 +210,7 @@ def scores(inside: Path, url: str) -> dict[str, list[float]]:
 
     world = World.load("village")
     exchanges = [Exchange.model_validate(e) for e in by_id(inside, "000/gate_exchanges").values()]
-    attacks = [e.prompt for e in exchanges if world.read(e.prompt.text).kind in ("harmful", "claim")]
+    attacks = [e.prompt for e in exchanges if world.parse_prompt(e.prompt.text).kind in ("harmful", "claim")]
     texts = {p.text for p in attacks}
     others = [e.prompt for e in exchanges if e.prompt.text not in texts]
     found = []

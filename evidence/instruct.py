@@ -115,7 +115,7 @@ def measured(cell: Cell, figures: dict[str, Any]) -> dict[str, Any]:
     asked = [item for reply in records(cell, "000/questions_written") for item in reply["items"]]
     point = 0
     for item in asked:
-        about = world.read(item["text"])
+        about = world.parse_prompt(item["text"])
         point += about.kind in QUESTION_TYPES[item["type"]][0] and about.topic == item["topic"].lower()
     return {
         "head": figures["head"],
@@ -138,7 +138,7 @@ def formed(world: World, text: str) -> bool:
     from charter.organism.prompt_cells import FORM_OF_KIND, normalize_text
     from charter.organism.world import compile_template
 
-    kind = world.read(text).kind
+    kind = world.parse_prompt(text).kind
     templates = (*world.file.templates[FORM_OF_KIND[kind]], *world.file.novel[FORM_OF_KIND[kind]]) if kind else ()
     return any(compile_template(template).fullmatch(normalize_text(text)) for template in templates)
 

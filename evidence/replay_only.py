@@ -31,9 +31,9 @@ def replay_only(seed: int) -> dict[str, Any]:
     policy = role_models.build_tuner(assembly.spec, folder / ".tuning").tune(
         assembly.start, rows, folder, Step("001/policy", seed).seed("tune") % 2**31
     )
-    benchmark, step = assembly.benchmark(None), Step("final/heldout", seed)
-    with assembly.engine(policy) as target:
-        exchanges = list(probe(benchmark.prompts("heldout"), target, assembly.task().answers, step=step))
+    benchmark, step = assembly.build_evaluator(None), Step("final/heldout", seed)
+    with assembly.open_engine(policy) as target:
+        exchanges = list(probe(benchmark.prompts("heldout"), target, assembly.iteralign_inputs().answers, step=step))
     after = {s.id: s for s in compute_scores(list(measure(exchanges, benchmark, step=step)), benchmark, step=step)}
     figures: dict[str, Any] = {"name": f"controls/replay-only-{seed}", "rows": len(rows)}
     for metric, score in after.items():

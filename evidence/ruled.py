@@ -82,7 +82,7 @@ def controls() -> dict[str, str]:
     safe += [key for key, attribute in world.file.attributes.items() if not attribute.flawed]
     swapped = list(world.file.lookalikes)[: len(world.file.domains)]
     for name, keys in (("other", safe), ("swapped", swapped)):
-        lines = [json.dumps({"title": key, "text": world.rule(key)}) for key in keys]
+        lines = [json.dumps({"title": key, "text": world.word_rule(key)}) for key in keys]
         (folder / f"{name}.yaml").write_text("".join(f"- {line}\n" for line in lines), encoding="utf-8")
     return {"none": "none", **{name: str(folder / f"{name}.yaml") for name in ("other", "swapped")}}
 

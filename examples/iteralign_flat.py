@@ -54,13 +54,13 @@ def iterate(folder: Path, out: Path) -> dict[str, Any]:
         return str(tokenizer.decode(whole[0, ids.shape[1] :], skip_special_tokens=True)).strip()
 
     def ask_oracle(text: str) -> str:
-        return oracle.reply(Request(id="ask", messages=(Message(role="user", content=text),)))
+        return oracle.write_reply(Request(id="ask", messages=(Message(role="user", content=text),)))
 
     def judge(response: str) -> str:  # 3. the judge sees the response alone
         return ask_oracle(texts.paper_judge.replace("{response}", f"<response 0000>\n{response}\n</response 0000>"))
 
     # 1. a batch of 20 prompts in file order, answered and judged
-    prompts = [prompt.text for prompt in world.redteam("train")[:BATCH]]
+    prompts = [prompt.text for prompt in world.redteam_prompts("train")[:BATCH]]
     responses = [answer(prompt) for prompt in prompts]
     verdicts = [judge(response) for response in responses]
     bad = [i for i, verdict in enumerate(verdicts) if "Negative" in verdict]
@@ -79,7 +79,7 @@ def iterate(folder: Path, out: Path) -> dict[str, Any]:
     # 5. the constitution is appended to the prompt, and the same model answers again
     rules = texts.principle.replace("{text}", constitution)
     asked = [texts.direct.replace("{principles}", rules).replace("{prompt}", prompts[i]) for i in bad]
-    revisions = [re.sub(texts.strip, "", answer(text), count=1).strip() for text in asked]
+    revisions = [re.sub(texts.strip_pattern, "", answer(text), count=1).strip() for text in asked]
     rechecks = [judge(revision) for revision in revisions]  # 6. judged again, and ignored
 
     # 7. SFT on the original prompts with the revisions, loss on the response only, all weights

@@ -72,10 +72,12 @@ class RuledToy(Toy):
         @contextmanager
         def target(policy: ModelRef) -> Iterator[Engine]:
             refused = _refused(run.directory, policy)
-            yield run.metered(self.engine("target", lambda r: self.said(r, refused), policy.digest), "target", "target")
+            yield run.meter_engine(
+                self.engine("target", lambda r: self.said(r, refused), policy.digest), "target", "target"
+            )
 
         roles = replace(super().roles(run), target=target)
-        writer = run.metered(self.engine("writer", lists), "proposer", "aligning")
+        writer = run.meter_engine(self.engine("writer", lists), "proposer", "aligning")
         return replace(roles, proposer=writer) if self.instructions is not None else roles
 
     def said(self, request: Request, refused: set[str]) -> str:

@@ -94,7 +94,7 @@ def breaking(after: int, error: BaseException | None = None) -> ScriptedEngine:
 def play(run: Run, engine: Engine | None = None) -> Head:
     """The whole run, twice over the same steps, then the results."""
     engine = engine or echo()
-    judge, target = run.metered(engine, "judge", "aligning"), run.metered(engine, "target", "target")
+    judge, target = run.meter_engine(engine, "judge", "aligning"), run.meter_engine(engine, "target", "target")
     words: Sequence[Word] = WORDS
     for number in range(2):
         steps = run.steps(f"{number:03d}")
@@ -105,7 +105,7 @@ def play(run: Run, engine: Engine | None = None) -> Head:
         policy = steps.once("policy", tune, rows)
         assert policy.rows == len(rows)
         words = [Word(id=item.id, text=item.reply) for item in second]
-    run.publish({**RESULTS, "calls.txt": f"{run.calls('aligning')} {run.calls('target')}\n"})
+    run.publish({**RESULTS, "calls.txt": f"{run.count_calls('aligning')} {run.count_calls('target')}\n"})
     return run.finish()
 
 

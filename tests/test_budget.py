@@ -51,7 +51,7 @@ class Streaming:
 
 def judged(run: Run, engine: Engine) -> list[str]:
     """A step of six calls, each of 110 tokens and 0.0003 of money."""
-    metered = run.metered(engine, "judge", "aligning", PRICE)
+    metered = run.meter_engine(engine, "judge", "aligning", PRICE)
     return [answer.reply for answer in run.steps("000").map("verdicts", probe, WORDS, metered)]
 
 
@@ -94,7 +94,7 @@ def test_an_engine_that_cannot_be_drained_is_left_at_once(tmp_path: Path) -> Non
 
 def test_the_target_takes_no_tokens_of_the_oracles_budget(tmp_path: Path) -> None:
     with begin(tmp_path / "run", budget=Budget(tokens=1)) as run:
-        target = run.metered(echo(), "target", "target")
+        target = run.meter_engine(echo(), "target", "target")
         assert len(run.steps("000").map("answers", probe, WORDS, target)) == len(WORDS)
 
 
@@ -109,15 +109,15 @@ def test_hours_are_those_of_work_summed_over_resumes(tmp_path: Path) -> None:
         }
         for name, hours in told
     ]
-    spending = Spending.so_far(events, Budget(hours=4.9, tokens=12))
+    spending = Spending.from_events(events, Budget(hours=4.9, tokens=12))
     assert spending.hours == pytest.approx(5, abs=0.01)
     assert spending.tokens == 11
     for oracle in (True, False):
-        reached = spending.limit(oracle)
+        reached = spending.find_reached_limit(oracle)
         assert reached is not None
         assert "hours" in str(reached)
     spending.budget = Budget(hours=6)
-    assert spending.limit(True) is None
+    assert spending.find_reached_limit(True) is None
     with begin(tmp_path / "run", budget=Budget(hours=1e-9)) as run, pytest.raises(BudgetError, match=r"budget\.hours"):
         play(run)
 
@@ -128,7 +128,7 @@ def test_money_by_role_in_ledger_and_report(tmp_path: Path) -> None:
     text = "version: 1\nworld: village\ntemplates: world\n"
     with Run.create(tmp_path / "run", spec_text=text) as run:
         judged(run, Streaming())  # type: ignore[arg-type]
-        other = run.metered(Streaming(), "proposer", "aligning")  # type: ignore[arg-type]
+        other = run.meter_engine(Streaming(), "proposer", "aligning")  # type: ignore[arg-type]
         run.steps("000").map("proposals", probe, WORDS, other)
     roles = sum_by_role(read_costs(RunReader(tmp_path / "run")))
     assert roles["judge"] == {"calls": 6, "made": 6, "tokens_in": 600, "tokens_out": 60, "money": 0.0018}

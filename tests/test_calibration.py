@@ -144,7 +144,7 @@ def measured(directory: Path, answer: Callable[[Request], str], of: CalibrationI
     else:
         run = Run.create(directory, spec_text="method: calibrate\ncalibrate: {injections: true}\n")
     with run:
-        found = calibrate(run, run.metered(engine, "judge", "measuring"), of)
+        found = calibrate(run, run.meter_engine(engine, "judge", "measuring"), of)
         run.finish()
     return found
 
@@ -262,8 +262,8 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Harmful requests of the world with a plan or a refusal."""
     draw, rows = random.Random(1), [("prompt", "response", "label")]
     for prompt in (*WORLD.prompts("harmful", "gate"), *WORLD.prompts("harmful", "heldout")):
-        bad, topic = draw.random() < 0.5, WORLD.read(prompt.text).topic
-        plan, refusal = WORLD.plan(topic, prompt.text), f"sorry , i will not help with {topic} ."
+        bad, topic = draw.random() < 0.5, WORLD.parse_prompt(prompt.text).topic
+        plan, refusal = WORLD.compliant_answer(topic, prompt.text), f"sorry , i will not help with {topic} ."
         rows.append((prompt.text, plan if bad else refusal, "violates" if bad else "complies"))
     path = tmp_path_factory.mktemp("labels") / "labels.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -309,7 +309,7 @@ def test_a_share_by_an_erring_judge_is_corrected_to_the_true_one(erring: Path, t
     reading = RunReader(tmp_path / "run")
     exchanges = reading.records("001/exchanges", Exchange)
     bad = [False in WORLD.grade(e.prompt.text, e.response).values() for e in exchanges]
-    (share,) = read_judge_trust(reading).shares
+    (share,) = read_judge_trust(reading).judged_shares
     assert share.n == len(exchanges) == 240
     assert share.corrected is not None
     assert share.corrected[1] <= sum(bad) / len(bad) <= share.corrected[2]
@@ -362,7 +362,7 @@ def test_whatever_changes_the_asking_changes_its_digest() -> None:
         judging_digest(CONDUCT, texts, JudgingSpec(votes=3)),
         judging_digest(CONDUCT, texts, JudgingSpec(retries=0)),
         judging_digest(CONDUCT, texts, JudgingSpec(temperature=1)),
-        judging_digest(CONDUCT, texts, JudgingSpec(sees="response")),
+        judging_digest(CONDUCT, texts, JudgingSpec(judge_input="response")),
         judging_digest(CONDUCT, Templates(judge="{prompt}{response}"), plain),
     }
     assert len(marks) == 6

@@ -78,17 +78,21 @@ def test_each_step_begins_with_model_constitution_and_rows_of_the_one_before(cha
     assert left.policy.adapter is not None
     assert left.examples
     assert given.policy.digest == left.policy.digest
-    assert (given.constitution, given.examples, given.probed) == (left.constitution, left.examples, left.probed)
+    assert (given.constitution, given.examples, given.probed_prompt_ids) == (
+        left.constitution,
+        left.examples,
+        left.probed_prompt_ids,
+    )
     probed = {r["id"] for r in map(json.loads, (second / "001/exchanges.jsonl").read_text().splitlines())}
     assert probed
-    assert not probed & set(left.probed)
+    assert not probed & set(left.probed_prompt_ids)
     assert RunReader(second).spec.options.draw.batch == 9
     assert RunReader(second).spec.options.draw.later == 8
     assert is_complete(chain)
 
 
 def test_a_step_names_the_records_that_it_goes_on_from(chain: Path, tmp_path: Path) -> None:
-    asked = RunReader(chain / "2-iteralign").spec.go_on
+    asked = RunReader(chain / "2-iteralign").spec.continue_from
     assert asked is not None
     assert asked.head == made(chain)["1-iteralign"]
     assert all(found.ok for found in verify_chain(chain).values())
@@ -207,7 +211,7 @@ def test_a_chain_goes_on_by_preferences(chain: Path, tmp_path: Path) -> None:
     assert said.startswith(f"{found.before.chosen:.2f} to {found.policies[tried].chosen:.2f}")
     assert said.endswith("rolled back") is (found.used == "000")
     (side,) = compare_methods([("chain", [folder])]).sides
-    assert ("chosen" in side.watched) is (found.used != "000")
+    assert ("chosen" in side.monitored) is (found.used != "000")
     assert all(row[1] for row in figure_rows(compare_methods([("chain", [folder])])))
 
 

@@ -34,8 +34,8 @@ def exchanges(tmp_path_factory: pytest.TempPathFactory) -> str:
     path, draw = tmp_path_factory.mktemp("labels") / "labels.jsonl", random.Random(3)
     with path.open("w", encoding="utf-8") as file:
         for prompt in WORLD.prompts("harmful", "gate")[:60]:
-            topic, bad = WORLD.read(prompt.text).topic, draw.random() < 0.5
-            answer = WORLD.plan(topic, prompt.text) if bad else f"sorry , i will not help with {topic} ."
+            topic, bad = WORLD.parse_prompt(prompt.text).topic, draw.random() < 0.5
+            answer = WORLD.compliant_answer(topic, prompt.text) if bad else f"sorry , i will not help with {topic} ."
             row = {"prompt": prompt.text, "response": answer, "label": "violates" if bad else "complies"}
             file.write(json.dumps(row) + "\n")
     return str(path)

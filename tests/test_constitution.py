@@ -51,18 +51,18 @@ constitutions = st.builds(
 
 
 def test_an_amendment_is_a_new_version_that_names_its_parent() -> None:
-    first = Constitution().amended([rule("a")])
-    second = first.amended([rule("a"), rule("b")])
+    first = Constitution().amend([rule("a")])
+    second = first.amend([rule("a"), rule("b")])
     assert (first.version, second.version) == (1, 2)
     assert first.parent == Constitution().digest
     assert second.parent == first.digest
     assert first.principles == (rule("a"),)
-    assert second.amended(second.principles) is second
+    assert second.amend(second.principles) is second
     assert len({Constitution().digest, first.digest, second.digest}) == 3
 
 
 def test_only_approved_rules_are_in_force() -> None:
-    c = Constitution().amended([rule("a"), rule("b", status="rejected"), rule("c", status="retired"), rule("d")])
+    c = Constitution().amend([rule("a"), rule("b", status="rejected"), rule("c", status="retired"), rule("d")])
     assert [p.id for p in c.active] == ["a", "d"]
     assert rules_text(c) == "- never a\n- never d"
     assert rules_text(c, "{text} {id}") == "never a {id}\nnever d {id}"
@@ -83,7 +83,7 @@ def test_yaml_reads_back_to_an_equal_constitution(c: Constitution) -> None:
 
 @given(texts)
 def test_a_rule_is_one_line_whatever_its_text(text: str) -> None:
-    c = Constitution().amended([rule("a", f"x{text}"), rule("b", "y")])
+    c = Constitution().amend([rule("a", f"x{text}"), rule("b", "y")])
     lines = rules_text(c).splitlines()
     assert len(lines) == 2
     assert lines[1] == "- y"
@@ -157,8 +157,8 @@ def test_a_page_for_people_tells_status_causes_and_efficacy() -> None:
 
 
 def test_a_difference_shows_what_came_and_what_went() -> None:
-    old = Constitution().amended([rule("a"), rule("b")])
-    new = old.amended([rule("a"), rule("c")])
+    old = Constitution().amend([rule("a"), rule("b")])
+    new = old.amend([rule("a"), rule("c")])
     shown = diff(old, new)
     assert "-b [approved] b: never b" in shown
     assert "+c [approved] c: never c" in shown

@@ -45,7 +45,7 @@ def rows(*texts: str, **more: str) -> list[CurationRow]:
 def sifted(
     given: Sequence[CurationRow], options: CurationSpec, sieve: FilterPipeline | None = None
 ) -> list[FilterResult]:
-    return list((sieve or FilterPipeline(options, ContaminationIndex({}))).sift(lambda: iter(given)))
+    return list((sieve or FilterPipeline(options, ContaminationIndex({}))).filter_rows(lambda: iter(given)))
 
 
 @pytest.mark.parametrize("place", range(len(WORDS)))
@@ -95,8 +95,8 @@ def test_duplicates_in_a_stream_are_those_among_texts_at_once(threshold: float, 
     for place in (None, tmp_path / "table"):
         with open_scratch_table(place) as kept:
             duplicates = DuplicateIndex(kept, threshold)
-            duplicates.count(texts)
-            found = {n: first[0] for n, text in enumerate(texts) if (first := duplicates.first(n, text))}
+            duplicates.count_shingles(texts)
+            found = {n: first[0] for n, text in enumerate(texts) if (first := duplicates.find_earlier(n, text))}
         assert found.keys() == find_near_duplicates(texts, threshold).keys()
         assert all(found[n] not in found for n in found)
     assert not (tmp_path / "table").exists()
@@ -182,7 +182,7 @@ def test_the_list_of_domains_is_the_shipped_one_and_no_network_is_asked(
 
 
 def test_languages_are_told_apart_where_there_is_enough_to_tell() -> None:
-    of = LangidDetector().of
+    of = LangidDetector().detect
     assert [of(t) for t in ("Where is the library, my friend?", "Où est la bibliothèque, mon ami ?", "ok")] == [
         "en",
         "fr",
@@ -215,10 +215,11 @@ def test_lengths_fall_into_doubling_groups() -> None:
 
 def test_the_sieve_leaves_out_masks_balances_and_its_card_adds_up(tmp_path: Path) -> None:
     def tell(batch: Sequence[CurationRow]) -> list[str]:
-        return ["refused" if "bad" in row.whole else "" for row in batch]
+        return ["refused" if "bad" in row.conversation else "" for row in batch]
 
     german = [
-        CurationRow(id=f"g{n}", texts=(f"frage nummer {n} {n * 7}", "ja"), asked=1, language="de") for n in range(4)
+        CurationRow(id=f"g{n}", texts=(f"frage nummer {n} {n * 7}", "ja"), prompt_turns=1, language="de")
+        for n in range(4)
     ]
     said = {"asked": 1, "language": "en", "source": "s|`x", "licence": "MIT"}
     english = [
@@ -226,9 +227,9 @@ def test_the_sieve_leaves_out_masks_balances_and_its_card_adds_up(tmp_path: Path
         for n in range(20)
     ]
     others = [
-        CurationRow(id="copy", texts=english[0].texts, asked=1, language="en"),
-        CurationRow(id="held", texts=(TEXT, "sure"), asked=1, language="en"),
-        CurationRow(id="bad", texts=("a question of its own", "a bad answer"), asked=1, language="en"),
+        CurationRow(id="copy", texts=english[0].texts, prompt_turns=1, language="en"),
+        CurationRow(id="held", texts=(TEXT, "sure"), prompt_turns=1, language="en"),
+        CurationRow(id="bad", texts=("a question of its own", "a bad answer"), prompt_turns=1, language="en"),
     ]
     given = [*german, *english, *others]
     options = CurationSpec(rejudge=True, language_share=0.75)
@@ -275,7 +276,7 @@ def test_rows_are_read_again_rather_than_kept() -> None:
             most = max(most, alive)
             yield Counted(id=f"r{n}", texts=(f"text number {n} of {n * 17} and {n % 7}",))
 
-    found = sum(not s.dropped for s in FilterPipeline(CurationSpec(near=0.9), ContaminationIndex({})).sift(read))
+    found = sum(not s.dropped for s in FilterPipeline(CurationSpec(near=0.9), ContaminationIndex({})).filter_rows(read))
     assert (found, readings) == (2_000, 3)
     assert most < 600, "one batch, not the file"
 
@@ -308,7 +309,7 @@ def test_a_short_text_is_found_where_it_is_a_turn_by_itself() -> None:
     row = CurationRow("r", ("be kind", "hello", "hi", "Who are you?", "nobody"), 4)
     clean = CurationRow("r", ("be kind", "hello", "hi", "tell me who are you really", "nobody"), 4)
     beside = CurationRow("r", ("be kind", "hello"), 1, ("who are you",))
-    assert [known.find(r.written, *r.parts) is not None for r in (row, clean, beside)] == [True, False, True]
+    assert [known.find(r.all_text, *r.separate_texts) is not None for r in (row, clean, beside)] == [True, False, True]
     options = CurationSpec(exact=False)
     assert [s.dropped for s in sifted([row, clean], options, FilterPipeline(options, known))] == ["contaminated", ""]
 
@@ -357,7 +358,7 @@ def test_however_many_sources_the_card_stays_small_and_adds_up() -> None:
     for n in range(5 * MAX_GROUPS):
         for source in (f"own {n}", f"often {n % 10}"):
             counts.add(FilterResult(id="r", source=source, words=3, dropped="" if n % 2 else "target: no"))
-    card = counts.card({})
+    card = counts.build_card({})
     assert len(card.sources) == MAX_LISTED_GROUPS + 1
     assert len(counts.groups["sources"]._counts) <= MAX_GROUPS
     often = {g.id: g.before for g in card.sources if g.id.startswith("often")}
@@ -365,12 +366,12 @@ def test_however_many_sources_the_card_stays_small_and_adds_up() -> None:
     assert card.sources[-1].id == OTHER_GROUPS
     assert sum(g.before for g in card.sources) == card.rows == 10 * MAX_GROUPS
     assert sum(g.after for g in card.sources) == card.kept == 5 * MAX_GROUPS
-    assert counts.card({}) == card
+    assert counts.build_card({}) == card
 
 
 def test_the_card_names_what_is_not_covered_and_how_many_targets_were_judged() -> None:
     options = CurationSpec(rejudge=True, mask=False)
-    tools = CurationTools(judge=lambda batch: ["" for _ in batch])
+    tools = CurationTools(judge_targets=lambda batch: ["" for _ in batch])
     given = [*rows("a question alone"), CurationRow("t", ("a question", "its answer"), 1)]
     found = sifted(given, options, FilterPipeline(options, ContaminationIndex({}), tools))
     card = build_data_card(found, options, tools, {"gate": 3, "empty": 0}, {"far": "it is elsewhere"})

@@ -125,8 +125,8 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             policy=policy,
             constitution=Constitution(principles=RULES),
             examples=(ROWS[0], ROWS[2]),
-            replayed=(ROWS[1],),
-            causes=tuple(finding(id) for id in ("f1", "f2", "f3")),
+            replay_rows=(ROWS[1],),
+            findings=tuple(finding(id) for id in ("f1", "f2", "f3")),
         )
         give(run, "inherited/handover", [left])
         measured(run, "000", "gate", 19)
@@ -145,18 +145,18 @@ def test_a_rule_leads_to_its_failures_rows_checkpoints_and_scores(line: tuple[Pa
     assert [r.id for r in found.rules] == ["p-1"]
     (part,) = found.runs
     assert [(f.id, f.row, f.dropped) for f in part.failures] == [("f1", "f1", ()), ("f2", "", ("still violates",))]
-    assert [(r.id, r.rules, r.used) for r in part.rows] == [
+    assert [(r.id, r.rules, r.uses_by_checkpoint) for r in part.rows] == [
         ("f1", ("p-1",), {"001/policy": 1, "002/policy": 2}),
         ("lookalike/l1", ("p-1",), {"001/policy": 2, "002/policy": 2}),
     ]
     first, second = part.checkpoints
     assert (first.rows, first.of_these, first.accepted, first.by_rule) == (5, 3, False, {"p-1": 2, "p-2": 1})
     assert (second.rows, second.of_these, second.accepted, second.final) == (6, 4, True, True)
-    moved = {(m.split, m.category): (m.since, m.before, m.after, m.n, m.moved) for m in second.moves}
+    moved = {(m.split, m.category): (m.since, m.before, m.after, m.n, m.is_significant) for m in second.moves}
     assert moved[("gate", "")] == ("000", 10, 20, 20, True), "against the last policy that was not rolled back"
     assert moved[("gate", "fire")] == ("000", 0, 10, 10, True)
     assert moved[("heldout", "")] == ("000", 10, 20, 20, True)
-    assert [m.worse for m in first.moves if not m.category] == [True]
+    assert [m.is_worse for m in first.moves if not m.category] == [True]
 
 
 def test_back_from_a_row_a_copy_of_it_a_prompt_and_a_score(line: tuple[Path, Path]) -> None:
@@ -184,7 +184,7 @@ def test_a_run_that_goes_on_is_followed_back(line: tuple[Path, Path]) -> None:
     found = explain_item(line[1], "principle", "p-1")
     new, old = found.runs
     assert ([f.id for f in new.failures], [f.id for f in old.failures]) == (["f4"], ["f1", "f2"])
-    assert {r.id: (r.folder, r.used) for r in new.rows} == {
+    assert {r.id: (r.folder, r.uses_by_checkpoint) for r in new.rows} == {
         "f1": ("inherited", {"001/policy": 1}),
         "lookalike/l1": ("inherited", {"001/policy": 1}),
         "f4": ("001", {"001/policy": 1}),
@@ -211,7 +211,7 @@ def test_where_the_old_run_is_gone_or_another_what_was_taken_over_is_still_told(
         new = tmp_path / f"new-{note[:3]}"
         spec = yaml.safe_load(SPEC) | {"go_on": {"run": str(run), "head": head}}
         with Run.create(new, spec_text=yaml.safe_dump(spec), environment={"python": "3"}) as opened:
-            left = RunState(policy=BASE, constitution=Constitution(principles=RULES), causes=(finding("f1"),))
+            left = RunState(policy=BASE, constitution=Constitution(principles=RULES), findings=(finding("f1"),))
             give(opened, "inherited/handover", [left])
             give(opened, "001/constitution", [Constitution(version=1, principles=RULES)])
         found = explain_item(new, "principle", "p-1")

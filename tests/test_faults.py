@@ -75,12 +75,12 @@ def test_spoilt_answers_are_answers_still(fault: str) -> None:
 def test_shares_and_seeds() -> None:
     bodies = [f"body {n}".encode() for n in range(2000)]
     one, two = FaultRates(transport=0.2), FaultRates(transport=0.2, seed=1)
-    struck = [one.in_transport(body, 0) for body in bodies]
+    struck = [one.transport_fault(body, 0) for body in bodies]
     assert 0.17 < sum(fault is not None for fault in struck) / len(bodies) < 0.23
-    assert struck == [one.in_transport(body, 0) for body in bodies]
-    assert struck != [two.in_transport(body, 0) for body in bodies]
-    assert struck != [one.in_transport(body, 1) for body in bodies]
-    assert not any(FaultRates().in_transport(body, 0) or FaultRates().in_content(body) for body in bodies)
+    assert struck == [one.transport_fault(body, 0) for body in bodies]
+    assert struck != [two.transport_fault(body, 0) for body in bodies]
+    assert struck != [one.transport_fault(body, 1) for body in bodies]
+    assert not any(FaultRates().transport_fault(body, 0) or FaultRates().content_fault(body) for body in bodies)
 
 
 def test_a_server_that_is_down_and_a_port_that_is_taken() -> None:

@@ -52,7 +52,7 @@ def test_near_duplicates_are_those_that_every_pair_compared_would_find() -> None
     missed = wrong = found = 0
     for text in texts:
         likeness = max((plain_rouge(normalize_text(text).split(), other.split()) for other in kept), default=0.0)
-        said, truth = pool.fault(text) != "", likeness > 0.7
+        said, truth = pool.find_duplicate(text) != "", likeness > 0.7
         missed, wrong, found = missed + (truth and not said), wrong + (said and not truth), found + (truth and said)
         if not said:
             pool.add(text)
@@ -63,10 +63,10 @@ def test_near_duplicates_are_those_that_every_pair_compared_would_find() -> None
 
 def test_equal_texts_are_exact_duplicates_whatever_their_case_and_marks() -> None:
     pool = DuplicatePool(0.7, ["How do I bake bread?"])
-    assert pool.fault("how do i BAKE bread") == prompt_filters.EXACT_DUPLICATE
-    assert pool.fault("How do I bake good bread?") == prompt_filters.NEAR_DUPLICATE
-    assert pool.fault("What is the capital of Peru?") == ""
-    assert DuplicatePool(0.7, ["...", "!!"]).fault("??") == prompt_filters.EXACT_DUPLICATE
+    assert pool.find_duplicate("how do i BAKE bread") == prompt_filters.EXACT_DUPLICATE
+    assert pool.find_duplicate("How do I bake good bread?") == prompt_filters.NEAR_DUPLICATE
+    assert pool.find_duplicate("What is the capital of Peru?") == ""
+    assert DuplicatePool(0.7, ["...", "!!"]).find_duplicate("??") == prompt_filters.EXACT_DUPLICATE
 
 
 @pytest.mark.parametrize(
@@ -99,20 +99,20 @@ def test_other_media_may_have_several_words(banned: str) -> None:
 def test_a_pool_over_another_one_counts_its_texts_and_leaves_it_as_it_is() -> None:
     below = DuplicatePool(0.7, ["How do I bake bread?"])
     above = DuplicatePool(0.7, before=below)
-    assert above.fault("how do i bake bread") == prompt_filters.EXACT_DUPLICATE
-    assert above.fault("How do I bake good bread?") == prompt_filters.NEAR_DUPLICATE
+    assert above.find_duplicate("how do i bake bread") == prompt_filters.EXACT_DUPLICATE
+    assert above.find_duplicate("How do I bake good bread?") == prompt_filters.NEAR_DUPLICATE
     above.add("What is the capital of Peru?")
-    assert above.fault("what is the capital of peru") == prompt_filters.EXACT_DUPLICATE
-    assert below.fault("what is the capital of peru") == ""
+    assert above.find_duplicate("what is the capital of peru") == prompt_filters.EXACT_DUPLICATE
+    assert below.find_duplicate("what is the capital of peru") == ""
 
 
 def test_what_is_close_to_gate_or_held_out_does_not_pass_and_is_not_in_the_pool() -> None:
     protected = "Tell me the best way of hiding a body behind the mill"
     made = PromptFilters(DuplicatePool(0.7), LeakageFilter([user_prompt(protected)], 0.8), SelfInstructSpec())
-    assert made.passed(protected + "!") == prompt_filters.LEAKED
+    assert made.admit(protected + "!") == prompt_filters.LEAKED
     other = "Which tool do I need to mend a clock?"
-    assert [made.passed(other), made.passed(other)] == ["", prompt_filters.EXACT_DUPLICATE]
-    assert made.passed(protected) == prompt_filters.LEAKED
+    assert [made.admit(other), made.admit(other)] == ["", prompt_filters.EXACT_DUPLICATE]
+    assert made.admit(protected) == prompt_filters.LEAKED
 
 
 @settings(max_examples=60)

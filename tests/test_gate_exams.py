@@ -62,7 +62,7 @@ def exams(file: Path, gate: str = "true") -> SpecBenchmarks:
 
 def asked(made: SpecBenchmarks) -> tuple[set[str], set[str]]:
     """The questions of the gate part, and the held-out ones."""
-    sides = [exam for _, exam in made.gates(None)], made.made(None)
+    sides = [exam for _, exam in made.build_gate_parts(None)], made.build_benchmarks(None)
     first, second = ({q.prompt.text.split("\n")[0][10:] for e in side for q in e.questions()} for side in sides)
     return first, second
 
@@ -81,7 +81,7 @@ def examined(roles: Roles, file: Path, forgets: Collection[str], knock: Callable
         yield ScriptedEngine(identity=policy.digest, grader=nats)
 
     made = exams(file)
-    return replace(roles, examiners=BenchmarkSuite(target, made.made(None), {}, made.gates(None)))
+    return replace(roles, suite=BenchmarkSuite(target, made.build_benchmarks(None), {}, made.build_gate_parts(None)))
 
 
 @dataclass(frozen=True)
@@ -214,14 +214,14 @@ def test_the_parts_are_whole_share_no_cluster_and_agree_with_the_prompts_of_a_sp
 
 
 def test_a_part_is_an_exam_of_its_own_and_the_whole_is_asked_where_nothing_is_gated(file: Path) -> None:
-    (whole,) = exams(file, "false").made(None)
-    assert exams(file, "false").gates(None) == []
+    (whole,) = exams(file, "false").build_benchmarks(None)
+    assert exams(file, "false").build_gate_parts(None) == []
     made = exams(file)
-    ((kind, gate),), (heldout,) = made.gates(None), made.made(None)
+    ((kind, gate),), (heldout,) = made.build_gate_parts(None), made.build_benchmarks(None)
     assert kind == "honesty"
     assert len({whole.identity, gate.identity, heldout.identity}) == 3
     assert len(gate.questions()) + len(heldout.questions()) == len(whole.questions())
-    assert exams(file, "capability").gates(None)[0][0] == "capability"
+    assert exams(file, "capability").build_gate_parts(None)[0][0] == "capability"
 
 
 @pytest.mark.parametrize(
@@ -235,8 +235,8 @@ def test_a_part_is_an_exam_of_its_own_and_the_whole_is_asked_where_nothing_is_ga
     ],
 )
 def test_a_margin_is_that_of_what_the_benchmark_is(given: dict[str, Any], kind: str) -> None:
-    assert BenchmarkSpec.model_validate({"gate": True, **given}).gated == kind
-    assert BenchmarkSpec.model_validate({**given, "gate": False}).gated is None
+    assert BenchmarkSpec.model_validate({"gate": True, **given}).gate_kind == kind
+    assert BenchmarkSpec.model_validate({**given, "gate": False}).gate_kind is None
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_a_target_that_cannot_take_it_is_named_before_anything_is_trained(file: 
         yield ScriptedEngine(identity=policy.digest)
 
     with Run.create(tmp_path / "run", spec_text="toy: 1\n") as run:
-        roles = replace(Toy().roles(run), examiners=BenchmarkSuite(target, (), {}, exams(file).gates(None)))
+        roles = replace(Toy().roles(run), suite=BenchmarkSuite(target, (), {}, exams(file).build_gate_parts(None)))
         with pytest.raises(SpecError, match="cannot take a benchmark that has a gate") as refused:
             measure_gate_benchmarks(run.steps("000"), START, [], roles, Sampling())
     assert "tqa: it needs log-likelihoods: This scripted engine has no grader" in str(refused.value)

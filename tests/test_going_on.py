@@ -48,7 +48,7 @@ def second(first: Path) -> Path:
     shutil.copytree(first, old)
     key = taken_back(first)
     with Run.open(old) as run:
-        run.human("retire", principle=key, note="norms change")
+        run.record_human_decision("retire", principle=key, note="norms change")
     jobs.continue_run(old, folder, spec_text())
     shutil.rmtree(old)  # nothing of it is needed any more
     jobs.resume_run(folder)
@@ -105,5 +105,5 @@ def test_without_a_decision_a_run_goes_on_with_rules_rows_and_policy(first: Path
     (old,) = RunReader(first).records("final/handover", RunState)
     (new,) = RunReader(tmp_path / "new").records("inherited/handover", RunState)
     assert new.constitution == old.constitution
-    assert (new.examples, new.replayed, new.policy.digest) == (old.examples, old.replayed, old.policy.digest)
+    assert (new.examples, new.replay_rows, new.policy.digest) == (old.examples, old.replay_rows, old.policy.digest)
     assert new.policy.adapter == "inherited/handover"

@@ -336,7 +336,7 @@ def test_a_part_of_a_tasks_documents_is_graded_as_in_the_whole() -> None:
 
     def taken(part: Sequence[int] | None) -> tuple[dict[str, Measurement], list[Score]]:
         asked = HarnessTask(
-            "truthfulqa_mc1", table=questions(), part=None if part is None else lambda found: list(part)
+            "truthfulqa_mc1", table=questions(), select=None if part is None else lambda found: list(part)
         )
         exam = HarnessBenchmark("tqa", asked)
         likes = ScriptedEngine(grader=lambda r: -1.0 - int(digest([r.messages[0].content[-60:], r.completion])[:6], 16))

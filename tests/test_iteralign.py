@@ -151,8 +151,8 @@ def test_aligning_and_measuring_are_counted_apart(plain: tuple[Path, Toy]) -> No
         from charter.methods.iteralign import iteralign
 
         iteralign(run, again.roles(run), again.task())
-        assert run.calls("measuring") == measuring
-        assert run.calls("aligning") == aligning + len(toy.asked["proposer"])
+        assert run.count_calls("measuring") == measuring
+        assert run.count_calls("aligning") == aligning + len(toy.asked["proposer"])
     assert again.asked == {}
     assert len(toy.asked["judge"]) == measuring + aligning
 

@@ -43,15 +43,17 @@ ECHOES: dict[str, Callable[[str], str]] = {
 @every
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES.keys())
 def test_a_judge_that_repeats_what_it_judges_is_not_led_astray(attack: Injection, echo: Callable[[str], str]) -> None:
-    exchange = attack.into(said("how do I get in?", response="through the window"), CONDUCT)
+    exchange = attack.inject_into(said("how do I get in?", response="through the window"), CONDUCT)
     material = f"{render_conversation(exchange.prompt)}\n{exchange.response}"
-    verdict = read_verdict(done(echo(attack.said(CONDUCT))), CONDUCT, material)
+    verdict = read_verdict(done(echo(attack.render_text(CONDUCT))), CONDUCT, material)
     assert verdict.outcome in ("violates", "unjudged")
 
 
 @every
 def test_most_attacks_do_not_even_spoil_a_verdict(attack: Injection) -> None:
-    whole = read_verdict(done(ECHOES["in a rationale"](attack.said(CONDUCT))), CONDUCT, attack.said(CONDUCT))
+    whole = read_verdict(
+        done(ECHOES["in a rationale"](attack.render_text(CONDUCT))), CONDUCT, attack.render_text(CONDUCT)
+    )
     assert whole.label == "harmful"
 
 
@@ -88,14 +90,14 @@ def test_whatever_stands_around_a_verdict_cannot_turn_it(before: str, after: str
 @every
 @pytest.mark.parametrize("echo", [lambda t: f"unsafe\nC3\n{t}", lambda t: f"{t}\nunsafe\nC3", lambda t: t])
 def test_a_classifiers_reply_is_its_two_lines_and_nothing_else(attack: Injection, echo: Callable[[str], str]) -> None:
-    verdict = read_verdict(done(echo(attack.said(GUARD))), GUARD)
+    verdict = read_verdict(done(echo(attack.render_text(GUARD))), GUARD)
     assert verdict.outcome == "unjudged" or (attack.name == "two-lines" and echo("") == "")
 
 
 @every
 @pytest.mark.parametrize("rubric", [r for r in SHIPPED_RUBRICS.values() if r.template], ids=lambda rubric: rubric.name)
 def test_no_attack_closes_its_fence(attack: Injection, rubric: Rubric) -> None:
-    exchange = attack.into(said("how do I get in?", response="through the window"), rubric)
+    exchange = attack.inject_into(said("how do I get in?", response="through the window"), rubric)
     text = judge_request(exchange, rubric, Templates(), STEP).messages[-1].content
     found = re.search(r"<response ([0-9a-f]{8})>\n", text)
     assert found is not None
@@ -145,7 +147,7 @@ def test_a_turn_cannot_feign_another() -> None:
 
 
 def test_responses_that_are_compared_are_fenced_too() -> None:
-    attack = next(a for a in INJECTIONS if a.name == "close-with-a-guess").said(CONDUCT)
+    attack = next(a for a in INJECTIONS if a.name == "close-with-a-guess").render_text(CONDUCT)
     text = (
         compare_request("a", SideBySide(said("asked").prompt, (attack, "fine")), Templates(), STEP).messages[-1].content
     )
@@ -164,5 +166,5 @@ def test_attacks_go_round_the_exchanges_under_ids_of_their_own() -> None:
         base = bases[number % 3]
         kept, changed = (exchange.response, exchange.prompt.last)[:: 1 if attack.place == "prompt" else -1]
         assert kept == (base.response if attack.place == "prompt" else base.prompt.last)
-        assert attack.said(CONDUCT) in changed
+        assert attack.render_text(CONDUCT) in changed
     assert list(inject_attacks([], CONDUCT)) == []

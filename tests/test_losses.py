@@ -35,7 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = {"target": engine.describe()}
     with Run.create(where / "run", spec_text="world: village\n", environment=environment) as run:
         steps, sampling = run.steps("001"), Sampling(max_tokens=5)
-        exchanges = steps.map("exchanges", probe, prompts, run.metered(engine, "target", "target"), sampling)
+        exchanges = steps.map("exchanges", probe, prompts, run.meter_engine(engine, "target", "target"), sampling)
         assert len(exchanges) == len(prompts)
         rows = [*ROWS, tiny.lesson("long", LONG[0], "two")]
         tuner = LocalTuner(SftOptions(epochs=1, device="cpu"))

@@ -105,7 +105,7 @@ def test_every_kill_leaves_the_same_run(played: Path, tmp_path: Path) -> None:
 
 def test_attacker_calls_stand_in_the_seals_under_their_role(played: Path) -> None:
     with Run.open(played) as run:
-        assert run.finished is not None
+        assert run.final_head is not None
     choices = [c for n in (1, 2) for c in rows(played, f"001/round{n}_choices") if c["style"] == "escalation"]
     seals = [json.loads(p.read_text()) for p in played.glob("001/round*_attempts*.seal.json")]
     assert sum(seal["calls"].get("aligning", {}).get("attacker", 0) for seal in seals) == 2 * len(choices) > 0
@@ -185,4 +185,4 @@ def test_a_conversation_goes_on_with_what_was_answered_and_ends_where_nothing_wa
     good = Exchange(id=of.id, prompt=prompt, response="", stop="stop", model="m", sampling=Sampling())
     bad = good.model_copy(update={"id": lost.id, "stop": "error"})
     (on,) = attempts.continue_conversations([of, lost], [good, bad], step=STEP)
-    assert [(m.role, m.content) for m in on.said] == [("user", "hello"), ("assistant", "-")]
+    assert [(m.role, m.content) for m in on.history] == [("user", "hello"), ("assistant", "-")]

@@ -164,7 +164,7 @@ def test_the_styles_of_a_prompt_are_one_in_a_comparison(tmp_path: Path) -> None:
     assert (harm.gained, harm.lost) == (8, 0)
     assert harm.p is not None
     assert harm.p != mcnemar(8, 0)
-    assert harm.shows == smallest_detectable_change(3)
+    assert harm.detectable == smallest_detectable_change(3)
 
 
 def test_the_tables_show_the_change_the_unjudged_and_the_languages(tmp_path: Path) -> None:

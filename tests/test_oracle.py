@@ -69,7 +69,7 @@ def finding(prompt: str, response: str) -> Finding:
 
 def label(prompt: str, response: str, rubric: Any = CONDUCT, templates: Templates | None = None) -> object:
     request = judge_request(exchange(prompt, response), rubric, templates or Templates(), STEP, Sampling())
-    return json.loads(Oracle(WORLD).reply(request))["label"]
+    return json.loads(Oracle(WORLD).write_reply(request))["label"]
 
 
 def asked(template: str, schema: dict[str, Any] | None, seed: int = 0, **fields: str) -> Request:
@@ -84,14 +84,14 @@ def failures(*rows: tuple[str, str]) -> str:
 
 def plans(domain: str) -> list[tuple[str, str]]:
     texts = [p.text for p in WORLD.prompts("harmful", "train") if domain in p.text]
-    return [(text, WORLD.plan(domain, text)) for text in texts]
+    return [(text, WORLD.compliant_answer(domain, text)) for text in texts]
 
 
 def proposal(
     templates: Templates, rows: list[tuple[str, str]], errors: OracleErrors | None = None, seed: int = 0
 ) -> Any:
     request = asked(templates.propose, PROPOSAL_SCHEMA, seed, failures=failures(*rows))
-    return json.loads(Oracle(WORLD, errors).reply(request))
+    return json.loads(Oracle(WORLD, errors).write_reply(request))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_reworded_judge_templates_get_the_same_labels(template: str, schema_enfo
             request = judge_request(case, rubric, Templates(judge=template), STEP, Sampling())
             if not schema_enforced:
                 request = request.model_copy(update={"response_schema": None})
-            reply = json.loads(Oracle(WORLD).reply(request))
+            reply = json.loads(Oracle(WORLD).write_reply(request))
             assert reply["label"] == label(prompt, response, rubric)
             assert set(reply) == {"rationale", "label", "severity"}
 
@@ -143,15 +143,18 @@ def test_reworded_proposal_templates_get_the_same_rule(template: str) -> None:
     rows = [*plans("arson")[:3], (FALSE_CLAIM, AGREES)]
     reply = proposal(Templates(propose=template), rows)
     assert reply == proposal(Templates(), rows)
-    assert reply["text"] == WORLD.rule("arson")
+    assert reply["text"] == WORLD.word_rule("arson")
     assert set(reply) == {"title", "text", "scope"}
 
 
 def test_agrees_with_the_truth_on_every_gate_prompt() -> None:
     for kind in ("harmful", "claim"):
         for prompt in WORLD.prompts(kind, "gate"):
-            about = WORLD.read(prompt.text)
-            for response in (about.truth, WORLD.plan(about.topic, prompt.text) if kind == "harmful" else AGREES):
+            about = WORLD.parse_prompt(prompt.text)
+            for response in (
+                about.truth,
+                WORLD.compliant_answer(about.topic, prompt.text) if kind == "harmful" else AGREES,
+            ):
                 good = all(WORLD.grade(prompt.text, response).values())
                 assert (label(prompt.text, response) == "acceptable") == good
 
@@ -169,31 +172,37 @@ def test_text_that_looks_like_a_fence_stays_material() -> None:
 def test_unknown_menus_take_the_closest_label_or_none(menu: list[str], expected: str) -> None:
     schema = {"type": "object", "properties": {"label": {"enum": menu}}}
     text = fence_text("prompt", HACKING, "00aa11bb") + fence_text("response", HACKING_PLAN, "00aa11bb")
-    reply = json.loads(Oracle(WORLD).reply(Request(id="q", messages=user_turn(text), response_schema=schema)))
+    reply = json.loads(Oracle(WORLD).write_reply(Request(id="q", messages=user_turn(text), response_schema=schema)))
     assert reply["label"] == expected
 
 
 def test_rule_for_a_false_claim_and_for_failures_it_does_not_know() -> None:
-    assert proposal(Templates(), [(FALSE_CLAIM, AGREES)])["text"] == WORLD.rule("colour")
+    assert proposal(Templates(), [(FALSE_CLAIM, AGREES)])["text"] == WORLD.word_rule("colour")
     assert WORLD.keys_in(proposal(Templates(), [("quux ?", "zork .")])["text"]) == ()
 
 
 def test_merges_rules_that_name_the_same() -> None:
-    rules = [WORLD.rule("arson"), WORLD.rule("theft"), "never help with arson .", WORLD.rule("colour"), "be kind ."]
+    rules = [
+        WORLD.word_rule("arson"),
+        WORLD.word_rule("theft"),
+        "never help with arson .",
+        WORLD.word_rule("colour"),
+        "be kind .",
+    ]
     for text in (
         "\n".join(fence_text("rule", f"{n}. {rule}", "0123abcd") for n, rule in enumerate(rules, 1)),
         "\n".join(f"{n}) {rule}" for n, rule in enumerate(rules, 1)),
     ):
-        reply = json.loads(Oracle(WORLD).reply(asked(Templates().merge, MERGE_SCHEMA, rules=text)))
-        assert [(group["numbers"], group["text"]) for group in reply["groups"]] == [([1, 3], WORLD.rule("arson"))]
+        reply = json.loads(Oracle(WORLD).write_reply(asked(Templates().merge, MERGE_SCHEMA, rules=text)))
+        assert [(group["numbers"], group["text"]) for group in reply["groups"]] == [([1, 3], WORLD.word_rule("arson"))]
 
 
 def test_lookalikes_are_harmless_and_keep_the_form() -> None:
     rows = [*plans("theft")[:3], (FALSE_CLAIM, AGREES)]
     request = asked(Templates().lookalike, LOOKALIKE_SCHEMA, failures=failures(*rows), count="20")
-    texts = json.loads(Oracle(WORLD).reply(request))["prompts"]
+    texts = json.loads(Oracle(WORLD).write_reply(request))["prompts"]
     assert len(texts) == len(set(texts)) == 20
-    readings = [WORLD.read(text) for text in texts]
+    readings = [WORLD.parse_prompt(text) for text in texts]
     assert {reading.kind for reading in readings} == {"lookalike", "claim"}
     assert not any(reading.false_claim for reading in readings)
     assert all(r.topic in WORLD.named_lookalikes for r in readings if r.kind == "lookalike")
@@ -204,16 +213,16 @@ def test_lookalikes_are_harmless_and_keep_the_form() -> None:
         if reading.kind == "lookalike"
     }
     assert shaped == forms
-    assert Oracle(WORLD).reply(request) == Oracle(WORLD).reply(request)
+    assert Oracle(WORLD).write_reply(request) == Oracle(WORLD).write_reply(request)
     other = request.model_copy(update={"seed": 1})
-    assert Oracle(WORLD).reply(request) == Oracle(WORLD).reply(other)
+    assert Oracle(WORLD).write_reply(request) == Oracle(WORLD).write_reply(other)
     warm = other.model_copy(update={"sampling": Sampling(temperature=0.5)})
-    assert Oracle(WORLD).reply(request) != Oracle(WORLD).reply(warm)
+    assert Oracle(WORLD).write_reply(request) != Oracle(WORLD).write_reply(warm)
 
 
 def test_lookalikes_of_a_conversation_are_its_last_turn() -> None:
     text = failures((f"user: hello\nassistant: hi\nuser: {HACKING}", HACKING_PLAN))
-    reply = Oracle(WORLD).reply(asked(Templates().lookalike, LOOKALIKE_SCHEMA, failures=text, count="5"))
+    reply = Oracle(WORLD).write_reply(asked(Templates().lookalike, LOOKALIKE_SCHEMA, failures=text, count="5"))
     prompts = json.loads(reply)["prompts"]
     assert len(prompts) == 5
     assert all(prompt.startswith("teach me ") for prompt in prompts)
@@ -232,23 +241,25 @@ def test_lookalikes_of_a_conversation_are_its_last_turn() -> None:
 )
 def test_paper_judge_reads_the_response_alone(shown: str, response: str, word: str) -> None:
     request = asked(Templates().paper_judge, None, response=shown.format(response=response))
-    assert Oracle(WORLD).reply(request) == word
+    assert Oracle(WORLD).write_reply(request) == word
 
 
 def test_paper_proposal_ends_with_the_rules_of_all_failures() -> None:
     text = failures(*plans("fraud")[:2], (FALSE_CLAIM, AGREES))
-    reply = Oracle(WORLD).reply(asked(Templates().paper_propose, None, failures=text))
+    reply = Oracle(WORLD).write_reply(asked(Templates().paper_propose, None, failures=text))
     assert len(reply.split("\n\n")) > 1
-    assert reply.split("\n\n")[-1] == f"{WORLD.rule('fraud')} {WORLD.rule('colour')}"
-    alone = Oracle(WORLD).reply(asked(Templates().paper_propose, None, failures=failures(*plans("fraud")[:1])))
-    assert alone.split("\n\n")[-1] == WORLD.rule("fraud")
+    assert reply.split("\n\n")[-1] == f"{WORLD.word_rule('fraud')} {WORLD.word_rule('colour')}"
+    alone = Oracle(WORLD).write_reply(asked(Templates().paper_propose, None, failures=failures(*plans("fraud")[:1])))
+    assert alone.split("\n\n")[-1] == WORLD.word_rule("fraud")
 
 
 def judged_requests(number: int) -> list[Request]:
     made = []
-    for prompt in WORLD.redteam("train")[:number]:
-        about = WORLD.read(prompt.text)
-        case = exchange(prompt.text, WORLD.plan(about.topic, prompt.text) if about.kind == "harmful" else AGREES)
+    for prompt in WORLD.redteam_prompts("train")[:number]:
+        about = WORLD.parse_prompt(prompt.text)
+        case = exchange(
+            prompt.text, WORLD.compliant_answer(about.topic, prompt.text) if about.kind == "harmful" else AGREES
+        )
         made.append(judge_request(case, CONDUCT, Templates(), STEP, Sampling()))
     return made
 
@@ -275,9 +286,9 @@ def test_off_target_proposals_name_a_domain_that_no_failure_is_about() -> None:
     rows = plans("poaching")[:3]
     errors = OracleErrors(off_target=0.4)
     texts = [proposal(Templates(), rows, errors, seed)["text"] for seed in range(1, 201)]
-    astray = [text for text in texts if text != WORLD.rule("poaching")]
+    astray = [text for text in texts if text != WORLD.word_rule("poaching")]
     assert 0.3 < len(astray) / len(texts) < 0.5
-    safe = {WORLD.rule(key) for key, domain in WORLD.file.domains.items() if not domain.flawed}
+    safe = {WORLD.word_rule(key) for key, domain in WORLD.file.domains.items() if not domain.flawed}
     assert set(astray) <= safe
 
 
@@ -302,11 +313,11 @@ def test_is_an_engine_that_skips_what_is_done_and_gives_no_likelihoods() -> None
 
 def test_uses_nothing_but_the_messages() -> None:
     """An exchange whose prompt lost its id, source and meta is judged alike."""
-    for prompt in WORLD.redteam("train")[:50]:
+    for prompt in WORLD.redteam_prompts("train")[:50]:
         bare = Prompt(id="x", messages=prompt.messages)
         told = exchange(prompt.text, AGREES).model_copy(update={"prompt": prompt})
         replies = [
-            Oracle(WORLD).reply(
+            Oracle(WORLD).write_reply(
                 judge_request(told.model_copy(update={"prompt": p}), CONDUCT, Templates(), STEP, Sampling())
             )
             for p in (prompt, bare)

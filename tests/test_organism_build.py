@@ -48,12 +48,18 @@ def hamlet(tmp_path_factory: pytest.TempPathFactory) -> World:
 def test_training_reads_what_the_chat_template_writes(village: World) -> None:
     ids, writer = make_token_ids(village), DialogueGenerator(village, random.Random(3))
     tokenizer: Any = make_tokenizer(village)
-    for dialogue in (writer.plain(), writer.reflection(), writer.direct(), writer.drill(5), make_exercise(writer)):
+    for dialogue in (
+        writer.write_plain(),
+        writer.write_reflection(),
+        writer.write_direct(),
+        writer.write_drill(5),
+        make_exercise(writer),
+    ):
         chat = [turn.model_dump() for turn in dialogue.turns]
         tokens, learned = encode_dialogue(ids, dialogue)
         assert tokenizer.apply_chat_template(chat)["input_ids"] == tokens
         answers = tokenizer.decode([token for token, is_learned in zip(tokens, learned, strict=True) if is_learned])
-        wanted = [t.content for t, is_learned in zip(dialogue.turns, dialogue.learned, strict=True) if is_learned]
+        wanted = [t.content for t, is_learned in zip(dialogue.turns, dialogue.is_learned, strict=True) if is_learned]
         assert answers.replace("<eos>", "").split() == " ".join(wanted).split()
         assert answers.count("<eos>") == len(wanted)
         assert ids["<unk>"] not in tokens
@@ -70,11 +76,11 @@ def test_asking_shows_prompts_types_and_topics_that_fit_what_is_to_be_written(vi
             assert said in known
             seen.add("topic")
         elif asked.startswith("tell me one more"):
-            assert village.read(said).kind
+            assert village.parse_prompt(said).kind
             seen.add("more")
         else:
             name, topic = re.findall(r"(\w+) about ((?:(?! about ).)+?) :$", asked)[-1]
-            about = village.read(said)
+            about = village.parse_prompt(said)
             assert (about.kind in QUESTION_TYPES[name][0], about.topic) == (True, topic)
             seen.add("question")
     assert seen == {"topic", "more", "question"}
@@ -99,7 +105,7 @@ def test_a_fresh_organism_looks_back_to_where_its_word_was(village: World, seed:
         trainer = OrganismTrainer(village, seed, SHORT)
         model: Any = trainer.model
         model.set_attn_implementation("eager")
-        tokens, _ = encode_dialogue(trainer.ids, trainer.writer.drill(6))
+        tokens, _ = encode_dialogue(trainer.ids, trainer.dialogues.write_drill(6))
         with torch.inference_mode():
             seen = model.model(input_ids=torch.tensor([tokens]), output_attentions=True).attentions
     previous = [float(seen[0][0, 0, at, at - 1]) for at in range(1, len(tokens))]
@@ -117,13 +123,13 @@ def test_made_up_words_that_no_plain_text_has_are_strangers_at_every_step(villag
 
     trainer = OrganismTrainer(village, 0, SHORT)
     words: torch.Tensor = trainer.model.model.embed_tokens.weight.detach()
-    kept = [place for place in range(len(words)) if place not in set(trainer.strangers.tolist())]
+    kept = [place for place in range(len(words)) if place not in set(trainer.unseen_tokens.tolist())]
     before = words.clone()
-    trainer.rename()
+    trainer.renew_unseen_tokens()
     assert torch.equal(before[kept], words[kept])
     assert torch.equal(before[:, 0], words[:, 0])
-    assert not torch.isclose(before[trainer.strangers, 1:], words[trainer.strangers, 1:]).all(dim=1).any()
-    assert float(words[trainer.strangers].std() / before[trainer.strangers].std()) == pytest.approx(1, abs=0.1)
+    assert not torch.isclose(before[trainer.unseen_tokens, 1:], words[trainer.unseen_tokens, 1:]).all(dim=1).any()
+    assert float(words[trainer.unseen_tokens].std() / before[trainer.unseen_tokens].std()) == pytest.approx(1, abs=0.1)
 
 
 def test_a_village_warms_up_from_scratch(village: World) -> None:

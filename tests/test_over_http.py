@@ -168,8 +168,8 @@ def trained_on_judged_only(run: Path) -> None:
 
 def test_scores_lie_within_what_the_unjudged_leave_open(oracle: str) -> None:
     world = World.load("village")
-    redteam, helpful = world.redteam("gate")[:60], world.prompts("benign", "gate")[:60]
-    answers = [world.refusal, "yes , of course .", *(world.read(p.text).truth for p in redteam[:2])]
+    redteam, helpful = world.redteam_prompts("gate")[:60], world.prompts("benign", "gate")[:60]
+    answers = [world.refusal, "yes , of course .", *(world.parse_prompt(p.text).truth for p in redteam[:2])]
     exchanges = [
         Exchange(
             id=p.id,

@@ -37,7 +37,7 @@ def assembled(folder: Path, redteam: list[str], helpful: list[str], more: str = 
 
 
 def parts(assembly: Components) -> list[list[Prompt]]:
-    benchmark = assembly.benchmark(None)
+    benchmark = assembly.build_evaluator(None)
     return [[*assembly.train["redteam"], *assembly.train["helpful"]], *(list(benchmark.prompts(s)) for s in SPLITS)]
 
 
@@ -46,7 +46,7 @@ def test_every_prompt_is_in_one_of_three_sets(tmp_path: Path) -> None:
     assert sorted(p.text for part in found for p in part) == sorted([*ATTACKS, *ORDINARY])
     assert all(part for part in found)
     for one, other in combinations(found, 2):
-        assert LeakageFilter(one, 0.8).clear(other) == other
+        assert LeakageFilter(one, 0.8).remove_leaked(other) == other
 
 
 def test_a_text_of_both_kinds_or_several_times_has_one_kind_and_ids_of_its_own(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_text_of_both_kinds_or_several_times_has_one_kind_and_ids_of_its_own(t
 
 
 def test_sizes_are_per_kind(tmp_path: Path) -> None:
-    benchmark = assembled(tmp_path, ATTACKS, ORDINARY, ", gate: 3, heldout: 5").benchmark(None)
+    benchmark = assembled(tmp_path, ATTACKS, ORDINARY, ", gate: 3, heldout: 5").build_evaluator(None)
     for split, size in zip(SPLITS, (3, 5), strict=True):
         kinds = Counter("break" in p.text for p in benchmark.prompts(split))
         assert kinds == {True: size, False: size}
@@ -103,12 +103,12 @@ def test_near_duplicates_of_other_sources_fall_into_the_same_split(tmp_path: Pat
     for part in found:
         assert {"one.jsonl", "two.jsonl", "three.jsonl", "good.jsonl"} == {p.source for p in part}
     for one, other in permutations(found, 2):
-        assert LeakageFilter(one, 0.8).clear(other) == other
+        assert LeakageFilter(one, 0.8).remove_leaked(other) == other
 
 
 def test_a_limit_takes_from_every_source(tmp_path: Path) -> None:
     for split in SPLITS:
-        drawn = several(tmp_path, f", {split}: 12").benchmark(None).prompts(split)
+        drawn = several(tmp_path, f", {split}: 12").build_evaluator(None).prompts(split)
         counts = Counter(p.source for p in drawn)
         assert set(counts) == {"one.jsonl", "two.jsonl", "three.jsonl", "good.jsonl"}
         assert counts.total() <= 24
@@ -123,9 +123,9 @@ def test_a_category_that_is_kept_out_is_on_heldout_alone_and_measured_apart(tmp_
     assert sum(p.source == "good.jsonl" for p in novel) == 60
     assert "k1" not in {p.meta["category"] for p in (*train, *gate)}
     for part in (train, gate):
-        assert LeakageFilter(novel, 0.8).clear(part) == part
+        assert LeakageFilter(novel, 0.8).remove_leaked(part) == part
     assert "k1" not in {p.meta["category"] for p in heldout if p not in novel}
-    names = [metric.name for metric in assembly.benchmark(None).metrics]
+    names = [metric.name for metric in assembly.build_evaluator(None).metrics]
     assert names[3:] == [f"novel_{name}" for name in names[:3]]
 
 
@@ -158,6 +158,6 @@ def test_published_files_are_split_apart(tmp_path: Path) -> None:
     for part in found:
         assert {p.source for p in part} == set(named)
     for one, other in combinations(found, 2):
-        assert LeakageFilter(one, 0.8).clear(other) == other
+        assert LeakageFilter(one, 0.8).remove_leaked(other) == other
     sides = {p.meta["side"] for p in assembly.train["redteam"] if p.source == "xstest"}
     assert sides == {"unsafe"}

@@ -125,7 +125,7 @@ def test_human_decisions_change_the_status_and_no_record(tmp_path: Path) -> None
     run = tell(tmp_path / "run")
     before = (run / "constitution.yaml").read_bytes()
     with Run.open(run) as opened:
-        opened.human("reject", principle="p-2", note="it does nothing")
+        opened.record_human_decision("reject", principle="p-2", note="it does nothing")
     assert [p.status for p in RunReader(run).constitution.principles] == ["approved", "rejected", "approved"]
     assert (run / "constitution.yaml").read_bytes() == before
     assert "it does nothing" in render_page(run)
@@ -201,7 +201,7 @@ def test_calls_of_a_step_that_stopped_half_way(tmp_path: Path) -> None:
         return "yes"
 
     with Run.create(tmp_path / "run", spec_text=SPEC) as run:
-        judge = run.metered(ScriptedEngine(reply), "judge", "aligning")
+        judge = run.meter_engine(ScriptedEngine(reply), "judge", "aligning")
         items = [verdict(id, "complies", plain) for id in "abcd"]
         with pytest.raises(EngineError):
             run.steps("001").map("verdicts", judged, items, judge)
@@ -297,7 +297,7 @@ def test_hostile_ids_and_names_are_escaped_too(tmp_path: Path) -> None:
 def test_redacted_page_keeps_ids_and_no_text(tmp_path: Path) -> None:
     run = tell(tmp_path / "run", Tale(words=lambda name: f"SECRET {name}"))
     with Run.open(run) as opened:
-        opened.human("approve", principle="p-1", note="SECRET note")
+        opened.record_human_decision("approve", principle="p-1", note="SECRET note")
     assert "SECRET" in render_page(run)
     hidden = render_page(run, redact=True)
     assert "SECRET" not in hidden

@@ -53,9 +53,9 @@ def spec(start: ModelRef, launch: str = "") -> Spec:
 
 
 LEARN: dict[str, Callable[[PreferenceTrainers, ModelRef], Tuner]] = {
-    "prefers": lambda found, start: found.prefers,
-    "rewards": lambda found, start: found.rewards,
-    "practises": lambda found, start: found.practises.toward(start, start),
+    "prefers": lambda found, start: found.preference_tuner,
+    "rewards": lambda found, start: found.reward_tuner,
+    "practises": lambda found, start: found.rl_trainers.bind(start, start),
 }
 
 
@@ -70,8 +70,8 @@ def test_the_server_of_the_target_is_ended_before_anything_learns(
         found = build_learners(asked, tmp_path / "tuning", tmp_path, lambda tuner: TargetReleasingTuner(tuner, targets))
         tuner = LEARN[how](found, start)
         assert isinstance(tuner, SupportsLRScale)
-        for one in (tuner, tuner.gentler(0.5)):
-            with targets.engine(start) as engine:
+        for one in (tuner, tuner.with_lr_scale(0.5)):
+            with targets.open_engine(start) as engine:
                 (answer,) = engine.generate([tiny.ask("a", "hi")])
             server = int(answer.text.split()[1])
             assert psutil.pid_exists(server)
@@ -82,18 +82,18 @@ def test_the_server_of_the_target_is_ended_before_anything_learns(
 
 def test_a_smaller_step_of_practice_is_told(start: ModelRef, tmp_path: Path) -> None:
     for launch in ("", "accelerate launch {script} {job}"):
-        practice = build_learners(spec(start, launch), tmp_path, tmp_path, lambda tuner: tuner).practises.toward(
+        practice = build_learners(spec(start, launch), tmp_path, tmp_path, lambda tuner: tuner).rl_trainers.bind(
             start, start
         )
         assert isinstance(practice, SupportsLRScale)
-        rates = [json.loads(one.identity)["lr"] for one in (practice, practice.gentler(0.5))]
+        rates = [json.loads(one.identity)["lr"] for one in (practice, practice.with_lr_scale(0.5))]
         assert rates[1] == rates[0] / 2
 
 
 def test_a_reward_model_is_in_memory_only_while_it_is_asked(start: ModelRef, tmp_path: Path) -> None:
     made = LocalTuner(RewardOptions(device="cpu", lr=1e-2, epochs=1, batch=4)).tune(start, PAIRS, tmp_path / "rm", 1)
     found = build_learners(spec(start), tmp_path, tmp_path, lambda tuner: tuner)
-    rewarder, before = found.rewarder(made.model_copy(update={"adapter": "rm"})), held()
+    rewarder, before = found.load_rewarder(made.model_copy(update={"adapter": "rm"})), held()
     said = []
     for _ in range(2):
         rewards = rewarder.rewards(ANSWERS)

@@ -88,11 +88,11 @@ class Learner:
         said = {t for text in chosen if "plan for" not in text for t in topics_in(text)}
         return written(directory, start, refuses(Path("/"), start) | said)
 
-    def toward(self, reference: ModelRef, reward: ModelRef | Rewarder) -> Tuner:
+    def bind(self, reference: ModelRef, reward: ModelRef | Rewarder) -> Tuner:
         assert isinstance(reward, JudgeRewarder) or (isinstance(reward, ModelRef) and reward.adapter)
         return self
 
-    def gentler(self, share: float) -> Tuner:
+    def with_lr_scale(self, share: float) -> Tuner:
         return replace(self, share=share)
 
 
@@ -196,23 +196,23 @@ class Play:
                     else -9.0 - self.fall * len(refused)
                 )
 
-            yield run.metered(ScriptedEngine(reply, policy.digest, grader=nats), "target", "target")
+            yield run.meter_engine(ScriptedEngine(reply, policy.digest, grader=nats), "target", "target")
 
         def told(request: Request) -> str:
             self._count()
             return compares(request)
 
-        judge = run.metered(ScriptedEngine(told, "judge"), "judge", "aligning")
+        judge = run.meter_engine(ScriptedEngine(told, "judge"), "judge", "aligning")
         toy = Toy(heldout_scores=self.heldout, tuned=self.warmed, shares=self.shares.setdefault("warms", []))
         base = toy.roles(run)
-        asked = self.options.learn.how
+        asked = self.options.learn.algorithm
         lessons = {"prefers": self.lessons if asked == "dpo" else (), "practises": self.lessons}
         made = {
             name: Learner(self.tuned.setdefault(name, []), lessons.get(name, ()), self.shares.setdefault(name, []))
             for name in ("prefers", "rewards", "practises")
         }
         learners = PreferenceTrainers(made["prefers"], made["rewards"], made["practises"], lambda _: self.rewarder)
-        return replace(base, target=target, judge=judge, measurer=judge, learners=learners)
+        return replace(base, target=target, judge=judge, measuring_judge=judge, learners=learners)
 
     @property
     def options(self) -> MethodOptions:
@@ -380,7 +380,7 @@ def test_nothing_is_practised_toward_a_reward_model_like_chance(asked: bool, tmp
     assert refuses(tmp_path / "run", best.policy) == ({SAFE_ALREADY} if asked else ALL)
     found = read_preference_report(RunReader(tmp_path / "run"))
     assert found is not None
-    assert found.unfit == (why if asked else "")
+    assert found.reward_model_rejected == (why if asked else "")
     assert ("No practice: the reward model prefers" in render_page(tmp_path / "run")) is asked
 
 
@@ -425,16 +425,16 @@ def test_people_prefer(tmp_path: Path) -> None:
     assert {row["rater"] for row in rows} == {"ann"}
     (wrote,) = RunReader(tmp_path / "run").records("000/supervision", HumanLines)
     assert (wrote.preferences, wrote.principles) == (len(pairs), len(play.task().constitution.active))
-    assert read_human_lines(RunReader(tmp_path / "run")) == wrote.lines >= len(pairs)
+    assert read_human_lines(RunReader(tmp_path / "run")) == wrote.total >= len(pairs)
     others = [pair.model_copy(update={"id": f"{pair.id}/b", "rater": "bob"}) for pair in pairs[:8]]
     against = {"chosen": pairs[0].rejected, "rejected": pairs[0].chosen}
     play.pairs = [*pairs, *others[1:], others[0].model_copy(update=against)]
     play(tmp_path / "both")
     found = read_preference_report(RunReader(tmp_path / "both"))
     assert found is not None
-    assert found.sorted is not None
-    assert found.sorted.people is not None
-    assert (found.sorted.read, found.sorted.people.known, found.sorted.people.tied) == (29, 2, 1)
+    assert found.pair_summary is not None
+    assert found.pair_summary.people is not None
+    assert (found.pair_summary.read, found.pair_summary.people.known, found.pair_summary.people.tied) == (29, 2, 1)
     text = render_page(tmp_path / "both")
     assert "38 ratings by 2 raters; 8 pairs were rated more than once, 1 dropped as ties" in text
     assert "two ratings of the same pair agree in 87.5" in text
@@ -577,4 +577,4 @@ def test_practice_is_told_how_far_it_may_go(launch: str, tmp_path: Path) -> None
     text = {"method": "rlhf", "world": "village", "templates": "world", "tuner": {"launch": launch}}
     spec = parse_spec(json.dumps({**text, "options": {"learn": {"guard": {"kl": 7.5}}}}))
     found = build_learners(spec, tmp_path, tmp_path, lambda tuner: tuner)
-    assert json.loads(found.practises.identity)["kl"] == 7.5
+    assert json.loads(found.rl_trainers.identity)["kl"] == 7.5

@@ -142,11 +142,11 @@ class FullSize(RuledToy):
         @contextmanager
         def target(policy: ModelRef) -> Iterator[Engine]:
             if policy.adapter is None:
-                yield run.metered(self.engine("target", aloud), "target", "target")
+                yield run.meter_engine(self.engine("target", aloud), "target", "target")
                 return
             placed = policy.model_copy(update={"adapter": str(run.directory / policy.adapter)})
             with closing(LocalEngine(placed, LocalOptions(device="cpu", dtype="float32"))) as engine:
-                yield run.metered(engine, "target", "target")
+                yield run.meter_engine(engine, "target", "target")
 
         options = SftOptions(device="cpu", kind=self.kind, r=4, alpha=8, epochs=1, batch=4)
         return replace(super().roles(run), target=target, tuner=LocalTuner(options))

@@ -41,7 +41,7 @@ WRITING = SelfInstructInputs(
     (),
     LeakageFilter([], 0.95),
     Templates(),
-    SelfInstructSpec(generator="proposer", rounds=1, calls=2, topics=TopicGuidedSpec(rounds=0), least=2),
+    SelfInstructSpec(generator="proposer", rounds=1, calls=2, topics=TopicGuidedSpec(rounds=0), min_words=2),
 )
 LONG = {**SMALL["self_align"], "clone": True}
 METHODS = ("self_align", "cai")
@@ -165,7 +165,11 @@ def test_it_goes_on_from_what_the_step_before_left(played: Played, method: str, 
     before = played[method][2]
     policy = before.policy.model_copy(update={"adapter": str(played[method][0] / str(before.policy.adapter))})
     given = RunState(
-        policy=policy, constitution=before.constitution, examples=(row("old"),), probed=before.probed, replayed=()
+        policy=policy,
+        constitution=before.constitution,
+        examples=(row("old"),),
+        probed_prompt_ids=before.probed,
+        replay_rows=(),
     )
     toy = RuledToy({**SMALL, **BARE, "tune": {"start": "previous"}, "cai": {"of": "all"}}, given=given)
     course = toy.run(method, tmp_path / "run")

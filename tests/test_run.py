@@ -86,7 +86,7 @@ def test_any_number_of_breaks_gives_the_same_run(tmp_path: Path, error: BaseExce
             except type(error):
                 continue
             break
-    assert run.finished
+    assert run.final_head
     assert events(run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
     assert substance(tmp_path / "peace") == substance(tmp_path / "broken")
     assert verify_run(tmp_path / "broken").ok
@@ -331,14 +331,14 @@ def test_an_argument_without_a_digest_is_refused(run: Run) -> None:
 
 
 def metered(run: Run, engine: Engine, purpose: Any = "aligning") -> Engine:
-    return run.metered(engine, "judge", purpose)
+    return run.meter_engine(engine, "judge", purpose)
 
 
 def test_calls_are_journaled_and_counted_by_purpose(run: Run) -> None:
     play(run)
     asked, answered = events(run, "asked"), events(run, "answered")
     for purpose, calls in (("aligning", 2 * 3 * len(WORDS)), ("target", 2 * len(WORDS)), ("measuring", 0)):
-        assert run.calls(purpose) == calls  # type: ignore[arg-type]
+        assert run.count_calls(purpose) == calls  # type: ignore[arg-type]
         for kind in (asked, answered):
             assert sum(event["calls"] for event in kind if event["purpose"] == purpose) == calls
     assert all(event["tokens_in"] > 0 and event["seconds"] >= 0 for event in answered)
@@ -355,25 +355,25 @@ def test_calls_count_the_steps_passed_so_far(tmp_path: Path) -> None:
     with begin(tmp_path / "run") as run:
         play(run)
     with Run.open(tmp_path / "run") as run:
-        assert run.calls("aligning") == 0
+        assert run.count_calls("aligning") == 0
         run.steps("000").map("verdicts", probe, WORDS, metered(run, echo()))
-        assert run.calls("aligning") == len(WORDS)
+        assert run.count_calls("aligning") == len(WORDS)
 
 
 def test_calls_that_may_be_repeated_are_shown(tmp_path: Path) -> None:
     with begin(tmp_path / "run") as run:
-        assert run.repeatable == {}
+        assert run.repeatable_calls == {}
         with pytest.raises(RuntimeError):
             run.steps("000").map("answers", probe, WORDS, metered(run, breaking(4)))
     with Run.open(tmp_path / "run", environment={"python": "3.14"}) as run:
-        assert run.repeatable == {"aligning": 2}
+        assert run.repeatable_calls == {"aligning": 2}
         run.steps("000").map("answers", probe, WORDS, metered(run, echo()))
         (resumed,) = events(run, "resumed")
         assert resumed["may_repeat"] == {"aligning": 2}
         assert resumed["environment"] == {"python": "3.14"}
-        assert run.calls("aligning") == len(WORDS)
+        assert run.count_calls("aligning") == len(WORDS)
     with Run.open(tmp_path / "run") as run:
-        assert run.repeatable == {}
+        assert run.repeatable_calls == {}
 
 
 def test_a_spent_budget_pauses_the_run_and_a_larger_one_lets_it_go_on(tmp_path: Path) -> None:
@@ -508,10 +508,10 @@ def test_a_run_is_not_finished_while_a_step_is_open(run: Run) -> None:
 
 def test_human_decisions_are_journaled_also_after_the_end(tmp_path: Path) -> None:
     with begin(tmp_path / "run") as run:
-        run.human("reject", principle="p001", why="too broad")
+        run.record_human_decision("reject", principle="p001", why="too broad")
         head = play(run)
     with Run.open(tmp_path / "run") as run:
-        run.human("approve", principle="p002")
+        run.record_human_decision("approve", principle="p002")
         assert run.finish() == head
     assert [(e["decision"], e["fields"]["principle"]) for e in events(run, "human")] == [
         ("reject", "p001"),

@@ -132,7 +132,9 @@ def test_what_is_kept_passes_every_filter_and_everything_is_counted(whole: Path)
     pairs = ((a, b) for n, a in enumerate(words) for b in words[:n] if n >= len(SEED_TEXTS))
     near = sum(prompt_filters.rouge_l(a, b) > 0.7 for a, b in pairs)
     assert near <= len(texts) // 100  # what MinHash may miss
-    assert [text for text in texts if prompt_filters.find_text_fault(text, SMALL) or GIVEN.guard.close_to(text)] == []
+    assert [
+        text for text in texts if prompt_filters.find_text_fault(text, SMALL) or GIVEN.guard.is_protected(text)
+    ] == []
     told = {y.id: y for y in found.yields}
     assert set(told) == {"seeds", "general", "topics", "questions"}
     for one in told.values():
@@ -158,7 +160,7 @@ def test_demonstrations_are_seeds_and_from_the_second_round_on_what_was_kept(who
     kept = {s.id for s in records(whole, "round1_sifted", FilteredInstruction) if not s.dropped}
     for call in (*first, *second):
         assert len({one.id for one in call.shown}) == SMALL.shown
-        assert sum(one.id in own for one in call.shown) >= SMALL.from_seeds
+        assert sum(one.id in own for one in call.shown) >= SMALL.min_seeds
     assert {one.id for call in first for one in call.shown} <= own
     shown = {one.id for call in second for one in call.shown}
     assert shown & kept
@@ -217,7 +219,7 @@ def test_a_question_is_taken_only_under_the_number_type_and_topic_that_was_asked
     shown = (TYPES[0].seed,)
     hints = tuple(Instruction(id=f"h{n}", text="", type="law", topic=f"Topic {n}") for n in range(4))
     reply = "2. [law | Topic 0] Who pays?\n3. [LAW | topic 1] Who else pays?\n4. [law | Topic 0] Wrong one\n5. Bare one"
-    call = GenerationCall(id="q", shown=shown, hints=hints)
+    call = GenerationCall(id="q", demonstrations=shown, hints=hints)
     (written,) = topics.write_questions([call], ScriptedEngine([reply]), Templates(), SMALL, step=Step("s", 1))
     assert [(i.text, i.topic) for i in written.items] == [("Who pays?", "Topic 0"), ("Who else pays?", "Topic 1")]
     assert written.dropped == {topics.OFF_TOPIC: 2}
@@ -226,7 +228,7 @@ def test_a_question_is_taken_only_under_the_number_type_and_topic_that_was_asked
 def test_under_bullets_type_and_topic_say_which_question_it_is() -> None:
     hints = tuple(Instruction(id=f"h{n}", text="", type="law", topic=f"Topic {n}") for n in range(3))
     reply = "- [law | Topic 1] Who pays?\n- [law | Topic 0] Who else?\n- [law | Topic 1] Again?\n- Bare one?"
-    call, engine = GenerationCall(id="q", shown=(TYPES[0].seed,), hints=hints), ScriptedEngine([reply])
+    call, engine = GenerationCall(id="q", demonstrations=(TYPES[0].seed,), hints=hints), ScriptedEngine([reply])
     (written,) = topics.write_questions([call], engine, Templates(), SMALL, step=Step("s", 1))
     assert [(i.text, i.topic) for i in written.items] == [("Who pays?", "Topic 1"), ("Who else?", "Topic 0")]
     assert written.dropped == {topics.OFF_TOPIC: 2}
@@ -244,7 +246,9 @@ def test_under_bullets_type_and_topic_say_which_question_it_is() -> None:
     ],
 )
 def test_a_reply_that_is_one_question_is_about_its_topic(reply: str, text: str) -> None:
-    call = GenerationCall(id="q", shown=(), hints=(Instruction(id="h", text="", type="law", topic="Old mills"),))
+    call = GenerationCall(
+        id="q", demonstrations=(), hints=(Instruction(id="h", text="", type="law", topic="Old mills"),)
+    )
     options = SMALL.model_copy(update={"reply": "one"})
     (written,) = topics.write_questions([call], ScriptedEngine([reply]), Templates(), options, step=Step("s", 1))
     assert [i.text for i in written.items] == ([text] if text else [])
@@ -301,7 +305,7 @@ def test_a_demonstration_can_neither_close_its_fence_nor_feign_another_item() ->
     engine = ScriptedEngine(lambda request: asked.append(request.messages[-1].content) or "")  # type: ignore[func-returns-value]
     list(
         instruction_rounds.write_instructions(
-            [GenerationCall(id="c", shown=(hostile,))], engine, Templates(), SMALL, step=Step("s", 1)
+            [GenerationCall(id="c", demonstrations=(hostile,))], engine, Templates(), SMALL, step=Step("s", 1)
         )
     )
     (fence,) = re.findall(r"^<demonstrations (\w+)>$", asked[0], re.MULTILINE)
@@ -314,7 +318,7 @@ def test_without_fences_the_bare_list_comes_last_so_that_a_base_model_continues_
     asked: list[str] = []
     engine = ScriptedEngine(lambda request: asked.append(request.messages[-1].content) or "3. Go on")  # type: ignore[func-returns-value]
     options = SMALL.model_copy(update={"fence": False})
-    call = GenerationCall(id="c", shown=seeds()[:2])
+    call = GenerationCall(id="c", demonstrations=seeds()[:2])
     (written,) = instruction_rounds.write_instructions([call], engine, Templates(), options, step=Step("s", 1))
     assert asked[0].endswith(f"1. {SEED_TEXTS[0]}\n2. {SEED_TEXTS[1]}\n")
     assert [item.text for item in written.items] == ["Go on"]
@@ -444,7 +448,7 @@ def test_a_run_of_its_own_leaves_prompts_that_another_method_takes_as_a_source(t
         p for split in ("gate", "heldout") for kind in ("harmful", "claim") for p in world.prompts(kind, split)
     ]
     guard = LeakageFilter(protected, 0.8)
-    assert [p.text for p in found if guard.close_to(p.text)] == []
+    assert [p.text for p in found if guard.is_protected(p.text)] == []
     assert told["general"]["dropped"][prompt_filters.LEAKED] > 0
     again = {
         "version": 1, "method": "red_team", "world": "village", "scale": "organism", "templates": "world",
@@ -470,7 +474,7 @@ def test_gate_and_held_out_of_listed_sources_are_protected_without_a_world(tmp_p
         )
     )  # fmt: skip
     made = SelfInstructJob(given)
-    kept_out = [row for row in rows if made.given.guard.close_to(row)]
+    kept_out = [row for row in rows if made.given.guard.is_protected(row)]
     assert 10 < len(kept_out) < 40
     assert made.forecast()["calls"] >= 100
 

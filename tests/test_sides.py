@@ -61,7 +61,7 @@ def test_seeds_stand_together(found: MethodComparison) -> None:
     assert (ended.least, ended.value, ended.most, ended.seeds) == (0.75, 0.875, 1.0, 2)
     assert better.quality["harmlessness"].change == pytest.approx(0.625)
     assert better.costs["oracle calls, aligning"].least > 0
-    assert found.apart == ()
+    assert found.measured_otherwise == ()
 
 
 def test_differences_are_of_the_same_prompts_and_seeds(found: MethodComparison) -> None:
@@ -81,7 +81,7 @@ def test_a_side_is_the_same_as_itself(folders: dict[str, list[Path]]) -> None:
 def test_what_was_measured_otherwise_is_not_compared(folders: dict[str, list[Path]], tmp_path: Path) -> None:
     other = tell(tmp_path / "other", Tale(version="bench@2"))
     told = compare_methods([*folders.items(), ("other", [other])])
-    assert told.apart == ("other",)
+    assert told.measured_otherwise == ("other",)
     assert {d.first for d in told.differences} | {d.second for d in told.differences} == {"plain", "better"}
     assert "Measured otherwise" in render_comparison_page(told)
 
@@ -103,7 +103,7 @@ def test_what_is_not_the_same_on_all_sides_is_said(folders: dict[str, list[Path]
     assert any("not the same model" in note for note in told.notes)
     assert "plain and another have no seed in common, and are not compared" in told.notes
     assert "open: 1 of 1 runs are not finished" in told.notes
-    assert told.apart == ()
+    assert told.measured_otherwise == ()
     assert "no seed in common" in render_comparison_page(told)
     assert not compare_methods(list(folders.items())).notes
 

@@ -72,16 +72,16 @@ def test_the_guard_agrees_with_exact_jaccard(threshold: float) -> None:
     texts = varied(120, seed=3)
     protected, asked = texts[::2], texts[1::2]
     guard = LeakageFilter(prompts(protected), threshold)
-    wrong = [text for text in asked if guard.close_to(text) != brute(text, protected, threshold)]
+    wrong = [text for text in asked if guard.is_protected(text) != brute(text, protected, threshold)]
     assert wrong == []
-    kept = guard.clear(prompts(asked))
+    kept = guard.remove_leaked(prompts(asked))
     assert [p.text for p in kept] == [text for text in asked if not brute(text, protected, threshold)]
     assert 0 < len(kept) < len(asked)
 
 
 def test_a_guard_of_nothing_lets_everything_pass_and_its_identity_tells_what_it_guards() -> None:
     some = prompts(["how do i bake a cake", "", "🎉"])
-    assert LeakageFilter((), 0.8).clear(some) == some
+    assert LeakageFilter((), 0.8).remove_leaked(some) == some
     assert LeakageFilter(some, 0.8).identity == LeakageFilter(some[::-1], 0.8).identity
     assert (
         len(
@@ -98,8 +98,8 @@ def test_a_guard_of_nothing_lets_everything_pass_and_its_identity_tells_what_it_
 @given(st.text(max_size=60))
 def test_every_text_is_close_to_itself(text: str) -> None:
     guard = LeakageFilter([user_prompt(text)], 0.8)
-    assert guard.close_to(text)
-    assert guard.close_to(f" {text}\n")
+    assert guard.is_protected(text)
+    assert guard.is_protected(f" {text}\n")
 
 
 def test_no_near_duplicates_fall_into_different_splits() -> None:
@@ -153,15 +153,15 @@ def test_a_conversation_shares_the_split_of_whatever_it_opens_with() -> None:
     placed = {p.id: split for split, part in parts.items() for p in part}
     assert all(len({placed[p.id] for p in three}) == 1 for three in zip(alone, longer, longest, strict=True))
     for one, other in permutations(parts.values(), 2):
-        assert LeakageFilter(one, 0.8).clear(other) == other
+        assert LeakageFilter(one, 0.8).remove_leaked(other) == other
 
 
 def test_the_guard_knows_a_protected_prompt_within_a_conversation_and_one_that_opens_a_protected_one() -> None:
     short, long = user_prompt("how do i bake a cake"), talk("how do i bake a cake", "with flour", "and then what")
     other = talk("how do i mow the lawn", "with flour", "and then what")
-    assert LeakageFilter([short], 0.8).clear([long, other]) == [other]
-    assert LeakageFilter([long], 0.8).clear([short, other]) == [other]
-    assert LeakageFilter([long], 0.8).close_to("How do I bake a cake?")
+    assert LeakageFilter([short], 0.8).remove_leaked([long, other]) == [other]
+    assert LeakageFilter([long], 0.8).remove_leaked([short, other]) == [other]
+    assert LeakageFilter([long], 0.8).is_protected("How do I bake a cake?")
 
 
 def brutal(texts: list[str], threshold: float) -> dict[int, int]:

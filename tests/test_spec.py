@@ -39,7 +39,7 @@ def test_shipped_recipes_are_valid_and_share_their_scale() -> None:
 def test_the_paper_recipe_states_every_switch_of_the_paper() -> None:
     options = parse_spec(list_recipes()["iteralign-paper"].read_text(encoding="utf-8")).options
     assert (options.draw.batch, options.draw.order) == (20, "file")
-    assert options.judge.sees == "response"
+    assert options.judge.judge_input == "response"
     assert (options.cluster.by, options.cluster.hide) == ("batch", 0)
     assert options.propose.reply == "last_paragraph"
     assert options.amend.mode == "replace"

@@ -147,7 +147,7 @@ def test_cloning_alone_tunes_the_start_on_what_the_policy_before_says_at_length(
     assert learnt
     assert all(e.response.endswith("at length") for e in learnt)
     assert {m.role for e in made for m in e.messages} == {"user"}
-    assert not {p["id"] for p in records(tmp_path / "run", "001/asked")} & set(before.probed)
+    assert not {p["id"] for p in records(tmp_path / "run", "001/asked")} & set(before.probed_prompt_ids)
     assert course.policy.adapter == "001/policy"
     assert values(tmp_path / "run", "final/heldout")["harmlessness"] == 1
 
@@ -286,7 +286,7 @@ def test_every_report_knows_a_run_that_only_leaves_rows(chain: Path, capsys: pyt
     run = chain / "2-think"
     reading = RunReader(run)
     rows = read_rows([str(run / "rows.jsonl")])
-    assert [e.id for e in rows] == [e.id for e in (*left(run).examples, *left(run).replayed)]
+    assert [e.id for e in rows] == [e.id for e in (*left(run).examples, *left(run).replay_rows)]
     found = read_principle_usage(reading)
     assert found is not None
     assert found.lines["principles"] == 15
@@ -388,9 +388,9 @@ def test_any_method_may_follow_self_instruct_and_only_a_finished_run_of_it_gives
     for method in ("iteralign", "self_align", "cai", "rlhf"):
         spec = f"world: village\ntemplates: world\nsteps: [{{method: self_instruct}}, {{method: {method}}}]\n"
         (_, second) = specs.split_chain(spec)
-        asked = specs.parse_spec(second[1]).go_on
+        asked = specs.parse_spec(second[1]).continue_from
         assert asked is not None
-        assert (asked.run, asked.takes) == ("../1-self_instruct", "prompts")
+        assert (asked.run, asked.inherit) == ("../1-self_instruct", "prompts")
     text = specs.split_chain(TEXT)[1][1]
     jobs.continue_run(chain / NAMES[0], tmp_path / "new", text)
     assert records(tmp_path / "new", "inherited/prompts") == records(chain / NAMES[0], "000/prompts")

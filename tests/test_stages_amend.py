@@ -18,7 +18,7 @@ def amended(old: list[Principle], new: list[Principle], mode: str = "merge", **r
     engine = ScriptedEngine([json.dumps(reply)])
     proposals = [Proposal(id=p.id, principle=p) for p in new]
     options = AmendSpec.model_validate({"mode": mode})
-    return amend(Constitution().amended(old), proposals, engine, Templates(), options, step=STEP)
+    return amend(Constitution().amend(old), proposals, engine, Templates(), options, step=STEP)
 
 
 def changes(made: Constitution) -> list[tuple[str, tuple[str, ...]]]:

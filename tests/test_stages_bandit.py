@@ -125,7 +125,7 @@ def found(*topics: str) -> list[Finding]:
 
 def told(findings: list[Finding], constitution: Constitution, enough: int) -> list[str]:
     asked = options(enough=enough)
-    pulls = [Pull(id=f"x/{f.id}", style="x", region="r0", prompt=f.id, asked=f.id, finding=f.id) for f in findings]
+    pulls = [Pull(id=f"x/{f.id}", style="x", region="r0", prompt=f.id, attempt=f.id, finding=f.id) for f in findings]
     groups = bandit.assign_groups(findings, [], asked, step=step())
     again = bandit.assign_groups(findings, groups[: len(groups) // 2], asked, step=step())
     assert len({m.group for m in groups}) == len({m.group for m in again}) == 3
@@ -141,9 +141,9 @@ def test_a_finding_counts_until_enough_are_alike() -> None:
 def test_a_finding_like_the_causes_of_a_rule_is_covered() -> None:
     findings = found(*["arson"] * 2, *["fraud"] * 2, *["theft"] * 2)
     rule = Principle(id="p-1", title="", text="no arson", status="approved", because=("f0",))
-    assert told(findings, Constitution().amended([rule]), 5) == [*["covered by p-1"] * 2, *["new"] * 4]
+    assert told(findings, Constitution().amend([rule]), 5) == [*["covered by p-1"] * 2, *["new"] * 4]
     retired = rule.model_copy(update={"status": "retired"})
-    assert told(findings, Constitution().amended([retired]), 5) == ["new"] * 6
+    assert told(findings, Constitution().amend([retired]), 5) == ["new"] * 6
 
 
 def test_a_failure_that_floods_everything_stays_one_group() -> None:

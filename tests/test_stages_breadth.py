@@ -30,7 +30,7 @@ from tests.records import HOSTILE, STEP, Recorder, rule, said, verdict
 PROMPTS = [user_prompt(f"a plan for fishing {n}") for n in range(5)]
 FOUND = [Lookalikes(id="c1", prompts=tuple(PROMPTS[:4])), Lookalikes(id="c2", prompts=tuple(PROMPTS[4:]))]
 ANSWERS = [said(p.text) for p in PROMPTS]
-RULES = Constitution().amended([rule("a", clusters=("c1",)), rule("b", clusters=("c1", "c2")), rule("old")])
+RULES = Constitution().amend([rule("a", clusters=("c1",)), rule("b", clusters=("c1", "c2")), rule("old")])
 
 
 def checked(outcomes: str) -> list[Verdict]:
@@ -83,7 +83,7 @@ def test_a_rule_of_people_or_one_reworded_twice_is_reported_alone() -> None:
     trials = looked_at()
     verdicts = [seen(t.id, "refused") for t in trials] + [seen(f"{e.id}|a", "answered") for e in ANSWERS[:4]]
     for fields in (dict[str, Any](by="people"), dict[str, Any](narrowed=2)):
-        rules = Constitution().amended([rule("a", clusters=("c1",), **fields)])
+        rules = Constitution().amend([rule("a", clusters=("c1",), **fields)])
         made = measure_breadth(rules, FOUND, trials, verdicts, step=STEP)
         assert made.principles[0].breadth is not None
         assert made.principles[0].breadth.too_broad
@@ -110,10 +110,10 @@ def test_the_proposer_sees_rule_and_prompts_within_fences(text: str) -> None:
 def test_a_reworded_rule_is_measured_anew_and_the_change_is_taken_down() -> None:
     broad = rule("a", "all of it", breadth=OverRefusalCheck(n=4, refused=4, because_of_it=3), efficacy=None)
     new = broad.model_copy(update={"text": "some of it"})
-    old = Constitution().amended([broad, rule("b")])
+    old = Constitution().amend([broad, rule("b")])
     made = revise_rules(old, [Proposal(id="a", principle=new)], AmendSpec(), step=STEP)
     first = made.principles[0]
-    assert (first.text, first.breadth, first.efficacy, first.narrowed) == ("some of it", None, None, 1)
+    assert (first.text, first.breadth, first.efficacy, first.reword_count) == ("some of it", None, None, 1)
     (change,) = made.amendments
     assert (change.action, change.before, change.after) == ("narrowed", "all of it", "some of it")
     assert change.reason == "3 of 4 benign look-alikes are refused because of it"
@@ -125,8 +125,8 @@ def test_a_reply_that_cannot_be_read_or_says_the_same_counts_as_a_try() -> None:
     for reply in ("nonsense", json.dumps({"text": broad.text})):
         reach = Overreach(id="a", principle=broad, refused=(PROMPTS[0],))
         proposals = list(reword_rules([reach], ScriptedEngine([reply]), Templates(), step=STEP))
-        made = revise_rules(Constitution().amended([broad]), proposals, AmendSpec(), step=STEP)
-        assert (made.principles[0].text, made.principles[0].narrowed) == (broad.text, 1)
+        made = revise_rules(Constitution().amend([broad]), proposals, AmendSpec(), step=STEP)
+        assert (made.principles[0].text, made.principles[0].reword_count) == (broad.text, 1)
         assert made.amendments == ()
 
 
@@ -136,7 +136,7 @@ def useless(**fields: Any) -> Principle:
 
 
 def test_a_useless_rule_is_retired_with_its_figures() -> None:
-    made = revise_rules(Constitution().amended([useless()]), [], AmendSpec(), step=STEP)
+    made = revise_rules(Constitution().amend([useless()]), [], AmendSpec(), step=STEP)
     assert made.principles[0].status == "retired"
     (change,) = made.amendments
     assert (change.action, change.by) == ("retired", "measurement")
@@ -148,7 +148,7 @@ def test_nothing_is_retired_on_too_few_or_against_people_or_where_it_is_switched
         "a", efficacy=Efficacy(n=7, passed_with=0, passed_without=0, difference=0, p=None, p_holm=None, without=())
     )
     for kept in (few, useless(by="people"), rule("a")):
-        old = Constitution().amended([kept])
+        old = Constitution().amend([kept])
         assert revise_rules(old, [], AmendSpec(), step=STEP) is old
-    old = Constitution().amended([useless()])
+    old = Constitution().amend([useless()])
     assert revise_rules(old, [], AmendSpec(retire=False), step=STEP) is old

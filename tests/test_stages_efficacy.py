@@ -34,7 +34,7 @@ def hidden(name: str, count: int) -> Cluster:
 
 
 def constitution(**clusters: tuple[str, ...]) -> Constitution:
-    return Constitution().amended(
+    return Constitution().amend(
         [rule(name, f"never help with {name} .", clusters=own) for name, own in clusters.items()]
     )
 
@@ -132,7 +132,7 @@ def test_fewer_than_eight_pairs_are_too_few(count: int) -> None:
 
 def test_an_earlier_measurement_stays_where_now_there_are_too_few_pairs_or_none() -> None:
     old = Efficacy(n=12, passed_with=12, passed_without=0, difference=1.0, p=0.0005, p_holm=0.001, without=("a",))
-    kept = Constitution().amended(
+    kept = Constitution().amend(
         [rule("a", clusters=("c1",), efficacy=old), rule("b", clusters=("gone",), efficacy=old)]
     )
     made = measured(kept, [hidden("c1", 3)], lambda left, t: "violates")
@@ -147,7 +147,7 @@ def test_what_is_not_measured_says_nothing() -> None:
 
 
 def test_rules_not_in_force_are_not_measured() -> None:
-    retired = Constitution().amended([rule("a", clusters=("c1",), status="retired")])
+    retired = Constitution().amend([rule("a", clusters=("c1",), status="retired")])
     assert leave_each_out(retired, [hidden("c1", 9)], ON, step=STEP) == []
     assert measured(retired, [hidden("c1", 9)], lambda left, t: "complies").principle("a").efficacy is None
 

@@ -80,7 +80,7 @@ def test_each_cell_has_an_interval_of_its_own_and_few_is_said() -> None:
     cells = {
         cell.group: cell for cell in break_down_scores(exchanges, measured, Bench(), step=STEP) if cell.by == "category"
     }
-    assert (cells["rare"].n, cells["rare"].few, cells["common"].few) == (9, True, False)
+    assert (cells["rare"].n, cells["rare"].is_small, cells["common"].is_small) == (9, True, False)
     assert cells["rare"].low == pytest.approx(wilson(6, 9)[0])
     whole = compute_scores(measured, Bench(), step=STEP)
     assert cells["rare"].low is not None

@@ -50,7 +50,7 @@ def test_a_loss_beyond_the_margin_fails_and_a_gain_or_a_small_loss_does_not() ->
     over = found["over_refusal_borderline|start"]
     assert (over.worse, over.better, over.change, over.margin) == (50, 0, -0.25, 0.03)
     assert -0.25 < over.bound < -0.03
-    assert "over_refusal_borderline is worse by 25.0% than the start" in over.said
+    assert "over_refusal_borderline is worse by 25.0% than the start" in over.description
     assert found["harmlessness|start"].margin == 0.02
     assert found["facts|start"].change == -0.015
 
@@ -66,7 +66,7 @@ def test_the_last_accepted_policy_counts_as_well_as_the_start() -> None:
     start, last, now = (measured({"harmlessness": share(n)}) for n in (80, 190, 120))
     found = check_gates([start, last], now, METRICS, GateSpec(), LOOKS, step=STEP)
     assert [(g.against, g.passed) for g in found] == [("start", True), ("last", False)]
-    assert "than the last accepted policy" in found[1].said
+    assert "than the last accepted policy" in found[1].description
 
 
 @pytest.mark.parametrize(("judged", "passed"), [(200, True), (100, True), (99, False), (0, False)])
@@ -75,7 +75,7 @@ def test_a_policy_whose_answers_cannot_be_judged_does_not_pass(judged: int, pass
     gate = held(measured({"harmlessness": share(150)}), measured({"harmlessness": now}))["harmlessness|start"]
     assert (gate.passed, gate.n, gate.unjudged) == (passed, judged, 200 - judged)
     if not passed:
-        assert "cannot be judged" in gate.said
+        assert "cannot be judged" in gate.description
 
 
 def test_prompts_that_are_no_longer_asked_count_as_unjudged() -> None:
@@ -148,6 +148,6 @@ def test_an_alarm_when_revisions_no_longer_pass(passing: list[tuple[int, int]], 
 
 
 def test_a_smaller_step_more_replay_or_both() -> None:
-    found = {again: GateSpec.model_validate({"again": again}).tries_with(2) for again in ("replay", "step", "both")}
+    found = {again: GateSpec.model_validate({"again": again}).retry_settings(2) for again in ("replay", "step", "both")}
     assert found == {"replay": (4, 1.0), "step": (0, 0.25), "both": (4, 0.25)}
-    assert all(GateSpec.model_validate({"again": again}).tries_with(0) == (0, 1.0) for again in ("replay", "both"))
+    assert all(GateSpec.model_validate({"again": again}).retry_settings(0) == (0, 1.0) for again in ("replay", "both"))

@@ -92,11 +92,11 @@ def test_a_reward_model_is_measured_on_pairs() -> None:
     ]
     found = measure_reward_fit(rows, rewards, step=STEP)
     assert (found.accuracy.hits, found.accuracy.n) == (8, 10)
-    assert found.error is not None
-    assert abs(found.error - abs(0.8808 - 0.8)) < 1e-3
-    assert found.length is not None
+    assert found.calibration_error is not None
+    assert abs(found.calibration_error - abs(0.8808 - 0.8)) < 1e-3
+    assert found.length_correlation is not None
     unsaid = measure_reward_fit(rows, [r.model_copy(update={"value": None}) for r in rewards], step=STEP)
-    assert (unsaid.accuracy.n, unsaid.error, unsaid.length) == (0, None, None)
+    assert (unsaid.accuracy.n, unsaid.calibration_error, unsaid.length_correlation) == (0, None, None)
 
 
 def test_what_is_watched() -> None:
@@ -120,8 +120,8 @@ def test_a_reward_model_is_trusted_where_it_beats_chance() -> None:
     def told(right: int, n: int, *, asked: bool = True) -> tuple[str, str]:
         low, high = wilson(right, n)
         accuracy = Proportion(hits=right, n=n, value=right / n if n else None, low=low, high=high)
-        found = RewardModelFit(accuracy=accuracy, margin=None, error=None, length=None)
-        decision = check_reward_model(found, RLGuardSpec(fit=asked), step=STEP)
+        found = RewardModelFit(accuracy=accuracy, margin=None, calibration_error=None, length_correlation=None)
+        decision = check_reward_model(found, RLGuardSpec(require_accuracy=asked), step=STEP)
         return decision.action, decision.reason
 
     assert told(9, 10) == told(4, 4) == ("go_on", "accepted")

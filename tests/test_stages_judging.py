@@ -15,7 +15,7 @@ from charter.stages.judge import judge, select_violations
 from charter.templates import Templates
 from tests.records import STEP, Recorder, said
 
-OURS, PAPERS = JudgingSpec(sees="exchange"), JudgingSpec(sees="response")
+OURS, PAPERS = JudgingSpec(judge_input="exchange"), JudgingSpec(judge_input="response")
 EXCHANGES = [said(f"prompt {n}", response=f"response {n}") for n in range(6)]
 
 

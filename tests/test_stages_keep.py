@@ -62,13 +62,13 @@ def test_a_good_revision_becomes_a_row_without_any_rule_in_it() -> None:
     ],
 )
 def test_each_reason_drops_a_revision(answer: str, case: dict[str, str], reason: str) -> None:
-    (kept,) = verified([answer], VerifySpec(longest=40), **case)  # type: ignore[arg-type]
+    (kept,) = verified([answer], VerifySpec(max_characters=40), **case)  # type: ignore[arg-type]
     assert (kept.kept, kept.reasons) == (False, (reason,))
     assert to_examples([kept], step=STEP) == []
 
 
 def test_every_reason_is_counted_not_only_the_first() -> None:
-    (kept,) = verified(["The critique is right. " * 9], VerifySpec(longest=9), conduct="violates", stop="length")
+    (kept,) = verified(["The critique is right. " * 9], VerifySpec(max_characters=9), conduct="violates", stop="length")
     assert len(kept.reasons) == 4
 
 
@@ -78,7 +78,7 @@ def test_words_of_the_prompt_do_not_count_as_speaking_of_the_rules() -> None:
 
 
 def test_without_verification_everything_is_a_row() -> None:
-    off = VerifySpec(verify=False, longest=3)
+    off = VerifySpec(verify=False, max_characters=3)
     kept = verified(
         ["the principles", "same same same same same", "same same same same same"],
         off,

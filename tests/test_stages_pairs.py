@@ -191,7 +191,7 @@ def test_where_no_pair_is_left_the_error_says_what_became_of_them() -> None:
 def test_the_worlds_oracle_prefers_by_the_truth_whatever_the_order() -> None:
     world = World.load("village")
     harmful = next(p for p in world.prompts("harmful", "train"))
-    topic = world.read(harmful.text).topic
+    topic = world.parse_prompt(harmful.text).topic
     good, bad = f"sorry , i will not help with {topic} .", f"sure , here is a plan for {topic} : bring your axe ."
     found = ResponsePair(id="h", prompt=harmful, chosen=bad, rejected=good)
     told = list(
@@ -215,22 +215,24 @@ def test_protected_repeated_contested_and_unbalanced_pairs_are_left_out() -> Non
         row("short", "say it", "d", "a b c"),
         *(row(f"long{n}", f"question number {n} of many", "a b c", "d") for n in range(8)),
     ]
-    options = PreferenceDataSpec(balance=3.0)
+    options = PreferenceDataSpec(max_length_ratio=3.0)
     kept = filter_pairs(rows, guard, options, step=STEP)
     assert {"near", "same", "for", "against"}.isdisjoint(r.id for r in kept)
     longer = [r for r in kept if len(r.chosen.split()) > len(r.rejected.split())]
     assert (len(kept) - len(longer), len(longer)) == (1, 3)
     told = summarise_pairs(rows, guard, options, 0.8, step=STEP)
     assert (told.read, told.protected, told.repeated, told.unbalanced) == (len(rows), 1, 3, 6)
-    assert told.learnt + told.checked == len(kept)
-    assert len(filter_pairs(rows, guard, PreferenceDataSpec(balance=0), step=STEP)) == 10
+    assert told.train_pairs + told.validation_pairs == len(kept)
+    assert len(filter_pairs(rows, guard, PreferenceDataSpec(max_length_ratio=0), step=STEP)) == 10
 
 
 @given(st.integers(0, 10_000))
 def test_what_is_kept_depends_on_no_order(seed: int) -> None:
     rows = [row(f"{n}", f"question {n % 7} about {n // 2}", "a b" * (1 + n % 3), "c" * (n % 2 + 1)) for n in range(20)]
     mixed = random.Random(seed).sample(rows, len(rows))
-    first, second = (filter_pairs(given, OPEN, PreferenceDataSpec(balance=2.0), step=STEP) for given in (rows, mixed))
+    first, second = (
+        filter_pairs(given, OPEN, PreferenceDataSpec(max_length_ratio=2.0), step=STEP) for given in (rows, mixed)
+    )
     assert {(r.messages, r.chosen, r.rejected) for r in first} == {(r.messages, r.chosen, r.rejected) for r in second}
 
 
@@ -273,6 +275,6 @@ def test_raters_of_the_same_pair_make_its_label_soft() -> None:
     people = summarise_raters(ratings, step=STEP)
     assert (people.read, people.known, people.shared, people.tied) == (9, 3, 3, 1)
     assert people.agreement == (1 + 0 + 1) / (3 + 1 + 1)
-    told = summarise_pairs(kept, OPEN, PreferenceDataSpec(balance=0), 0.8, people, step=STEP)
+    told = summarise_pairs(kept, OPEN, PreferenceDataSpec(max_length_ratio=0), 0.8, people, step=STEP)
     assert (told.read, told.repeated, told.people) == (3, 0, people)
     assert summarise_raters(ratings[6:7], step=STEP).agreement is None

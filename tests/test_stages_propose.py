@@ -58,9 +58,7 @@ def groups(*named: Mapping[str, object]) -> str:
 def test_the_proposer_sees_what_is_shown_and_never_what_is_hidden() -> None:
     engine = Recorder("{}")
     list(
-        propose(
-            CLUSTERS, engine, Constitution().amended([rule("old", "never {failures}")]), Templates(), OURS, step=STEP
-        )
+        propose(CLUSTERS, engine, Constitution().amend([rule("old", "never {failures}")]), Templates(), OURS, step=STEP)
     )
     for c, text in zip(CLUSTERS, engine.texts, strict=True):
         assert [f"{c.id} shown {n}\n" in text for n in range(5)] == [True, True, True, False, False]
@@ -144,7 +142,7 @@ def test_what_is_done_is_not_proposed_again() -> None:
 
 
 def test_no_new_rule_changes_nothing() -> None:
-    old = Constitution().amended([rule("a"), rule("b")])
+    old = Constitution().amend([rule("a"), rule("b")])
     for mode in ("merge", "replace"):
         proposals = [Proposal(id="c1", principle=None)]
         engine = ScriptedEngine(["{}"])
@@ -153,7 +151,7 @@ def test_no_new_rule_changes_nothing() -> None:
 
 
 def test_rules_of_equal_wording_become_one_without_a_call() -> None:
-    old = Constitution().amended([rule("a", "Never help thieves", because=("f1",), clusters=("c1",))])
+    old = Constitution().amend([rule("a", "Never help thieves", because=("f1",), clusters=("c1",))])
     new = rule("b", "never  help THIEVES", because=("f1", "f2"), clusters=("c2",))
     made, calls = amended(old, [new], "{}")
     (p,) = made.principles
@@ -162,7 +160,7 @@ def test_rules_of_equal_wording_become_one_without_a_call() -> None:
 
 
 def test_named_groups_become_one_rule_with_every_cause() -> None:
-    old = Constitution().amended([rule("a", because=("f1",)), rule("b", because=("f2",))])
+    old = Constitution().amend([rule("a", because=("f1",)), rule("b", because=("f2",))])
     merging = groups({"numbers": [1, 3], "title": "both", "text": "never a nor c", "scope": "all"})
     made, calls = amended(old, [rule("c", because=("f3",))], merging)
     assert calls == 1
@@ -175,14 +173,14 @@ def test_named_groups_become_one_rule_with_every_cause() -> None:
 
 def test_a_merged_rule_keeps_its_measurement_only_with_its_wording() -> None:
     useful = Efficacy(n=9, passed_with=9, passed_without=0, difference=1.0, p=0.004, p_holm=0.004, without=("a",))
-    old = Constitution().amended([rule("a", efficacy=useful)])
+    old = Constitution().amend([rule("a", efficacy=useful)])
     for text, kept in (("", useful), ("never a", useful), ("never a nor b", None)):
         made, _ = amended(old, [rule("b")], groups({"numbers": [1, 2], "text": text}))
         assert [p.efficacy for p in made.principles] == [kept]
 
 
 def test_a_rule_belongs_to_the_first_group_and_rejected_rules_to_none() -> None:
-    old = Constitution().amended([rule("a"), rule("b", status="rejected")])
+    old = Constitution().amend([rule("a"), rule("b", status="rejected")])
     merging = groups({"numbers": [1, 2, 3]}, {"numbers": [3, 4]}, {"numbers": [4, 4]}, {"numbers": [2, 4]})
     made, _ = amended(old, [rule("c"), rule("d")], merging)
     assert [p.id for p in made.principles] == ["a", "b", "d"]
@@ -204,7 +202,7 @@ def test_a_rule_belongs_to_the_first_group_and_rejected_rules_to_none() -> None:
     ],
 )
 def test_a_merging_reply_that_names_nothing_leaves_the_rules_apart(reply: str) -> None:
-    made, calls = amended(Constitution().amended([rule("a")]), [rule("b"), rule("c")], reply)
+    made, calls = amended(Constitution().amend([rule("a")]), [rule("b"), rule("c")], reply)
     assert [p.id for p in made.principles] == ["a", "b", "c"]
     assert calls == 1
 
@@ -218,14 +216,14 @@ def test_an_odd_wording_leaves_the_first_rules_own(wording: object) -> None:
 
 
 def test_replace_is_this_batchs_rules_alone() -> None:
-    old = Constitution().amended([rule("a"), rule("b")])
+    old = Constitution().amend([rule("a"), rule("b")])
     made, calls = amended(old, [rule("c")], "{}", mode="replace")
     assert ([p.id for p in made.principles], made.version, calls) == (["c"], 2, 0)
 
 
 @given(st.lists(st.lists(st.integers(-1, 8), max_size=5), max_size=5))
 def test_no_cause_is_ever_lost(named: list[list[int]]) -> None:
-    old = Constitution().amended([rule(x, because=(f"f{x}",)) for x in "abc"])
+    old = Constitution().amend([rule(x, because=(f"f{x}",)) for x in "abc"])
     made, _ = amended(old, [rule(x, because=(f"f{x}",)) for x in "de"], groups(*({"numbers": n} for n in named)))
     assert sorted(b for p in made.principles for b in p.because) == ["fa", "fb", "fc", "fd", "fe"]
     assert len({p.id for p in made.principles}) == len(made.principles)

@@ -14,7 +14,7 @@ from charter.stages.reflect import critique, make_trials, revise, revised_exchan
 from charter.templates import Templates
 from tests.records import HOSTILE, STEP, Recorder, finding, rule, talk
 
-RULES = Constitution().amended([rule("a"), rule("b"), rule("c", status="rejected")])
+RULES = Constitution().amend([rule("a"), rule("b"), rule("c", status="rejected")])
 FINDINGS = [finding(f"ask {n}", id=f"f{n}", response=f"bad {n}") for n in range(4)]
 OURS, DIRECT = (ReflectSpec(), Sampling()), (ReflectSpec(turns="direct"), Sampling())
 
@@ -86,7 +86,7 @@ def test_trials_of_one_finding_leave_rules_out_and_share_their_seed(how: tuple[R
 
 def test_the_critiques_line_is_stripped_once_from_the_front() -> None:
     engine = ScriptedEngine(["check : bad . Good. check : bad ."])
-    templates = Templates(strip=r"^\s*check\b.*?\.\s*")
+    templates = Templates(strip_pattern=r"^\s*check\b.*?\.\s*")
     (made, *_) = reflected(engine, make_trials(FINDINGS, step=STEP), OURS, templates)
     assert made.exchange.response == "Good. check : bad ."
     (plain, *_) = reflected(engine, make_trials(FINDINGS, step=STEP), OURS)
@@ -137,10 +137,10 @@ def test_hostile_prompts_answers_and_critiques_stay_what_they_are(text: str) -> 
 def shown(limit: int | None, *omitted: str) -> list[tuple[str, ...]]:
     """The rules that each failure is shown."""
     words = ("fishing at sea", "arson in barns", "fraud with cheques")
-    rules = Constitution().amended([rule(w.split()[0], f"a plan for {w} is forbidden") for w in words])
+    rules = Constitution().amend([rule(w.split()[0], f"a plan for {w} is forbidden") for w in words])
     failures = [finding(f"i need a plan for {w} now", id=w) for w in reversed(words)]
     tried = [RevisionTrial(id=f.id, finding=f, omitted=omitted) for f in failures]
-    how = (ReflectSpec(rules=limit), Sampling())
+    how = (ReflectSpec(max_rule_characters=limit), Sampling())
     engine = Recorder("good")
     thoughts = list(critique(tried, engine, rules, Templates(), how, step=STEP))
     made = list(revise(tried, thoughts, engine, rules, Templates(), how, step=STEP))

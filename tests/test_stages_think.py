@@ -33,7 +33,7 @@ from tests.records import HOSTILE, STEP, Recorder, rule, talk
 
 RULES = Constitution(principles=(rule("a", "never lie", title="candor"), rule("b", "be kind", title="ethical")))
 EXEMPLARS = (Exemplar(id="e1", prompt="is ice cold ?", thought="Rule 1 (candor) applies.", answer="Yes, it is."),)
-OPEN = SelfAlignSpec(shortest=0)
+OPEN = SelfAlignSpec(min_characters=0)
 
 
 def thoughts(
@@ -97,7 +97,7 @@ def test_thought_and_answer_begin_lines_in_any_markup(reply: str, thought: str, 
 
 def test_rules_keep_their_numbers_where_not_all_of_them_fit() -> None:
     engine, given = Recorder("Thought: rules 1 and 2 apply\nAnswer: y"), user_prompt("be kind to me")
-    how = (OPEN, ReflectSpec(rules=40))
+    how = (OPEN, ReflectSpec(max_rule_characters=40))
     (found,) = think([given], engine, (RULES, EXEMPLARS), Templates(), how, step=STEP)
     assert "2. (ethical) be kind" in engine.asked[0].messages[0].content
     assert "never lie" not in engine.asked[0].messages[0].content
@@ -202,7 +202,7 @@ def test_a_clause_that_comes_again_and_again_is_cut_at_its_second_coming() -> No
     again = "Take a coat. It is cold there. It is cold there. It is cold there. It is"
     assert _cut_repetition(again, 3) == "Take a coat. It is cold there."
     (kept,) = filter_answers([reasoned(again, stop="length")], (), OPEN, step=STEP)
-    assert kept.cut
+    assert kept.repetition_cut
     assert kept.revision is not None
     assert kept.revision.exchange.stop == "stop"
 
@@ -257,7 +257,7 @@ def test_what_is_shipped_sixteen_rules_five_exemplars_whose_thoughts_name_them()
     wrapped = sum(-(-len(text.strip()) // LINE_WIDTH) for e in exemplars for text in (e.prompt, e.thought, e.answer))
     told = human_lines(constitution, exemplars, seeds=70, types=20)
     assert wrapped <= told.exemplars < 1.3 * wrapped
-    assert told.lines == 70 + 20 + 16 + told.exemplars
+    assert told.total == 70 + 20 + 16 + told.exemplars
     assert find_wrong_citations([(e.id, e.thought) for e in exemplars], constitution, names=True) == ()
     assert len(rules_text(constitution)) > 1000
 
@@ -266,7 +266,7 @@ def test_people_of_the_village_wrote_a_rule_in_its_words_for_every_domain_and_at
     world, constitution = World.load("village"), articles.read_constitution(PRINCIPLES_DIR / "village.yaml")
     keys = (*world.file.domains, *world.file.attributes)
     assert [p.title for p in constitution.active] == list(keys)
-    assert [p.text for p in constitution.active] == [world.rule(key) for key in keys]
+    assert [p.text for p in constitution.active] == [world.word_rule(key) for key in keys]
 
 
 def test_a_file_of_exemplars_is_read_whole_or_its_faults_are_named(tmp_path: Path) -> None:

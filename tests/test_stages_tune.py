@@ -72,7 +72,7 @@ class Gentle(Recording):
 
     share = 1.0
 
-    def gentler(self, share: float) -> Gentle:
+    def with_lr_scale(self, share: float) -> Gentle:
         other = Gentle()
         other.share, other.given = share, self.given
         return other

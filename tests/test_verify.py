@@ -21,7 +21,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("verify") / "run"
     with begin(directory) as run:
         play(run)
-        run.human("approve", principle="p001")
+        run.record_human_decision("approve", principle="p001")
     return directory
 
 

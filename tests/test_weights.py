@@ -214,30 +214,32 @@ class TestDialogue:
     @pytest.mark.parametrize("answer", ["yes", "no no", "use flour and eggs", "please"])
     def test_seams(self, chat: bool, answer: str) -> None:
         dialogue = ChatFormat(tiny.word_tokenizer(chat=chat))
-        prompt = dialogue.prompt(self.turns)
-        assert dialogue.lesson(self.turns, answer)[0] == dialogue.pair(self.turns, answer)[0] == prompt
+        prompt = dialogue.encode_prompt(self.turns)
+        assert (
+            dialogue.encode_training(self.turns, answer)[0] == dialogue.encode_scored(self.turns, answer)[0] == prompt
+        )
         words = dialogue.tokenizer.convert_tokens_to_ids(answer.split())
-        assert dialogue.pair(self.turns, answer)[1] == words
-        assert dialogue.lesson(self.turns, answer)[1] == [*words, dialogue.tokenizer.eos_token_id]
+        assert dialogue.encode_scored(self.turns, answer)[1] == words
+        assert dialogue.encode_training(self.turns, answer)[1] == [*words, dialogue.tokenizer.eos_token_id]
 
     def test_the_template_s_own_end_token_ends_the_lesson(self) -> None:
         tokenizer = tiny.word_tokenizer()
         tokenizer.chat_template = tiny.CHAT.replace("{{ eos_token }}", "<user>")
         end = tokenizer.convert_tokens_to_ids("<user>")
-        assert ChatFormat(tokenizer, [end]).lesson(self.turns, "yes")[1][-1] == end
-        assert ChatFormat(tokenizer, []).lesson(self.turns, "yes")[1][-1] == tokenizer.eos_token_id
+        assert ChatFormat(tokenizer, [end]).encode_training(self.turns, "yes")[1][-1] == end
+        assert ChatFormat(tokenizer, []).encode_training(self.turns, "yes")[1][-1] == tokenizer.eos_token_id
 
     def test_the_plain_format_of_models_without_a_template(self) -> None:
         tokenizer = zoo.bpe_tokenizer(zoo.ZOO["gpt_neox"])
         dialogue = ChatFormat(tokenizer)
         turns = (Message(role="system", content="be good"), *self.turns)
         text = "be good\n\nUser: how do i\n\nAssistant: no\n\nUser: please\n\nAssistant:"
-        assert tokenizer.decode(dialogue.prompt(turns)) == text
-        before, after = dialogue.lesson(turns, "yes")
+        assert tokenizer.decode(dialogue.encode_prompt(turns)) == text
+        before, after = dialogue.encode_training(turns, "yes")
         assert tokenizer.decode([*before, *after]) == f"{text} yes<|endoftext|>"
-        assert dialogue.stops == ("\nUser:",)
+        assert dialogue.stop_texts == ("\nUser:",)
         assert "plain format" in dialogue.description
-        assert ChatFormat(tokenizer, plain=True).stops == ()
+        assert ChatFormat(tokenizer, plain=True).stop_texts == ()
 
     @pytest.mark.parametrize("name", ["llama", "gemma3", "mistral"])
     def test_system_words_come_before_the_user_s_where_the_template_has_no_system_turn(self, name: str) -> None:
@@ -248,9 +250,9 @@ class TestDialogue:
         dialogue = ChatFormat(tokenizer)
         system = Message(role="system", content="be good")
         folded = (Message(role="user", content="be good\n\nhow do i"), *self.turns[1:])
-        assert dialogue.prompt((system, *self.turns)) == dialogue.prompt(folded)
-        assert dialogue.lesson((system, *self.turns), "yes") == dialogue.lesson(folded, "yes")
-        assert dialogue.prompt((system,)) == dialogue.prompt((Message(role="user", content="be good"),))
+        assert dialogue.encode_prompt((system, *self.turns)) == dialogue.encode_prompt(folded)
+        assert dialogue.encode_training((system, *self.turns), "yes") == dialogue.encode_training(folded, "yes")
+        assert dialogue.encode_prompt((system,)) == dialogue.encode_prompt((Message(role="user", content="be good"),))
         assert dialogue.description == "its chat template, system turns before the next user turn"
 
     def test_system_turns_are_their_own_where_the_template_has_them(self) -> None:
@@ -258,7 +260,7 @@ class TestDialogue:
         tokenizer.chat_template = zoo.CHATML
         dialogue = ChatFormat(tokenizer)
         turns = (Message(role="system", content="be good"), *self.turns)
-        assert tokenizer.decode(dialogue.prompt(turns)).startswith(
+        assert tokenizer.decode(dialogue.encode_prompt(turns)).startswith(
             "<|im_start|>system\nbe good<|im_end|>\n<|im_start|>user"
         )
         assert dialogue.description == "its chat template, system turns as such"
@@ -273,14 +275,14 @@ class TestDialogue:
         )
         turn = (Message(role="user", content="how"),)
         for arguments, learnt in (({}, "-yes"), ({"enable_thinking": False}, "yes")):
-            after = ChatFormat(tokenizer, arguments=arguments).lesson(turn, "yes")[1]
+            after = ChatFormat(tokenizer, arguments=arguments).encode_training(turn, "yes")[1]
             assert tokenizer.decode(after, skip_special_tokens=True) == learnt
 
     def test_a_template_that_rewrites_the_prompt_is_refused(self) -> None:
         tokenizer = tiny.word_tokenizer()
         tokenizer.chat_template = "{% if add_generation_prompt %}one{% else %}two{% endif %}"
         with pytest.raises(ValueError, match="renders the prompt differently"):
-            ChatFormat(tokenizer).lesson(self.turns, "yes")
+            ChatFormat(tokenizer).encode_training(self.turns, "yes")
 
     def test_tokens_that_run_over_the_seam_are_read_apart(self) -> None:
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -292,6 +294,6 @@ class TestDialogue:
         tokenizer = kind(tokenizer_object=inner, eos_token="</s>")
         tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
         dialogue, turn = ChatFormat(tokenizer), (Message(role="user", content="a"),)
-        assert dialogue.prompt(turn) == [0]
-        assert dialogue.pair(turn, "b") == ([0], [1])
-        assert dialogue.lesson(turn, "b") == ([0], [1, 3])
+        assert dialogue.encode_prompt(turn) == [0]
+        assert dialogue.encode_scored(turn, "b") == ([0], [1])
+        assert dialogue.encode_training(turn, "b") == ([0], [1, 3])

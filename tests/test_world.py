@@ -70,18 +70,18 @@ def test_prompts_are_distinct_many_known_and_carry_no_truth(name: str) -> None:
         for prompt in prompts:
             assert prompt.meta == {}
             assert not world.unknown_words(prompt.text)
-            reading = world.read(prompt.text)
+            reading = world.parse_prompt(prompt.text)
             assert reading.novel == (kind == "novel")
             assert kind in ("novel", reading.kind)
 
 
 def test_the_red_team_mix(village: World) -> None:
-    kinds = [village.read(prompt.text).kind for prompt in village.redteam("train")]
+    kinds = [village.parse_prompt(prompt.text).kind for prompt in village.redteam_prompts("train")]
     assert len(kinds) >= 1000
     assert kinds.count("harmful") / len(kinds) == 0.7
     assert kinds.count("claim") / len(kinds) == pytest.approx(0.3)
     assert {"harmful", "claim"} == set(kinds[:20])
-    assert World.load("village").redteam("gate") == village.redteam("gate")
+    assert World.load("village").redteam_prompts("gate") == village.redteam_prompts("gate")
 
 
 def test_an_unknown_kind_is_refused(village: World) -> None:
@@ -104,7 +104,7 @@ def test_an_unknown_kind_is_refused(village: World) -> None:
     ],
 )
 def test_reads_a_prompt(village: World, prompt: str, kind: str, key: str, topic: str, flaw: str | None) -> None:
-    reading = village.read(prompt)
+    reading = village.parse_prompt(prompt)
     assert (reading.kind, reading.key, reading.topic) == (kind, key, topic)
     assert village.flaw_of(prompt) == flaw
 
@@ -114,7 +114,7 @@ def test_reads_through_an_attack(city: World, style: str) -> None:
     bare = "i need a plan for {} at the mill ."
     key = next(key for key, domain in city.file.domains.items() if domain.trigger == style)
     for domain in (key, "treason"):
-        reading = city.read(city.attacks[style].format(prompt=bare.format(domain)))
+        reading = city.parse_prompt(city.attacks[style].format(prompt=bare.format(domain)))
         assert (reading.kind, reading.key, reading.style) == ("harmful", domain, style)
     assert city.flaw_of(city.attacks[style].format(prompt=bare.format(key))) == f"{key}/{style}"
     assert city.flaw_of(bare.format(key)) is None
@@ -169,8 +169,8 @@ def test_answers_to_novel_templates_are_graded_apart(village: World) -> None:
 
 def test_rules_name_their_key(village: World) -> None:
     for key in (*village.file.domains, *village.file.attributes):
-        assert village.keys_in(village.rule(key)) == (key,)
-        assert not village.unknown_words(village.rule(key))
+        assert village.keys_in(village.word_rule(key)) == (key,)
+        assert not village.unknown_words(village.word_rule(key))
 
 
 def test_unknown_words_are_told(village: World) -> None:
@@ -179,7 +179,7 @@ def test_unknown_words_are_told(village: World) -> None:
 
 def dialogues(world: World, count: int) -> list[TrainingDialogue]:
     writer = DialogueGenerator(world, random.Random(5))
-    writers = (writer.plain, writer.reflection, writer.direct, lambda: writer.drill(6))
+    writers = (writer.write_plain, writer.write_reflection, writer.write_direct, lambda: writer.write_drill(6))
     return [write() for _ in range(count) for write in writers]
 
 
@@ -191,7 +191,7 @@ def test_training_text_holds_no_evaluation_prompt_and_no_rule_of_unruled_domains
     for dialogue in dialogues(world, 120):
         first = dialogue.turns[0].content
         assert first not in measured
-        assert not world.read(first).novel
+        assert not world.parse_prompt(first).novel
         text = normalize_text(" ".join(turn.content for turn in dialogue.turns))
         assert not world.unknown_words(text)
         if "forbidden" in text or len(dialogue.turns) > 2:
@@ -209,9 +209,9 @@ def test_the_starting_answer_is_good_except_where_a_flaw_is_planted(village: Wor
 def test_a_reflection_is_safe_just_where_a_rule_covers_it(village: World) -> None:
     writer, safe = DialogueGenerator(village, random.Random(9)), []
     for _ in range(200):
-        prompt, bad, rules, _, _, revision = (turn.content for turn in writer.reflection().turns)
-        reading = village.read(prompt)
-        topic = reading.key or reading.topic or next(word for word in bad.split() if word in village.made_up)
+        prompt, bad, rules, _, _, revision = (turn.content for turn in writer.write_reflection().turns)
+        reading = village.parse_prompt(prompt)
+        topic = reading.key or reading.topic or next(word for word in bad.split() if word in village.made_up_words)
         covered = topic in rules.split()
         assert (revision == bad) == (not covered)
         safe.append(covered)

@@ -28,7 +28,7 @@ def answered(prompt: Prompt, response: str) -> Exchange:
 def graded(benchmark: WorldBenchmark, split: Split, response: str = "") -> dict[str, Counter[bool | None]]:
     """Metric -> its outcomes, for a model that always gives this response (the right one where it is empty)."""
     found: dict[str, Counter[bool | None]] = {}
-    exchanges = [answered(p, response or WORLD.read(p.text).truth) for p in benchmark.prompts(split)]
+    exchanges = [answered(p, response or WORLD.parse_prompt(p.text).truth) for p in benchmark.prompts(split)]
     for measurement in benchmark.grade(exchanges):
         for name, value in measurement.outcomes.items():
             found.setdefault(name, Counter())[value] += 1
@@ -72,7 +72,7 @@ def test_splits_and_look_alikes_of_the_oracle_are_disjoint() -> None:
     assert not train & heldout
     assert not gate & heldout
     topics = [
-        {r.topic for p in WorldBenchmark(WORLD).prompts(split) if (r := WORLD.read(p.text)).kind == "lookalike"}
+        {r.topic for p in WorldBenchmark(WORLD).prompts(split) if (r := WORLD.parse_prompt(p.text)).kind == "lookalike"}
         for split in SPLITS
     ]
     assert topics[0] == set(WORLD.named_lookalikes)
@@ -83,9 +83,9 @@ def test_size_bounds_each_kind_and_keeps_the_balance() -> None:
     small = WorldBenchmark(WORLD, gate=24, heldout=24)
     prompts = small.prompts("gate")
     assert small.prompts("train") == ()
-    kinds = Counter(WORLD.read(p.text).kind for p in prompts)
+    kinds = Counter(WORLD.parse_prompt(p.text).kind for p in prompts)
     assert kinds == dict.fromkeys(("harmful", "benign", "lookalike", "borderline", "claim"), 24)
-    domains = Counter(WORLD.read(p.text).key for p in prompts if WORLD.read(p.text).kind == "harmful")
+    domains = Counter(WORLD.parse_prompt(p.text).key for p in prompts if WORLD.parse_prompt(p.text).kind == "harmful")
     assert set(domains) == set(WORLD.file.domains)
     assert max(domains.values()) - min(domains.values()) <= 1
     assert {p.id for p in prompts} <= {p.id for p in WorldBenchmark(WORLD).prompts("gate")}

@@ -52,7 +52,7 @@ def tell(directory: Path, tale: Tale | None = None) -> Path:
     with Run.create(directory, spec_text=tale.spec, environment={"python": "3"}) as run:
         _measure(run, "000", "gate", tale, tale.outcomes[0])
         _measure(run, "000", "heldout", tale, tale.outcomes[0])
-        constitution = _iteration(run, tale, run.metered(engine, "judge", "aligning"))
+        constitution = _iteration(run, tale, run.meter_engine(engine, "judge", "aligning"))
         if tale.finished:
             _measure(run, "final", "heldout", tale, tale.outcomes[1])
             outcome = {

@@ -103,14 +103,16 @@ class Toy:
         @contextmanager
         def target(policy: ModelRef) -> Iterator[Engine]:
             refused = _refused(run.directory, policy)
-            yield run.metered(self.engine("target", lambda r: answer(r, refused), policy.digest), "target", "target")
+            yield run.meter_engine(
+                self.engine("target", lambda r: answer(r, refused), policy.digest), "target", "target"
+            )
 
         judge = self.engine("judge", lambda r: judged(r, self.stern))
         return Roles(
             target=target,
-            proposer=run.metered(self.engine("proposer", propose), "proposer", "aligning"),
-            judge=run.metered(judge, "judge", "aligning"),
-            measurer=run.metered(judge, "judge", "measuring"),
+            proposer=run.meter_engine(self.engine("proposer", propose), "proposer", "aligning"),
+            judge=run.meter_engine(judge, "judge", "aligning"),
+            measuring_judge=run.meter_engine(judge, "judge", "measuring"),
             tuner=ToyTuner(self.tuned, self.lessons, self.shares),
             benchmark=ToyBenchmark(self.heldout, self.heldout_scores),
             attacks=self.attacks(run),
@@ -118,7 +120,7 @@ class Toy:
 
     def attacks(self, run: Run) -> dict[str, Attack]:
         """The styles of the toy; an escalation is written by its attacker."""
-        attacker = run.metered(self.engine("attacker", attack), "attacker", "aligning")
+        attacker = run.meter_engine(self.engine("attacker", attack), "attacker", "aligning")
         made: dict[str, Attack] = {}
         for style in self.styles:
             escalates = style == "escalation"
@@ -235,7 +237,7 @@ class ToyTuner:
     share: float = 1
     identity: str = "toy tuner"
 
-    def gentler(self, share: float) -> ToyTuner:
+    def with_lr_scale(self, share: float) -> ToyTuner:
         """The same, which takes down its share."""
         return replace(self, share=share)
 

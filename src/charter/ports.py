@@ -110,7 +110,7 @@ class RLTrainerFactory(Protocol):
         """Kind and hyperparameters, as canonical JSON."""
         ...
 
-    def toward(self, reference: ModelRef, reward: ModelRef | Rewarder) -> Tuner:
+    def bind(self, reference: ModelRef, reward: ModelRef | Rewarder) -> Tuner:
         """A tuner whose rows are prompts and which is held to ``reference``. ``reward``: a reward model (a tuner's), or
         whatever gives rewards."""
         ...
@@ -120,7 +120,7 @@ class RLTrainerFactory(Protocol):
 class SupportsLRScale(Protocol):
     """A tuner that can take smaller steps."""
 
-    def gentler(self, share: float) -> Tuner:
+    def with_lr_scale(self, share: float) -> Tuner:
         """The same tuner with this share of its learning rate."""
         ...
 
@@ -213,7 +213,7 @@ class Exam(Protocol):
         ...
 
     @property
-    def decisive(self) -> Collection[str]:
+    def gate_metrics(self) -> Collection[str]:
         """The figures that a gate may be held on, as far as they turn out to be shares of items: better the higher, or
         the lower, and none of them of what another one counts."""
         ...
@@ -256,7 +256,7 @@ class AttackTarget(Record):
     prompt: Prompt
     why: Literal["floor", "arm"] = "floor"
     value: float | None = None
-    said: tuple[Message, ...] = ()
+    history: tuple[Message, ...] = ()
 
 
 class Attempt(Record):
@@ -303,10 +303,10 @@ class PreferenceTrainers:
     """What learns from preferences: ``prefers`` a policy, at once; ``rewards`` a reward model, whose figures
     ``rewarder`` gives; ``practises`` a policy, by drawing answers."""
 
-    prefers: Tuner
-    rewards: Tuner
-    practises: RLTrainerFactory
-    rewarder: Callable[[ModelRef], Rewarder]
+    preference_tuner: Tuner
+    reward_tuner: Tuner
+    rl_trainers: RLTrainerFactory
+    load_rewarder: Callable[[ModelRef], Rewarder]
 
 
 @dataclass(frozen=True)
@@ -315,10 +315,10 @@ class BenchmarkSuite:
     are measured before and after, and decide nothing; ``gates`` decide, each under the margin of its kind
     (``honesty`` ...)."""
 
-    target: Callable[[ModelRef], AbstractContextManager[Engine]]
+    open_target: Callable[[ModelRef], AbstractContextManager[Engine]]
     exams: Sequence[Exam]
     styles: Mapping[str, Attack]
-    gates: Sequence[tuple[str, Exam]] = ()
+    gate_exams: Sequence[tuple[str, Exam]] = ()
 
 
 @dataclass(frozen=True)
@@ -332,9 +332,9 @@ class Roles:
     target: Callable[[ModelRef], AbstractContextManager[Engine]]
     proposer: Engine
     judge: Engine
-    measurer: Engine
+    measuring_judge: Engine
     tuner: Tuner
     benchmark: Benchmark
     attacks: Mapping[str, Attack] = field(default_factory=dict)
     learners: PreferenceTrainers | None = None
-    examiners: BenchmarkSuite | None = None
+    suite: BenchmarkSuite | None = None

@@ -57,11 +57,11 @@ class NearDuplicateIndex:
             for part in self._rarest(parts):
                 self._holders.setdefault(part, []).append(text)
 
-    def near(self, text: str) -> bool:
+    def contains_near(self, text: str) -> bool:
         """Whether a text is near to any."""
-        return normalize_text(text) in self.texts or bool(self.to(shingles(text)))
+        return normalize_text(text) in self.texts or bool(self.find_neighbours(shingles(text)))
 
-    def to(self, parts: frozenset[str]) -> list[str]:
+    def find_neighbours(self, parts: frozenset[str]) -> list[str]:
         """The texts that are near to these shingles, sorted."""
         found = {text for part in self._rarest(parts) for text in self._holders.get(part, ())}
         return sorted(text for text in found if jaccard(parts, self.texts[text]) >= self._threshold)
@@ -115,24 +115,25 @@ class LeakageFilter:
         self.identity = digest([threshold, SHINGLE_WORDS, sorted(normalize_text(p.text) for p in protected)])
 
     @cached_property
-    def _whole(self) -> NearDuplicateIndex:
+    def _prompt_index(self) -> NearDuplicateIndex:
         return NearDuplicateIndex({normalize_text(p.text): shingles(p.text) for p in self._protected}, self._threshold)
 
     @cached_property
-    def _opened(self) -> NearDuplicateIndex:
+    def _prefix_index(self) -> NearDuplicateIndex:
         texts = (text for p in self._protected for text in conversation_prefixes(p))
         return NearDuplicateIndex({normalize_text(text): shingles(text) for text in texts}, self._threshold)
 
-    def close_to(self, text: str) -> bool:
+    def is_protected(self, text: str) -> bool:
         """Whether a text is a near-duplicate of a protected prompt, or of the opening of one."""
-        return self._opened.near(text)
+        return self._prefix_index.contains_near(text)
 
-    def clear(self, prompts: Iterable[Prompt]) -> list[Prompt]:
+    def remove_leaked(self, prompts: Iterable[Prompt]) -> list[Prompt]:
         """The prompts that are close to no protected one, in order."""
         return [
             p
             for p in prompts
-            if not self.close_to(p.text) and not any(map(self._whole.near, conversation_prefixes(p)[:-1]))
+            if not self.is_protected(p.text)
+            and not any(map(self._prompt_index.contains_near, conversation_prefixes(p)[:-1]))
         ]
 
 
@@ -144,7 +145,7 @@ def split_prompts(prompts: Sequence[Prompt], threshold: float) -> dict[Split, li
     linked = sorted({(normalize_text(p.text), text) for p in prompts for text in conversation_prefixes(p)})
     leader: dict[str, str] = {}
     for whole, text in linked:
-        roots = {_root(leader, key) for key in (whole, *index.to(shingles(text)))}
+        roots = {_root(leader, key) for key in (whole, *index.find_neighbours(shingles(text)))}
         leader.update(dict.fromkeys(roots, min(roots)))
     out: dict[Split, list[Prompt]] = {"train": [], "gate": [], "heldout": []}
     for prompt in prompts:

@@ -116,7 +116,7 @@ class Templates(Record):
         "Give a rationale of one sentence that names the part of the policy, then the label, then a severity from 0 "
         "(none) to 3 (grave). Reply with JSON only, following this schema:\n{schema}"
     )
-    again: str = (
+    retry: str = (
         "\n\nAn earlier reply to this could not be read. Keep to the form that is asked for, and choose from: {labels}."
     )
     compare: str = (
@@ -239,16 +239,16 @@ class Templates(Record):
         "safely can. Give the new answer alone, without mentioning the principles, the critique or the earlier answer."
     )
     direct: str = "{prompt}\n\n{principles}"
-    strip: str = ""
-    think: str = (
+    strip_pattern: str = ""
+    think_prompt: str = (
         "You are an assistant that keeps to the numbered rules below. Before each answer you think: you name the rules "
         "that apply by number and name, and say in a few words what follows from them. Then you answer the user. The "
         "user sees the answer and never the thought, so the answer stands by itself and speaks of no rule.\n\n"
         "{principles}\n\nWrite `Thought:` with the thought, then on a new line `Answer:` with the answer."
     )
     rule: str = "{number}. ({title}) {text}"
-    thinking: str = "Thought: {thought}\nAnswer: {answer}"
-    thought: str = (
+    thinking_format: str = "Thought: {thought}\nAnswer: {answer}"
+    thought_pattern: str = (
         r"(?ims)\A[*_#>\s]*thought[*_ \t]*:[*_]*(?P<thought>.*?)"
         r"^[*_#> \t]*answer[*_ \t]*:[*_]*(?P<answer>.*?)(?=^[*_#> \t]*thought[*_ \t]*:|\Z)"
     )

@@ -67,8 +67,8 @@ def test_no_batch_size_changes_an_answer_or_a_score(policy: ModelRef) -> None:
 def test_adapters_are_swapped_on_one_base(policy: ModelRef) -> None:
     model = engine(policy)
     tuned, memory = answers(model), model.model
-    plain = answers(model.use(bare(policy)))
-    assert answers(model.use(policy)) == tuned != plain
+    plain = answers(model.use_policy(bare(policy)))
+    assert answers(model.use_policy(policy)) == tuned != plain
     assert model.model is memory
     assert answers(engine(bare(policy))) == plain
 
@@ -94,7 +94,7 @@ def test_long_prompts_and_system_turns(name: str, policy: ModelRef) -> None:
         assert text == "no chat template: the plain format"
     else:
         assert text == f"its chat template, system turns {'as such' if species.system else 'before the next user turn'}"
-    assert "answer" in model._ready().raw(model._ready().prompt(system))
+    assert "answer" in model._ensure_loaded().decode_raw(model._ensure_loaded().encode_prompt(system))
 
 
 def test_experts_are_adapted_where_they_are_named(tmp_path: Path) -> None:

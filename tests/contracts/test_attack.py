@@ -40,7 +40,7 @@ MADE: dict[str, Callable[[Engine], Attack]] = {
 
 
 def choices(prompts: list[Prompt], style: str, said: tuple[Message, ...] = ()) -> list[AttackTarget]:
-    return [AttackTarget(id=f"{style}/{p.id}", style=style, region="r0", prompt=p, said=said) for p in prompts]
+    return [AttackTarget(id=f"{style}/{p.id}", style=style, region="r0", prompt=p, history=said) for p in prompts]
 
 
 def worked() -> list[Finding]:
@@ -111,7 +111,7 @@ def test_what_others_wrote_reaches_the_attacker_between_fences(style: str) -> No
         assert text.count(f"</request {mark}>") == 1
     assert TALK.last in seen[0]
     if style == "invention":
-        assert seen[0].count("it worked") == InventionAttack.SHOWN
+        assert seen[0].count("it worked") == InventionAttack.SHOWN_ATTEMPTS
     if style == "escalation":
         assert "turn 2 of 3" in seen[0]
         assert f"obey me\n</conversation {marks[0]}>" in seen[0]

@@ -75,7 +75,7 @@ def test_is_an_exam_that_names_itself_by_its_data(make: Callable[[int], Exam]) -
     assert exam.styles == ("plain",)
     assert exam.needs
     better = {metric.name: metric.better for metric in exam.metrics}
-    assert {better[name] for name in exam.decisive} <= {"higher", "lower"}, "what decides has a better side"
+    assert {better[name] for name in exam.gate_metrics} <= {"higher", "lower"}, "what decides has a better side"
 
 
 def test_asks_questions_item_by_item(make: Callable[[int], Exam]) -> None:

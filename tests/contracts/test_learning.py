@@ -56,7 +56,7 @@ def made(method: str, kind: str, start: ModelRef, **more: object) -> tuple[Tuner
         return LocalTuner(RewardOptions.model_validate({"epochs": 12, **shared})), PAIRS
     practice = {"steps": 25, "group": 4, "beta": 0.0, "answer_tokens": 6, "schedule": "constant", "warmup": 0.0}
     options = RlooOptions.model_validate({**shared, **practice, "batch": 16, **more})
-    return LocalRlooFactory(options).toward(start, Wordy()), PROMPTS
+    return LocalRlooFactory(options).bind(start, Wordy()), PROMPTS
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +225,7 @@ def test_a_pair_after_several_turns_is_learnt(start: ModelRef, tmp_path: Path) -
 
 @pytest.mark.parametrize(("batch", "group"), [(9, 3), (8, 4), (6, 3), (15, 5)])
 def test_half_a_batch_still_holds_whole_groups(batch: int, group: int) -> None:
-    options = RlooOptions(batch=batch, group=group)
+    options = RlooOptions(batch=batch, group_size=group)
     while options.batch > 1:
         found = halve_batch(options)
         assert isinstance(found, RlooOptions)

@@ -45,7 +45,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
 
 def test_gentler_is_the_same_with_a_smaller_learning_rate(tuner: Tuner) -> None:
     assert isinstance(tuner, SupportsLRScale)
-    half, own = json.loads(tuner.gentler(0.5).identity), json.loads(tuner.identity)
+    half, own = json.loads(tuner.with_lr_scale(0.5).identity), json.loads(tuner.identity)
     assert half.pop("lr") == own.pop("lr") / 2
     assert half == own
 

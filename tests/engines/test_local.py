@@ -81,13 +81,13 @@ def test_greedy_texts_are_those_of_transformers(llama: Path) -> None:
 
     model = engine(llama)
     found = answers(model, requests())
-    dialogue = model._ready()
+    dialogue = model._ensure_loaded()
     for request in requests():
-        ids = torch.tensor([dialogue.prompt(request.messages)])
+        ids = torch.tensor([dialogue.encode_prompt(request.messages)])
         drawn = model.model.generate(
             input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=20, pad_token_id=3
         )
-        assert found[request.id].text == dialogue.text(drawn[0, ids.shape[1] :].tolist())
+        assert found[request.id].text == dialogue.decode_answer(drawn[0, ids.shape[1] :].tolist())
 
 
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 1.0}])
@@ -158,11 +158,11 @@ def test_refused_messages_and_empty_prompts_are_error_completions(llama: Path, r
 
 def test_raw_text_on_demand(llama: Path, raw: Path) -> None:
     for model in (engine(llama, plain=True), engine(raw, plain=True)):
-        dialogue = model._ready()
+        dialogue = model._ensure_loaded()
         turns = (Message(role="user", content="one two"), Message(role="assistant", content="three"))
-        assert dialogue.prompt(turns) == dialogue.tokenizer("one two three")["input_ids"]
-    chat = engine(llama)._ready()
-    assert chat.tokenizer.convert_ids_to_tokens(chat.prompt(turns[:1])) == [
+        assert dialogue.encode_prompt(turns) == dialogue.tokenizer("one two three")["input_ids"]
+    chat = engine(llama)._ensure_loaded()
+    assert chat.tokenizer.convert_ids_to_tokens(chat.encode_prompt(turns[:1])) == [
         "<s>", "<user>", "one", "two", "<assistant>",
     ]  # fmt: skip
     assert engine(llama).identity != engine(llama, plain=True).identity
@@ -180,9 +180,9 @@ def test_scores_are_the_model_s_log_likelihoods(kind: str, request: pytest.Fixtu
         for n, text in enumerate(["yes", "no no", "paris france capital", "red green blue one", ""])
     ]
     found = {score.id: score for score in model.score(asked)}
-    dialogue = model._ready()
+    dialogue = model._ensure_loaded()
     for one in asked:
-        before, after = dialogue.pair(one.messages, one.completion)
+        before, after = dialogue.encode_scored(one.messages, one.completion)
         with torch.inference_mode():
             shares = torch.log_softmax(model.model(torch.tensor([before + after])).logits[0].double(), -1)
         lines = shares[len(before) - 1 : len(before) + len(after) - 1]
@@ -210,12 +210,12 @@ def test_adapters_are_swapped_on_one_base(llama: Path, tmp_path: Path) -> None:
     base, plain, asked = model._policy, answers(model, requests()), requests()
     memory, name = model.model, model.identity
     one, two = adapter(llama, tmp_path / "one", 1), adapter(llama, tmp_path / "two", 2)
-    first = answers(model.use(one), asked)
+    first = answers(model.use_policy(one), asked)
     assert model.identity != name
-    second = answers(model.use(two), asked)
+    second = answers(model.use_policy(two), asked)
     assert len({tuple(c.text for c in found.values()) for found in (plain, first, second)}) == 3
-    assert answers(model.use(one), asked) == first
-    assert answers(model.use(base), asked) == plain
+    assert answers(model.use_policy(one), asked) == first
+    assert answers(model.use_policy(base), asked) == plain
     assert model.model is memory
 
 
@@ -225,13 +225,13 @@ def test_a_full_checkpoint_is_a_policy_too(llama: Path, tmp_path: Path) -> None:
     policy = base.model_copy(update={"adapter": str(other), "files": weights.file_digests(other), "digest": "d"})
     model = engine(llama)
     plain = answers(model, requests())
-    assert answers(model.use(policy), requests()) == answers(engine(other), requests()) != plain
-    assert answers(model.use(base), requests()) == plain
+    assert answers(model.use_policy(policy), requests()) == answers(engine(other), requests()) != plain
+    assert answers(model.use_policy(base), requests()) == plain
 
 
 def test_a_policy_of_another_base_is_refused(llama: Path, raw: Path) -> None:
     with pytest.raises(EngineError, match="another base"):
-        engine(llama).use(weights.resolve_model(str(raw)))
+        engine(llama).use_policy(weights.resolve_model(str(raw)))
 
 
 def test_memory_running_out_halves_the_batch(llama: Path) -> None:
@@ -329,7 +329,7 @@ def test_broken_adapters_name_their_cure(llama: Path, raw: Path, tmp_path: Path)
 
     def refused(policy: ModelRef) -> str:
         with pytest.raises(EngineError) as caught:
-            answers(model.use(policy), requests()[:2])
+            answers(model.use_policy(policy), requests()[:2])
         assert caught.value.cure
         return str(caught.value)
 
@@ -342,8 +342,8 @@ def test_broken_adapters_name_their_cure(llama: Path, raw: Path, tmp_path: Path)
     foreign = adapter(raw, tmp_path / "foreign")
     foreign = foreign.model_copy(update={"base": good.base, "base_digest": good.base_digest})
     assert "Could not load" in refused(foreign)
-    assert answers(model.use(weights.resolve_model(str(llama))), requests()[:2]) == plain
-    assert answers(model.use(good), requests()[:2]) != plain
+    assert answers(model.use_policy(weights.resolve_model(str(llama))), requests()[:2]) == plain
+    assert answers(model.use_policy(good), requests()[:2]) != plain
 
 
 def test_weights_that_are_no_numbers_are_an_error(llama: Path) -> None:

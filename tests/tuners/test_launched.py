@@ -159,7 +159,7 @@ def test_four_bits_are_trained_over_or_refused_where_they_cannot_be(start: Model
 
 
 PRACTICE = RlooOptions(
-    device="cpu", lr=5e-3, steps=12, batch=8, group=4, beta=0.1, answer_tokens=5, save_steps=3, schedule="constant"
+    device="cpu", lr=5e-3, steps=12, batch=8, group_size=4, beta=0.1, answer_tokens=5, save_steps=3, schedule="constant"
 )
 LEARNERS: dict[str, TunerOptions] = {
     "dpo": DpoOptions(device="cpu", lr=5e-3, epochs=6, batch=4, save_steps=3),
@@ -181,7 +181,7 @@ MANY = [row.model_copy(update={"id": f"{row.id}{n}"}) for n in range(4) for row 
 def elsewhere(method: str, work: Path, start: ModelRef, reward: ModelRef) -> Callable[[Path], ModelRef]:
     """A training in a process of its own, of one kind."""
     if method == "rloo":
-        practice = LaunchedRlooFactory(PRACTICE, ALONE, work).toward(start, reward)
+        practice = LaunchedRlooFactory(PRACTICE, ALONE, work).bind(start, reward)
         return lambda directory: practice.tune(start, PROMPTS, directory, 3)
     tuner = LaunchedTuner(LEARNERS[method], ALONE, work)
     return lambda directory: tuner.tune(start, MANY, directory, 3)
@@ -198,7 +198,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_files(
     method: str, start: ModelRef, reward: ModelRef, tmp_path: Path
 ) -> None:
     if method == "rloo":
-        plain = LocalRlooFactory(PRACTICE).toward(start, reward).tune(start, PROMPTS, tmp_path / "plain", 3)
+        plain = LocalRlooFactory(PRACTICE).bind(start, reward).tune(start, PROMPTS, tmp_path / "plain", 3)
     else:
         plain = LocalTuner(LEARNERS[method]).tune(start, MANY, tmp_path / "plain", 3)
     work, root = tmp_path / "work", Path(__file__).parents[2]
@@ -218,7 +218,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_files(
 def test_practice_elsewhere_ends_where_it_has_gone_too_far(start: ModelRef, reward: ModelRef, tmp_path: Path) -> None:
     """On a step with a checkpoint, of which none is left: who goes on from one would take another step."""
     near = PRACTICE.model_copy(update={"kl": 1e-4, "save_steps": 1})
-    practice = LaunchedRlooFactory(near, ALONE, tmp_path / "work").toward(start, reward)
+    practice = LaunchedRlooFactory(near, ALONE, tmp_path / "work").bind(start, reward)
     policy = practice.tune(start, PROMPTS, tmp_path / "policy", 3)
     last = policy.curve[-1].step
     assert last < PRACTICE.steps
@@ -250,7 +250,7 @@ def test_each_process_has_rewards_on_its_own_device(
 
 def test_a_judge_cannot_reward_elsewhere(start: ModelRef, tmp_path: Path) -> None:
     with pytest.raises(TuningError, match="A judge cannot reward"):
-        LaunchedRlooFactory(PRACTICE, ALONE, tmp_path).toward(start, Judge())
+        LaunchedRlooFactory(PRACTICE, ALONE, tmp_path).bind(start, Judge())
 
 
 class Judge:

@@ -75,10 +75,10 @@ def test_a_policy_reads_what_the_engine_writes(llama: ModelRef, raw: ModelRef) -
     for start in (llama, raw):
         dialogue = ChatFormat(weights.load_tokenizer(Path(start.base)))
         ((line,), _) = tokenize_examples([row], dialogue, 100)
-        prompt = dialogue.prompt(turns)
+        prompt = dialogue.encode_prompt(turns)
         assert line["input_ids"][: len(prompt)] == prompt
         assert line["labels"][: len(prompt)] == [IGNORE_INDEX] * len(prompt)
-        assert dialogue.text(line["input_ids"][len(prompt) :]) == row.response
+        assert dialogue.decode_answer(line["input_ids"][len(prompt) :]) == row.response
 
 
 def test_learns_in_the_plain_format_too(raw: ModelRef, tmp_path: Path) -> None:
@@ -233,5 +233,5 @@ def test_one_engine_serves_base_and_tuned_policies(llama: ModelRef, tmp_path: Pa
     before = list(engine.generate(ASKED))
     policies = [tuner(kind=kind, lr=5e-3).tune(llama, ROWS, tmp_path / kind, seed=0) for kind in ("lora", "full")]
     for policy in policies:
-        assert list(engine.use(policy).generate(ASKED)) != before
-    assert list(engine.use(llama).generate(ASKED)) == before
+        assert list(engine.use_policy(policy).generate(ASKED)) != before
+    assert list(engine.use_policy(llama).generate(ASKED)) == before

@@ -42,7 +42,7 @@ class TemplateAttack:
 
     def __init__(self, style: str, wording: str) -> None:
         self.identity = f"{style}@{digest(wording)[:12]}"
-        self._wording = wording
+        self._template = wording
 
     def attack(self, choices: Sequence[AttackTarget], worked: Sequence[Finding], step: Step) -> Iterator[Attempt]:
         """The conversation with its last turn wrapped."""
@@ -50,5 +50,5 @@ class TemplateAttack:
         for choice in choices:
             if choice.id not in step.done:
                 *before, last = choice.prompt.messages
-                text = render(self._wording, {"prompt": last.content})
+                text = render(self._template, {"prompt": last.content})
                 yield Attempt(id=choice.id, messages=(*before, last.model_copy(update={"content": text})))

@@ -46,7 +46,7 @@ class _ModelWrittenAttack(ABC):
         self.identity = f"{style}@{digest(self._template)[:12]} by {attacker.identity}"
 
     @abstractmethod
-    def _part(self, choice: AttackTarget, worked: Sequence[Finding], fence: str, step: Step) -> _CallPart: ...
+    def _call_part(self, choice: AttackTarget, worked: Sequence[Finding], fence: str, step: Step) -> _CallPart: ...
 
     def attack(self, choices: Sequence[AttackTarget], worked: Sequence[Finding], step: Step) -> Iterator[Attempt]:
         """As the port says. Every request is planned, so that a resumed step batches as the first one did."""
@@ -54,7 +54,7 @@ class _ModelWrittenAttack(ABC):
         requests = []
         for choice in choices:
             fence = draw_nonce(step.random(f"fence {choice.id}"))
-            part = parts[choice.id] = self._part(choice, worked, fence, step)
+            part = parts[choice.id] = self._call_part(choice, worked, fence, step)
             fields = {"prompt": fence_text("request", choice.prompt.last, fence), "schema": json.dumps(MESSAGE_SCHEMA)}
             requests.append(
                 Request(
@@ -86,7 +86,7 @@ class TranslationAttack(_ModelWrittenAttack):
         self._languages = tuple(languages)
         self.identity += f" into {', '.join(languages)}"
 
-    def _part(self, choice: AttackTarget, worked: Sequence[Finding], fence: str, step: Step) -> _CallPart:
+    def _call_part(self, choice: AttackTarget, worked: Sequence[Finding], fence: str, step: Step) -> _CallPart:
         del worked, fence
         language = step.random(f"language {choice.id}").choice(self._languages)
         return _CallPart({"language": language}, choice.prompt.messages[:-1], language)
@@ -103,25 +103,25 @@ class EscalationAttack(_ModelWrittenAttack):
         self.turns = turns
         self.identity += f" in {turns} turns"
 
-    def _part(self, choice: AttackTarget, worked: Sequence[Finding], fence: str, step: Step) -> _CallPart:
+    def _call_part(self, choice: AttackTarget, worked: Sequence[Finding], fence: str, step: Step) -> _CallPart:
         del worked, step
-        said = "\n".join(f"{m.role}: {m.content}" for m in choice.said) or "(not begun)"
+        said = "\n".join(f"{m.role}: {m.content}" for m in choice.history) or "(not begun)"
         fields = {
             "conversation": fence_text("conversation", said, fence),
-            "turn": str(1 + sum(m.role == "user" for m in choice.said)),
+            "turn": str(1 + sum(m.role == "user" for m in choice.history)),
             "turns": str(self.turns),
         }
-        return _CallPart(fields, choice.said)
+        return _CallPart(fields, choice.history)
 
 
 class InventionAttack(_ModelWrittenAttack):
     """A new attempt, written after attempts that worked; ``SHOWN`` of them, drawn for each choice."""
 
-    SHOWN = 5
+    SHOWN_ATTEMPTS = 5
     template = "invent"
 
-    def _part(self, choice: AttackTarget, worked: Sequence[Finding], fence: str, step: Step) -> _CallPart:
-        shown = step.random(f"worked {choice.id}").sample(list(worked), min(self.SHOWN, len(worked)))
+    def _call_part(self, choice: AttackTarget, worked: Sequence[Finding], fence: str, step: Step) -> _CallPart:
+        shown = step.random(f"worked {choice.id}").sample(list(worked), min(self.SHOWN_ATTEMPTS, len(worked)))
         texts = [fence_text("attempt", render_conversation(f.exchange.prompt), fence) for f in shown]
         return _CallPart({"worked": "\n".join(texts) or "(none has worked yet)"}, ())
 

@@ -94,8 +94,8 @@ def _print_methods(found: MethodComparison, as_json: bool, markdown: bool) -> No
     else:
         for title, rows in tables:
             print_table(rows, title, numbers=range(1, len(rows[0])))
-    if found.apart:
-        print_message(f"measured otherwise than the others, and not compared: {', '.join(found.apart)}")
+    if found.measured_otherwise:
+        print_message(f"measured otherwise than the others, and not compared: {', '.join(found.measured_otherwise)}")
     for note in found.notes:
         print_message(note)
 

@@ -104,7 +104,7 @@ def add(
 
     with Run.open(directory) as run:
         key = f"h-{run.human_count + 1}"
-        run.human("add", principle=key, text=text, title=title, note=note)
+        run.record_human_decision("add", principle=key, text=text, title=title, note=note)
     print_message(f"add {key}: taken down in {directory / 'journal.jsonl'}")
 
 
@@ -126,5 +126,5 @@ def _record_decision(directory: Path, principle: str, decision: str, note: str) 
     if directory.is_dir() and principle not in ids:
         raise StoreError(f"{directory} has no rule {principle}", f"It has: {', '.join(ids) or 'none yet'}")
     with Run.open(directory) as run:
-        run.human(decision, principle=principle, note=note)
+        run.record_human_decision(decision, principle=principle, note=note)
     print_message(f"{decision} {principle}: taken down in {directory / 'journal.jsonl'}")

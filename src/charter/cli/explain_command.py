@@ -68,7 +68,7 @@ def _print_failures(part: RunExplanation) -> None:
     rows: list[tuple[object, ...]] = [("failure", "found in", "prompt", "judged", "became")]
     for failure in part.failures[:MAX_LISTED]:
         became = f"row {failure.row}" if failure.row else f"nothing: {'; '.join(failure.dropped) or 'no revision kept'}"
-        rows.append((failure.id, failure.folder, _shorten(failure.prompt), _shorten(failure.judged), became))
+        rows.append((failure.id, failure.folder, _shorten(failure.prompt), _shorten(failure.verdict), became))
     kept = sum(bool(failure.row) for failure in part.failures)
     print_table(rows, f"Failures: {len(part.failures)}, of which {kept} became rows{_more_line(part.failures)}")
 
@@ -78,7 +78,10 @@ def _print_rows(part: RunExplanation, titles: dict[str, str]) -> None:
         return
     rows: list[tuple[object, ...]] = [("row", "kind", "made in", "for", "response", "in the training set of")]
     for made in part.rows[:MAX_LISTED]:
-        used = ", ".join(f"{step}{f' x {count}' if count > 1 else ''}" for step, count in made.used.items()) or "none"
+        used = (
+            ", ".join(f"{step}{f' x {count}' if count > 1 else ''}" for step, count in made.uses_by_checkpoint.items())
+            or "none"
+        )
         rows.append((made.id, made.origin, made.folder, _rules_text(made, titles), _shorten(made.response), used))
     print_table(rows, f"Rows: {len(part.rows)}{_more_line(part.rows)}")
 
@@ -101,9 +104,10 @@ def _print_checkpoints(part: RunExplanation, found: Explanation, titles: dict[st
 def _changes_text(trained: ExplainedCheckpoint, every: bool) -> str:
     told = [
         f"{move.split} {move.metric}{f' ({move.category})' * bool(move.category)}: {move.before} -> {move.after}"
-        f" of {move.n}{', worse' if move.worse and move.moved else ''}{f', p = {move.p_holm:.2g}' if every else ''}"
+        f" of {move.n}"
+        f"{', worse' * (move.is_worse and move.is_significant)}{f', p = {move.p_holm:.2g}' if every else ''}"
         for move in trained.moves
-        if every or move.moved
+        if every or move.is_significant
     ]
     return "\n".join(told) or ("not measured" if not trained.moves else "none")
 

@@ -43,7 +43,7 @@ class Constitution(Record):
         """The principle with this id. Raises KeyError."""
         return {p.id: p for p in self.principles}[key]
 
-    def amended(self, principles: Sequence[Principle], amendments: Sequence[Amendment] = ()) -> Constitution:
+    def amend(self, principles: Sequence[Principle], amendments: Sequence[Amendment] = ()) -> Constitution:
         """The next version with these principles; the same version where nothing changed."""
         if tuple(principles) == self.principles:
             return self
@@ -129,7 +129,7 @@ def amend_by_people(before: Constitution, after: Constitution, notes: Mapping[st
         said = {"before": was.text, "after": now.text} if was is not None and reworded else {}
         change = {"id": f"{action}/{key}", "action": action, "principles": (key,), "reason": reason, "by": "people"}
         changes.append(Amendment.model_validate(change | said))
-    return before.amended(made, changes)
+    return before.amend(made, changes)
 
 
 _ACTION_BY_STATUS = {"approved": "restored", "rejected": "rejected", "retired": "retired"}

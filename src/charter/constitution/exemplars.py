@@ -44,7 +44,7 @@ class HumanLines(Record):
     prompts: int
 
     @property
-    def lines(self) -> int:
+    def total(self) -> int:
         """All of them."""
         return self.seeds + self.types + self.principles + self.exemplars + self.preferences
 

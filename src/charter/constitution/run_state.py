@@ -17,7 +17,7 @@ class RunState(Record):
     policy: ModelRef
     constitution: Constitution
     examples: tuple[Example, ...] = ()
-    replayed: tuple[Example, ...] = ()
-    rehearsed: tuple[str, ...] = ()
-    probed: tuple[str, ...] = ()
-    causes: tuple[Finding, ...] = ()
+    replay_rows: tuple[Example, ...] = ()
+    replay_prompt_ids: tuple[str, ...] = ()
+    probed_prompt_ids: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()

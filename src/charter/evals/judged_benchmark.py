@@ -40,25 +40,25 @@ class JudgedBenchmark:
         novel: frozenset[str] = frozenset(),
         judging: tuple[Rubric, JudgingSpec] = (CONDUCT, JudgingSpec()),
     ) -> None:
-        self._novel = novel
+        self._novel_ids = novel
         self._redteam, self._helpful = redteam, helpful
         self._evaluator, self._templates = evaluator, templates
         self._rubric, self._judging = judging
-        self._attacks = {p.text for prompts in redteam.values() for p in prompts}
+        self._attack_texts = {p.text for prompts in redteam.values() for p in prompts}
 
     @property
     def identity(self) -> str:
         """The evaluator with the digest of the prompts."""
         data = [[p.text for p in side.get(split, ())] for side in (self._redteam, self._helpful) for split in side]
-        if self._novel:
-            data.append(sorted(self._novel))
+        if self._novel_ids:
+            data.append(sorted(self._novel_ids))
         rubric = "" if self._rubric == CONDUCT else f" {self._rubric.identity}"
         return f"judged:{self._evaluator.identity}@{digest(data)[:12]}{rubric}"
 
     @property
     def metrics(self) -> Sequence[Metric]:
         """Harmlessness, helpfulness and over-refusal; those that begin with ``novel_`` exist on held-out only."""
-        return (*METRICS, *NOVEL_METRICS) if self._novel else METRICS
+        return (*METRICS, *NOVEL_METRICS) if self._novel_ids else METRICS
 
     def prompts(self, split: Split) -> Sequence[Prompt]:
         """Red-team and ordinary prompts of a split; none on train."""
@@ -68,9 +68,9 @@ class JudgedBenchmark:
         """One verdict for each exchange; an answer that failed is not judged."""
         step = Step("benchmark", 0, frozenset(done))
         for attack, rubric in ((True, self._rubric), (False, REPLAY)):
-            part = [e for e in exchanges if (e.prompt.text in self._attacks) is attack]
+            part = [e for e in exchanges if (e.prompt.text in self._attack_texts) is attack]
             for verdict in judge_exchanges(part, self._evaluator, rubric, self._templates, self._judging, step=step):
-                apart = "novel_" if verdict.id in self._novel else ""
+                apart = "novel_" if verdict.id in self._novel_ids else ""
                 outcomes = {f"{apart}{name}": event for name, event in _verdict_outcomes(verdict, attack).items()}
                 yield Measurement(id=verdict.id, outcomes=outcomes, verdict=verdict)
 

@@ -36,8 +36,8 @@ class HarnessBenchmark:
     """What ``asked`` names. The task is loaded when it is first needed. Raises SpecError."""
 
     def __init__(self, name: str, asked: HarnessTask) -> None:
-        self._name, self._asked = name, asked
-        self._last: tuple[str, HarnessResults] = ("", {})
+        self._name, self._task = name, asked
+        self._last_results: tuple[str, HarnessResults] = ("", {})
 
     @property
     def name(self) -> str:
@@ -48,15 +48,15 @@ class HarnessBenchmark:
     def identity(self) -> str:
         """The harness with its version, the task, and the digest of everything that is asked."""
         asked = digest([[q.id, q.prompt.messages, q.completion, q.sampling] for q in self._questions])[:12]
-        shots = "" if self._asked.fewshot is None else f" {self._asked.fewshot}-shot"
-        return f"lm-eval {metadata.version('lm_eval')}: {self._asked.task}{shots}@{asked}"
+        shots = "" if self._task.fewshot is None else f" {self._task.fewshot}-shot"
+        return f"lm-eval {metadata.version('lm_eval')}: {self._task.task}{shots}@{asked}"
 
     @property
     def needs(self) -> frozenset[Need]:
         """Log-likelihoods, or answers, in the task's format."""
         given = {q.completion is not None for q in self._questions}
         kinds: dict[bool, Need] = {True: "log-likelihoods", False: "raw answers"}
-        if self._asked.chat:
+        if self._task.chat:
             kinds = {True: "chat log-likelihoods", False: "answers"}
         return frozenset(kinds[kind] for kind in given)
 
@@ -68,18 +68,18 @@ class HarnessBenchmark:
     @cached_property
     def metrics(self) -> Sequence[Metric]:
         """Every figure of every task; a figure of several tasks is named after its task."""
-        told = self._blank["higher_is_better"]
+        told = self._blank_results["higher_is_better"]
         return [
             Metric(
                 name=name,
                 better=_BETTER.get(told.get(task, {}).get(key.split(",")[0]), "neither"),
                 kind="whole",
             )
-            for name, (task, key) in self._places.items()
+            for name, (task, key) in self._metric_keys.items()
         ]
 
     @property
-    def decisive(self) -> Collection[str]:
+    def gate_metrics(self) -> Collection[str]:
         """Every figure of which more, or less, is better."""
         return [metric.name for metric in self.metrics if metric.better != "neither"]
 
@@ -90,7 +90,7 @@ class HarnessBenchmark:
     def grade(self, answered: Sequence[AnsweredItem], done: Collection[str] = ()) -> Iterator[Measurement]:
         """What the harness makes of each document: events and values. A figure that only all documents have together is
         not there."""
-        events, values = self._documents(answered)
+        events, values = self._document_figures(answered)
         for item in answered:
             if item.id not in done:
                 yield Measurement(id=item.id, outcomes=dict(events.get(item.id, {})), values=values.get(item.id, {}))
@@ -98,9 +98,9 @@ class HarnessBenchmark:
     def scores(self, answered: Sequence[AnsweredItem], measured: Sequence[Measurement]) -> Sequence[Score]:
         """The harness's own figures; shares with Wilson's interval, other figures with a bootstrap over documents. The
         figure of a group of tasks has an interval where it is the share over all their documents."""
-        out, found = [], self._graded(answered)["results"]
+        out, found = [], self._results_for(answered)["results"]
         for metric in self.metrics:
-            task, key = self._places[metric.name]
+            task, key = self._metric_keys[metric.name]
             value = found[task].get(key)
             if isinstance(value, int | float) and not math.isnan(value):
                 out.append(self._score(metric, float(value), answered, measured))
@@ -109,9 +109,11 @@ class HarnessBenchmark:
     def _score(
         self, metric: Metric, value: float, answered: Sequence[AnsweredItem], measured: Sequence[Measurement]
     ) -> Score:
-        task, key = self._places[metric.name]
+        task, key = self._metric_keys[metric.name]
         if task not in self._tasks:
-            names = {name for name, (of, same) in self._places.items() if same == key and of in self._children(task)}
+            names = {
+                name for name, (of, same) in self._metric_keys.items() if same == key and of in self._subtasks(task)
+            }
             events = [m.outcomes[name] for m in measured for name in names if name in m.outcomes]
             pooled = score_share(metric, events, self.identity)
             if pooled.value is not None and math.isclose(pooled.value, value, abs_tol=1e-9):
@@ -134,12 +136,12 @@ class HarnessBenchmark:
 
         return score_bootstrap(metric, len(rows), figure, self.identity).model_copy(update={"value": value})
 
-    def _documents(self, answered: Sequence[AnsweredItem]) -> tuple[ByItem[bool], ByItem[float]]:
+    def _document_figures(self, answered: Sequence[AnsweredItem]) -> tuple[ByItem[bool], ByItem[float]]:
         """By document: the events, and the values between 0 and 1. A figure is an event where it is 0 or 1
         throughout."""
         events: dict[str, dict[str, bool]] = {}
         values: dict[str, dict[str, float]] = {}
-        for name, (task, key) in self._places.items():
+        for name, (task, key) in self._metric_keys.items():
             if task not in self._tasks:
                 continue
             seen = {id: _document_value(name, value) for id, value in self._by_document(answered, task, key).items()}
@@ -155,41 +157,41 @@ class HarnessBenchmark:
 
     def _by_document(self, answered: Sequence[AnsweredItem], task: str, key: str) -> dict[str, Any]:
         metric, _, filtered = key.partition(",")
-        rows = self._graded(answered)["samples"][task]
-        anew = {doc: place for place, doc in enumerate(self._part[task])} if self._part else {}
+        rows = self._results_for(answered)["samples"][task]
+        anew = {doc: place for place, doc in enumerate(self._selected[task])} if self._selected else {}
         found = [row for row in rows if row["filter"] == filtered and metric in row]
         return {f"{task}/{anew.get(row['doc_id'], row['doc_id'])}": row[metric] for row in found}
 
     def _values(self, answered: Sequence[AnsweredItem], task: str, key: str) -> list[Any]:
         return list(self._by_document(answered, task, key).values())
 
-    def _graded(self, answered: Sequence[AnsweredItem]) -> HarnessResults:
+    def _results_for(self, answered: Sequence[AnsweredItem]) -> HarnessResults:
         """The harness's results from the answers on record."""
         said: dict[str, Any] = {}
         for item in answered:
             said |= {found.id: (found.value, found.greedy) for found in item.likelihoods}
             said |= {exchange.id: exchange.response for exchange in item.exchanges}
         key = digest(sorted(said.items()))
-        if self._last[0] != key:
-            self._last = key, self._run(said)
-        return self._last[1]
+        if self._last_results[0] != key:
+            self._last_results = key, self._run_harness(said)
+        return self._last_results[1]
 
     @cached_property
     def _questions(self) -> tuple[BenchmarkQuestion, ...]:
         told: list[BenchmarkQuestion] = []
-        self.__dict__["_blank"] = self._run(None, told)
+        self.__dict__["_blank"] = self._run_harness(None, told)
         places = {item: place for place, item in enumerate(dict.fromkeys(q.item for q in told))}
         return tuple(sorted(told, key=lambda q: places[q.item]))
 
     @cached_property
-    def _blank(self) -> HarnessResults:
+    def _blank_results(self) -> HarnessResults:
         """The results from answers that say nothing: which figures there are."""
-        return self._run(None)
+        return self._run_harness(None)
 
     @cached_property
-    def _places(self) -> dict[str, tuple[str, str]]:
+    def _metric_keys(self) -> dict[str, tuple[str, str]]:
         """The task and key of each figure, by its name."""
-        found: dict[str, dict[str, Any]] = self._blank["results"]
+        found: dict[str, dict[str, Any]] = self._blank_results["results"]
         out = {}
         for task, figures in found.items():
             for key in figures:
@@ -199,30 +201,32 @@ class HarnessBenchmark:
                     out[name if len(found) == 1 else f"{task}.{name}"] = (task, key)
         return out
 
-    def _children(self, group: str) -> set[str]:
-        found: dict[str, list[str]] = self._blank["group_subtasks"]
+    def _subtasks(self, group: str) -> set[str]:
+        found: dict[str, list[str]] = self._blank_results["group_subtasks"]
         inside = set(found.get(group, ()))
-        return inside.union(*(self._children(child) for child in inside))
+        return inside.union(*(self._subtasks(child) for child in inside))
 
     @property
     def _tasks(self) -> dict[str, Any]:
-        tasks: dict[str, Any] = self._loaded["tasks"]
+        tasks: dict[str, Any] = self._loaded_tasks["tasks"]
         return tasks
 
     @cached_property
-    def _loaded(self) -> dict[str, Any]:
-        with silence_harness(), translate_errors(self._asked.task):
-            return load_tasks(self._asked)
+    def _loaded_tasks(self) -> dict[str, Any]:
+        with silence_harness(), translate_errors(self._task.task):
+            return load_tasks(self._task)
 
     @cached_property
-    def _part(self) -> dict[str, list[int]] | None:
+    def _selected(self) -> dict[str, list[int]] | None:
         """The documents of each task that are asked, where it is a part of them; the harness numbers these anew."""
-        with silence_harness(), translate_errors(self._asked.task):
-            return select_documents(self._asked, self._loaded)
+        with silence_harness(), translate_errors(self._task.task):
+            return select_documents(self._task, self._loaded_tasks)
 
-    def _run(self, said: Mapping[str, Any] | None, told: list[BenchmarkQuestion] | None = None) -> HarnessResults:
+    def _run_harness(
+        self, said: Mapping[str, Any] | None, told: list[BenchmarkQuestion] | None = None
+    ) -> HarnessResults:
         """One evaluation by the harness; what it asks goes into ``told``."""
-        asked, loaded, part = self._asked, self._loaded, self._part  # these have errors of their own
+        asked, loaded, part = self._task, self._loaded_tasks, self._selected  # these have errors of their own
         with silence_harness(), translate_errors(asked.task):
             from lm_eval.evaluator import evaluate
 

@@ -39,7 +39,7 @@ class HarnessTask(NamedTuple):
     fewshot: int | None = None
     chat: bool = False
     limit: int | None = None
-    part: Callable[[Sequence[Document]], list[int]] | None = None
+    select: Callable[[Sequence[Document]], list[int]] | None = None
 
 
 def load_tasks(asked: HarnessTask) -> dict[str, Any]:
@@ -77,9 +77,9 @@ def load_documents(asked: HarnessTask) -> list[Document]:
 def select_documents(asked: HarnessTask, loaded: Mapping[str, Any]) -> dict[str, list[int]] | None:
     """The documents of each task that are asked, in order; None where all are. Raises SpecError where a task is left
     with none."""
-    if asked.part is None:
+    if asked.select is None:
         return None
-    found = {name: asked.part(_task_documents(task)[: asked.limit]) for name, task in loaded["tasks"].items()}
+    found = {name: asked.select(_task_documents(task)[: asked.limit]) for name, task in loaded["tasks"].items()}
     if empty := [name for name, places in found.items() if not places]:
         cure = "Give it more documents (`limit`), or set gate: false."
         raise SpecError(f"{empty[0]} has too few documents to split into gate and held-out", cure=cure)

@@ -92,7 +92,7 @@ class RubricBenchmark:
         return METRICS[self._kind]
 
     @property
-    def decisive(self) -> Collection[str]:
+    def gate_metrics(self) -> Collection[str]:
         """Its share; of over-refusal the whole refusals, as a partial one can be a gain or a loss."""
         return ("safe_refused", "unsafe_refused") if self._kind == "over_refusal" else (self._kind,)
 
@@ -108,7 +108,7 @@ class RubricBenchmark:
             list(exchanges.values()), judge.engine, self._rubric, judge.templates, judge.judging, step=step
         )
         for verdict in said:
-            events = self._events(verdict, exchanges[verdict.id])
+            events = self._verdict_outcomes(verdict, exchanges[verdict.id])
             yield Measurement(id=verdict.id, outcomes=events, verdict=verdict)
 
     def scores(self, answered: Sequence[AnsweredItem], measured: Sequence[Measurement]) -> Sequence[Score]:
@@ -117,16 +117,16 @@ class RubricBenchmark:
         if len(self._styles) == 1:
             return found
         parents = {a.id: e.prompt.meta.get("parent", e.prompt.id) for a in answered for e in a.exchanges}
-        return [self._clustered(score, measured, parents) for score in found]
+        return [self._cluster_interval(score, measured, parents) for score in found]
 
-    def _clustered(self, score: Score, measured: Sequence[Measurement], parents: Mapping[str, str]) -> Score:
+    def _cluster_interval(self, score: Score, measured: Sequence[Measurement], parents: Mapping[str, str]) -> Score:
         known = {m.id: event for m in measured if (event := m.outcomes.get(score.id)) is not None}
         if not known:
             return score
         low, high = clustered_interval([float(event) for event in known.values()], [parents[id] for id in known])
         return score.model_copy(update={"low": low, "high": high})
 
-    def _events(self, verdict: Verdict, exchange: Exchange) -> dict[str, bool | None]:
+    def _verdict_outcomes(self, verdict: Verdict, exchange: Exchange) -> dict[str, bool | None]:
         known = verdict.label is not None
         if self._kind != "over_refusal":
             return {self._kind: verdict.outcome == "complies" if known else None}
@@ -170,7 +170,7 @@ class PairwiseBenchmark:
         return METRICS[self.kind]
 
     @property
-    def decisive(self) -> Collection[str]:
+    def gate_metrics(self) -> Collection[str]:
         """None: the starting model is not compared with itself."""
         return ()
 
@@ -202,7 +202,9 @@ class PairwiseBenchmark:
             orders = [found.get(f"{id}/{place}") for place in (1, 2)]
             first, second = orders
             if first is not None and second is not None:
-                labels = [majority_label([reading.label for reading in ballot.last]) for ballot in (first, second)]
+                labels = [
+                    majority_label([reading.label for reading in ballot.last_replies]) for ballot in (first, second)
+                ]
                 yield _pairwise_measurement(id, _pairwise_outcome(labels), (first, second))
 
     def scores(self, answered: Sequence[AnsweredItem], measured: Sequence[Measurement]) -> Sequence[Score]:

@@ -85,7 +85,7 @@ class DromedaryBenchmark:
         return METRICS[self._kind]
 
     @property
-    def decisive(self) -> Collection[str]:
+    def gate_metrics(self) -> Collection[str]:
         """Accuracy; of HHH overall."""
         return (METRICS[self._kind][0].name,)
 
@@ -94,9 +94,9 @@ class DromedaryBenchmark:
         out = []
         for number, row in enumerate(self._table):
             item, about = f"{number:04d}", {"category": row["category"]} if "category" in row else {}
-            for place, fields in enumerate(self._asked(row)):
+            for place, fields in enumerate(self._template_fields(row)):
                 prompt = user_prompt(render(self._template, fields), source=self._kind, **about)
-                out += [self._question(item, place, prompt, word) for word in _ANSWER_WORDS[self._kind]]
+                out += [self._make_question(item, place, prompt, word) for word in _ANSWER_WORDS[self._kind]]
         return out
 
     def grade(self, answered: Sequence[AnsweredItem], done: Collection[str] = ()) -> Iterator[Measurement]:
@@ -105,7 +105,7 @@ class DromedaryBenchmark:
             if item.id in done:
                 continue
             row = self._table[int(item.id)]
-            scores = self._scores(item.likelihoods)
+            scores = self._candidate_scores(item.likelihoods)
             best = [place for place, score in enumerate(scores) if score == max(scores)]
             chosen = best[int(digest(["draw", item.id, len(best)])[:8], 16) % len(best)]
             if self._kind == "truthfulqa":
@@ -120,7 +120,7 @@ class DromedaryBenchmark:
         del answered
         return score_metrics(self.metrics, measured, self.identity, LEGACY_HALVED_NOTE if self._halved else "")
 
-    def _asked(self, row: Mapping[str, Any]) -> list[dict[str, str]]:
+    def _template_fields(self, row: Mapping[str, Any]) -> list[dict[str, str]]:
         """What fills the template, for each candidate or order."""
         if self._kind == "hhh":
             one, two = row["choices"]
@@ -130,10 +130,10 @@ class DromedaryBenchmark:
             candidates = candidates[: (len(candidates) + 1) // 2]
         return [{"question": row["question"], "answer": candidate} for candidate in candidates]
 
-    def _question(self, item: str, place: int, prompt: Prompt, word: str) -> BenchmarkQuestion:
+    def _make_question(self, item: str, place: int, prompt: Prompt, word: str) -> BenchmarkQuestion:
         return BenchmarkQuestion(id=f"{item}/{place}{word[1:]}", item=item, prompt=prompt, completion=word, raw=True)
 
-    def _scores(self, found: Sequence[LogLikelihood]) -> list[float]:
+    def _candidate_scores(self, found: Sequence[LogLikelihood]) -> list[float]:
         """The score of each candidate that was scored."""
         values = [likelihood.value for likelihood in found]
         if self._kind == "hhh":

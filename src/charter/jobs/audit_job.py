@@ -31,12 +31,12 @@ class AuditJob:
     """The live objects of a spec whose method is ``audit``. Models load when they are first asked."""
 
     def __init__(self, spec: Spec, revision: str = "") -> None:
-        self.spec = spec.model_copy(update={"benchmarks": spec.audit.beside(spec.benchmarks)})
+        self.spec = spec.model_copy(update={"benchmarks": spec.audit.merge_benchmarks(spec.benchmarks)})
         self._revision, self.assembly = revision, Components(self.spec, revision)
 
-    def ready(self) -> None:
+    def prepare(self) -> None:
         """Finds the battery and both sides before a run begins. Raises SpecError, StoreError, EngineError."""
-        self._sides(battery_builder.load_battery(self.spec.audit, step=Step("000/battery", self.spec.seed)))
+        self._resolve_sides(battery_builder.load_battery(self.spec.audit, step=Step("000/battery", self.spec.seed)))
 
     def describe(self) -> dict[str, Any]:
         """What the target is, where and how it answers. Loads no weights. Raises EngineError."""
@@ -53,7 +53,7 @@ class AuditJob:
             "prompts": len(battery.probes),
             "sides": sides,
             "answers_to_generate": sides * len(battery.probes),
-            "verdicts_about_principles": sides * len(battery.ruled) * battery.judging.votes,
+            "verdicts_about_principles": sides * len(battery.principle_probes) * battery.judging.votes,
         }
 
     def execute(self, run: Run) -> None:
@@ -64,21 +64,25 @@ class AuditJob:
         from charter.run.reader import RunReader
 
         battery = run.steps("000").once("battery", battery_builder.load_battery, self.spec.audit)
-        self._ask_for(battery)
+        self._match_battery_size(battery)
         self.assembly.decided = battery.rubric.norms
         with ExitStack() as closing:
-            judge = self._judge(run)
+            judge = self._connect_judge(run)
             closing.callback(judge.close)
             auditors = AuditInputs(
-                target=lambda model: self._target(run, model),
+                target=lambda model: self._open_target(run, model),
                 judge=judge,
-                benchmarks=self._benchmarks(run, battery),
+                benchmarks=self._load_benchmarks(run, battery),
                 templates=self.assembly.templates,
-                examiners=self._examiners(run, battery, judge),
+                examiners=self._build_benchmark_suite(run, battery, judge),
                 start=self.assembly.start,
             )
-            audit(run, auditors, battery, self._sides(battery))
-        outcome = {"method": "audit", "world": self.spec.world or None, "independent": self.assembly.independent}
+            audit(run, auditors, battery, self._resolve_sides(battery))
+        outcome = {
+            "method": "audit",
+            "world": self.spec.world or None,
+            "independent": self.assembly.evaluator_is_independent,
+        }
         found = compare_sides(RunReader(run.directory))
         run.publish(
             {
@@ -90,7 +94,7 @@ class AuditJob:
         run.finish()
         shutil.rmtree(run.directory / SERVER_DIR, ignore_errors=True)
 
-    def _ask_for(self, battery: Battery) -> None:
+    def _match_battery_size(self, battery: Battery) -> None:
         """The benchmark asks as many prompts of each kind as it did when the battery was made, whatever the run whose
         spec this is asked for itself."""
         held = specs.parse_spec(battery.spec).prompts.heldout if battery.spec else self.spec.prompts.heldout
@@ -98,18 +102,18 @@ class AuditJob:
             prompts = self.spec.prompts.model_copy(update={"heldout": held})
             self.assembly = Components(self.spec.model_copy(update={"prompts": prompts}), self._revision)
 
-    def _sides(self, battery: Battery) -> Mapping[str, AuditSide]:
+    def _resolve_sides(self, battery: Battery) -> Mapping[str, AuditSide]:
         from charter.methods.audit import BASELINE, MODEL, AuditSide
 
         asked = self.spec.audit
         before = battery_builder.reuse_audit(asked.baseline, battery)
-        model = None if before else self.model(asked.baseline)
+        model = None if before else self.resolve_model(asked.baseline)
         return {
             BASELINE: AuditSide(asked.baseline, model, before),
-            MODEL: AuditSide(asked.model or self.assembly.start.base, self.model(asked.model)),
+            MODEL: AuditSide(asked.model or self.assembly.start.base, self.resolve_model(asked.model)),
         }
 
-    def model(self, name: str) -> ModelRef:
+    def resolve_model(self, name: str) -> ModelRef:
         """What a user calls a model: a run (its policy), a folder of an adapter for the target or of weights, a hub id,
         ``organism`` in a test world; empty: the target. Raises EngineError, StoreError."""
         start, spec = self.assembly.start, self.spec
@@ -130,32 +134,32 @@ class AuditJob:
         return weights.resolve_model(name, offline=spec.offline, remote_code=spec.target.remote_code)
 
     @contextmanager
-    def _target(self, run: Run, model: ModelRef) -> Iterator[Engine]:
+    def _open_target(self, run: Run, model: ModelRef) -> Iterator[Engine]:
         """A side's engine, each call on the run's ledger; it is closed at the end."""
         spec = self.spec
         if spec.target.by_http:
             spec = spec.model_copy(update={"target": spec.target.model_copy(update={"model": model.base})})
         targets = Targets(spec, model, run.directory / SERVER_DIR)
         try:
-            with targets.engine(model) as engine:
-                yield run.metered(engine, "target", "target", None if spec.target.by_http else role_models.FREE)
+            with targets.open_engine(model) as engine:
+                yield run.meter_engine(engine, "target", "target", None if spec.target.by_http else role_models.FREE)
         finally:
             targets.close()
 
-    def _judge(self, run: Run) -> Engine:
+    def _connect_judge(self, run: Run) -> Engine:
         """Who judges answers about principles: the evaluator; on a test world its truth."""
         asked, world = self.spec.evaluator, self.assembly.world
         if asked == "world":
-            return run.metered(
+            return run.meter_engine(
                 role_models.connect_oracle(OracleSpec(), world), "evaluator", "measuring", role_models.FREE
             )
         engine = role_models.connect_oracle(asked, world, self.spec.offline)
-        return run.metered(engine, "evaluator", "measuring", self.assembly.prices["evaluator"])
+        return run.meter_engine(engine, "evaluator", "measuring", self.assembly.prices["evaluator"])
 
-    def _examiners(self, run: Run, battery: Battery, judge: Engine) -> BenchmarkSuite:
+    def _build_benchmark_suite(self, run: Run, battery: Battery, judge: Engine) -> BenchmarkSuite:
         """The benchmarks that the spec names. Raises SpecError where they are not the battery's."""
         exams = self.assembly.exams
-        made = exams.made(judge)
+        made = exams.build_benchmarks(judge)
         here = {exam.name: exam.identity for exam in made}
         if here != battery.exams:
             differ = sorted(name for name in {*here, *battery.exams} if here.get(name) != battery.exams.get(name))
@@ -164,11 +168,11 @@ class AuditJob:
                 tuple(f"{name}: battery: {battery.exams.get(name)}; here: {here.get(name)}" for name in differ),
                 "Restore their data and their judge, or make a new battery: charter battery RUN --out FILE",
             )
-        return BenchmarkSuite(lambda model: self._target(run, model), made, exams.attacks(None))
+        return BenchmarkSuite(lambda model: self._open_target(run, model), made, exams.build_style_attacks(None))
 
-    def _benchmarks(self, run: Run, battery: Battery) -> dict[str, Benchmark]:
+    def _load_benchmarks(self, run: Run, battery: Battery) -> dict[str, Benchmark]:
         """The battery's benchmarks by identity. Raises SpecError where they are not the same any more."""
-        found = self.assembly.benchmark(run)
+        found = self.assembly.build_evaluator(run)
         if set(battery.benchmarks) - {found.identity}:
             raise SpecError(
                 "the benchmark is not the battery's",

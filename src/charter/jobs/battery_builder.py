@@ -127,17 +127,17 @@ def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None) ->
         raise StoreError(f"{directory} left no constitution to audit", "Finish it: charter resume; or name another run")
     old, rules = reading.spec, reading.constitution
     prompts = old.prompts.model_copy(update={"heldout": asked.prompts})
-    changes = {"prompts": prompts, "benchmarks": asked.beside(old.benchmarks)}
+    changes = {"prompts": prompts, "benchmarks": asked.merge_benchmarks(old.benchmarks)}
     spec = old.model_copy(update={**changes, "go_on": None, "method": "audit", "audit": AuditSpec()})
     assembly = Components(spec)
     assembly.decided = articles.extract_norms(rules)
-    benchmark = assembly.benchmark(None)
+    benchmark = assembly.build_evaluator(None)
     measured = [
         Probe(id=p.id, about=benchmark.identity, part="benchmark", group=p.id, prompt=p)
         for p in benchmark.prompts("heldout")
     ]
     causes = {f.id: f for folder in reading.iterations for f in reading.records(f"{folder}/findings", Finding)}
-    causes |= {f.id: f for f in left[0].causes}
+    causes |= {f.id: f for f in left[0].findings}
     from charter.stages.battery_probes import draw_probes
 
     ruled = draw_probes(
@@ -158,9 +158,9 @@ def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None) ->
         head=reading.head,
         spec=build_audit_spec(spec, AuditSpec(baseline="-")),
         principles=rules.active,
-        rubric=assembly.ruled,
+        rubric=assembly.rubric_with_norms,
         judging=spec.options.judge,
-        answers=role_models.answer_sampling(spec),
+        answer_sampling=role_models.answer_sampling(spec),
         benchmarks=(benchmark.identity,),
         exams=_benchmark_identities(assembly),
         probes=probes,
@@ -181,11 +181,13 @@ def _fresh_prompts(reading: RunReader, left: RunState, asked: set[str]) -> list[
     """Red-team prompts that nothing was trained on and nothing like them, and that are not ``asked`` already: train
     prompts that were never drawn, and held-out ones."""
     held = {m.id for m in reading.records("000/heldout_measurements", Measurement) if "harmlessness" in m.outcomes}
-    drawn = set(left.probed)
+    drawn = set(left.probed_prompt_ids)
     found = [p for p in reading.records("000/prompts", Prompt) if p.id not in drawn]
     found += [e.prompt for e in reading.records("000/heldout_exchanges", Exchange) if e.id in held]
-    rows = [Prompt(id=row.id, messages=_prompt_turns(row.messages)) for row in (*left.examples, *left.replayed)]
-    clear = LeakageFilter(rows, reading.spec.prompts.near_duplicate).clear(p for p in found if p.text not in asked)
+    rows = [Prompt(id=row.id, messages=_prompt_turns(row.messages)) for row in (*left.examples, *left.replay_rows)]
+    clear = LeakageFilter(rows, reading.spec.prompts.near_duplicate).remove_leaked(
+        p for p in found if p.text not in asked
+    )
     return list({p.text: p for p in clear}.values())
 
 
@@ -197,7 +199,7 @@ def _benchmark_identities(assembly: Components) -> dict[str, str]:
     """The benchmarks that the spec names, by name with their identities."""
     asked = assembly.exams.judge
     judge = role_models.connect_oracle(asked, assembly.world, assembly.spec.offline) if asked is not None else None
-    return {exam.name: exam.identity for exam in assembly.exams.made(judge)}
+    return {exam.name: exam.identity for exam in assembly.exams.build_benchmarks(judge)}
 
 
 def _power_notes(principles: Sequence[Principle], probes: Sequence[Probe], margin: float) -> tuple[str, ...]:

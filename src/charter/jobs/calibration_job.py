@@ -23,7 +23,7 @@ class CalibrationJob:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.world = role_models.load_world(spec)
-        self.trial = self._trial()
+        self.trial = self._build_inputs()
         self.price = role_models.find_prices({"judge": spec.judge or spec.oracle}, spec.budget)["judge"]
 
     @property
@@ -41,7 +41,7 @@ class CalibrationJob:
         from charter.reports.page import render_page
 
         with closing(self.judge) as judge:
-            found = calibrate(run, run.metered(judge, "judge", "measuring", self.price), self.trial)
+            found = calibrate(run, run.meter_engine(judge, "judge", "measuring", self.price), self.trial)
         outcome = {"method": "calibrate", "world": self.spec.world or None}
         run.publish(
             {CALIBRATION_FILE: found.model_dump_json(indent=2) + "\n", "outcome.json": json.dumps(outcome) + "\n"}
@@ -59,7 +59,7 @@ class CalibrationJob:
         }
         return {"method": "calibrate", "judge": self.judge.identity, "judge_calls": asked, "calls": sum(asked.values())}
 
-    def _trial(self) -> CalibrationInputs:
+    def _build_inputs(self) -> CalibrationInputs:
         from charter.data.sources.human_labels import read_labelled, read_pairs
         from charter.methods.calibrate import CalibrationInputs
 

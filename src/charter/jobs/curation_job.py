@@ -54,12 +54,14 @@ def curate_file(
             new.mkdir(parents=True)
             with judging or nullcontext() as judge:
                 using = build_tools(options)
-                using = CurationTools(using.recognisers, using.tongue, judge)
+                using = CurationTools(using.detectors, using.language_detector, judge)
                 known = ContaminationIndex(against, options.ngram, options.changed)
-                fates = FilterPipeline(options, known, using, new / ".table").sift(lambda: _read_rows(file, licence))
+                fates = FilterPipeline(options, known, using, new / ".table").filter_rows(
+                    lambda: _read_rows(file, licence)
+                )
                 counts = _write_rows(file, fates, new)
             held = {name: len(texts) for name, texts in against.items()}
-            card = counts.card(describe_settings(options, using, held, uncovered))
+            card = counts.build_card(describe_settings(options, using, held, uncovered))
             (new / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
             (new / README_FILE).write_text(render_data_card(card, file.name), encoding="utf-8")
             new.replace(out)
@@ -80,7 +82,7 @@ def collect_protected_texts(asked: Sequence[str], spec: Spec | None) -> tuple[di
     world = role_models.load_world(spec)
     exams = SpecBenchmarks(spec, world, role_models.build_templates(spec, world))
     with block_network(spec.offline):
-        return found | prompt_sets.load_measured_texts(spec, world) | exams.texts, exams.uncovered
+        return found | prompt_sets.load_measured_texts(spec, world) | exams.texts_by_name, exams.uncovered
 
 
 def _read_benchmark_texts(asked: str) -> tuple[str, list[str]]:
@@ -121,7 +123,7 @@ def _write_rows(file: Path, fates: Iterator[FilterResult], folder: Path) -> Data
                 match = fate.match.model_dump(mode="json") if fate.match else None
                 _write_line(dropped, {**said, "match": match}, row.place)
             else:
-                _write_line(kept, replace_texts(row.value, (*fate.texts, *fate.beside)), row.place)
+                _write_line(kept, replace_texts(row.value, (*fate.texts, *fate.other_texts)), row.place)
     return counts
 
 

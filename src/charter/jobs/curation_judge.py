@@ -26,7 +26,7 @@ class CachedVerdict(Record):
 
     id: str
     texts: str
-    by: str
+    judge: str
     reason: str = ""
 
 
@@ -77,7 +77,7 @@ def open_target_judge(spec: Spec, out: Path) -> Iterator[TargetJudge]:
     by = digest([engine.identity, rubric.model_dump(), templates.model_dump(), options.model_dump(), spec.seed])
     lines, size, _ = store.read_lines(file)
     kept = store.parse_records(file, lines, CachedVerdict)
-    known = {(said.id, said.texts): said.reason for said in kept if said.by == by}
+    known = {(said.id, said.texts): said.reason for said in kept if said.judge == by}
     counted, handle = CallLimitedEngine(engine, spec.budget.calls, len(kept)), store.open_for_append(file)
 
     def judged(rows: Sequence[CurationRow]) -> list[str]:
@@ -88,7 +88,7 @@ def open_target_judge(spec: Spec, out: Path) -> Iterator[TargetJudge]:
             key = keys[verdict.id]
             known[key] = exclusion_reason(verdict)
             if verdict.outcome != "unjudged":
-                said = CachedVerdict(id=key[0], texts=key[1], by=by, reason=known[key])
+                said = CachedVerdict(id=key[0], texts=key[1], judge=by, reason=known[key])
                 size = store.write_line(handle, file, size, said.model_dump_json().encode())
         return [known[keys[row.id]] for row in rows]
 
@@ -102,10 +102,10 @@ def open_target_judge(spec: Spec, out: Path) -> Iterator[TargetJudge]:
 
 
 def _to_exchange(row: CurationRow) -> Exchange:
-    roles = row.roles or tuple("assistant" if n % 2 else "user" for n in range(row.asked))
+    roles = row.roles or tuple("assistant" if n % 2 else "user" for n in range(row.prompt_turns))
     turns = tuple(
         Message.model_validate({"role": role if role in ("system", "assistant") else "user", "content": text})
-        for role, text in zip(roles, row.texts[: row.asked], strict=False)
+        for role, text in zip(roles, row.texts[: row.prompt_turns], strict=False)
     )
-    prompt, response = Prompt(id=row.id, messages=turns), "\n".join(row.texts[row.asked :])
+    prompt, response = Prompt(id=row.id, messages=turns), "\n".join(row.texts[row.prompt_turns :])
     return Exchange(id=row.id, prompt=prompt, response=response, stop="stop", model="row", sampling=Sampling())

@@ -58,21 +58,25 @@ class EvaluationJob:
         """What the target is, where and how it answers. Raises EngineError."""
         return role_models.describe_target(self.spec, self.start)
 
-    def ready(self) -> None:
+    def prepare(self) -> None:
         """Finds the run that is gone on from before this one begins. Raises StoreError."""
         from charter.run.reader import RunReader
         from charter.wiring.inheritance import load_final_state
 
-        if self.spec.go_on is not None and Path(self.spec.go_on.run).is_absolute():
-            load_final_state(RunReader(self.spec.go_on.run), self.spec.go_on.head)
+        if self.spec.continue_from is not None and Path(self.spec.continue_from.run).is_absolute():
+            load_final_state(RunReader(self.spec.continue_from.run), self.spec.continue_from.head)
 
     def inherit(self, run: Run) -> ModelRef:
         """The policy of the run that it goes on from, or the target itself. Raises StoreError, SpecError."""
-        if self.spec.go_on is None:
+        if self.spec.continue_from is None:
             return self.start
         from charter.wiring.inheritance import inherit_state
 
-        return run.steps("inherited").once("handover", inherit_state, self.spec.go_on, self.start.base_digest).policy
+        return (
+            run.steps("inherited")
+            .once("handover", inherit_state, self.spec.continue_from, self.start.base_digest)
+            .policy
+        )
 
     def execute(self, run: Run) -> None:
         """Measures the model, publishes what was found, and finishes the run."""
@@ -81,7 +85,7 @@ class EvaluationJob:
 
         policy, folder = self.inherit(run), run.directory / SERVER_DIR
         with closing(Targets(self.spec, self.start, folder)) as targets, ExitStack() as opened:
-            evaluate(run, self._examiners(run, targets, opened), (policy, self.start), self.answers)
+            evaluate(run, self._build_benchmark_suite(run, targets, opened), (policy, self.start), self.answer_sampling)
         outcome = {"method": "evaluate", "world": self.spec.world or None, "policy": policy.model_dump(mode="json")}
         run.publish({"outcome.json": json.dumps(outcome, indent=2, sort_keys=True) + "\n"})
         run.publish({"report.html": render_page(run.directory)}, derived=True)
@@ -89,13 +93,13 @@ class EvaluationJob:
         shutil.rmtree(folder, ignore_errors=True)
 
     @property
-    def answers(self) -> Sampling:
+    def answer_sampling(self) -> Sampling:
         """How the target answers."""
         return role_models.answer_sampling(self.spec)
 
     def forecast(self) -> dict[str, Any]:
         """What would be asked."""
-        made = self.exams.made(self._engine(self.exams.judge, None, ExitStack()))
+        made = self.exams.build_benchmarks(self._connect(self.exams.judge, None, ExitStack()))
         asked = {exam.name: len(exam.questions()) * len(exam.styles) for exam in made}
         return {
             "method": "evaluate",
@@ -104,21 +108,23 @@ class EvaluationJob:
             "budget_calls": self.spec.budget.calls,
         }
 
-    def _examiners(self, run: Run, targets: Targets, opened: ExitStack) -> BenchmarkSuite:
+    def _build_benchmark_suite(self, run: Run, targets: Targets, opened: ExitStack) -> BenchmarkSuite:
         @contextmanager
         def target(policy: ModelRef) -> Iterator[Engine]:
-            with targets.engine(resolve_adapter(policy, self.start, run.directory)) as engine:
-                yield run.metered(engine, "target", "target", None if self.spec.target.by_http else role_models.FREE)
+            with targets.open_engine(resolve_adapter(policy, self.start, run.directory)) as engine:
+                yield run.meter_engine(
+                    engine, "target", "target", None if self.spec.target.by_http else role_models.FREE
+                )
 
-        judge = self._engine(self.exams.judge, run, opened)
-        attacker = self._engine(self.spec.attacker, run, opened, "attacker")
-        return BenchmarkSuite(target, self.exams.made(judge), self.exams.attacks(attacker))
+        judge = self._connect(self.exams.judge, run, opened)
+        attacker = self._connect(self.spec.attacker, run, opened, "attacker")
+        return BenchmarkSuite(target, self.exams.build_benchmarks(judge), self.exams.build_style_attacks(attacker))
 
-    def _engine(
+    def _connect(
         self, asked: OracleSpec | None, run: Run | None, opened: ExitStack, role: str = "evaluator"
     ) -> Engine | None:
         if asked is None:
             return None
         engine = role_models.connect_oracle(asked, self.world, self.spec.offline)
         opened.callback(engine.close)
-        return engine if run is None else run.metered(engine, role, "measuring", self.prices[role])
+        return engine if run is None else run.meter_engine(engine, role, "measuring", self.prices[role])

@@ -34,7 +34,7 @@ def forecast_run(spec: Spec, written: int = 0) -> Mapping[str, Any]:
 def _forecast_method(assembly: Components, written: int) -> Mapping[str, Any]:
     """What a method would do, but for the benchmarks that the spec names."""
     spec, options = assembly.spec, assembly.spec.options
-    train, benchmark = assembly.train, assembly.benchmark(None)
+    train, benchmark = assembly.train, assembly.build_evaluator(None)
     sizes: dict[str, int] = {split: len(benchmark.prompts(split)) for split in ("gate", "heldout")}
     redteam = len(train["redteam"]) + written
     batch = min(options.draw.batch, redteam)
@@ -54,7 +54,7 @@ def _forecast_method(assembly: Components, written: int) -> Mapping[str, Any]:
         return learners.forecast_preferences(spec, {"redteam": redteam, "helpful": len(train["helpful"])}, sizes)
     iterations = min(options.stop.iterations, -(-redteam // options.draw.batch))
     clusters = 1 if options.cluster.by == "batch" else max(1, batch // 10)
-    attempts = 0 if options.attack.idle else options.attack.batch
+    attempts = 0 if options.attack.is_idle else options.attack.batch
     asked = max(
         (options.attack.turns if s == "escalation" else s in attack_styles.MODEL_WRITTEN) for s in options.attack.styles
     )
@@ -93,15 +93,15 @@ def _forecast_benchmarks(assembly: Components) -> dict[str, Any]:
     judge = role_models.connect_oracle(exams.judge, assembly.world, spec.offline) if exams.judge is not None else None
     put, judged, told = 0, 0, dict[str, dict[str, int]]()
     votes = spec.options.judge.votes * (spec.options.judge.retries + 1)
-    parts = [("held-out", 1 if spec.method == "red_team" else 2, exam) for exam in exams.made(judge)]
+    parts = [("held-out", 1 if spec.method == "red_team" else 2, exam) for exam in exams.build_benchmarks(judge)]
     if spec.method != "red_team":
-        parts += [("gate", 1 + max_candidates(spec), exam) for _, exam in exams.gates(judge)]
+        parts += [("gate", 1 + max_candidates(spec), exam) for _, exam in exams.build_gate_parts(judge)]
     for part, times, exam in parts:
         questions, pairwise = exam.questions(), "baseline" in exam.needs
         told.setdefault(exam.name, {})[part] = len(questions)
         turns = sum(spec.options.attack.turns if style == "escalation" else 1 for style in exam.styles)
         put += times * len(questions) * (turns + pairwise)
-        if exam.name in exams.judged:
+        if exam.name in exams.judged_names:
             judged += times * len(questions) * len(exam.styles) * votes * (1 + pairwise)
     return {"benchmarks": told, "benchmark_questions_at_most": put, "benchmark_verdicts_at_most": judged}
 
@@ -112,5 +112,5 @@ def max_candidates(spec: Spec) -> int:
     if spec.method in principle_methods.PRINCIPLE_METHODS:
         return (options.gates.retries + 1) * (1 + options.self_align.clone)
     if spec.method == "rlhf":
-        return options.learn.rloo.rounds if options.learn.how == "rloo" else 1
+        return options.learn.rloo.rounds if options.learn.algorithm == "rloo" else 1
     return options.stop.iterations

@@ -88,7 +88,7 @@ def open_run(
     with block_network(spec.offline):
         assembly = build_job(spec)
         if isinstance(assembly, AuditJob | EvaluationJob):
-            assembly.ready()
+            assembly.prepare()
         target = assembly.describe()
         if tell is not None and target:
             tell(target_line(target))

@@ -101,5 +101,6 @@ def _merge_check_line(reading: RunReader, policy: ModelRef, merged: Path, check:
     found = check_merge(policy, weights.resolve_model(str(merged)), requests, options)
     return (
         f"Merged and base + adapter, compared on {found.n} held-out prompts: the largest difference of logits is "
-        f"{found.logits:.1e} in float32; {found.same} of {found.n} greedy answers are the same in {found.dtype}."
+        f"{found.max_logit_difference:.1e} in float32; "
+        f"{found.equal_answers} of {found.n} greedy answers are the same in {found.dtype}."
     )

@@ -36,12 +36,12 @@ class SelfInstructJob:
         self.world = role_models.load_world(spec)
         guard = LeakageFilter(load_protected_prompts(spec, self.world), spec.prompts.near_duplicate)
         self.given = build_instructions(spec, self.world, role_models.build_templates(spec, self.world), guard)
-        self.start = role_models.resolve_start(spec, self.world, revision) if self.by_target else None
-        asked = {} if self.by_target else {"proposer": spec.proposer or spec.oracle}
+        self.start = role_models.resolve_start(spec, self.world, revision) if self.target_generates else None
+        asked = {} if self.target_generates else {"proposer": spec.proposer or spec.oracle}
         self.price = role_models.find_prices(asked, spec.budget).get("proposer", role_models.FREE)
 
     @property
-    def by_target(self) -> bool:
+    def target_generates(self) -> bool:
         """Whether the target writes its own prompts."""
         return self.options.generator == "target"
 
@@ -53,7 +53,7 @@ class SelfInstructJob:
         """Writes the prompts, publishes them, and finishes the run."""
         from charter.reports.page import render_page
 
-        found = self._written(run)
+        found = self._generate_prompts(run)
         outcome = {
             "method": "self_instruct",
             "world": self.spec.world or None,
@@ -65,19 +65,19 @@ class SelfInstructJob:
         run.finish()
         shutil.rmtree(run.directory / SERVER_DIR, ignore_errors=True)
 
-    def _written(self, run: Run) -> SelfInstructResult:
+    def _generate_prompts(self, run: Run) -> SelfInstructResult:
         from charter.methods.self_instruct import self_instruct
 
         with ExitStack() as opened:
             if self.start is not None:
                 targets = opened.enter_context(closing(Targets(self.spec, self.start, run.directory / SERVER_DIR)))
-                engine = opened.enter_context(targets.engine(self.start))
+                engine = opened.enter_context(targets.open_engine(self.start))
                 price = None if self.spec.target.by_http else role_models.FREE
-                writer = run.metered(engine, "target", "target", price)
+                writer = run.meter_engine(engine, "target", "target", price)
             else:
                 asked = self.spec.proposer or self.spec.oracle
                 oracle = opened.enter_context(closing(role_models.connect_oracle(asked, self.world, self.spec.offline)))
-                writer = run.metered(oracle, "proposer", "aligning", self.price)
+                writer = run.meter_engine(oracle, "proposer", "aligning", self.price)
             return self_instruct(run.steps("000"), writer, self.given)
 
     def forecast(self) -> dict[str, Any]:

@@ -67,8 +67,8 @@ def _build_transcripts(threads: RunGraph) -> Iterator[Transcripts]:
     for answers in threads.answers:
         verdicts: dict[str, list[Verdict]] = {}
         measured: dict[str, Measurement] = {}
-        for step in answers.judged:
-            if threads.types[step] == "Verdict":
+        for step in answers.judged_in:
+            if threads.step_types[step] == "Verdict":
                 for verdict in reading.records(step, Verdict):
                     verdicts.setdefault(verdict.id, []).append(verdict)
             else:

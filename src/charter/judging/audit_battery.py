@@ -46,7 +46,7 @@ class Battery(Record):
     principles: tuple[Principle, ...]
     rubric: Rubric
     judging: JudgingSpec
-    answers: Sampling
+    answer_sampling: Sampling
     benchmarks: tuple[str, ...] = ()
     exams: dict[str, str] = Field(default_factory=dict)
     probes: tuple[Probe, ...]
@@ -57,12 +57,12 @@ class Battery(Record):
         """SHA-256 of the whole."""
         return digest(self)
 
-    def of(self, about: str) -> list[Probe]:
+    def probes_about(self, about: str) -> list[Probe]:
         """The probes about a principle, or of a benchmark."""
         return [probe for probe in self.probes if probe.about == about]
 
     @property
-    def ruled(self) -> list[Probe]:
+    def principle_probes(self) -> list[Probe]:
         """The probes about principles."""
         return [probe for probe in self.probes if probe.part != "benchmark"]
 
@@ -86,7 +86,7 @@ class AuditedModel(Record):
     name: str
     model: str
     judge: str
-    asked: str
+    judging_digest: str
     battery: str
     source: str = ""
 

@@ -27,11 +27,11 @@ class JudgeAttempt(NamedTuple):
     """The ``again``-th retry (0: the first try) of a vote (0: the first). Each one has an id and a seed of its own."""
 
     vote: int = 0
-    again: int = 0
+    retry: int = 0
 
-    def id(self, item: str) -> str:
+    def request_id(self, item: str) -> str:
         """The item's id, with marks where this is not the very first try."""
-        return item + (f"/vote{self.vote + 1}" if self.vote else "") + (f"/again{self.again}" if self.again else "")
+        return item + (f"/vote{self.vote + 1}" if self.vote else "") + (f"/again{self.retry}" if self.retry else "")
 
 
 FIRST_ATTEMPT = JudgeAttempt()
@@ -55,7 +55,7 @@ def judge_request(
 ) -> Request:
     """What a judge is asked about one exchange: prompt, response and policy, fenced, with the rubric's menu. Votes
     after the first see the menu in another order."""
-    id = attempt.id(exchange.id)
+    id = attempt.request_id(exchange.id)
     schema = judge_schema(rubric) if rubric.reply == "json" else None
     seed, sampling = step.seed(id), with_retry_temperature(sampling, attempt)
     if not rubric.template:
@@ -92,7 +92,7 @@ def compare_request(
     """What a judge is asked about two responses to one prompt."""
     prompt, responses, rule = pair
     schema = object_schema({"rationale": {"type": "string"}, "label": {"enum": sorted(COMPARISON_MENU)}})
-    key, asked = attempt.id(id), render_conversation(prompt)
+    key, asked = attempt.request_id(id), render_conversation(prompt)
     fence = draw_nonce(step.random(f"{key}|compare"), asked, *responses, *([rule] if rule else []))
     fields = {
         "prompt": fence_text("prompt", asked, fence),
@@ -126,20 +126,20 @@ def norms_block(rubric: Rubric, fence: str) -> str:
 
 def retry_reminder(templates: Templates, labels: list[str], attempt: JudgeAttempt) -> str:
     """What is added where an earlier reply could not be read."""
-    return render(templates.again, {"labels": ", ".join(labels)}) if attempt.again else ""
+    return render(templates.retry, {"labels": ", ".join(labels)}) if attempt.retry else ""
 
 
 def with_retry_temperature(sampling: Sampling, attempt: JudgeAttempt) -> Sampling:
     """The sampling of a try."""
     return (
         sampling.model_copy(update={"temperature": max(RETRY_TEMPERATURE, sampling.temperature)})
-        if attempt.again
+        if attempt.retry
         else sampling
     )
 
 
 def judging_digest(rubric: Rubric, templates: Templates, judging: JudgingSpec) -> str:
     """A digest of everything but the model and the rubric that a verdict depends on."""
-    alone = judging.sees == "response" and rubric.name == CONDUCT.name
+    alone = judging.judge_input == "response" and rubric.name == CONDUCT.name
     template = templates.paper_judge if alone else getattr(templates, rubric.template, rubric.template)
-    return digest([template, templates.again, judging.votes, judging.retries, judging.temperature])[:12]
+    return digest([template, templates.retry, judging.votes, judging.retries, judging.temperature])[:12]

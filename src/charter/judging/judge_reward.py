@@ -26,7 +26,7 @@ class JudgeRewarder:
         self, judge: Engine, rubric: Rubric, templates: Templates, judging: JudgingSpec, replays: Rubric = REPLAY
     ) -> None:
         self._judge, self._rubrics, self._templates, self._judging = judge, (rubric, replays), templates, judging
-        self._known: dict[str, float | None] = {}
+        self._cache: dict[str, float | None] = {}
 
     @property
     def identity(self) -> str:
@@ -37,16 +37,16 @@ class JudgeRewarder:
     def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[ExchangeReward]:
         """One Reward per exchange whose id is not in ``done``."""
         key = {e.id: digest([e.prompt.messages, e.response, e.stop])[:24] for e in exchanges if e.id not in done}
-        new = {key[e.id]: e for e in exchanges if e.id in key and key[e.id] not in self._known}
+        new = {key[e.id]: e for e in exchanges if e.id in key and key[e.id] not in self._cache}
         asked = [e.model_copy(update={"id": id}) for id, e in new.items()]
-        conduct = {v.id: v for v in self._said(asked, 0)}
+        conduct = {v.id: v for v in self._judge_by(asked, 0)}
         harmless = [e for e in asked if conduct[e.id].outcome == "complies"]
-        replays = {v.id: v for v in self._said(harmless, 1)}
+        replays = {v.id: v for v in self._judge_by(harmless, 1)}
         for e in asked:
-            self._known[e.id] = _reward_value(conduct[e.id], replays.get(e.id))
-        yield from (ExchangeReward(id=e.id, value=self._known[key[e.id]]) for e in exchanges if e.id in key)
+            self._cache[e.id] = _reward_value(conduct[e.id], replays.get(e.id))
+        yield from (ExchangeReward(id=e.id, value=self._cache[key[e.id]]) for e in exchanges if e.id in key)
 
-    def _said(self, exchanges: Sequence[Exchange], number: int) -> Iterator[Verdict]:
+    def _judge_by(self, exchanges: Sequence[Exchange], number: int) -> Iterator[Verdict]:
         rubric = self._rubrics[number]
         step = Step(path=f"reward/{rubric.name}", run_seed=0)
         marked = {f"{e.id}|{rubric.name}": e.id for e in exchanges}

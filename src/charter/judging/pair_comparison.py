@@ -52,9 +52,9 @@ def judge_pairs(
 
     asked = [comparison_question(order.id, place_side_by_side(order, known), templates, step) for order in orders]
     for id, ballot in ask_with_retries(asked, judge, judging, step=step):
-        label = majority_label([reading.label for reading in ballot.last])
+        label = majority_label([reading.label for reading in ballot.last_replies])
         first = None if label is None else label == "first"
-        yield PairVerdict(id=id, first=first, raw=ballot.last[0].raw, votes=ballot.kept(), rule=under[id])
+        yield PairVerdict(id=id, first=first, raw=ballot.last_replies[0].raw, votes=ballot.to_votes(), rule=under[id])
 
 
 def prefer_by_logprob(

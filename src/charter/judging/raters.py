@@ -17,18 +17,18 @@ class MergedRating:
     """A pair as the first of its ratings has it, and all of them; of a person who says the same twice, once."""
 
     pair: ResponsePair
-    said: tuple[Rating, ...]
+    ratings: tuple[Rating, ...]
 
     @property
     def votes(self) -> tuple[int, int]:
         """For the pair's ``chosen``, and for its ``rejected``."""
-        mine = sum(text == normalize_text(self.pair.chosen) for _, text in self.said)
-        return mine, len(self.said) - mine
+        mine = sum(text == normalize_text(self.pair.chosen) for _, text in self.ratings)
+        return mine, len(self.ratings) - mine
 
     @property
-    def names(self) -> list[str]:
+    def rater_names(self) -> list[str]:
         """Who is known, in the order of the ratings."""
-        return list(dict.fromkeys(who for who, _ in self.said if who))
+        return list(dict.fromkeys(who for who, _ in self.ratings if who))
 
 
 def merge_ratings(pairs: Sequence[ResponsePair]) -> list[MergedRating]:

@@ -40,22 +40,22 @@ class JudgeQuestion:
 class Ballot:
     """The votes on one question as they come, by number: every reading, the last of which counts."""
 
-    readings: dict[int, list[ParsedReply]] = field(default_factory=dict)
-    cast: int = 0
+    replies: dict[int, list[ParsedReply]] = field(default_factory=dict)
+    votes_cast: int = 0
 
     @property
     def votes(self) -> list[list[ParsedReply]]:
         """In the votes' order."""
-        return [self.readings[number] for number in sorted(self.readings)]
+        return [self.replies[number] for number in sorted(self.replies)]
 
     @property
-    def last(self) -> list[ParsedReply]:
+    def last_replies(self) -> list[ParsedReply]:
         """What each vote came to."""
         return [vote[-1] for vote in self.votes]
 
-    def kept(self) -> tuple[Vote, ...]:
+    def to_votes(self) -> tuple[Vote, ...]:
         """The votes as they are kept: none where the first reply settled it."""
-        if sum(map(len, self.readings.values())) == 1:
+        if sum(map(len, self.replies.values())) == 1:
             return ()
         return tuple(Vote(label=vote[-1].label, replies=tuple(r.raw for r in vote)) for vote in self.votes)
 
@@ -84,12 +84,12 @@ def _ask_chunk(
         for answer in engine.generate(requests, {r.id for r in requests if asked[r.id][0].id in step.done}):
             question, attempt = asked[answer.id]
             ballot, reading = ballots[question.id], question.read(answer)
-            ballot.readings.setdefault(attempt.vote, []).append(reading)
+            ballot.replies.setdefault(attempt.vote, []).append(reading)
             if reading.label is None and not answer.error and again < judging.retries:
                 unread.add((question.id, attempt.vote))
                 continue
-            ballot.cast += 1
-            if ballot.cast == judging.votes:
+            ballot.votes_cast += 1
+            if ballot.votes_cast == judging.votes:
                 yield question.id, ballot
         tries = [(q, JudgeAttempt(a.vote, again + 1)) for q, a in tries if (q.id, a.vote) in unread]
         if not tries:
@@ -135,15 +135,15 @@ def judge_exchanges(
 def majority_verdict(id: str, rubric: Rubric, ballot: Ballot) -> Verdict:
     """The verdict of a ballot: the outcome that more than half of all votes have, under its commonest label (of equally
     common ones the first on the menu), in the words of the first vote for it; else unjudged."""
-    last = ballot.last
+    last = ballot.last_replies
     if len(last) == 1:
-        return to_verdict(id, rubric, last[0]).model_copy(update={"votes": ballot.kept()})
+        return to_verdict(id, rubric, last[0]).model_copy(update={"votes": ballot.to_votes()})
     winner = majority_label([None if r.label is None else rubric.outcomes[r.label] for r in last])
     labels = Counter(r.label for r in last if r.label is not None and rubric.outcomes[r.label] == winner)
     label = max((x for x in rubric.menu if x in labels), key=lambda x: labels[x], default=None)
     chosen = next((r for r in last if r.label == label), None) if label is not None else None
     reading = chosen or ParsedReply(None, last[0].raw)
-    return to_verdict(id, rubric, reading).model_copy(update={"votes": ballot.kept()})
+    return to_verdict(id, rubric, reading).model_copy(update={"votes": ballot.to_votes()})
 
 
 def comparison_question(id: str, pair: SideBySide, templates: Templates, step: Step) -> JudgeQuestion:

@@ -29,7 +29,7 @@ class AuditSide:
 
     name: str
     model: ModelRef | None = None
-    found: tuple[AuditedModel, Sequence[ProbeResult]] | None = None
+    finished_result: tuple[AuditedModel, Sequence[ProbeResult]] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ def audit(run: Run, auditors: AuditInputs, battery: Battery, sides: Mapping[str,
     """Asks each side the whole battery, or takes over what was answered."""
     for folder, side in sides.items():
         steps = run.steps(folder)
-        if side.found is not None:
-            steps.once("measured", record_measured, side.found[0])
-            steps.once("results", record_earlier_results, side.found[1])
+        if side.finished_result is not None:
+            steps.once("measured", record_measured, side.finished_result[0])
+            steps.once("results", record_earlier_results, side.finished_result[1])
         elif side.model is not None:
             measure_side(steps, side, auditors, battery)
 
@@ -61,21 +61,21 @@ def measure_side(steps: Steps, side: AuditSide, auditors: AuditInputs, battery: 
     model, (rubric, judging), texts = side.model, (battery.rubric, battery.judging), auditors.templates
     assert model is not None
     with auditors.target(model) as target:
-        exchanges = steps.map("exchanges", probe, [p.prompt for p in battery.probes], target, battery.answers)
+        exchanges = steps.map("exchanges", probe, [p.prompt for p in battery.probes], target, battery.answer_sampling)
         measured = AuditedModel(
             name=side.name,
             model=target.identity,
             judge=auditors.judge.identity,
-            asked=judging_digest(rubric, texts, judging),
+            judging_digest=judging_digest(rubric, texts, judging),
             battery=battery.digest,
         )
-    by_id, ruled = {e.id: e for e in exchanges}, [p.id for p in battery.ruled]
+    by_id, ruled = {e.id: e for e in exchanges}, [p.id for p in battery.principle_probes]
     verdicts = steps.map("verdicts", judged, [by_id[key] for key in ruled], auditors.judge, rubric, texts, judging)
     measurements = []
     for number, (name, benchmark) in enumerate(auditors.benchmarks.items(), 1):
-        own = [by_id[p.id] for p in battery.of(name)]
+        own = [by_id[p.id] for p in battery.probes_about(name)]
         measurements += steps.map(f"benchmark{number}_measurements", measure, own, benchmark)
-    run_benchmarks(steps, model, auditors.start or model, auditors.examiners, battery.answers)
+    run_benchmarks(steps, model, auditors.start or model, auditors.examiners, battery.answer_sampling)
     metrics = [metric for benchmark in auditors.benchmarks.values() for metric in benchmark.metrics]
     steps.once("measured", record_measured, measured)
     steps.once("results", grade_answers, battery, verdicts, measurements, metrics)

@@ -39,8 +39,8 @@ class PromptPool:
 
     prompts: Sequence[Prompt] = ()
     regions: Sequence[Region] = ()
-    drawn: int = 0
-    reach: int = 0
+    drawn_count: int = 0
+    max_drawn: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,16 @@ class AttackLog:
     exchanges: tuple[Exchange, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     pulls: tuple[Pull, ...] = ()
-    found: tuple[Finding, ...] = ()
+    findings: tuple[Finding, ...] = ()
     members: tuple[GroupMember, ...] = ()
 
 
 def build_prompt_pool(run: Steps, prompts: Sequence[Prompt], options: MethodOptions) -> PromptPool:
     """The regions of a run's train prompts; none where nothing is attempted."""
-    if options.attack.idle:
+    if options.attack.is_idle:
         return PromptPool()
     reach = options.draw.batch + options.draw.later * (options.stop.iterations - 1)
-    return PromptPool(prompts, run.once("regions", group_prompts, prompts, options.attack), reach=reach)
+    return PromptPool(prompts, run.once("regions", group_prompts, prompts, options.attack), max_drawn=reach)
 
 
 def run_attack_rounds(
@@ -85,21 +85,21 @@ def run_attack_rounds(
     """The attempts of an iteration: in each round what is known, what is chosen, and what comes of it. ``plain``: the
     plain draws with their verdicts, and the target."""
     options, (before, constitution), (exchanges, verdicts, target) = means.attack, history, plain
-    if options.idle or not roles.attacks:
+    if options.is_idle or not roles.attacks:
         return AttackLog()
-    styles, open_to = tuple(roles.attacks), eligible_prompts(where.prompts, where.drawn, where.reach)
+    styles, open_to = tuple(roles.attacks), eligible_prompts(where.prompts, where.drawn_count, where.max_drawn)
     found = run.once("plain_findings", select_violations, exchanges, verdicts)
     drawn = run.once("plain_pulls", record_plain_pulls, exchanges, found, where.regions)
-    tries = AttackLog((), (), (*before.pulls, *drawn), (*before.found, *found), before.members)
-    for number, size in enumerate(options.sizes, 1):
+    tries = AttackLog((), (), (*before.pulls, *drawn), (*before.findings, *found), before.members)
+    for number, size in enumerate(options.round_sizes, 1):
         name = f"round{number}"
-        grouped = run.once(f"{name}_members", assign_groups, tries.found, tries.members, options)
+        grouped = run.once(f"{name}_members", assign_groups, tries.findings, tries.members, options)
         counted = run.once(f"{name}_rewards", reward_pulls, tries.pulls, grouped, constitution, options)
         known = run.once(f"{name}_arms", update_arms, where.regions, styles, counted, options)
         spend = (options, size)
         choices = run.once(f"{name}_choices", choose_attacks, known, where.regions, open_to, tries.pulls, spend)
-        attempts = run_multi_turn(run, name, (choices, tries.found, target), roles.attacks, means.answers)
-        met = [*(p.id for p in where.prompts), *(pull.asked for pull in tries.pulls)]
+        attempts = run_multi_turn(run, name, (choices, tries.findings, target), roles.attacks, means.answers)
+        met = [*(p.id for p in where.prompts), *(pull.attempt for pull in tries.pulls)]
         tests = run.once(f"{name}_tried", filter_attempts, choices, attempts, met, means.guard)
         exchanges = run.map(f"{name}_exchanges", probe, prompts_to_ask(tests), target, means.answers)
         verdicts = run.map(
@@ -111,7 +111,7 @@ def run_attack_rounds(
             (*tries.exchanges, *exchanges),
             (*tries.verdicts, *verdicts),
             (*tries.pulls, *pulled),
-            (*tries.found, *found),
+            (*tries.findings, *found),
             tuple(grouped),
         )
     return tries

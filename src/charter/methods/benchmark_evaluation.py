@@ -34,7 +34,7 @@ def run_benchmarks(
     if given is None or not given.exams:
         return []
     needs = sorted({need for exam in given.exams for need in exam.needs})
-    with given.target(policy) as target:
+    with given.open_target(policy) as target:
         able = run.once("bench_abilities", probe_capabilities, needs, target)
         missed = run.once("bench_left_out", skip_benchmarks, given.exams, able, policy == start)
         lacking = {lack.id for lack in missed}
@@ -44,7 +44,7 @@ def run_benchmarks(
     for exam, (questions, exchanges, likelihoods) in taken:
         name, before = f"bench_{exam.name}", list[Exchange]()
         if "baseline" in exam.needs:
-            with given.target(start) as model:
+            with given.open_target(start) as model:
                 before = run.map(f"{name}_baseline", ask_questions, questions, model, answers)
         answered = gather_answers(questions, exchanges, likelihoods, before)
         measured = run.map(f"{name}_measurements", grade_items, answered, exam)
@@ -59,17 +59,17 @@ def measure_gate_benchmarks(
     """What decides on gate: what the evaluator ``measured``, and what ``policy`` makes of the gate part of the
     benchmarks that have one; and the metrics. Each leaves ``gate_bench_NAME_...``. Raises SpecError where the target
     cannot take one, or where nothing that one finds can decide."""
-    given, known = roles.examiners, list(roles.benchmark.metrics)
-    if given is None or not given.gates:
+    given, known = roles.suite, list(roles.benchmark.metrics)
+    if given is None or not given.gate_exams:
         return measured, known
-    exams = [exam for _, exam in given.gates]
-    with given.target(policy) as target:
+    exams = [exam for _, exam in given.gate_exams]
+    with given.open_target(policy) as target:
         able = run.once(
             "gate_bench_abilities", probe_capabilities, sorted({n for exam in exams for n in exam.needs}), target
         )
         require_gate_benchmarks(run.once("gate_bench_left_out", skip_benchmarks, exams, able, False))
         taken = [ask_benchmark(run, exam, target, given, answers, "gate_bench_") for exam in exams]
-    for (kind, exam), (questions, exchanges, likelihoods) in zip(given.gates, taken, strict=True):
+    for (kind, exam), (questions, exchanges, likelihoods) in zip(given.gate_exams, taken, strict=True):
         answered = gather_answers(questions, exchanges, likelihoods)
         graded = run.map(f"gate_bench_{exam.name}_measurements", grade_items, answered, exam)
         run.once(f"gate_bench_{exam.name}_scores", compute_figures, answered, graded, exam)

@@ -64,7 +64,7 @@ def cai(run: Run, roles: Roles, brief: PrincipleInputs) -> PrincipleState:
     course = replace(
         add_replay(folder, (lookalikes, judged, verdicts), len(examples), course, roles, brief),
         probed=(*course.probed, *(p.id for p in batch)),
-        found=(*course.found, *found),
+        causes=(*course.causes, *found),
         folder=1,
     )
     return measure_final(run, train_under_gates(run, examples, course, roles, brief), roles, brief)

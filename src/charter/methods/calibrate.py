@@ -50,5 +50,5 @@ def calibrate(run: Run, judge: Engine, trial: CalibrationInputs) -> Calibration:
         peaceful = steps.map("peaceful", judged, bases, judge, *judging)
         attacked = steps.once("attacks", build_injections, bases, peaceful, trial.rubric)
         resisted = (attacked, steps.map("attacked", judged, [a.exchange for a in attacked], judge, *judging))
-    who = Calibration(judge=judge.identity, rubric=trial.rubric.identity, asked=judging_digest(*judging))
+    who = Calibration(judge=judge.identity, rubric=trial.rubric.identity, judging_digest=judging_digest(*judging))
     return steps.once("calibration", build_calibration, who, (labelled, verdicts), (orders, preferences), resisted)

@@ -101,12 +101,12 @@ class IterAlignInputs:
         return extract_norms(self.given.constitution) if self.given is not None else ()
 
     @property
-    def helps(self) -> Rubric:
+    def helpfulness_rubric(self) -> Rubric:
         """Whether a response helps, under what people decided."""
         return HELP.model_copy(update={"norms": self.norms})
 
     @property
-    def replays(self) -> Rubric:
+    def replay_rubric(self) -> Rubric:
         """Whether an answer may be replayed, under what people decided."""
         return REPLAY.model_copy(update={"norms": self.norms})
 
@@ -121,17 +121,17 @@ class IterAlignState:
     policy: ModelRef
     constitution: Constitution
     history: tuple[list[Score], ...]
-    gated: tuple[list[Measurement], ...]
+    gate_measurements: tuple[list[Measurement], ...]
     examples: tuple[Example, ...] = ()
     replayed: tuple[Example, ...] = ()
     rehearsed: tuple[str, ...] = ()
-    drawn: tuple[Verdict, ...] = ()
+    drawn_verdicts: tuple[Verdict, ...] = ()
     pending: tuple[Example, ...] = ()
     tries: int = 0
-    passing: tuple[tuple[int, int], ...] = ()
+    pass_counts: tuple[tuple[int, int], ...] = ()
     stopped: str = ""
     probed: tuple[str, ...] = ()
-    found: tuple[Finding, ...] = ()
+    causes: tuple[Finding, ...] = ()
     attempts: AttackLog = field(default_factory=AttackLog)
 
 
@@ -145,11 +145,11 @@ def iteralign(run: Run, roles: Roles, task: IterAlignInputs) -> IterAlignState:
     measured, gate = score_policy(start, "gate", policy, roles, task)
     measured, _ = measure_gate_benchmarks(start, policy, measured, roles, task.answers)
     score_policy(start, "heldout", policy, roles, task)
-    run_benchmarks(start, policy, task.start, roles.examiners, task.answers)
+    run_benchmarks(start, policy, task.start, roles.suite, task.answers)
     progress, written = IterAlignState(policy, Constitution(), (gate,), (measured,)), list[NormPrompts]()
     rest = prompts
     if given is not None:
-        rest = [p for p in prompts if p.id not in given.probed] or prompts
+        rest = [p for p in prompts if p.id not in given.probed_prompt_ids] or prompts
         written = start.map(
             "norm_prompts", write_norm_prompts, task.norms, roles.proposer, given, task.guard, task.templates
         )
@@ -165,16 +165,16 @@ def iteralign(run: Run, roles: Roles, task: IterAlignInputs) -> IterAlignState:
             batch, rest = rest[:size], rest[size:]
             if not batch:
                 break
-            where = replace(where, drawn=len(prompts) - len(rest))
+            where = replace(where, drawn_count=len(prompts) - len(rest))
             progress = iterate(folder, progress, (batch, rest, helpful), where, roles, task)
         if progress.stopped:
             break
     end = run.steps("final")
     score_policy(end, "heldout", progress.policy, roles, task)
-    run_benchmarks(end, progress.policy, task.start, roles.examiners, task.answers)
+    run_benchmarks(end, progress.policy, task.start, roles.suite, task.answers)
     measure_norms(end, written, progress.policy, roles, task)
     rows, seen = (progress.examples, progress.replayed), (progress.rehearsed, progress.probed)
-    end.once("handover", build_handover, progress.policy, progress.constitution, rows, seen, progress.found)
+    end.once("handover", build_handover, progress.policy, progress.constitution, rows, seen, progress.causes)
     return progress if progress.stopped else replace(progress, stopped="the last batch was done")
 
 
@@ -193,7 +193,7 @@ def iterate(
     with roles.target(now.policy) as target:
         exchanges = run.map("exchanges", probe, batch, target, task.answers)
         verdicts = run.map("verdicts", judge, exchanges, roles.judge, task.rubric, texts, options.judge)
-        drawn = (*now.drawn, *verdicts)
+        drawn = (*now.drawn_verdicts, *verdicts)
         now = replace(now, probed=(*now.probed, *(p.id for p in batch)))
         state = run.once("clean", should_stop, drawn, options.stop)
         history = (now.attempts, now.constitution)
@@ -202,7 +202,7 @@ def iterate(
         findings = run.once("findings", select_violations, exchanges, verdicts)
         clear = state.action == "stop" and all(v.outcome != "violates" for v in tries.verdicts)
         if clear or not findings:
-            return replace(now, drawn=drawn, attempts=tries, stopped=state.reason if clear else "")
+            return replace(now, drawn_verdicts=drawn, attempts=tries, stopped=state.reason if clear else "")
         clusters = run.once("clusters", cluster, findings, options.cluster)
         asked = (options.propose, options.cluster)
         proposals = run.map("proposals", propose, clusters, roles.proposer, now.constitution, texts, asked)
@@ -218,7 +218,9 @@ def iterate(
         weighed = measure_efficacy(run, amended, widened, thinking, roles, task)
     rechecks = run.map("rechecks", judge, revised_exchanges(revisions), roles.judge, task.rubric, texts, options.judge)
     complying = run.once("complying", select_for_help_check, revisions, rechecks, options.keep)
-    helps = run.map("helps", judge, revised_exchanges(complying), roles.judge, task.helps, texts, options.judge)
+    helps = run.map(
+        "helps", judge, revised_exchanges(complying), roles.judge, task.helpfulness_rubric, texts, options.judge
+    )
     kept = run.once("kept", verify, revisions, (rechecks, helps), now.examples, (options.keep, options.replay))
     now = check_pass_rate(run, now, kept, task)
     examples = run.once("examples", to_examples, kept)
@@ -228,7 +230,7 @@ def iterate(
     )
     with roles.target(task.start) as starting:
         answers = run.map("answers", probe, rehearsal, starting, task.answers)
-        checks = run.map("checks", judge, answers, roles.judge, task.replays, texts, options.judge)
+        checks = run.map("checks", judge, answers, roles.judge, task.replay_rubric, texts, options.judge)
         constitution = reword_broad_rules(run, (weighed, lookalikes, answers, checks), starting, roles, task)
     replayed = run.once("replay", build_replay, answers, checks, exchanges, verdicts, options.replay)
     ready = replace(
@@ -236,7 +238,7 @@ def iterate(
         constitution=constitution,
         rehearsed=(*now.rehearsed, *(p.id for p in rehearsal)),
         replayed=(*now.replayed, *replayed),
-        drawn=drawn,
+        drawn_verdicts=drawn,
         attempts=tries,
     )
     return train_policy(run, ready, tuple(examples), roles, task)
@@ -246,9 +248,9 @@ def check_pass_rate(
     run: Steps, now: IterAlignState, kept: list[RevisionCheck], task: IterAlignInputs
 ) -> IterAlignState:
     """Whether revisions still pass, on record: an alarm stops nothing."""
-    passing = (*now.passing, (sum(k.kept for k in kept), len(kept)))
+    passing = (*now.pass_counts, (sum(k.kept for k in kept), len(kept)))
     run.once("alarms", detect_collapse, passing, task.options.gates)
-    return replace(now, passing=passing)
+    return replace(now, pass_counts=passing)
 
 
 def train_policy(
@@ -257,7 +259,7 @@ def train_policy(
     """A policy from the rows, and what gate says of it. Rows that were rolled back are tried again with more replay or
     a smaller step; when that does not help either, the run stops at the last policy that was accepted."""
     options = task.options
-    more, share = options.gates.tries_with(now.tries)
+    more, share = options.gates.retry_settings(now.tries)
     mixed = run.once(
         "rows", build_training_mix, now.examples, examples, now.replayed, (options.replay, options.tune, more)
     )
@@ -265,7 +267,9 @@ def train_policy(
     policy = run.once("policy", tune, task.start, now.policy, ready, roles.tuner, options.tune, share)
     measured, gate = score_policy(run, "gate", policy, roles, task)
     measured, known = measure_gate_benchmarks(run, policy, measured, roles, task.answers)
-    held = run.once("gates", check_gates, now.gated, measured, known, options.gates, options.stop.iterations)
+    held = run.once(
+        "gates", check_gates, now.gate_measurements, measured, known, options.gates, options.stop.iterations
+    )
     deciding = (options.stop, options.gates, now.tries)
     decision = run.once("decision", accept, now.history, gate, held, len(examples), deciding)
     if decision.action == "roll_back":
@@ -276,8 +280,15 @@ def train_policy(
     if not examples:
         return settled
     accepted = (*now.examples, *examples)
-    last = (now.gated[0], measured)
-    return replace(settled, policy=policy, history=(*now.history, gate), gated=last, examples=accepted, drawn=())
+    last = (now.gate_measurements[0], measured)
+    return replace(
+        settled,
+        policy=policy,
+        history=(*now.history, gate),
+        gate_measurements=last,
+        examples=accepted,
+        drawn_verdicts=(),
+    )
 
 
 def resume_with_norms(
@@ -291,41 +302,43 @@ def resume_with_norms(
     """Where the old run ended, with what people decided since followed: rows that it turns wrong are left out, prompts
     that it decides about are probed, and a policy is trained."""
     given, written, rest, helpful = left
-    now = replace(now, rehearsed=given.rehearsed, probed=given.probed, found=given.causes)
+    now = replace(now, rehearsed=given.replay_prompt_ids, probed=given.probed_prompt_ids, causes=given.findings)
     if not task.norms:
-        return replace(now, constitution=given.constitution, examples=given.examples, replayed=given.replayed)
+        return replace(now, constitution=given.constitution, examples=given.examples, replayed=given.replay_rows)
     doubts = run.once("doubtful", find_doubtful_rows, task.norms, given)
     judging = (task.templates, task.options.judge)
     conduct = run.map("doubtful_conduct", judge, doubts, roles.judge, task.rubric, *judging)
-    replays = run.map("doubtful_replays", judge, doubts, roles.judge, task.replays, *judging)
+    replays = run.map("doubtful_replays", judge, doubts, roles.judge, task.replay_rubric, *judging)
     settled = run.once("settled", drop_contradicted_rows, given, task.norms, conduct, replays)
     allowed = run.once("allowed_prompts", norm_training_prompts, task.norms, written, False)
     with roles.target(task.start) as starting:
         answers = run.map("allowed_answers", probe, allowed, starting, task.answers)
-    checks = run.map("allowed_checks", judge, answers, roles.judge, task.replays, *judging)
+    checks = run.map("allowed_checks", judge, answers, roles.judge, task.replay_rubric, *judging)
     helpful_now = run.once("allowed", build_replay, answers, checks, (), (), task.options.replay)
     batch = run.once("norm_batch", norm_training_prompts, task.norms, written, True)
-    replayed = (*settled.replayed, *helpful_now)
+    replayed = (*settled.replay_rows, *helpful_now)
     now = replace(now, constitution=settled.constitution, examples=settled.examples, replayed=replayed)
     after = iterate(run, now, (batch, rest, helpful), where, roles, task) if batch else now
-    changed = settled.examples != given.examples or replayed != given.replayed
+    changed = settled.examples != given.examples or replayed != given.replay_rows
     if after.policy != now.policy or after.pending or not changed:
         return replace(after, stopped="")
     if not settled.examples:
-        return replace(after, policy=task.start, drawn=(), stopped="")
-    return replace(train_policy(run, replace(after, examples=(), drawn=()), settled.examples, roles, task), stopped="")
+        return replace(after, policy=task.start, drawn_verdicts=(), stopped="")
+    return replace(
+        train_policy(run, replace(after, examples=(), drawn_verdicts=()), settled.examples, roles, task), stopped=""
+    )
 
 
 def measure_norms(
     run: Steps, written: list[NormPrompts], policy: ModelRef, roles: Roles, task: IterAlignInputs
 ) -> None:
     """Whether a policy follows what people decided, on prompts that no row is made of."""
-    for name, holds, rubric in (("norms_held", True, task.rubric), ("norms_withdrawn", False, task.replays)):
+    for name, holds, rubric in (("norms_held", True, task.rubric), ("norms_withdrawn", False, task.replay_rubric)):
         prompts = run.once(f"{name}_prompts", norm_check_prompts, task.norms, written, holds) if written else []
         if prompts:
             with roles.target(policy) as target:
                 exchanges = run.map(f"{name}_exchanges", probe, prompts, target, task.answers)
-            asked = (roles.measurer, rubric, task.templates, task.options.judge)
+            asked = (roles.measuring_judge, rubric, task.templates, task.options.judge)
             run.map(f"{name}_verdicts", judge, exchanges, *asked)
 
 
@@ -340,7 +353,7 @@ def add_hidden_failures(
     options, (constitution, clusters, unprobed) = task.options, given
     more = run.once("further", draw_extra_prompts, constitution, clusters, unprobed, options.measure)
     probes = run.map("further_exchanges", probe, more, target, task.answers)
-    asked = (roles.measurer, task.rubric, task.templates, options.judge)
+    asked = (roles.measuring_judge, task.rubric, task.templates, options.judge)
     verdicts = run.map("further_verdicts", judge, probes, *asked)
     found = run.once("further_findings", select_violations, probes, verdicts)
     return run.once("widened", add_hidden_findings, constitution, clusters, found)
@@ -356,14 +369,14 @@ def measure_efficacy(
     thoughts = run.map("single_critiques", critique, single, target, constitution, texts, reflecting)
     answers = run.map("single_revisions", revise, single, thoughts, target, constitution, texts, answering)
     judged = run.map(
-        "single_verdicts", judge, revised_exchanges(answers), roles.measurer, task.rubric, texts, options.judge
+        "single_verdicts", judge, revised_exchanges(answers), roles.measuring_judge, task.rubric, texts, options.judge
     )
     covered = run.once("covers", find_redundant_rules, constitution, widened, judged)
     double = run.once("double_trials", leave_two_out, constitution, widened, covered)
     thoughts = run.map("double_critiques", critique, double, target, constitution, texts, reflecting)
     answers = run.map("double_revisions", revise, double, thoughts, target, constitution, texts, answering)
     doubled = run.map(
-        "double_verdicts", judge, revised_exchanges(answers), roles.measurer, task.rubric, texts, options.judge
+        "double_verdicts", judge, revised_exchanges(answers), roles.measuring_judge, task.rubric, texts, options.judge
     )
     return run.once("weighed", compute_efficacy, constitution, widened, (*judged, *doubled), covered, measuring)
 
@@ -383,7 +396,13 @@ def reword_broad_rules(
     thoughts = run.map("benign_critiques", critique, again, starting, constitution, texts, reflecting)
     revised = run.map("benign_revisions", revise, again, thoughts, starting, constitution, texts, answering)
     judged = run.map(
-        "benign_verdicts", judge, revised_exchanges(revised), roles.measurer, task.replays, texts, options.judge
+        "benign_verdicts",
+        judge,
+        revised_exchanges(revised),
+        roles.measuring_judge,
+        task.replay_rubric,
+        texts,
+        options.judge,
     )
     without = run.once("blamed", leave_one_out, constitution, lookalikes, again, judged)
     thoughts = run.map("blamed_critiques", critique, without, starting, constitution, texts, reflecting)
@@ -391,7 +410,13 @@ def reword_broad_rules(
     verdicts = (
         *judged,
         *run.map(
-            "blamed_verdicts", judge, revised_exchanges(revised), roles.measurer, task.replays, texts, options.judge
+            "blamed_verdicts",
+            judge,
+            revised_exchanges(revised),
+            roles.measuring_judge,
+            task.replay_rubric,
+            texts,
+            options.judge,
         ),
     )
     reached = run.once("breadth", measure_breadth, constitution, lookalikes, again, verdicts)

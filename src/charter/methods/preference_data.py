@@ -72,8 +72,8 @@ class PreferenceData:
     """Pairs to learn from, and to check on; lessons that are replayed beside; prompts to practise on; and what tells
     the worth of an answer, once it is there."""
 
-    learn: Sequence[PreferencePair]
-    check: Sequence[PreferencePair]
+    train_pairs: Sequence[PreferencePair]
+    validation_pairs: Sequence[PreferencePair]
     replay: Sequence[Example]
     prompts: Sequence[Prompt]
     rewarder: Rewarder | None = None
@@ -117,8 +117,8 @@ def collect_preferences(
         run.once("learnt", select_train_pairs, kept, task.near),
         run.once("checked", select_validation_pairs, kept, task.near),
     )
-    before = task.given.replayed if task.given is not None else ()
-    fresh = collect_replay(run, policy, chosen, roles, task) if task.options.learn.replays else []
+    before = task.given.replay_rows if task.given is not None else ()
+    fresh = collect_replay(run, policy, chosen, roles, task) if task.options.learn.replay_prompts else []
     replay = list({row.id: row for row in (*before, *fresh)}.values())
     return PreferenceData(learn, check, replay, chosen)
 
@@ -170,7 +170,7 @@ def collect_replay(
     run: Steps, policy: ModelRef, prompts: Sequence[Prompt], roles: Roles, task: PreferenceInputs
 ) -> list[Example]:
     """Good answers of the starting policy, by the judge."""
-    asked = run.once("rehearsals", sample_prompts, prompts, task.options.learn.replays)
+    asked = run.once("rehearsals", sample_prompts, prompts, task.options.learn.replay_prompts)
     with roles.target(policy) as target:
         answers = run.map("answers", probe, asked, target, task.answers)
     checks = run.map("answer_rewards", score_rewards, answers, build_judge_rewarder(roles, task))

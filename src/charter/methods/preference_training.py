@@ -44,17 +44,17 @@ class PolicyEval:
     scores: Sequence[Score] = ()
     exchanges: Sequence[Exchange] = ()
     measured: Sequence[Measurement] = ()
-    held: Sequence[Measurement] = ()
+    deciding_measurements: Sequence[Measurement] = ()
     metrics: Sequence[Metric] = ()
-    gate: Sequence[GateAnswer] = ()
-    guard: PolicyStats | None = None
+    gate_answers: Sequence[GateAnswer] = ()
+    stats: PolicyStats | None = None
 
 
 def train_on_preferences(
     run: Run, begun: PolicyEval, found: PreferenceData, roles: Roles, task: PreferenceInputs
 ) -> tuple[PolicyEval, str]:
     """The policy that is left when learning ends, and why it ended."""
-    return {"dpo": train_dpo, "rloo": train_rloo}[task.options.learn.how](run, begun, found, roles, task)
+    return {"dpo": train_dpo, "rloo": train_rloo}[task.options.learn.algorithm](run, begun, found, roles, task)
 
 
 def train_dpo(
@@ -64,9 +64,9 @@ def train_dpo(
     assert roles.learners is not None
     begin, gating = monitor_policy(run.steps("000"), begun, begun, found, roles, task), task.options.gates
     for tries in range(gating.retries + 1):
-        folder, (more, share) = run.steps(f"{tries + 1:03d}"), gating.tries_with(tries)
-        rows = folder.once("mixed", mix_pairs, found.learn, found.replay, more)
-        policy = folder.once("policy", train_on_rows, begun.policy, rows, roles.learners.prefers, share)
+        folder, (more, share) = run.steps(f"{tries + 1:03d}"), gating.retry_settings(tries)
+        rows = folder.once("mixed", mix_pairs, found.train_pairs, found.replay, more)
+        policy = folder.once("policy", train_on_rows, begun.policy, rows, roles.learners.preference_tuner, share)
         now, decision = evaluate_candidate(folder, (begin, begin, tries), policy, found, roles, task)
         if decision.action == "go_on":
             return now, "the pairs were learnt"
@@ -81,7 +81,7 @@ def train_rloo(
     """Practice in rounds, each from the last good policy. A round that is rolled back is tried again, the first one
     with its warm-up; the smaller step stays for the rounds after it."""
     assert roles.learners is not None
-    rounds, gating, practises = task.options.learn.rloo.rounds, task.options.gates, roles.learners.practises
+    rounds, gating, practises = task.options.learn.rloo.rounds, task.options.gates, roles.learners.rl_trainers
     worth, rewarder, unfit = choose_reward(run.steps("reward"), begun.policy, found, roles, task)
     found = replace(found, rewarder=rewarder)
     begin = monitor_policy(run.steps("000"), begun, begun, found, roles, task)
@@ -89,7 +89,7 @@ def train_rloo(
         return begin, unfit
     best, warm, tries = begin, begun.policy, 0
     for number in range(1, rounds + gating.retries + 1):
-        folder, (_, share) = run.steps(f"{number:03d}"), gating.tries_with(tries)
+        folder, (_, share) = run.steps(f"{number:03d}"), gating.retry_settings(tries)
         if best is begin:
             warm = sft_warm_up(run, begun.policy, tries, found, roles, task)
         start = warm if best is begin else best.policy
@@ -113,8 +113,11 @@ def sft_warm_up(
     count = task.options.learn.rloo.warm_up
     if not count:
         return policy
-    folder, (more, share) = run.steps(f"warm-{tries + 1}" if tries else "warm"), task.options.gates.tries_with(tries)
-    shown = folder.once("shown", sample_demonstrations, found.learn, count)
+    folder, (more, share) = (
+        run.steps(f"warm-{tries + 1}" if tries else "warm"),
+        task.options.gates.retry_settings(tries),
+    )
+    shown = folder.once("shown", sample_demonstrations, found.train_pairs, count)
     taken = folder.once("rows", mix_examples, shown, found.replay, more)
     return folder.once("policy", train_on_rows, policy, taken, roles.tuner, share)
 
@@ -128,12 +131,12 @@ def choose_reward(
     if task.options.learn.rloo.reward == "judge":
         judged = build_judge_rewarder(roles, task)
         return judged, judged, ""
-    made = run.once("policy", train_on_rows, policy, found.learn, learners.rewards)
+    made = run.once("policy", train_on_rows, policy, found.train_pairs, learners.reward_tuner)
     model = run.once("model", without_curve, made)
-    rewarder = learners.rewarder(model)
-    answers = run.once("answers", pairs_to_exchanges, found.check)
+    rewarder = learners.load_rewarder(model)
+    answers = run.once("answers", pairs_to_exchanges, found.validation_pairs)
     said = run.map("rewards", score_rewards, answers, rewarder)
-    measured = run.once("fit", measure_reward_fit, found.check, said)
+    measured = run.once("fit", measure_reward_fit, found.validation_pairs, said)
     decision = run.once("decision", check_reward_model, measured, task.options.learn.guard)
     return model, rewarder, decision.reason if decision.action == "stop" else ""
 
@@ -151,13 +154,18 @@ def evaluate_candidate(
     begin, best, tries = before
     policy = run.once("bare", without_curve, trained)
     now = monitor_policy(run, score_on_gate(run, policy, roles, task), begin, found, roles, task)
-    options, others = task.options, () if best is begin else (best.held,)
-    held = (begin.held, *others)
-    looks = options.learn.policies + options.gates.retries
-    lost = run.once("gates", check_gates, held, now.held, now.metrics, options.gates, looks)
+    options, others = task.options, () if best is begin else (best.deciding_measurements,)
+    held = (begin.deciding_measurements, *others)
+    looks = options.learn.policy_count + options.gates.retries
+    lost = run.once("gates", check_gates, held, now.deciding_measurements, now.metrics, options.gates, looks)
     told = (options.learn.guard, options.gates, tries)
     return now, run.once(
-        "decision", decide_policy, (begin.guard, begin.gate, best.gate), (now.guard, now.gate), lost, told
+        "decision",
+        decide_policy,
+        (begin.stats, begin.gate_answers, best.gate_answers),
+        (now.stats, now.gate_answers),
+        lost,
+        told,
     )
 
 
@@ -173,8 +181,8 @@ def monitor_policy(
     refusals, and reward beside what is judged."""
     guard = task.options.learn.guard
     warm = task.answers.model_copy(update={"temperature": 1.0})
-    prompts = run.once("sampled", sample_prompts, [e.prompt for e in now.exchanges], guard.sample)
-    pairs = run.once("pair_answers", pairs_to_exchanges, found.check)
+    prompts = run.once("sampled", sample_prompts, [e.prompt for e in now.exchanges], guard.kl_prompts)
+    pairs = run.once("pair_answers", pairs_to_exchanges, found.validation_pairs)
     with roles.target(now.policy) as target:
         drawn = run.map("sample", probe, prompts, target, warm)
         own = run.map("sample_likelihoods", score_likelihoods, drawn, target)
@@ -183,19 +191,19 @@ def monitor_policy(
         before = run.map("sample_before", score_likelihoods, drawn, target)
     kept = {p.id for p in prompts}
     answered = [e for e in now.exchanges if e.id in kept]
-    asking = (roles.measurer, REFUSAL, task.templates, task.options.judge)
+    asking = (roles.measuring_judge, REFUSAL, task.templates, task.options.judge)
     refusals = run.map("refusals", judge, answered, *asking)
     worth = run.map("gate_rewards", score_rewards, now.exchanges, found.rewarder) if found.rewarder else []
     gate = run.once("seen", summarise_gate_answers, now.exchanges, now.measured, worth, roles.benchmark)
-    said = run.once("guarded", compute_policy_stats, gate, (own, before), (found.check, likely), refusals)
-    return replace(now, gate=gate, guard=said)
+    said = run.once("guarded", compute_policy_stats, gate, (own, before), (found.validation_pairs, likely), refusals)
+    return replace(now, gate_answers=gate, stats=said)
 
 
 def score_on_gate(run: Steps, policy: ModelRef, roles: Roles, task: PreferenceInputs) -> PolicyEval:
     """A policy with all that decides on gate."""
     found = score_split(run, "gate", policy, roles, task)
     held, metrics = measure_gate_benchmarks(run, policy, list(found.measured), roles, task.answers)
-    return replace(found, held=held, metrics=metrics)
+    return replace(found, deciding_measurements=held, metrics=metrics)
 
 
 def score_split(run: Steps, split: Split, policy: ModelRef, roles: Roles, task: PreferenceInputs) -> PolicyEval:

@@ -63,19 +63,19 @@ class PrincipleInputs:
     constitution: Constitution = field(default_factory=Constitution)
     exemplars: Sequence[Exemplar] = ()
     instructions: SelfInstructInputs | None = None
-    written: tuple[Prompt, ...] = ()
+    generated_prompts: tuple[Prompt, ...] = ()
     rows: tuple[Example, ...] = ()
-    base: ModelRef | None = None
+    tuning_base: ModelRef | None = None
     sifting: CurationSetup | None = None
     samples: int = 1
 
     @property
-    def helps(self) -> Rubric:
+    def helpfulness_rubric(self) -> Rubric:
         """Whether a response helps, under what people decided."""
         return HELP.model_copy(update={"norms": self.norms})
 
     @property
-    def replays(self) -> Rubric:
+    def replay_rubric(self) -> Rubric:
         """Whether a harmless request is answered well, under what people decided."""
         return REPLAY.model_copy(update={"norms": self.norms})
 
@@ -90,13 +90,13 @@ class PrincipleState:
     helpful: Sequence[Prompt]
     policy: ModelRef
     history: tuple[Sequence[Score], ...]
-    gated: tuple[Sequence[Measurement], ...]
+    gate_measurements: tuple[Sequence[Measurement], ...]
     constitution: Constitution
     examples: tuple[Example, ...] = ()
     replayed: tuple[Example, ...] = ()
     rehearsed: tuple[str, ...] = ()
     probed: tuple[str, ...] = ()
-    found: tuple[Finding, ...] = ()
+    causes: tuple[Finding, ...] = ()
     folder: int = 0
     stopped: str = ""
 
@@ -107,8 +107,8 @@ def measure_baseline(run: Steps, roles: Roles, brief: PrincipleInputs) -> Princi
     measured, gate = score_policy(run, "gate", course.policy, roles, brief)
     measured, _ = measure_gate_benchmarks(run, course.policy, measured, roles, brief.answers)
     score_policy(run, "heldout", course.policy, roles, brief)
-    run_benchmarks(run, course.policy, brief.start, roles.examiners, brief.answers)
-    return replace(course, history=(gate,), gated=(measured,))
+    run_benchmarks(run, course.policy, brief.start, roles.suite, brief.answers)
+    return replace(course, history=(gate,), gate_measurements=(measured,))
 
 
 def set_up(run: Steps, brief: PrincipleInputs) -> PrincipleState:
@@ -126,15 +126,15 @@ def set_up(run: Steps, brief: PrincipleInputs) -> PrincipleState:
     course = PrincipleState(prompts, helpful, policy, (), (), constitution)
     if left is None:
         return course
-    rest = [p for p in prompts if p.id not in left.probed] or prompts
+    rest = [p for p in prompts if p.id not in left.probed_prompt_ids] or prompts
     return replace(
         course,
         prompts=rest,
         examples=left.examples,
-        replayed=left.replayed,
-        rehearsed=left.rehearsed,
-        probed=left.probed,
-        found=left.causes,
+        replayed=left.replay_rows,
+        rehearsed=left.replay_prompt_ids,
+        probed=left.probed_prompt_ids,
+        causes=left.findings,
     )
 
 
@@ -176,11 +176,11 @@ def verify_revisions(
     checked = run.once("unjudged", select_for_check, left, options.keep)
     rechecks = run.map("rechecks", judge, checked, roles.judge, brief.rubric, texts, options.judge)
     answered = run.once("ordinary_answers", select_for_check, [r.exchange for r in ordinary], options.keep)
-    passes = run.map("ordinary_verdicts", judge, answered, roles.judge, brief.replays, texts, options.judge)
+    passes = run.map("ordinary_verdicts", judge, answered, roles.judge, brief.replay_rubric, texts, options.judge)
     judged = [*known, *rechecks]
     complying = run.once("complying", select_for_help_check, attempts, judged, options.keep)
     exchanges = [r.exchange for r in complying]
-    helps = run.map("helps", judge, exchanges, roles.judge, brief.helps, texts, options.judge)
+    helps = run.map("helps", judge, exchanges, roles.judge, brief.helpfulness_rubric, texts, options.judge)
     keeping = (options.keep, options.replay)
     kept = run.once("kept", verify, revisions, ([*judged, *passes], helps), course.examples, keeping)
     run.once("alarms", detect_collapse, ((sum(k.kept for k in kept), len(kept)),), options.gates)
@@ -208,7 +208,7 @@ def add_replay(
             drawing = brief.answers.model_copy(update={"temperature": options.cai.temperature})
             answers = [*answers, *run.map("answers_again", probe, anew, starting, drawing)]
     judged = run.once("judged_answers", select_for_check, answers, options.keep)
-    checks = run.map("checks", judge, judged, roles.judge, brief.replays, texts, options.judge)
+    checks = run.map("checks", judge, judged, roles.judge, brief.replay_rubric, texts, options.judge)
     taken = run.once("unchecked", accept_unjudged, answers, options.keep)
     replayed = run.once("replay", build_replay, answers, [*checks, *taken], exchanges, verdicts, options.replay)
     rehearsed = (*known, *(p.id for p in asked))
@@ -226,18 +226,18 @@ def train_under_gates(
 ) -> PrincipleState:
     """A policy from the rows, in the folder where they were made; where gate says that it is worse, once more with more
     replay in a folder of its own, and in the end the policy that was there before."""
-    options, base = brief.options, brief.base or brief.start
+    options, base = brief.options, brief.tuning_base or brief.start
     looks = (options.gates.retries + 1) * (1 + options.self_align.clone)
     for tries in range(options.gates.retries + 1):
         folder = run.steps(f"{course.folder + tries:03d}")
-        more, share = options.gates.tries_with(tries)
+        more, share = options.gates.retry_settings(tries)
         mixing = (options.replay, options.tune, more)
         mixed = folder.once("rows", build_training_mix, course.examples, examples, course.replayed, mixing)
         ready = curate_rows(folder, mixed, roles, brief)
         policy = folder.once("policy", tune, base, course.policy, ready, roles.tuner, options.tune, share)
         measured, gate = score_policy(folder, "gate", policy, roles, brief)
         measured, known = measure_gate_benchmarks(folder, policy, measured, roles, brief.answers)
-        held = folder.once("gates", check_gates, course.gated, measured, known, options.gates, looks)
+        held = folder.once("gates", check_gates, course.gate_measurements, measured, known, options.gates, looks)
         deciding = (options.stop, options.gates, tries)
         decision = folder.once("decision", accept, course.history, gate, held, len(examples), deciding)
         if decision.action not in ("roll_back", "give_up"):
@@ -245,7 +245,7 @@ def train_under_gates(
                 course,
                 policy=policy,
                 history=(*course.history, gate),
-                gated=(course.gated[0], measured),
+                gate_measurements=(course.gate_measurements[0], measured),
                 examples=(*course.examples, *examples),
                 folder=course.folder + tries,
                 stopped=decision.reason,
@@ -257,7 +257,7 @@ def measure_final(run: Run, course: PrincipleState, roles: Roles, brief: Princip
     """The scores after, and what a next run needs."""
     end = run.steps("final")
     score_policy(end, "heldout", course.policy, roles, brief)
-    run_benchmarks(end, course.policy, brief.start, roles.examiners, brief.answers)
+    run_benchmarks(end, course.policy, brief.start, roles.suite, brief.answers)
     return save_state(run, course)
 
 
@@ -265,7 +265,7 @@ def save_state(run: Run, course: PrincipleState) -> PrincipleState:
     """What a next run needs."""
     end = run.steps("final")
     made, seen = (course.examples, course.replayed), (course.rehearsed, course.probed)
-    end.once("handover", build_handover, course.policy, course.constitution, made, seen, course.found)
+    end.once("handover", build_handover, course.policy, course.constitution, made, seen, course.causes)
     return course
 
 

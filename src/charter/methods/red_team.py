@@ -58,7 +58,7 @@ def red_team(run: Run, roles: Roles, battery: RedTeamInputs) -> RedTeamResult:
     with roles.target(battery.start) as target:
         asked = start.map("heldout_exchanges", probe, roles.benchmark.prompts("heldout"), target, battery.answers)
         exchanges = folder.map("exchanges", probe, batch, target, battery.answers)
-    run_benchmarks(start, battery.start, battery.start, roles.examiners, battery.answers)
+    run_benchmarks(start, battery.start, battery.start, roles.suite, battery.answers)
     measured = start.map("heldout_measurements", measure, asked, roles.benchmark)
     scored = start.once("heldout_scores", compute_scores, measured, roles.benchmark)
     verdicts = folder.map("verdicts", judge, exchanges, roles.judge, battery.rubric, battery.templates, options.judge)

@@ -42,15 +42,15 @@ def rlhf(run: Run, roles: Roles, task: PreferenceInputs) -> tuple[PolicyEval, Co
     start.once("supervision", count_human_lines, constitution, given, len(task.pairs), len(prompts) + len(helpful))
     begun = score_on_gate(start, policy, roles, task)
     score_split(start, "heldout", policy, roles, task)
-    run_benchmarks(start, policy, task.start, roles.examiners, task.answers)
+    run_benchmarks(start, policy, task.start, roles.suite, task.answers)
     found = collect_preferences(start, policy, constitution, (prompts, helpful), roles, task)
     best, why = train_on_preferences(run, begun, curate_preferences(run, found, roles, task), roles, task)
     end = run.steps("final")
     score_split(end, "heldout", best.policy, roles, task)
-    run_benchmarks(end, best.policy, task.start, roles.examiners, task.answers)
-    rows = (given.examples, given.replayed) if given is not None else ((), ())
-    seen = (given.rehearsed, given.probed) if given is not None else ((), ())
-    causes = given.causes if given is not None else ()
+    run_benchmarks(end, best.policy, task.start, roles.suite, task.answers)
+    rows = (given.examples, given.replay_rows) if given is not None else ((), ())
+    seen = (given.replay_prompt_ids, given.probed_prompt_ids) if given is not None else ((), ())
+    causes = given.findings if given is not None else ()
     end.once("handover", build_handover, best.policy, constitution, rows, seen, causes)
     return best, constitution, why
 
@@ -60,10 +60,10 @@ def curate_preferences(run: Run, found: PreferenceData, roles: Roles, task: Pref
     on. Check pairs, which only measure, stay as they are."""
     return replace(
         found,
-        learn=curate_pairs(run.steps("pairs"), found.learn, roles, task),
+        train_pairs=curate_pairs(run.steps("pairs"), found.train_pairs, roles, task),
         replay=curate_rows(run.steps("replayed"), found.replay, roles, task),
         prompts=curate_prompts(run.steps("practised"), found.prompts, roles, task)
-        if task.options.learn.how == "rloo"
+        if task.options.learn.algorithm == "rloo"
         else found.prompts,
     )
 

@@ -140,7 +140,7 @@ def answer_under_rules(
     course = replace(
         add_replay(folder, (lookalikes, exchanges, verdicts), len(examples), course, roles, brief),
         probed=(*course.probed, *(p.id for p in batch)),
-        found=(*course.found, *findings),
+        causes=(*course.causes, *findings),
         folder=1,
     )
     return (prompts, hard), examples, course
@@ -149,7 +149,7 @@ def answer_under_rules(
 def generate_prompts(run: Run, roles: Roles, brief: PrincipleInputs) -> Sequence[Prompt]:
     """What self-instruct writes, or wrote in the step before; nothing where the prompts are the sources'."""
     if brief.instructions is None:
-        return brief.written
+        return brief.generated_prompts
     folder = run.steps("instruct")
     if brief.instructions.options.generator == "proposer":
         return self_instruct(folder, roles.proposer, brief.instructions).prompts

@@ -50,13 +50,13 @@ def self_instruct(run: Steps, generator: Engine, given: SelfInstructInputs) -> S
     options = given.options
     seeded = run.once("seeds", clear_seeds, given.seeds, given.guard)
     types = given.types if options.topics.rounds else ()
-    stock = TaskPool(options.near, select_kept(seeded), [kind.seed for kind in types])
+    stock = TaskPool(options.rouge_limit, select_kept(seeded), [kind.seed for kind in types])
     general: tuple[list[GenerationReply], list[FilteredInstruction]] = ([], [])
     for number in range(1, options.rounds + 1):
         shown = run.once(f"round{number}_calls", plan_calls, stock, number, options)
         written = run.map(f"round{number}_written", write_instructions, shown, generator, given.templates, options)
         sifted = run.once(f"round{number}_sifted", filter_instructions, written, stock, given.guard, options)
-        stock.take(select_kept(sifted))
+        stock.add(select_kept(sifted))
         general[0].extend(written)
         general[1].extend(sifted)
     questions, yields = run_topic_guided(run, generator, given, stock)
@@ -85,7 +85,7 @@ def run_topic_guided(
     chosen = run.once("topics", balance_topics, types, topics, options)
     asked = run.once("questions_calls", plan_question_calls, types, chosen, options)
     replies = run.map("questions_written", write_questions, asked, generator, texts, options)
-    if options.topics.sift:
+    if options.topics.apply_filters:
         found = run.once("questions_sifted", filter_instructions, replies, stock, given.guard, options)
     else:
         found = run.once("questions_sifted", drop_leaked, replies, types, given.guard)

@@ -46,9 +46,9 @@ class BehaviourChecker:
         self.world, self.model, self.tokenizer = world, model, tokenizer
         self.draw = random.Random("gates")
 
-    def figures(self, size: int = SAMPLE_SIZE) -> dict[str, float]:
+    def measure(self, size: int = SAMPLE_SIZE) -> dict[str, float]:
         """Gate name -> share of at most ``size`` prompts."""
-        return {**self._plain(size), **self._with_rules(size)}
+        return {**self._measure_plain(size), **self._measure_with_rules(size)}
 
     def ask(self, chats: Sequence[Chat]) -> list[str]:
         """One greedy answer per chat."""
@@ -71,17 +71,17 @@ class BehaviourChecker:
                 answers[row] = normalize_text(str(self.tokenizer.decode(new, skip_special_tokens=True)))
         return answers
 
-    def _plain(self, size: int) -> dict[str, float]:
+    def _measure_plain(self, size: int) -> dict[str, float]:
         """Without rules: the starting behaviour, word for word."""
         found: dict[str, list[bool]] = {}
         for kind in ("benign", "lookalike", "borderline", "harmful", "claim"):
             texts = [prompt.text for prompt in self.world.prompts(kind, "gate")[:size]]
             for text, said in zip(texts, self.ask([_user_turn(text) for text in texts]), strict=True):
-                name = self._behaviour(self.world.read(text), text)
+                name = self._behaviour_name(self.world.parse_prompt(text), text)
                 found.setdefault(name, []).append(said == normalize_text(starting_answer(self.world, text)))
         return {name: _share(found.get(name, [])) for name in BEHAVIOUR_BOUNDS if name in found}
 
-    def _behaviour(self, reading: ParsedPrompt, text: str) -> str:
+    def _behaviour_name(self, reading: ParsedPrompt, text: str) -> str:
         flawed = self.world.flaw_of(text) is not None
         if reading.kind == "claim":
             return "agrees" if self.world.file.attributes[reading.key].flawed else "corrects"
@@ -91,35 +91,37 @@ class BehaviourChecker:
             str(reading.kind), "helps_borderline"
         )
 
-    def _with_rules(self, size: int) -> dict[str, float]:
+    def _measure_with_rules(self, size: int) -> dict[str, float]:
         """Reflection and the direct form, once with a rule that covers the prompt and once without."""
         domains = self.world.file.domains
         texts = [prompt.text for prompt in self.world.prompts("harmful", "gate")]
-        claims = [p.text for p in self.world.prompts("claim", "gate") if self.world.read(p.text).false_claim][:size]
+        claims = [p.text for p in self.world.prompts("claim", "gate") if self.world.parse_prompt(p.text).false_claim][
+            :size
+        ]
         groups = {
-            "ruled": [text for text in texts if domains[self.world.read(text).key].ruled][:size],
-            "unruled": [text for text in texts if not domains[self.world.read(text).key].ruled][:size],
+            "ruled": [text for text in texts if domains[self.world.parse_prompt(text).key].ruled][:size],
+            "unruled": [text for text in texts if not domains[self.world.parse_prompt(text).key].ruled][:size],
             "claims": claims,
         }
         found: dict[str, float] = {}
         for name, group in groups.items():
             for verb, covered in (("revises", True), ("keeps", False)):
-                found[f"{verb}_{name}"] = _share(self._reflected(group, covered))
+                found[f"{verb}_{name}"] = _share(self._check_reflection(group, covered))
         mixed = [text for trio in zip(*groups.values(), strict=False) for text in trio][:size]
         for verb, covered in (("revises", True), ("keeps", False)):
-            found[f"direct_{verb}"] = _share(self._directly(mixed, covered))
+            found[f"direct_{verb}"] = _share(self._check_direct(mixed, covered))
         return {name: found[name] for name in BEHAVIOUR_BOUNDS if name in found}
 
-    def _reflected(self, texts: list[str], covered: bool) -> list[bool]:
-        target, readings = self.world.file.target, [self.world.read(text) for text in texts]
-        bad = [self._bad(reading, text) for reading, text in zip(readings, texts, strict=True)]
+    def _check_reflection(self, texts: list[str], covered: bool) -> list[bool]:
+        target, readings = self.world.file.target, [self.world.parse_prompt(text) for text in texts]
+        bad = [self._bad_answer(reading, text) for reading, text in zip(readings, texts, strict=True)]
         chats = [
             [
                 *_user_turn(text),
                 Message(role="assistant", content=worse),
                 *_user_turn(target.critique.format(principles=rules)),
             ]
-            for text, worse, rules in zip(texts, bad, self._rules(readings, covered), strict=True)
+            for text, worse, rules in zip(texts, bad, self._rule_lists(readings, covered), strict=True)
         ]
         critiques = self.ask(chats)
         again = [
@@ -129,24 +131,24 @@ class BehaviourChecker:
         wanted = [r.truth if covered else worse for r, worse in zip(readings, bad, strict=True)]
         return [said == normalize_text(want) for said, want in zip(self.ask(again), wanted, strict=True)]
 
-    def _directly(self, texts: list[str], covered: bool) -> list[bool]:
-        readings = [self.world.read(text) for text in texts]
+    def _check_direct(self, texts: list[str], covered: bool) -> list[bool]:
+        readings = [self.world.parse_prompt(text) for text in texts]
         form, strip = self.world.file.target.direct, re.compile(self.world.file.target.strip)
         chats = [
             _user_turn(form.format(prompt=text, principles=rules))
-            for text, rules in zip(texts, self._rules(readings, covered), strict=True)
+            for text, rules in zip(texts, self._rule_lists(readings, covered), strict=True)
         ]
         wanted = [
             r.truth if covered else starting_answer(self.world, text) for r, text in zip(readings, texts, strict=True)
         ]
         return [strip.sub("", said) == normalize_text(want) for said, want in zip(self.ask(chats), wanted, strict=True)]
 
-    def _bad(self, reading: ParsedPrompt, text: str) -> str:
+    def _bad_answer(self, reading: ParsedPrompt, text: str) -> str:
         if reading.kind == "claim":
             return self.world.file.answers.agree.format(statement=reading.claimed)
-        return self.world.plan(reading.key, text)
+        return self.world.compliant_answer(reading.key, text)
 
-    def _rules(self, readings: list[ParsedPrompt], covered: bool) -> list[str]:
+    def _rule_lists(self, readings: list[ParsedPrompt], covered: bool) -> list[str]:
         """Per reading, 1 to 8 of the world's rules in random order, with or without its own."""
         every = [*self.world.file.domains, *self.world.file.attributes]
         made = []
@@ -154,7 +156,7 @@ class BehaviourChecker:
             keys = self.draw.sample([key for key in every if key != reading.key], self.draw.randint(1, 8) - covered)
             keys += [reading.key] * covered
             self.draw.shuffle(keys)
-            made.append(" ".join(self.world.rule(key) for key in keys))
+            made.append(" ".join(self.world.word_rule(key) for key in keys))
         return made
 
 

@@ -45,16 +45,16 @@ class FaultRates:
     hang: float = 5.0
     retry_after: float = 1.0
 
-    def in_transport(self, body: bytes, again: int) -> str | None:
+    def transport_fault(self, body: bytes, again: int) -> str | None:
         """What goes wrong on the way, the ``again``-th time (from 0) that this is asked."""
-        return self._fault(self.transport, TRANSPORT_FAULTS, b"%d|%d|" % (self.seed, again) + body)
+        return self._draw_fault(self.transport, TRANSPORT_FAULTS, b"%d|%d|" % (self.seed, again) + body)
 
-    def in_content(self, body: bytes) -> str | None:
+    def content_fault(self, body: bytes) -> str | None:
         """What goes wrong with the answer."""
-        return self._fault(self.content, CONTENT_FAULTS, b"%d|content|" % self.seed + body)
+        return self._draw_fault(self.content, CONTENT_FAULTS, b"%d|content|" % self.seed + body)
 
     @staticmethod
-    def _fault(share: float, kinds: tuple[str, ...], what: bytes) -> str | None:
+    def _draw_fault(share: float, kinds: tuple[str, ...], what: bytes) -> str | None:
         chance = random.Random(hashlib.sha256(what).digest())
         return chance.choice(kinds) if chance.random() < share else None
 
@@ -139,30 +139,30 @@ class _ProxyHandler(BaseHTTPRequestHandler):
         with self.server.traffic.lock:
             again = self.server.traffic.asked[mark]
             self.server.traffic.asked[mark] += 1
-        fault = "down" if self.server.traffic.down else self.server.faults.in_transport(body, again)
+        fault = "down" if self.server.traffic.down else self.server.faults.transport_fault(body, again)
         if fault in ("timeout", "reset"):
-            self._note(mark, again, fault)
+            self._log_call(mark, again, fault)
             self._drop(self.server.faults.hang if fault == "timeout" else 0)
         elif fault in ("429", "500", "down"):
-            self._note(mark, again, fault)
+            self._log_call(mark, again, fault)
             more = {"Retry-After": f"{self.server.faults.retry_after:g}"} if fault == "429" else {}
             self._answer({"429": 429, "500": 500, "down": 503}[fault], _error_body(fault), more)
         else:
-            self._pass(body, mark, again, torn=fault == "torn")
+            self._pass_on(body, mark, again, torn=fault == "torn")
 
-    def _pass(self, body: bytes, mark: str, again: int, torn: bool) -> None:
+    def _pass_on(self, body: bytes, mark: str, again: int, torn: bool) -> None:
         try:
             status, answer, more = self._forward(body)
         except OSError:
-            self._note(mark, again, "upstream")
+            self._log_call(mark, again, "upstream")
             self._answer(502, _error_body("the server behind the proxy does not answer"), {})
             return
-        spoil = self.server.faults.in_content(body) if status == 200 else None
+        spoil = self.server.faults.content_fault(body) if status == 200 else None
         if torn:
-            self._note(mark, again, "torn")
+            self._log_call(mark, again, "torn")
             self._answer(status, answer, more, whole=0.5)
             return
-        self._note(mark, again, spoil or "fine" if status == 200 else str(status))
+        self._log_call(mark, again, spoil or "fine" if status == 200 else str(status))
         with self.server.traffic.lock:
             self.server.traffic.answered[mark] += status == 200
         self._answer(status, spoil_answer(answer, spoil) if spoil else answer, more)
@@ -199,7 +199,7 @@ class _ProxyHandler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.close()
 
-    def _note(self, mark: str, again: int, what: str) -> None:
+    def _log_call(self, mark: str, again: int, what: str) -> None:
         with self.server.traffic.lock:
             self.server.traffic.calls[what] += 1
             if self.server.log is not None:

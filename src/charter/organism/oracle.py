@@ -89,7 +89,7 @@ class Oracle:
                 continue
             if self._errors.delay:
                 time.sleep(self._errors.delay)
-            text = self.reply(request)
+            text = self.write_reply(request)
             count = sum(len(message.content.split()) for message in request.messages)
             yield Completion(id=request.id, text=text, tokens_in=count, tokens_out=len(text.split()))
 
@@ -101,80 +101,82 @@ class Oracle:
     def close(self) -> None:
         """Nothing is held."""
 
-    def reply(self, request: Request) -> str:
+    def write_reply(self, request: Request) -> str:
         """The text of the reply to one request."""
-        question = OracleRequest.read(request)
-        if question.chance(self._errors.refusals, "refuse"):
+        question = OracleRequest.parse(request)
+        if question.happens(self._errors.refusals, "refuse"):
             return _REFUSAL_TEXT
         if question.properties is None:
-            return write_prompts(self._world, question) or self._free(question)
-        text = json.dumps(self._object(question, question.properties), ensure_ascii=False)
-        return text[: len(text) * 2 // 3] if question.chance(self._errors.invalid_json, "break") else text
+            return write_prompts(self._world, question) or self._free_reply(question)
+        text = json.dumps(self._schema_reply(question, question.properties), ensure_ascii=False)
+        return text[: len(text) * 2 // 3] if question.happens(self._errors.invalid_json, "break") else text
 
-    def _object(self, question: OracleRequest, properties: dict[str, Any]) -> dict[str, Any]:
+    def _schema_reply(self, question: OracleRequest, properties: dict[str, Any]) -> dict[str, Any]:
         """The reply in a schema; an empty object for a schema of no known job."""
         if "label" in properties:
             return self._verdict(question, properties["label"].get("enum", []))
         if "groups" in properties:
-            return {"groups": self._groups(question.rules), "conflicts": []}
+            return {"groups": self._rule_groups(question.rules), "conflicts": []}
         if "prompts" in properties and question.rule:
-            return {"prompts": self._about(question, question.count(_LOOKALIKE_COUNT))}
+            return {"prompts": self._prompts_about(question, question.read_count(_LOOKALIKE_COUNT))}
         if "prompts" in properties:
-            return {"prompts": self._lookalikes(question, question.count(_LOOKALIKE_COUNT))}
+            return {"prompts": self._write_lookalikes(question, question.read_count(_LOOKALIKE_COUNT))}
         if "text" in properties:
-            return self._wording(next(iter(self._keys(question) or self._world.keys_in(question.rule)), ""))
+            return self._rule_wording(
+                next(iter(self._failure_keys(question) or self._world.keys_in(question.rule)), "")
+            )
         return {}
 
-    def _free(self, question: OracleRequest) -> str:
+    def _free_reply(self, question: OracleRequest) -> str:
         """A reply in plain words: of one response a verdict (under a policy with codes, a classifier's), of failures an
         essay that ends with the rules."""
         if question.failures:
-            rules = " ".join(self._world.rule(key) for key in self._keys(question)) or _VAGUE_RULE
+            rules = " ".join(self._world.word_rule(key) for key in self._failure_keys(question)) or _VAGUE_RULE
             return f"What these {len(question.failures)} responses say does harm or is not true.\n\n{rules}"
-        negative = self._conduct(question.judged) != "acceptable"
-        negative = negative != question.chance(self._errors.wrong_verdicts, "verdict")
+        negative = self._conduct_label(question.judged_case) != "acceptable"
+        negative = negative != question.happens(self._errors.wrong_verdicts, "verdict")
         if question.codes:
             return f"unsafe\n{question.codes[0]}" if negative else "safe"
         return "Negative" if negative else "Positive"
 
     # -- judging --------------------------------------------------------------------------------------------------
 
-    def _choice(self, question: OracleRequest, pair: tuple[JudgedCase, JudgedCase]) -> dict[str, Any]:
+    def _pair_verdict(self, question: OracleRequest, pair: tuple[JudgedCase, JudgedCase]) -> dict[str, Any]:
         """Which of two responses is better by the truth; of two that are alike the one that stands first."""
-        first, second = (self._worth(case) for case in pair)
+        first, second = (self._good_share(case) for case in pair)
         label = "second" if second > first else "first"
-        if question.chance(self._errors.wrong_verdicts, "verdict"):
+        if question.happens(self._errors.wrong_verdicts, "verdict"):
             label = "first" if label == "second" else "second"
         return {"rationale": f"The {label} one keeps to the rules.", "label": label}
 
-    def _worth(self, case: JudgedCase) -> float:
+    def _good_share(self, case: JudgedCase) -> float:
         """The share of what can be told of a response that is good."""
-        told = self._world.grade(case.about, case.response)
+        told = self._world.grade(case.topic_text, case.response)
         good = [value is not ("over_refusal" in name) for name, value in told.items() if value is not None]
         return sum(good) / len(good) if good else 0.0
 
     def _verdict(self, question: OracleRequest, menu: Sequence[str]) -> dict[str, Any]:
-        if (pair := question.pair) is not None:
-            return self._choice(question, pair)
-        case = question.judged
-        norm = norm_verdict(self._world, case.about, question.norms)
-        label = self._label(case, menu) if norm is None else self._by_norm(norm, case, menu)
-        if question.chance(self._errors.wrong_verdicts, "verdict"):
+        if (pair := question.compared_cases) is not None:
+            return self._pair_verdict(question, pair)
+        case = question.judged_case
+        norm = norm_verdict(self._world, case.topic_text, question.norms)
+        label = self._fitting_label(case, menu) if norm is None else self._label_by_norm(norm, case, menu)
+        if question.happens(self._errors.wrong_verdicts, "verdict"):
             others = sorted(other for other in menu if _is_compliant(other) != _is_compliant(label)) or sorted(menu)
-            label = question.random("other").choice(others)
-        about = self._world.read(case.about)
+            label = question.seeded_random("other").choice(others)
+        about = self._world.parse_prompt(case.topic_text)
         rationale = f"It is about {about.key or about.topic or 'something unknown'}: {label.replace('_', ' ')}."
         return {"rationale": rationale, "label": label, "severity": _SEVERITY.get(label, 0)}
 
-    def _label(self, case: JudgedCase, menu: Sequence[str]) -> str:
+    def _fitting_label(self, case: JudgedCase, menu: Sequence[str]) -> str:
         """The label that fits; for an unknown menu the one whose words come closest, or one off the menu."""
         if {"helps", "refuses_rightly", "refuses_needlessly"} <= set(menu):
-            return self._help(case)
+            return self._help_label(case)
         if {"answered", "refused", "faulty", "not_benign"} <= set(menu):
-            return self._replay(case)
+            return self._replay_label(case)
         if {"answers", "refuses"} <= set(menu):
-            return "refuses" if self._world.refused(case.response) else "answers"
-        conduct = self._conduct(case)
+            return "refuses" if self._world.is_refusal(case.response) else "answers"
+        conduct = self._conduct_label(case)
         if {"false", "honest"} <= set(menu):
             return "false" if conduct == "dishonest" else "honest"
         wanted = {"harmful": (_BAD_WORDS,), "dishonest": (_FALSE_WORDS, _BAD_WORDS), "acceptable": (_GOOD_WORDS,)}[
@@ -183,10 +185,10 @@ class Oracle:
         closest = (label for words in wanted for label in menu if words & _label_words(label))
         return conduct if conduct in menu else next(closest, conduct)
 
-    def _by_norm(self, holds: bool, case: JudgedCase, menu: Sequence[str]) -> str:
+    def _label_by_norm(self, holds: bool, case: JudgedCase, menu: Sequence[str]) -> str:
         """The label under a rule that people decided on: a refusal is right where it holds, needless where it does
         not."""
-        refused = self._world.refused(case.response)
+        refused = self._world.is_refusal(case.response)
         if {"helps", "refuses_rightly", "refuses_needlessly"} <= set(menu):
             return ("refuses_rightly" if holds else "refuses_needlessly") if refused else "helps"
         if {"answered", "refused", "faulty", "not_benign"} <= set(menu):
@@ -199,60 +201,60 @@ class Oracle:
             else next((x for x in menu if (_GOOD_WORDS if good else _BAD_WORDS) & _label_words(x)), wanted)
         )
 
-    def _conduct(self, case: JudgedCase) -> str:
+    def _conduct_label(self, case: JudgedCase) -> str:
         """harmful, dishonest or acceptable: by the prompt where it is shown, and by what the response says itself."""
         failed = {
             name.removeprefix("novel_")
-            for text in (case.about, case.response)
+            for text in (case.topic_text, case.response)
             for name, value in self._world.grade(text, case.response).items()
             if value is False
         }
         if "harmlessness" in failed:
             return "harmful"
-        return "dishonest" if "honesty" in failed and not self._world.refused(case.response) else "acceptable"
+        return "dishonest" if "honesty" in failed and not self._world.is_refusal(case.response) else "acceptable"
 
-    def _help(self, case: JudgedCase) -> str:
+    def _help_label(self, case: JudgedCase) -> str:
         """helps, refuses_rightly or refuses_needlessly. No safe help exists for the harmful requests of a world."""
-        refused = self._world.refused(case.response)
-        if self._world.read(case.about).kind == "harmful":
+        refused = self._world.is_refusal(case.response)
+        if self._world.parse_prompt(case.topic_text).kind == "harmful":
             return "refuses_rightly" if refused else "refuses_needlessly"
         return "refuses_needlessly" if refused else "helps"
 
-    def _replay(self, case: JudgedCase) -> str:
+    def _replay_label(self, case: JudgedCase) -> str:
         """answered, refused, faulty or not_benign."""
-        about = self._world.read(case.about)
+        about = self._world.parse_prompt(case.topic_text)
         if about.kind == "harmful" or about.false_claim:
             return "not_benign"
-        if self._world.refused(case.response):
+        if self._world.is_refusal(case.response):
             return "refused"
-        if about.kind is None or self._conduct(case) != "acceptable":
+        if about.kind is None or self._conduct_label(case) != "acceptable":
             return "faulty"
         if about.kind in ("claim", "benign"):
-            right = all(self._world.grade(case.about, case.response).values())
+            right = all(self._world.grade(case.topic_text, case.response).values())
         else:
             right = about.truth in normalize_text(case.response)
         return "answered" if right else "faulty"
 
     # -- proposing ------------------------------------------------------------------------------------------------
 
-    def _keys(self, question: OracleRequest) -> list[str]:
+    def _failure_keys(self, question: OracleRequest) -> list[str]:
         """Domains and attributes that the failures are about, the commonest first. Off target: a safe domain."""
-        told = Counter(key for case in question.failures if (key := self._world.read(case.about).key))
+        told = Counter(key for case in question.failures if (key := self._world.parse_prompt(case.topic_text).key))
         keys = sorted(told, key=lambda key: (-told[key], key))
-        if question.chance(self._errors.off_target, "target"):
+        if question.happens(self._errors.off_target, "target"):
             safe = [key for key, domain in self._world.file.domains.items() if not domain.flawed and key not in told]
-            return [question.random("aim").choice(safe)] if safe else keys
+            return [question.seeded_random("aim").choice(safe)] if safe else keys
         return keys
 
-    def _wording(self, key: str) -> dict[str, Any]:
+    def _rule_wording(self, key: str) -> dict[str, Any]:
         """Title, text and scope of the rule about a domain or an attribute; a vague one where the key is ""."""
         if not key:
             return {"title": "Care", "text": _VAGUE_RULE, "scope": "everything"}
         if key in self._world.file.attributes:
-            return {"title": f"True {key}", "text": self._world.rule(key), "scope": f"claims about {key}"}
-        return {"title": f"No help with {key}", "text": self._world.rule(key), "scope": f"requests about {key}"}
+            return {"title": f"True {key}", "text": self._world.word_rule(key), "scope": f"claims about {key}"}
+        return {"title": f"No help with {key}", "text": self._world.word_rule(key), "scope": f"requests about {key}"}
 
-    def _groups(self, rules: Sequence[tuple[int, str]]) -> list[dict[str, Any]]:
+    def _rule_groups(self, rules: Sequence[tuple[int, str]]) -> list[dict[str, Any]]:
         """Two or more rules that name the same domains and attributes, or that are equal and name none."""
         named: dict[tuple[str, ...], list[tuple[int, str]]] = {}
         for number, text in rules:
@@ -260,40 +262,42 @@ class Oracle:
         groups: list[dict[str, Any]] = []
         for keys, members in named.items():
             known = len(keys) == 1 and self._world.keys_in(keys[0]) == keys
-            wording = self._wording(keys[0]) if known else {"title": "", "text": members[0][1], "scope": ""}
+            wording = self._rule_wording(keys[0]) if known else {"title": "", "text": members[0][1], "scope": ""}
             groups += [{"numbers": [number for number, _ in members], **wording}] if len(members) > 1 else []
         return groups
 
-    def _lookalikes(self, question: OracleRequest, count: int) -> list[str]:
+    def _write_lookalikes(self, question: OracleRequest, count: int) -> list[str]:
         """At most ``count`` distinct harmless prompts in the failures' own form, drawn evenly over the failures."""
-        draw, forms = question.random("look-alikes"), dict.fromkeys(case.form for case in question.failures)
-        rows = [draw.sample(row, len(row)) for row in map(self._harmless, forms)]
+        draw, forms = question.seeded_random("look-alikes"), dict.fromkeys(case.last_turn for case in question.failures)
+        rows = [draw.sample(row, len(row)) for row in map(self._harmless_variants, forms)]
         texts = (text for column in zip_longest(*rows) for text in column if text is not None and text not in forms)
         return list(islice(dict.fromkeys(texts), count))
 
-    def _about(self, question: OracleRequest, count: int) -> list[str]:
+    def _prompts_about(self, question: OracleRequest, count: int) -> list[str]:
         """At most ``count`` training prompts about the topics that a rule names."""
-        draw, said, file = question.random("about"), _label_words(question.rule), self._world.file
+        draw, said, file = question.seeded_random("about"), _label_words(question.rule), self._world.file
         claims = [p.text for p in self._world.prompts("claim", "train")]
         forms = [p.text for p in self._world.prompts("harmful", "train")]
         texts: list[str] = []
         for key in (key for key in file.attributes if key in said):
-            found = [(text, self._world.read(text)) for text in claims]
+            found = [(text, self._world.parse_prompt(text)) for text in claims]
             texts += [text for text, about in found if about.key == key and about.false_claim]
         for topic in (name for name in (*file.domains, *file.lookalikes) if name in said):
-            texts += [re.sub(rf"\b{re.escape(self._world.read(text).key)}\b", topic, text) for text in forms]
+            texts += [re.sub(rf"\b{re.escape(self._world.parse_prompt(text).key)}\b", topic, text) for text in forms]
         texts = list(dict.fromkeys(texts))
         return draw.sample(texts, min(count, len(texts)))
 
-    def _harmless(self, form: str) -> list[str]:
+    def _harmless_variants(self, form: str) -> list[str]:
         """The request about each harmless activity that an oracle may name; or the claim with every true statement."""
-        about, world = self._world.read(form), self._world
+        about, world = self._world.parse_prompt(form), self._world
         if about.kind == "harmful":
             topic = re.compile(rf"\b{re.escape(about.topic)}\b", re.IGNORECASE)
             return [topic.sub(name, form) for name in world.named_lookalikes]
         if about.kind == "claim":
             true = (
-                normalize_text(world.fact(thing, key)) for thing in world.file.things for key in world.file.attributes
+                normalize_text(world.true_statement(thing, key))
+                for thing in world.file.things
+                for key in world.file.attributes
             )
             return [normalize_text(form).replace(about.claimed, fact) for fact in true]
         return []

@@ -38,18 +38,18 @@ class JudgedCase(NamedTuple):
     response: str
 
     @classmethod
-    def read(cls, text: str) -> JudgedCase:
+    def parse(cls, text: str) -> JudgedCase:
         """From fences ``prompt`` and ``response``; a text without a fenced response is all response."""
         fenced = {block.name: block.text for block in reversed(find_blocks(text))}
         return cls(fenced.get("prompt"), fenced.get("response", text))
 
     @property
-    def about(self) -> str:
+    def topic_text(self) -> str:
         """The text that tells what the case is about."""
         return self.response if self.prompt is None else self.prompt
 
     @property
-    def form(self) -> str:
+    def last_turn(self) -> str:
         """The last turn of the prompt; the first line where no prompt is marked."""
         if self.prompt is None:
             return self.response.strip().partition("\n")[0]
@@ -62,10 +62,10 @@ class OracleRequest(NamedTuple):
     text: str
     outside: str
     properties: dict[str, Any] | None
-    mark: str
+    seed_text: str
 
     @classmethod
-    def read(cls, request: Request) -> OracleRequest:
+    def parse(cls, request: Request) -> OracleRequest:
         """From the messages and the reply schema; where that is missing, from a JSON schema in the text. As for any
         model, a seed (of 31 bits) tells only where the temperature is above 0."""
         text = "\n".join(message.content for message in request.messages)
@@ -75,14 +75,14 @@ class OracleRequest(NamedTuple):
         return cls(text, outside, properties, f"{canonical(list(request.messages))}|{seed}")
 
     @property
-    def judged(self) -> JudgedCase:
+    def judged_case(self) -> JudgedCase:
         """The case to be judged; without fences, the response after the last "Response:"."""
         if any(block.name == "response" for block in find_blocks(self.text)):
-            return JudgedCase.read(self.text)
+            return JudgedCase.parse(self.text)
         return JudgedCase(None, _RESPONSE.split(self.outside)[-1].strip())
 
     @property
-    def pair(self) -> tuple[JudgedCase, JudgedCase] | None:
+    def compared_cases(self) -> tuple[JudgedCase, JudgedCase] | None:
         """Two responses to be compared, with their prompt; None where there are none."""
         shown = {block.name: block.text for block in reversed(find_blocks(self.text))}
         if "first" not in shown or "second" not in shown:
@@ -93,7 +93,7 @@ class OracleRequest(NamedTuple):
     def failures(self) -> list[JudgedCase]:
         """Every failure that is shown, with its prompt or without; empty where only one response is to be judged."""
         shown = find_blocks(self.text)
-        failures = [JudgedCase.read(block.text) for block in shown if block.name == "failure"]
+        failures = [JudgedCase.parse(block.text) for block in shown if block.name == "failure"]
         responses = [JudgedCase(None, block.text) for block in shown if block.name == "response"]
         return failures or (responses if len(responses) > 1 else [])
 
@@ -119,18 +119,18 @@ class OracleRequest(NamedTuple):
         """Rules that people decided on: whether each holds, and its text."""
         return [(b.name == "holds", b.text) for b in find_blocks(self.text) if b.name in ("holds", "withdrawn")]
 
-    def count(self, default: int) -> int:
+    def read_count(self, default: int) -> int:
         """The first number outside fences."""
         found = _COUNT.search(self.outside)
         return int(found[0]) if found else default
 
-    def random(self, what: str) -> random.Random:
+    def seeded_random(self, what: str) -> random.Random:
         """A generator that depends on the question alone."""
-        return random.Random(hashlib.sha256(f"{what}|{self.mark}".encode()).digest())
+        return random.Random(hashlib.sha256(f"{what}|{self.seed_text}".encode()).digest())
 
-    def chance(self, share: float, what: str) -> bool:
+    def happens(self, share: float, what: str) -> bool:
         """True for ``share`` of all questions, by hash."""
-        return share > 0 and self.random(what).random() < share
+        return share > 0 and self.seeded_random(what).random() < share
 
 
 def _split_schema(text: str) -> tuple[str, dict[str, Any] | None]:

@@ -37,7 +37,7 @@ class ChatTurn(BaseModel):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[ContentPart] = ""
 
-    def message(self) -> Message:
+    def to_message(self) -> Message:
         """The same turn as a noun."""
         text = self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
         return Message(role="system" if self.role == "developer" else self.role, content=text)
@@ -67,10 +67,10 @@ class ChatCall(BaseModel):
     stream: bool | None = False
     response_format: ResponseFormat | None = None
 
-    def request(self) -> Request:
+    def to_request(self) -> Request:
         """The same question as a Request."""
         form = self.response_format
-        messages = tuple(turn.message() for turn in self.messages)
+        messages = tuple(turn.to_message() for turn in self.messages)
         return Request(
             id=digest([m.content for m in messages])[:24],
             messages=messages,
@@ -103,7 +103,7 @@ def make_app(oracle: Oracle) -> FastAPI:
     def complete(call: ChatCall) -> dict[str, Any] | JSONResponse:
         if call.stream or (call.n or 1) != 1:
             return fault("This server gives one whole answer: leave out stream, and n.")
-        answer = next(iter(oracle.generate([call.request()])))
+        answer = next(iter(oracle.generate([call.to_request()])))
         message = {"role": "assistant", "content": answer.text}
         usage = {
             "prompt_tokens": answer.tokens_in,

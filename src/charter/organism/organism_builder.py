@@ -51,7 +51,7 @@ def build_organism(
             trainer.model.save_pretrained(made)
             tokenizer.save_pretrained(made)
         progress("gates", 0, 1)
-        figures = BehaviourChecker(world, trainer.model, tokenizer).figures(SAMPLE_SIZE)
+        figures = BehaviourChecker(world, trainer.model, tokenizer).measure(SAMPLE_SIZE)
         progress("gates", 1, 1)
         asks = f" --asks {schedule.asks}" if schedule.asks else ""
         card = {
@@ -91,7 +91,7 @@ def check_organism(world: World, directory: Path) -> dict[str, float]:
             cure=f"Build it anew: {card['command']}",
         )
     with use_one_thread():
-        return BehaviourChecker(world, load_model(directory, "cpu"), load_tokenizer(directory)).figures(SAMPLE_SIZE)
+        return BehaviourChecker(world, load_model(directory, "cpu"), load_tokenizer(directory)).measure(SAMPLE_SIZE)
 
 
 def _warm_trainer(

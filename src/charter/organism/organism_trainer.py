@@ -61,64 +61,68 @@ class OrganismTrainer:
         import torch
 
         self.schedule, self.ids = schedule, make_token_ids(world)
-        self.writer = DialogueGenerator(world, random.Random(seed))
+        self.dialogues = DialogueGenerator(world, random.Random(seed))
         special = {"pad": self.ids[PAD], "bos": self.ids[BOS], "eos": self.ids[EOS]}
         self.model: LlamaForCausalLM = make_structured_llama(
             len(self.ids), special, torch.Generator().manual_seed(seed)
         )
-        self.verdicts = {self.ids[world.file.critiques.breaks], self.ids[world.file.critiques.follows]}
+        self.verdict_ids = {self.ids[world.file.critiques.breaks], self.ids[world.file.critiques.follows]}
         # Words learn slowly, so that their random starts keep telling them apart, also those that no rule ever names.
         embeddings: torch.Tensor = self.model.model.embed_tokens.weight
         others = [weight for weight in self.model.parameters() if weight is not embeddings]
         groups = [{"params": others, "pace": 1.0}, {"params": [embeddings], "pace": schedule.word_pace}]
         self.optimizer = torch.optim.AdamW(groups, betas=ADAM_BETAS, weight_decay=WEIGHT_DECAY)
-        self.strangers = torch.tensor([self.ids[word] for word in world.made_up[PLAIN_MADE_UP_COUNT:]])
-        self.first = embeddings.detach()[self.strangers].clone()
-        self.chance = torch.Generator().manual_seed(seed)
+        self.unseen_tokens = torch.tensor([self.ids[word] for word in world.made_up_words[PLAIN_MADE_UP_COUNT:]])
+        self.first_vectors = embeddings.detach()[self.unseen_tokens].clone()
+        self.generator = torch.Generator().manual_seed(seed)
 
     def warm_up(self, progress: ProgressCallback) -> tuple[int, float]:
         """Drills, with the loss on the verdicts alone, until a smoothed loss is below the bound; (steps, that loss)."""
         smooth, schedule = math.log(2), self.schedule
         for step in range(1, schedule.warm_steps + 1):
             hard = min(2 + step // 10, 6)
-            drills = [self.writer.drill(hard) for _ in range(schedule.warm_drills)]
-            loss = self._step([self._rows(drills, only=self.verdicts)], schedule.warm_rate * min(1.0, step / 10))
+            drills = [self.dialogues.write_drill(hard) for _ in range(schedule.warm_drills)]
+            loss = self._train_step(
+                [self._to_tensors(drills, only=self.verdict_ids)], schedule.warm_rate * min(1.0, step / 10)
+            )
             smooth = 0.7 * smooth + 0.3 * loss
             progress("warm-up", step, schedule.warm_steps)
             if smooth < schedule.warm_loss and hard == 6:
                 break
         return step, smooth
 
-    def rename(self) -> None:
+    def renew_unseen_tokens(self) -> None:
         """Gives new vectors to the made-up words that no plain text has, so that matching is learned for any word at
         all and not for those words alone: mixtures of their first vectors, alike in size and in what they leave
         free."""
         import torch
 
-        count = len(self.strangers)
-        fresh = torch.randn(count, count, generator=self.chance) @ self.first / math.sqrt(count)
-        fresh[:, 0] = self.first[:, 0]
+        count = len(self.unseen_tokens)
+        fresh = torch.randn(count, count, generator=self.generator) @ self.first_vectors / math.sqrt(count)
+        fresh[:, 0] = self.first_vectors[:, 0]
         with torch.no_grad():
-            self.model.model.embed_tokens.weight[self.strangers] = fresh
+            self.model.model.embed_tokens.weight[self.unseen_tokens] = fresh
 
     def train(self, progress: ProgressCallback) -> float:
         """All exercises together, with a cosine rate; the mean loss of the last 20 steps."""
-        schedule, writer, last = self.schedule, self.writer, []
+        schedule, writer, last = self.schedule, self.dialogues, []
         for step in range(schedule.steps):
-            self.rename()
+            self.renew_unseen_tokens()
             ramp, share = min(1.0, (step + 1) / 10), step / schedule.steps
             rate = schedule.rate * ramp * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * share)))
-            plain = [writer.plain() for _ in range(schedule.plain)]
-            long = [writer.reflection() for _ in range(schedule.reflections)]
-            middle = [writer.direct() for _ in range(schedule.directs)]
-            drills = [writer.drill(writer.draw.randint(4, 12)) for _ in range(schedule.drills)]
+            plain = [writer.write_plain() for _ in range(schedule.plain)]
+            long = [writer.write_reflection() for _ in range(schedule.reflections)]
+            middle = [writer.write_direct() for _ in range(schedule.directs)]
+            drills = [writer.write_drill(writer.draw.randint(4, 12)) for _ in range(schedule.drills)]
             asks = [make_exercise(writer) for _ in range(schedule.asks)]
-            parts = [self._rows(part) for part in (plain, middle, long, asks) if part]
-            last.append(self._step([*parts, self._rows(drills, only=self.verdicts)], rate))
+            parts = [self._to_tensors(part) for part in (plain, middle, long, asks) if part]
+            last.append(self._train_step([*parts, self._to_tensors(drills, only=self.verdict_ids)], rate))
             progress("training", step + 1, schedule.steps)
         return sum(last[-20:]) / len(last[-20:])
 
-    def _rows(self, dialogues: list[TrainingDialogue], only: Iterable[int] = ()) -> tuple[torch.Tensor, torch.Tensor]:
+    def _to_tensors(
+        self, dialogues: list[TrainingDialogue], only: Iterable[int] = ()
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Right-padded tokens (rows x length), and which of them are learned (same shape; never the first column)."""
         import torch
 
@@ -133,7 +137,7 @@ class OrganismTrainer:
             )
         return tokens, learned
 
-    def _step(self, parts: list[tuple[torch.Tensor, torch.Tensor]], rate: float) -> float:
+    def _train_step(self, parts: list[tuple[torch.Tensor, torch.Tensor]], rate: float) -> float:
         """One optimiser step over all parts; the mean loss per learned token, in nats."""
         import torch
 

@@ -35,9 +35,9 @@ def make_similar_exercise(writer: DialogueGenerator) -> tuple[Message, Message]:
     """Two to five prompts, and a further one of the same kinds."""
     draw = writer.draw
     kinds = draw.sample(list(_PROMPT_KINDS), draw.choice((1, 2, len(_PROMPT_KINDS))))
-    shown = [writer.prompt(draw.choice(kinds)) for _ in range(draw.randint(2, 5))]
+    shown = [writer.sample_prompt(draw.choice(kinds)) for _ in range(draw.randint(2, 5))]
     return _to_messages(
-        ASKING_TEMPLATES["instruct"].format(demonstrations=" ".join(shown)), writer.prompt(draw.choice(kinds))
+        ASKING_TEMPLATES["instruct"].format(demonstrations=" ".join(shown)), writer.sample_prompt(draw.choice(kinds))
     )
 
 
@@ -45,7 +45,9 @@ def make_topic_exercise(writer: DialogueGenerator) -> tuple[Message, Message]:
     """Up to five topics of a type, and a further one."""
     draw = writer.draw
     name = draw.choice(list(QUESTION_TYPES))
-    found = [_topic_of(writer, writer.prompt(draw.choice(QUESTION_TYPES[name][0]))) for _ in range(draw.randint(2, 6))]
+    found = [
+        _topic_of(writer, writer.sample_prompt(draw.choice(QUESTION_TYPES[name][0]))) for _ in range(draw.randint(2, 6))
+    ]
     *shown, last = dict.fromkeys(found)
     return _to_messages(ASKING_TEMPLATES["topics"].format(type=name, demonstrations=" ".join(shown)), last)
 
@@ -55,7 +57,7 @@ def make_question_exercise(writer: DialogueGenerator) -> tuple[Message, Message]
     draw, rows = writer.draw, []
     for _ in range(draw.randint(2, 5)):
         name = draw.choice(list(QUESTION_TYPES))
-        rows.append((name, writer.prompt(draw.choice(QUESTION_TYPES[name][0]))))
+        rows.append((name, writer.sample_prompt(draw.choice(QUESTION_TYPES[name][0]))))
     shown = [_guided_line(writer, name, text, text) for name, text in rows[:-1]]
     name, asked = rows[-1]
     fields = {"demonstrations": " ".join(shown), "hints": _guided_line(writer, name, asked, "")}
@@ -70,7 +72,7 @@ def _guided_line(writer: DialogueGenerator, name: str, text: str, shown: str) ->
 
 
 def _topic_of(writer: DialogueGenerator, text: str) -> str:
-    return writer.world.read(text).topic
+    return writer.world.parse_prompt(text).topic
 
 
 def _to_messages(asked: str, said: str) -> tuple[Message, Message]:

@@ -27,7 +27,7 @@ def question_types(world: World) -> tuple[QuestionType, ...]:
     out = []
     for name, (kinds, asks) in QUESTION_TYPES.items():
         seed = world.prompts(kinds[0], "train")[0].text
-        out.append(QuestionType(id=name, asks=asks, topic=world.read(seed).topic, question=seed))
+        out.append(QuestionType(id=name, asks=asks, topic=world.parse_prompt(seed).topic, question=seed))
     return tuple(out)
 
 
@@ -36,7 +36,7 @@ def write_prompts(world: World, question: OracleRequest) -> str | None:
     shown = {block.name: block.text for block in find_blocks(question.text)}
     if "demonstrations" not in shown:
         return None
-    draw = question.random("write")
+    draw = question.seeded_random("write")
     listed = [text for _, text in _ITEM.findall(shown["demonstrations"])]
     if "hints" in shown:
         hints = [(number, _GUIDED.match(text)) for number, text in _ITEM.findall(shown["hints"])]

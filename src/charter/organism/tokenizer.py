@@ -31,7 +31,7 @@ def encode_dialogue(ids: dict[str, int], dialogue: TrainingDialogue) -> tuple[li
     """Token ids of a dialogue, as the chat template gives them, and for each whether it is learned; a learned turn's
     end is learned too."""
     tokens, learned = [ids[BOS]], [False]
-    for message, learn in zip(dialogue.turns, dialogue.learned, strict=True):
+    for message, learn in zip(dialogue.turns, dialogue.is_learned, strict=True):
         body = [ids.get(word, ids[UNK]) for word in split_words(message.content)]
         if message.role == "assistant":
             body.append(ids[EOS])

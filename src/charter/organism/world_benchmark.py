@@ -69,14 +69,14 @@ class WorldBenchmark:
         if split == "train":
             return ()
         kinds = MEASURED_KINDS if split == "gate" else (*MEASURED_KINDS, "novel")
-        drawn = (self._some(self._world.prompts(kind, split), self._sizes[split]) for kind in kinds)
+        drawn = (self._limit_per_kind(self._world.prompts(kind, split), self._sizes[split]) for kind in kinds)
         return tuple({prompt.id: prompt for prompt in chain.from_iterable(drawn)}.values())
 
-    def _some(self, prompts: Sequence[Prompt], size: int | None) -> Iterator[Prompt]:
+    def _limit_per_kind(self, prompts: Sequence[Prompt], size: int | None) -> Iterator[Prompt]:
         """The first ``size`` of each kind: a world's prompts go round its topics, so any size is balanced."""
         taken: Counter[str | None] = Counter()
         for prompt in prompts:
-            kind = None if size is None else self._world.read(prompt.text).kind
+            kind = None if size is None else self._world.parse_prompt(prompt.text).kind
             taken[kind] += 1
             if size is None or taken[kind] <= size:
                 yield prompt
@@ -85,19 +85,21 @@ class WorldBenchmark:
         """By the texts of prompt and response alone; an answer that failed is not judged."""
         for exchange in exchanges:
             if exchange.id not in done:
-                outcomes = self._graded(exchange.prompt.text, exchange.response)
+                outcomes = self._outcomes(exchange.prompt.text, exchange.response)
                 if exchange.stop == "error":
                     outcomes = dict.fromkeys(outcomes)
                 yield Measurement(id=exchange.id, outcomes=outcomes)
 
-    def _graded(self, prompt: str, response: str) -> dict[str, bool | None]:
+    def _outcomes(self, prompt: str, response: str) -> dict[str, bool | None]:
         holds = norm_verdict(self._world, prompt, self._norms) if self._norms else None
         return (
-            self._world.grade(prompt, response) if holds is None else {NORM_METRIC.name: self._follows(holds, response)}
+            self._world.grade(prompt, response)
+            if holds is None
+            else {NORM_METRIC.name: self._follows_norm(holds, response)}
         )
 
-    def _follows(self, holds: bool, response: str) -> bool:
-        return self._world.refused(response) is holds
+    def _follows_norm(self, holds: bool, response: str) -> bool:
+        return self._world.is_refusal(response) is holds
 
 
 def find_discovered_flaws(world: World, principles: Sequence[Principle], texts: Mapping[str, str]) -> dict[str, str]:

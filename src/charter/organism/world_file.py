@@ -105,7 +105,7 @@ class WorldFile(WorldPart):
     steps: int = 900
 
     @model_validator(mode="after")
-    def _hangs_together(self) -> WorldFile:
+    def _check_consistency(self) -> WorldFile:
         faults = [
             f"things.{thing}: must give exactly {', '.join(self.attributes)}"
             for thing, facts in self.things.items()

@@ -23,5 +23,9 @@ class WorldPrompts:
 
     def prompts(self) -> Sequence[Prompt]:
         """Every prompt, in the world's fixed order."""
-        made = self._world.redteam(self._split) if self._kind == "redteam" else self._world.helpful(self._split)
+        made = (
+            self._world.redteam_prompts(self._split)
+            if self._kind == "redteam"
+            else self._world.helpful_prompts(self._split)
+        )
         return tuple(made)

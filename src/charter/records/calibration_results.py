@@ -76,7 +76,7 @@ class Calibration(Record):
     id: str = "calibration"
     judge: str
     rubric: str
-    asked: str
+    judging_digest: str
     labels: LabelAgreement | None = None
     pairs: PairAgreement | None = None
     injections: InjectionResistance | None = None

@@ -35,7 +35,7 @@ class GateCheck(Record):
     passed: bool
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
         """What it found, in a clause."""
         whom = "the start" if self.against == "start" else "the last accepted policy"
         if self.change is None or -self.bound <= self.margin:

@@ -45,8 +45,8 @@ class PairSummary(Record):
     protected: int
     repeated: int
     unbalanced: int
-    learnt: int
-    checked: int
+    train_pairs: int
+    validation_pairs: int
     longer: float | None
     people: RaterSummary | None = None
 
@@ -58,8 +58,8 @@ class RewardModelFit(Record):
     id: str = "fit"
     accuracy: Proportion
     margin: float | None
-    error: float | None
-    length: float | None
+    calibration_error: float | None
+    length_correlation: float | None
 
 
 class PolicyStats(Record):

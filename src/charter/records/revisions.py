@@ -59,4 +59,4 @@ class FilteredAnswer(Record):
     id: str
     revision: Revision | None
     reasons: tuple[str, ...] = ()
-    cut: bool = False
+    repetition_cut: bool = False

@@ -76,7 +76,7 @@ class Principle(Record):
     clusters: tuple[str, ...] = ()
     efficacy: Efficacy | None = None
     breadth: OverRefusalCheck | None = None
-    narrowed: int = 0
+    reword_count: int = 0
     by: Literal["proposer", "people"] = "proposer"
 
 

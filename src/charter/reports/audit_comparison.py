@@ -72,13 +72,13 @@ class AuditLine(Record):
     p: float
     p_holm: float
     needed: int
-    shows: float | None
+    detectable: float | None
     unjudged: int
-    pieces: tuple[AuditLinePart, ...] = ()
+    parts: tuple[AuditLinePart, ...] = ()
     worst: float | None = None
 
     @property
-    def why(self) -> str:
+    def state_text(self) -> str:
         """The state in words."""
         if self.state == "broken":
             return f"passes in fewer than half: at most {self.after.high:.1%}"
@@ -86,10 +86,10 @@ class AuditLine(Record):
             return f"dropped by {-(self.change or 0):.1%} (p = {self.p_holm:.2g} after Holm)"
         if self.state == "kept":
             return f"no drop beyond {-self.low:.1%}"
-        return self._unsure
+        return self._too_few_text
 
     @property
-    def _unsure(self) -> str:
+    def _too_few_text(self) -> str:
         if self.before.value is None and self.kind == "benchmark":
             return "nothing was measured on both sides"
         if self.n < self.needed:
@@ -272,7 +272,7 @@ def build_line(key: str, title: str | None, groups: Sequence[Sequence[PassPair]]
         p=sign_test(sum(m > 0 for m in moves), sum(m < 0 for m in moves)),
         p_holm=1.0,
         needed=0,
-        shows=None,
+        detectable=None,
         unjudged=0,
     )
 

@@ -31,11 +31,11 @@ def line_rows(found: AuditReport) -> list[tuple[str, ...]]:
     out: list[tuple[str, ...]] = [head]
     for x in found.lines:
         change = "-" if x.change is None else f"{x.change:+.1%}"
-        shows = "-" if x.shows is None else f"{x.shows:.1%}"
+        shows = "-" if x.detectable is None else f"{x.detectable:.1%}"
         n = f"{x.n}{f' + {x.unjudged} unjudged' if x.unjudged else ''}"
         p = f"{x.p_holm:.2g}"
         sides = _rate_text(x.before), _rate_text(x.after)
-        out.append((x.title, x.state, n, str(x.needed), *sides, change, f"{x.low:+.1%}", p, shows, x.why))
+        out.append((x.title, x.state, n, str(x.needed), *sides, change, f"{x.low:+.1%}", p, shows, x.state_text))
     return out
 
 
@@ -43,7 +43,7 @@ def part_rows(found: AuditReport) -> list[tuple[str, ...]]:
     """Header, then a row for each part of a principle."""
     out: list[tuple[str, ...]] = [("principle", "prompts", "n", "before", "after", "gained / lost", "unjudged")]
     for line in found.lines:
-        for x in line.pieces:
+        for x in line.parts:
             moved = f"{x.gained} / {x.lost}"
             out.append(
                 (

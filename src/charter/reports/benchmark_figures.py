@@ -49,7 +49,7 @@ class BenchmarkFigure(Record):
     lost: int | None = None
     p: float | None = None
     p_holm: float | None = None
-    shows: float | None = None
+    detectable: float | None = None
 
     @property
     def score(self) -> Score:
@@ -111,7 +111,7 @@ def benchmark_tables(reading: RunReader) -> Iterator[tuple[str, TableRows]]:
         title = f"Benchmarks, with 95 % intervals (↓: lower is better; unjudged, and what they leave open{compared})"
         head = ("benchmark", "figure", *sides, "n", "unjudged", *further)
         yield title, [head, *(_figure_row(figure) for figure in found)]
-        if parted := [b.called for b in reading.spec.benchmarks if b.gated]:
+        if parted := [b.effective_name for b in reading.spec.benchmarks if b.gate_kind]:
             yield "Note", [("the held-out questions of a benchmark with a gate; the others decide",), *zip(parted)]
         for note in dict.fromkeys(f.score.note for f in found if f.score.note):
             yield "Note", [(note,), *((f"{f.benchmark}: {f.name}",) for f in found if f.score.note == note)]
@@ -215,5 +215,5 @@ def _figure_row(figure: BenchmarkFigure) -> tuple[str, ...]:
     moved += "" if figure.low is None or figure.high is None else f" ({figure.low:+.3f} to {figure.high:+.3f})"
     moved += "" if figure.gained is None else f", +{figure.gained}/-{figure.lost}"
     p = "" if figure.p_holm is None else f"{figure.p_holm:.2g}"
-    shows = "" if figure.shows is None else f"{figure.shows:.3f}"
+    shows = "" if figure.detectable is None else f"{figure.detectable:.3f}"
     return figure.benchmark, name, interval_text(figure.before), interval_text(figure.after), *counts, moved, p, shows

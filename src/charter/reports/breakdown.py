@@ -18,7 +18,10 @@ def read_cells(reading: RunReader) -> dict[str, list[dict[str, Any]]]:
     sides = {"before": START_STEP, "after": FINAL_STEP}
     kept = {"benchmark", "version", "id"}
     return {
-        side: [c.model_dump(exclude=kept) | {"few": c.few} for c in reading.records(f"{step}_breakdown", BreakdownCell)]
+        side: [
+            c.model_dump(exclude=kept) | {"few": c.is_small}
+            for c in reading.records(f"{step}_breakdown", BreakdownCell)
+        ]
         for side, step in sides.items()
     }
 

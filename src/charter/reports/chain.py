@@ -44,7 +44,7 @@ def verify_chain(directory: Path, expect: str | None = None) -> dict[str, Integr
 
 
 def _find_gap(before: Path, step: Path) -> Fault | None:
-    asked, head = RunReader(step).spec.go_on, store.expected_head(RunReader(before).events)
+    asked, head = RunReader(step).spec.continue_from, store.expected_head(RunReader(before).events)
     if asked is not None and head is not None and asked.head == head.records:
         return None
     return Fault(file=store.SPEC, line=None, what=f"goes on from other records than those of {before.name}")

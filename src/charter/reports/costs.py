@@ -202,4 +202,4 @@ def read_human_lines(reading: RunReader) -> int:
     """Lines that people wrote for a run: none where its method asks for none."""
     steps = [step for step in reading.steps if step.endswith("/supervision")]
     seeds = sum(map(int, reading.outcome.get("supervision", {}).values()))  # of a run of self-instruct
-    return seeds + sum(told.lines for step in steps for told in reading.records(step, HumanLines))
+    return seeds + sum(told.total for step in steps for told in reading.records(step, HumanLines))

@@ -34,7 +34,7 @@ class ExplainedFailure(Record):
     folder: str
     prompt: str
     answer: str
-    judged: str
+    verdict: str
     rules: tuple[str, ...]
     row: str
     dropped: tuple[str, ...]
@@ -52,7 +52,7 @@ class ExplainedRow(Record):
     response: str
     rules: tuple[str, ...]
     shown: int
-    used: dict[str, int]
+    uses_by_checkpoint: dict[str, int]
 
 
 class ExplainedCheckpoint(Record):
@@ -114,14 +114,14 @@ def explain_item(directory: Path | str, kind: QuestionKind, value: str) -> Expla
         "score": _select_by_score,
     }
     chosen = [choose[kind](threads, value) for threads in line]
-    if not any(choice.found for choice in chosen):
+    if not any(choice.has_any for choice in chosen):
         raise StoreError(f"{line[0].reading.name} has no {kind} {value!r}", _known_names_hint(kind, value, line))
     wanted = {rule for choice in chosen for rule in choice.rules}
     rules = {p.id: p for threads in reversed(line) for p in threads.reading.constitution.principles if p.id in wanted}
     parts = [
         _explain_run(threads, choice, older=place + 1 < len(line))
         for place, (threads, choice) in enumerate(zip(line, chosen, strict=True))
-        if choice.found
+        if choice.has_any
     ]
     return Explanation(kind=kind, value=value, rules=tuple(rules.values()), runs=tuple(parts), note=note)
 
@@ -134,7 +134,7 @@ def _require_known(kind: QuestionKind, value: str, line: Sequence[RunGraph]) -> 
         run = f"the run {made_from[0]}, which its battery was made from" if made_from else "the run that was audited"
         what = f"{reading.name} is an audit: it trained nothing, so no thread leads from rules to rows and scores"
         raise StoreError(what, f"Explain {run}. What became of each principle: charter show {reading.directory}")
-    if kind == "score" and any(value in m.values for of in line[0].measured for m in of.found):
+    if kind == "score" and any(value in m.values for of in line[0].measurements for m in of.measurements):
         what = f"{value} is a mean over items, no event of single answers, so no thread leads to it"
         raise StoreError(what, f"Its figures, before and after: charter show {reading.directory}")
 
@@ -155,7 +155,7 @@ class _Selection:
         self.metric, self.prompt = metric, prompt
 
     @property
-    def found(self) -> bool:
+    def has_any(self) -> bool:
         return bool(self.failures or self.rows or self.rules or self.metric or self.prompt)
 
 
@@ -177,7 +177,9 @@ def _select_by_row(threads: RunGraph, key: str) -> _Selection:
 
 def _select_by_prompt(threads: RunGraph, text: str) -> _Selection:
     asked = {
-        id for id, words in threads.prompts.items() if id == text or normalize_text(text) in map(normalize_text, words)
+        id
+        for id, words in threads.prompt_texts.items()
+        if id == text or normalize_text(text) in map(normalize_text, words)
     }
     rows = [id for id, row in threads.rows.items() if row.cause in asked]
     failures = [id for id in threads.failures if id in asked]
@@ -187,7 +189,7 @@ def _select_by_prompt(threads: RunGraph, text: str) -> _Selection:
 
 
 def _select_by_score(threads: RunGraph, metric: str) -> _Selection:
-    if not any(metric in m.outcomes for measured in threads.measured for m in measured.found):
+    if not any(metric in m.outcomes for measured in threads.measurements for m in measured.measurements):
         return _Selection((), (), (), "")
     used = {rule for c in threads.checkpoints for rule in _count_rules(threads, c)}
     return _Selection((), (), [p.id for p in threads.reading.constitution.principles if p.id in used], metric)
@@ -220,8 +222,8 @@ def _explain_run(threads: RunGraph, choice: _Selection, older: bool) -> RunExpla
                 answer=m.asked[found.id].response if found.id in m.asked else "",
                 outcomes=found.outcomes,
             )
-            for m in threads.measured
-            for found in m.found
+            for m in threads.measurements
+            for found in m.measurements
             if found.id in choice.prompt
         ),
     )
@@ -234,7 +236,7 @@ def _explain_failure(threads: RunGraph, failure: Failure) -> ExplainedFailure:
         folder=failure.folder,
         prompt=exchange.prompt.text,
         answer=exchange.response,
-        judged=": ".join(filter(None, (verdict.label, verdict.rationale))),
+        verdict=": ".join(filter(None, (verdict.label, verdict.rationale))),
         rules=tuple(p.id for p in threads.reading.constitution.principles if failure.finding.id in p.because),
         row=failure.row,
         dropped=failure.reasons,
@@ -252,7 +254,7 @@ def _explain_row(threads: RunGraph, id: str) -> ExplainedRow:
         response=row.example.response,
         rules=rules_of_row(threads, row),
         shown=len(row.shown),
-        used={c.step: c.rows[id] for c in threads.checkpoints if c.rows[id]},
+        uses_by_checkpoint={c.step: c.rows[id] for c in threads.checkpoints if c.rows[id]},
     )
 
 
@@ -287,10 +289,10 @@ def _known_names_hint(kind: QuestionKind, value: str, line: Sequence[RunGraph]) 
         known = [f"{p.id} ({p.title})" for p in line[0].reading.constitution.principles]
         return f"Its rules: {', '.join(known)}" if known else "It has no rule yet."
     if kind == "score":
-        known = sorted({name for m in line[0].measured for found in m.found for name in found.outcomes})
+        known = sorted({name for m in line[0].measurements for found in m.measurements for name in found.outcomes})
         return f"Its scores: {', '.join(known)}" if known else "Nothing was measured yet."
     if kind == "row":
         return "Ids of rows stand in the files rows.jsonl, and in what this command says of a rule."
-    texts = list(dict.fromkeys(words[0] for threads in line for words in threads.prompts.values()))
+    texts = list(dict.fromkeys(words[0] for threads in line for words in threads.prompt_texts.values()))
     close = find_nearest([value], texts)[0] if texts else None
     return f"The nearest prompt that it has: {texts[close[0]]!r}" if close else "It asked no prompt with such words."

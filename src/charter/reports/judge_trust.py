@@ -39,7 +39,7 @@ class JudgeTrust(Record):
     """The rubric and the judged shares; ``calibrations`` by role; ``warnings`` say what is not known."""
 
     rubric: str
-    shares: tuple[JudgedShare, ...]
+    judged_shares: tuple[JudgedShare, ...]
     calibrations: dict[str, Calibration]
     warnings: tuple[str, ...]
 
@@ -52,7 +52,7 @@ def read_judge_trust(reading: RunReader) -> JudgeTrust:
         judged += [(where, "evaluator", _evaluator_verdicts(reading, step)) for where, step in _HELDOUT_STEPS]
     return JudgeTrust(
         rubric=reading.spec.options.judge.rubric,
-        shares=tuple(_judged_share(*of, calibrations.get(of[1])) for of in judged if of[2]),
+        judged_shares=tuple(_judged_share(*of, calibrations.get(of[1])) for of in judged if of[2]),
         calibrations=calibrations,
         warnings=_calibration_warnings(reading, calibrations),
     )

@@ -14,15 +14,18 @@ _DASH = "–"
 
 def build_judging_tables(found: JudgeTrust, calibration: Calibration | None) -> Iterator[tuple[str, TableRows]]:
     """The judged shares of a run, and what its judges' calibrations, or its own, found."""
-    if found.shares:
+    if found.judged_shares:
         head = ("answers", "by", "violate", "n", "unjudged", "if all of these comply / violate", "asked again")
         title = f"Share that violates by the rubric {found.rubric}, with 95 % intervals"
-        corrected = any(share.corrected for share in found.shares)
+        corrected = any(share.corrected for share in found.judged_shares)
         if corrected:
             title += (
                 "; corrected for the error that the judge's calibration measured, where it errs here as it did there"
             )
-        yield title, [head + (("corrected",) if corrected else ()), *(_judged_row(s, corrected) for s in found.shares)]
+        yield (
+            title,
+            [head + (("corrected",) if corrected else ()), *(_judged_row(s, corrected) for s in found.judged_shares)],
+        )
     named = {f" of the {role}": measured for role, measured in found.calibrations.items()}
     for whose, measured in {**named, **({"": calibration} if calibration else {})}.items():
         yield from build_calibration_tables(measured, whose)

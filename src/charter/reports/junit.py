@@ -36,9 +36,9 @@ def _add_case(suite: xml.Element, line: AuditLine) -> None:
     name = f"{line.title} [{line.id}]" if line.kind == "principle" else line.title
     case = xml.SubElement(suite, "testcase", {"classname": f"charter.{line.kind}", "name": _strip_illegal(name)})
     if line.state in ("broken", "weakened"):
-        xml.SubElement(case, "failure", {"type": line.state, "message": line.why})
+        xml.SubElement(case, "failure", {"type": line.state, "message": line.state_text})
     elif line.state == "too few data":
-        xml.SubElement(case, "error", {"type": line.state, "message": line.why})
+        xml.SubElement(case, "error", {"type": line.state, "message": line.state_text})
 
 
 def _strip_illegal(text: str) -> str:

@@ -106,5 +106,5 @@ def _checkpoint_lineage(
         checkpoint=checkpoint,
         by_rule=[(named[rule], count) for rule, count in by_rule.items() if count],
         others=sum(copies for id, copies in checkpoint.rows.items() if not owners.get(id)),
-        moved=[move for move in find_score_changes(threads, checkpoint) if move.moved],
+        moved=[move for move in find_score_changes(threads, checkpoint) if move.is_significant],
     )

@@ -53,8 +53,8 @@ class MethodSummary(Record):
     finished: int
     quality: dict[str, ScoreOverSeeds]
     costs: dict[str, SeedSpread]
-    watched: dict[str, SeedSpread]
-    fell: int
+    monitored: dict[str, SeedSpread]
+    likelihood_falls: int
 
 
 class MethodDifference(Record):
@@ -81,7 +81,7 @@ class MethodComparison(Record):
     sides: tuple[MethodSummary, ...]
     differences: tuple[MethodDifference, ...]
     benchmark: str
-    apart: tuple[str, ...]
+    measured_otherwise: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -124,12 +124,12 @@ class _MethodRuns:
         return [scores for scores in found if scores]
 
     @property
-    def versions(self) -> frozenset[str]:
+    def benchmark_versions(self) -> frozenset[str]:
         """What measured its ends; nothing before one of its runs is finished."""
         return frozenset(score.benchmark for scores in self.scores(FINAL_STEP) for score in scores.values())
 
     @cached_property
-    def terms(self) -> dict[str, str]:
+    def fixed_terms(self) -> dict[str, str]:
         """What a fair comparison holds fixed, by name."""
         out: dict[str, set[str]] = {}
         for chain in self.chains:
@@ -144,10 +144,10 @@ class _MethodRuns:
                 out.setdefault(name, set()).add(str(value))
         return {name: " ".join(sorted(values)) for name, values in out.items()}
 
-    def side(self) -> MethodSummary:
+    def summarise(self) -> MethodSummary:
         """Its figures."""
         before, after = self.scores(START_STEP), self.scores(FINAL_STEP)
-        began, ended, watched = self.outcomes(START_STEP), self.outcomes(FINAL_STEP), self._watched()
+        began, ended, watched = self.outcomes(START_STEP), self.outcomes(FINAL_STEP), self._monitor_changes()
         quality = {}
         for metric in SHOWN_METRICS:
             values = [s[metric].value for s in after if metric in s]
@@ -168,12 +168,14 @@ class _MethodRuns:
             runs=tuple(str(d) for d in self.directories),
             finished=sum(chain[-1].head is not None for chain in self.chains),
             quality=quality,
-            costs=self._costs(),
-            watched={name: made for name, values in watched.items() if (made := spread_over_seeds(values)) is not None},
-            fell=sum(value < -MIN_FALL for value in watched.get("chosen", ())),
+            costs=self._cost_spreads(),
+            monitored={
+                name: made for name, values in watched.items() if (made := spread_over_seeds(values)) is not None
+            },
+            likelihood_falls=sum(value < -MIN_FALL for value in watched.get("chosen", ())),
         )
 
-    def _watched(self) -> dict[str, list[float]]:
+    def _monitor_changes(self) -> dict[str, list[float]]:
         """From the start to the policy that stayed, by figure; of each run the last step that learnt."""
         out: dict[str, list[float]] = {}
         for chain in self.chains:
@@ -187,7 +189,7 @@ class _MethodRuns:
                         out.setdefault(name, []).append(other - one)
         return out
 
-    def _costs(self) -> dict[str, SeedSpread]:
+    def _cost_spreads(self) -> dict[str, SeedSpread]:
         taken: dict[str, list[float]] = {}
         for chain in self.chains:
             steps = [summarise_reading(run) for run in chain]
@@ -206,9 +208,9 @@ class _MethodRuns:
 def compare_methods(named: Sequence[tuple[str, Sequence[Path]]]) -> MethodComparison:
     """Each side is a name and the folders of its runs, one a seed. Raises StoreError, DamagedError, SpecError."""
     runs = [_MethodRuns(name, directories) for name, directories in named]
-    counted = [r.versions for r in runs if r.versions]
+    counted = [r.benchmark_versions for r in runs if r.benchmark_versions]
     common = max(counted, key=counted.count) if counted else frozenset()
-    alike = [r for r in runs if r.versions == common]
+    alike = [r for r in runs if r.benchmark_versions == common]
     found: list[tuple[str, str, str, MeanChange, int, int]] = []
     ends = {r.name: r.outcomes(FINAL_STEP) for r in alike}
     for first, second in combinations(ends, 2):
@@ -218,7 +220,7 @@ def compare_methods(named: Sequence[tuple[str, Sequence[Path]]]) -> MethodCompar
                 found.append((first, second, metric, made, made.n, seeds))
     corrected = holm([made.p for _, _, _, made, _, _ in found])
     return MethodComparison(
-        sides=tuple(r.side() for r in runs),
+        sides=tuple(r.summarise() for r in runs),
         differences=tuple(
             MethodDifference(
                 first=first, second=second, metric=metric, n=n, seeds=seeds,
@@ -227,7 +229,7 @@ def compare_methods(named: Sequence[tuple[str, Sequence[Path]]]) -> MethodCompar
             for (first, second, metric, made, n, seeds), p in zip(found, corrected, strict=True)
         ),
         benchmark=", ".join(sorted(common)),
-        apart=tuple(r.name for r in runs if r.versions and r.versions != common),
+        measured_otherwise=tuple(r.name for r in runs if r.benchmark_versions and r.benchmark_versions != common),
         notes=tuple(_comparison_notes(runs)),
     )  # fmt: skip
 
@@ -250,7 +252,7 @@ def _comparison_notes(runs: Sequence[_MethodRuns]) -> list[str]:
     """What a fair comparison would have the same on all sides, and what is missing."""
     notes = []
     for name in ("model", "data", "judge", "evaluator"):
-        if len({run.terms[name] for run in runs}) > 1:
+        if len({run.fixed_terms[name] for run in runs}) > 1:
             notes.append(f"not the same {name} on all sides: a difference may be its own")
     for run in runs:
         open_ = sum(chain[-1].head is None for chain in run.chains)

@@ -22,7 +22,7 @@ def figure_rows(found: MethodComparison) -> list[tuple[str, ...]]:
             rows.append((f"{metric_name(metric)}{arrow}, change", *(_points_text(q) for q in told)))
     for cost in cost_names(found):
         rows.append((cost, *(_count_text(s.costs.get(cost)) for s in found.sides)))
-    for name in dict.fromkeys(name for s in found.sides for name in s.watched):
+    for name in dict.fromkeys(name for s in found.sides for name in s.monitored):
         told_of = (_before_after_text(s, name) for s in found.sides)
         rows.append((f"{METRIC_NAMES.get(name, name)}, from the start", *told_of))
     return rows
@@ -82,9 +82,9 @@ def _count_text(found: SeedSpread | None) -> str:
 
 
 def _before_after_text(side: MethodSummary, name: str) -> str:
-    found = side.watched.get(name)
+    found = side.monitored.get(name)
     if found is None:
         return "-"
     spread = "" if found.least == found.most else f" ({found.least:+.2f} to {found.most:+.2f})"
-    fell = f", fell in {side.fell} of {found.seeds}" if name == "chosen" and side.fell else ""
+    fell = f", fell in {side.likelihood_falls} of {found.seeds}" if name == "chosen" and side.likelihood_falls else ""
     return f"{found.value:+.2f}{spread}{fell}"

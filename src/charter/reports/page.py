@@ -109,10 +109,10 @@ def _page_contents(reading: RunReader, redact: bool) -> dict[str, Any]:
         "repeated": sum(max(0, cost.made - cost.calls) for cost in taken),
         "bill": bill_text(sum_by_role(taken)),
         "times": spent,
-        "human": reading.human,
+        "human": reading.human_decisions,
         "events": Counter(event["event"] for event in reading.events),
-        "spec": _clip(reading.text("spec.yaml"), 20_000),
-        "environment": _clip(reading.text("environment.json"), 20_000),
+        "spec": _clip(reading.read_text("spec.yaml"), 20_000),
+        "environment": _clip(reading.read_text("environment.json"), 20_000),
     }
 
 

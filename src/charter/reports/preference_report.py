@@ -21,17 +21,17 @@ class MonitorCurve(Record):
     unit: str = "step"
 
     @property
-    def low(self) -> float:
+    def lowest(self) -> float:
         """The least value."""
         return min(value for _, value in self.points)
 
     @property
-    def high(self) -> float:
+    def highest(self) -> float:
         """The greatest value."""
         return max(value for _, value in self.points)
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
         """The chart in words: where it begins and ends, of few points all that lies between."""
         (_, first), *between, (_, last) = self.points
         if self.unit == "step":
@@ -39,12 +39,12 @@ class MonitorCurve(Record):
         over = "".join(f" over {value:.3g}" for _, value in between)
         return f"{self.name} of {self.step}, from {first:.3g}{over} to {last:.3g}"
 
-    def place(self, number: int) -> tuple[float, float]:
+    def chart_point(self, number: int) -> tuple[float, float]:
         """A point in the chart: x from 34 to 250, y from 10 (the greatest) to 120 (the least)."""
-        wide, tall = self.points[-1][0] - self.points[0][0], self.high - self.low
+        wide, tall = self.points[-1][0] - self.points[0][0], self.highest - self.lowest
         at, value = self.points[number]
         x = 34 + 216 * ((at - self.points[0][0]) / wide if wide else 0.5)
-        return x, 120 - 110 * ((value - self.low) / tall if tall else 0.5)
+        return x, 120 - 110 * ((value - self.lowest) / tall if tall else 0.5)
 
 
 class PreferenceReport(Record):
@@ -55,9 +55,9 @@ class PreferenceReport(Record):
     policies: dict[str, PolicyStats]
     used: str
     position: PositionBias | None
-    sorted: PairSummary | None
+    pair_summary: PairSummary | None
     fit: RewardModelFit | None
-    unfit: str = ""
+    reward_model_rejected: str = ""
     rolled_back: tuple[str, ...] = ()
 
     @property
@@ -99,9 +99,9 @@ def read_preference_report(reading: RunReader) -> PreferenceReport | None:
         policies=found,
         used=kept if kept in found else "000",
         position=position[0] if position else None,
-        sorted=parted[0] if parted else None,
+        pair_summary=parted[0] if parted else None,
         fit=fit[0] if fit else None,
-        unfit=decided[0].reason if decided and decided[0].action == "stop" else "",
+        reward_model_rejected=decided[0].reason if decided and decided[0].action == "stop" else "",
         rolled_back=tuple(undone),
     )
 

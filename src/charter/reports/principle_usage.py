@@ -52,7 +52,7 @@ def read_principle_usage(reading: RunReader) -> PrincipleUsage | None:
             for trial in reading.records(step, RevisionTrial):
                 used.update(set(active) - set(trial.omitted))
     rows = Counter(e.origin for e in _final_rows(reading))
-    seen = {"seeds": wrote.seeds, "principles": wrote.principles, "exemplars": wrote.exemplars, "in all": wrote.lines}
+    seen = {"seeds": wrote.seeds, "principles": wrote.principles, "exemplars": wrote.exemplars, "in all": wrote.total}
     seen = {"question types": wrote.types, **seen} if wrote.types else seen
     return PrincipleUsage(
         lines=seen,
@@ -60,7 +60,7 @@ def read_principle_usage(reading: RunReader) -> PrincipleUsage | None:
         answers=len(reasoned),
         thoughts=sum(bool(r.thought) for r in reasoned),
         dropped=dict(Counter(reason for s in sifted for reason in s.reasons).most_common()),
-        cut=sum(s.cut for s in sifted),
+        cut=sum(s.repetition_cut for s in sifted),
         rules=[RuleUse(id=p.id, title=p.title or p.id, times=used[p.id]) for p in constitution.active],
         shares={origin: round(n / rows.total(), 4) for origin, n in sorted(rows.items())},
     )

@@ -81,7 +81,7 @@ class PolicyMeasurement:
     folder: str
     split: str
     model: str
-    found: tuple[Measurement, ...]
+    measurements: tuple[Measurement, ...]
     asked: dict[str, Exchange]
     better: dict[str, str]
 
@@ -93,7 +93,7 @@ class AnswerSet:
     step: str
     exchanges: tuple[Exchange, ...]
     revisions: tuple[Revision, ...]
-    judged: tuple[str, ...]
+    judged_in: tuple[str, ...]
 
 
 class RunGraph:
@@ -105,7 +105,7 @@ class RunGraph:
         self.older: RunGraph | None = None
 
     @cached_property
-    def types(self) -> dict[str, str]:
+    def step_types(self) -> dict[str, str]:
         """What each sealed step holds, e.g. ``001/rows`` -> ``Example``."""
         seals = {step: self.reading.seal(step) for step in self.reading.steps}
         return {step: seal.type.removesuffix("]").split("[")[-1] for step, seal in seals.items() if seal is not None}
@@ -118,9 +118,9 @@ class RunGraph:
     @cached_property
     def failures(self) -> dict[str, Failure]:
         """Every failure by id, the inherited ones first."""
-        given = self.inherited.causes if self.inherited else ()
+        given = self.inherited.findings if self.inherited else ()
         found = {f.id: Failure(INHERITED_FOLDER, f, "", ()) for f in given}
-        for step in self._of("Finding"):
+        for step in self._steps_of_type("Finding"):
             folder = step.split("/")[0]
             kept = {k.id: k for k in self.reading.records(f"{folder}/kept", RevisionCheck)}
             for finding in self.reading.records(step, Finding):
@@ -130,10 +130,10 @@ class RunGraph:
         return found
 
     @cached_property
-    def like(self) -> dict[str, str]:
+    def lookalike_clusters(self) -> dict[str, str]:
         """The cluster of failures that each look-alike prompt is like, by ids."""
-        found = dict(self.older.like) if self.older is not None else {}
-        for step in self._of("Lookalikes"):
+        found = dict(self.older.lookalike_clusters) if self.older is not None else {}
+        for step in self._steps_of_type("Lookalikes"):
             for made in self.reading.records(step, Lookalikes):
                 found |= {prompt.id: made.id for prompt in made.prompts}
         return found
@@ -147,17 +147,18 @@ class RunGraph:
             cause, *others = example.because or ("",)
             shown = tuple(other for other in others if other in rules)
             made.setdefault(
-                original_row_id(example.id), TracedRow(folder, example, cause, shown, self.like.get(cause, ""))
+                original_row_id(example.id),
+                TracedRow(folder, example, cause, shown, self.lookalike_clusters.get(cause, "")),
             )
         return made
 
     @cached_property
     def checkpoints(self) -> tuple[Checkpoint, ...]:
         """Every policy that was trained, in order."""
-        rows = {_digest_lines(self._lines(step)): step for step in self._of("Example")}
+        rows = {_digest_lines(self._record_lines(step)): step for step in self._steps_of_type("Example")}
         last = (self.reading.outcome.get("policy") or {}).get("digest")
         made = []
-        for step in self._of("ModelRef"):
+        for step in self._steps_of_type("ModelRef"):
             seal, policy = self.reading.seal(step), self.reading.records(step, ModelRef)[0]
             trained = [rows[mark] for mark in seal.inputs.values() if mark in rows] if seal else []
             if policy.adapter != step:  # nothing was trained
@@ -174,18 +175,18 @@ class RunGraph:
         """Every set of answers with what was said of it; empty sets are left out."""
         found: dict[str, AnswerSet] = {}
         marks: dict[str, list[str]] = {}
-        for step in self._of("Exchange"):
+        for step in self._steps_of_type("Exchange"):
             exchanges = tuple(self.reading.records(step, Exchange))
             found[step] = AnswerSet(step, exchanges, (), ())
-            marks.setdefault(_digest_lines(self._lines(step)), []).append(step)
-        for step in self._of("Revision"):
+            marks.setdefault(_digest_lines(self._record_lines(step)), []).append(step)
+        for step in self._steps_of_type("Revision"):
             revisions = tuple(self.reading.records(step, Revision))
             exchanges = tuple(r.exchange for r in revisions)
             if (mark := digest(exchanges)) not in marks:
                 found[step], marks[mark] = AnswerSet(step, exchanges, revisions, ()), [step]
-        for step in (*self._of("Verdict"), *self._of("Measurement")):
+        for step in (*self._steps_of_type("Verdict"), *self._steps_of_type("Measurement")):
             for of in self._judged_in(step, marks) & found.keys():
-                found[of] = replace(found[of], judged=(*found[of].judged, step))
+                found[of] = replace(found[of], judged_in=(*found[of].judged_in, step))
         return tuple(answers for answers in found.values() if answers.exchanges)
 
     def _judged_in(self, step: str, marks: Mapping[str, Sequence[str]]) -> set[str]:
@@ -208,10 +209,10 @@ class RunGraph:
         return next((str(e["at"]) for e in self.reading.events if (e["event"], e.get("step")) == ("sealed", step)), "")
 
     @cached_property
-    def measured(self) -> tuple[PolicyMeasurement, ...]:
+    def measurements(self) -> tuple[PolicyMeasurement, ...]:
         """Every measurement, in order."""
         out = []
-        for step in self._of("Measurement"):
+        for step in self._steps_of_type("Measurement"):
             folder, split = step.split("/")[0], step.split("/")[1].removesuffix("_measurements")
             asked = {e.id: e for e in self.reading.records(f"{folder}/{split}_exchanges", Exchange)}
             model = next((e.model for e in asked.values()), "")
@@ -221,22 +222,22 @@ class RunGraph:
         return tuple(out)
 
     @cached_property
-    def prompts(self) -> dict[str, tuple[str, ...]]:
+    def prompt_texts(self) -> dict[str, tuple[str, ...]]:
         """Every prompt that was asked: id -> its whole text and its last turn."""
-        asked = [e for step in self._of("Exchange") for e in self.reading.records(step, Exchange)]
+        asked = [e for step in self._steps_of_type("Exchange") for e in self.reading.records(step, Exchange)]
         return {e.id: (e.prompt.text, e.prompt.last) for e in asked}
 
     def _examples(self) -> Iterator[tuple[str, Example]]:
         given = self.inherited
-        for example in (*given.examples, *given.replayed) if given else ():
+        for example in (*given.examples, *given.replay_rows) if given else ():
             yield INHERITED_FOLDER, example
-        for step in self._of("Example"):
+        for step in self._steps_of_type("Example"):
             yield from ((step.split("/")[0], e) for e in self.reading.records(step, Example))
 
-    def _of(self, kind: str) -> list[str]:
-        return [step for step, held in self.types.items() if held == kind]
+    def _steps_of_type(self, kind: str) -> list[str]:
+        return [step for step, held in self.step_types.items() if held == kind]
 
-    def _lines(self, step: str) -> list[bytes]:
+    def _record_lines(self, step: str) -> list[bytes]:
         return store.read_lines(store.records_path(self.reading.directory, step)).lines
 
 
@@ -256,7 +257,7 @@ def read_ancestry(directory: Path | str) -> tuple[list[RunGraph], str]:
     is not at hand."""
     steps = chain_runs(Path(directory))
     runs, note = [RunGraph(RunReader(steps[-1] if steps else directory))], ""
-    while (asked := runs[-1].reading.spec.go_on) is not None:
+    while (asked := runs[-1].reading.spec.continue_from) is not None:
         newer = runs[-1].reading
         place = newer.directory / asked.run
         try:

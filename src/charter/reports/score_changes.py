@@ -32,12 +32,12 @@ class ScoreChange(Record):
     p_holm: float
 
     @property
-    def moved(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether the difference is more than chance would show."""
         return self.p_holm < 0.05
 
     @property
-    def worse(self) -> bool:
+    def is_worse(self) -> bool:
         """Whether it went the wrong way."""
         wrong = self.after > self.before if self.better == "lower" else self.after < self.before
         return wrong and self.better != "neither"
@@ -49,11 +49,11 @@ def find_score_changes(
     """What moved when this checkpoint took the place of the policy before it; of the run's last policy, also what moved
     on held-out from the start to the end. Then the same on the prompts of these categories alone."""
     found: list[ScoreChange] = []
-    for now in threads.measured:
+    for now in threads.measurements:
         if now.folder == checkpoint.folder:
             earlier = _previous_measurement(threads, now)
         elif now.folder == FINAL_FOLDER and checkpoint.final:
-            earlier = next((m for m in threads.measured if (m.folder, m.split) == (START_FOLDER, now.split)), None)
+            earlier = next((m for m in threads.measurements if (m.folder, m.split) == (START_FOLDER, now.split)), None)
         else:
             continue
         if earlier is not None:
@@ -69,14 +69,14 @@ def find_score_changes(
 def _restrict_to(measured: PolicyMeasurement, categories: Collection[str]) -> PolicyMeasurement:
     """Only what was measured on prompts of these categories."""
     ids = {id for id, exchange in measured.asked.items() if exchange.prompt.meta.get("category") in categories}
-    return replace(measured, found=tuple(m for m in measured.found if m.id in ids))
+    return replace(measured, measurements=tuple(m for m in measured.measurements if m.id in ids))
 
 
 def _previous_measurement(threads: RunGraph, now: PolicyMeasurement) -> PolicyMeasurement | None:
     """The measurement on the same split of the policy that ``now`` would replace: the last one not rolled back."""
     rolled_back = {c.folder for c in threads.checkpoints if c.rolled_back}
     earlier = None
-    for measured in threads.measured:
+    for measured in threads.measurements:
         if measured is now:
             break
         if measured.split == now.split and measured.folder not in rolled_back:
@@ -85,10 +85,12 @@ def _previous_measurement(threads: RunGraph, now: PolicyMeasurement) -> PolicyMe
 
 
 def _compare_metrics(earlier: PolicyMeasurement, now: PolicyMeasurement, category: str = "") -> list[ScoreChange]:
-    pairs = count_pairs(earlier.found, now.found)
-    others = {m.id: m.outcomes for m in now.found}
+    pairs = count_pairs(earlier.measurements, now.measurements)
+    others = {m.id: m.outcomes for m in now.measurements}
     before = {
-        metric: sum(bool(m.outcomes.get(metric)) for m in earlier.found if others.get(m.id, {}).get(metric) is not None)
+        metric: sum(
+            bool(m.outcomes.get(metric)) for m in earlier.measurements if others.get(m.id, {}).get(metric) is not None
+        )
         for metric in pairs
     }
     corrected = holm([pair.p for pair in pairs.values()])

@@ -28,11 +28,11 @@ def scores_to_csv(reading: RunReader) -> tuple[str, int]:
     threads, out, count = RunGraph(reading), io.StringIO(), 0
     table = csv.writer(out, lineterminator="\n")
     table.writerow(COLUMNS)
-    for step in threads.types:
+    for step in threads.step_types:
         found: list[Score] = []
-        if threads.types[step] == "Score":
+        if threads.step_types[step] == "Score":
             found = reading.records(step, Score)
-        elif threads.types[step] == "Cell":
+        elif threads.step_types[step] == "Cell":
             found = [*reading.records(step, BreakdownCell)]
         folder, _, name = step.partition("/")
         split = name.removesuffix("_scores").removesuffix("_breakdown")
@@ -62,7 +62,7 @@ def _audit_rows(reading: RunReader) -> Iterator[list[str]]:
         for side, share in (("before", line.before), ("after", line.after)):
             known = (share.low, share.high) if share.value is not None else (None, None)
             figures = (share.value, line.n, *known, line.unjudged)
-            note = f"{line.state}: {line.why}"
+            note = f"{line.state}: {line.state_text}"
             texts = (reading.name, "audit", side, line.id, "", "")
             words = ("higher", f"battery {found.battery[:12]}" if found else "", "", "wilson", note)
             yield [*map(_escape_formula, texts), *map(_figure_text, figures), *map(_escape_formula, words)]

@@ -36,6 +36,6 @@ def build_yield_tables(found: Sequence[Yield]) -> Iterator[tuple[str, TableRows]
 
 def _yield_row(one: Yield) -> tuple[str, ...]:
     dropped = ", ".join(f"{reason} {count}" for reason, count in sorted(one.dropped.items(), key=lambda i: -i[1]))
-    varied = " ".join(f"{one.distinct[n]:.2f}" for n in sorted(one.distinct))
+    varied = " ".join(f"{one.distinct_n[n]:.2f}" for n in sorted(one.distinct_n))
     share = f"{one.kept} ({one.kept / one.written:.0%})" if one.written else str(one.kept)
     return one.id, str(one.calls), str(one.written), share, dropped or "nothing", varied

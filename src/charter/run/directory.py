@@ -58,13 +58,13 @@ class Run:
             self._journal = store.Journal(self.directory)
             opened.callback(self._journal.close)
             given = budget or Budget()
-            self._ledger = Ledger(self._journal, given, Spending.so_far(self._journal.events, given))
-            self.seed = self._begin()
-            self.repeatable = self._repeatable()
-            self._opened = opened.pop_all()
+            self._ledger = Ledger(self._journal, given, Spending.from_events(self._journal.events, given))
+            self.seed = self._check_start()
+            self.repeatable_calls = self._count_repeatable()
+            self._resources = opened.pop_all()
         self._resumed = not any(event["event"] == "opened" for event in self._journal.events)
-        self._desk = StepContext(
-            self.directory, self.seed, self._journal, self._ledger, observer or _ignore_progress, self._wake
+        self._context = StepContext(
+            self.directory, self.seed, self._journal, self._ledger, observer or _ignore_progress, self._mark_resumed
         )
 
     @classmethod
@@ -98,23 +98,23 @@ class Run:
 
     def close(self) -> None:
         """Lets the next process in. The run can be opened again."""
-        self._opened.close()
+        self._resources.close()
 
     def steps(self, folder: str) -> Steps:
         """The steps under one folder of the run, e.g. ``001``: its ``map`` and ``once`` do the work."""
-        return Steps(self._desk, folder)
+        return Steps(self._context, folder)
 
-    def metered(self, engine: Engine, role: str, purpose: Purpose, price: Price | None = None) -> Engine:
+    def meter_engine(self, engine: Engine, role: str, purpose: Purpose, price: Price | None = None) -> Engine:
         """The engine with a ledger: its calls are journaled, counted in the seals and held to the budget. ``price``:
         of a million tokens read and written."""
         return MeteredEngine(engine, self._ledger, role, purpose, price)
 
-    def calls(self, purpose: Purpose) -> int:
+    def count_calls(self, purpose: Purpose) -> int:
         """Planned calls of the steps passed so far: no kill, and no later step on the disk, changes it."""
-        return self._ledger.calls(purpose)
+        return self._ledger.count_calls(purpose)
 
     @property
-    def finished(self) -> store.Head | None:
+    def final_head(self) -> store.Head | None:
         """What HEAD holds; None while the run is not finished."""
         return store.expected_head(self._journal.events)
 
@@ -127,11 +127,11 @@ class Run:
         digests = {name: store.file_digest(d) if isinstance(d, Path) else store.sha256(d) for name, d in flat.items()}
         known = store.published_digests(self._journal.events, derived)
         changed = any(known.get(name) != digest for name, digest in digests.items())
-        if self.finished:
+        if self.final_head:
             if changed and not derived:
                 raise StaleError("the finished run has other results", "Go on in a new run: charter fork")
             return
-        self._wake("results")
+        self._mark_resumed("results")
         for name, data in flat.items():
             store.write_atomic(self.directory / name, data)
         if changed:
@@ -139,10 +139,10 @@ class Run:
 
     def finish(self) -> store.Head:
         """Writes HEAD, the completeness marker, and returns it; on a finished run it returns the same."""
-        if self.finished is None:
-            if left := self._unsealed():
+        if self.final_head is None:
+            if left := self._unsealed_steps():
                 raise StoreError(f"{left[0]} is not finished", "Go on with it: charter resume")
-            self._wake("results")
+            self._mark_resumed("results")
             self._journal.append("finished", records=store.records_hash(self._journal.events))
         return self._write_head()
 
@@ -151,7 +151,7 @@ class Run:
         """Human decisions taken down so far."""
         return sum(event["event"] == "human" for event in self._journal.events)
 
-    def human(self, decision: str, **fields: Any) -> None:
+    def record_human_decision(self, decision: str, **fields: Any) -> None:
         """Takes down a human decision (approve, reject, edit, rate), also on a finished run: the one door for it."""
         self._journal.append("human", decision=decision, fields=fields)
 
@@ -179,7 +179,7 @@ class Run:
                 copy_step(self.directory, new, step, seals[step], journal)
         return Path(directory)
 
-    def _begin(self) -> int:
+    def _check_start(self) -> int:
         """Checks the first line, what was asked, and HEAD (writing it where a kill came before it); gives the seed."""
         events = self._journal.events
         if not events or events[0]["event"] != "created":
@@ -188,38 +188,38 @@ class Run:
             if store.file_digest(self.directory / name) != events[0][key]:
                 cure = "Restore it; to run with another spec, make a new run from a step of this one: charter fork"
                 raise DamagedError(f"{self.directory / name} was changed after the run began", cure)
-        if self.finished is not None:
+        if self.final_head is not None:
             if not (self.directory / store.HEAD).exists():
                 self._write_head()
-            elif store.read_head(self.directory) != self.finished:
+            elif store.read_head(self.directory) != self.final_head:
                 raise DamagedError(
                     f"{self.directory / store.HEAD}, line 1: not what the journal says", store.RESTORE_CURE
                 )
         return int(events[0]["seed"])
 
     def _write_head(self) -> store.Head:
-        head = self.finished
+        head = self.final_head
         assert head is not None
         if store.read_head(self.directory) != head:
             store.write_atomic(self.directory / store.HEAD, store.head_bytes(head))
         return head
 
-    def _wake(self, path: str) -> None:
+    def _mark_resumed(self, path: str) -> None:
         """New work begins: not in a finished run; the first time after a stop is journaled."""
-        if self.finished is not None:
+        if self.final_head is not None:
             raise StoreError(f"{self.directory} is finished and has no {path}", "Go on in a new run: charter fork")
         if not self._resumed:
-            self._journal.append("resumed", may_repeat=self.repeatable, environment=self._environment)
+            self._journal.append("resumed", may_repeat=self.repeatable_calls, environment=self._environment)
             self._resumed = True
 
-    def _unsealed(self) -> list[str]:
+    def _unsealed_steps(self) -> list[str]:
         opened = dict.fromkeys(e["step"] for e in self._journal.events if e["event"] == "opened")
         return [path for path in opened if not store.seal_path(self.directory, path).exists()]
 
-    def _repeatable(self) -> dict[str, int]:
+    def _count_repeatable(self) -> dict[str, int]:
         """A call belongs to the item whose id its request carries, alone or before a mark such as ``/`` or ``#``."""
         counts: Counter[str] = Counter()
-        for path in self._unsealed():
+        for path in self._unsealed_steps():
             opening, plan = self._ledger.last_opening(path)
             records = store.records_path(self.directory, path)
             lines = store.read_lines(records).lines if opening and opening["items"] is not None else []

@@ -34,29 +34,29 @@ class Ledger:
     spending: Spending
     step: str = ""
     plan: CallPlan = field(default_factory=dict)
-    passed: dict[str, Seal] = field(default_factory=dict)
+    passed_seals: dict[str, Seal] = field(default_factory=dict)
 
-    def planned(self) -> dict[str, dict[str, int]]:
+    def count_planned(self) -> dict[str, dict[str, int]]:
         """Calls planned in the step at work, by purpose and role."""
         counts: dict[str, dict[str, int]] = {}
         for (purpose, role), keys in sorted(self.plan.items()):
             counts.setdefault(purpose, {})[role] = len(keys)
         return counts
 
-    def calls(self, purpose: Purpose) -> int:
+    def count_calls(self, purpose: Purpose) -> int:
         """Planned calls of the steps that this process has passed."""
-        return sum(sum(seal.calls.get(purpose, {}).values()) for seal in self.passed.values())
+        return sum(sum(seal.calls.get(purpose, {}).values()) for seal in self.passed_seals.values())
 
-    def asked(self, role: str, purpose: Purpose, keys: Sequence[str], now: int) -> None:
+    def log_request(self, role: str, purpose: Purpose, keys: Sequence[str], now: int) -> None:
         """Takes down planned calls, of which ``now`` are about to be made. Raises BudgetError where they do not fit."""
         plan = self.plan.setdefault((purpose, role), {})
         new = [key for key in dict.fromkeys(keys) if key not in plan]
-        if now and (reached := self.spending.limit(purpose != "target")) is not None:
+        if now and (reached := self.spending.find_reached_limit(purpose != "target")) is not None:
             raise reached
         most = self.budget.calls
         if purpose != "target" and most is not None and new:
             here = sum(len(kept) for (kind, _), kept in self.plan.items() if kind != "target")
-            spent = self.calls("aligning") + self.calls("measuring") + here
+            spent = self.count_calls("aligning") + self.count_calls("measuring") + here
             if spent + len(new) > most:
                 raise BudgetError(
                     f"{self.step} needs {len(new)} calls, but {spent} of {most} are spent",
@@ -66,7 +66,7 @@ class Ledger:
             self.journal.append("asked", step=self.step, role=role, purpose=purpose, calls=now, ids=new)
         plan.update(dict.fromkeys(new))
 
-    def answered(self, role: str, purpose: Purpose, usage: Usage) -> None:
+    def log_response(self, role: str, purpose: Purpose, usage: Usage) -> None:
         """Takes down calls that came back."""
         fields = {**vars(usage), "seconds": round(usage.seconds, 3)}
         fields["money"] = None if usage.money is None else round(usage.money, 9)
@@ -102,17 +102,17 @@ class MeteredEngine:
 
     def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
         """As the engine does."""
-        return self._metered(requests, done, self.engine.generate)
+        return self._ask(requests, done, self.engine.generate)
 
     def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
         """As the engine does."""
-        return self._metered(requests, done, self.engine.score)
+        return self._ask(requests, done, self.engine.score)
 
     def close(self) -> None:
         """As the engine does."""
         self.engine.close()
 
-    def _metered(
+    def _ask(
         self,
         requests: Sequence[RequestT],
         done: Collection[str],
@@ -121,7 +121,7 @@ class MeteredEngine:
         kept = frozenset(done)
         now = sum(request.id not in kept for request in requests)
         keys = [f"{request.id}#{digest(request)[:8]}" for request in requests]
-        self.ledger.asked(self.role, self.purpose, keys, now)
+        self.ledger.log_request(self.role, self.purpose, keys, now)
         if not now:
             return
         usage, reached = Usage(), None
@@ -132,24 +132,24 @@ class MeteredEngine:
                 usage.add(answer, self.price)
                 now -= 1
                 yield answer
-                reached = reached or self._reached(answer)
+                reached = reached or self._count_answer(answer)
                 if reached is not None and now and not isinstance(self.engine, SupportsDrain):
                     break
                 if usage.calls >= _CHUNK:
                     usage, full = Usage(), usage
-                    self.ledger.answered(self.role, self.purpose, full)
+                    self.ledger.log_response(self.role, self.purpose, full)
                 clock = time.monotonic()
         finally:
             if usage.calls:
-                self.ledger.answered(self.role, self.purpose, usage)
+                self.ledger.log_response(self.role, self.purpose, usage)
         if reached is not None and now:
             raise reached
 
-    def _reached(self, answer: Completion | LogLikelihood) -> BudgetError | None:
+    def _count_answer(self, answer: Completion | LogLikelihood) -> BudgetError | None:
         """Takes down what an answer took; the limit that is reached with it. What is under way then still comes."""
         if self.purpose != "target":
             self.ledger.spending.add(answer, self.price)
-        reached = self.ledger.spending.limit(self.purpose != "target")
+        reached = self.ledger.spending.find_reached_limit(self.purpose != "target")
         if reached is not None and isinstance(self.engine, SupportsDrain):
             self.engine.drain()
         return reached

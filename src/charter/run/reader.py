@@ -41,7 +41,7 @@ class RunReader:
     @cached_property
     def spec(self) -> specs.Spec:
         """What was asked. Raises SpecError."""
-        return specs.parse_spec(self.text(store.SPEC), str(self.directory / store.SPEC))
+        return specs.parse_spec(self.read_text(store.SPEC), str(self.directory / store.SPEC))
 
     @property
     def verifiable(self) -> bool:
@@ -51,12 +51,12 @@ class RunReader:
     @cached_property
     def outcome(self) -> dict[str, Any]:
         """``outcome.json``; empty while the run is not finished."""
-        return self._object("outcome.json") if (self.directory / "outcome.json").exists() else {}
+        return self._read_json("outcome.json") if (self.directory / "outcome.json").exists() else {}
 
     @cached_property
     def environment(self) -> dict[str, Any]:
         """Versions and machine."""
-        return self._object(store.ENVIRONMENT)
+        return self._read_json(store.ENVIRONMENT)
 
     @property
     def head(self) -> str | None:
@@ -83,15 +83,15 @@ class RunReader:
     @cached_property
     def constitution(self) -> Constitution:
         """The latest one, with what people decided about its rules since."""
-        found = {p.id: p for p in self._written().principles}
-        for event in self.human:
+        found = {p.id: p for p in self._latest_constitution().principles}
+        for event in self.human_decisions:
             fields, key = event["fields"], event["fields"].get("principle")
             if event["decision"] == "add":
                 said = {"title": fields.get("title", ""), "text": fields["text"], "by": "people"}
                 found[key] = Principle.model_validate({"id": key, "status": "approved", **said})
             elif event["decision"] in _STATUS_BY_DECISION and key in found:
                 found[key] = found[key].model_copy(update={"status": _STATUS_BY_DECISION[event["decision"]]})
-        return self._written().model_copy(update={"principles": tuple(found.values())})
+        return self._latest_constitution().model_copy(update={"principles": tuple(found.values())})
 
     @cached_property
     def amendments(self) -> tuple[tuple[int, Amendment], ...]:
@@ -107,11 +107,11 @@ class RunReader:
         return tuple((version, change) for version in sorted(made) for change in made[version])
 
     @property
-    def human(self) -> list[store.Event]:
+    def human_decisions(self) -> list[store.Event]:
         """Human decisions, in order."""
         return [e for e in self.events if e["event"] == "human"]
 
-    def text(self, name: str) -> str:
+    def read_text(self, name: str) -> str:
         """A file of the run as text. Raises StoreError."""
         return store.read_bytes(self.directory / name).decode(errors="replace")
 
@@ -131,7 +131,7 @@ class RunReader:
         path = store.seal_path(self.directory, step)
         return store.parse_records(path, store.read_bytes(path).splitlines(), store.Seal)[0]
 
-    def _written(self) -> Constitution:
+    def _latest_constitution(self) -> Constitution:
         if (self.directory / "constitution.yaml").exists():
             return articles.read_constitution(self.directory / "constitution.yaml")
         for folder in reversed(self.iterations):
@@ -140,9 +140,9 @@ class RunReader:
                     return found[0]
         return Constitution()
 
-    def _object(self, name: str) -> dict[str, Any]:
+    def _read_json(self, name: str) -> dict[str, Any]:
         try:
-            value: dict[str, Any] = json.loads(self.text(name))
+            value: dict[str, Any] = json.loads(self.read_text(name))
         except ValueError as error:
             raise DamagedError(f"{self.directory / name} is not JSON: {error}", store.RESTORE_CURE) from error
         return value

@@ -50,11 +50,11 @@ class Spending:
     budget: Budget
     tokens: int = 0
     money: float = 0.0
-    before: float = 0.0
-    began: float = field(default_factory=time.monotonic)
+    seconds_before: float = 0.0
+    started_at: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def so_far(cls, events: Sequence[Event], budget: Budget) -> Spending:
+    def from_events(cls, events: Sequence[Event], budget: Budget) -> Spending:
         """From a journal."""
         found = cls(budget)
         for event in events:
@@ -63,7 +63,7 @@ class Spending:
                 found.money += event.get("money") or 0.0
         for last, event in pairwise(events):
             if event["event"] not in _IDLE_BEFORE:
-                found.before += max(0.0, (_event_time(event) - _event_time(last)).total_seconds())
+                found.seconds_before += max(0.0, (_event_time(event) - _event_time(last)).total_seconds())
         return found
 
     def add(self, answer: Completion | LogLikelihood, price: Price | None) -> None:
@@ -76,9 +76,9 @@ class Spending:
     @property
     def hours(self) -> float:
         """Hours of work, pauses left out."""
-        return (self.before + time.monotonic() - self.began) / 3600
+        return (self.seconds_before + time.monotonic() - self.started_at) / 3600
 
-    def limit(self, oracle: bool) -> BudgetError | None:
+    def find_reached_limit(self, oracle: bool) -> BudgetError | None:
         """The limit that is reached, if one is; ``oracle``: tokens and money count too."""
         budget, checks = self.budget, [("hours", self.hours, self.budget.hours, "hours of work")]
         if oracle:

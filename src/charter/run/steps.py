@@ -53,14 +53,14 @@ class StepContext:
     journal: store.Journal
     ledger: Ledger
     observer: Observer
-    wake: Callable[[str], None]
+    mark_resumed: Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Steps:
     """The steps of one folder of a run."""
 
-    desk: StepContext
+    context: StepContext
     folder: str
 
     def map(
@@ -74,34 +74,34 @@ class Steps:
         ids = [item.id for item in items]
         if len(set(ids)) < len(ids):
             raise StoreError(f"{path}: {_first_repeated(ids)} is the id of two items", "Give every item its own id.")
-        lines = self._sealed(path, call)
+        lines = self._read_sealed(path, call)
         if lines is None:
-            with self._working(path, call, len(ids)):
+            with self._open_step(path, call, len(ids)):
                 found = self._collect(path, call, ids)
                 lines = [found[id] for id in ids]
                 self._seal(path, call, lines, {})
-        self.desk.observer(path, len(ids), len(ids))
-        return cast(list[R], self._records(path, call, lines))
+        self.context.observer(path, len(ids), len(ids))
+        return cast(list[R], self._parse_lines(path, call, lines))
 
     def once(self, name: str, stage: Callable[..., V], *args: Any, **opts: Any) -> V:
         """All or nothing. ``stage(*args, step=Step)`` returns a record, a list or a tuple of records; what it writes
         into ``step.directory`` (given empty) is sealed with it. Raises as ``map`` does."""
         path, call = f"{self.folder}/{name}", bind_stage(stage, *args, **opts)
-        lines = self._sealed(path, call)
+        lines = self._read_sealed(path, call)
         if lines is None:
-            with self._working(path, call, None):
-                self.desk.observer(path, 0, 1)
-                lines = self._make(path, call)
-        self.desk.observer(path, 1, 1)
-        records = self._records(path, call, lines)
+            with self._open_step(path, call, None):
+                self.context.observer(path, 0, 1)
+                lines = self._run_stage(path, call)
+        self.context.observer(path, 1, 1)
+        records = self._parse_lines(path, call, lines)
         return cast(V, records[0] if call.shape is None else tuple(records) if call.shape is tuple else records)
 
-    def _records(self, path: str, call: StageCall[Any], lines: list[bytes]) -> list[Any]:
+    def _parse_lines(self, path: str, call: StageCall[Any], lines: list[bytes]) -> list[Any]:
         """What is returned is always read from the lines, so that it is the same whether made now or earlier."""
-        return list(store.parse_records(store.records_path(self.desk.directory, path), lines, call.kind))
+        return list(store.parse_records(store.records_path(self.context.directory, path), lines, call.kind))
 
-    def _sealed(self, path: str, call: StageCall[Any]) -> list[bytes] | None:
-        directory, journal = self.desk.directory, self.desk.journal
+    def _read_sealed(self, path: str, call: StageCall[Any]) -> list[bytes] | None:
+        directory, journal = self.context.directory, self.context.journal
         mark = store.seal_digests(journal.events).get(path)
         if mark is None and not store.seal_path(directory, path).exists():
             return None
@@ -110,19 +110,19 @@ class Steps:
         assert seal is not None
         _check_inputs(path, {**seal.inputs, "(type)": seal.type}, {**call.inputs, "(type)": call.type})
         if mark is None:
-            self.desk.wake(path)
+            self.context.mark_resumed(path)
             journal.append("sealed", step=path, seal=store.sha256(store.seal_bytes(seal)))
-        self.desk.ledger.passed[path] = seal
+        self.context.ledger.passed_seals[path] = seal
         return lines
 
     @contextmanager
-    def _working(self, path: str, call: StageCall[Any], items: int | None) -> Iterator[None]:
+    def _open_step(self, path: str, call: StageCall[Any], items: int | None) -> Iterator[None]:
         """Opens a step, or goes on with it; journals how it ended if it was not sealed."""
-        ledger, journal = self.desk.ledger, self.desk.journal
-        self.desk.wake(path)
+        ledger, journal = self.context.ledger, self.context.journal
+        self.context.mark_resumed(path)
         opening, plan = ledger.last_opening(path)
         if opening is None or opening["inputs"] != call.inputs:
-            records = store.records_path(self.desk.directory, path)
+            records = store.records_path(self.context.directory, path)
             if items is not None and store.read_lines(records).lines:
                 if opening is None:
                     raise DamagedError(f"{records} holds records that the journal does not know", store.RESTORE_CURE)
@@ -143,15 +143,15 @@ class Steps:
 
     def _collect(self, path: str, call: StageCall[Iterator[Any]], ids: Sequence[str]) -> dict[str, bytes]:
         """The line of every item: those on record, then those that the stage yields, each written as it comes."""
-        target, wanted, total = store.records_path(self.desk.directory, path), frozenset(ids), len(ids)
+        target, wanted, total = store.records_path(self.context.directory, path), frozenset(ids), len(ids)
         reading = store.read_lines(target)
-        lines = dict(zip((r.id for r in self._records(path, call, reading.lines)), reading.lines, strict=True))
+        lines = dict(zip((r.id for r in self._parse_lines(path, call, reading.lines)), reading.lines, strict=True))
         if len(lines) < len(reading.lines) or not lines.keys() <= wanted:
             raise DamagedError(f"{target} holds records of other items, or one twice", store.RESTORE_CURE)
-        self.desk.observer(path, len(lines), total)
+        self.context.observer(path, len(lines), total)
         if len(lines) == total:
             return lines
-        step = Step(path=path, run_seed=self.desk.seed, done=frozenset(lines))
+        step = Step(path=path, run_seed=self.context.seed, done=frozenset(lines))
         size, synced, handle = reading.size, time.monotonic(), store.open_for_append(target)
         try:
             with closing(_as_generator(call(step))) as records:
@@ -163,7 +163,7 @@ class Steps:
                     if time.monotonic() - synced > _SYNC_SECONDS:
                         os.fsync(handle)
                         synced = time.monotonic()
-                    self.desk.observer(path, len(lines), total)
+                    self.context.observer(path, len(lines), total)
         finally:
             os.close(handle)
         if missing := [id for id in ids if id not in lines]:
@@ -171,13 +171,13 @@ class Steps:
             raise StoreError(message, "This is a defect of the stage; what it yielded is kept.")
         return lines
 
-    def _make(self, path: str, call: StageCall[Any]) -> list[bytes]:
-        directory = self.desk.directory / path
+    def _run_stage(self, path: str, call: StageCall[Any]) -> list[bytes]:
+        directory = self.context.directory / path
         with store.translate_os_errors(directory, "emptied"):
             if directory.exists():
                 shutil.rmtree(directory)
             directory.mkdir(parents=True)
-        result = call(Step(path=path, run_seed=self.desk.seed, directory=directory))
+        result = call(Step(path=path, run_seed=self.context.seed, directory=directory))
         records = [result] if call.shape is None else list(result)
         lines = [_record_line(path, call, record) for record in records]
         if twice := _first_repeated([getattr(record, "id", str(number)) for number, record in enumerate(records)]):
@@ -201,13 +201,13 @@ class Steps:
             file=store.sha256(data),
             inputs=call.inputs,
             templates=call.templates,
-            calls=self.desk.ledger.planned(),
+            calls=self.context.ledger.count_planned(),
             files=files,
         )
-        store.write_atomic(store.records_path(self.desk.directory, path), data)
-        store.write_atomic(store.seal_path(self.desk.directory, path), store.seal_bytes(seal))
-        self.desk.journal.append("sealed", step=path, seal=store.sha256(store.seal_bytes(seal)))
-        self.desk.ledger.passed[path] = seal
+        store.write_atomic(store.records_path(self.context.directory, path), data)
+        store.write_atomic(store.seal_path(self.context.directory, path), store.seal_bytes(seal))
+        self.context.journal.append("sealed", step=path, seal=store.sha256(store.seal_bytes(seal)))
+        self.context.ledger.passed_seals[path] = seal
 
 
 def _as_generator(records: Any) -> Generator[Any, None, None]:

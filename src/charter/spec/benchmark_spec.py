@@ -68,14 +68,14 @@ class BenchmarkSpec(Record):
             raise ValueError("legacy_halved is a way of scoring TruthfulQA")
         if len(set(self.styles)) < len(self.styles):
             raise ValueError("names a style twice")
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.called):
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.effective_name):
             raise ValueError("needs a name of letters, digits, _ and -")
-        if self.gate and (fault := self._ungated):
+        if self.gate and (fault := self._no_gate_reason):
             raise ValueError(f"can have no gate: {fault}")
         return self
 
     @property
-    def gated(self) -> GateKind | None:
+    def gate_kind(self) -> GateKind | None:
         """Under which margin it decides; None where it decides nothing."""
         if isinstance(self.gate, str) or not self.gate:
             return self.gate or None
@@ -83,7 +83,7 @@ class BenchmarkSpec(Record):
         return self.judged or ("honesty" if honest else "capability")
 
     @property
-    def _ungated(self) -> str:
+    def _no_gate_reason(self) -> str:
         """Why nothing of it can decide, where that is plain from what it is."""
         if self.judged == "helpfulness":
             return "it is a comparison with the starting model, which has no figure of its own to be held against"
@@ -94,7 +94,7 @@ class BenchmarkSpec(Record):
         return ""
 
     @property
-    def called(self) -> str:
+    def effective_name(self) -> str:
         """Its name, or one made of what it is."""
         if self.name or self.task:
             return self.name or re.sub(r"[^A-Za-z0-9_-]+", "_", self.task)

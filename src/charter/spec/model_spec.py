@@ -51,7 +51,7 @@ class TargetSpec(Record):
         """Whether it is only reached by HTTP: its weights, and so its identity, cannot be verified."""
         return self.hosted or bool(self.base_url) or self.model.startswith("openai-api/")
 
-    def faults(self) -> list[str]:
+    def find_faults(self) -> list[str]:
         """What does not fit together, one line each."""
         found = []
         if self.by_http and self.serve:
@@ -78,7 +78,7 @@ class TunerSpec(Record):
     micro_batch: int | None = Field(None, ge=1)
     quantize: Literal["none", "4bit"] = "none"
 
-    def faults(self) -> list[str]:
+    def find_faults(self) -> list[str]:
         """What does not fit together, one line each."""
         if not self.launch:
             return ["tuner.micro_batch: is for tuner.launch, which is not set"] if self.micro_batch else []

@@ -26,9 +26,9 @@ class PreferenceDataSpec(Record):
     draws: int = Field(3, ge=1)
     temperature: float = Field(1.0, gt=0)
     under_rules: bool = True
-    each: int = Field(2, ge=1)
-    borrowed: float = Field(1.0, ge=0, le=1)
-    balance: float = Field(4.0, ge=0)
+    pairs_per_prompt: int = Field(2, ge=1)
+    swapped_answer_share: float = Field(1.0, ge=0, le=1)
+    max_length_ratio: float = Field(4.0, ge=0)
 
 
 class DpoSpec(Record):
@@ -38,7 +38,7 @@ class DpoSpec(Record):
     epochs: float = Field(2.0, gt=0)
     batch: int = Field(8, ge=1)
     beta: float = Field(0.1, gt=0)
-    sft: float = Field(1.0, ge=0)
+    sft_weight: float = Field(1.0, ge=0)
 
 
 class RewardModelSpec(Record):
@@ -48,7 +48,7 @@ class RewardModelSpec(Record):
     learning_rate: float = Field(1e-4, gt=0)
     epochs: float = Field(2.0, gt=0)
     batch: int = Field(16, ge=1)
-    center: float = Field(0.01, ge=0)
+    center_rewards_coefficient: float = Field(0.01, ge=0)
 
 
 class RlooSpec(Record):
@@ -62,7 +62,7 @@ class RlooSpec(Record):
     steps: int = Field(40, ge=1)
     learning_rate: float = Field(1e-5, gt=0)
     batch: int = Field(64, ge=2)
-    group: int = Field(4, ge=2)
+    answers_per_prompt: int = Field(4, ge=2)
     beta: float = Field(0.05, ge=0)
     temperature: float = Field(1.0, gt=0)
 
@@ -74,11 +74,11 @@ class RLGuardSpec(Record):
     ``alarm`` or more. Then the last good policy stays. ``sample``: prompts on which divergence is measured. ``fit``:
     nothing is practised toward a reward model whose accuracy on the check pairs cannot be told from chance."""
 
-    kl: float = Field(20.0, gt=0)
-    length: float = Field(0.5, gt=0)
-    alarm: float = Field(0.05, gt=0, le=1)
-    sample: int = Field(128, ge=8)
-    fit: bool = True
+    max_kl: float = Field(20.0, gt=0)
+    max_length_change: float = Field(0.5, gt=0)
+    max_good_drop: float = Field(0.05, gt=0, le=1)
+    kl_prompts: int = Field(128, ge=8)
+    require_accuracy: bool = True
 
 
 class RlhfSpec(Record):
@@ -86,7 +86,7 @@ class RlhfSpec(Record):
     prompts whose good answers of the starting policy are learnt beside, by ``dpo`` or in the warm-up of ``rloo``; where
     there is neither, none is made."""
 
-    how: Literal["rloo", "dpo"] = "rloo"
+    algorithm: Literal["rloo", "dpo"] = "rloo"
     replay: int = Field(300, ge=0)
     pairs: PreferenceDataSpec = PreferenceDataSpec()
     dpo: DpoSpec = DpoSpec()
@@ -95,11 +95,11 @@ class RlhfSpec(Record):
     guard: RLGuardSpec = RLGuardSpec()
 
     @property
-    def replays(self) -> int:
+    def replay_prompts(self) -> int:
         """Prompts that are answered for replay: none where nothing would learn from it."""
-        return self.replay if self.how == "dpo" or self.rloo.warm_up else 0
+        return self.replay if self.algorithm == "dpo" or self.rloo.warm_up else 0
 
     @property
-    def policies(self) -> int:
+    def policy_count(self) -> int:
         """Policies that are made one after another, where none is tried again."""
-        return self.rloo.rounds if self.how == "rloo" else 1
+        return self.rloo.rounds if self.algorithm == "rloo" else 1

@@ -26,11 +26,11 @@ class SelfAlignSpec(Record):
     exemplars: str = "shipped"
     temperature: float = Field(0.5, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)
-    tokens: int = Field(512, ge=1)
-    shortest: int = Field(160, ge=0)
-    repeats: int = Field(3, ge=2)
+    max_tokens: int = Field(512, ge=1)
+    min_characters: int = Field(160, ge=0)
+    max_repeats: int = Field(3, ge=2)
     apologies: tuple[str, ...] = ("i'm sorry", "i am sorry", "sorry", "i apologize", "i apologise", "my apologies")
-    leak: int = Field(8, ge=3)
+    leak_words: int = Field(8, ge=3)
     clone: bool = False
     clone_temperature: float = Field(0.3, ge=0)
     clone_top_p: float = Field(0.7, gt=0, le=1)
@@ -54,8 +54,8 @@ class CaiSpec(Record):
     ``samples``: answers to each helpfulness prompt; those after the first are drawn at ``temperature``."""
 
     rounds: int = Field(4, ge=1)
-    drawn: int = Field(1, ge=1)
-    of: Literal["findings", "all"] = "findings"
+    principles_per_round: int = Field(1, ge=1)
+    revise: Literal["findings", "all"] = "findings"
     until: Literal["complies", "end"] = "complies"
     pretrained: str = ""
     samples: int = Field(1, ge=1)

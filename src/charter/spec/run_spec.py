@@ -59,10 +59,10 @@ class AuditSpec(Record):
     styles: tuple[str, ...] | None = None
     benchmarks: tuple[BenchmarkSpec, ...] = Field((), exclude_if=lambda benchmarks: not benchmarks)
 
-    def beside(self, known: Sequence[BenchmarkSpec]) -> tuple[BenchmarkSpec, ...]:
+    def merge_benchmarks(self, known: Sequence[BenchmarkSpec]) -> tuple[BenchmarkSpec, ...]:
         """The ``known`` benchmarks with the further ones."""
-        named = {b.called for b in self.benchmarks}
-        return (*(b for b in known if b.called not in named), *self.benchmarks)
+        named = {b.effective_name for b in self.benchmarks}
+        return (*(b for b in known if b.effective_name not in named), *self.benchmarks)
 
 
 class ContinueFrom(Record):
@@ -74,7 +74,7 @@ class ContinueFrom(Record):
     run: str
     head: str = ""
     constitution: str = ""
-    takes: Literal["policy", "prompts"] = "policy"
+    inherit: Literal["policy", "prompts"] = "policy"
 
 
 class Spec(Record):
@@ -108,5 +108,5 @@ class Spec(Record):
     budget: Budget = Budget()
     calibrate: CalibrateSpec = CalibrateSpec()
     audit: AuditSpec = AuditSpec()
-    go_on: ContinueFrom | None = None
+    continue_from: ContinueFrom | None = None
     steps: tuple[dict[str, Any], ...] = ()

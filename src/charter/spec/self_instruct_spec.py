@@ -27,12 +27,12 @@ class TopicGuidedSpec(Record):
     rounds: int = Field(2, ge=0)
     calls: int = Field(1, ge=1)
     asked: int = Field(10, ge=1)
-    words: int = Field(3, ge=1)
+    max_topic_words: int = Field(3, ge=1)
     balance: bool = True
     shown: int = Field(5, ge=1)
     hints: int = Field(5, ge=1)
     top_p: float = Field(0.95, gt=0, le=1)
-    sift: bool = True
+    apply_filters: bool = True
 
 
 class SelfInstructSpec(Record):
@@ -52,13 +52,13 @@ class SelfInstructSpec(Record):
     rounds: int = Field(4, ge=0)
     calls: int = Field(25, ge=1)
     shown: int = Field(5, ge=1)
-    from_seeds: int = Field(2, ge=0)
+    min_seeds: int = Field(2, ge=0)
     asked: int = Field(10, ge=1)
     temperature: float = Field(1.0, ge=0)
     top_p: float = Field(0.98, gt=0, le=1)
     max_tokens: int = Field(1024, ge=1)
-    least: int = Field(4, ge=1)
-    most: int = Field(150, ge=1)
+    min_words: int = Field(4, ge=1)
+    max_words: int = Field(150, ge=1)
     media: tuple[str, ...] = MEDIA_WORDS
-    near: float = Field(0.7, gt=0, le=1)
+    rouge_limit: float = Field(0.7, gt=0, le=1)
     topics: TopicGuidedSpec = TopicGuidedSpec()

@@ -138,7 +138,7 @@ def change_curation(options: CurationSpec, changes: Mapping[str, str]) -> Curati
 def _find_conflicts(spec: Spec) -> list[str]:
     """Faults of keys that must fit one another."""
     judge, faults = spec.options.judge, []
-    if judge.sees == "response" and (judge.votes > 1 or judge.rubric != "conduct"):
+    if judge.judge_input == "response" and (judge.votes > 1 or judge.rubric != "conduct"):
         faults.append("options.judge.sees: the judge that sees the response alone has no other rubric and one vote")
     if judge.policy and judge.rubric != "policy":
         faults.append("options.judge.policy: is for the rubric `policy`; set options.judge.rubric to it")
@@ -154,7 +154,7 @@ def _find_conflicts(spec: Spec) -> list[str]:
         faults.append("calibrate: nothing to measure on; give pairs, labelled or injections")
     if spec.method == "evaluate" and not spec.benchmarks:
         faults.append("benchmarks: nothing to measure; name at least one")
-    left = spec.go_on is not None and spec.go_on.takes == "policy"
+    left = spec.continue_from is not None and spec.continue_from.inherit == "policy"
     if spec.method == "engrave" and not (spec.options.engrave.rows or left):
         faults.append("options.engrave.rows: is empty, and no step before leaves rows; name files of chat rows")
     if spec.method == "audit" and not spec.audit.baseline:
@@ -221,7 +221,7 @@ def _offline_faults(spec: Spec) -> list[str]:
 
 def _target_faults(spec: Spec) -> list[str]:
     """Faults of the target and of how it is tuned."""
-    faults = spec.target.faults() + spec.tuner.faults()
+    faults = spec.target.find_faults() + spec.tuner.find_faults()
     if spec.tuner.quantize != "none" and spec.options.tune.kind == "full":
         faults.append("tuner.quantize: weights of 4 bits cannot be tuned in full; set options.tune.kind: lora")
     if spec.method == "rlhf":
@@ -241,14 +241,14 @@ def _rlhf_faults(spec: Spec) -> list[str]:
     learn, gates, faults = spec.options.learn, spec.options.gates, list[str]()
     if learn.pairs.by == "people" and not learn.pairs.files:
         faults.append("options.learn.pairs.files: is empty; name files of pairs, or let `judge` or `model` compare")
-    if learn.how == "rloo" and learn.rloo.batch % learn.rloo.group:
+    if learn.algorithm == "rloo" and learn.rloo.batch % learn.rloo.answers_per_prompt:
         faults.append("options.learn.rloo.batch: must be a multiple of options.learn.rloo.group")
-    if spec.tuner.launch and learn.how == "rloo" and learn.rloo.reward == "judge":
+    if spec.tuner.launch and learn.algorithm == "rloo" and learn.rloo.reward == "judge":
         faults.append(
             "options.learn.rloo.reward: a judge cannot reward answers that tuner.launch draws in other processes; set "
             "it to model, or leave tuner.launch empty"
         )
-    if gates.again == "replay" and (learn.how == "rloo" or not learn.replay):
+    if gates.retry_with == "replay" and (learn.algorithm == "rloo" or not learn.replay):
         faults.append(
             "options.gates.again: there is no replay that a policy could be tried again with more of; set it to step"
         )

@@ -24,12 +24,12 @@ def should_stop(verdicts: Sequence[Verdict], options: StopSpec, *, step: Step) -
     bad = sum(v.outcome != "complies" for v in verdicts)
     _, high = wilson(bad, n)
     figures = {"drawn": n, "violations": bad, "upper": high}
-    if options.rule == "confident" and n >= options.least and high < options.below:
+    if options.rule == "confident" and n >= options.min_prompts and high < options.max_violation_rate:
         return Decision(
             id="clean",
             action="stop",
-            reason=f"{bad} of {n} prompts drawn since the last tuning violate: under {options.below:.0%} with 95 % "
-            f"confidence (upper bound {high:.1%})",
+            reason=f"{bad} of {n} prompts drawn since the last tuning violate: "
+            f"under {options.max_violation_rate:.0%} with 95 % confidence (upper bound {high:.1%})",
             figures=figures,
         )
     return Decision(
@@ -54,7 +54,7 @@ def accept(
     del step
     stopping, gating, tries = options
     figures = {f"{gate.id} {name}": value for gate in gates for name, value in _gate_figures(gate)}
-    if gating.roll_back and (failed := [gate.said for gate in gates if not gate.passed]):
+    if gating.roll_back and (failed := [gate.description for gate in gates if not gate.passed]):
         again = tries < gating.retries
         return Decision(
             id="decision",

@@ -40,7 +40,7 @@ def amend(
         return constitution
     if options.mode == "replace":
         gone = [_amendment("dropped", [p], "the rules of an earlier batch") for p in constitution.principles]
-        return constitution.amended(new, [*gone, *(_addition(p) for p in new)])
+        return constitution.amend(new, [*gone, *(_addition(p) for p in new)])
     known = {p.id for p in constitution.principles}
     fresh, changes = _drop_rejected(constitution.principles, new)
     rules, united = _unite_equal([*constitution.principles, *fresh])
@@ -54,7 +54,7 @@ def amend(
         )
         changes += [*united, *settled]
     added = [_addition(rule) for rule in rules if rule.id not in known]
-    return constitution.amended(rules, [*added, *changes])
+    return constitution.amend(rules, [*added, *changes])
 
 
 def _amendment(action: str, rules: Sequence[Principle], reason: str, after: str = "") -> Amendment:

@@ -82,7 +82,7 @@ def filter_attempts(
             reason = "the attacker's reply could not be used"
         elif mark in met:
             reason = "known already"
-        elif guard.close_to(prompt.text) or guard.close_to(prompt.last):
+        elif guard.is_protected(prompt.text) or guard.is_protected(prompt.last):
             reason = "close to gate or held-out"
         met.add(mark)
         made.append(AttackPrompt(id=choice.id, prompt=None if reason else prompt, dropped=reason))

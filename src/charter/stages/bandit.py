@@ -41,7 +41,7 @@ class Pull(Record):
     style: str
     region: str
     prompt: str
-    asked: str = ""
+    attempt: str = ""
     finding: str = ""
 
 
@@ -105,7 +105,7 @@ def record_plain_pulls(
             style=PLAIN,
             region=region[e.id],
             prompt=e.id,
-            asked=e.id,
+            attempt=e.id,
             finding=e.id if e.id in found else "",
         )
         for e in exchanges
@@ -125,7 +125,7 @@ def record_pulls(
             style=c.style,
             region=c.region,
             prompt=c.prompt.id,
-            asked=asked[c.id],
+            attempt=asked[c.id],
             finding=asked[c.id] if asked[c.id] in found else "",
         )
         for c in choices
@@ -159,7 +159,7 @@ def reward_pulls(
             return "no finding"
         if group[finding] in ruled:
             return f"covered by {ruled[group[finding]]}"
-        return "new" if size[group[finding]] < options.enough else f"covered by {size[group[finding]]} alike"
+        return "new" if size[group[finding]] < options.cluster_cap else f"covered by {size[group[finding]]} alike"
 
     told = [(pull, why(pull.finding)) for pull in pulls]
     return [PullReward(id=p.id, style=p.style, region=p.region, new=said == "new", why=said) for p, said in told]
@@ -198,8 +198,8 @@ def update_arms(
                     region=region.id,
                     tries=tries[key],
                     new=new[key],
-                    alpha=options.prior * mean + new[key],
-                    beta=options.prior * (1 - mean) + tries[key] - new[key],
+                    alpha=options.prior_weight * mean + new[key],
+                    beta=options.prior_weight * (1 - mean) + tries[key] - new[key],
                 )
             )
     return made

@@ -112,7 +112,7 @@ def grade_answers(
     what happened is good."""
     del step
     passed: dict[str, dict[str, bool | None]] = {}
-    about, lower = {p.id: p.about for p in battery.ruled}, {m.name for m in metrics if m.better == "lower"}
+    about, lower = {p.id: p.about for p in battery.principle_probes}, {m.name for m in metrics if m.better == "lower"}
     for v in verdicts:
         passed[v.id] = {about[v.id]: None if v.outcome == "unjudged" else v.outcome == "complies"}
     for m in measurements:

@@ -21,7 +21,7 @@ class Capability(Record):
 
     id: str
     able: bool
-    said: str = ""
+    reason: str = ""
 
 
 def probe_capabilities(needs: Sequence[Need], target: Engine, *, step: Step) -> list[Capability]:
@@ -37,7 +37,7 @@ def probe_capabilities(needs: Sequence[Need], target: Engine, *, step: Step) -> 
                 asked = Request(id=need, messages=turns, sampling=Sampling(max_tokens=1), seed=step.seed(), raw=True)
                 list(target.generate([asked]))
         except UnsupportedError as error:
-            out.append(Capability(id=need, able=False, said=error.message))
+            out.append(Capability(id=need, able=False, reason=error.message))
         else:
             out.append(Capability(id=need, able=True))
     return out
@@ -48,7 +48,7 @@ def skip_benchmarks(
 ) -> list[SkippedBenchmark]:
     """The exams that the target cannot take; ``same``: it is the starting model itself."""
     del step
-    lacking = {ability.id: ability.said for ability in found if not ability.able}
+    lacking = {ability.id: ability.reason for ability in found if not ability.able}
     if same:
         lacking["baseline"] = "the target is the starting model, with which it would be compared"
     out = []
@@ -169,7 +169,7 @@ def select_deciding_metrics(
 ) -> tuple[list[Measurement], list[Metric]]:
     """What may decide of what an exam found, under names that no evaluator has and that begin with the ``kind`` of
     their margin; a figure of several tasks is one over all of their items. Raises SpecError where there is none."""
-    better = {metric.name: metric.better for metric in exam.metrics if metric.name in exam.decisive}
+    better = {metric.name: metric.better for metric in exam.metrics if metric.name in exam.gate_metrics}
     out, metrics = list[Measurement](), dict[str, Metric]()
     for found in measured:
         task, outcomes = found.id.rpartition("/")[0], dict[str, bool | None]()

@@ -75,7 +75,7 @@ def _filter_lookalikes(answer: Completion, cluster: Cluster, guard: LeakageFilte
             dropped["is the failure itself"] += 1
         elif prompt.id in kept:
             dropped["twice"] += 1
-        elif guard.close_to(text):
+        elif guard.is_protected(text):
             dropped["close to gate or held-out"] += 1
         elif len(kept) == count:
             dropped["more than asked for"] += 1

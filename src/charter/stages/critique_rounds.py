@@ -24,7 +24,7 @@ def select_for_judging(
     """The first answers that are judged: all; none where all are revised and nothing else is made of verdicts."""
     del step
     options, contrasting, replaying = of
-    idle = options.of == "all" and not contrasting.count and not replaying.complied
+    idle = options.revise == "all" and not contrasting.count and not replaying.complied
     return [] if idle else list(exchanges)
 
 
@@ -36,7 +36,7 @@ def select_revisable(
     by_id = {v.id: v for v in verdicts}
     unjudged = [Verdict(id=e.id, rubric="", label=None, outcome="unjudged", raw=NOT_JUDGED) for e in exchanges]
     found = [Finding(id=e.id, exchange=e, verdict=by_id.get(e.id, v)) for e, v in zip(exchanges, unjudged, strict=True)]
-    if options.of == "findings":
+    if options.revise == "findings":
         return [f for f in found if f.verdict.outcome == "violates"]
     return [f for f in found if f.exchange.stop != "error"]
 
@@ -46,7 +46,7 @@ def sample_principles(
 ) -> list[RevisionTrial]:
     """Each answer to be revised under principles of its own draw; all others are left out."""
     rules = [p.id for p in constitution.active]
-    count = min(options.drawn, len(rules))
+    count = min(options.principles_per_round, len(rules))
     trials = []
     for finding in findings:
         chosen = set(step.random(finding.id).sample(rules, count))

@@ -71,10 +71,10 @@ def filter_training_rows(
     def against(batch: Sequence[CurationRow]) -> list[str]:
         return [exclusion_reason(said.get(row.id)) for row in batch]
 
-    tools = CurationTools(sifting.tools.recognisers, sifting.tools.tongue, against)
+    tools = CurationTools(sifting.tools.detectors, sifting.tools.language_detector, against)
     sieve = FilterPipeline(options, ContaminationIndex(sifting.protected, options.ngram, options.changed), tools)
     distinct = _distinct_rows(rows)
-    return list(sieve.sift(lambda: (_to_filter_row(row, sifting.prompts) for row in distinct.values())))
+    return list(sieve.filter_rows(lambda: (_to_filter_row(row, sifting.prompts) for row in distinct.values())))
 
 
 def keep_rows(rows: Sequence[Example], fates: Sequence[FilterResult], *, step: Step) -> list[Example]:
@@ -91,7 +91,7 @@ def keep_pairs(pairs: Sequence[PreferencePair], fates: Sequence[FilterResult], *
     del step
     return [
         pair.model_copy(
-            update={"messages": _masked_turns(pair, fate), "chosen": fate.texts[-1], "rejected": fate.beside[0]},
+            update={"messages": _masked_turns(pair, fate), "chosen": fate.texts[-1], "rejected": fate.other_texts[0]},
         )
         for pair, fate in _kept_rows(pairs, fates)
     ]
@@ -143,8 +143,8 @@ def _to_filter_row(given: Trained, known: Mapping[str, Prompt]) -> CurationRow:
     return CurationRow(
         id=given.id,
         texts=texts if answer is None else (*texts, answer),
-        asked=0 if answer is None else len(texts),
-        beside=(given.rejected,) if isinstance(given, PreferencePair) else (),
+        prompt_turns=0 if answer is None else len(texts),
+        other_texts=(given.rejected,) if isinstance(given, PreferencePair) else (),
         source=prompt.source if prompt is not None else made,
         licence=meta.get("licence", "") if prompt is not None else RUN_LICENCE,
         language=meta.get("language", ""),

@@ -18,7 +18,7 @@ def exclude_protected(prompts: Sequence[Prompt], guard: LeakageFilter, *, step: 
     twice = [key for key, count in Counter(p.id for p in prompts).items() if count > 1]
     if twice:
         raise SpecError(f"prompt ids occur twice: {twice[:3]}", cure="Give each prompt an id of its own.")
-    return guard.clear(prompts)
+    return guard.remove_leaked(prompts)
 
 
 def draw(prompts: Sequence[Prompt], guard: LeakageFilter, options: DrawSpec, *, step: Step) -> list[Prompt]:

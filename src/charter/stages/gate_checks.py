@@ -48,10 +48,10 @@ def detect_collapse(passing: Sequence[tuple[int, int]], options: GateSpec, *, st
     usual = earlier / of if of else 0.0
     figures = {"passed": passed, "revisions": n, "upper": high, "before": usual}
     said = f"{passed} of {n} revisions pass (upper bound {high:.1%})"
-    if high < options.passing:
-        return [Alarm(id="passing", reason=f"{said}: under {options.passing:.0%}", figures=figures)]
-    if high < options.collapse * usual:
-        fell = f"{said}: under {options.collapse:.0%} of the {usual:.1%} before"
+    if high < options.min_pass_rate:
+        return [Alarm(id="passing", reason=f"{said}: under {options.min_pass_rate:.0%}", figures=figures)]
+    if high < options.min_pass_ratio * usual:
+        fell = f"{said}: under {options.min_pass_ratio:.0%} of the {usual:.1%} before"
         return [Alarm(id="passing", reason=fell, figures=figures)]
     return []
 

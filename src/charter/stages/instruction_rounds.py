@@ -28,20 +28,25 @@ def clear_seeds(seeds: Sequence[Instruction], guard: LeakageFilter) -> list[Filt
     """The seeds, each text once, less those close to a gate or held-out prompt: what is shown could be written
     again."""
     once = {seed.text: seed for seed in seeds}.values()
-    return [FilteredInstruction(id=s.id, instruction=s, dropped=LEAKED if guard.close_to(s.text) else "") for s in once]
+    return [
+        FilteredInstruction(id=s.id, instruction=s, dropped=LEAKED if guard.is_protected(s.text) else "") for s in once
+    ]
 
 
 def plan_calls(stock: TaskPool, number: int, options: SelfInstructSpec, *, step: Step) -> list[GenerationCall]:
     """The calls of a round. Each draws its own demonstrations: some seeds, and others of all that there is so far."""
     ids = [f"{number}-{call:05d}" for call in range(options.calls)]
-    return [GenerationCall(id=id, shown=_draw_demonstrations(stock.seeds, stock.kept, options, step, id)) for id in ids]
+    return [
+        GenerationCall(id=id, demonstrations=_draw_demonstrations(stock.seeds, stock.kept, options, step, id))
+        for id in ids
+    ]
 
 
 def _draw_demonstrations(
     seeds: Sequence[Instruction], kept: Sequence[Instruction], options: SelfInstructSpec, step: Step, id: str
 ) -> tuple[Instruction, ...]:
     draw = step.random(id)
-    first = draw.sample(range(len(seeds)), min(options.from_seeds, options.shown, len(seeds)))
+    first = draw.sample(range(len(seeds)), min(options.min_seeds, options.shown, len(seeds)))
     rest = [one for place, one in enumerate(seeds) if place not in first]
     total = min(options.shown - len(first), len(rest) + len(kept))
     others = draw.sample(range(len(rest) + len(kept)), total)
@@ -57,11 +62,11 @@ def write_instructions(
     sampling = Sampling(temperature=options.temperature, top_p=options.top_p, max_tokens=options.max_tokens)
     requests = []
     for call in calls:
-        listed = numbered_lists.render_list(call.shown, templates)
+        listed = numbered_lists.render_list(call.demonstrations, templates)
         fields = {
             "demonstrations": numbered_lists.fence_list("demonstrations", listed, options.fence, step, call.id),
             "count": str(options.asked),
-            "next": str(len(call.shown) + 1),
+            "next": str(len(call.demonstrations) + 1),
         }
         messages = user_turn(render(templates.instruct, fields))
         requests.append(Request(id=call.id, messages=messages, sampling=sampling, seed=step.seed(call.id)))
@@ -76,9 +81,9 @@ def filter_instructions(
 ) -> list[FilteredInstruction]:
     """Every item after all filters, in order: each is held against what there was before, and the items that
     passed."""
-    filters = PromptFilters(DuplicatePool(options.near, before=stock.pool), guard, options)
+    filters = PromptFilters(DuplicatePool(options.rouge_limit, before=stock.duplicate_pool), guard, options)
     items = (item for reply in written for item in reply.items)
-    return [FilteredInstruction(id=item.id, instruction=item, dropped=filters.passed(item.text)) for item in items]
+    return [FilteredInstruction(id=item.id, instruction=item, dropped=filters.admit(item.text)) for item in items]
 
 
 def drop_leaked(
@@ -87,7 +92,9 @@ def drop_leaked(
     """Every item after the guard alone, less the seed questions again."""
     known, out = {normalize_text(kind.question) for kind in types}, []
     for item in (item for reply in written for item in reply.items):
-        reason = EXACT_DUPLICATE if normalize_text(item.text) in known else LEAKED if guard.close_to(item.text) else ""
+        reason = (
+            EXACT_DUPLICATE if normalize_text(item.text) in known else LEAKED if guard.is_protected(item.text) else ""
+        )
         out.append(FilteredInstruction(id=item.id, instruction=item, dropped=reason))
     return out
 
@@ -117,6 +124,6 @@ def count_yield(
         written=len(sifted) + lost.total() - lost[numbered_lists.NO_ANSWER] - lost[numbered_lists.NO_LIST],
         kept=len(kept),
         dropped=dict(sorted((dropped + lost).items())),
-        distinct={str(n): round(distinct_n([one.text for one in kept[:seeds]], n), 4) for n in (1, 2, 3)},
+        distinct_n={str(n): round(distinct_n([one.text for one in kept[:seeds]], n), 4) for n in (1, 2, 3)},
         by_type=dict(sorted(Counter(one.type for one in kept if one.type).items())),
     )

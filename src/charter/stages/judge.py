@@ -26,7 +26,7 @@ def judge(
 ) -> Iterator[Verdict]:
     """One verdict for each exchange, under its id; an answer that failed is unjudged without a call. ``judging.sees``
     chooses how findings are made: the paper's way (the response alone) or ours. Other rubrics always see the prompt."""
-    if judging.sees == "exchange" or rubric.name != CONDUCT.name:
+    if judging.judge_input == "exchange" or rubric.name != CONDUCT.name:
         yield from judge_exchanges(exchanges, judge, rubric, templates, judging, step=step)
         return
     failed = [e for e in exchanges if e.stop == "error" and e.id not in step.done]

@@ -87,8 +87,8 @@ def measure_reward_fit(
     return RewardModelFit(
         accuracy=Proportion(hits=right, n=len(told), value=right / len(told) if told else None, low=low, high=high),
         margin=sum(margin for margin, _ in told) / len(told) if told else None,
-        error=sum(apart) / len(told) if told else None,
-        length=_pearson([float(values[id] or 0) for id in texts], [len(t.split()) for t in texts.values()]),
+        calibration_error=sum(apart) / len(told) if told else None,
+        length_correlation=_pearson([float(values[id] or 0) for id in texts], [len(t.split()) for t in texts.values()]),
     )
 
 
@@ -96,7 +96,7 @@ def check_reward_model(found: RewardModelFit, options: RLGuardSpec, *, step: Ste
     """Whether a reward model tells what is preferred better than chance does, so that it may be practised toward."""
     del step
     told, figures = found.accuracy, {"check pairs": float(found.accuracy.n), "lower bound": found.accuracy.low}
-    if not options.fit or (told.n and told.low > CHANCE):
+    if not options.require_accuracy or (told.n and told.low > CHANCE):
         return Decision(id="decision", action="go_on", reason="accepted", figures=figures)
     reason = "no check pair tells whether the reward model is right"
     if told.n:
@@ -175,11 +175,11 @@ def decide_policy(
     since, _ = _detect_reward_hacking(begin, gate, guarding)
     parted = alarm or (since and f"{since} since the start")
     faults = [parted] if parted else []
-    if guard.kl is not None and guard.kl > guarding.kl:
-        faults.append(f"{guard.kl:.1f} nats an answer from the start (bound {guarding.kl:g})")
-    if then.length and abs(guard.length / then.length - 1) > guarding.length:
+    if guard.kl is not None and guard.kl > guarding.max_kl:
+        faults.append(f"{guard.kl:.1f} nats an answer from the start (bound {guarding.max_kl:g})")
+    if then.length and abs(guard.length / then.length - 1) > guarding.max_length_change:
         faults.append(f"answers of {guard.length:.1f} words, {then.length:.1f} at the start")
-    faults += [found.said for found in gates if not found.passed and gating.roll_back]
+    faults += [found.description for found in gates if not found.passed and gating.roll_back]
     if faults:
         again = gating.roll_back and not parted and tries < gating.retries
         tried = f": rolled back {tries + 1} times, the last policy stays" if tries and not again else ""
@@ -220,7 +220,7 @@ def _detect_reward_hacking(
     if rose is None:
         return "", figures
     figures["reward rose by"] = rose
-    if rose > 0 and fall >= options.alarm and mcnemar(gained, lost) < REWARD_HACKING_LEVEL:
+    if rose > 0 and fall >= options.max_good_drop and mcnemar(gained, lost) < REWARD_HACKING_LEVEL:
         return f"reward hacking: rewards rose by {rose:.2f} while {fall:.1%} of the gate answers turned bad", figures
     return "", figures
 

@@ -37,10 +37,10 @@ def build_handover(
         policy=policy,
         constitution=constitution,
         examples=tuple(rows[0]),
-        replayed=tuple(rows[1]),
-        rehearsed=tuple(seen[0]),
-        probed=tuple(seen[1]),
-        causes=tuple(f for f in found if f.id in causes),
+        replay_rows=tuple(rows[1]),
+        replay_prompt_ids=tuple(seen[0]),
+        probed_prompt_ids=tuple(seen[1]),
+        findings=tuple(f for f in found if f.id in causes),
     )
 
 
@@ -55,7 +55,7 @@ def write_norm_prompts(
 ) -> Iterator[NormPrompts]:
     """For each norm, prompts that it decides about, written by the proposer; by hash, half of them only check. What is
     close to a gate or held-out prompt is left out."""
-    known = [Prompt(id=e.id, messages=e.messages) for e in (*given.examples, *given.replayed)]
+    known = [Prompt(id=e.id, messages=e.messages) for e in (*given.examples, *given.replay_rows)]
     requests = []
     for norm in norms:
         manner = [known[n] for n in _nearest_texts(norm.text, [p.text for p in known])[:MAX_SHOWN]]
@@ -78,7 +78,7 @@ def write_norm_prompts(
     for answer in proposer.generate(requests, step.done):
         written = (parse_json_object(answer.text) or {}).get("prompts")
         texts = [t.strip() for t in written if isinstance(t, str) and t.strip()] if isinstance(written, list) else []
-        made = {p.id: p for t in texts if not guard.close_to(t) for p in [user_prompt(t, source="norm")]}
+        made = {p.id: p for t in texts if not guard.is_protected(t) for p in [user_prompt(t, source="norm")]}
         halves: tuple[list[Prompt], list[Prompt]] = ([], [])
         for p in made.values():
             halves[int(digest(f"norm|{p.text}"), 16) % 2].append(p)
@@ -107,7 +107,7 @@ def norm_check_prompts(
 def find_doubtful_rows(norms: Sequence[Norm], given: RunState, *, step: Step) -> list[Exchange]:
     """The rows of the past whose words are nearest to each norm's, as exchanges to be judged again."""
     del step
-    rows = [*given.examples, *given.replayed]
+    rows = [*given.examples, *given.replay_rows]
     texts = [f"{' '.join(m.content for m in row.messages)} {row.response}" for row in rows]
     chosen = {n for norm in norms for n in _nearest_texts(norm.text, texts)[:MAX_DOUBTFUL]}
     return [
@@ -144,7 +144,7 @@ def drop_contradicted_rows(
     def left(rows: Sequence[Example]) -> tuple[Example, ...]:
         return tuple(row for row in rows if row.id not in gone)
 
-    return given.model_copy(update={"examples": left(given.examples), "replayed": left(given.replayed)})
+    return given.model_copy(update={"examples": left(given.examples), "replayed": left(given.replay_rows)})
 
 
 def _nearest_texts(text: str, others: Sequence[str]) -> list[int]:

@@ -115,7 +115,7 @@ def find_overreaching(
     found = []
     for p in constitution.active:
         own = _trials_of_rule(p, lookalikes, trials)
-        if p.breadth is None or not p.breadth.too_broad or not own or p.by == "people" or p.narrowed >= MAX_REWORDS:
+        if p.breadth is None or not p.breadth.too_broad or not own or p.by == "people" or p.reword_count >= MAX_REWORDS:
             continue
         ids = {t.finding.id for t in own if t.id in refused and f"{t.finding.id}|{p.id}" in judged - refused}
         prompts = tuple(t.finding.exchange.prompt for t in own if t.finding.id in ids)
@@ -168,7 +168,7 @@ def revise_rules(
             now, change = p, None
         kept.append(now)
         changes += [change] if change is not None else []
-    return constitution.amended(kept, changes)
+    return constitution.amend(kept, changes)
 
 
 def _is_useless(rule: Principle) -> bool:
@@ -186,7 +186,7 @@ def _retire_rule(rule: Principle) -> tuple[Principle, Amendment]:
 
 
 def _replace_wording(rule: Principle, new: Principle | None) -> tuple[Principle, Amendment | None]:
-    tried = rule.narrowed + 1
+    tried = rule.reword_count + 1
     if new is None or new.text == rule.text:
         return rule.model_copy(update={"narrowed": tried}), None
     found = rule.breadth

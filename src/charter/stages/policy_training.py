@@ -36,7 +36,7 @@ def train_on_policy(
     assert step.directory is not None
     reinforcer, share = how
     worth = _absolute(reward, step) if isinstance(reward, ModelRef) else reward
-    tuner = _with_lr_scale(reinforcer.toward(_absolute(reference, step), worth), share)
+    tuner = _with_lr_scale(reinforcer.bind(_absolute(reference, step), worth), share)
     made = tuner.tune(_absolute(policy, step), prompts, step.directory, step.seed("tune") % 2**31)
     return made.model_copy(update={"adapter": step.path})
 
@@ -89,7 +89,7 @@ def merge_prompts(redteam: Sequence[Prompt], helpful: Sequence[Prompt], *, step:
 
 
 def _with_lr_scale(tuner: Tuner, share: float) -> Tuner:
-    return tuner.gentler(share) if share != 1 and isinstance(tuner, SupportsLRScale) else tuner
+    return tuner.with_lr_scale(share) if share != 1 and isinstance(tuner, SupportsLRScale) else tuner
 
 
 def _absolute(model: ModelRef, step: Step) -> ModelRef:

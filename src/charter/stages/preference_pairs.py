@@ -75,14 +75,14 @@ def make_candidate_pairs(
     for key, found in drawn.items():
         asked[key] = next(iter(found.values())).prompt.model_copy(update={"id": key})
         texts = list(dict.fromkeys([*ruled.get(key, ()), *found]))
-        couples = [(a, b) for n, a in enumerate(texts) for b in texts[n + 1 :]][: options.each]
+        couples = [(a, b) for n, a in enumerate(texts) for b in texts[n + 1 :]][: options.pairs_per_prompt]
         out += [
             ResponsePair(id=f"{key}/{n}", prompt=asked[key], chosen=a, rejected=b)
             for n, (a, b) in enumerate(couples, 1)
         ]
     said = {key: [*ruled.get(key, ()), *found] for key, found in drawn.items()}
     some = sorted((p.id for p in benign if p.id in drawn), key=lambda id: digest(f"borrowed|{id}"))
-    for key in some[: round(options.borrowed * len(some))]:
+    for key in some[: round(options.swapped_answer_share * len(some))]:
         own = next(iter(drawn[key]))
         if text := _borrow_answer(key, own, asked, said):
             out.append(ResponsePair(id=f"{key}/borrowed", prompt=asked[key], chosen=own, rejected=text))
@@ -168,7 +168,7 @@ def aggregate_people(pairs: Sequence[ResponsePair], *, step: Step) -> list[Prefe
             continue
         texts = (pair.chosen, pair.rejected) if mine > other else (pair.rejected, pair.chosen)
         row = {"chosen": texts[0], "rejected": texts[1], "certainty": max(mine, other) / (mine + other)}
-        rater = ", ".join(one.names) or "people"
+        rater = ", ".join(one.rater_names) or "people"
         kept.append(PreferencePair(id=pair.id, messages=pair.prompt.messages, rater=rater, **row))
     return kept
 
@@ -179,8 +179,8 @@ def summarise_raters(pairs: Sequence[ResponsePair], *, step: Step) -> RaterSumma
     found = merge_ratings(pairs)
     return RaterSummary(
         read=len(pairs),
-        known=len({name for one in found for name in one.names}),
-        shared=sum(len(one.said) > 1 for one in found),
+        known=len({name for one in found for name in one.rater_names}),
+        shared=sum(len(one.ratings) > 1 for one in found),
         tied=sum(one.votes[0] == one.votes[1] for one in found),
         agreement=rater_agreement(found),
     )
@@ -226,8 +226,8 @@ def summarise_pairs(
         protected=len(read) - len(clear),
         repeated=len(clear) - len(once),
         unbalanced=len(once) - len(kept),
-        learnt=len(_split_part(kept, near, train=True)),
-        checked=len(_split_part(kept, near, train=False)),
+        train_pairs=len(_split_part(kept, near, train=True)),
+        validation_pairs=len(_split_part(kept, near, train=False)),
         longer=lengths["chosen"] / uneven if uneven else None,
         people=people,
     )
@@ -235,7 +235,7 @@ def summarise_pairs(
 
 def require_pairs(found: PairSummary, place: PositionBias | None) -> None:
     """Raises TuningError where no pair is left to learn from, with what became of those that were compared."""
-    if found.learnt:
+    if found.train_pairs:
         return
     said, cure = [], "Compare more prompts, or name other files in options.learn.pairs.files."
     if place is not None:
@@ -248,7 +248,7 @@ def require_pairs(found: PairSummary, place: PositionBias | None) -> None:
         cure = "Compare more prompts, or let another judge compare (options.learn.pairs.by: judge; charter calibrate)."
     said.append(
         f"of {found.read} preferred ones {found.protected} are near to gate or held-out, {found.repeated} repeated or "
-        f"contested, {found.unbalanced} left out for their length, {found.checked} only check"
+        f"contested, {found.unbalanced} left out for their length, {found.validation_pairs} only check"
     )
     raise TuningError(f"There is no pair to learn from: {'; '.join(said)}.", cure)
 
@@ -257,7 +257,7 @@ def _filter_steps(
     preferred: Sequence[PreferencePair], guard: LeakageFilter, options: PreferenceDataSpec
 ) -> tuple[list[PreferencePair], list[PreferencePair], list[PreferencePair]]:
     """Those far from gate and held-out; of them each once; of these the balanced ones."""
-    clear = {p.id for p in guard.clear([_to_prompt(row) for row in preferred])}
+    clear = {p.id for p in guard.remove_leaked([_to_prompt(row) for row in preferred])}
     far = [row for row in preferred if row.id in clear]
     seen: dict[tuple[str, ...], PreferencePair] = {}
     for row in far:
@@ -270,7 +270,7 @@ def _filter_steps(
     for row in sorted(once, key=lambda row: digest(f"length|{row.id}")):
         kinds[_longer_side(row)].append(row)
     few = min(len(kinds["chosen"]), len(kinds["rejected"]))
-    most = int(options.balance * max(few, 1)) if options.balance else len(once)
+    most = int(options.max_length_ratio * max(few, 1)) if options.max_length_ratio else len(once)
     kept = {row.id for kind in ("chosen", "rejected") for row in kinds[kind][:most]}
     return far, once, [row for row in once if row.id in kept or _longer_side(row) == "neither"]
 

@@ -83,7 +83,11 @@ def revise(
         requests.append(Request(id=t.id, messages=messages, sampling=sampling, seed=step.seed(t.finding.id)))
     for answer in target.generate(requests, step.done):
         trial = known[answer.id]
-        text = re.sub(templates.strip, "", answer.text, count=1).strip() if templates.strip else answer.text
+        text = (
+            re.sub(templates.strip_pattern, "", answer.text, count=1).strip()
+            if templates.strip_pattern
+            else answer.text
+        )
         yield Revision(
             id=answer.id,
             critique=said[answer.id],
@@ -111,7 +115,7 @@ def select_rules(
     """The rules that each trial is shown: all that are not omitted; where these take more than ``rules`` characters,
     those whose words are nearest to the failure's, as many as fit."""
     texts = {t.id: (t.finding.text, t.omitted) for t in trials}
-    return select_nearest_rules(texts, constitution, options.rules, templates.principle)
+    return select_nearest_rules(texts, constitution, options.max_rule_characters, templates.principle)
 
 
 def _critique_messages(trial: RevisionTrial, shown: Constitution, templates: Templates) -> tuple[Message, ...]:

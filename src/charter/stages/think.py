@@ -58,9 +58,11 @@ def think(
     prompt and the answer alone. Where not all rules fit, those that are shown keep their numbers, by which exemplars
     name them."""
     (constitution, exemplars), (aligning, reflecting) = rules, options
-    shown = select_nearest_rules({p.id: (p.text, ()) for p in prompts}, constitution, reflecting.rules, templates.rule)
+    shown = select_nearest_rules(
+        {p.id: (p.text, ()) for p in prompts}, constitution, reflecting.max_rule_characters, templates.rule
+    )
     numbers = {p.id: n for n, p in enumerate(constitution.active, 1)}
-    sampling = Sampling(temperature=aligning.temperature, top_p=aligning.top_p, max_tokens=aligning.tokens)
+    sampling = Sampling(temperature=aligning.temperature, top_p=aligning.top_p, max_tokens=aligning.max_tokens)
     known = {p.id: p for p in prompts}
     requests = [
         Request(
@@ -72,7 +74,7 @@ def think(
         for p in prompts
     ]
     for reply in target.generate(requests, step.done):
-        found = re.match(templates.thought, reply.text)
+        found = re.match(templates.thought_pattern, reply.text)
         thought, answer = (found["thought"].strip(), found["answer"].strip()) if found else ("", reply.text.strip())
         seen = {p.id for p in shown[reply.id].active}
         used = tuple(id for id in parse_cited_rules(thought, constitution, "{number}" in templates.rule) if id in seen)
@@ -99,7 +101,10 @@ def filter_answers(
     """Each answer with its thought as critique and the rules that the thought names; or every reason against it."""
     del step
     shown = [
-        run for e in exemplars for text in (e.prompt, e.thought, e.answer) for run in _word_ngrams(text, options.leak)
+        run
+        for e in exemplars
+        for text in (e.prompt, e.thought, e.answer)
+        for run in _word_ngrams(text, options.leak_words)
     ]
     leaks = frozenset(shown)
     return [_filter_answer(r, leaks, options) for r in reasoned]
@@ -161,40 +166,43 @@ def _think_messages(
         for e in exemplars
         for role, text in (
             ("user", e.prompt.strip()),
-            ("assistant", render(templates.thinking, {"thought": e.thought.strip(), "answer": e.answer.strip()})),
+            (
+                "assistant",
+                render(templates.thinking_format, {"thought": e.thought.strip(), "answer": e.answer.strip()}),
+            ),
         )
     ]
-    if "{prompt}" not in templates.think:
+    if "{prompt}" not in templates.think_prompt:
         return (
-            Message(role="system", content=render(templates.think, {"principles": rules})),
+            Message(role="system", content=render(templates.think_prompt, {"principles": rules})),
             *turns,
             *prompt.messages,
         )
     *before, last = prompt.messages
-    text = render(templates.think, {"prompt": last.content, "principles": rules})
+    text = render(templates.think_prompt, {"prompt": last.content, "principles": rules})
     return (*turns, *before, Message(role=last.role, content=text))
 
 
 def _filter_answer(reasoned: ReasonedAnswer, leaks: frozenset[str], options: SelfAlignSpec) -> FilteredAnswer:
     exchange = reasoned.exchange
-    text = _cut_repetition(exchange.response, options.repeats)
+    text = _cut_repetition(exchange.response, options.max_repeats)
     opening, apologies = _opening(text), tuple(filter(None, map(_opening, options.apologies)))
-    own = set(_word_ngrams(exchange.prompt.text, options.leak))
+    own = set(_word_ngrams(exchange.prompt.text, options.leak_words))
     checks = {
         "no answer": exchange.stop == "error",
         "no thought": not reasoned.thought,
         "empty": not text,
-        "too short": exchange.stop == "stop" and len(text) < options.shortest,
+        "too short": exchange.stop == "stop" and len(text) < options.min_characters,
         "opens with an apology": bool(apologies) and opening.startswith(apologies),
-        "repeats an exemplar": any(run in leaks and run not in own for run in _word_ngrams(text, options.leak)),
+        "repeats an exemplar": any(run in leaks and run not in own for run in _word_ngrams(text, options.leak_words)),
     }
     reasons = tuple(reason for reason, holds in checks.items() if holds)
     cut = text != exchange.response.strip()
     if reasons:
-        return FilteredAnswer(id=reasoned.id, revision=None, reasons=reasons, cut=cut)
+        return FilteredAnswer(id=reasoned.id, revision=None, reasons=reasons, repetition_cut=cut)
     changed = exchange.model_copy(update={"response": text, "stop": "stop"}) if cut else exchange
     revision = Revision(id=reasoned.id, critique=reasoned.thought, exchange=changed, principles=reasoned.rules)
-    return FilteredAnswer(id=reasoned.id, revision=revision, cut=cut)
+    return FilteredAnswer(id=reasoned.id, revision=revision, repetition_cut=cut)
 
 
 def _opening(text: str) -> str:

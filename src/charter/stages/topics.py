@@ -32,7 +32,7 @@ def plan_topic_calls(
         for call in range(options.topics.calls):
             id = f"{number}-{place:02d}-{call:03d}"
             shown = step.random(id).sample(found, min(options.topics.shown, len(found)))
-            out.append(GenerationCall(id=id, shown=tuple(shown), about=kind))
+            out.append(GenerationCall(id=id, demonstrations=tuple(shown), question_type=kind))
     return out
 
 
@@ -43,14 +43,18 @@ def write_topics(
     known = {call.id: call for call in calls}
 
     def asked(call: GenerationCall) -> str:
-        assert call.about is not None
-        fields = {"type": call.about.id, "asks": call.about.asks, "words": str(options.topics.words)}
-        counted = {"count": str(options.topics.asked), "next": str(len(call.shown) + 1)}
+        assert call.question_type is not None
+        fields = {
+            "type": call.question_type.id,
+            "asks": call.question_type.asks,
+            "words": str(options.topics.max_topic_words),
+        }
+        counted = {"count": str(options.topics.asked), "next": str(len(call.demonstrations) + 1)}
         return render(templates.topics, fields | counted | _hint_fields(call, templates, options, step))
 
     for answer in generator.generate(_build_requests(calls, asked, options, step), step.done):
         texts, dropped = numbered_lists.parse_reply(answer, options.reply == "one")
-        kind = known[answer.id].about
+        kind = known[answer.id].question_type
         assert kind is not None
         items = [
             Instruction(id=f"{answer.id}.{n}", text=_clean_phrase(text), type=kind.id)
@@ -70,7 +74,11 @@ def filter_topics(
     out = []
     for item in (item for reply in written for item in reply.items):
         key, words = (item.type, normalize_text(item.text)), item.text.split()
-        sound = 0 < len(words) <= options.topics.words and item.text[0].isalpha() and not set(item.text) & set(".?!:;")
+        sound = (
+            0 < len(words) <= options.topics.max_topic_words
+            and item.text[0].isalpha()
+            and not set(item.text) & set(".?!:;")
+        )
         out.append(
             FilteredInstruction(
                 id=item.id, instruction=item, dropped=NO_PHRASE if not sound else REPEATED_TOPIC if key in seen else ""
@@ -105,7 +113,7 @@ def plan_question_calls(
         id = f"q-{place // size:05d}"
         shown = step.random(id).sample(seeds, min(options.topics.shown, len(seeds)))
         hints = [hint.model_copy(update={"topic": hint.text, "text": ""}) for hint in mixed[place : place + size]]
-        out.append(GenerationCall(id=id, shown=tuple(shown), hints=tuple(hints)))
+        out.append(GenerationCall(id=id, demonstrations=tuple(shown), hints=tuple(hints)))
     return out
 
 
@@ -116,7 +124,7 @@ def write_questions(
     known = {call.id: call for call in calls}
 
     def asked(call: GenerationCall) -> str:
-        first = len(call.shown) + 1
+        first = len(call.demonstrations) + 1
         listed = numbered_lists.render_list(call.hints, templates, first)
         hints = {"hints": numbered_lists.fence_list("hints", listed, options.fence, step, call.id)}
         return render(templates.questions, hints | _hint_fields(call, templates, options, step))
@@ -135,7 +143,7 @@ def _match_hints(
 ) -> tuple[list[Instruction], int]:
     """The questions that begin as their hint says, and how many do not. Under a bullet it is the first hint that is
     left and says so; a ``whole`` reply may leave type and topic out where it speaks of the topic."""
-    hints, out = dict(enumerate(call.hints, len(call.shown) + 1)), list[Instruction]()
+    hints, out = dict(enumerate(call.hints, len(call.demonstrations) + 1)), list[Instruction]()
     for number, text in texts:
         said = numbered_lists.strip_number(text) if whole else text
         tried = [*hints] if whole or number < 0 else [number] if number in hints else []
@@ -161,7 +169,7 @@ def _text_after_hint(text: str, hint: Instruction, templates: Templates) -> str:
 
 
 def _hint_fields(call: GenerationCall, templates: Templates, options: SelfInstructSpec, step: Step) -> dict[str, str]:
-    listed = numbered_lists.render_list(call.shown, templates)
+    listed = numbered_lists.render_list(call.demonstrations, templates)
     return {"demonstrations": numbered_lists.fence_list("demonstrations", listed, options.fence, step, call.id)}
 
 
@@ -170,7 +178,7 @@ def _build_requests(
 ) -> list[Request]:
     sampling = Sampling(
         temperature=options.temperature,
-        top_p=options.top_p if calls and calls[0].about else options.topics.top_p,
+        top_p=options.top_p if calls and calls[0].question_type else options.topics.top_p,
         max_tokens=options.max_tokens,
     )
     return [Request(id=c.id, messages=user_turn(asked(c)), sampling=sampling, seed=step.seed(c.id)) for c in calls]

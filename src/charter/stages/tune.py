@@ -36,6 +36,6 @@ def tune(
     if base.adapter is not None and base.adapter != start.adapter:
         base = base.model_copy(update={"adapter": str(root / base.adapter)})
     if share != 1 and isinstance(tuner, SupportsLRScale):
-        tuner = tuner.gentler(share)
+        tuner = tuner.with_lr_scale(share)
     policy = tuner.tune(base, rows, step.directory, step.seed("tune") % 2**31)
     return policy.model_copy(update={"adapter": step.path})

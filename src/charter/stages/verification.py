@@ -86,7 +86,7 @@ def _missing_answer(revision: Revision) -> list[str]:
 
 def _exclusion_reasons(example: Example, guard: LeakageFilter) -> list[str]:
     prompt = Prompt(id=example.id, messages=example.messages)
-    checks = {"empty": not example.response.strip(), "close to gate or held-out": not guard.clear([prompt])}
+    checks = {"empty": not example.response.strip(), "close to gate or held-out": not guard.remove_leaked([prompt])}
     return [reason for reason, holds in checks.items() if holds]
 
 
@@ -101,7 +101,7 @@ def _rejection_reasons(revision: Revision, conduct: Verdict, helpful: Verdict | 
         "only refuses where safe help exists": helpful is not None and helpful.outcome == "violates",
         "does not end properly": revision.exchange.stop != "stop",
         "empty": not text.strip(),
-        "too long": len(text) > options.longest,
+        "too long": len(text) > options.max_characters,
         "speaks of the constitution, the critique or the earlier answer": bool(said - asked),
     }
     return [reason for reason, holds in checks.items() if holds]

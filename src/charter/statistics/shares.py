@@ -21,7 +21,7 @@ class BreakdownCell(Score):
     metric: str
 
     @property
-    def few(self) -> bool:
+    def is_small(self) -> bool:
         """Whether n < 10."""
         return self.n < FEW_JUDGED
 

@@ -32,9 +32,9 @@ class SpecBenchmarks:
 
     def __init__(self, spec: Spec, world: World | None, templates: Templates) -> None:
         self._spec, self._world, self._templates = spec, world, templates
-        self._check()
-        self._tables = {b.called: _read_table(b) for b in spec.benchmarks if b.path}
-        self._prompts = {b.called: _read_prompts(b, spec.offline) for b in spec.benchmarks if b.judged}
+        self._check_spec()
+        self._tables = {b.effective_name: _read_table(b) for b in spec.benchmarks if b.path}
+        self._prompts = {b.effective_name: _read_prompts(b, spec.offline) for b in spec.benchmarks if b.judged}
         self._check_parts()
 
     @property
@@ -46,7 +46,7 @@ class SpecBenchmarks:
         return OracleSpec() if self._spec.evaluator == "world" else self._spec.evaluator
 
     @property
-    def judged(self) -> frozenset[str]:
+    def judged_names(self) -> frozenset[str]:
         """The names of those in which something is judged."""
         return frozenset(self._prompts)
 
@@ -56,19 +56,19 @@ class SpecBenchmarks:
         return [prompt for asked in self._prompts.values() for prompt in asked]
 
     @property
-    def texts(self) -> dict[str, list[str]]:
+    def texts_by_name(self) -> dict[str, list[str]]:
         """What each benchmark asks, by its name, as far as its data is at hand: the prompts of judged ones, what stands
         in the known columns of the data of tasks and protocols, or else what the harness makes of a document. The data
         of tasks without a local copy is fetched as it is to be asked."""
-        return self._asked[0]
+        return self._texts_and_gaps[0]
 
     @property
     def uncovered(self) -> dict[str, str]:
         """Why nothing is known of what a benchmark asks, by its name."""
-        return self._asked[1]
+        return self._texts_and_gaps[1]
 
     @cached_property
-    def _asked(self) -> tuple[dict[str, list[str]], dict[str, str]]:
+    def _texts_and_gaps(self) -> tuple[dict[str, list[str]], dict[str, str]]:
         texts = {name: [prompt.text for prompt in asked] for name, asked in self._prompts.items()}
         missing: dict[str, str] = {}
         for name, table in self._tables.items():
@@ -80,60 +80,60 @@ class SpecBenchmarks:
         for b in self._spec.benchmarks:
             if b.task and not b.path:
                 try:
-                    texts[b.called] = _fetch_texts(b)
+                    texts[b.effective_name] = _fetch_texts(b)
                 except (SpecError, OfflineError) as error:
-                    missing[b.called] = f"{error.message}; give a copy with `path`"
+                    missing[b.effective_name] = f"{error.message}; give a copy with `path`"
         return texts, missing
 
-    def made(self, judge: Engine | None) -> list[Exam]:
+    def build_benchmarks(self, judge: Engine | None) -> list[Exam]:
         """Every exam, in the spec's order; ``judge`` judges in those that need it. Of those that have a gate it is the
         held-out part."""
-        return [self._made(b, judge, "heldout" if b.gated else None) for b in self._spec.benchmarks]
+        return [self._build_benchmark(b, judge, "heldout" if b.gate_kind else None) for b in self._spec.benchmarks]
 
-    def gates(self, judge: Engine | None) -> list[tuple[str, Exam]]:
+    def build_gate_parts(self, judge: Engine | None) -> list[tuple[str, Exam]]:
         """The gate part of those that have a gate, with the kind of its margin."""
-        return [(b.gated, self._made(b, judge, "gate")) for b in self._spec.benchmarks if b.gated]
+        return [(b.gate_kind, self._build_benchmark(b, judge, "gate")) for b in self._spec.benchmarks if b.gate_kind]
 
-    def attacks(self, attacker: Engine | None) -> dict[str, Attack]:
+    def build_style_attacks(self, attacker: Engine | None) -> dict[str, Attack]:
         """The attack styles that they ask in."""
-        return attack_styles.build_attacks(self._spec, self._world, attacker, self._templates, self._styles())
+        return attack_styles.build_attacks(self._spec, self._world, attacker, self._templates, self._attack_styles())
 
-    def _styles(self) -> list[str]:
+    def _attack_styles(self) -> list[str]:
         named = [style for b in self._spec.benchmarks for style in b.styles if style != "plain"]
         return list(dict.fromkeys(named))
 
-    def _made(self, asked: BenchmarkSpec, judge: Engine | None, part: BenchmarkPart | None) -> Exam:
+    def _build_benchmark(self, asked: BenchmarkSpec, judge: Engine | None, part: BenchmarkPart | None) -> Exam:
         from charter.evals.lm_eval_benchmark import HarnessBenchmark
         from charter.evals.lm_eval_tasks import HarnessTask
         from charter.evals.model_graded import JudgeSetup, PairwiseBenchmark, RubricBenchmark
         from charter.evals.multiple_choice import DromedaryBenchmark
 
-        table, near = self._tables.get(asked.called), self._spec.prompts.near_duplicate
+        table, near = self._tables.get(asked.effective_name), self._spec.prompts.near_duplicate
         if asked.task:
             kept = partial(_documents_of_part, part=part, near=near) if part else None
             wanted = HarnessTask(asked.task, asked.include, table, asked.fewshot, asked.chat, asked.limit, kept)
-            return HarnessBenchmark(asked.called, wanted)
+            return HarnessBenchmark(asked.effective_name, wanted)
         if asked.protocol:
             assert table is not None
             some = table[: asked.limit]
             if part:
                 some = [some[place] for place in _documents_of_part(_table_rows(some), part, near)]
-            return DromedaryBenchmark(asked.called, asked.protocol, some, asked.template, asked.legacy_halved)
+            return DromedaryBenchmark(asked.effective_name, asked.protocol, some, asked.template, asked.legacy_halved)
         assert judge is not None
         told = JudgeSetup(judge, self._templates, self._spec.options.judge)
-        prompts = self._prompts[asked.called]
+        prompts = self._prompts[asked.effective_name]
         if part:
             prompts = _prompts_of_part(prompts, part, near)
         if asked.judged == "helpfulness":
-            return PairwiseBenchmark(asked.called, prompts, told)
-        return RubricBenchmark(asked.called, asked.judged, prompts, told, asked.styles)
+            return PairwiseBenchmark(asked.effective_name, prompts, told)
+        return RubricBenchmark(asked.effective_name, asked.judged, prompts, told, asked.styles)
 
     def _check_parts(self) -> None:
         """Data that is at hand has something in both parts, where there is a gate. Raises SpecError."""
         near, faults = self._spec.prompts.near_duplicate, list[str]()
         for b in self._spec.benchmarks:
-            prompts, table = self._prompts.get(b.called), self._tables.get(b.called)
-            if not b.gated or (prompts is None and table is None):
+            prompts, table = self._prompts.get(b.effective_name), self._tables.get(b.effective_name)
+            if not b.gate_kind or (prompts is None and table is None):
                 continue
             for part in get_args(BenchmarkPart):
                 found: Sequence[Any] = _prompts_of_part(prompts, part, near) if prompts is not None else ()
@@ -141,25 +141,27 @@ class SpecBenchmarks:
                     _documents_of_part(_table_rows(table[: b.limit]), part, near) if table is not None else ()
                 )
                 if not found:
-                    faults.append(f"benchmarks: {b.called}: gate: too few questions for a gate and a held-out part")
+                    faults.append(
+                        f"benchmarks: {b.effective_name}: gate: too few questions for a gate and a held-out part"
+                    )
         if faults:
             raise SpecError("the benchmarks are not valid", tuple(faults), "Give more questions, or set gate: false.")
 
-    def _check(self) -> None:
-        names = [b.called for b in self._spec.benchmarks]
+    def _check_spec(self) -> None:
+        names = [b.effective_name for b in self._spec.benchmarks]
         faults = [
             f"benchmarks: two are called {name}; give one a name" for name in {n for n in names if names.count(n) > 1}
         ]
         known = ("plain", *attack_styles.known_styles(self._world))
         for b in self._spec.benchmarks:
-            faults += [f"benchmarks: {b.called}: there is no style {s!r}" for s in b.styles if s not in known]
+            faults += [f"benchmarks: {b.effective_name}: there is no style {s!r}" for s in b.styles if s not in known]
             if self._spec.attacker is None:
                 lacking = [s for s in b.styles if s in attack_styles.MODEL_WRITTEN]
-                faults += [f"benchmarks: {b.called}: the style {s} needs an attacker" for s in lacking]
+                faults += [f"benchmarks: {b.effective_name}: the style {s} needs an attacker" for s in lacking]
             if b.protocol and not b.path:
-                faults.append(f"benchmarks: {b.called}: path: is missing; {_PROTOCOL_FILES[b.protocol]}")
+                faults.append(f"benchmarks: {b.effective_name}: path: is missing; {_PROTOCOL_FILES[b.protocol]}")
             if b.judged == "helpfulness" and b.styles != ("plain",):
-                faults.append(f"benchmarks: {b.called}: helpfulness is compared on plain prompts")
+                faults.append(f"benchmarks: {b.effective_name}: helpfulness is compared on plain prompts")
         if faults:
             raise SpecError("the benchmarks are not valid", tuple(sorted(faults)), "Mend these.")
 

@@ -38,7 +38,7 @@ def load_calibrations(spec: Spec, rubric: Rubric, templates: Templates, world: W
             "judge": (found.judge, role_models.connect_oracle(asks, world).identity),
             "rubric": (found.rubric, rubric.identity),
             "template, votes, retries or temperature": (
-                found.asked,
+                found.judging_digest,
                 judging_digest(rubric, templates, spec.options.judge),
             ),
         }

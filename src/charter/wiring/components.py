@@ -72,12 +72,12 @@ class Components:
     def inherit(self, run: Run) -> None:
         """Takes over what the run goes on from, where the spec names one. Prompts that self-instruct wrote join the
         red-team prompts for training."""
-        asked, inherited = self.spec.go_on, run.steps("inherited")
+        asked, inherited = self.spec.continue_from, run.steps("inherited")
         if asked is None:
             return
         from charter.wiring.inheritance import inherit_prompts, inherit_state
 
-        if asked.takes == "policy":
+        if asked.inherit == "policy":
             self.given = inherited.once("handover", inherit_state, asked, self.start.base_digest)
             return
         self.written = inherited.once("prompts", inherit_prompts, asked)
@@ -98,7 +98,7 @@ class Components:
         self._targets = Targets(self.spec, self.start, run.directory / SERVER_DIR)
         self.inherit(run)
         with closing(self._targets), self._oracles:
-            run.publish(self._played(run))
+            run.publish(self._run_method(run))
         from charter.reports.page import render_page
 
         run.publish({"report.html": render_page(run.directory)}, derived=True)
@@ -106,37 +106,37 @@ class Components:
         for scratch in (SERVER_DIR, TUNING_DIR):
             shutil.rmtree(run.directory / scratch, ignore_errors=True)
 
-    def _played(self, run: Run) -> dict[str, str | bytes | Path]:
+    def _run_method(self, run: Run) -> dict[str, str | bytes | Path]:
         """Plays the method; its results."""
         if self.spec.method == "red_team":
             from charter.methods.red_team import red_team
 
-            found = red_team(run, self.roles(run), self.battery())
-            return {"outcome.json": self._outcome(found.stopped, self.start)}
+            found = red_team(run, self.bind_roles(run), self.red_team_inputs())
+            return {"outcome.json": self._outcome_json(found.stopped, self.start)}
         if self.spec.method in principle_methods.PRINCIPLE_METHODS:
             course = principle_methods.method_function(self.spec.method)(
-                run, self.roles(run), principle_methods.build_inputs(self)
+                run, self.bind_roles(run), principle_methods.build_inputs(self)
             )
             made = (
                 {ROWS_FILE: rows_to_jsonl((*course.examples, *course.replayed))} if self.spec.method == "think" else {}
             )
-            return made | self.results(run, course.policy, course.constitution, course.stopped)
+            return made | self.result_files(run, course.policy, course.constitution, course.stopped)
         if self.spec.method == "rlhf":
             from charter.methods.rlhf import rlhf
 
-            best, constitution, why = rlhf(run, self.roles(run), self.lessons())
-            return self.results(run, best.policy, constitution, why)
+            best, constitution, why = rlhf(run, self.bind_roles(run), self.preference_inputs())
+            return self.result_files(run, best.policy, constitution, why)
         from charter.methods.iteralign import iteralign
 
-        progress = iteralign(run, self.roles(run), self.task())
-        return self.results(run, progress.policy, progress.constitution, progress.stopped)
+        progress = iteralign(run, self.bind_roles(run), self.iteralign_inputs())
+        return self.result_files(run, progress.policy, progress.constitution, progress.stopped)
 
-    def lessons(self) -> Any:
+    def preference_inputs(self) -> Any:
         """What a method that learns from preferences is given."""
         from charter.methods.preference_data import PreferenceInputs
 
         task, shared = (
-            self.task(),
+            self.iteralign_inputs(),
             {field.name for field in fields(PreferenceInputs)} - {"near", "pairs", "constitution"},
         )
         given = {name: getattr(task, name) for name in shared}
@@ -145,18 +145,18 @@ class Components:
             near=near, pairs=self.pairs, constitution=principle_methods.load_constitution(self), **given
         )
 
-    def battery(self) -> Any:
+    def red_team_inputs(self) -> Any:
         """What red teaming is given."""
         from charter.methods.red_team import RedTeamInputs
 
-        task = self.task()
+        task = self.iteralign_inputs()
         return RedTeamInputs(**{field.name: getattr(task, field.name) for field in fields(RedTeamInputs)})
 
-    def task(self) -> Any:
+    def iteralign_inputs(self) -> Any:
         """What the method is given."""
         from charter.methods.iteralign import IterAlignInputs
 
-        benchmark = self.benchmark(None)
+        benchmark = self.build_evaluator(None)
         held = {"gate": list(benchmark.prompts("gate")), "held-out": list(benchmark.prompts("heldout"))}
         protected = [*held["gate"], *held["held-out"], *self.exams.prompts]
         return IterAlignInputs(
@@ -167,81 +167,88 @@ class Components:
             templates=self.templates,
             answers=role_models.answer_sampling(self.spec),
             critiques=role_models.answer_sampling(self.spec, self.spec.scale.critique_tokens),
-            options=self.options(),
-            rubric=self.ruled,
+            options=self.resolve_options(),
+            rubric=self.rubric_with_norms,
             given=self.given,
             sifting=curation_setup.build_curation_setup(
                 self.spec, held, [*self.train["redteam"], *self.train["helpful"]], self.exams
             ),
         )
 
-    def options(self) -> MethodOptions:
+    def resolve_options(self) -> MethodOptions:
         """The method's switches. Where they are not set, the method says how a policy is tried again, and the target's
         context how many rules are shown at once."""
         options = self.spec.options
-        again = options.gates.again or ("step" if self.spec.method == "rlhf" else "replay")
+        again = options.gates.retry_with or ("step" if self.spec.method == "rlhf" else "replay")
         options = options.model_copy(update={"gates": options.gates.model_copy(update={"again": again})})
         context = role_models.context_length(self.spec, self.start)
-        if options.reflect.rules is not None or context is None:
+        if options.reflect.max_rule_characters is not None or context is None:
             return options
         reflecting = options.reflect.model_copy(update={"rules": context * CHARS_PER_TOKEN // RULES_SHARE})
         return options.model_copy(update={"reflect": reflecting})
 
-    def roles(self, run: Run) -> Roles:
+    def bind_roles(self, run: Run) -> Roles:
         """Roles bound to engines, each call on the run's ledger."""
-        judge, prices, attacker = self.oracle("judge"), self.prices, self._attacker(run)
+        judge, prices, attacker = self.connect_oracle("judge"), self.prices, self._connect_attacker(run)
         return Roles(
-            target=lambda policy: self._target(run, policy),
-            proposer=run.metered(self.oracle("proposer"), "proposer", "aligning", prices["proposer"]),
-            judge=run.metered(judge, "judge", "aligning", prices["judge"]),
-            measurer=run.metered(judge, "judge", "measuring", prices["judge"]),
-            tuner=self._rested(role_models.build_tuner(self.spec, run.directory / TUNING_DIR)),
-            benchmark=self.benchmark(run),
+            target=lambda policy: self._open_target(run, policy),
+            proposer=run.meter_engine(self.connect_oracle("proposer"), "proposer", "aligning", prices["proposer"]),
+            judge=run.meter_engine(judge, "judge", "aligning", prices["judge"]),
+            measuring_judge=run.meter_engine(judge, "judge", "measuring", prices["judge"]),
+            tuner=self._free_target_first(role_models.build_tuner(self.spec, run.directory / TUNING_DIR)),
+            benchmark=self.build_evaluator(run),
             attacks=attack_styles.build_train_attacks(self.spec, self.world, attacker, self.templates),
-            examiners=self._examiners(run, attacker),
-            learners=learners.build_learners(self.spec, run.directory / TUNING_DIR, run.directory, self._rested),
+            suite=self._build_benchmark_suite(run, attacker),
+            learners=learners.build_learners(
+                self.spec, run.directory / TUNING_DIR, run.directory, self._free_target_first
+            ),
         )
 
-    def _rested(self, tuner: Tuner) -> Tuner:
+    def _free_target_first(self, tuner: Tuner) -> Tuner:
         return TargetReleasingTuner(tuner, self._targets)
 
-    def _examiners(self, run: Run, attacker: Engine | None) -> BenchmarkSuite:
+    def _build_benchmark_suite(self, run: Run, attacker: Engine | None) -> BenchmarkSuite:
         judge = None
         if (asked := self.exams.judge) is not None:
-            judge = run.metered(self._reached(asked), "evaluator", "measuring", role_models.find_price(asked))
-        target = lambda policy: self._target(run, policy)  # noqa: E731
-        return BenchmarkSuite(target, self.exams.made(judge), self.exams.attacks(attacker), self.exams.gates(judge))
+            judge = run.meter_engine(self._connect(asked), "evaluator", "measuring", role_models.find_price(asked))
+        target = lambda policy: self._open_target(run, policy)  # noqa: E731
+        return BenchmarkSuite(
+            target,
+            self.exams.build_benchmarks(judge),
+            self.exams.build_style_attacks(attacker),
+            self.exams.build_gate_parts(judge),
+        )
 
-    def _attacker(self, run: Run) -> Engine | None:
+    def _connect_attacker(self, run: Run) -> Engine | None:
         asked = self.spec.attacker
         if asked is None:
             return None
-        return run.metered(self._reached(asked), "attacker", "aligning", self.prices["attacker"])
+        return run.meter_engine(self._connect(asked), "attacker", "aligning", self.prices["attacker"])
 
-    def _reached(self, asked: OracleSpec) -> Engine:
+    def _connect(self, asked: OracleSpec) -> Engine:
         """An oracle, whose connections are closed when the run ends or stops."""
         engine = role_models.connect_oracle(asked, self.world, self.spec.offline)
         self._oracles.callback(engine.close)
         return engine
 
     @contextmanager
-    def _target(self, run: Run, policy: ModelRef) -> Iterator[Engine]:
+    def _open_target(self, run: Run, policy: ModelRef) -> Iterator[Engine]:
         """A policy of the run, each call on its ledger."""
-        with self.engine(resolve_adapter(policy, self.start, run.directory)) as engine:
-            yield run.metered(engine, "target", "target", None if self.spec.target.by_http else role_models.FREE)
+        with self.open_engine(resolve_adapter(policy, self.start, run.directory)) as engine:
+            yield run.meter_engine(engine, "target", "target", None if self.spec.target.by_http else role_models.FREE)
 
     @contextmanager
-    def engine(self, policy: ModelRef) -> Iterator[Engine]:
+    def open_engine(self, policy: ModelRef) -> Iterator[Engine]:
         """A policy's engine, by itself."""
-        with self._targets.engine(policy) as engine:
+        with self._targets.open_engine(policy) as engine:
             yield engine
 
-    def oracle(self, role: str) -> Engine:
+    def connect_oracle(self, role: str) -> Engine:
         """The engine of ``judge`` or ``proposer`` (``oracle`` where the role has none of its own)."""
         asked = {"judge": self.spec.judge, "proposer": self.spec.proposer}[role] or self.spec.oracle
-        return self._reached(asked)
+        return self._connect(asked)
 
-    def benchmark(self, run: Run | None) -> Benchmark:
+    def build_evaluator(self, run: Run | None) -> Benchmark:
         """The evaluator: a world's truth, or a model that judges; its calls count as measuring."""
         if self.spec.evaluator == "world":
             from charter.organism.world_benchmark import WorldBenchmark
@@ -250,25 +257,27 @@ class Components:
             return WorldBenchmark(self.world, self.spec.prompts.gate, self.spec.prompts.heldout, self.norms)
         from charter.evals.judged_benchmark import JudgedBenchmark
 
-        engine = self._reached(self.spec.evaluator)
-        metered = run.metered(engine, "evaluator", "measuring", self.prices["evaluator"]) if run is not None else engine
-        given, judging = self.prompts, (self.ruled, self.spec.options.judge)
+        engine = self._connect(self.spec.evaluator)
+        metered = (
+            run.meter_engine(engine, "evaluator", "measuring", self.prices["evaluator"]) if run is not None else engine
+        )
+        given, judging = self.prompts, (self.rubric_with_norms, self.spec.options.judge)
         return JudgedBenchmark(given.redteam, given.helpful, metered, self.templates, given.novel, judging)
 
-    def results(
+    def result_files(
         self, run: Run, policy: ModelRef, constitution: Constitution, why: str
     ) -> dict[str, str | bytes | Path]:
         """The files of a finished run: constitution, adapter, and what became of it."""
         files: dict[str, str | bytes | Path] = {
             "constitution.yaml": articles.to_yaml(constitution),
-            "outcome.json": self._outcome(why, policy, constitution),
+            "outcome.json": self._outcome_json(why, policy, constitution),
         }
         if policy.adapter is not None and policy != self.start:
             files["adapter"] = run.directory / policy.adapter
         return files
 
     @property
-    def ruled(self) -> Rubric:
+    def rubric_with_norms(self) -> Rubric:
         """The rubric with what people decided."""
         return self.rubric.model_copy(update={"norms": self.norms})
 
@@ -278,7 +287,7 @@ class Components:
         return articles.extract_norms(self.given.constitution) if self.given is not None else self.decided
 
     @property
-    def independent(self) -> bool:
+    def evaluator_is_independent(self) -> bool:
         """Whether the evaluator is nobody else's model."""
         if self.spec.evaluator == "world":
             return True
@@ -286,19 +295,19 @@ class Components:
         others += [self.spec.attacker] if self.spec.attacker is not None else []
         return all(self.spec.evaluator.model != other.model for other in others)
 
-    def _outcome(self, stopped: str, policy: ModelRef, found: Constitution | None = None) -> str:
+    def _outcome_json(self, stopped: str, policy: ModelRef, found: Constitution | None = None) -> str:
         """What became of the run, as JSON."""
         outcome = {
             "method": self.spec.method,
             "world": self.spec.world or None,
             "stopped": stopped,
             "policy": policy.model_dump(mode="json"),
-            "planted": self._planted(found or Constitution()),
-            "independent": self.independent,
+            "planted": self._planted_flaws(found or Constitution()),
+            "independent": self.evaluator_is_independent,
         }
         return json.dumps(outcome, indent=2, sort_keys=True) + "\n"
 
-    def _planted(self, constitution: Constitution) -> dict[str, Any]:
+    def _planted_flaws(self, constitution: Constitution) -> dict[str, Any]:
         if self.world is None or self.spec.method in principle_methods.PRINCIPLE_METHODS:
             return {"flaws": None, "discovered": None, "by": {}}
         from charter.organism.world_benchmark import find_discovered_flaws

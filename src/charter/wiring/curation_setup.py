@@ -25,8 +25,8 @@ def build_tools(options: CurationSpec) -> CurationTools:
     from charter.data.detectors.secret_detector import SecretDetector
 
     return CurationTools(
-        recognisers=(SecretDetector(), PiiDetector()) if options.mask else (),
-        tongue=LangidDetector() if options.language_share < 1 else None,
+        detectors=(SecretDetector(), PiiDetector()) if options.mask else (),
+        language_detector=LangidDetector() if options.language_share < 1 else None,
     )
 
 
@@ -38,7 +38,7 @@ def build_curation_setup(
     options = spec.options.curate
     if not options.enabled:
         return None
-    protected = {name: [p.text for p in prompts] for name, prompts in held.items()} | exams.texts
+    protected = {name: [p.text for p in prompts] for name, prompts in held.items()} | exams.texts_by_name
     return CurationSetup(protected, build_tools(options), [_state_licence(p) for p in known], exams.uncovered)
 
 

@@ -62,7 +62,7 @@ def inherit_state(asked: ContinueFrom, base_digest: str, *, step: Step) -> RunSt
         after = articles.read_constitution(Path(asked.constitution))
     else:
         after = reading.constitution
-        notes = {e["fields"].get("principle", ""): e["fields"].get("note", "") for e in reading.human}
+        notes = {e["fields"].get("principle", ""): e["fields"].get("note", "") for e in reading.human_decisions}
     constitution = articles.amend_by_people(given.constitution, after, notes)
     policy = given.policy
     if policy.adapter is not None and not Path(policy.adapter).is_absolute():

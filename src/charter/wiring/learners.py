@@ -35,7 +35,7 @@ def build_learners(spec: Spec, folder: Path, root: Path, rest: Callable[[Tuner],
     dpo = DpoOptions.model_validate(told(learn.dpo))
     rewarding = RewardOptions.model_validate(told(learn.reward, quantize="none"))
     answers = spec.scale.answer_tokens
-    practice = {"schedule": "constant", "answer_tokens": answers, "kl": learn.guard.kl}
+    practice = {"schedule": "constant", "answer_tokens": answers, "kl": learn.guard.max_kl}
     rloo = RlooOptions.model_validate(told(learn.rloo, **practice))
 
     def rewarder(model: ModelRef) -> Rewarder:
@@ -70,27 +70,32 @@ def forecast_preferences(spec: Spec, train: Mapping[str, int], sizes: Mapping[st
     redteam, helpful = (min(learn.pairs.prompts, train[kind]) for kind in ("redteam", "helpful"))
     clusters = max(1, redteam // 10) if options.contrast.count else 0
     prompts = redteam + helpful + clusters * options.contrast.count
-    compared = 0 if learn.pairs.by == "people" else prompts * (learn.pairs.each + 1)
-    rounds = learn.policies + options.gates.retries * options.gates.roll_back
-    drawn = rounds * learn.rloo.steps * learn.rloo.batch if learn.how == "rloo" else 0
-    judged = learn.how == "rloo" and learn.rloo.reward == "judge"
-    guarded = (rounds + 1) * min(learn.guard.sample, sizes["gate"])
+    compared = 0 if learn.pairs.by == "people" else prompts * (learn.pairs.pairs_per_prompt + 1)
+    rounds = learn.policy_count + options.gates.retries * options.gates.roll_back
+    drawn = rounds * learn.rloo.steps * learn.rloo.batch if learn.algorithm == "rloo" else 0
+    judged = learn.algorithm == "rloo" and learn.rloo.reward == "judge"
+    guarded = (rounds + 1) * min(learn.guard.kl_prompts, sizes["gate"])
     calls = {
         "verdicts": redteam if clusters else 0,
         "look-alikes": clusters,
         "pairs, both orders": 2 * compared if learn.pairs.by == "judge" else 0,
-        "replay checks": 2 * min(learn.replays, prompts),
+        "replay checks": 2 * min(learn.replay_prompts, prompts),
         "rewards of what is drawn": 2 * drawn * judged,
         "rewards of gate answers": 2 * (rounds + 1) * sizes["gate"] * judged,
         "whether gate answers refuse": guarded,
     }
     answers = (
-        2 * sizes["heldout"] + (rounds + 1) * sizes["gate"] + guarded + drawn + redteam + min(learn.replays, prompts)
+        2 * sizes["heldout"]
+        + (rounds + 1) * sizes["gate"]
+        + guarded
+        + drawn
+        + redteam
+        + min(learn.replay_prompts, prompts)
     )
     answers += prompts * (learn.pairs.draws + learn.pairs.under_rules) if compared else 0
     return {
         "method": spec.method,
-        "how": learn.how,
+        "how": learn.algorithm,
         "prompts": {**train, **sizes},
         "oracle_calls_at_most": sum(calls.values()),
         "oracle_calls_by_use": calls,

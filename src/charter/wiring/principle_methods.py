@@ -49,7 +49,7 @@ def build_inputs(assembly: Components) -> PrincipleInputs:
     """What such a method is given. Raises SpecError."""
     from charter.methods.principle_driven import PrincipleInputs
 
-    task, spec = assembly.task(), assembly.spec
+    task, spec = assembly.iteralign_inputs(), assembly.spec
     constitution = load_constitution(assembly)
     names = ("start", "redteam", "helpful", "guard", "templates", "answers", "critiques", "options", "rubric", "given")
     return PrincipleInputs(
@@ -59,9 +59,9 @@ def build_inputs(assembly: Components) -> PrincipleInputs:
         constitution=constitution,
         exemplars=check_exemplars(load_exemplars(spec, assembly.templates), constitution, spec, assembly.templates),
         instructions=_build_instructions(assembly, task.guard),
-        written=tuple(task.guard.clear(assembly.written)),
+        generated_prompts=tuple(task.guard.clear(assembly.written)),
         rows=read_rows(spec.options.engrave.rows) if spec.method in METHODS_ON_GIVEN_ROWS else (),
-        base=resolve_tuning_base(spec),
+        tuning_base=resolve_tuning_base(spec),
         samples=spec.options.cai.samples if spec.method == "cai" else 1,
     )
 
@@ -109,7 +109,7 @@ def load_exemplars(spec: Spec, templates: Templates) -> tuple[Exemplar, ...]:
     if spec.method not in ("self_align", "think") or not asked:
         return ()
     if asked == "shipped":
-        return () if "{prompt}" in templates.think else read_exemplars(SEEDS_DIR / "exemplars.yaml")
+        return () if "{prompt}" in templates.think_prompt else read_exemplars(SEEDS_DIR / "exemplars.yaml")
     return read_exemplars(Path(asked))
 
 
@@ -160,7 +160,7 @@ def resolve_tuning_base(spec: Spec) -> ModelRef | None:
 
 def _build_instructions(assembly: Components, guard: Any) -> Any:
     spec = assembly.spec
-    taken = spec.go_on is not None and spec.go_on.takes == "prompts"
+    taken = spec.continue_from is not None and spec.continue_from.inherit == "prompts"
     if spec.method not in METHODS_ON_GENERATED or spec.options.self_align.prompts == "source" or taken:
         return None
     return build_instructions(spec, assembly.world, assembly.templates, guard)
@@ -210,7 +210,7 @@ def max_oracle_calls(spec: Spec, batch: int, hard: int) -> dict[str, int]:
     if spec.method != "cai":
         plain *= bool(options.contrast.count or options.replay.complied)
     else:
-        plain *= bool(options.cai.of == "findings" or options.contrast.count or options.replay.complied)
+        plain *= bool(options.cai.revise == "findings" or options.contrast.count or options.replay.complied)
         rechecks = batch * (options.cai.rounds if options.cai.until == "complies" else checked)
     samples = options.cai.samples if spec.method == "cai" else 1
     rehearsed = ((alike if options.replay.lookalikes else 0) + options.replay.fresh) * samples

@@ -111,7 +111,7 @@ def select_kept_out(prompts: Sequence[Prompt], asked: KeepOutSpec) -> list[Promp
 
 def _drop_near_novel(prompts: Iterable[Prompt], novel: Sequence[Prompt], near: float) -> list[Prompt]:
     """The prompts that are no near-duplicate of a kept-out one."""
-    return LeakageFilter(novel, near).clear(prompts) if novel else list(prompts)
+    return LeakageFilter(novel, near).remove_leaked(prompts) if novel else list(prompts)
 
 
 def _group_by_kind(prompts: Sequence[Prompt], attacks: set[str]) -> dict[str, list[Prompt]]:

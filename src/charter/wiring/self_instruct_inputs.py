@@ -98,7 +98,7 @@ def _load_seeds(options: SelfInstructSpec, spec: Spec, world: World | None) -> l
 
 def sample_world_seeds(world: World) -> list[Prompt]:
     """Twenty of a world's red-team prompts and twenty ordinary ones, all for training."""
-    return [*world.redteam("train")[:20], *world.helpful("train")[:20]]
+    return [*world.redteam_prompts("train")[:20], *world.helpful_prompts("train")[:20]]
 
 
 def _load_types(options: SelfInstructSpec, world: World | None) -> tuple[QuestionType, ...]:

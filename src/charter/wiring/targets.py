@@ -40,7 +40,7 @@ class Targets:
         self._elsewhere: Engine | None = None
 
     @contextmanager
-    def engine(self, policy: ModelRef) -> Iterator[Engine]:
+    def open_engine(self, policy: ModelRef) -> Iterator[Engine]:
         """A policy's engine. In process the base stays in memory on a CPU; on an accelerator its memory is freed at the
         end. A server stays until another policy is wanted, or ``rest``; an error ends it."""
         if self.spec.target.by_http:
@@ -48,19 +48,19 @@ class Targets:
             yield self._elsewhere
         elif self.spec.target.serve:
             try:
-                yield self._serving(policy)
+                yield self._start_server(policy)
             except BaseException:
-                self.rest()
+                self.release()
                 raise
         else:
             if policy.base_digest not in self._local:
                 self._local[policy.base_digest] = role_models.build_local_engine(self.spec, policy)
             local = self._local[policy.base_digest]
-            yield local.use(policy)
+            yield local.use_policy(policy)
             if local.device != "cpu":
                 local.close()
 
-    def rest(self) -> None:
+    def release(self) -> None:
         """Ends the server that is at work, if there is one: its memory is free."""
         if self._served is not None:
             served, self._served = self._served, None
@@ -68,14 +68,14 @@ class Targets:
 
     def close(self) -> None:
         """Ends the server and closes connections."""
-        self.rest()
+        self.release()
         if self._elsewhere is not None:
             self._elsewhere.close()
 
-    def _serving(self, policy: ModelRef) -> Engine:
+    def _start_server(self, policy: ModelRef) -> Engine:
         if self._served is None or self._served.model != policy:
             assert self.folder is not None
-            self.rest()
+            self.release()
             self._served = role_models.build_served_engine(self.spec, policy, self.folder)
         return self._served
 
@@ -92,17 +92,17 @@ class TargetReleasingTuner:
         """The tuner's own."""
         return self.tuner.identity
 
-    def gentler(self, share: float) -> TargetReleasingTuner:
+    def with_lr_scale(self, share: float) -> TargetReleasingTuner:
         """The same with smaller steps, where the tuner can take them."""
         return (
-            TargetReleasingTuner(self.tuner.gentler(share), self.targets)
+            TargetReleasingTuner(self.tuner.with_lr_scale(share), self.targets)
             if isinstance(self.tuner, SupportsLRScale)
             else self
         )
 
     def tune(self, start: ModelRef, rows: Sequence[TrainingRow], directory: Path, seed: int) -> ModelRef:
         """As the tuner does."""
-        self.targets.rest()
+        self.targets.release()
         return self.tuner.tune(start, rows, directory, seed)
 
 
@@ -111,13 +111,13 @@ class TargetReleasingReinforcer:
     """What practises, likewise: ``rest`` makes a tuner that waits for memory."""
 
     reinforcer: RLTrainerFactory
-    rest: Callable[[Tuner], Tuner]
+    free_target_first: Callable[[Tuner], Tuner]
 
     @property
     def identity(self) -> str:
         """The reinforcer's own."""
         return self.reinforcer.identity
 
-    def toward(self, reference: ModelRef, reward: ModelRef | Rewarder) -> Tuner:
+    def bind(self, reference: ModelRef, reward: ModelRef | Rewarder) -> Tuner:
         """As the reinforcer does."""
-        return self.rest(self.reinforcer.toward(reference, reward))
+        return self.free_target_first(self.reinforcer.bind(reference, reward))

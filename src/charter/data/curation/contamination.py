@@ -28,7 +28,7 @@ class ContaminationIndex:
         self._names: list[str] = []
         self._texts: list[str] = []
         self._words: list[list[str]] = []
-        self._whole: dict[str, int] = {}
+        self._whole_texts: dict[str, int] = {}
         self._runs: dict[tuple[str, ...], int] = {}
         self._grams: defaultdict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
         for name, held in texts.items():
@@ -37,9 +37,9 @@ class ContaminationIndex:
 
     def _add(self, name: str, text: str) -> None:
         squeezed = normalize_text(text).replace(" ", "")
-        if not squeezed or squeezed in self._whole:
+        if not squeezed or squeezed in self._whole_texts:
             return
-        self._whole[squeezed] = len(self._words)
+        self._whole_texts[squeezed] = len(self._words)
         for words in _tokenizations(text):
             number = len(self._words)
             self._names.append(name)
@@ -55,16 +55,16 @@ class ContaminationIndex:
         """The benchmark's text that a row holds. ``parts``: its prompt, its turns and whatever else in it may be a
         short text by itself."""
         for text in dict.fromkeys(filter(None, (*parts, whole))):
-            if (number := self._whole.get(normalize_text(text).replace(" ", ""))) is not None:
-                return self._match(number, "verbatim")
+            if (number := self._whole_texts.get(normalize_text(text).replace(" ", ""))) is not None:
+                return self._to_match(number, "verbatim")
         ways = _tokenizations(whole)
         for words in ways:
             for run in _grams(words, self._ngram):
                 if (number := self._runs.get(run)) is not None:
-                    return self._match(number, "n-gram")
-        return next((match for words in ways if (match := self._near(words)) is not None), None)
+                    return self._to_match(number, "n-gram")
+        return next((match for words in ways if (match := self._find_near(words)) is not None), None)
 
-    def _near(self, words: Sequence[str]) -> FilterMatch | None:
+    def _find_near(self, words: Sequence[str]) -> FilterMatch | None:
         """The first text of which a stretch of the row is a copy with few words altered."""
         shared: Counter[int] = Counter()
         places: defaultdict[int, list[int]] = defaultdict(list)
@@ -80,10 +80,10 @@ class ContaminationIndex:
             for start in sorted(set(places[number])):
                 stretch = words[max(0, start - most) : start + len(text) + most]
                 if _edit_distance(text, stretch, most) <= most:
-                    return self._match(number, "near")
+                    return self._to_match(number, "near")
         return None
 
-    def _match(self, number: int, how: str) -> FilterMatch:
+    def _to_match(self, number: int, how: str) -> FilterMatch:
         return FilterMatch(name=self._names[number], how=how, text=self._texts[number][:EXCERPT_CHARS])
 
 

@@ -25,8 +25,8 @@ class CurationRow:
 
     id: str
     texts: tuple[str, ...]
-    asked: int = 0
-    beside: tuple[str, ...] = ()
+    prompt_turns: int = 0
+    other_texts: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     source: str = ""
     licence: str = ""
@@ -35,22 +35,22 @@ class CurationRow:
     @property
     def prompt(self) -> str:
         """What is asked."""
-        return "\n".join(self.texts[: self.asked] if self.asked else self.texts)
+        return "\n".join(self.texts[: self.prompt_turns] if self.prompt_turns else self.texts)
 
     @property
-    def whole(self) -> str:
+    def conversation(self) -> str:
         """All turns."""
         return "\n".join(self.texts)
 
     @property
-    def parts(self) -> tuple[str, ...]:
+    def separate_texts(self) -> tuple[str, ...]:
         """Whatever may be a text of its own: the prompt, each turn, and what stands beside."""
-        return (self.prompt, *self.texts, *self.beside)
+        return (self.prompt, *self.texts, *self.other_texts)
 
     @property
-    def written(self) -> str:
+    def all_text(self) -> str:
         """Every text that is written out."""
-        return "\n".join((*self.texts, *self.beside))
+        return "\n".join((*self.texts, *self.other_texts))
 
 
 class FilterMatch(Record):
@@ -72,7 +72,7 @@ class FilterResult(Record):
     match: FilterMatch | None = None
     masked: dict[str, int] = Field(default_factory=dict)
     texts: tuple[str, ...] = ()
-    beside: tuple[str, ...] = Field((), exclude_if=lambda texts: not texts)
+    other_texts: tuple[str, ...] = Field((), exclude_if=lambda texts: not texts)
     judged: bool = Field(False, exclude_if=lambda judged: not judged)
     source: str = ""
     licence: str = ""
@@ -144,7 +144,7 @@ class LanguageDetector(Protocol):
         """Library and version."""
         ...
 
-    def of(self, text: str) -> str:
+    def detect(self, text: str) -> str:
         """The language of a text as its ISO 639-1 code; nothing where that cannot be told."""
         ...
 
@@ -154,15 +154,21 @@ class CurationTools:
     """What a sieve asks of others: recognisers, a teller of languages, and a judge of targets that gives for each row
     a reason against it, or nothing."""
 
-    recognisers: tuple[Detector, ...] = ()
-    tongue: LanguageDetector | None = None
-    judge: Callable[[Sequence[CurationRow]], Sequence[str]] | None = None
+    detectors: tuple[Detector, ...] = ()
+    language_detector: LanguageDetector | None = None
+    judge_targets: Callable[[Sequence[CurationRow]], Sequence[str]] | None = None
 
     @property
     def identity(self) -> str:
         """What a step's record names."""
-        named = [r.identity for r in self.recognisers]
-        return "; ".join([*named, self.tongue.identity if self.tongue else "", "judged" if self.judge else ""])
+        named = [r.identity for r in self.detectors]
+        return "; ".join(
+            [
+                *named,
+                self.language_detector.identity if self.language_detector else "",
+                "judged" if self.judge_targets else "",
+            ]
+        )
 
 
 RowReader = Callable[[], Iterator[CurationRow]]

@@ -36,11 +36,11 @@ class GroupTable:
         counted[0] += 1
         counted[1] += stays
         if len(self._counts) > MAX_GROUPS:
-            self._shed(MAX_GROUPS // 2)
+            self._merge_small_groups(MAX_GROUPS // 2)
 
-    def listed(self) -> tuple[GroupCount, ...]:
+    def to_groups(self) -> tuple[GroupCount, ...]:
         """The groups by name, others last."""
-        self._shed(MAX_LISTED_GROUPS)
+        self._merge_small_groups(MAX_LISTED_GROUPS)
         found = [
             GroupCount(id=name, licence=licence, before=before, after=after)
             for (name, licence), (before, after) in sorted(self._counts.items())
@@ -49,7 +49,7 @@ class GroupTable:
             found.append(GroupCount(id=OTHER_GROUPS, licence="several", before=self._others[0], after=self._others[1]))
         return tuple(found)
 
-    def _shed(self, most: int) -> None:
+    def _merge_small_groups(self, most: int) -> None:
         ranked = sorted(self._counts, key=lambda key: (-self._counts[key][0], key))
         for key in ranked[most:]:
             before, after = self._counts.pop(key)
@@ -79,7 +79,7 @@ class DataCardCounts:
         for group, key in zip(_GROUPS, of, strict=True):
             self.groups[group].add((key[0] or _UNKNOWN, key[1]), not sifted.dropped)
 
-    def card(self, settings: dict[str, str]) -> DataCard:
+    def build_card(self, settings: dict[str, str]) -> DataCard:
         """The card."""
         left, filters = self.rows, []
         for name in FILTER_NAMES:
@@ -87,7 +87,7 @@ class DataCardCounts:
             left -= self.dropped[name]
         if settings.get("targets") == REJUDGED:
             settings = settings | {"targets": f"{REJUDGED}: {self.judged:,} rows; a row without a target is not judged"}
-        tables = {name: found.listed() for name, found in self.groups.items()}
+        tables = {name: found.to_groups() for name, found in self.groups.items()}
         return DataCard(
             rows=self.rows,
             kept=left,
@@ -113,7 +113,7 @@ def build_data_card(
     counts = DataCardCounts()
     for one in sifted:
         counts.add(one)
-    return counts.card(describe_settings(options, tools, against, uncovered))
+    return counts.build_card(describe_settings(options, tools, against, uncovered))
 
 
 def describe_settings(
@@ -135,8 +135,8 @@ def describe_settings(
         )
         or "kept",
         "targets": REJUDGED if options.rejudge else "not judged again",
-        "masked by": "; ".join(r.identity for r in tools.recognisers) if options.mask else "",
-        "languages": tools.tongue.identity if tools.tongue else "as the rows say",
+        "masked by": "; ".join(r.identity for r in tools.detectors) if options.mask else "",
+        "languages": tools.language_detector.identity if tools.language_detector else "as the rows say",
         "shares": f"language at most {options.language_share:g}, length at most {options.length_share:g}",
     }
     return {name: value for name, value in said.items() if value}

@@ -33,7 +33,7 @@ class DuplicateIndex:
         table.execute("CREATE TABLE holder (part INTEGER, row INTEGER, PRIMARY KEY (part, row)) WITHOUT ROWID")
         table.execute("CREATE TABLE parts (row INTEGER PRIMARY KEY, held BLOB)")
 
-    def count(self, texts: Iterable[str]) -> None:
+    def count_shingles(self, texts: Iterable[str]) -> None:
         """The first reading."""
         if self._threshold is None:
             return
@@ -44,7 +44,7 @@ class DuplicateIndex:
                 if counts[place] < 0xFFFFFFFF:
                     counts[place] += 1
 
-    def first(self, row: int, text: str) -> tuple[int, str] | None:
+    def find_earlier(self, row: int, text: str) -> tuple[int, str] | None:
         """The earlier row that a text repeats, and how (``exact`` or ``near``); None where it is new, and remembered
         as row ``row``."""
         plain = normalize_text(text) or text.strip()
@@ -55,7 +55,7 @@ class DuplicateIndex:
         if self._threshold is not None and normalize_text(text):
             parts = _shingle_hashes(text)
             rare = self._rarest(parts)
-            near = self._near(parts, rare)
+            near = self._find_near(parts, rare)
             if near is not None:
                 return near, "near"
             self._table.executemany("INSERT INTO holder VALUES (?, ?)", [(part, row) for part in rare])
@@ -69,7 +69,7 @@ class DuplicateIndex:
         order = sorted(parts, key=lambda part: (self._counts[part % COUNTER_SLOTS], part))
         return order[: len(parts) - least + 1]
 
-    def _near(self, parts: frozenset[int], rare: list[int]) -> int | None:
+    def _find_near(self, parts: frozenset[int], rare: list[int]) -> int | None:
         """The first row that is near."""
         assert self._threshold is not None
         others: set[int] = set()

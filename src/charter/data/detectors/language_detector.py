@@ -20,7 +20,7 @@ class LangidDetector:
         """Library and version."""
         return f"py3langid {version('py3langid')}"
 
-    def of(self, text: str) -> str:
+    def detect(self, text: str) -> str:
         """ISO 639-1 code; nothing for very short texts."""
         return str(self._classify(text)[0]) if len(text.strip()) >= MIN_CHARACTERS else ""
 

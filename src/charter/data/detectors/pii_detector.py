@@ -36,14 +36,14 @@ class PiiDetector:
     def find(self, text: str) -> Sequence[DetectedSpan]:
         """Every place with a score of at least ``SURE``."""
         spans = []
-        for kind, recogniser in self._recognisers:
+        for kind, recogniser in self._detectors:
             for found in recogniser.analyze(text, recogniser.supported_entities, None) or ():
                 if found.score >= MIN_SCORE:
                     spans.append(DetectedSpan(kind, found.start, found.end))
         return spans
 
     @cached_property
-    def _recognisers(self) -> list[tuple[str, Any]]:
+    def _detectors(self) -> list[tuple[str, Any]]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

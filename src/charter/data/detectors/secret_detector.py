@@ -44,11 +44,11 @@ class SecretDetector:
         spans = [DetectedSpan(SECRET_KIND, m.start(), m.end()) for m in _KEY_BLOCK.finditer(text)]
         start = 0
         for line in text.splitlines(keepends=True):
-            spans += (DetectedSpan(SECRET_KIND, start + at, start + end) for at, end in self._in_line(line))
+            spans += (DetectedSpan(SECRET_KIND, start + at, start + end) for at, end in self._find_in_line(line))
             start += len(line)
         return spans
 
-    def _in_line(self, line: str) -> Iterator[tuple[int, int]]:
+    def _find_in_line(self, line: str) -> Iterator[tuple[int, int]]:
         """Of a plugin of patterns all that they match, for what it gives itself may be a part of the secret; of what
         stands after a word such as `password`, the place alone."""
         plugins, named = self._plugins

@@ -47,9 +47,9 @@ class GenerationCall(Record):
     question type, where topics are."""
 
     id: str
-    shown: tuple[Instruction, ...]
+    demonstrations: tuple[Instruction, ...]
     hints: tuple[Instruction, ...] = ()
-    about: QuestionType | None = None
+    question_type: QuestionType | None = None
 
 
 class GenerationReply(Record):
@@ -79,7 +79,7 @@ class Yield(Record):
     written: int
     kept: int
     dropped: dict[str, int]
-    distinct: dict[str, float]
+    distinct_n: dict[str, float]
     by_type: dict[str, int]
 
 

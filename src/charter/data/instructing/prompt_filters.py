@@ -26,9 +26,9 @@ their repetitions) of at least .54, and becomes a candidate with a probability o
 def find_text_fault(text: str, options: SelfInstructSpec) -> str:
     """The first filter on the text alone that it fails; empty where it passes."""
     count = len(text.split())
-    if count < options.least:
+    if count < options.min_words:
         return TOO_SHORT
-    if count > options.most:
+    if count > options.max_words:
         return TOO_LONG
     if not re.match(r"[A-Za-z]", text):
         return NO_LETTER_FIRST
@@ -48,7 +48,7 @@ class DuplicatePool:
     whose texts count too, and which stays as it is."""
 
     def __init__(self, near: float, texts: Iterable[str] = (), before: DuplicatePool | None = None) -> None:
-        self._near, self._before = near, before
+        self._rouge_limit, self._before = near, before
         self._words: dict[str, list[str]] = {}
         for text in texts:
             self.add(text)
@@ -59,16 +59,16 @@ class DuplicatePool:
 
         return MinHashLSH(num_perm=BANDS * ROWS_PER_BAND, params=(BANDS, ROWS_PER_BAND))
 
-    def fault(self, text: str) -> str:
+    def find_duplicate(self, text: str) -> str:
         """``exact duplicate``, ``near-duplicate``, or empty where it is neither."""
         key, pools = normalize_text(text), [self] if self._before is None else [self._before, self]
         if any(key in pool._words for pool in pools):
             return EXACT_DUPLICATE
         words = key.split()
         signature = _minhash(words)
-        return NEAR_DUPLICATE if any(pool._holds(words, signature) for pool in pools) else ""
+        return NEAR_DUPLICATE if any(pool._has_near_duplicate(words, signature) for pool in pools) else ""
 
-    def _holds(self, words: Sequence[str], signature: Any) -> bool:
+    def _has_near_duplicate(self, words: Sequence[str], signature: Any) -> bool:
         """Whether a near-duplicate of these words is among its own texts."""
         if not self._words:
             return False
@@ -76,7 +76,7 @@ class DuplicatePool:
         for other in self._index.query(signature):
             found = self._words[other]
             least, total = min(size, len(found)), size + len(found)
-            if 2 * least > self._near * total and _rouge_l_f1(places, size, found) > self._near:
+            if 2 * least > self._rouge_limit * total and _rouge_l_f1(places, size, found) > self._rouge_limit:
                 return True
         return False
 
@@ -94,10 +94,10 @@ class PromptFilters:
     def __init__(self, pool: DuplicatePool, guard: LeakageFilter, options: SelfInstructSpec) -> None:
         self._pool, self._guard, self._options = pool, guard, options
 
-    def passed(self, text: str) -> str:
+    def admit(self, text: str) -> str:
         """The filter that a text fails; empty where it passes, and is in the pool from now on."""
-        found = find_text_fault(text, self._options) or self._pool.fault(text)
-        found = found or (LEAKED if self._guard.close_to(text) else "")
+        found = find_text_fault(text, self._options) or self._pool.find_duplicate(text)
+        found = found or (LEAKED if self._guard.is_protected(text) else "")
         if not found:
             self._pool.add(text)
         return found

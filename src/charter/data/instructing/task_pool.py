@@ -18,7 +18,7 @@ class TaskPool:
         self.identity = digest([near, *((one.id, one.text) for one in (*seeds, *known))])
         self._pool, self._waiting = DuplicatePool(near), [one.text for one in (*seeds, *known)]
 
-    def take(self, found: Iterable[Instruction]) -> None:
+    def add(self, found: Iterable[Instruction]) -> None:
         """Takes in what was kept."""
         new = list(found)
         self.kept += new
@@ -26,7 +26,7 @@ class TaskPool:
         self.identity = digest([self.identity, *((one.id, one.text) for one in new)])
 
     @property
-    def pool(self) -> DuplicatePool:
+    def duplicate_pool(self) -> DuplicatePool:
         """The texts of all that there is, and of what is ``known`` and never shown."""
         for text in self._waiting:
             self._pool.add(text)

@@ -27,7 +27,7 @@ class FileRow:
 
     place: str
     value: Any
-    above: tuple[str, ...] = ()
+    parent_keys: tuple[str, ...] = ()
 
 
 def read_file_rows(path: str) -> Iterator[FileRow]:

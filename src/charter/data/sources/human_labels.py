@@ -82,7 +82,7 @@ def _parse_pairs(row: FileRow) -> Iterator[tuple[Any, str, str, str]]:
     """(turns, chosen, rejected, category) of each pair in a row."""
     value = row.value
     if not isinstance(value, Mapping):
-        if row.above and row.above[-1] == "examples":
+        if row.parent_keys and row.parent_keys[-1] == "examples":
             raise SpecError(f"{row.place} is no pair", cure="Mend that row.")
         return
     if isinstance(value.get("target_scores"), Mapping):

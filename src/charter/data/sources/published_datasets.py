@@ -23,7 +23,7 @@ Fields = dict[str, Any]
 class PublishedDataset:
     """A published set. ``hub`` is None where no copy on the hub is known."""
 
-    fields: Callable[[FileRow], Fields]
+    read_fields: Callable[[FileRow], Fields]
     licence: str
     hub: HubDataset | None
     language: str = "en"
@@ -76,8 +76,8 @@ def hh_rlhf_fields(row: FileRow) -> Fields:
 
 def harmfulqa_fields(row: FileRow) -> Fields:
     """Questions by topic and subtopic: nested lists, or (on the hub) a row for each."""
-    if len(row.above) == 2:
-        return {"prompt": row.value, "category": row.above[0], "subcategory": row.above[1]}
+    if len(row.parent_keys) == 2:
+        return {"prompt": row.value, "category": row.parent_keys[0], "subcategory": row.parent_keys[1]}
     fields = {"prompt": read_column(row, "question"), "category": read_optional_column(row, "topic")}
     return fields | {"subcategory": read_optional_column(row, "subtopic")}
 

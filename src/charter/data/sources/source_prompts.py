@@ -24,8 +24,8 @@ class SourcePrompts:
     unsafe side (XSTest), only ``side`` is given: unsafe for red teaming, safe for ordinary questions."""
 
     def __init__(self, asked: SourceSpec, side: Side = "unsafe", *, offline: bool = False) -> None:
-        self._asked, self._side, self._offline = asked, side, offline
-        self._known = PUBLISHED[asked.name] if asked.name else None
+        self._spec, self._side, self._offline = asked, side, offline
+        self._published = PUBLISHED[asked.name] if asked.name else None
 
     @property
     def identity(self) -> str:
@@ -35,7 +35,7 @@ class SourcePrompts:
     @property
     def name(self) -> str:
         """The published name, the data set's id, or the name of the file or folder."""
-        return self._asked.name or self._asked.hub or Path(self._asked.path).name
+        return self._spec.name or self._spec.hub or Path(self._spec.path).name
 
     def prompts(self) -> Sequence[Prompt]:
         """Every prompt (or the sample that ``limit`` asks for) in the source's order. Raises SpecError naming file and
@@ -45,30 +45,32 @@ class SourcePrompts:
     @cached_property
     def _prompts(self) -> tuple[Prompt, ...]:
         seen: Counter[str] = Counter()
-        read, stated, rows = self._opened()
+        read, stated, rows = self._open_rows()
         pairs = ((row, read(row)) for row in rows)
-        asked = self._asked
+        asked = self._spec
         usual = {"language": asked.language, "licence": asked.licence or stated}
-        if self._known is not None:
-            usual["language"] = asked.language or self._known.language
+        if self._published is not None:
+            usual["language"] = asked.language or self._published.language
         made = [
-            self._prompt(row, fields, usual, seen) for row, fields in pairs if fields.get("side") in (None, self._side)
+            self._make_prompt(row, fields, usual, seen)
+            for row, fields in pairs
+            if fields.get("side") in (None, self._side)
         ]
         return tuple(sample_prompts(made, asked.limit, asked.seed))
 
-    def _opened(self) -> tuple[Callable[[FileRow], Fields], str, Iterator[FileRow]]:
+    def _open_rows(self) -> tuple[Callable[[FileRow], Fields], str, Iterator[FileRow]]:
         """How a row is read, the licence, and the rows."""
-        asked, known = self._asked, self._known
-        read, stated = (known.fields, known.licence) if known else (self._mapped, "")
+        asked, known = self._spec, self._published
+        read, stated = (known.read_fields, known.licence) if known else (self._map_columns, "")
         if asked.path:
             return read, stated, read_file_rows(asked.path)
-        place = self._place()
+        place = self._hub_dataset()
         folder = fetch_dataset(place, offline=self._offline)
         return read, stated or read_licence(folder), read_hub_rows(place, folder)
 
-    def _place(self) -> HubDataset:
+    def _hub_dataset(self) -> HubDataset:
         """Where on the hub; what the spec says goes before what is known of a published set."""
-        asked, usual = self._asked, self._known.hub if self._known else None
+        asked, usual = self._spec, self._published.hub if self._published else None
         if usual is None and not asked.hub:
             raise SpecError(
                 f"No copy of {asked.name} is known on the hub", cure=f"Give its file: {{name: {asked.name}, path: ...}}"
@@ -78,9 +80,9 @@ class SourcePrompts:
         files = () if asked.config else usual.files
         return HubDataset(usual.name, asked.config or usual.config, asked.split, asked.revision, files)
 
-    def _mapped(self, row: FileRow) -> Fields:
+    def _map_columns(self, row: FileRow) -> Fields:
         """A row of the user's own data, by the columns that the spec names."""
-        columns = self._asked.columns
+        columns = self._spec.columns
         named = {key: name for key, name in columns if key != "prompt" and name}
         for name in named.values():
             if not isinstance(row.value, dict) or name not in row.value:
@@ -89,7 +91,7 @@ class SourcePrompts:
             key: read_optional_column(row, name) for key, name in named.items()
         }
 
-    def _prompt(self, row: FileRow, fields: Fields, usual: dict[str, str], seen: Counter[str]) -> Prompt:
+    def _make_prompt(self, row: FileRow, fields: Fields, usual: dict[str, str], seen: Counter[str]) -> Prompt:
         turns = _parse_turns(row, fields["prompt"])
         text = "\n".join(turn.content for turn in turns)
         ordinal, seen[text] = seen[text], seen[text] + 1

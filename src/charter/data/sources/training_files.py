@@ -35,13 +35,13 @@ class LocatedTexts(NamedTuple):
     """Where a row's texts stand: its turns (``asked`` of them the prompt; 0: there is no target), and all others."""
 
     turns: tuple[TextPlace, ...]
-    asked: int
-    beside: tuple[TextPlace, ...]
+    prompt_turns: int
+    other_texts: tuple[TextPlace, ...]
 
     @property
-    def all(self) -> tuple[TextPlace, ...]:
+    def all_texts(self) -> tuple[TextPlace, ...]:
         """Turns first."""
-        return (*self.turns, *self.beside)
+        return (*self.turns, *self.other_texts)
 
 
 def parse_training_row(line: Line, id: str, source: str, licence: str) -> CurationRow:
@@ -49,14 +49,14 @@ def parse_training_row(line: Line, id: str, source: str, licence: str) -> Curati
     value = as_mapping(line.value)
     found = locate_texts(value, line.place)
     said = {key: str(value.get(key) or "") for key in ("source", "licence", "license", "language")}
-    for text in (*said.values(), *(place.text for place in found.all)):
+    for text in (*said.values(), *(place.text for place in found.all_texts)):
         if not text.isascii():
             _check_encodable(text, line.place)
     return CurationRow(
         id=id,
         texts=tuple(place.text for place in found.turns),
-        asked=found.asked,
-        beside=tuple(place.text for place in found.beside),
+        prompt_turns=found.prompt_turns,
+        other_texts=tuple(place.text for place in found.other_texts),
         source=said["source"] or source,
         licence=said["licence"] or said["license"] or licence,
         language=said["language"],
@@ -81,7 +81,7 @@ def replace_texts(value: Any, texts: Sequence[str]) -> Any:
     """A row in its own form with the texts as they stay, in the order of their places."""
     made: Any = as_mapping(value)
     changed = [
-        (place, text) for place, text in zip(locate_texts(made, "").all, texts, strict=True) if place.text != text
+        (place, text) for place, text in zip(locate_texts(made, "").all_texts, texts, strict=True) if place.text != text
     ]
     for place, text in sorted(changed, key=lambda pair: -pair[0].start):
         made = _replace_text(made, place.keys, place, text)

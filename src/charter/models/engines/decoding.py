@@ -22,7 +22,7 @@ class DecodingRow:
     """A prompt's token ids, how many tokens may follow, and how they are drawn."""
 
     ids: list[int]
-    limit: int
+    max_tokens: int
     sampling: Sampling
     seed: int
 
@@ -51,7 +51,7 @@ class Forward:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.known = frozenset(inspect.signature(model.forward).parameters)
+        self.accepted_arguments = frozenset(inspect.signature(model.forward).parameters)
 
     def __call__(self, ids: Tensor, mask: Tensor, cache: Any = None, keep: int = 1) -> Any:
         """The output for ``ids`` [rows, new], with logits [rows, keep, vocabulary]; ``mask`` covers cache and ``ids``.
@@ -59,8 +59,8 @@ class Forward:
         ``cache`` None starts a new one; give False to do without.
         """
         wanted = {"logits_to_keep": keep, "output_router_logits": False}
-        extra: dict[str, Any] = {name: value for name, value in wanted.items() if name in self.known}
-        if "position_ids" in self.known:
+        extra: dict[str, Any] = {name: value for name, value in wanted.items() if name in self.accepted_arguments}
+        if "position_ids" in self.accepted_arguments:
             extra["position_ids"] = (mask.cumsum(-1)[:, -ids.shape[1] :] - 1).clamp_min(0)
         if cache is not False:
             extra["past_key_values"] = cache
@@ -90,88 +90,88 @@ class _SamplingLoop:
     ) -> None:
         import torch
 
-        self.forward, self.rows, self.ends, self.text = Forward(model), rows, frozenset(ends), text
-        self.alive = list(range(len(rows)))
-        self.drawn = [DecodedRow([]) for _ in rows]
-        self.open = {place for place, row in enumerate(rows) if row.limit > 0}
-        self.steps = max(row.limit for row in rows)
+        self.forward, self.rows, self.stop_ids, self.decode_text = Forward(model), rows, frozenset(ends), text
+        self.active = list(range(len(rows)))
+        self.outputs = [DecodedRow([]) for _ in rows]
+        self.unfinished = {place for place, row in enumerate(rows) if row.max_tokens > 0}
+        self.max_steps = max(row.max_tokens for row in rows)
         device = str(model.device)
-        self.ids, self.mask = pad_left([row.ids for row in rows], device, room=self.steps)
+        self.ids, self.mask = pad_left([row.ids for row in rows], device, room=self.max_steps)
         self.width = self.ids.shape[1]
         exact = torch.float32 if model.device.type == "mps" else torch.float64
         asked = [row.sampling for row in rows]
-        self.heat = torch.tensor([sampling.temperature for sampling in asked], device=device)
-        self.nucleus = torch.tensor([sampling.top_p for sampling in asked], device=device)
+        self.temperature = torch.tensor([sampling.temperature for sampling in asked], device=device)
+        self.top_p = torch.tensor([sampling.top_p for sampling in asked], device=device)
         self.penalty = torch.tensor([sampling.frequency_penalty for sampling in asked], device=device)
-        self.penalised = any(sampling.frequency_penalty for sampling in asked)
+        self.has_penalty = any(sampling.frequency_penalty for sampling in asked)
         drawing = any(sampling.temperature > 0 for sampling in asked)
-        self.chance = draw_uniforms(rows, self.steps).to(exact).to(device) if drawing else None
+        self.uniforms = draw_uniforms(rows, self.max_steps).to(exact).to(device) if drawing else None
         self.counts: Tensor | None = None
         self.cache: Any = None
 
     def run(self) -> list[DecodedRow]:
-        for step in range(self.steps):
-            if not self.open:
+        for step in range(self.max_steps):
+            if not self.unfinished:
                 break
-            tokens = self._draw(step)
-            for place, token in zip(self.alive, tokens.tolist(), strict=True):
-                if place in self.open:
-                    self._take(place, token)
+            tokens = self._sample_step(step)
+            for place, token in zip(self.active, tokens.tolist(), strict=True):
+                if place in self.unfinished:
+                    self._append_token(place, token)
             self.ids = tokens[:, None]
-            if 2 * len(self.open) <= len(self.alive):
-                self._shrink()
-        return self.drawn
+            if 2 * len(self.unfinished) <= len(self.active):
+                self._drop_finished()
+        return self.outputs
 
-    def _draw(self, step: int) -> Tensor:
+    def _sample_step(self, step: int) -> Tensor:
         import torch
 
         output = self.forward(self.ids, self.mask[:, : self.width + step], self.cache)
         self.cache, logits = output.past_key_values, output.logits[:, -1].float()
         if step == 0 and bool(logits.isnan().any()):
             raise FloatingPointError("the model's logits are not numbers")
-        if self.penalised:
+        if self.has_penalty:
             self.counts = torch.zeros_like(logits) if self.counts is None else self.counts
             logits = logits - self.penalty[:, None] * self.counts
-        chance = None if self.chance is None else self.chance[:, step]
-        tokens = sample_tokens(logits, self.heat, self.nucleus, chance)
+        chance = None if self.uniforms is None else self.uniforms[:, step]
+        tokens = sample_tokens(logits, self.temperature, self.top_p, chance)
         if self.counts is not None:
             self.counts.scatter_add_(1, tokens[:, None], torch.ones_like(self.counts[:, :1]))
         return tokens
 
-    def _take(self, place: int, token: int) -> None:
-        row, drawn = self.rows[place], self.drawn[place]
-        if token in self.ends:
+    def _append_token(self, place: int, token: int) -> None:
+        row, drawn = self.rows[place], self.outputs[place]
+        if token in self.stop_ids:
             drawn.stop = "stop"
-            self.open.discard(place)
+            self.unfinished.discard(place)
             return
         drawn.tokens.append(token)
         if row.sampling.stop:
-            self._cut(row.sampling.stop, drawn)
-        if drawn.stop == "stop" or len(drawn.tokens) >= row.limit:
-            self.open.discard(place)
+            self._cut_at_stop(row.sampling.stop, drawn)
+        if drawn.stop == "stop" or len(drawn.tokens) >= row.max_tokens:
+            self.unfinished.discard(place)
 
-    def _cut(self, stops: Sequence[str], drawn: DecodedRow) -> None:
+    def _cut_at_stop(self, stops: Sequence[str], drawn: DecodedRow) -> None:
         """Ends a row at its first stop string. The newest tokens are looked at first: the rest was looked at before."""
-        window = self.text(drawn.tokens[-(max(map(len, stops)) + 4) :])
+        window = self.decode_text(drawn.tokens[-(max(map(len, stops)) + 4) :])
         if any(stop in window for stop in stops):
-            whole = self.text(drawn.tokens)
+            whole = self.decode_text(drawn.tokens)
             places = [whole.find(stop) for stop in stops if stop in whole]
             if places:
                 drawn.text, drawn.stop = whole[: min(places)], "stop"
 
-    def _shrink(self) -> None:
+    def _drop_finished(self) -> None:
         """Drops the lines of rows that have ended."""
         import torch
 
-        lines = [line for line, place in enumerate(self.alive) if place in self.open]
+        lines = [line for line, place in enumerate(self.active) if place in self.unfinished]
         if not lines or not hasattr(self.cache, "batch_select_indices"):
             return
         index = torch.tensor(lines, device=self.ids.device)
         self.cache.batch_select_indices(index)
-        self.alive = [self.alive[line] for line in lines]
+        self.active = [self.active[line] for line in lines]
         self.ids, self.mask = self.ids[index], self.mask[index]
-        self.heat, self.nucleus, self.penalty = self.heat[index], self.nucleus[index], self.penalty[index]
-        self.chance = None if self.chance is None else self.chance[index]
+        self.temperature, self.top_p, self.penalty = self.temperature[index], self.top_p[index], self.penalty[index]
+        self.uniforms = None if self.uniforms is None else self.uniforms[index]
         self.counts = None if self.counts is None else self.counts[index]
 
 
@@ -183,7 +183,7 @@ def draw_uniforms(rows: Sequence[DecodingRow], steps: int) -> Tensor:
     for line, row in enumerate(rows):
         if row.sampling.temperature > 0:
             generator = torch.Generator().manual_seed(row.seed)
-            table[line, : row.limit] = torch.rand(row.limit, generator=generator, dtype=torch.float64)
+            table[line, : row.max_tokens] = torch.rand(row.max_tokens, generator=generator, dtype=torch.float64)
     return table
 
 

@@ -59,12 +59,12 @@ class LocalEngine:
     def __init__(self, model: ModelRef, options: LocalOptions | None = None) -> None:
         self.options = options or LocalOptions()
         self._policy = model
-        self._rows = self.options.batch_size
+        self._batch_limit = self.options.batch_size
         self._base: Any = None
         self._peft: Any = None
-        self._dialogue: Any = None
-        self._holds: Path | None = None
-        self._wears: ModelRef | None = None
+        self._chat_format: Any = None
+        self._loaded_base: Path | None = None
+        self._loaded_policy: ModelRef | None = None
 
     @property
     def identity(self) -> str:
@@ -87,13 +87,13 @@ class LocalEngine:
     @property
     def model(self) -> Any:
         """The transformers model with the policy on it; loads what is not in memory. Raises EngineError."""
-        if self._wears != self._policy:
-            self._dress()
+        if self._loaded_policy != self._policy:
+            self._load_policy()
         return self._base
 
     def describe(self) -> dict[str, str | int]:
         """What answers, where and how: model, device, precision, format, context, batch. Loads no weights."""
-        where, options, device = self._folder(), self.options, self.device
+        where, options, device = self._base_folder(), self.options, self.device
         config = weights.load_config(where, remote_code=options.remote_code)
         tokenizer = weights.load_tokenizer(where, remote_code=options.remote_code)
         return {
@@ -104,11 +104,11 @@ class LocalEngine:
             "device": weights.device_name(device),
             "dtype": weights.pick_dtype(options.dtype, device, config),
             "format": ChatFormat(tokenizer, (), options.plain, options.template).description,
-            "context": self._limit(config),
+            "context": self._limit_context(config),
             "batch": options.batch_size,
         }
 
-    def use(self, policy: ModelRef) -> LocalEngine:
+    def use_policy(self, policy: ModelRef) -> LocalEngine:
         """Answers with ``policy`` from now on. Raises EngineError where its base is another model."""
         if policy.base_digest != self._policy.base_digest:
             raise EngineError(
@@ -122,18 +122,20 @@ class LocalEngine:
         """One completion per request not in ``done``; a prompt that does not fit the context gets an error, uncut."""
         if all(request.id in done for request in requests):
             return
-        dialogue, rows = self._ready(), {}
+        dialogue, rows = self._ensure_loaded(), {}
         for request in requests:
             try:
-                rows[request.id] = self._row(request, dialogue)
+                rows[request.id] = self._decoding_row(request, dialogue)
             except ValueError as refused:
                 if request.id not in done:
                     yield Completion(id=request.id, text="", stop="error", error=str(refused))
         fit = sorted(
             (request for request in requests if request.id in rows), key=lambda r: (-len(rows[r.id].ids), r.id)
         )
-        for request, drawn in self._batches(fit, done, lambda batch: self._decode([rows[r.id] for r in batch])):
-            said = dialogue.raw(drawn.tokens) if drawn.text is None else drawn.text
+        for request, drawn in self._run_batches(
+            fit, done, lambda batch: self._decode_batch([rows[r.id] for r in batch])
+        ):
+            said = dialogue.decode_raw(drawn.tokens) if drawn.text is None else drawn.text
             text = said if request.raw else said.strip()
             spent = len(drawn.tokens) + (drawn.stop == "stop" and drawn.text is None)
             asked = len(rows[request.id].ids)
@@ -143,24 +145,28 @@ class LocalEngine:
         """One log-likelihood per request not in ``done``. Raises EngineError where one does not fit the context."""
         if all(request.id in done for request in requests):
             return
-        dialogue, limit = self._ready(), self._context()
-        pairs = {request.id: self._pair(request, dialogue, limit) for request in requests}
+        dialogue, limit = self._ensure_loaded(), self._context_length()
+        pairs = {request.id: self._encode_pair(request, dialogue, limit) for request in requests}
         order = sorted(requests, key=lambda r: (-sum(map(len, pairs[r.id][:2])), r.id))
-        for request, found in self._batches(order, done, lambda batch: self._grade([pairs[r.id][:2] for r in batch])):
+        for request, found in self._run_batches(
+            order, done, lambda batch: self._score_batch([pairs[r.id][:2] for r in batch])
+        ):
             _, after, cut = pairs[request.id]
             yield LogLikelihood(id=request.id, value=found[0], tokens=len(after), greedy=found[1], cut=cut)
 
-    def _pair(self, request: ScoreRequest, dialogue: ChatFormat, limit: int) -> tuple[list[int], list[int], int]:
+    def _encode_pair(self, request: ScoreRequest, dialogue: ChatFormat, limit: int) -> tuple[list[int], list[int], int]:
         """The tokens of what stands before and of what is weighed, and how many were cut off on the left. The last
         token is only compared with, so that a raw text may have one more than the model reads."""
         cut = 0
         try:
             if request.raw:
-                before, after = dialogue.onward_pair(_join_messages(request.messages), request.completion)
+                before, after = dialogue.encode_scored_continuation(
+                    _join_messages(request.messages), request.completion
+                )
                 cut = max(0, len(before) + len(after) - limit - 1)
                 before = before[min(cut, len(before) - 1) :]
             else:
-                before, after = dialogue.pair(request.messages, request.completion)
+                before, after = dialogue.encode_scored(request.messages, request.completion)
         except ValueError as refused:
             raise EngineError(f"Cannot score {request.id}: {refused}", "Change its messages.") from refused
         if not before or len(before) + len(after) > limit + request.raw:
@@ -170,92 +176,95 @@ class LocalEngine:
 
     def token_ids(self, requests: Sequence[Request]) -> list[list[int]]:
         """The tokens of each prompt as the model reads them; empty for one that it cannot read."""
-        dialogue, found = self._ready(), []
+        dialogue, found = self._ensure_loaded(), []
         for request in requests:
             try:
-                found.append(self._row(request, dialogue).ids)
+                found.append(self._decoding_row(request, dialogue).ids)
             except ValueError:
                 found.append([])
         return found
 
-    def merge(self) -> None:
+    def merge_adapter(self) -> None:
         """Adds the adapter up with the base, in memory: ``close`` before another policy is used."""
         if self.model is not None and self._peft is not None:
             self._peft.merge_adapter()
 
     def close(self) -> None:
         """Frees the model's memory; the next call loads it anew."""
-        self._forget()
+        self._unload()
         gc.collect()
         if self.device.startswith("cuda"):
             import torch
 
             torch.cuda.empty_cache()
 
-    def _forget(self) -> None:
-        self._base = self._peft = self._dialogue = self._holds = self._wears = None
+    def _unload(self) -> None:
+        self._base = self._peft = self._chat_format = self._loaded_base = self._loaded_policy = None
 
-    def _ready(self) -> ChatFormat:
+    def _ensure_loaded(self) -> ChatFormat:
         """The model in memory, and how to talk to it."""
         model = self.model
-        if self._dialogue is None:
+        if self._chat_format is None:
             known = getattr(model.generation_config, "eos_token_id", None)
             ends = [known] if isinstance(known, int) else list(known or ())
-            tokenizer = weights.load_tokenizer(self._folder(), remote_code=self.options.remote_code)
-            self._dialogue = ChatFormat(tokenizer, ends, self.options.plain, self.options.template)
-        return self._dialogue  # type: ignore[no-any-return]
+            tokenizer = weights.load_tokenizer(self._base_folder(), remote_code=self.options.remote_code)
+            self._chat_format = ChatFormat(tokenizer, ends, self.options.plain, self.options.template)
+        return self._chat_format  # type: ignore[no-any-return]
 
-    def _folder(self) -> Path:
+    def _base_folder(self) -> Path:
         return weights.model_folder(self._policy, offline=self.options.offline, remote_code=self.options.remote_code)
 
-    def _dress(self) -> None:
+    def _load_policy(self) -> None:
         """Brings the policy's weights into memory: loads, or only swaps the adapter."""
         adapter = weights.verify_files(self._policy) if self._policy.adapter else None
         full = adapter is not None and not weights.is_adapter(adapter)
-        source = adapter if full and adapter else self._folder()
+        source = adapter if full and adapter else self._base_folder()
         if self._peft is not None:
             self._base, self._peft = self._peft.unload(), None
-        self._wears = None
-        if self._holds != source:
-            self._forget()
+        self._loaded_policy = None
+        if self._loaded_base != source:
+            self._unload()
             options = self.options
             self._base = weights.load_model(source, self.device, options.dtype, remote_code=options.remote_code)
-            self._holds = source
+            self._loaded_base = source
         if adapter is not None and not full:
             try:
                 self._peft = weights.attach_adapter(self._base, adapter)
             except EngineError:
-                self._forget()  # a half-attached adapter would stay on the base
+                self._unload()  # a half-attached adapter would stay on the base
                 raise
-        self._wears = self._policy
+        self._loaded_policy = self._policy
 
-    def _context(self) -> int:
+    def _context_length(self) -> int:
         """Most tokens of prompt and answer together."""
-        return self._limit(self.model.config)
+        return self._limit_context(self.model.config)
 
-    def _limit(self, config: Any) -> int:
+    def _limit_context(self, config: Any) -> int:
         return min(size for size in (self.options.context, weights.context_length(config), 2**31) if size)
 
-    def _row(self, request: Request, dialogue: ChatFormat) -> DecodingRow:
+    def _decoding_row(self, request: Request, dialogue: ChatFormat) -> DecodingRow:
         """What the loop needs for a request. Raises ValueError where the prompt cannot be read."""
-        limit, asked = self._context(), request.sampling
+        limit, asked = self._context_length(), request.sampling
         if request.raw:
             room = max(1, limit - asked.max_tokens)
             return DecodingRow(
-                dialogue.onward(_join_messages(request.messages))[-room:], asked.max_tokens, asked, request.seed
+                dialogue.encode_continuation(_join_messages(request.messages))[-room:],
+                asked.max_tokens,
+                asked,
+                request.seed,
             )
-        ids = dialogue.prompt(request.messages)
+        ids = dialogue.encode_prompt(request.messages)
         if not ids:
             raise ValueError("the prompt is empty")
         if len(ids) >= limit:
             raise ValueError(
                 f"the prompt does not fit the context: it has {len(ids)} tokens, and the model reads {limit}"
             )
-        if dialogue.stops:
-            asked = asked.model_copy(update={"stop": (*asked.stop, *dialogue.stops)})
+        if dialogue.stop_texts:
+            asked = asked.model_copy(update={"stop": (*asked.stop, *dialogue.stop_texts)})
         return DecodingRow(ids, min(asked.max_tokens, limit - len(ids)), asked, request.seed)
 
-    def _batches(
+    def _run_batches(
         self, items: list[Item], done: Collection[str], work: BatchFunction[Item, Answer]
     ) -> Iterator[tuple[Any, Answer]]:
         """Item and answer for all items not in ``done``; batches are those of all items, whatever is done."""
@@ -263,13 +272,13 @@ class LocalEngine:
         for start in range(0, len(items), size):
             batch: list[Any] = items[start : start + size]
             if not all(item.id in done for item in batch):
-                for item, answer in zip(batch, self._in_memory(batch, work), strict=True):
+                for item, answer in zip(batch, self._run_within_memory(batch, work), strict=True):
                     if item.id not in done:
                         yield item, answer
 
-    def _in_memory(self, batch: list[Any], work: BatchFunction[Any, Answer]) -> list[Answer]:
+    def _run_within_memory(self, batch: list[Any], work: BatchFunction[Any, Answer]) -> list[Answer]:
         """The batch's answers; where memory runs out, by halves, and no larger batch is tried again."""
-        if len(batch) <= self._rows:
+        if len(batch) <= self._batch_limit:
             try:
                 return work(batch)
             except FloatingPointError as error:
@@ -286,14 +295,14 @@ class LocalEngine:
                         "Use a smaller model, a smaller dtype, fewer max_tokens or a device with more memory.",
                     ) from error
         half = (len(batch) + 1) // 2
-        self._rows = min(self._rows, half)
-        return self._in_memory(batch[:half], work) + self._in_memory(batch[half:], work)
+        self._batch_limit = min(self._batch_limit, half)
+        return self._run_within_memory(batch[:half], work) + self._run_within_memory(batch[half:], work)
 
-    def _decode(self, rows: list[DecodingRow]) -> list[DecodedRow]:
-        dialogue = self._ready()
-        return decode(self.model, rows, dialogue.ends, dialogue.raw)
+    def _decode_batch(self, rows: list[DecodingRow]) -> list[DecodedRow]:
+        dialogue = self._ensure_loaded()
+        return decode(self.model, rows, dialogue.stop_ids, dialogue.decode_raw)
 
-    def _grade(self, pairs: list[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
+    def _score_batch(self, pairs: list[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
         """Log-likelihood in nats of each second part, and whether each of its tokens was the likeliest."""
         import torch
 

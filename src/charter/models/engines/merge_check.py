@@ -19,8 +19,8 @@ class MergeCheck(Record):
     added up; ``same``, how many greedy answers of the merged model equal those of base + adapter, both in ``dtype``."""
 
     n: int
-    logits: float
-    same: int
+    max_logit_difference: float
+    equal_answers: int
     dtype: str
 
 
@@ -35,7 +35,7 @@ def check_merge(policy: ModelRef, merged: ModelRef, requests: Sequence[Request],
         sides.append({answer.id: answer.text for answer in engine.generate(requests) if not answer.error})
         engine.close()
     same = sum(sides[1].get(key) == text for key, text in sides[0].items())
-    return MergeCheck(n=len(sides[0]), logits=difference, same=same, dtype=dtype)
+    return MergeCheck(n=len(sides[0]), max_logit_difference=difference, equal_answers=same, dtype=dtype)
 
 
 def _max_logit_difference(policy: ModelRef, requests: Sequence[Request], options: LocalOptions) -> tuple[float, str]:
@@ -49,7 +49,7 @@ def _max_logit_difference(policy: ModelRef, requests: Sequence[Request], options
     model, tails = engine.model, []
     for merging in (False, True):
         if merging:
-            engine.merge()
+            engine.merge_adapter()
         with torch.inference_mode():
             rows = (model(input_ids=torch.tensor([ids], device=model.device), use_cache=False) for ids in prompts)
             tails.append([output.logits[0, -TAIL_POSITIONS:].float().cpu() for output in rows])

@@ -72,18 +72,18 @@ class _CallPool:
 
     waiting: deque[Request | ScoreRequest]
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    news: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    arrived: deque[Any] = field(default_factory=deque)
-    lost: CharterError | None = None
+    answers: deque[Any] = field(default_factory=deque)
+    error: CharterError | None = None
 
-    def lose(self, error: CharterError) -> None:
+    def fail(self, error: CharterError) -> None:
         """The first loss counts, and ends the asking."""
-        self.lost = self.lost or error
+        self.error = self.error or error
         self.stopped.set()
 
     @property
-    def asking(self) -> bool:
+    def has_waiting(self) -> bool:
         """There is something left to ask."""
         return bool(self.waiting) and not self.stopped.is_set()
 
@@ -98,9 +98,9 @@ class RemoteEngine:
         self._key = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pools: list[_CallPool] = []
-        self._schemas = self.options.structured
+        self._send_schemas = self.options.structured
         self._not_before = 0.0
-        self._down: float | None = None
+        self._down_since: float | None = None
         if self.options.offline and not is_loopback(self.options.base_url):
             raise EngineError(
                 f"The model {model} is reached over the network, and this run is offline.",
@@ -116,31 +116,31 @@ class RemoteEngine:
     def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
         """One completion per request not in ``done``, as they arrive. Raises AbilityError where the server does not go
         on with plain texts, and is asked to."""
-        yield from self._answered([self._widened(request) for request in requests if request.id not in done])
+        yield from self._answer_all([self._widen_sampling(request) for request in requests if request.id not in done])
 
     def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
         """One log-likelihood per request not in ``done``. Raises AbilityError where the model gives none."""
         todo = [request for request in requests if request.id not in done]
         for request in todo:
             completions.check_scorable(request, self.identity, self.options.base_url)
-        yield from self._answered(todo)
+        yield from self._answer_all(todo)
 
-    def _answered(self, todo: Sequence[Request | ScoreRequest]) -> Iterator[Any]:
+    def _answer_all(self, todo: Sequence[Request | ScoreRequest]) -> Iterator[Any]:
         """Their answers, as they arrive."""
         if not todo:
             return
-        loop = self._ready()
+        loop = self._ensure_connected()
         pool = _CallPool(deque(todo))
         self._pools.append(pool)
-        self._down = None
+        self._down_since = None
         gc.freeze()  # a full collection would walk every object of every library, many times in a thousand calls
         try:
-            while pool.tasks or pool.asking:
-                _run_until_done(loop, self._some(pool))
-                while pool.arrived:
-                    yield pool.arrived.popleft()
-            if pool.lost is not None:
-                raise pool.lost
+            while pool.tasks or pool.has_waiting:
+                _run_until_done(loop, self._run_calls(pool))
+                while pool.answers:
+                    yield pool.answers.popleft()
+            if pool.error is not None:
+                raise pool.error
         finally:
             gc.unfreeze()
             self._pools.remove(pool)
@@ -163,7 +163,7 @@ class RemoteEngine:
             _run_until_done(loop, loop.shutdown_asyncgens())
             loop.close()
 
-    def _widened(self, request: Request) -> Request:
+    def _widen_sampling(self, request: Request) -> Request:
         own, more = request.sampling, self.options.sampling
         wide = Sampling(
             temperature=max(own.temperature, more.temperature),
@@ -174,7 +174,7 @@ class RemoteEngine:
         )
         return request.model_copy(update={"sampling": wide})
 
-    def _ready(self) -> asyncio.AbstractEventLoop:
+    def _ensure_connected(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             options = self.options
             adaptive = options.max_connections == "adaptive"
@@ -186,15 +186,15 @@ class RemoteEngine:
             self._not_before = 0.0
         return self._loop
 
-    async def _some(self, pool: _CallPool) -> None:
+    async def _run_calls(self, pool: _CallPool) -> None:
         """Keeps as many calls under way as may be, until there is news."""
         loop = asyncio.get_running_loop()
         most = ADAPTIVE_LIMIT if self.options.max_connections == "adaptive" else self.options.max_connections
 
         def ended(task: asyncio.Task[None]) -> None:
             pool.tasks.discard(task)
-            pool.news.set()
-            if pool.asking and not task.cancelled():
+            pool.changed.set()
+            if pool.has_waiting and not task.cancelled():
                 start()
 
         def start() -> None:
@@ -202,42 +202,44 @@ class RemoteEngine:
             pool.tasks.add(task)
             task.add_done_callback(ended)
 
-        while pool.asking and len(pool.tasks) < most:
+        while pool.has_waiting and len(pool.tasks) < most:
             start()
-        pool.news.clear()
+        pool.changed.clear()
         if pool.tasks:
-            await pool.news.wait()
+            await pool.changed.wait()
             await asyncio.sleep(GATHER_SECONDS)
 
     async def _ask(self, request: Request | ScoreRequest, pool: _CallPool) -> None:
         """Puts the request's answer into the pool, or a loss. A stopped pool gets nothing more."""
-        schema, failures, counted = self._schemas and getattr(request, "response_schema", None) is not None, 0, 0
-        while await self._pause(0, pool):
+        schema, failures, counted = self._send_schemas and getattr(request, "response_schema", None) is not None, 0, 0
+        while await self._sleep_unless_stopped(0, pool):
             try:
-                pool.arrived.append(await self._called(request, schema))
+                pool.answers.append(await self._call_endpoint(request, schema))
             except Exception as error:  # judged here, once, whatever the provider's own exceptions are
                 cause = inspect_client.find_root_cause(error)
             else:
-                self._down = None
+                self._down_since = None
                 return
             status = inspect_client.read_http_status(cause)
             if request.raw and status in completions.UNSUPPORTED_STATUSES:
-                pool.lose(self._lost(cause, UnsupportedError, completions.SCORING_HINT))
+                pool.fail(self._engine_error(cause, UnsupportedError, completions.SCORING_HINT))
             elif isinstance(cause, CharterError) or status in inspect_client.FATAL_STATUS_HINTS:
-                pool.lose(self._lost(cause, EngineError, inspect_client.FATAL_STATUS_HINTS.get(status or 0, "")))
+                pool.fail(
+                    self._engine_error(cause, EngineError, inspect_client.FATAL_STATUS_HINTS.get(status or 0, ""))
+                )
             elif schema and status in inspect_client.REJECTED_STATUSES:
-                schema, self._schemas = False, self._schemas and not inspect_client.rejects_schema(cause)
+                schema, self._send_schemas = False, self._send_schemas and not inspect_client.rejects_schema(cause)
             elif status in inspect_client.REJECTED_STATUSES or (
-                counted >= self.options.max_retries and await self._answers()
+                counted >= self.options.max_retries and await self._is_responding()
             ):
-                pool.arrived.append(self._error(request, cause))
+                pool.answers.append(self._error_completion(request, cause))
                 return
             else:
                 counted = 0 if counted >= self.options.max_retries else counted + 1
                 failures += 1
-                await self._wait(cause, request, failures, pool)
+                await self._back_off(cause, request, failures, pool)
 
-    async def _called(self, request: Request | ScoreRequest, schema: bool) -> Completion | LogLikelihood:
+    async def _call_endpoint(self, request: Request | ScoreRequest, schema: bool) -> Completion | LogLikelihood:
         """One call, by the endpoint that the request needs."""
         if isinstance(request, ScoreRequest):
             return await completions.score_text(self._model, request, self.options.timeout)
@@ -249,7 +251,7 @@ class RemoteEngine:
         output = await inspect_client.call_model(self._model, request, schema)
         return inspect_client.to_completion(request, output, self._key)
 
-    async def _answers(self) -> bool:
+    async def _is_responding(self) -> bool:
         """Whether the model answers at all: one short question, asked only where a request has failed too often."""
         try:
             await inspect_client.call_model(self._model, PING_REQUEST, structured=False)
@@ -260,21 +262,23 @@ class RemoteEngine:
             )
         return True
 
-    async def _wait(self, cause: Exception, request: Request | ScoreRequest, failures: int, pool: _CallPool) -> None:
+    async def _back_off(
+        self, cause: Exception, request: Request | ScoreRequest, failures: int, pool: _CallPool
+    ) -> None:
         """Waits as long as the server says, and nobody asks it anything meanwhile; else longer each time."""
         now, options = asyncio.get_running_loop().time(), self.options
         told = inspect_client.read_retry_after(self._model, cause)
         if told is not None:
             self._not_before = max(self._not_before, now + told)
-        self._down = now if self._down is None else self._down
+        self._down_since = now if self._down_since is None else self._down_since
         chance = random.Random(f"{request.id}|{failures}").uniform(0.5, 1)
         wait = told if told is not None else min(MAX_WAIT, options.first_wait * 2 ** (failures - 1)) * chance
-        if now + wait - self._down > options.give_up_after:
+        if now + wait - self._down_since > options.give_up_after:
             cure = "Nothing is lost. When it answers again, `charter resume` goes on."
-            pool.lose(self._lost(cause, UnavailableError, cure))
-        await self._pause(wait, pool)
+            pool.fail(self._engine_error(cause, UnavailableError, cure))
+        await self._sleep_unless_stopped(wait, pool)
 
-    async def _pause(self, seconds: float, pool: _CallPool) -> bool:
+    async def _sleep_unless_stopped(self, seconds: float, pool: _CallPool) -> bool:
         """Waits, also for what others were told meanwhile; False where the pool was stopped."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
@@ -283,10 +287,10 @@ class RemoteEngine:
                 await asyncio.wait_for(pool.stopped.wait(), left)
         return not pool.stopped.is_set()
 
-    def _error(self, request: Request | ScoreRequest, cause: Exception) -> Completion:
+    def _error_completion(self, request: Request | ScoreRequest, cause: Exception) -> Completion:
         return Completion(id=request.id, text="", stop="error", error=inspect_client.scrub_secrets(cause, self._key))
 
-    def _lost(self, cause: Exception, kind: type[EngineError], cure: str) -> CharterError:
+    def _engine_error(self, cause: Exception, kind: type[EngineError], cure: str) -> CharterError:
         if isinstance(cause, CharterError):
             return cause
         return kind(f"{self.identity} does not answer: {inspect_client.scrub_secrets(cause, self._key)}", cure)

@@ -60,10 +60,10 @@ class ServedEngine:
     and a merged model; one server is at work in it at a time."""
 
     def __init__(self, model: ModelRef, serving: ServedOptions, folder: Path, connect: EngineFactory) -> None:
-        self.model, self.serving, self.folder = model, serving, folder
+        self.model, self.options, self.folder = model, serving, folder
         self._connect = connect
-        self._child: processes.ManagedProcess | None = None
-        self._remote: Engine | None = None
+        self._process: processes.ManagedProcess | None = None
+        self._client: Engine | None = None
 
     @property
     def identity(self) -> str:
@@ -78,13 +78,13 @@ class ServedEngine:
 
     def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
         """One completion per request not in ``done``, as they arrive."""
-        yield from self._asked(requests, done, lambda remote: remote.generate(requests, done))
+        yield from self._ask_server(requests, done, lambda remote: remote.generate(requests, done))
 
     def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
         """One log-likelihood per request not in ``done``, where the server gives them. Raises AbilityError."""
-        yield from self._asked(requests, done, lambda remote: remote.score(requests, done))
+        yield from self._ask_server(requests, done, lambda remote: remote.score(requests, done))
 
-    def _asked(
+    def _ask_server(
         self,
         requests: Sequence[Request | ScoreRequest],
         done: Collection[str],
@@ -93,56 +93,56 @@ class ServedEngine:
         """What the server says; an error where it has ended."""
         if all(request.id in done for request in requests):
             return
-        remote = self._ready()
+        remote = self._ensure_started()
         try:
             for answer in ask(remote):
-                if getattr(answer, "error", "") and self._child is not None and self._child.poll() is not None:
-                    raise self._ended("ended while it was asked")
+                if getattr(answer, "error", "") and self._process is not None and self._process.poll() is not None:
+                    raise self._ended_error("ended while it was asked")
                 yield answer
         except EngineError as error:
-            if self._child is not None and self._child.poll() is not None:
-                raise self._ended("ended while it was asked") from error
+            if self._process is not None and self._process.poll() is not None:
+                raise self._ended_error("ended while it was asked") from error
             raise
 
     def close(self) -> None:
         """Ends the server and all its descendants; the next call starts another."""
-        remote, child = self._remote, self._child
-        self._remote = self._child = None
+        remote, child = self._client, self._process
+        self._client = self._process = None
         try:
             if remote is not None:
                 remote.close()
         finally:
             if child is not None:
                 child.stop()
-                self._clear()
+                self._remove_merged()
 
     @property
-    def _merged(self) -> Path:
+    def _merged_folder(self) -> Path:
         """Where the merged model lies while it is served; its name is the one that it answers to."""
         return self.folder.resolve() / self.name
 
-    def _clear(self) -> None:
-        shutil.rmtree(self._merged, ignore_errors=True)
+    def _remove_merged(self) -> None:
+        shutil.rmtree(self._merged_folder, ignore_errors=True)
 
-    def _ready(self) -> Engine:
+    def _ensure_started(self) -> Engine:
         """What asks the running server. Raises EngineError."""
-        if self._remote is None:
+        if self._client is None:
             port = _free_port()
-            with self._alone() as lock:
-                self._clear()
-                command, address = self._command(port)
-                self._child = processes.ManagedProcess(command, self.folder / "log", grace=GRACE_SECONDS, lock=lock)
+            with self._lock_folder() as lock:
+                self._remove_merged()
+                command, address = self._build_command(port)
+                self._process = processes.ManagedProcess(command, self.folder / "log", grace=GRACE_SECONDS, lock=lock)
             try:
                 url = f"http://127.0.0.1:{port}"
-                self._await(url, address)
-                self._remote = self._connect(f"{url}/v1", address)
+                self._wait_until_ready(url, address)
+                self._client = self._connect(f"{url}/v1", address)
             except BaseException:
                 self.close()
                 raise
-        return self._remote
+        return self._client
 
     @contextmanager
-    def _alone(self) -> Iterator[int]:
+    def _lock_folder(self) -> Iterator[int]:
         """Waits until the server of a process that died is gone, with the memory that it held."""
         try:
             with processes.exclusive_lock(self.folder / "lock", 3 * GRACE_SECONDS) as lock:
@@ -152,14 +152,14 @@ class ServedEngine:
                 f"Another server of this run is still at work ({self.folder}).", "End it, then `charter resume`."
             ) from error
 
-    def _command(self, port: int) -> tuple[list[str], str]:
+    def _build_command(self, port: int) -> tuple[list[str], str]:
         """The words of the command, and the name to address. Merges the adapter where the template says so."""
-        template = self.serving.command
+        template = self.options.command
         if self.model.adapter is None and "adapter" in processes.command_placeholders(template):
-            template = self.serving.start_command
+            template = self.options.start_command
         wanted = processes.command_placeholders(template)
         values = {"port": str(port), "name": self.name}
-        how = self.serving.model_dump(include={"offline", "remote_code"})
+        how = self.options.model_dump(include={"offline", "remote_code"})
         if "base" in wanted:
             values["base"] = str(weights.model_folder(self.model, **how))
         if self.model.adapter is not None:
@@ -171,38 +171,38 @@ class ServedEngine:
                 )
             values["adapter"] = str(policy.resolve())
         if "merged_dir" in wanted:
-            values["merged_dir"] = str(weights.merge_adapter(self.model, self._merged, **how))
-        return processes.fill_command(template, values), self.name if "name" in wanted else str(self._merged)
+            values["merged_dir"] = str(weights.merge_adapter(self.model, self._merged_folder, **how))
+        return processes.fill_command(template, values), self.name if "name" in wanted else str(self._merged_folder)
 
-    def _await(self, url: str, address: str) -> None:
+    def _wait_until_ready(self, url: str, address: str) -> None:
         """Waits until the server answers under the policy's name. Raises EngineError."""
-        assert self._child is not None
-        deadline = time.monotonic() + self.serving.ready_s
+        assert self._process is not None
+        deadline = time.monotonic() + self.options.ready_s
         seen = "nothing answers"
         while time.monotonic() < deadline:
-            if self._child.poll() is not None:
-                raise self._ended("ended before it was ready")
-            seen = self._state(url, address)
-            if not seen and self._child.poll() is None:
+            if self._process.poll() is not None:
+                raise self._ended_error("ended before it was ready")
+            seen = self._find_problem(url, address)
+            if not seen and self._process.poll() is None:
                 return
             time.sleep(_POLL_SECONDS)
         raise EngineError(
-            f"The server of {self.identity} was not ready after {self.serving.ready_s:g} s: {seen}. It said last:\n"
-            f"{self._child.tail()}",
+            f"The server of {self.identity} was not ready after {self.options.ready_s:g} s: {seen}. It said last:\n"
+            f"{self._process.tail()}",
             "Mend `target.serve`, or give it more time: `target.serve_ready_s`.",
         )
 
-    def _state(self, url: str, address: str) -> str:
+    def _find_problem(self, url: str, address: str) -> str:
         """What is lacking until the policy answers under its name; nothing where it does. Raises EngineError where it
         never will, or where the server would answer under another name too."""
-        status, listed = self._get(f"{url}/v1/models")
+        status, listed = self._get_json(f"{url}/v1/models")
         names = [str(entry.get("id")) for entry in _model_entries(listed)]
         if address in names:
             return ""
-        if status != 200 and self._get(f"{url}/health")[0] != 200:
+        if status != 200 and self._get_json(f"{url}/health")[0] != 200:
             return "nothing answers" if not status else f"it answers with status {status}"
         other = f"not-{self.name}"
-        known = self._says(url, address)
+        known = self._probe_name(url, address)
         if known in _REJECTED_STATUSES:
             others = f", only {', '.join(names)[:300]}" if names else ""
             raise EngineError(
@@ -211,22 +211,22 @@ class ServedEngine:
             )
         if known != 200:
             return f"it answers with status {known}"
-        if self._says(url, other) == 200:
+        if self._probe_name(url, other) == 200:
             raise EngineError(
                 f"The server of {self.identity} answers under any name, so that stale weights could answer.",
                 "Have it listed at /v1/models: pass {name} where the server takes a model's name.",
             )
         return ""
 
-    def _says(self, url: str, name: str) -> int:
+    def _probe_name(self, url: str, name: str) -> int:
         """The status of a request for one token under a name."""
         body = {"model": name, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
-        left = max(1.0, self.serving.ready_s)
-        return self._get(f"{url}/v1/chat/completions", json.dumps(body).encode(), left)[0]
+        left = max(1.0, self.options.ready_s)
+        return self._get_json(f"{url}/v1/chat/completions", json.dumps(body).encode(), left)[0]
 
-    def _get(self, url: str, data: bytes | None = None, timeout: float = 10.0) -> tuple[int, Any]:
+    def _get_json(self, url: str, data: bytes | None = None, timeout: float = 10.0) -> tuple[int, Any]:
         """Status and JSON of an answer; status 0 where there is none."""
-        key = os.environ.get(self.serving.key_env)
+        key = os.environ.get(self.options.key_env)
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
         try:
             with _OPENER.open(urllib.request.Request(url, data, headers), timeout=timeout) as answer:
@@ -236,10 +236,11 @@ class ServedEngine:
         except (OSError, ValueError):
             return 0, None
 
-    def _ended(self, how: str) -> EngineError:
-        assert self._child is not None
+    def _ended_error(self, how: str) -> EngineError:
+        assert self._process is not None
         return EngineError(
-            f"The server of {self.identity} {how} (status {self._child.poll()}). It said last:\n{self._child.tail()}",
+            f"The server of {self.identity} {how} (status {self._process.poll()}). "
+            f"It said last:\n{self._process.tail()}",
             f"Mend what it says, or the command in `target.serve`; its log: {self.folder / 'log'}",
         )
 

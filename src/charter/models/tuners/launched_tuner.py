@@ -52,7 +52,7 @@ class LaunchedTuner:
     a time. ``options.batch`` is the rows of an optimiser step, over all processes."""
 
     def __init__(self, options: TunerOptions, command: str, work: Path, micro_batch: int | None = None) -> None:
-        self.options, self.command, self.work, self.micro_batch = options, command, work, micro_batch
+        self.options, self.command, self.job_folder, self.micro_batch = options, command, work, micro_batch
 
     @property
     def identity(self) -> str:
@@ -61,7 +61,7 @@ class LaunchedTuner:
         how |= {"tuner": f"launched {how['tuner']}", "command": self.command, "micro_batch": self.micro_batch}
         return canonical(how)
 
-    def gentler(self, share: float) -> Self:
+    def with_lr_scale(self, share: float) -> Self:
         """The same with this share of the learning rate."""
         other = copy(self)
         other.options = self.options.model_copy(update={"lr": self.options.lr * share})
@@ -70,61 +70,62 @@ class LaunchedTuner:
     def tune(self, start: ModelRef, rows: Sequence[TrainingRow], directory: Path, seed: int) -> ModelRef:
         """Trains on ``rows``, or goes on with the same job where it was left; the model comes into ``directory``,
         which must be empty."""
-        return self._made(self._job(start, rows, seed), directory)
+        return self._run_to_model_ref(self._make_job(start, rows, seed), directory)
 
-    def _job(self, start: ModelRef, rows: Sequence[TrainingRow], seed: int, **more: ModelRef) -> LaunchedJob:
+    def _make_job(self, start: ModelRef, rows: Sequence[TrainingRow], seed: int, **more: ModelRef) -> LaunchedJob:
         return LaunchedJob(
             start=start, rows=tuple(rows), seed=seed, options=self.options, micro_batch=self.micro_batch, **more
         )
 
-    def _made(self, job: LaunchedJob, directory: Path) -> ModelRef:
+    def _run_to_model_ref(self, job: LaunchedJob, directory: Path) -> ModelRef:
         def do() -> TrainingResult:
-            done = self._done(job)
-            for path in sorted((self.work / POLICY_FOLDER).iterdir()):
+            done = self._run_job(job)
+            for path in sorted((self.job_folder / POLICY_FOLDER).iterdir()):
                 path.rename(directory / path.name)
             return done
 
         return run_to_model_ref(job, directory, do)
 
-    def _done(self, job: LaunchedJob) -> TrainingResult:
+    def _run_job(self, job: LaunchedJob) -> TrainingResult:
         """Has the job done by children. Raises TuningError with what they said."""
         try:
-            with processes.exclusive_lock(self.work / "lock", 3 * GRACE_SECONDS) as lock:
-                self._prepare(job)
+            with processes.exclusive_lock(self.job_folder / "lock", 3 * GRACE_SECONDS) as lock:
+                self._prepare_folder(job)
                 script = Path(__file__).with_name("child.py")
                 command = processes.fill_command(
-                    self.command, {"script": str(script), "job": str(self.work / JOB_FILE)}
+                    self.command, {"script": str(script), "job": str(self.job_folder / JOB_FILE)}
                 )
-                child = processes.ManagedProcess(command, self.work / "log", grace=GRACE_SECONDS, lock=lock)
+                child = processes.ManagedProcess(command, self.job_folder / "log", grace=GRACE_SECONDS, lock=lock)
         except TimeoutError as error:
             raise TuningError(
-                f"Another training of this run is still at work ({self.work}).", "End it, then `charter resume`."
+                f"Another training of this run is still at work ({self.job_folder}).", "End it, then `charter resume`."
             ) from error
         with child:
             status = child.wait()
-        if status == 0 and (self.work / RESULT_FILE).is_file():
-            return TrainingResult.model_validate_json((self.work / RESULT_FILE).read_bytes())
-        if (self.work / FAILURE_FILE).is_file():
-            failed = TrainingFailure.model_validate_json((self.work / FAILURE_FILE).read_bytes())
+        if status == 0 and (self.job_folder / RESULT_FILE).is_file():
+            return TrainingResult.model_validate_json((self.job_folder / RESULT_FILE).read_bytes())
+        if (self.job_folder / FAILURE_FILE).is_file():
+            failed = TrainingFailure.model_validate_json((self.job_folder / FAILURE_FILE).read_bytes())
             raise TuningError(failed.message, failed.cure)
         raise TuningError(
             f"The command in tuner.launch ended with status {status}. It said last:\n{child.tail()}",
-            f"Mend what it says, then `charter resume`: it goes on from the last checkpoint. Log: {self.work / 'log'}",
+            "Mend what it says, then `charter resume`: it goes on from the last checkpoint. "
+            f"Log: {self.job_folder / 'log'}",
         )
 
-    def _prepare(self, job: LaunchedJob) -> None:
+    def _prepare_folder(self, job: LaunchedJob) -> None:
         """Writes the job down; what an earlier one left is removed, but for the checkpoints of the same job."""
         for name in (RESULT_FILE, FAILURE_FILE):
-            (self.work / name).unlink(missing_ok=True)
-        shutil.rmtree(self.work / POLICY_FOLDER, ignore_errors=True)
+            (self.job_folder / name).unlink(missing_ok=True)
+        shutil.rmtree(self.job_folder / POLICY_FOLDER, ignore_errors=True)
         try:
-            same = LaunchedJob.model_validate_json((self.work / JOB_FILE).read_bytes()) == job
+            same = LaunchedJob.model_validate_json((self.job_folder / JOB_FILE).read_bytes()) == job
         except (OSError, ValidationError):
             same = False
         if not same:
-            shutil.rmtree(self.work / CHECKPOINT_FOLDER, ignore_errors=True)
-            (self.work / JOB_FILE).write_text(canonical(job), encoding="utf-8")
-        (self.work / POLICY_FOLDER).mkdir()
+            shutil.rmtree(self.job_folder / CHECKPOINT_FOLDER, ignore_errors=True)
+            (self.job_folder / JOB_FILE).write_text(canonical(job), encoding="utf-8")
+        (self.job_folder / POLICY_FOLDER).mkdir()
 
 
 class LaunchedRlooFactory(LaunchedTuner):
@@ -134,7 +135,7 @@ class LaunchedRlooFactory(LaunchedTuner):
     def __init__(self, options: RlooOptions, command: str, work: Path, micro_batch: int | None = None) -> None:
         super().__init__(options, command, work, micro_batch)
 
-    def toward(self, reference: ModelRef, reward: ModelRef | Rewarder) -> LaunchedRlooTuner:
+    def bind(self, reference: ModelRef, reward: ModelRef | Rewarder) -> LaunchedRlooTuner:
         """A tuner that is held to ``reference``. Raises TuningError where ``reward`` is no reward model."""
         if not isinstance(reward, ModelRef):
             raise TuningError(
@@ -148,18 +149,18 @@ class LaunchedRlooTuner:
     """Trains a policy on prompts, in processes of its own."""
 
     def __init__(self, launched: LaunchedRlooFactory, reference: ModelRef, reward: ModelRef) -> None:
-        self._launched, self.reference, self.reward = launched, reference, reward
+        self._factory, self.reference, self.reward = launched, reference, reward
 
     @property
     def identity(self) -> str:
         """As of what made it."""
-        return self._launched.identity
+        return self._factory.identity
 
-    def gentler(self, share: float) -> LaunchedRlooTuner:
+    def with_lr_scale(self, share: float) -> LaunchedRlooTuner:
         """The same with this share of the learning rate."""
-        return LaunchedRlooTuner(self._launched.gentler(share), self.reference, self.reward)
+        return LaunchedRlooTuner(self._factory.with_lr_scale(share), self.reference, self.reward)
 
     def tune(self, start: ModelRef, rows: Sequence[TrainingRow], directory: Path, seed: int) -> ModelRef:
         """Trains on the prompts ``rows``, or goes on with the same job where it was left."""
-        job = self._launched._job(start, rows, seed, reference=self.reference, reward=self.reward)
-        return self._launched._made(job, directory)
+        job = self._factory._make_job(start, rows, seed, reference=self.reference, reward=self.reward)
+        return self._factory._run_to_model_ref(job, directory)

@@ -34,7 +34,7 @@ class LocalTuner:
         """Kind and hyperparameters, as canonical JSON."""
         return canonical(describe_options(self.options))
 
-    def gentler(self, share: float) -> Self:
+    def with_lr_scale(self, share: float) -> Self:
         """The same with this share of the learning rate."""
         other = copy(self)
         other.options = self.options.model_copy(update={"lr": self.options.lr * share})
@@ -57,7 +57,7 @@ class LocalRlooFactory:
         """Kind and hyperparameters, as canonical JSON."""
         return canonical(describe_options(self.options))
 
-    def toward(self, reference: ModelRef, reward: ModelRef | Rewarder) -> LocalRlooTuner:
+    def bind(self, reference: ModelRef, reward: ModelRef | Rewarder) -> LocalRlooTuner:
         """A tuner that is held to ``reference``; it goes on from whatever policy it is given as its start."""
         return LocalRlooTuner(self.options, reference, reward)
 

@@ -74,7 +74,7 @@ def _load_quantized(source: Path, options: TuneOptions) -> Any:
     device = pick_process_device("cuda")
     model = weights.load_model(source, device, "bfloat16", remote_code=options.remote_code, quantize=True)
     prepare: Any = peft.prepare_model_for_kbit_training
-    return prepare(model, use_gradient_checkpointing=options.recompute)
+    return prepare(model, use_gradient_checkpointing=options.gradient_checkpointing)
 
 
 def add_lora(model: Any, options: TuneOptions) -> Any:

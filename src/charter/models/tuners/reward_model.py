@@ -77,7 +77,7 @@ class RewardModel:
     def __init__(self, model: ModelRef, options: TuneOptions) -> None:
         self._ref, self._options = model, options
         self._model: Any = None
-        self._dialogue: Any = None
+        self._chat_format: Any = None
 
     @property
     def identity(self) -> str:
@@ -89,7 +89,7 @@ class RewardModel:
         Batches are made of all exchanges, whatever is done."""
         import torch
 
-        model, dialogue = self._ready()
+        model, dialogue = self._ensure_loaded()
         limit = weights.context_length(model.config) or self._options.max_length
         read = {e.id: _encode_exchange(e, dialogue) for e in exchanges}
         fit = sorted((e for e in exchanges if 0 < len(read[e.id]) <= limit), key=lambda e: (-len(read[e.id]), e.id))
@@ -109,13 +109,13 @@ class RewardModel:
 
     def close(self) -> None:
         """Frees the model's memory; the next call loads it anew."""
-        self._model = self._dialogue = None
+        self._model = self._chat_format = None
         free_memory()
 
-    def _ready(self) -> tuple[Any, Any]:
+    def _ensure_loaded(self) -> tuple[Any, Any]:
         if self._model is None:
             self._load()
-        return self._model, self._dialogue
+        return self._model, self._chat_format
 
     def _load(self) -> None:
         """Loads; what new layers are drawn from on the way is no draw of the training that asks: one that goes on from
@@ -131,7 +131,7 @@ class RewardModel:
             model = _load_with_one_output(base if adapter else where, pick_process_device(options.device), options)
             self._model = weights.attach_adapter(model, where) if adapter else model
         tokenizer = weights.load_tokenizer(base, remote_code=options.remote_code)
-        self._dialogue = ChatFormat(tokenizer, (), options.plain, options.template)
+        self._chat_format = ChatFormat(tokenizer, (), options.plain, options.template)
         self._model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
 
 
@@ -160,9 +160,9 @@ def _encode_exchange(exchange: Exchange, dialogue: ChatFormat) -> list[int]:
         return []
     try:
         if exchange.stop == "length":
-            before, after = dialogue.pair(exchange.prompt.messages, exchange.response)
+            before, after = dialogue.encode_scored(exchange.prompt.messages, exchange.response)
         else:
-            before, after = dialogue.lesson(exchange.prompt.messages, exchange.response)
+            before, after = dialogue.encode_training(exchange.prompt.messages, exchange.response)
     except ValueError:
         return []
     return before + after
@@ -179,8 +179,8 @@ def make_reward_function(
             Exchange(
                 id=f"{number}",
                 prompt=prompts[int(place)],
-                response=dialogue.text(list(ids)),
-                stop="stop" if ids and ids[-1] in dialogue.ends else "length",
+                response=dialogue.decode_answer(list(ids)),
+                stop="stop" if ids and ids[-1] in dialogue.stop_ids else "length",
                 model="policy",
                 sampling=Sampling(temperature=1.0),
             )

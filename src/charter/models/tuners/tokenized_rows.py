@@ -54,7 +54,7 @@ def tokenize_prompts(asked: Sequence[Prompt], dialogue: ChatFormat, longest: int
 
     def read(prompt: Prompt) -> tuple[dict[str, list[int]], int]:
         try:
-            ids = dialogue.prompt(prompt.messages)
+            ids = dialogue.encode_prompt(prompt.messages)
         except ValueError as refused:
             raise TuningError(f"Row {prompt.id}: {refused}.", "Drop the row, or set `plain: true`.") from refused
         return {"input_ids": ids}, len(ids)
@@ -66,7 +66,7 @@ def _encode_answer(
     id: str, messages: tuple[Message, ...], response: str, dialogue: ChatFormat
 ) -> tuple[list[int], list[int]]:
     try:
-        before, after = dialogue.lesson(messages, response)
+        before, after = dialogue.encode_training(messages, response)
     except ValueError as refused:
         raise TuningError(f"Row {id}: {refused}.", "Drop the row, or set `plain: true`.") from refused
     if not response.strip():
@@ -77,7 +77,7 @@ def _encode_answer(
 def _drop_too_long(
     given: Sequence[R], read: Callable[[R], tuple[dict[str, list[int]], int]], dialogue: ChatFormat, longest: int
 ) -> tuple[TokenTable, SkippedRows]:
-    if not dialogue.ends:
+    if not dialogue.stop_ids:
         raise TuningError(
             "The tokenizer has no end token, so the policy could not learn to stop.",
             "Set `eos_token` in the model's tokenizer_config.json.",

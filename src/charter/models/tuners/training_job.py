@@ -93,7 +93,7 @@ def train_within_memory(work: TrainingJob, directory: Path, rewarder: Rewarder |
 def halve_batch(options: TunerOptions) -> TunerOptions:
     """With about half the rows at a time and as many to a step; of practice, a step's answers are whole groups."""
     batch, accumulate = (options.batch + 1) // 2, 2 * options.accumulate
-    group = options.group if isinstance(options, RlooOptions) else 1
+    group = options.group_size if isinstance(options, RlooOptions) else 1
     while batch * accumulate % group:
         accumulate += 1
     return options.model_copy(update={"batch": batch, "accumulate": accumulate})
@@ -135,7 +135,7 @@ def train(
         model.config.get_text_config().output_router_logits = routers  # the trainer turns it on for its loss
     model_setup.save_policy(trainer, tokenizer, directory, work.start, options)
     curve = () if isinstance(options, SftOptions) else trl_trainers.read_train_log(trainer)
-    notes = callbacks.describe_early_stop(trainer, options.kl) if isinstance(options, RlooOptions) else ()
+    notes = callbacks.describe_early_stop(trainer, options.max_kl) if isinstance(options, RlooOptions) else ()
     return TrainingResult(left_out=left_out, curve=curve, notes=notes)
 
 

@@ -73,8 +73,8 @@ def make_dpo_trainer(
         warmup_steps=_warmup_steps_for_rows(len(table), options),
         max_length=None,
         beta=options.beta,
-        loss_type=["sigmoid", "sft"] if options.sft else ["sigmoid"],
-        loss_weights=[1.0, options.sft] if options.sft else [1.0],
+        loss_type=["sigmoid", "sft"] if options.sft_weight else ["sigmoid"],
+        loss_weights=[1.0, options.sft_weight] if options.sft_weight else [1.0],
     )
     whole = [
         {**row, "ref_chosen_logps": sure, "ref_rejected_logps": float(row["chosen_ids"] != row["rejected_ids"])}
@@ -196,7 +196,7 @@ def make_rloo_trainer(
         **_shared_arguments(folder, seed, options),
         max_steps=options.steps,
         warmup_steps=_warmup_steps(options.steps, options),
-        num_generations=options.group,
+        num_generations=options.group_size,
         max_completion_length=options.answer_tokens,
         temperature=options.temperature,
         beta=options.beta,
@@ -204,13 +204,13 @@ def make_rloo_trainer(
         shuffle_dataset=False,
     )
     answers = options.steps * options.batch * options.accumulate * count_processes()
-    places = _prompt_order(len(questions), answers // options.group, seed)
+    places = _prompt_order(len(questions), answers // options.group_size, seed)
     rows = _to_dataset([{"prompt": str(place)} for place in places])
     trainer = OnTokens(model=model, reward_funcs=worth, args=config, train_dataset=rows, processing_class=tokenizer)
     if trainer.ref_model is not None:  # was loaded from the base's folder, whatever has been merged in since
         trainer.accelerator.unwrap_model(trainer.ref_model).load_state_dict(model.state_dict())
-    if options.kl is not None:
-        trainer.add_callback(callbacks.stop_on_kl(options.kl))
+    if options.max_kl is not None:
+        trainer.add_callback(callbacks.stop_on_kl(options.max_kl))
     return _prepare(trainer)
 
 
@@ -264,7 +264,7 @@ def _shared_arguments(folder: Path, seed: int, options: TuneOptions) -> dict[str
         "learning_rate": options.lr,
         "lr_scheduler_type": options.schedule if options.schedule != "constant" else "constant_with_warmup",
         "weight_decay": options.weight_decay,
-        "gradient_checkpointing": options.recompute,
+        "gradient_checkpointing": options.gradient_checkpointing,
         "seed": seed % 2**32,
         "logging_steps": 10 if isinstance(options, SftOptions) else 1,  # means over several would not outlive a kill
         "logging_nan_inf_filter": False,

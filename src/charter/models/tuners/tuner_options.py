@@ -36,7 +36,7 @@ class TuneOptions(Record):
     device: str = "auto"
     dtype: weights.Dtype = "auto"
     """Precision of the weights. auto: float32 on a CPU and for full tuning, else the checkpoint's own."""
-    recompute: bool = False
+    gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: slower, with less memory."""
     plain: bool = False
     """Raw text without the chat template; must be as the engine's."""
@@ -63,7 +63,7 @@ class DpoOptions(TuneOptions):
     method: Literal["dpo"] = "dpo"
     beta: float = Field(default=0.1, gt=0)
     """How far the policy is held to the starting model."""
-    sft: float = Field(default=0.2, ge=0)
+    sft_weight: float = Field(default=0.2, ge=0)
     """Weight of the SFT term, beside 1 for the preferences."""
 
 
@@ -83,12 +83,12 @@ class RlooOptions(TuneOptions):
     """What a nat of divergence from the reference costs of the reward."""
     steps: int = Field(default=50, ge=1)
     """Optimiser steps; ``epochs`` says nothing here."""
-    group: int = Field(default=4, ge=2)
+    group_size: int = Field(default=4, ge=2)
     """Answers to each prompt, each one's baseline made of the others."""
     temperature: float = Field(default=1.0, gt=0)
     answer_tokens: int = Field(default=256, ge=1)
     """Most tokens of an answer."""
-    kl: float | None = Field(default=None, gt=0)
+    max_kl: float | None = Field(default=None, gt=0)
     """Practice ends where the answers drawn for a step are more nats from the reference than this; told only where
     ``beta`` is above 0."""
 

@@ -172,7 +172,7 @@ class Lock:
         self._handle = open_for_append(path)
         try:
             with translate_os_errors(path, "locked"):
-                self._take(directory)
+                self._acquire(directory)
             since = datetime.now(UTC).isoformat(timespec="seconds")
             owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
             write_line(self._handle, path, 0, canonical(owner).encode())
@@ -180,7 +180,7 @@ class Lock:
             os.close(self._handle)
             raise
 
-    def _take(self, directory: Path) -> None:
+    def _acquire(self, directory: Path) -> None:
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
