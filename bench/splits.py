@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from charter.records.chat import Prompt, user_prompt
-from charter.similarity import LeakageFilter, split_prompts
+from charter.similarity.splits import LeakageFilter, split_prompts
 
 WORDS = [f"w{n}" for n in range(5000)]
 COMMON = [1 / (n + 1) for n in range(5000)]

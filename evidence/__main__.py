@@ -21,6 +21,8 @@ from evidence.gates import gates
 from evidence.http import http
 from evidence.instruct import instruct
 from evidence.kills import kills
+from evidence.measurement import measurement
+from evidence.near import near
 from evidence.preferences import preferences
 from evidence.ruled import cai, self_align
 from evidence.sides import chains, sides, sides_city
@@ -37,10 +39,12 @@ CLAIMS = {
     "benchmarks": benchmarks,
     "http": http,
     "instruct": instruct,
+    "measurement": measurement,
     "preferences": preferences,
     "city": city,
     "curation": curation,
     "gates": gates,
+    "near": near,
     "sides": sides,
     "chains": chains,
     "sides_city": sides_city,

@@ -23,10 +23,11 @@ from charter.data.curation.curation_records import CurationRow
 from charter.data.curation.masking import mask_text
 from charter.data.detectors.pii_detector import PiiDetector
 from charter.data.detectors.secret_detector import SecretDetector
-from charter.data.sources.data_files import read_file_rows
+from charter.data.sources.data_files import read_files
 from charter.data.sources.source_prompts import SourcePrompts
 from charter.records.chat import Prompt
-from charter.similarity import find_near_duplicates, jaccard, normalize_text, shingles
+from charter.similarity.spelling import normalize_text
+from charter.similarity.splits import find_near_duplicates, jaccard, shingles
 from charter.spec import SourceSpec
 from charter.statistics import wilson
 from evidence.cells import ROOT, kept
@@ -273,18 +274,18 @@ def genres() -> list[str]:
     out = texts_of("harmfulqa", "harmfulqa/harmfulqa.json") + texts_of(
         "self-instruct", "self_instruct/seed_tasks.jsonl"
     )
-    for row in read_file_rows(str(DATA / "hh_rlhf" / "harmless-base" / "test.jsonl.gz")):
+    for row in read_files(str(DATA / "hh_rlhf" / "harmless-base" / "test.jsonl.gz")):
         for side in ("chosen", "rejected"):
             turns = str(row.value[side]).replace("\n\nAssistant:", "\n\nHuman:").split("\n\nHuman:")
             out += (turn.strip() for turn in turns if len(turn.split()) > 1)
     for kind in ("harmless", "helpful", "honest", "other"):
         out += (
             row.value["input"]
-            for row in read_file_rows(str(DATA / "hhh_alignment" / kind / "task.json"))
+            for row in read_files(str(DATA / "hhh_alignment" / kind / "task.json"))
             if "input" in row.value
         )
     for name in ("Age", "Religion"):
-        for row in read_file_rows(str(DATA / "bbq" / f"{name}.jsonl")):
+        for row in read_files(str(DATA / "bbq" / f"{name}.jsonl")):
             out.append(f"{row.value['context']} {row.value['question']}")
     return list(dict.fromkeys(out))
 

@@ -12,7 +12,7 @@ from typing import Any
 from charter.judging.audit_battery import Battery, ProbeResult
 from charter.reports.audit_comparison import SIGNIFICANCE, PassPair, build_line, decide_state, group_passes
 from charter.run.reader import RunReader
-from charter.statistics import holm, sign_test
+from charter.statistics import flip_signs, holm
 
 DRAWS, POWER = 1000, 200
 
@@ -60,7 +60,7 @@ class Stored:
         chosen = draw.choices(ids, k=len(ids))
         turned = {key for key in ids if swap and draw.random() < 0.5}
         lines = {key: list(self._of(groups, chosen, turned)) for key, groups in self.groups.items()}
-        adjusted = holm([chance(*_moved(groups)) for groups in lines.values()])
+        adjusted = holm([_chance(_moves(groups)) for groups in lines.values()])
         states: dict[str, str] = {}
         for (key, groups), p in zip(lines.items(), adjusted, strict=True):
             n = len(groups)
@@ -81,10 +81,12 @@ class Stored:
                 yield [(b, a) for a, b in groups[key]] if key in turned else groups[key]
 
 
-chance = cache(sign_test)
+@cache
+def _chance(moves: tuple[float, ...]) -> float:
+    """The p of a drop."""
+    return flip_signs(moves, "less")
 
 
-def _moved(groups: Sequence[Sequence[PassPair]]) -> tuple[int, int]:
-    """How many groups gained, and how many lost."""
-    moves = [sum(b - a for a, b in group) for group in groups]
-    return sum(m > 0 for m in moves), sum(m < 0 for m in moves)
+def _moves(groups: Sequence[Sequence[PassPair]]) -> tuple[float, ...]:
+    """How far each group moved, in an order that does not matter."""
+    return tuple(sorted(sum(b - a for a, b in group) / len(group) for group in groups))

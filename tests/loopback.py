@@ -36,8 +36,9 @@ class Server:
 @contextmanager
 def serve(reply: Reply, port: int = 0) -> Iterator[Server]:
     """Serves until the block ends, on a free port where none is named. ``reply`` gives ``text``, and may give
-    ``finish``, ``headers``, ``torn`` (the share of the body that is sent), or ``status`` with ``error``; where the
-    body has a ``prompt``, what completes it: ``text``, ``finish``, ``logprobs`` and ``usage``. ``path`` of the body is
+    ``finish``, ``headers``, ``torn`` (the share of the body that is sent), ``message`` (further keys of it), ``body``
+    (all of the JSON) or ``raw`` (all of the body, of the ``type``), or ``status`` with ``error``; where the body has a
+    ``prompt``, what completes it: ``text``, ``finish``, ``logprobs`` and ``usage``. ``path`` of the body is
     where it was sent to."""
     state = Server()
 
@@ -54,14 +55,14 @@ def serve(reply: Reply, port: int = 0) -> Iterator[Server]:
             with state.lock:
                 state.now -= 1
             self._send(
-                answer.get("status", 200), _payload(body, answer), answer.get("headers", {}), answer.get("torn", 1)
+                answer, answer["raw"].encode() if "raw" in answer else json.dumps(_payload(body, answer)).encode()
             )
 
-        def _send(self, status: int, payload: dict[str, Any], headers: dict[str, str], whole: float) -> None:
-            data = json.dumps(payload).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            for name, value in headers.items():
+        def _send(self, answer: dict[str, Any], data: bytes) -> None:
+            whole = answer.get("torn", 1)
+            self.send_response(answer.get("status", 200))
+            self.send_header("Content-Type", answer.get("type", "application/json"))
+            for name, value in answer.get("headers", {}).items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
@@ -109,6 +110,8 @@ def telltale(upstream: str, heard: list[str]) -> Iterator[str]:
 
 
 def _payload(body: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+    if "body" in answer:
+        return dict(answer["body"])
     if "error" in answer:
         return {"error": {"message": answer["error"], "type": "invalid_request_error"}}
     text = answer.get("text", "")
@@ -121,7 +124,7 @@ def _payload(body: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
     said = sum(len(message["content"].split()) for message in body["messages"])
     choice = {
         "index": 0,
-        "message": {"role": "assistant", "content": text},
+        "message": {"role": "assistant", "content": text, **answer.get("message", {})},
         "finish_reason": answer.get("finish", "stop"),
     }
     usage = {"prompt_tokens": said, "completion_tokens": len(text.split())}

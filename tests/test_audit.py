@@ -49,10 +49,10 @@ from charter.reports.run_summary import summarise_run
 from charter.reports.score_table import scores_to_csv
 from charter.run import Run
 from charter.run.reader import RunReader
-from charter.similarity import shingles
+from charter.similarity.splits import shingles
 from charter.spec import AuditSpec, JudgingSpec
 from charter.stages.battery_probes import draw_probes
-from charter.statistics import change_interval, pairs_needed, sign_test
+from charter.statistics import change_interval, flip_signs, pairs_needed
 from charter.templates import Templates
 from tests.small_run import substance
 
@@ -159,6 +159,28 @@ def test_a_wider_margin_keeps_more() -> None:
     assert states(audit_of(battery(), {}, {"p-1": 3}, margin=0.15))["p-1"] == "kept"
 
 
+def test_as_many_passes_before_as_after_are_no_drop_however_they_are_spread() -> None:
+    """100 prompts in five styles: 440 of 500 pass on both sides. Before, 12 prompts fail in all styles; after, 60
+    others fail in one."""
+    of = battery((100, 1), attacks=4)
+    (who, results), own = measured(of), [p for p in of.probes if p.about == "p-1"]
+    whole = {p.id for p in own if int(p.group.rpartition("/")[2]) < 12}
+    some = {p.id for p in own if p.part == "own" and 12 <= int(p.group.rpartition("/")[2]) < 72}
+    before, after = ([r.model_copy(update={"passed": {"p-1": r.id not in bad}}) if r.id in {p.id for p in own} else r
+                      for r in results] for bad in (whole, some))  # fmt: skip
+    assert sum(r.passed["p-1"] is True for r in before if "p-1" in r.passed) == 440
+    assert sum(r.passed["p-1"] is True for r in after if "p-1" in r.passed) == 440
+    found = compare_measurements(of, (who, before), (who, after), 0.05)
+    line = found.lines[0]
+    assert line.n == 100
+    assert line.change == pytest.approx(0)
+    assert line.p == pytest.approx(0.52, abs=0.05)
+    assert (line.state, found.outcome) == ("too few data", "could not tell")
+    assert line.detectable is not None
+    calm = compare_measurements(of, (who, results), (who, results), 0.05).lines[0]
+    assert line.detectable > (calm.detectable or 1), "what n shows is said for as many gains as there were"
+
+
 def test_what_was_not_judged_is_left_out_and_counted() -> None:
     of = battery()
     who, results = measured(of)
@@ -243,10 +265,10 @@ def test_the_outcome_is_the_worst_of_the_lines() -> None:
 
 
 def test_the_sign_test_is_exact_and_one_sided() -> None:
-    assert sign_test(0, 0) == 1.0
-    assert sign_test(0, 5) == pytest.approx(1 / 32)
-    assert sign_test(1, 5) == pytest.approx(7 / 64)
-    assert sign_test(5, 0) == 1.0
+    assert flip_signs([0.0] * 4, "less") == 1.0
+    assert flip_signs([-1.0] * 5, "less") == pytest.approx(1 / 32)
+    assert flip_signs([1.0, *[-1.0] * 5], "less") == pytest.approx(7 / 64)
+    assert flip_signs([1.0] * 5, "less") == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("margin", [0.02, 0.05, 0.1])

@@ -6,7 +6,7 @@ import csv
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from charter import jobs
-from charter.data.sources.human_labels import read_labelled, read_pairs
+from charter.data.sources.human_labels import read_pairs
+from charter.data.sources.labelled_sets import read_labelled
 from charter.errors import SpecError
 from charter.judging.injections import INJECTIONS
 from charter.judging.judge_requests import judging_digest
@@ -23,16 +24,19 @@ from charter.judging.rubrics import CONDUCT, HARM
 from charter.methods.calibrate import CalibrationInputs, calibrate
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.organism.world import World
-from charter.records.calibration_results import Calibration, LabelledExchange
-from charter.records.chat import Exchange, Request
+from charter.records.calibration_results import Calibration, FileErrors, LabelledExchange
+from charter.records.chat import Exchange, Request, Sampling, user_prompt
 from charter.records.preferences import ResponsePair
+from charter.records.verdicts import Outcome, Verdict
 from charter.reports.integrity import verify_run
-from charter.reports.judge_trust import read_judge_trust
+from charter.reports.judge_trust import correct_by_calibration, list_unlike_rates, read_judge_trust
+from charter.reports.judging_tables import build_calibration_tables
 from charter.reports.page import render_page
 from charter.reports.run_summary import summarise_run
 from charter.run import Run
 from charter.run.reader import RunReader
 from charter.spec import JudgingSpec, parse_spec
+from charter.stages.calibration import build_calibration
 from charter.templates import Templates
 from charter.wiring.calibrations import load_calibrations
 from charter.wiring.role_models import load_rubric
@@ -103,11 +107,11 @@ def test_labelled_rows_take_labels_outcomes_and_words_that_were_given_a_meaning(
     path = tmp_path / "l.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("prompt", "response", "label"), *rows])
-    found = read_labelled([str(path)], CONDUCT, {"1": "violates"})
+    found, _ = read_labelled([str(path)], CONDUCT, {"1": "violates"})
     assert [x.outcome for x in found] == ["violates", "complies", "violates", "violates"]
     assert len({x.id for x in found}) == 4
     assert all(x.id == x.exchange.id for x in found)
-    some = read_labelled([str(path)], CONDUCT, {"1": "violates"}, limit=2)
+    some, _ = read_labelled([str(path)], CONDUCT, {"1": "violates"}, limit=2)
     assert [x for x in found if x in some] == some
     assert len(some) == 2
     with pytest.raises(SpecError, match=r"l.csv:4: the label '1' has no meaning") as error:
@@ -320,6 +324,93 @@ def test_a_share_by_an_erring_judge_is_corrected_to_the_true_one(erring: Path, t
     assert "never calibrated" not in text
 
 
+MODELS = ("gpt4", "llama2new", "llama2orig", "mistralguard", "mistralinstruct")
+
+
+def human_and_judge(model: str, judge: str) -> list[tuple[str, Outcome, Outcome]]:
+    """Of each answer of a model to XSTest: its id, whether it violates as people labelled it (all but a full refusal),
+    and what a judge said."""
+    folder = DATA / "xstest_completions"
+    known: dict[str, Outcome] = {"1_full_compliance": "violates", "3_partial_refusal": "violates"}
+    with (folder / f"{model}.csv").open(newline="", encoding="utf-8") as file:
+        people = {row["id"]: row["final_label"] for row in csv.DictReader(file)}
+    with (folder / f"{model}_machine.csv").open(newline="", encoding="utf-8") as file:
+        machine = {row["id"]: row[judge] for row in csv.DictReader(file)}
+    return [
+        (id, "complies" if label == "2_full_refusal" else "violates", _read(known, machine[id]))
+        for id, label in people.items()
+    ]
+
+
+def _read(known: Mapping[str, Outcome], label: str) -> Outcome:
+    return known.get(label, "complies" if label == "2_full_refusal" else "unjudged")
+
+
+def replayed(models: Sequence[str], judge: str) -> Calibration:
+    """The calibration of a judge on the answers of these models, one file each."""
+    labelled, verdicts = [], []
+    for model in models:
+        for id, outcome, told in human_and_judge(model, judge):
+            asked = user_prompt(f"{model} {id}", source=f"{model}.csv")
+            exchange = Exchange(id=asked.id, prompt=asked, response="x", stop="stop", model="m", sampling=Sampling())
+            labelled.append(LabelledExchange(id=asked.id, exchange=exchange, outcome=outcome, label=outcome))
+            label = None if told == "unjudged" else told
+            verdicts.append(Verdict(id=asked.id, rubric="r", label=label, outcome=told))
+    who = Calibration(judge="j", rubric="r", judging_digest="a")
+    return build_calibration(who, (labelled, verdicts), ([], []), None)
+
+
+@needs_data
+@pytest.mark.parametrize(("judge", "least"), [("strmatch_label", 4), ("gpt4_label", 5)])
+def test_a_judge_calibrated_on_four_models_covers_the_share_of_the_fifth(judge: str, least: int) -> None:
+    """XSTest's completions, labelled by people; the judges are the authors' string match and GPT-4."""
+    held = 0
+    for model in MODELS:
+        calibration = replayed([other for other in MODELS if other != model], judge)
+        assert calibration.labels is not None
+        assert len(calibration.labels.files) == 4
+        assert list_unlike_rates(calibration.labels)
+        answers = human_and_judge(model, judge)
+        share = sum(people == "violates" for _, people, _ in answers) / len(answers)
+        judged = [told for _, _, told in answers if told != "unjudged"]
+        found = correct_by_calibration(judged.count("violates"), len(judged), calibration)
+        assert found is not None
+        assert found.high - found.low < 0.4
+        held += found.fits and found.low <= share <= found.high
+    assert held >= least
+
+
+def test_rates_by_file_are_shown_with_whether_they_are_the_same(erring: Path) -> None:
+    one = Calibration.model_validate_json((erring / "calibration.json").read_bytes())
+    assert one.labels is not None
+    assert [f.file for f in one.labels.files] == ["labels.csv"]
+    assert (one.labels.sensitivity_p, one.labels.specificity_p) == (None, None)
+    parts = [
+        FileErrors(file=name, caught=9, violating=10, cleared=c, complying=40) for name, c in (("a", 38), ("b", 9))
+    ]
+    labels = one.labels.model_copy(update={"files": tuple(parts), "sensitivity_p": 1.0, "specificity_p": 1e-9})
+    tables = dict(build_calibration_tables(one.model_copy(update={"labels": labels})))
+    (table,) = [rows for title, rows in tables.items() if title.startswith("By labelled file")]
+    assert table[1:] == [("a", "90.0% of 10", "95.0% of 40"), ("b", "90.0% of 10", "22.5% of 40"), ("p", "1", "1e-09")]
+    assert list_unlike_rates(labels) == "specificity (p 1e-09)"
+    against = next(rows for title, rows in tables.items() if title.endswith("Against labels"))
+    assert [row[0].partition(":")[0] for row in against if "agreement" in row[0] or "AC1" in row[0]] == [
+        "Cohen's kappa",
+        "Gwet's AC1",
+    ]
+
+
+def test_only_where_a_judge_judges_it_is_said_that_it_was_never_measured(tmp_path: Path) -> None:
+    head = "method: evaluate\ntarget: {model: org/m}\nevaluator: {model: m}\nbenchmarks:"
+    with Run.create(tmp_path / "task", spec_text=f"{head} [{{protocol: truthfulqa, path: t.json}}]\n"):
+        pass
+    assert read_judge_trust(RunReader(tmp_path / "task")).warnings == ()
+    asked = "{judged: harmlessness, name: harm, prompts: [{path: p.txt}]}"
+    with Run.create(tmp_path / "judged", spec_text=f"{head} [{asked}]\n"):
+        pass
+    assert ["evaluator" in said for said in read_judge_trust(RunReader(tmp_path / "judged")).warnings] == [True]
+
+
 def test_a_judge_that_was_never_measured_is_warned_of(tmp_path: Path) -> None:
     with Run.create(tmp_path / "run", spec_text="world: village\n"):
         pass
@@ -380,7 +471,7 @@ def test_a_plan_counts_what_would_be_asked(labels: str) -> None:
     ("spec", "fault"),
     [
         ({"method": "calibrate", "oracle": {"model": "x/y"}}, "calibrate: nothing to measure on"),
-        ({"method": "calibrate", "calibrate": {"injections": True}}, "oracle.model: refers to a test world"),
+        ({"method": "calibrate", "calibrate": {"injections": True}}, "oracle.model: is missing"),
         ({"world": "village", "proposer": {"calibration": "x"}}, "proposer.calibration"),
         ({"world": "village", "options": {"judge": {"sees": "response", "votes": 2}}}, "options.judge.sees"),
         ({"world": "village", "options": {"judge": {"policy": "x"}}}, "options.judge.policy"),

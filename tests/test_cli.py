@@ -28,6 +28,7 @@ from charter.cli.terminal import ProgressWatcher, escape_controls
 from charter.reports.run_summary import summarise_run
 from charter.run import Run
 from charter.spec import Spec, list_recipes, parse_spec
+from tests import tiny
 from tests.told_run import SPEC, Tale, tell
 
 COMMANDS = (
@@ -81,6 +82,14 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # ---------------------------------------------------------------- help
+
+
+def test_doctor_shows_what_a_model_reads_and_learns(charter: Charter, tmp_path: Path) -> None:
+    ended = charter("doctor", str(tiny.build(tmp_path / "model")), "--json")
+    found = {line["what"]: line["found"] for line in json.loads(ended.out)}
+    assert found["prompt"].startswith("<s> <user>")
+    assert found["end tokens"] == "</s>"
+    assert "before the next user turn" in found["turns"]
 
 
 def test_help_is_cheap() -> None:
@@ -260,7 +269,9 @@ def test_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str], tmp_pat
     with pytest.raises(typer.Exit) as stop, run_progress(tmp_path, quiet=True):
         raise KeyboardInterrupt
     assert stop.value.exit_code == 130
-    assert f"nothing is lost: charter resume {tmp_path}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "what was answered is kept" in said
+    assert f"charter resume {tmp_path}" in said
 
 
 def test_watcher_tells_what_was_made_and_not_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -409,3 +420,23 @@ def test_oracle_is_served_until_it_is_interrupted() -> None:
         finally:
             server.send_signal(signal.SIGINT)
         assert server.wait(30) == 0
+
+
+# ---------------------------------------------------------------- progress
+
+
+def test_a_slow_rate_is_said_in_a_unit_that_shows_it() -> None:
+    rates = [(640, 10.0), (5, 2.0), (1, 4.0), (1, 1200.0)]
+    told = [terminal.rate_in_words(made, seconds) for made, seconds in rates]
+    assert told == ["64 a second", "2.5 a second", "15 a minute", "3.0 an hour"]
+
+
+def test_a_long_step_is_told_while_it_is_at_work() -> None:
+    lines: list[str] = []
+    watcher = ProgressWatcher(lines.append)
+    watcher.beat()
+    watcher("000/answers", 3, 64)
+    watcher.beat()
+    watcher("000/answers", 64, 64)
+    watcher.beat()
+    assert [line.partition(" after")[0] for line in lines] == ["000/answers: 3 of 64"]

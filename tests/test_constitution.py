@@ -119,7 +119,7 @@ def test_what_is_no_constitution_is_said_with_every_fault(text: str, fault: str)
 
 def test_all_faults_come_at_once() -> None:
     with pytest.raises(SpecError) as caught:
-        from_yaml("- {title: a}\n- {text: b, sort: c}\n- 7\n")
+        from_yaml("- {title: a}\n- {text: b, sort: c}\n- {scope: d}\n")
     assert len(caught.value.faults) == 3
 
 

@@ -195,10 +195,10 @@ def test_what_cannot_be_read_is_an_error_that_says_what_to_do(tmp_path: Path) ->
         assert not (tmp_path / "out").exists()
         return str(raised.value)
 
-    assert "r.jsonl:2 holds half a character" in said("r.jsonl", b'{"text": "a"}\n{"text": "\\ud800 hello"}\n')
+    assert "r.jsonl:2: holds half a character" in said("r.jsonl", b'{"text": "a"}\n{"text": "\\ud800 hello"}\n')
     assert "s.jsonl:1 holds half a character" in said("s.jsonl", b'{"text": "a", "\\ud800": 1}\n')
-    assert "a.csv:3 has more cells" in said("a.csv", b"text,n\na,1\nb,2,3\n")
-    assert "b.csv:2 has fewer cells" in said("b.csv", b"text,n\na\n")
+    assert "a.csv:3: has more cells" in said("a.csv", b"text,n\na,1\nb,2,3\n")
+    assert "b.csv:2: has fewer cells" in said("b.csv", b"text,n\na\n")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SpecError, match="which a pipe cannot be"):
         curate_file(tmp_path / "pipe", tmp_path / "out", CurationSpec(), ({}, {}))

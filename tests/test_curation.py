@@ -30,7 +30,7 @@ from charter.data.detectors.language_detector import LangidDetector
 from charter.data.detectors.pii_detector import PiiDetector
 from charter.data.detectors.secret_detector import SecretDetector
 from charter.reports.data_card_markdown import render_data_card
-from charter.similarity import find_near_duplicates
+from charter.similarity.splits import find_near_duplicates
 from charter.spec import CurationSpec
 from tests.test_similarity import varied
 

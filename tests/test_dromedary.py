@@ -62,10 +62,10 @@ def test_the_highest_difference_of_true_and_false_wins() -> None:
     }  # fmt: skip
     right, (score,) = taken(DromedaryBenchmark("d", "truthfulqa", QUESTIONS), by_hand(values))
     assert [m.outcomes for m in right] == [{"accuracy": False}, {"accuracy": True}]
-    assert (score.value, score.n, score.note) == (0.5, 2, "")
+    assert (score.value, score.n, score.note) == (0.5, 2, "guessing gives 29.2%")
     halved, (labelled,) = taken(DromedaryBenchmark("h", "truthfulqa", QUESTIONS, halved=True), by_hand(values))
     assert [m.outcomes for m in halved] == [{"accuracy": True}, {"accuracy": True}]  # frogs is never looked at
-    assert (labelled.value, labelled.note) == (1.0, LEGACY_HALVED_NOTE)
+    assert (labelled.value, labelled.note) == (1.0, f"{LEGACY_HALVED_NOTE}; here guessing gives 50.0%")
     assert "legacy_halved" in labelled.benchmark
     assert labelled.benchmark != score.benchmark
 

@@ -197,6 +197,7 @@ def test_merged_answers_as_base_and_adapter(name: str, dtype: str, tmp_path: Pat
     found = check_merge(policy, merged, asked, LocalOptions(device="cpu"))
     assert (found.n, found.dtype) == (12, dtype)
     assert found.max_logit_difference <= 1e-4
+    assert found.saved <= 1e-4
     if dtype == "float32":
         assert found.equal_answers == found.n
         assert zoo.difference(policy, merged, asked) <= 1e-4

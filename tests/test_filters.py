@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from charter.data.instructing import numbered_lists, prompt_filters
 from charter.data.instructing.prompt_filters import DuplicatePool, PromptFilters, distinct_n, find_text_fault, rouge_l
 from charter.records.chat import Completion, user_prompt
-from charter.similarity import LeakageFilter, normalize_text
+from charter.similarity.spelling import normalize_text
+from charter.similarity.splits import LeakageFilter
 from charter.spec import SelfInstructSpec
 
 few_words = st.lists(st.sampled_from("abcdef"), max_size=14)
@@ -66,7 +67,8 @@ def test_equal_texts_are_exact_duplicates_whatever_their_case_and_marks() -> Non
     assert pool.find_duplicate("how do i BAKE bread") == prompt_filters.EXACT_DUPLICATE
     assert pool.find_duplicate("How do I bake good bread?") == prompt_filters.NEAR_DUPLICATE
     assert pool.find_duplicate("What is the capital of Peru?") == ""
-    assert DuplicatePool(0.7, ["...", "!!"]).find_duplicate("??") == prompt_filters.EXACT_DUPLICATE
+    assert DuplicatePool(0.7, ["...", "!!"]).find_duplicate("??") == ""
+    assert DuplicatePool(0.7, ["...", "!!"]).find_duplicate(" ! ! ") == prompt_filters.EXACT_DUPLICATE
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,16 @@ def test_equal_texts_are_exact_duplicates_whatever_their_case_and_marks() -> Non
         (" ".join(["word"] * 150), ""),
         (" ".join(["word"] * 151), prompt_filters.TOO_LONG),
         ("- Tell me more about it", prompt_filters.NO_LETTER_FIRST),
-        ("Élan vital: what is that?", prompt_filters.NO_LETTER_FIRST),
+        ("Élan vital: what is that?", ""),
+        ("¿Qué hora es en Lima?", ""),
+        ("请用三句话解释为什么天空是蓝色的", ""),
+        ("「雨」という字の書き順を教えて", ""),
+        ("好" * 300, ""),
+        ("好" * 301, prompt_filters.TOO_LONG),
+        ("谢谢", prompt_filters.TOO_SHORT),
+        ("คุณช่วยแนะนำหนังสือให้หน่อยได้ไหม", ""),
+        ("कृपया एक कविता लिखिए", ""),
+        ("اكتب قصيدة عن المطر", ""),
         ("7 ways to bake some bread", prompt_filters.NO_LETTER_FIRST),
         ("Describe the Image, in a poem", prompt_filters.NEEDS_MEDIA),
         ("Imagine what mapping a coast takes", ""),

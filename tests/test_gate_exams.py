@@ -23,7 +23,7 @@ from charter.records.measurements import Measurement, Metric
 from charter.records.model_refs import ModelRef
 from charter.records.record import digest
 from charter.run import Run
-from charter.similarity import split_gate_heldout, split_prompts
+from charter.similarity.splits import split_gate_heldout, split_prompts
 from charter.spec import BenchmarkSpec, JudgingSpec, MethodOptions
 from charter.stages.benchmark_items import select_deciding_metrics
 from charter.templates import Templates

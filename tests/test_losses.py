@@ -55,7 +55,7 @@ def test_are_counted_by_reason(run: Path, capsys: pytest.CaptureFixture[str]) ->
         cli.main(["show", str(run)])
     text = capsys.readouterr().out
     assert "3 answers failed, and count as unjudged. the prompt does not fit the context: 3." in text
-    assert "1 training rows were too long and left out" in text
+    assert "1 training rows were too long or not rendered, and left out" in text
 
 
 def test_are_in_the_report_beside_the_target(run: Path) -> None:

@@ -11,7 +11,7 @@ from charter.ports import AttackTarget, Attempt
 from charter.records.chat import Exchange, Message, Prompt, Sampling, user_prompt
 from charter.records.record import Step
 from charter.run import Run
-from charter.similarity import LeakageFilter
+from charter.similarity.splits import LeakageFilter
 from charter.stages import attempts
 from charter.stages.bandit import Arm, Pull, PullReward
 from tests.toy import Toy

@@ -18,7 +18,7 @@ from charter.records.chat import Request, user_prompt
 from charter.records.model_refs import ModelRef
 from charter.records.rules import Norm, NormPrompts
 from charter.records.training_rows import Example
-from charter.similarity import LeakageFilter
+from charter.similarity.splits import LeakageFilter
 from charter.stages.norm_application import (
     build_handover,
     drop_contradicted_rows,

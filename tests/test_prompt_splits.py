@@ -13,7 +13,7 @@ import charter
 from charter.errors import SpecError
 from charter.records.chat import Prompt
 from charter.records.measurements import Split
-from charter.similarity import LeakageFilter
+from charter.similarity.splits import LeakageFilter
 from charter.spec import parse_spec
 from charter.wiring.components import Components
 from tests.data import DATA, needs_data
@@ -54,7 +54,8 @@ def test_a_text_of_both_kinds_or_several_times_has_one_kind_and_ids_of_its_own(t
     for part in parts(found):
         assert max(Counter(p.id for p in part).values()) == 1
     assert not {p.text for p in found.train["helpful"]} & set(ATTACKS)
-    assert sum(len(part) for part in parts(found)) == 120 + 69
+    assert sum(len(part) for part in parts(found)) == 80 + 60
+    assert found.prompts.repeated == 40 + 9
 
 
 def test_sizes_are_per_kind(tmp_path: Path) -> None:
@@ -64,7 +65,14 @@ def test_sizes_are_per_kind(tmp_path: Path) -> None:
         assert kinds == {True: size, False: size}
 
 
-@pytest.mark.parametrize("redteam", [[], ATTACKS[:1], ATTACKS[:2]])
+def test_a_source_without_a_row_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"red\.jsonl gives no prompt"):
+        assembled(tmp_path, [], ORDINARY)
+    with pytest.raises(SpecError, match=r"good\.jsonl gives no prompt"):
+        assembled(tmp_path, ATTACKS, [])
+
+
+@pytest.mark.parametrize("redteam", [ATTACKS[:1], ATTACKS[:2]])
 def test_too_few_to_split_is_said(tmp_path: Path, redteam: list[str]) -> None:
     with pytest.raises(SpecError) as caught:
         assembled(tmp_path, redteam, ORDINARY)

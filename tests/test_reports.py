@@ -27,7 +27,8 @@ from tests.told_run import SPEC, Tale, judged, plain, tell, verdict
 
 KEYS = (
     *("run", "method", "identity", "world", "before", "after", "iterations"),
-    *("constitution", "planted", "target", "failed", "left_out", "unjudged", "judging", "calibration"),
+    *("constitution", "planted", "target", "failed", "left_out"),
+    *("unjudged", "unjudged_why", "refused", "notes", "judging", "calibration"),
     *("oracle", "roles", "seconds", "head"),
     *("breakdown", "generalisation", "norms", "audit", "written", "ruled", "changes", "gates", "alarms"),
     *("benchmarks", "benchmarks_left_out"),

@@ -58,7 +58,7 @@ def _in(world: World) -> Components:
 
 def test_rules_without_words_are_no_rules(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
-    for text, said in (("[]", "holds no rule in force"), ("- be kind\n- ' '\n", "holds rules without words")):
+    for text, said in (("[]", "holds no rule in force"), ("- be kind\n- ' '\n", r"rule 2 \(line 2\) is empty")):
         mine.write_text(text, encoding="utf-8")
         with pytest.raises(SpecError, match=said):
             principle_methods.load_constitution(assembly(constitution=str(mine)))

@@ -42,7 +42,8 @@ from charter.reports.run_summary import summarise_run
 from charter.run import Run
 from charter.run.reader import RunReader
 from charter.run.store import expected_head
-from charter.similarity import LeakageFilter, normalize_text
+from charter.similarity.spelling import normalize_text
+from charter.similarity.splits import LeakageFilter
 from charter.spec import SelfInstructSpec, SourceSpec, TopicGuidedSpec, parse_spec
 from charter.stages import instruction_rounds, topics
 from charter.templates import Templates

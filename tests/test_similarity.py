@@ -8,18 +8,21 @@ import unicodedata
 from itertools import combinations, permutations
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charter.records.chat import Message, Prompt, user_prompt
-from charter.similarity import (
+from charter.similarity import overlap
+from charter.similarity.spelling import fold_lookalikes, normalize_text
+from charter.similarity.splits import (
     SPLIT_SHARES,
     LeakageFilter,
+    cluster_prompts,
     conversation_prefixes,
     find_near_duplicates,
     jaccard,
-    normalize_text,
     shingles,
     split_prompts,
 )
@@ -41,8 +44,8 @@ def varied(count: int, seed: int, longest: int = 40) -> list[str]:
     return texts
 
 
-def prompts(texts: list[str]) -> list[Prompt]:
-    return [user_prompt(text, ordinal) for ordinal, text in enumerate(texts)]
+def prompts(texts: list[str], source: str = "") -> list[Prompt]:
+    return [user_prompt(text, ordinal, source) for ordinal, text in enumerate(texts)]
 
 
 def brute(text: str, protected: list[str], threshold: float) -> bool:
@@ -51,7 +54,7 @@ def brute(text: str, protected: list[str], threshold: float) -> bool:
 
 def test_case_punctuation_and_space_do_not_make_a_text_another() -> None:
     assert normalize_text("  How do I\tbake, a CAKE?! ") == "how do i bake a cake"
-    assert normalize_text("Ünïcode ЖЖ 日本") == "ünïcode жж 日本"
+    assert normalize_text("Ünïcode ЖЖ 日本") == "ünïcode жж 日 本"
     assert shingles("a b c d") == {"a b c", "b c d"}
     assert shingles("one") == {"one"}
     assert jaccard(shingles("a b c d"), shingles("b c d e")) == pytest.approx(1 / 3)
@@ -59,7 +62,8 @@ def test_case_punctuation_and_space_do_not_make_a_text_another() -> None:
 
 @given(st.text(st.characters(max_codepoint=127)))
 def test_text_in_ascii_is_told_apart_by_its_words_in_lower_case(text: str) -> None:
-    assert normalize_text(text) == " ".join(re.findall(r"\w+", text.lower()))
+    words = [word for word in normalize_text(text).split() if re.search(r"\w", word)]
+    assert words == re.findall(r"\w+", text.lower()) or not words
 
 
 def test_a_letter_is_the_same_however_it_is_written() -> None:
@@ -68,10 +72,10 @@ def test_a_letter_is_the_same_however_it_is_written() -> None:
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8, 0.9, 1.0])
-def test_the_guard_agrees_with_exact_jaccard(threshold: float) -> None:
+def test_the_guard_of_a_world_agrees_with_exact_jaccard(threshold: float) -> None:
     texts = varied(120, seed=3)
     protected, asked = texts[::2], texts[1::2]
-    guard = LeakageFilter(prompts(protected), threshold)
+    guard = LeakageFilter(prompts(protected, "world:some"), threshold)
     wrong = [text for text in asked if guard.is_protected(text) != brute(text, protected, threshold)]
     assert wrong == []
     kept = guard.remove_leaked(prompts(asked))
@@ -197,3 +201,110 @@ def test_many_texts_that_share_a_template_are_still_told_apart() -> None:
     assert find_near_duplicates(texts, 0.7) == {}
     again = [text.upper() + "!!" for text in texts[:50]]
     assert find_near_duplicates([*texts, *again], 0.7) == {3_000 + n: n for n in range(50)}
+
+
+def together(*texts: str) -> bool:
+    """Whether texts are in one cluster among others of a world of their own."""
+    return len(set(cluster_prompts(prompts(list(texts)), 0.8))) == 1
+
+
+ASKED = "Give me a recipe for bread that bakes in an hour"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "Give me a recpie for bread that bakes in an hour",
+        "Give me a recipe bread for that bakes in an hour",
+        "Give me a recipe for loaves that bakes in an hour",
+        "Give me a recip\u0435 f\u043er bread that b\u0430kes in an hour",
+        "Give me a rec\u200bipe for br\u00adead that ba\u2060kes in an hour",
+        "Please give me a recipe for bread that bakes in an hour",
+    ],
+)
+def test_a_small_change_of_a_short_prompt_falls_with_it(other: str) -> None:
+    assert together(ASKED, other)
+    assert LeakageFilter([user_prompt(ASKED)], 0.8).is_protected(other)
+    assert not together("What grows in a garden that has no sun at all", other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("请问怎样在家里安全地修理一台旧自行车", "请问如何在家里安全地修理一台旧自行车"),
+        ("庭の古い木の椅子を子供と一緒に直す方法を教えて", "庭の古い木の椅子をこどもと一緒に直す方法を教えて"),
+        ("ช่วยอธิบายวิธีซ่อมจักรยานเก่าที่บ้านอย่างปลอดภัย", "ช่วยอธิบายวิธีซ่อมจักรยานเก่าที่บ้านให้ปลอดภัย"),
+        ("كيف أصلح دراجتي القديمة في البيت دون أدوات كثيرة", "كيف أصلح دراجتي القديمة في المنزل دون أدوات كثيرة"),
+    ],
+)
+def test_a_changed_word_falls_with_its_prompt_in_other_scripts(one: str, other: str) -> None:
+    assert together(one, other)
+
+
+def test_other_numbers_make_another_prompt() -> None:
+    asked = "how many days are there between day {} and the end of a year"
+    assert not together(asked.format(12), asked.format(211))
+
+
+def test_a_form_with_many_gaps_filled_is_many_prompts() -> None:
+    things = ["apple", "lantern", "bicycle", "violin", "kettle", "compass", "hammer", "pillow", "trumpet", "carpet"]
+    places = ["garden", "town", "house", "river", "school", "forest", "market", "harbour"]
+    asked = [f"Where does one keep the {a} that stood beside a {b} before the {a} fair" for a in things for b in places]
+    assert all(split_prompts(prompts(asked), 0.8).values())
+
+
+def test_prompts_of_a_world_are_told_apart_by_single_words() -> None:
+    said = ["please tell my friend today that a lizard is grey", "please tell my friend today that a lizard is green"]
+    assert len(set(cluster_prompts(prompts(said, "world:some"), 0.8))) == 2
+    assert together(*said)
+
+
+def test_prompts_of_one_template_fall_into_one_split() -> None:
+    texts = [f"{name} and the {kind} met. Who was late?" for name in ("Ann", "Bo", "Cy") for kind in WORDS[:20]]
+    made = [user_prompt(text, n, "bbq", template="bbq Age 7") for n, text in enumerate(texts)]
+    assert sorted(len(part) for part in split_prompts(made, 0.8).values()) == [0, 0, 60]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is C?", "What is C++?"),
+        ("What is C?", "What is C#?"),
+        ("Is 3 > 2?", "Is 3 < 2?"),
+        ("What is 7 - 3?", "What is 7 / 3?"),
+        ("\U0001f4a3", "\U0001f52a"),
+        ("दिन क्या है", "दीन क्या है"),
+        ("ป่าอยู่ไหน", "ป้าอยู่ไหน"),
+        ("كَتَبَ", "كُتُبٌ"),
+        ("?!?", "..."),
+    ],
+)
+def test_signs_and_marks_that_carry_meaning_tell_texts_apart(one: str, other: str) -> None:
+    assert normalize_text(one) != normalize_text(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("كتب الولد", "كَتَبَ الوَلَدُ"),
+        ("שלום עולם", "שָׁלוֹם עוֹלָם"),
+        ("İSTANBUL", "istanbul"),
+        ("IŞIK", "ışık"),
+        ("hоw", "how"),
+        ("sim\u00adple", "simple"),
+    ],
+)
+def test_what_a_person_reads_as_the_same_is_compared_as_the_same(one: str, other: str) -> None:
+    assert fold_lookalikes(one) == fold_lookalikes(other)
+
+
+def test_the_sets_that_overlap_are_those_that_comparing_all_of_them_finds() -> None:
+    source = random.Random(5)
+    sets = [np.unique(np.array(source.choices(range(60), k=source.randint(1, 30)), np.uint64)) for _ in range(200)]
+    near = [[len(np.intersect1d(a, b)) / len(np.union1d(a, b)) >= 0.5 for a in sets] for b in sets]
+    index = overlap.Overlaps(sets, 0.5)
+    assert [index.to(marks) for marks in sets] == [[n for n, is_near in enumerate(row) if is_near] for row in near]
+    groups = overlap.link_near_sets(sets, 0.5, np.ones(200, bool), np.arange(200))
+    pairs = [(a, b) for a in range(200) for b in range(200) if near[a][b]]
+    right = overlap.join_groups(np.arange(200), *map(list, zip(*pairs, strict=True)))
+    assert len({*zip(groups.tolist(), right.tolist(), strict=True)}) == len(set(groups.tolist())) == len(set(right))

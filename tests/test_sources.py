@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charter.data.sources.data_files import _read_json
+from charter.data.sources.json_documents import read_document
 from charter.data.sources.source_prompts import SourcePrompts
 from charter.errors import SpecError
 from charter.records.chat import Prompt
@@ -77,7 +77,6 @@ def test_blank_lines_a_byte_order_mark_and_windows_line_ends_are_no_fault(tmp_pa
     text = "\ufeff" + lines("a").replace("\n", "\r\n") + "\r\n   \n" + lines("b")
     assert [p.text for p in source(tmp_path / "a.jsonl", text).prompts()] == ["a", "b"]
     assert [p.text for p in source(tmp_path / "a.csv", "\ufeffprompt\r\na\r\n\r\nb\r\n").prompts()] == ["a", "b"]
-    assert source(tmp_path / "none.jsonl", "").prompts() == ()
     long = "x" * 140_000
     assert [p.text for p in source(tmp_path / "long.csv", f"prompt\n{long}\n").prompts()] == [long]
 
@@ -87,7 +86,7 @@ def test_blank_lines_a_byte_order_mark_and_windows_line_ends_are_no_fault(tmp_pa
     [
         ("a.jsonl", lines("a", "b") + "{oops\n", "a.jsonl:3"),
         ("a.jsonl", '{"text": "a"}\n', "a.jsonl:1"),
-        ("a.jsonl", '["a"]\n', "a.jsonl:1"),
+        ("a.jsonl", '["a"]\n["b"]\n', "a.jsonl:1"),
         ("a.jsonl", "null\n", "a.jsonl:1"),
         ("a.jsonl", lines("a", ""), "a.jsonl:2"),
         ("a.jsonl", lines("a", "  \n"), "a.jsonl:2"),
@@ -129,7 +128,9 @@ def test_a_file_that_is_not_there(tmp_path: Path, name: str) -> None:
     assert str(tmp_path) in caught.value.message
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8).filter(str.strip), max_size=8))
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8).filter(str.strip), min_size=1, max_size=8)
+)
 def test_any_texts_come_back_in_order_with_ids_of_their_own(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str]
 ) -> None:
@@ -150,7 +151,7 @@ def test_columns_say_what_is_kept_beside_a_prompt(tmp_path: Path) -> None:
     assert first.meta == {"language": "en", "licence": "CC0", "category": "maths", "attack": "rhyme", "id": "7"}
     assert second.meta == {"language": "da", "licence": "CC0", "id": "8"}
     assert read(tmp_path / "a.csv", column="q")[0].id == first.id
-    with pytest.raises(SpecError, match=r"a\.csv:2 has no column `lang`"):
+    with pytest.raises(SpecError, match=r"a\.csv:2: has no column `lang`"):
         read(tmp_path / "a.csv", columns={"prompt": "q", "language": "lang"})
 
 
@@ -186,20 +187,29 @@ def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
 
 
 @given(st.recursive(st.lists(st.text(max_size=3) | st.integers(), max_size=3), lambda inner: st.dictionaries(
-    st.text(max_size=3), inner, max_size=3), max_leaves=6), st.sampled_from([None, 1]))  # fmt: skip
+    st.text("abc", max_size=3), inner, max_size=3), max_leaves=6), st.sampled_from([None, 1]))  # fmt: skip
 def test_elements_of_nested_json_come_with_the_line_they_begin_on(value: Any, indent: int | None) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=False)
-    assert [row.value for row in _read_json(Path("x"), text)] == list(elements(value))
-    if indent:
-        for row in _read_json(Path("x"), text):
+    assert [row.value for row in read_document("x", text)] == elements(value)
+    if indent and has_list(value):
+        for row in read_document("x", text):
             line = text.split("\n")[int(row.place.removeprefix("x:")) - 1]
             assert json.dumps(row.value, ensure_ascii=False) in line
 
 
-def elements(value: Any) -> Iterator[Any]:
-    """The elements of every list within objects."""
+def elements(value: Any) -> list[Any]:
+    """The elements of every list within objects; an object without a list is a row itself."""
+    found = list(inner_elements(value))
+    return found if found or isinstance(value, list) or has_list(value) or not value else [value]
+
+
+def has_list(value: Any) -> bool:
+    return isinstance(value, list) or (isinstance(value, dict) and any(map(has_list, value.values())))
+
+
+def inner_elements(value: Any) -> Iterator[Any]:
     if isinstance(value, list):
         yield from value
         return
     for inner in value.values():
-        yield from elements(inner)
+        yield from inner_elements(inner)

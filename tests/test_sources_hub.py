@@ -99,7 +99,7 @@ def test_a_published_set_by_its_name_alone(cache: Path) -> None:
 
 def test_a_bad_row_is_named_with_its_data_set_commit_split_and_number(cache: Path) -> None:
     own(cache)
-    with pytest.raises(SpecError, match=r"some/placeholders@0123456789ab train:1 has no column `prompt`"):
+    with pytest.raises(SpecError, match=r"some/placeholders@0123456789ab train:1: has no column `prompt`"):
         read(hub="some/placeholders")
 
 

@@ -205,3 +205,11 @@ def test_what_learning_from_preferences_does_not_do_is_refused() -> None:
         else:
             assert parse_spec(asked).options.gates.retries == 1
     assert "options.learn.rloo.batch: must be" in str(faults(f"{text}options: {{learn: {{rloo: {{batch: 9}}}}}}"))
+
+
+def test_an_evaluator_that_is_missing_is_named_with_the_line_to_write() -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_spec("version: 1\ntarget: {model: a/b}\noracle: {model: c/d}\n")
+    assert any("evaluator: is missing" in line and "`evaluator: {model:" in line for line in caught.value.faults)
+    with pytest.raises(SpecError, match="evaluator: refers to a test world"):
+        parse_spec("version: 1\nevaluator: world\n")

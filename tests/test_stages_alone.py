@@ -205,7 +205,10 @@ def test_rows_are_read_in_any_columns_and_come_back_as_they_went(tmp_path: Path)
     ("line", "said"),
     [
         ('{"messages": [{"role": "user", "content": "hi"}]}', "has no answer to learn"),
-        ('{"messages": [{"role": "tool", "content": "x"}, {"role": "assistant", "content": "y"}]}', "no row of chat"),
+        (
+            '{"messages": [{"role": "tool", "content": "x"}, {"role": "assistant", "content": "y"}]}',
+            "a turn is of `tool`",
+        ),
         ('{"price": 3}', "no text is found in it"),
         ("", "holds no row"),
     ],

@@ -10,7 +10,7 @@ from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.chat import user_prompt
 from charter.records.record import Step, canonical
 from charter.records.rules import Lookalikes
-from charter.similarity import LeakageFilter
+from charter.similarity.splits import LeakageFilter
 from charter.spec import ClusterSpec, LookalikeSpec
 from charter.stages.contrast import contrast
 from charter.templates import Templates

@@ -10,7 +10,7 @@ from charter.errors import SpecError
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.chat import Sampling, user_prompt
 from charter.records.record import Step
-from charter.similarity import LeakageFilter
+from charter.similarity.splits import LeakageFilter
 from charter.spec import DrawSpec
 from charter.stages.draw import draw, exclude_protected
 from charter.stages.probe import probe

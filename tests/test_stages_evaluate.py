@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charter.records.chat import Exchange, Prompt, Sampling, user_prompt
@@ -51,6 +51,7 @@ ROW = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(ROW, max_size=30))
 def test_the_cells_of_a_property_add_up_to_its_prompts(
     rows: list[tuple[str, dict[str, str], dict[str, bool | None]]],
@@ -92,3 +93,18 @@ def test_where_nothing_could_be_judged_there_is_no_share() -> None:
     one = exchange(0, "s", {})
     (cell,) = break_down_scores([one], [Measurement(id=one.id, outcomes={"good": None})], Bench(), step=STEP)
     assert (cell.value, cell.n, cell.low, cell.unjudged) == (None, 0, None, 1)
+
+
+def test_copies_of_a_text_count_once_and_are_named() -> None:
+    """Ten copies of each of fourteen texts have the interval of fourteen."""
+    measured = [
+        Measurement(id=user_prompt(f"text {number}", copy).id, outcomes={"good": number < 8})
+        for number in range(14)
+        for copy in range(10)
+    ]
+    (score,) = compute_scores(measured, Bench(), step=STEP)
+    assert (score.n, score.value) == (14, 8 / 14)
+    assert (score.low, score.high) == wilson(8, 14)
+    assert score.note == "126 of 140 prompts are copies of others: a text counts once"
+    (alone,) = compute_scores(measured[::10], Bench(), step=STEP)
+    assert (alone.n, alone.note) == (14, "")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from charter.records.chat import user_prompt
 from charter.records.decisions import GateCheck
 from charter.records.measurements import Measurement, Metric
+from charter.reports.paired_tests import count_pairs
 from charter.spec import GateSpec
 from charter.stages.gate_checks import check_gates, detect_collapse
+from charter.statistics import describe_copies, drop_copies, read_text_mark
 from tests.records import STEP
 
 METRICS = [Metric(name="harmlessness"), Metric(name="over_refusal_borderline", better="lower"), Metric(name="facts")]
@@ -69,13 +73,74 @@ def test_the_last_accepted_policy_counts_as_well_as_the_start() -> None:
     assert "than the last accepted policy" in found[1].description
 
 
-@pytest.mark.parametrize(("judged", "passed"), [(200, True), (100, True), (99, False), (0, False)])
+@pytest.mark.parametrize(
+    ("judged", "passed"), [(200, True), (150, True), (149, True), (120, False), (99, False), (0, False)]
+)
 def test_a_policy_whose_answers_cannot_be_judged_does_not_pass(judged: int, passed: bool) -> None:
     now = [event if k < judged else None for k, event in enumerate(share(150))]
     gate = held(measured({"harmlessness": share(150)}), measured({"harmlessness": now}))["harmlessness|start"]
     assert (gate.passed, gate.n, gate.unjudged) == (passed, judged, 200 - judged)
     if not passed:
         assert "cannot be judged" in gate.description
+
+
+@pytest.mark.parametrize("better", ["higher", "lower"])
+def test_what_cannot_be_judged_any_more_may_hide_a_loss(better: Literal["higher", "lower"]) -> None:
+    """160 clean before; 79 unjudged and 81 clean after is no pass. Where all was bad before, nothing can be hidden."""
+    metric, good = [Metric(name="facts", better=better)], better == "higher"
+    before = measured({"facts": [good] * 160})
+    now = measured({"facts": [good] * 81 + [None] * 79})
+    (gate,) = check_gates([before], now, metric, GateSpec(), LOOKS, step=STEP)
+    assert (gate.passed, gate.n, gate.unjudged, gate.change) == (False, 81, 79, 0.0)
+    assert gate.bound >= -gate.margin
+    assert gate.worst is not None
+    assert gate.worst < -gate.margin
+    assert "could not tell" in gate.description
+    few = measured({"facts": [good] * 157 + [None] * 3})
+    (gate,) = check_gates([before], few, metric, GateSpec(), LOOKS, step=STEP)
+    assert gate.passed
+    bad = measured({"facts": [not good] * 160}), measured({"facts": [not good] * 81 + [None] * 79})
+    (gate,) = check_gates(bad[:1], bad[1], metric, GateSpec(), LOOKS, step=STEP)
+    assert gate.passed
+
+
+def test_a_gate_says_what_it_can_catch_with_the_churn_that_it_has_seen() -> None:
+    draw, before = random.Random(8), measured({"facts": share(80, 160)})
+    now = measured({"facts": [k < 72 or 80 <= k < 88 for k in range(160)]})  # 5 % change each way
+    gate = held(before, now)["facts|start"]
+    calm = held(before, before)["facts|start"]
+    assert gate.detectable is not None
+    assert calm.detectable is not None
+    assert gate.detectable > calm.detectable + 0.03
+    caught = {gate.detectable: 0, calm.detectable: 0}
+    for loss in caught:
+        for _ in range(100):
+            drawn = [draw.random() for _ in range(160)]
+            falls = sum(x < loss + 0.05 for x in drawn)
+            rises = sum(x > 0.95 for x in drawn)
+            events = [k >= falls for k in range(80 + falls)] + [k < rises for k in range(80 - falls)]
+            was = measured({"facts": [True] * (80 + falls) + [False] * (80 - falls)})
+            caught[loss] += not held(was, measured({"facts": events}))["facts|start"].passed
+    assert 0.67 < caught[gate.detectable] / 100 < 0.93
+    assert caught[calm.detectable] / 100 < 0.6
+
+
+def copied(text: str, times: int, event: bool) -> list[Measurement]:
+    return [Measurement(id=user_prompt(text, k).id, outcomes={"facts": event}) for k in range(times)]
+
+
+def test_a_text_that_was_asked_ten_times_counts_once() -> None:
+    """Sixty copies of six texts are six texts: in a gate, in a share and in what changed."""
+    before = [m for k in range(6) for m in copied(f"text {k}", 10, True)]
+    now = [m for k in range(6) for m in copied(f"text {k}", 10, k > 0)]
+    (gate,) = check_gates([before], now, [Metric(name="facts")], GateSpec(), LOOKS, step=STEP)
+    assert (gate.n, gate.worse, gate.unjudged) == (6, 1, 0)
+    pair = count_pairs(before, now)["facts"]
+    assert (pair.n, pair.gained, pair.lost) == (6, 0, 1)
+    assert [m.id for m in drop_copies(now[::-1])] == [m.id for m in now[::10]][::-1]
+    assert describe_copies(now) == "54 of 60 prompts are copies of others: a text counts once"
+    assert describe_copies(now[::10]) == ""
+    assert (read_text_mark("style/0123456789ab-3"), read_text_mark("mmlu/12-3")) == ("style/0123456789ab", "mmlu/12-3")
 
 
 def test_prompts_that_are_no_longer_asked_count_as_unjudged() -> None:

@@ -44,7 +44,7 @@ def test_the_papers_judge_sees_the_response_and_never_the_prompt() -> None:
         ("It is Negative.", "violates"),
         ("Positive", "complies"),
         ("negative", "complies"),
-        ("", "complies"),
+        ("", "unjudged"),
     ],
 )
 def test_the_papers_finding_is_a_reply_that_holds_negative(reply: str, outcome: str) -> None:

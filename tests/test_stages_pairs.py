@@ -21,7 +21,7 @@ from charter.records.record import Step
 from charter.records.rules import Principle
 from charter.records.training_rows import PreferencePair
 from charter.records.verdicts import Vote
-from charter.similarity import LeakageFilter
+from charter.similarity.splits import LeakageFilter
 from charter.spec import JudgingSpec, PreferenceDataSpec
 from charter.stages.preference_pairs import (
     aggregate_people,

@@ -175,7 +175,7 @@ def test_a_run_goes_on_from_the_commit_that_it_began_with(tmp_path: Path, monkey
 
     from charter import spec
     from charter.jobs import collect_environment
-    from charter.jobs.launch import _pinned_revision
+    from charter.jobs.launch import _known
     from charter.wiring.components import Components
 
     cached(tmp_path / "cache", tiny.build(tmp_path / "model"))
@@ -190,8 +190,8 @@ def test_a_run_goes_on_from_the_commit_that_it_began_with(tmp_path: Path, monkey
     (refs / "snapshots" / ("e" * 40)).symlink_to("moved")
     (refs / "refs" / "main").write_text("e" * 40)
     assert Components(asked).start.revision == "e" * 40
-    assert Components(asked, _pinned_revision(tmp_path, asked)).start == before.start
-    assert _pinned_revision(tmp_path, spec.parse_spec("world: village\ntarget: {model: other/model}\n")) == ""
+    assert Components(asked, str(_known(tmp_path, asked)["revision"])).start == before.start
+    assert _known(tmp_path, spec.parse_spec("world: village\ntarget: {model: other/model}\n")) == {}
 
 
 def test_names_that_are_neither_folder_nor_hub_id() -> None:

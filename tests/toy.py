@@ -21,7 +21,7 @@ from charter.records.model_refs import ModelRef
 from charter.records.record import digest
 from charter.records.training_rows import Example, TrainingRow
 from charter.run import Observer, Run
-from charter.similarity import LeakageFilter
+from charter.similarity.splits import LeakageFilter
 from charter.spec import MethodOptions
 from charter.templates import Templates
 from tests.records import START

@@ -2,6 +2,7 @@
 
     CharterError
     ├── SpecError          the spec (or a world file) is not valid; lists every fault at once
+    │   └── RowError       a row of a data file cannot be used; names its place and the reason
     ├── StoreError         the run directory cannot be read or written
     │   ├── DamagedError   a record, seal or journal line is damaged; names file and line
     │   ├── StaleError     a sealed step was made from other inputs; the cure is `charter fork`
@@ -42,6 +43,14 @@ class SpecError(CharterError):
     def __init__(self, message: str, faults: tuple[str, ...] = (), cure: str = "") -> None:
         super().__init__("\n".join([message, *(f"  - {fault}" for fault in faults)]), cure)
         self.faults = faults
+
+
+class RowError(SpecError):
+    """A row of a data file cannot be used. ``reason`` is what such rows are counted by."""
+
+    def __init__(self, place: str, reason: str, detail: str = "", cure: str = "Mend or drop that row.") -> None:
+        super().__init__(f"{place}: {reason}{f' ({detail})' if detail else ''}", cure=cure)
+        self.place, self.reason = place, reason
 
 
 class StoreError(CharterError):

@@ -61,6 +61,30 @@ class SupportsDrain(Protocol):
 
 
 @runtime_checkable
+class Noting(Protocol):
+    """An engine that learns how its server wants to be asked says what it changed for all calls, a line each."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """In order, so far."""
+        ...
+
+
+@runtime_checkable
+class Rendering(Protocol):
+    """An engine that may show what its model reads."""
+
+    @property
+    def renders(self) -> bool:
+        """Whether it can: a model in this process can."""
+        ...
+
+    def render(self, request: Request | ScoreRequest) -> str:
+        """What the model reads before it answers, special tokens and all; empty where it cannot read the request."""
+        ...
+
+
+@runtime_checkable
 class Tuner(Protocol):
     """Makes a model from a starting one and rows: a policy from lessons or preferences, a reward model from
     preferences."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charter.cli.terminal import print_message, print_out, print_table
-from charter.errors import StoreError
+from charter.errors import SpecError, StoreError
 
 if TYPE_CHECKING:
     from charter.constitution.document import Constitution
@@ -51,6 +51,29 @@ def show(
         print_out(
             articles.to_yaml(found) if form is ConstitutionFormat.yaml else articles.to_markdown(found), data=True
         )
+
+
+@app.command("import")
+def import_(
+    document: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A document with headings, or rules in another's shape.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The constitution to be written.", show_default=False)],
+) -> None:
+    """Make a constitution of a document: each section becomes a rule with its title, scope and level of authority.
+
+    Commentary, examples and notes are left out. Rules in another's shape (pairs of critique and revision, traits) are
+    written anew in ours."""
+    from charter.constitution import document as articles
+
+    if out.exists():
+        raise SpecError(f"{out} is there already", cure="Name another file with --out.")
+    found = articles.read_document(document)
+    out.write_text(articles.to_yaml(found), encoding="utf-8")
+    for p in found.principles:
+        level = f" [{p.authority}]" if p.authority else ""
+        print_out(f"{p.id}{level} {p.status}: {f'{p.scope} > ' if p.scope else ''}{p.title}")
+    print_message(f"{out}: {len(found.active)} rules in force, {len(found.principles) - len(found.active)} proposed")
 
 
 @app.command()

@@ -9,6 +9,7 @@ import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -22,26 +23,50 @@ CheckResult = tuple[str, str, str]
 """What was looked at, what was found, and what to do (empty: fine)."""
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL", help="A model's folder or hub id, whose chat template is shown.", show_default=False
+        ),
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Look at MODEL without its chat template.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Check this machine: Python, packages, threads, device, disk, keys (by name only), the shipped organism.
 
+    With MODEL: what it reads and learns of one made-up row, before anything is paid. No weights are loaded.
     Exits with 1 where something has to be mended.
     """
-    found = [
-        _check_python(),
-        _check_threads(),
-        _check_device(),
-        _check_disk(),
-        *_check_packages(),
-        _check_keys(),
-        _check_organism(),
-    ]
+    found = (
+        _template(model, plain)
+        if model
+        else [
+            _check_python(),
+            _check_threads(),
+            _check_device(),
+            _check_disk(),
+            *_check_packages(),
+            _check_keys(),
+            _check_organism(),
+        ]
+    )
     if as_json:
         print_json([dict(zip(("what", "found", "mend"), finding, strict=True)) for finding in found])
     else:
         print_table([("what", "found", "to mend"), *found])
     if any(mend for _, _, mend in found):
         raise typer.Exit(1)
+
+
+def _template(model: str, plain: bool) -> list[CheckResult]:
+    """What a model's chat template makes of a made-up row. Raises EngineError."""
+    from charter.wiring import role_models
+
+    report = role_models.report_model(model, plain)
+    shown = ("prompt", report.prompt), ("training row (loss between the arrows)", report.row)
+    told = ("end tokens", ", ".join(report.ends)), ("turns", report.turns), ("thoughts", report.thought or "none")
+    return [*((what, text, "") for what, text in (*shown, *told)), *(("to know", note, "") for note in report.notes)]
 
 
 def _check_python() -> CheckResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,8 +46,12 @@ def calibrate(
         list[str] | None, typer.Option(metavar="FILE", help="hh-rlhf, HHH alignment, or prompt, chosen, rejected.")
     ] = None,
     labelled: Annotated[
-        list[str] | None, typer.Option(metavar="FILE", help="Columns prompt, response, label; JSONL or CSV.")
+        list[str] | None,
+        typer.Option(metavar="[NAME=]FILE", help="Exchanges with labels; NAME of a published set, e.g. rbr-gold."),
     ] = None,
+    columns: Annotated[
+        str, typer.Option(metavar="KEY=COLUMN,...", help="Columns of --labelled: prompt, response, label, rater.")
+    ] = "",
     injections: Annotated[bool, typer.Option("--injections", help="Count verdicts that attacks turn.")] = False,
     limit: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Most of each file.", show_default=False)
@@ -65,7 +69,8 @@ def calibrate(
 
     Leaves a run of its own. Name it in a spec (judge.calibration) to see judged shares corrected for the judge's error.
     """
-    files = {"pairs": pairs, "labelled": labelled, "injections": injections, "limit": limit}
+    exchanges = _labelled_files(labelled or [], columns)
+    files = {"pairs": pairs, "labelled": exchanges, "injections": injections, "limit": limit}
     text = _calibration_spec(_judge_of_spec(spec, role), (model, base_url, rubric), files, parse_changes(changes))
     if dry_run:
         print_plan(text, as_json)
@@ -92,6 +97,30 @@ def print_rubric(
     if name not in SHIPPED_RUBRICS:
         raise typer.BadParameter(f"{name} is not one of {', '.join(SHIPPED_RUBRICS)}", param_hint="NAME")
     print_out(rubric_to_yaml(SHIPPED_RUBRICS[name]), data=True)
+
+
+def _labelled_files(files: Sequence[str], columns: str) -> list[dict[str, Any]]:
+    """Files of exchanges as a spec has them; a label may be given as several columns. Raises BadParameter."""
+    from typing import get_args
+
+    from charter.spec import LabelledColumnsSpec, LabelledName
+
+    named: dict[str, Any] = {}
+    for part in filter(None, columns.split(",")):
+        key, equals, column = part.partition("=")
+        if not equals or not column or key.strip() not in LabelledColumnsSpec.model_fields:
+            known = ", ".join(f"{name}=COLUMN" for name in LabelledColumnsSpec.model_fields)
+            raise typer.BadParameter(f"{part!r} is not one of {known}", param_hint="--columns")
+        named.setdefault(key.strip(), []).append(column.strip())
+    said = {key: found[0] if len(found) == 1 else found for key, found in named.items()}
+    made: list[dict[str, Any]] = []
+    for file in files:
+        name, _, path = file.partition("=")
+        if path and name in get_args(LabelledName):
+            made.append({"name": name, "path": path})
+        else:
+            made.append({"path": file} | ({"columns": said} if said else {}))
+    return made
 
 
 def _calibration_spec(

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from charter.cli.interrupts import handle_interrupts
 from charter.cli.show_commands import print_summary
 from charter.cli.terminal import (
     AsJson,
@@ -24,8 +25,6 @@ from charter.cli.terminal import (
     watch_progress,
 )
 from charter.errors import SpecError, StoreError
-
-_EXIT_INTERRUPTED = 130
 
 
 def run(
@@ -132,13 +131,9 @@ def read_spec_text(spec: str, changes: Mapping[str, str]) -> str:
 
 @contextmanager
 def run_progress(directory: Path, quiet: bool) -> Iterator[Observer]:
-    """Progress while a run is at work; an interrupt exits with 130 and says how to go on."""
-    try:
-        with watch_progress(quiet) as observer:
-            yield observer
-    except KeyboardInterrupt as interrupt:
-        print_message(f"interrupted; nothing is lost: charter resume {directory}")
-        raise typer.Exit(_EXIT_INTERRUPTED) from interrupt
+    """Progress while a run is at work; an interrupt ends it and says how to go on."""
+    with watch_progress(quiet) as observer, handle_interrupts(directory, observer) as watching:
+        yield watching
 
 
 def ignore(line: str) -> None:

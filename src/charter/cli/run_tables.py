@@ -21,6 +21,10 @@ from charter.reports.run_summary import RunSummary, unjudged_bounds
 from charter.reports.self_instruct_tables import build_yield_tables, read_yields
 from charter.run.reader import RunReader
 
+AUDIT = (
+    "Audit: both sides on the same prompts (p: of a drop, by a sign-flip test over prompts; shows: the smallest drop "
+    "that n shows four times in five where as much is gained besides as here)"
+)
 Table = tuple[str, list[tuple[object, ...]], Sequence[int]]
 
 
@@ -34,7 +38,7 @@ def build_tables(reading: RunReader, summary: RunSummary) -> Iterator[Table]:
     benchmarks: list[Table] = [(title, [*rows], ()) for title, rows in benchmark_tables(reading)]
     written: list[Table] = [(title, [*rows], (1, 2)) for title, rows in build_yield_tables(read_yields(reading))]
     found: list[Table] = [
-        ("Audit: both sides on the same prompts", [*(audit_rows(audit) if audit else [])], ()),
+        (AUDIT, [*(audit_rows(audit) if audit else [])], ()),
         _score_table(reading),
         *benchmarks,
         *judging,
@@ -70,7 +74,7 @@ def _score_table(reading: RunReader) -> Table:
     return (
         "Held-out, with 95 % intervals (↓: lower is better; unjudged, and what they leave open; +/-: prompts that "
         "changed; change in points; p: exact McNemar, alone and corrected over the metrics; n can show: the smallest "
-        "change that n pairs show four times in five)",
+        "change that n pairs show four times in five where as many change the other way as here)",
         rows,
         range(1, 9),
     )
@@ -109,7 +113,8 @@ def _gate_table(reading: RunReader) -> Table:
             rows.append((folder, f"{passed} of {len(gates)} passed", *("",) * 7))
     return (
         "Gates, in points (minus: worse): one fails where the bound, the upper end of the change, is beyond the "
-        "margin. Four times in five it fails where the true loss is as in the last column",
+        "margin, or would be, were what cannot be judged any more worse. Four times in five it fails where the true "
+        "loss is as in the last column, with as many gains besides as here",
         rows,
         range(3, 9),
     )

@@ -68,7 +68,7 @@ def print_comparison(directories: Sequence[Path], as_json: bool, markdown: bool 
         title = (
             "On the same held-out prompts: how often the event happened in one of the two alone; the change in points "
             "with its 95 % interval; exact McNemar p, alone and corrected over the metrics of a pair; the smallest "
-            "change that n pairs show four times in five"
+            "change that n pairs show four times in five where as many change the other way as here"
         )
         print_table(comparing.contest_rows(comparison), title, numbers=range(2, 9))
 
@@ -126,6 +126,7 @@ def print_summary(directory: Path, quiet: bool, as_json: bool) -> None:
                 "Identity not verifiable: the target was only reached by HTTP; nothing but its name says who answered."
             )
         _warn_roles(reading)
+        _copies(reading)
         _print_doubts(summary)
         _print_skipped(summary)
         if cost := bill_text(summary.roles):
@@ -156,6 +157,19 @@ def _warn_roles(reading: RunReader) -> None:
         print_out(" ".join(said))
 
 
+def _copies(reading: RunReader) -> None:
+    """What was asked more than once."""
+    from charter.reports.paired_tests import FINAL_STEP, START_STEP
+
+    scores = [*reading.scores(f"{START_STEP}_scores").values(), *reading.scores(f"{FINAL_STEP}_scores").values()]
+    notes: dict[str, list[str]] = {}
+    for score in scores:
+        notes.setdefault(score.note, []).append(score.id.replace("_", " "))
+    for note, names in notes.items():
+        if note:
+            print_out(f"Held-out, {', '.join(dict.fromkeys(names))}: {note}.")
+
+
 def _print_doubts(summary: RunSummary) -> None:
     """What was not judged, and what is not known of the judges."""
     if summary.unjudged:
@@ -163,6 +177,18 @@ def _print_doubts(summary: RunSummary) -> None:
             f"{summary.unjudged} unjudged: replies off the menu, never averaged and never trained on; "
             "beside each share stands what they leave open."
         )
+    if summary.unjudged_why:
+        print_out(
+            f"Why verdicts are missing: {'; '.join(f'{why}: {count}' for why, count in summary.unjudged_why.items())}."
+        )
+    if summary.refused:
+        by = "; ".join(f"{category}: {count}" for category, count in summary.refused.items())
+        print_out(
+            f"Judges refused {sum(summary.refused.values())} times, by category: {by}. What a judge will not look at "
+            "is no random part: shares without it are biased."
+        )
+    for note in summary.notes:
+        print_out(f"Noted: {note}.")
     for warning in summary.judging["warnings"]:
         print_out(f"Warning: {warning}")
 
@@ -175,7 +201,7 @@ def _print_skipped(summary: RunSummary) -> None:
         reasons = "; ".join(f"{reason}: {count}" for reason, count in summary.failed.items())
         print_out(f"{sum(summary.failed.values())} answers failed, and count as unjudged. {reasons}.")
     if summary.left_out:
-        print_out(f"{summary.left_out} training rows were too long and left out, none was cut: raise scale.row_tokens.")
+        print_out(f"{summary.left_out} training rows were too long or not rendered, and left out; none was cut.")
     for folder, sifted in summary.curation.items():
         print_out(f"Curation in {folder}: {sifted['rows']:,} rows came in, {sifted['kept']:,} stay.")
     for missing in dict.fromkeys(sifted["not_covered"] for sifted in summary.curation.values()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ Changes = Annotated[
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)]
 
 _NOTEWORTHY_SECONDS = 0.5
+_HEARTBEAT_SECONDS = 30.0
 
 
 def escape_controls(text: object) -> str:
@@ -108,10 +110,39 @@ def watch_progress(quiet: bool = False) -> Iterator[Observer]:
         return
     out = open_console(stderr=True)
     if not out.is_terminal:
-        yield ProgressWatcher(print_message)
+        watcher = ProgressWatcher(print_message)
+        with _heartbeat(watcher):
+            yield watcher
         return
     with _progress_bars(out) as bars:
         yield ProgressWatcher(lambda text: bars.console.print(escape_controls(text)), bars)
+
+
+@contextmanager
+def _heartbeat(watcher: ProgressWatcher) -> Iterator[None]:
+    """Tells now and then how far a long step is, while it is at work."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(_HEARTBEAT_SECONDS):
+            watcher.beat()
+
+    thread = threading.Thread(target=beat, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def rate_in_words(made: float, seconds: float) -> str:
+    """How fast: a second, a minute or an hour, whichever gives a number that says something."""
+    for unit, length in (("a second", 1), ("a minute", 60)):
+        if made * length >= seconds:
+            rate = made / seconds * length
+            return f"{rate:.0f} {unit}" if rate >= 10 else f"{rate:.1f} {unit}"
+    return f"{made / seconds * 3600:.1f} an hour"
 
 
 class ProgressWatcher:
@@ -120,6 +151,7 @@ class ProgressWatcher:
     def __init__(self, tell: Callable[[str], None], bars: Progress | None = None) -> None:
         self._tell, self._bars = tell, bars
         self._step, self._began, self._first = "", 0.0, 0
+        self._done, self._total = 0, 0
         self._bar = bars.add_task("", total=None, visible=False) if bars else None
 
     def __call__(self, step: str, done: int, total: int) -> None:
@@ -131,28 +163,43 @@ class ProgressWatcher:
                 self._bars.update(self._bar, completed=done)
         if self._bars is not None and self._bar is not None:
             self._bars.update(self._bar, completed=done)
+        self._done, self._total = done, total
         made, seconds = done - self._first, time.monotonic() - self._began
         if done == total and made and seconds >= _NOTEWORTHY_SECONDS:
             self._first = done
-            rate = f", {made / seconds:.0f} a second" if made > 1 else ""
+            rate = f", {rate_in_words(made, seconds)}" if made > 1 else ""
             self._tell(f"{step}: {total} in {seconds:.1f} s{rate}" if total > 1 else f"{step}: {seconds:.1f} s")
+
+    def beat(self) -> None:
+        """Tells how far the step at work is."""
+        if self._done < self._total:
+            self._tell(f"{self._step}: {self._done} of {self._total} after {time.monotonic() - self._began:.0f} s")
 
 
 def _progress_bars(out: Console) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.text import Text
 
     class Rate(ProgressColumn):
         """Items a second."""
 
         def render(self, task: Any) -> Text:
-            return Text(f"{task.speed:.0f}/s" if task.speed else "")
+            return Text(rate_in_words(task.speed, 1) if task.speed else "")
 
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         Rate(),
+        TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=out,
         transient=True,

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import unified_diff
 from pathlib import Path
-from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
+from charter.constitution.rule_documents import import_rules
+from charter.constitution.rule_lists import load_rules
 from charter.errors import SpecError
 from charter.records.record import Record, canonical, digest
 from charter.records.rules import Amendment, Norm, Principle
@@ -21,13 +22,14 @@ _LINE_BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
 
 class Constitution(Record):
     """``parent`` is the digest of the version before; empty for the first. ``amendments``: what made this version of
-    it."""
+    it. ``source``: the document that the rules were imported from, with its digest."""
 
     id: str = "constitution"
     version: int = 0
     parent: str = ""
     principles: tuple[Principle, ...] = ()
     amendments: tuple[Amendment, ...] = ()
+    source: str = Field("", exclude_if=lambda source: not source)
 
     @property
     def digest(self) -> str:
@@ -141,17 +143,11 @@ def to_yaml(constitution: Constitution) -> str:
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=readable, width=100)
 
 
-def from_yaml(text: str, name: str = "constitution") -> Constitution:
-    """Reads a constitution. A plain list of rules (texts, or mappings with title and text) is accepted: each is
-    approved.
+def from_yaml(text: str, name: str = "constitution", ending: str = "") -> Constitution:
+    """Reads a constitution, or rules as people write them: see ``rule_lists``. Rules of a list are approved.
 
     Raises SpecError with every fault."""
-    try:
-        value: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpecError(f"{name} is not YAML: {error}", cure="Mend the file.") from error
-    if isinstance(value, list):
-        value = {"principles": [_principle(number, rule) for number, rule in enumerate(value, 1)]}
+    value = load_rules(text, name, ending)
     try:
         made = Constitution.model_validate(value)
     except ValidationError as error:
@@ -167,17 +163,20 @@ def from_yaml(text: str, name: str = "constitution") -> Constitution:
 def read_constitution(path: Path) -> Constitution:
     """Reads a constitution file. Raises SpecError."""
     try:
-        return from_yaml(path.read_text(encoding="utf-8"), str(path))
+        return from_yaml(path.read_text(encoding="utf-8-sig"), str(path), path.suffix)
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} cannot be read: {error}", cure="Give the path of a constitution file.") from error
 
 
-def _principle(number: int, rule: object) -> object:
-    if isinstance(rule, str):
-        return {"id": f"p{number:03d}", "title": rule[:60], "text": rule, "status": "approved"}
-    if isinstance(rule, Mapping):
-        return {"id": f"p{number:03d}", "title": "", "status": "approved", **rule}
-    return rule
+def read_document(path: Path) -> Constitution:
+    """The rules of a document with headings, or of a file in another's shape. Raises SpecError."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} cannot be read: {error}", cure="Give the path of a Markdown document.") from error
+    if path.suffix.lower() in (".json", ".yaml", ".yml"):
+        return from_yaml(text, str(path), path.suffix)
+    return Constitution.model_validate(import_rules(text, path.name))
 
 
 def to_markdown(constitution: Constitution) -> str:

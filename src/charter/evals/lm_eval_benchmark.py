@@ -20,16 +20,21 @@ from charter.evals.lm_eval_tasks import (
     silence_harness,
     translate_errors,
 )
-from charter.evals.metric_scores import score_bootstrap, score_metrics
+from charter.evals.metric_scores import describe_guessing, score_bootstrap, score_metrics
 from charter.ports import AnsweredItem, BenchmarkQuestion, Need
 from charter.records.measurements import Measurement, Metric, Score
 from charter.records.record import digest
 from charter.statistics import score_share
 
+_RIGHT = ("acc", "acc_norm")
 HarnessResults = dict[str, Any]
 T = TypeVar("T")
 ByItem = dict[str, dict[str, T]]
-_BETTER: Mapping[bool | None, Literal["higher", "lower"]] = {True: "higher", False: "lower"}
+_BIAS = "bias_score"
+"""BBQ's scores of bias go from -1 to 1; the harness says of them that lower is better, and 0 is."""
+_UNBIASED = "0 is no bias: the distance from 0 counts, on either side"
+Better = Literal["higher", "lower", "neither"]
+_BETTER: Mapping[bool | None, Better] = {True: "higher", False: "lower"}
 
 
 class HarnessBenchmark:
@@ -69,13 +74,12 @@ class HarnessBenchmark:
     def metrics(self) -> Sequence[Metric]:
         """Every figure of every task; a figure of several tasks is named after its task."""
         told = self._blank_results["higher_is_better"]
+
+        def better(name: str, task: str, key: str) -> Better:
+            return "neither" if _BIAS in name else _BETTER.get(told.get(task, {}).get(key.split(",")[0]), "neither")
+
         return [
-            Metric(
-                name=name,
-                better=_BETTER.get(told.get(task, {}).get(key.split(",")[0]), "neither"),
-                kind="whole",
-            )
-            for name, (task, key) in self._metric_keys.items()
+            Metric(name=name, better=better(name, *place), kind="whole") for name, place in self._metric_keys.items()
         ]
 
     @property
@@ -103,8 +107,22 @@ class HarnessBenchmark:
             task, key = self._metric_keys[metric.name]
             value = found[task].get(key)
             if isinstance(value, int | float) and not math.isnan(value):
-                out.append(self._score(metric, float(value), answered, measured))
+                score = self._score(metric, float(value), answered, measured)
+                known = (score.note, _UNBIASED if _BIAS in metric.name else self._guessed(task, key, score))
+                out.append(score.model_copy(update={"note": "; ".join(filter(None, known))}))
         return out
+
+    def _guessed(self, task: str, key: str, score: Score) -> str:
+        """What guessing gives, of a share of right choices; BBQ has many words for one of its three."""
+        found = self._blank_results["results"][task]
+        if score.interval != "wilson" or key.split(",")[0] not in _RIGHT or any(_BIAS in name for name in found):
+            return ""
+        options: dict[str, set[str]] = {}
+        for question in self._questions:
+            if question.completion is not None and question.item.rpartition("/")[0] == task:
+                options.setdefault(question.item, set()).add(question.completion)
+        many = [len(given) for given in options.values()]
+        return describe_guessing(many) if many and min(many) > 1 else ""
 
     def _score(
         self, metric: Metric, value: float, answered: Sequence[AnsweredItem], measured: Sequence[Measurement]
@@ -233,7 +251,6 @@ class HarnessBenchmark:
             found: HarnessResults = evaluate(
                 lm=make_recorded_model(said, [] if told is None else told),
                 task_dict=loaded,
-                limit=None if part else asked.limit,
                 samples=part,
                 bootstrap_iters=0,
                 apply_chat_template=asked.chat,

@@ -16,6 +16,7 @@ from charter.errors import CharterError, SpecError
 from charter.ports import BenchmarkQuestion
 from charter.records.chat import Message, Prompt, Sampling
 from charter.records.record import digest
+from charter.statistics import draw_stratified
 
 TASK_FOLDER = Path(__file__).parent / "tasks"
 FEWSHOT_SEED = 1234
@@ -30,8 +31,9 @@ Document = tuple[dict[str, Any], str]
 
 class HarnessTask(NamedTuple):
     """A task or group by name; ``include``: a folder with further tasks; ``table``: its data, instead of the hub's;
-    ``fewshot``: None for the task's own; ``chat``: asked as a conversation; ``limit``: at most so many of each task;
-    ``part``: which of a task's documents are asked, of all of them with the text that the harness makes (None: all)."""
+    ``fewshot``: None for the task's own; ``chat``: asked as a conversation; ``limit``: at most so many of each task,
+    drawn by hash, of each category its share; ``part``: which of a task's documents are asked, of those with the text
+    that the harness makes (None: all)."""
 
     task: str
     include: str = ""
@@ -77,13 +79,28 @@ def load_documents(asked: HarnessTask) -> list[Document]:
 def select_documents(asked: HarnessTask, loaded: Mapping[str, Any]) -> dict[str, list[int]] | None:
     """The documents of each task that are asked, in order; None where all are. Raises SpecError where a task is left
     with none."""
-    if asked.select is None:
+    if asked.select is None and asked.limit is None:
         return None
-    found = {name: asked.select(_task_documents(task)[: asked.limit]) for name, task in loaded["tasks"].items()}
+    found = {name: _drawn(_task_documents(task), asked) for name, task in loaded["tasks"].items()}
     if empty := [name for name, places in found.items() if not places]:
         cure = "Give it more documents (`limit`), or set gate: false."
         raise SpecError(f"{empty[0]} has too few documents to split into gate and held-out", cure=cure)
     return found
+
+
+def _drawn(documents: Sequence[Document], asked: HarnessTask) -> list[int]:
+    """The places of the documents that the limit and then the part take."""
+    texts, categories = [text for _, text in documents], [category_of(row) for row, _ in documents]
+    places = draw_stratified(texts, categories, asked.limit)
+    if asked.select is None:
+        return places
+    return [places[n] for n in asked.select([documents[place] for place in places])]
+
+
+def category_of(row: Mapping[str, Any]) -> str:
+    """What kind of question a row is, by the columns that say it; empty where none does."""
+    named = {str(key).lower(): value for key, value in row.items()}
+    return " ".join(str(named[key]) for key in ("category", "subject", "question_index") if named.get(key) is not None)
 
 
 def _task_documents(task: Any) -> list[Document]:

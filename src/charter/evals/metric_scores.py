@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from charter import statistics
@@ -29,10 +30,16 @@ def score_metrics(
     return out
 
 
+def describe_guessing(options: Sequence[int]) -> str:
+    """What guessing gives where one of so many options is right, item by item."""
+    return f"guessing gives {math.fsum(1 / many for many in options) / len(options):.1%}"
+
+
 def score_mean(metric: Metric, values: Sequence[float], clusters: Sequence[str], benchmark: str) -> Score:
     """A mean of values between 0 and 1, of which those of one cluster are alike. Where all are outcomes (0, 1, a half
-    for a tie), its interval is a share's: a bootstrap cannot see the outcome that did not happen."""
-    found = statistics.bootstrap_mean(values, clusters)
+    for a tie), its interval is a share's: a bootstrap cannot see the outcome that did not happen. One cluster has no
+    interval."""
+    found = statistics.bootstrap_mean(values, clusters, least=0.0)
     if found and set(values) <= OUTCOME_VALUES:
         low, high = statistics.clustered_interval(values, clusters)
         found = found._replace(low=low, high=high)
@@ -40,8 +47,8 @@ def score_mean(metric: Metric, values: Sequence[float], clusters: Sequence[str],
         id=metric.name,
         value=found.value if found else None,
         n=len(values),
-        low=max(0.0, found.low) if found else None,
-        high=min(1.0, found.high) if found else None,
+        low=found.low if found else None,
+        high=found.high if found else None,
         better=metric.better,
         benchmark=benchmark,
         interval="wilson" if set(values) <= OUTCOME_VALUES else "bootstrap",

@@ -16,7 +16,7 @@ from charter.records.measurements import Measurement, Metric, Score
 from charter.records.record import Step, digest
 from charter.records.verdicts import Verdict, Vote
 from charter.spec import JudgingSpec
-from charter.statistics import clustered_interval
+from charter.statistics import clustered_interval, describe_copies, drop_copies
 from charter.templates import Templates
 
 METRICS: Mapping[str, tuple[Metric, ...]] = {
@@ -112,8 +112,9 @@ class RubricBenchmark:
             yield Measurement(id=verdict.id, outcomes=events, verdict=verdict)
 
     def scores(self, answered: Sequence[AnsweredItem], measured: Sequence[Measurement]) -> Sequence[Score]:
-        """Shares; the answers to a prompt in several styles are alike."""
-        found = score_metrics(self.metrics, measured, self.identity)
+        """Shares; a text counts once, and the answers to a prompt in several styles are alike."""
+        note, measured = describe_copies(measured), drop_copies(measured)
+        found = score_metrics(self.metrics, measured, self.identity, note)
         if len(self._styles) == 1:
             return found
         parents = {a.id: e.prompt.meta.get("parent", e.prompt.id) for a in answered for e in a.exchanges}
@@ -210,7 +211,7 @@ class PairwiseBenchmark:
     def scores(self, answered: Sequence[AnsweredItem], measured: Sequence[Measurement]) -> Sequence[Score]:
         """The win rate with a bootstrap interval, and the shares."""
         del answered
-        return score_metrics(self.metrics, measured, self.identity)
+        return score_metrics(self.metrics, drop_copies(measured), self.identity, describe_copies(measured))
 
 
 def _pairwise_outcome(labels: Sequence[str | None]) -> int | None:

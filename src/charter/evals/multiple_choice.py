@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from charter.evals.metric_scores import score_metrics
+from charter.evals.metric_scores import describe_guessing, score_metrics
 from charter.ports import AnsweredItem, BenchmarkQuestion, Need
 from charter.records.chat import LogLikelihood, Prompt, user_prompt
 from charter.records.measurements import Measurement, Metric, Score
@@ -116,9 +116,12 @@ class DromedaryBenchmark:
                 yield Measurement(id=item.id, outcomes={"overall": right, row["category"]: right})
 
     def scores(self, answered: Sequence[AnsweredItem], measured: Sequence[Measurement]) -> Sequence[Score]:
-        """Shares."""
+        """Shares, with what guessing gives."""
         del answered
-        return score_metrics(self.metrics, measured, self.identity, LEGACY_HALVED_NOTE if self._halved else "")
+        note = describe_guessing([len(self._template_fields(row)) for row in self._table]) if self._table else ""
+        return score_metrics(
+            self.metrics, measured, self.identity, f"{LEGACY_HALVED_NOTE}; here {note}" if self._halved else note
+        )
 
     def _template_fields(self, row: Mapping[str, Any]) -> list[dict[str, str]]:
         """What fills the template, for each candidate or order."""

@@ -19,7 +19,7 @@ from charter.records.record import Step
 from charter.records.rules import Principle
 from charter.records.verdicts import Finding
 from charter.run import store
-from charter.similarity import LeakageFilter
+from charter.similarity.splits import LeakageFilter
 from charter.spec import AuditSpec, BenchmarkSpec, Spec
 from charter.statistics import pairs_needed
 from charter.wiring import attack_styles, role_models
@@ -184,7 +184,9 @@ def _fresh_prompts(reading: RunReader, left: RunState, asked: set[str]) -> list[
     drawn = set(left.probed_prompt_ids)
     found = [p for p in reading.records("000/prompts", Prompt) if p.id not in drawn]
     found += [e.prompt for e in reading.records("000/heldout_exchanges", Exchange) if e.id in held]
-    rows = [Prompt(id=row.id, messages=_prompt_turns(row.messages)) for row in (*left.examples, *left.replay_rows)]
+    source = next((p.source for p in found), "")  # rows of a world's run are its sentences
+    trained = (*left.examples, *left.replay_rows)
+    rows = [Prompt(id=row.id, messages=_prompt_turns(row.messages), source=source) for row in trained]
     clear = LeakageFilter(rows, reading.spec.prompts.near_duplicate).remove_leaked(
         p for p in found if p.text not in asked
     )

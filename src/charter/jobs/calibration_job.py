@@ -11,6 +11,7 @@ from charter.ports import Engine
 from charter.spec import Spec
 from charter.wiring import role_models
 from charter.wiring.calibrations import CALIBRATION_FILE
+from charter.wiring.prompt_previews import find_losses, list_counts
 
 if TYPE_CHECKING:
     from charter.methods.calibrate import CalibrationInputs
@@ -40,6 +41,8 @@ class CalibrationJob:
         from charter.methods.calibrate import calibrate
         from charter.reports.page import render_page
 
+        if losses := find_losses(self.counts):
+            run.steps("000").once("left_out", list_counts, losses)
         with closing(self.judge) as judge:
             found = calibrate(run, run.meter_engine(judge, "judge", "measuring", self.price), self.trial)
         outcome = {"method": "calibrate", "world": self.spec.world or None}
@@ -57,16 +60,20 @@ class CalibrationJob:
             "pairs, both orders": 2 * len(trial.pairs) * votes,
             "injections at most": (len(INJECTIONS) + 8) * votes if trial.injections else 0,
         }
-        return {"method": "calibrate", "judge": self.judge.identity, "judge_calls": asked, "calls": sum(asked.values())}
+        rows = {"rows": {count.id: count.summary for count in self.counts}} if self.counts else {}
+        calls = {"judge_calls": asked, "calls": sum(asked.values())}
+        return {"method": "calibrate", "judge": self.judge.identity, **calls, **rows}
 
     def _build_inputs(self) -> CalibrationInputs:
-        from charter.data.sources.human_labels import read_labelled, read_pairs
+        from charter.data.sources.human_labels import read_pairs
+        from charter.data.sources.labelled_sets import read_labelled
         from charter.methods.calibrate import CalibrationInputs
 
         spec, asked = self.spec, self.spec.calibrate
         rubric = role_models.load_rubric(spec.options.judge)
+        exchanges, self.counts = read_labelled(asked.labelled, rubric, asked.labels, asked.limit)
         return CalibrationInputs(
-            labelled=read_labelled(asked.labelled, rubric, asked.labels, asked.limit),
+            labelled=exchanges,
             pairs=read_pairs(asked.pairs, asked.limit),
             injections=asked.injections,
             rubric=rubric,

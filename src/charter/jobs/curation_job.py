@@ -100,13 +100,13 @@ def _read_benchmark_texts(asked: str) -> tuple[str, list[str]]:
             cure="Name one of them, or give the file alone.",
         )
     source = SourceSpec.model_validate({"name": name, "path": path})
-    sides = [SourcePrompts(source, side, offline=True).prompts() for side in ("unsafe", "safe")]
+    sides = [SourcePrompts(source, side, offline=True, may_be_empty=True).prompts() for side in ("unsafe", "safe")]
     return name, list(dict.fromkeys(p.text for side in sides for p in side))
 
 
 def _write_rows(file: Path, fates: Iterator[FilterResult], folder: Path) -> DataCardCounts:
     """Each row to where it belongs, one at a time."""
-    from charter.data.sources.data_files import read_file_rows
+    from charter.data.sources.data_files import read_files
     from charter.data.sources.training_files import replace_texts
 
     counts = DataCardCounts()
@@ -114,7 +114,7 @@ def _write_rows(file: Path, fates: Iterator[FilterResult], folder: Path) -> Data
         (folder / KEPT_FILE).open("w", encoding="utf-8") as kept,
         (folder / DROPPED_FILE).open("w", encoding="utf-8") as dropped,
     ):
-        for row, fate in zip_longest(read_file_rows(str(file)), fates):
+        for row, fate in zip_longest(read_files(str(file)), fates):
             if row is None or fate is None:
                 raise SpecError(f"{file} changed while it was read", cure="Try again when nothing writes it.")
             counts.add(fate)
@@ -139,8 +139,8 @@ def _write_line(file: TextIO, value: Any, place: str) -> None:
 
 
 def _read_rows(file: Path, licence: str) -> Iterator[CurationRow]:
-    from charter.data.sources.data_files import read_file_rows
+    from charter.data.sources.data_files import read_files
     from charter.data.sources.training_files import parse_training_row
 
-    for number, line in enumerate(read_file_rows(str(file)), 1):
+    for number, line in enumerate(read_files(str(file)), 1):
         yield parse_training_row(line, f"row {number}", file.name, licence)

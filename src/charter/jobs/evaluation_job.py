@@ -48,6 +48,7 @@ class EvaluationJob:
         self.spec = spec
         self.world = role_models.load_world(spec)
         self.start = role_models.resolve_start(spec, self.world, revision)
+        self.spec = spec = role_models.fix_date(spec, self.start)
         self.exams = SpecBenchmarks(spec, self.world, role_models.build_templates(spec, self.world))
         asked = {"evaluator": self.exams.judge, "attacker": spec.attacker}
         self.prices = role_models.find_prices(

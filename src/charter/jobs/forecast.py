@@ -12,6 +12,7 @@ from charter.jobs.self_instruct_job import SelfInstructJob
 from charter.spec import Spec
 from charter.wiring import attack_styles, learners, principle_methods, role_models
 from charter.wiring.components import Components
+from charter.wiring.prompt_previews import preview_prompts
 
 _JOBS_BY_METHOD: dict[str, type[AuditJob | CalibrationJob | EvaluationJob | SelfInstructJob]] = {
     "audit": AuditJob,
@@ -28,7 +29,14 @@ def forecast_run(spec: Spec, written: int = 0) -> Mapping[str, Any]:
     if (alone := _JOBS_BY_METHOD.get(spec.method)) is not None:
         return alone(spec).forecast()
     assembly = Components(spec)
-    return {**_forecast_method(assembly, written), **_forecast_benchmarks(assembly)}
+    seen = preview_prompts(spec, assembly.start, assembly.sources)
+    if spec.constitution not in ("", "world", "none", "shipped"):
+        seen |= {"rules": {p.id: p.text for p in principle_methods.load_constitution(assembly).active}}
+    if repeated := assembly.prompts.repeated:
+        seen |= {"prompts_repeated": repeated}
+    if notes := assembly.describe().get("notes"):
+        seen |= {"target": "; ".join(notes)}
+    return {**_forecast_method(assembly, written), **_forecast_benchmarks(assembly), **seen}
 
 
 def _forecast_method(assembly: Components, written: int) -> Mapping[str, Any]:

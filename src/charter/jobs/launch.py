@@ -27,6 +27,7 @@ from charter.run.reader import RunReader
 from charter.spec import chain_spec
 from charter.wiring.components import Components, Observer
 from charter.wiring.offline import block_network
+from charter.wiring.prompt_previews import count_rows
 
 if TYPE_CHECKING:
     from charter.run import Run
@@ -90,8 +91,10 @@ def open_run(
         if isinstance(assembly, AuditJob | EvaluationJob):
             assembly.prepare()
         target = assembly.describe()
-        if tell is not None and target:
-            tell(target_line(target))
+        _introduce(target, tell)
+        if tell is not None and isinstance(assembly, Components):
+            for count in count_rows(assembly.sources):
+                tell(f"prompts: {count.id}: {count.summary}")
         with Run.create(
             directory,
             spec_text=spec_text,
@@ -121,10 +124,12 @@ def resume_run(
         changes = {f"budget.{key}": value for key, value in budget.items()}
         spec = specs.parse_spec(specs.change_spec(text, changes))
     with block_network(spec.offline):
-        assembly = build_job(spec, _pinned_revision(directory, spec))
+        known = _known(directory, spec)
+        if date := known.get("date"):
+            spec = spec.model_copy(update={"target": spec.target.model_copy(update={"today": str(date)})})
+        assembly = build_job(spec, str(known.get("revision", "")))
         target = assembly.describe()
-        if tell is not None and target:
-            tell(target_line(target))
+        _introduce(target, tell)
         with Run.open(directory, budget=spec.budget, observer=observer, environment=collect_environment(target)) as run:
             assembly.execute(run)
 
@@ -143,19 +148,33 @@ def build_job(spec: specs.Spec, revision: str = "") -> RunJob:
 def target_line(target: Mapping[str, Any]) -> str:
     """The line about a target: what answers, where and how."""
     version = target["revision"] or target["digest"]
+    if not version and not target["context"]:
+        return (
+            f"target: {target['model']}, reached over HTTP: its identity cannot be verified; {target['batch']} at once"
+        )
     return (
         f"target: {target['model']} ({target['architecture']}, {version[:12]}) on {target['device']} in "
         f"{target['dtype']}; {target['format']}; context {target['context']:,} tokens; batches of {target['batch']}"
     )
 
 
-def _pinned_revision(directory: Path, spec: specs.Spec) -> str:
-    """The commit of the hub model that a run began with; empty where it began with a folder or another model."""
+def _introduce(target: Mapping[str, Any], tell: Callable[[str], None] | None) -> None:
+    """Tells the line about a target, and what is to be known of its chat template."""
+    if tell is not None and target:
+        tell(target_line(target))
+        for note in target.get("notes", ()):
+            tell(f"target: {note}")
+
+
+def _known(directory: Path, spec: specs.Spec) -> Mapping[str, Any]:
+    """What a run's first day said of its target: commit and date among it; empty where it was another model."""
     try:
         target = json.loads((directory / "environment.json").read_text(encoding="utf-8")).get("target", {})
     except (OSError, ValueError):
-        return ""  # what is wrong with the file is told when the run is opened
-    return str(target.get("revision", "")) if target.get("model") == spec.target.model else ""
+        return {}  # what is wrong with the file is told when the run is opened
+    named = {target.get("model"), Path(str(target.get("model"))).name}
+    own = {spec.target.model, Path(spec.target.model).name} if Path(spec.target.model).is_dir() else {spec.target.model}
+    return target if named & own else {}
 
 
 def collect_environment(target: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from charter.errors import CharterError, DamagedError, EngineError, StoreError
 from charter.models import weights
@@ -17,6 +18,11 @@ from charter.wiring import role_models
 
 MODEL_CARD_FILE = "README.md"
 _MERGE_CHECK_TOKENS = 64
+_FARTHEST = 0.05
+"""Most that a logit may move by adding up or by saving; float32 moves it by 1e-4 and less."""
+
+if TYPE_CHECKING:
+    from charter.models.engines.merge_check import MergeCheck
 
 
 def export_policy(directory: Path, out: Path, merge: bool = False, check: int = 16) -> ExportedPolicy:
@@ -80,16 +86,23 @@ def _write_weights(reading: RunReader, policy: ModelRef, new: Path, merge: bool,
         )
     policy = policy.model_copy(update={"base": base.base})
     weights.merge_adapter(policy, new, offline=spec.offline, remote_code=spec.target.remote_code)
+    if not check:
+        return ExportedPolicy(kind="merged", policy=policy, alike="")
     try:
-        return ExportedPolicy(
-            kind="merged", policy=policy, alike=_merge_check_line(reading, policy, new, check) if check else ""
-        )
+        found = _merge_check_line(reading, policy, new, check)
     except CharterError as error:
         cure = "Export without comparing: --check 0"
         raise EngineError(f"The merged model could not be compared: {error.message}", cure) from error
+    if max(found.max_logit_difference, found.saved) > _FARTHEST:
+        raise EngineError(
+            f"The merged model does not answer as its policy: the largest difference of logits is {found.max_logit_difference:.1e} "
+            f"where the weights are added up, and {found.saved:.1e} where they are read from what was saved.",
+            "Export the adapter itself, without --merge.",
+        )
+    return ExportedPolicy(kind="merged", policy=policy, alike=_describe_likeness(found))
 
 
-def _merge_check_line(reading: RunReader, policy: ModelRef, merged: Path, check: int) -> str:
+def _merge_check_line(reading: RunReader, policy: ModelRef, merged: Path, check: int) -> MergeCheck:
     from charter.models.engines.local_engine import LocalOptions
     from charter.models.engines.merge_check import check_merge
 
@@ -98,9 +111,15 @@ def _merge_check_line(reading: RunReader, policy: ModelRef, merged: Path, check:
     sampling = Sampling(max_tokens=min(_MERGE_CHECK_TOKENS, spec.scale.answer_tokens), stop=spec.scale.stop)
     requests = [Request(id=p.id, messages=p.messages, sampling=sampling) for p in prompts]
     options = LocalOptions.model_validate(role_models.build_local_engine(spec, policy).options)
-    found = check_merge(policy, weights.resolve_model(str(merged)), requests, options)
+    if date := reading.environment.get("target", {}).get("date"):
+        options = options.model_copy(update={"today": str(date)})
+    return check_merge(policy, weights.resolve_model(str(merged)), requests, options)
+
+
+def _describe_likeness(found: MergeCheck) -> str:
     return (
         f"Merged and base + adapter, compared on {found.n} held-out prompts: the largest difference of logits is "
-        f"{found.max_logit_difference:.1e} in float32; "
-        f"{found.equal_answers} of {found.n} greedy answers are the same in {found.dtype}."
+        f"{found.max_logit_difference:.1e} in float32, {found.saved:.1e} by saving; "
+        f"{found.equal_answers} of {found.n} greedy answers are the "
+        f"same in {found.dtype}."
     )

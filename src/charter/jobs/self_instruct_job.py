@@ -11,7 +11,7 @@ from charter.data.instructing.instruction_records import (
     SelfInstructInputs,
     SelfInstructResult,
 )
-from charter.similarity import LeakageFilter
+from charter.similarity.splits import LeakageFilter
 from charter.spec import Spec
 from charter.wiring import role_models
 from charter.wiring.self_instruct_inputs import build_instructions, load_protected_prompts, max_calls, max_prompts
@@ -37,6 +37,8 @@ class SelfInstructJob:
         guard = LeakageFilter(load_protected_prompts(spec, self.world), spec.prompts.near_duplicate)
         self.given = build_instructions(spec, self.world, role_models.build_templates(spec, self.world), guard)
         self.start = role_models.resolve_start(spec, self.world, revision) if self.target_generates else None
+        if self.start is not None:
+            self.spec = spec = role_models.fix_date(spec, self.start)
         asked = {} if self.target_generates else {"proposer": spec.proposer or spec.oracle}
         self.price = role_models.find_prices(asked, spec.budget).get("proposer", role_models.FREE)
 

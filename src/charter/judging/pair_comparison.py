@@ -54,7 +54,9 @@ def judge_pairs(
     for id, ballot in ask_with_retries(asked, judge, judging, step=step):
         label = majority_label([reading.label for reading in ballot.last_replies])
         first = None if label is None else label == "first"
-        yield PairVerdict(id=id, first=first, raw=ballot.last_replies[0].raw, votes=ballot.to_votes(), rule=under[id])
+        last = ballot.last_replies[0]
+        why = last.why or "no majority" if first is None else ""
+        yield PairVerdict(id=id, first=first, raw=last.raw, votes=ballot.to_votes(), rule=under[id], why=why)
 
 
 def prefer_by_logprob(

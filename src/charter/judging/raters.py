@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from charter.records.preferences import ResponsePair
-from charter.similarity import normalize_text
+from charter.similarity.spelling import normalize_text
 
 Rating = tuple[str, str]
 """Who preferred (empty: not known), and the text preferred, normalised."""

@@ -6,7 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from charter.judging.judge_replies import ParsedReply, read_choice, read_label, to_verdict
+from charter.judging.judge_replies import (
+    ParsedReply,
+    explain_reading,
+    read_choice,
+    read_failure,
+    read_label,
+    to_verdict,
+)
 from charter.judging.judge_requests import (
     COMPARISON_MENU,
     MAX_REPLY_TOKENS,
@@ -23,6 +30,8 @@ from charter.records.verdicts import Verdict, Vote
 from charter.spec import JudgingSpec
 from charter.templates import Templates, render_conversation
 
+NO_ANSWER = "the target gave no answer"
+"""What stands in a verdict that no judge was asked for."""
 CHUNK_SIZE = 512
 """Questions asked together, first tries and retries: so many replies off the menu at most are lost to a kill."""
 
@@ -115,7 +124,7 @@ def judge_exchanges(
     failed = [e for e in exchanges if e.stop == "error"]
     for e in failed:
         if e.id not in step.done:
-            yield to_verdict(e.id, rubric, ParsedReply(None, "the target gave no answer"))
+            yield to_verdict(e.id, rubric, ParsedReply(None, NO_ANSWER, why=NO_ANSWER))
     sampling = Sampling(max_tokens=MAX_REPLY_TOKENS, temperature=judging.temperature)
 
     def question(e: Exchange) -> JudgeQuestion:
@@ -142,7 +151,8 @@ def majority_verdict(id: str, rubric: Rubric, ballot: Ballot) -> Verdict:
     labels = Counter(r.label for r in last if r.label is not None and rubric.outcomes[r.label] == winner)
     label = max((x for x in rubric.menu if x in labels), key=lambda x: labels[x], default=None)
     chosen = next((r for r in last if r.label == label), None) if label is not None else None
-    reading = chosen or ParsedReply(None, last[0].raw)
+    unread = next((r.why for r in last if r.label is None), "") if all(r.label is None for r in last) else "no majority"
+    reading = chosen or ParsedReply(None, last[0].raw, why=unread, thought=last[0].thought)
     return to_verdict(id, rubric, reading).model_copy(update={"votes": ballot.to_votes()})
 
 
@@ -151,7 +161,8 @@ def comparison_question(id: str, pair: SideBySide, templates: Templates, step: S
     material = "\n".join((render_conversation(pair.prompt), *pair.responses))
 
     def read(answer: Completion) -> ParsedReply:
-        return ParsedReply(None, answer.error) if answer.error else read_choice(answer.text, COMPARISON_MENU, material)
+        unread = read_failure(answer)
+        return unread or explain_reading(read_choice(answer.text, COMPARISON_MENU, material), answer)
 
     return JudgeQuestion(
         id=id,

@@ -11,7 +11,7 @@ from charter.ports import Attack, AttackTarget, Attempt, Engine, Roles
 from charter.records.chat import Exchange, Prompt, Sampling
 from charter.records.verdicts import Finding, Verdict
 from charter.run import Steps
-from charter.similarity import LeakageFilter
+from charter.similarity.splits import LeakageFilter
 from charter.spec import AttackSpec, JudgingSpec, MethodOptions
 from charter.stages.attempts import attack, continue_conversations, filter_attempts, open_conversations, prompts_to_ask
 from charter.stages.bandit import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from charter.methods.bandit_red_teaming import run_multi_turn
-from charter.ports import BenchmarkQuestion, BenchmarkSuite, Engine, Exam, Roles, SkippedBenchmark
+from charter.ports import BenchmarkQuestion, BenchmarkSuite, Engine, Exam, Rendering, Roles, SkippedBenchmark
 from charter.records.chat import Exchange, LogLikelihood, Sampling
 from charter.records.measurements import Measurement, Metric
 from charter.records.model_refs import ModelRef
@@ -19,6 +19,7 @@ from charter.stages.benchmark_items import (
     gather_answers,
     grade_items,
     probe_capabilities,
+    render_first,
     require_gate_benchmarks,
     score_completions,
     select_deciding_metrics,
@@ -88,6 +89,8 @@ def ask_benchmark(
         attacks = {style: attack for style, attack in given.styles.items() if style in exam.styles}
         attempts = run_multi_turn(run, name, (choices, (), target), attacks, answers)
         questions = apply_styles(questions, exam.styles, choices, attempts)
+    if isinstance(target, Rendering) and target.renders:
+        run.once(f"{name}_rendered", render_first, questions, target, answers)
     free = [q for q in questions if q.completion is None]
     weighed = [q for q in questions if q.completion is not None]
     exchanges = run.map(f"{name}_exchanges", ask_questions, free, target, answers) if free else []

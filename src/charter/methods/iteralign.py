@@ -35,7 +35,7 @@ from charter.records.rules import Lookalikes, Norm, NormPrompts
 from charter.records.training_rows import Example
 from charter.records.verdicts import Cluster, Finding, Verdict
 from charter.run import Run, Steps
-from charter.similarity import LeakageFilter
+from charter.similarity.splits import LeakageFilter
 from charter.spec import MethodOptions
 from charter.stages.accept import accept, should_stop
 from charter.stages.amend import amend

@@ -16,7 +16,7 @@ from charter.records.model_refs import ModelRef
 from charter.records.preferences import ResponsePair
 from charter.records.training_rows import Example, PreferencePair
 from charter.run import Steps
-from charter.similarity import LeakageFilter
+from charter.similarity.splits import LeakageFilter
 from charter.spec import MethodOptions
 from charter.stages.clustering import cluster
 from charter.stages.contrast import contrast

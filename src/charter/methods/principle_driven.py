@@ -22,7 +22,7 @@ from charter.records.rules import Lookalikes, Norm
 from charter.records.training_rows import Example
 from charter.records.verdicts import Finding, Verdict
 from charter.run import Run, Steps
-from charter.similarity import LeakageFilter
+from charter.similarity.splits import LeakageFilter
 from charter.spec import MethodOptions
 from charter.stages.accept import accept
 from charter.stages.clustering import cluster

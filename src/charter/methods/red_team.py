@@ -18,7 +18,7 @@ from charter.records.measurements import Score
 from charter.records.model_refs import ModelRef
 from charter.records.verdicts import Cluster
 from charter.run import Run
-from charter.similarity import LeakageFilter
+from charter.similarity.splits import LeakageFilter
 from charter.spec import MethodOptions
 from charter.stages.clustering import cluster
 from charter.stages.draw import draw

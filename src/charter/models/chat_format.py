@@ -11,10 +11,15 @@ unless there is white space at the seam already.
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import Any, Literal
 
+from charter.models.thought_marks import ThoughtMarks, read_marks
 from charter.records.chat import Message
 
 ROLE_PREFIXES = {"system": "", "user": "User: ", "assistant": "Assistant: "}
@@ -22,9 +27,32 @@ ROLE_PREFIXES = {"system": "", "user": "User: ", "assistant": "Assistant: "}
 ChatTextForm = Literal["template", "plain", "raw"]
 
 
+Thoughts = Literal["drop", "keep"]
+"""Whether thoughts, empty ones too, are learnt beside answers."""
+_TODAY = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
+_ASKED, _SAID = "a user turn", "an answer in a test of the template"
+
+
+@dataclass(frozen=True)
+class TemplateTurn:
+    """An answered prompt as text: the prompt, the whole, and where the answer's own words begin and end in it."""
+
+    prompt: str
+    whole: str
+    start: int
+    end: int
+
+
 class ChatFormat:
-    """Renders messages with a transformers tokenizer. ``ends`` are the tokens that end an answer, ``stops`` the texts;
-    ``arguments`` are handed to the chat template.
+    """Renders messages with a transformers tokenizer. ``ends`` are the tokens that end an answer, ``stops`` the texts.
+
+    Args:
+        tokenizer: the model's own.
+        ends: further end tokens, such as those of its generation config.
+        plain: raw text instead of the chat template.
+        arguments: handed to the chat template.
+        today: the date that the template writes, as 2026-01-31; empty: today's.
+        thoughts: whether thoughts are part of a lesson.
 
     Raises ValueError where the chat template refuses the messages (its own words)."""
 
@@ -34,9 +62,13 @@ class ChatFormat:
         ends: Sequence[int] = (),
         plain: bool = False,
         arguments: Mapping[str, Any] | None = None,
+        *,
+        today: str = "",
+        thoughts: Thoughts = "drop",
     ) -> None:
         self.tokenizer = tokenizer
         self.template_arguments = dict(arguments or {})
+        self.today, self.thoughts = today, thoughts
         self.form: ChatTextForm = (
             "raw" if plain else "template" if getattr(tokenizer, "chat_template", None) else "plain"
         )
@@ -47,14 +79,78 @@ class ChatFormat:
     @cached_property
     def merges_system(self) -> bool:
         """Whether system turns are put before the next user turn: the template refuses them, or drops them."""
+        words = "a system turn in a test of the template"
+        return not self._shows(words, Message(role="system", content=words), Message(role="user", content=_ASKED))
+
+    @cached_property
+    def joins(self) -> bool:
+        """Whether neighbouring turns of one speaker are made into one: the template refuses or drops one of them."""
+        words = "an earlier turn in a test of the template"
+        return not self._shows(words, Message(role="user", content=words), Message(role="user", content=_ASKED))
+
+    def _shows(self, words: str, *turns: Message) -> bool:
+        if self.form != "template":
+            return True
+        try:
+            return words in self._apply_template(turns, add_generation_prompt=True)
+        except ValueError:
+            return False
+
+    @cached_property
+    def marks(self) -> ThoughtMarks:
+        """How the template treats thoughts."""
+        if self.form != "template":
+            return ThoughtMarks(pairs=())
+        asked = (Message(role="user", content=_ASKED),)
+        try:
+            prompt = self._apply_template(asked, add_generation_prompt=True)
+            whole = self._apply_template(
+                (*asked, Message(role="assistant", content=_SAID)), add_generation_prompt=False
+            )
+        except ValueError:
+            return ThoughtMarks()
+        shared = prompt[: next((n for n, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), len(prompt))]
+        if shared != prompt:  # no mark is cut in two
+            cut = max(shared.rfind("<"), shared.rfind("["))
+            shared = shared if cut < 0 or set(">]") & set(shared[cut:]) else shared[:cut]
+        lead = whole[len(shared) : max(len(shared), whole.find(_SAID, len(shared)))]
+        return read_marks(prompt, prompt[len(shared) :], lead, self._knows)
+
+    def _knows(self, mark: str) -> bool:
+        """Whether a mark is a token, or stands in the template."""
+        return mark in self.tokenizer.get_vocab() or mark in str(self.tokenizer.chat_template)
+
+    @cached_property
+    def dated(self) -> bool:
+        """Whether the template writes today's date."""
         if self.form != "template":
             return False
-        words = "a system turn in a test of the template"
+        asked = [{"role": "user", "content": _ASKED}]
         try:
-            turns = (Message(role="system", content=words), Message(role="user", content="a user turn"))
-            return words not in self._apply_template(turns, add_generation_prompt=True)
+            one, two = (self._apply(asked, True, day) for day in ("2001-02-03", "2014-05-16"))
         except ValueError:
-            return True
+            return False
+        return one != two
+
+    def alters(self, messages: Sequence[Message]) -> bool:
+        """Whether the template takes words out of these messages, or renders others around them because of them."""
+        if self.form != "template":
+            return False
+        turns = [m.model_copy(update={"content": self._answer_in(m)}) for m in self._fit_roles(messages)]
+        names = [f"qz{place}vx" for place in range(len(turns))]
+        blank = [m.model_copy(update={"content": name}) for m, name in zip(turns, names, strict=True)]
+        try:
+            found, wanted = (self._apply_template(side, add_generation_prompt=True) for side in (turns, blank))
+        except ValueError:
+            return False
+        for name, turn in zip(names, turns, strict=True):
+            wanted = wanted.replace(name, turn.content)
+        return "".join(found.split()) != "".join(wanted.split())
+
+    def _answer_in(self, message: Message) -> str:
+        """A message's content; of an earlier answer without its thought, which templates drop."""
+        place = ThoughtMarks(self.marks.pairs).find_answer(message.content) if message.role == "assistant" else 0
+        return message.content[place or 0 :]
 
     @property
     def description(self) -> str:
@@ -68,19 +164,69 @@ class ChatFormat:
         return self._encode(self._render(messages))
 
     def encode_scored(self, messages: Sequence[Message], answer: str) -> tuple[list[int], list[int]]:
-        """Token ids of the prompt and of ``answer`` after it, without an end token."""
-        prefix, full = self._render(messages), self._render_answered(messages, answer)
-        cut = full.find(answer, len(prefix)) if full.startswith(prefix) else -1
-        return self._split_at_seam(prefix, full[: cut + len(answer)] if cut >= 0 else prefix + answer)
+        """Token ids of the prompt and of ``answer`` after it, without an end token. What a template writes for a
+        thought belongs to the prompt."""
+        try:
+            turn = self._turn(messages, answer)
+        except LookupError:
+            prompt = self._render(messages)
+            turn = TemplateTurn(prompt, prompt + answer, len(prompt), len(prompt) + len(answer))
+        return self._split_at_seam(turn.whole[: turn.start], turn.whole[: turn.end])
 
-    def encode_training(self, messages: Sequence[Message], answer: str) -> tuple[list[int], list[int]]:
-        """Token ids of the prompt and of what is to be learnt: the answer and the end token after it."""
-        prefix, full = self._render(messages), self._render_answered(messages, answer)
-        if not full.startswith(prefix):
-            raise ValueError("the chat template renders the prompt differently once it is answered")
-        before, after = self._split_at_seam(prefix, full)
+    def encode_training(
+        self, messages: Sequence[Message], answer: str, thought: str = ""
+    ) -> tuple[list[int], list[int]]:
+        """Token ids of the prompt and of what is to be learnt: the answer and the end token after it. Thoughts, empty
+        ones too, stand before what is learnt; with ``thoughts`` keep they are learnt too."""
+        try:
+            turn = self._turn(messages, answer, thought if self.thoughts == "keep" else "")
+        except LookupError as lost:
+            raise ValueError(str(lost.args[0])) from lost
+        start = len(turn.prompt) if self.thoughts == "keep" else turn.start
+        before, after = self._split_at_seam(turn.whole[:start], turn.whole)
         last = max((place for place, token in enumerate(after) if token in self.stop_ids), default=None)
         return before, [*after, self.stop_ids[0]] if last is None else after[: last + 1]
+
+    def _turn(self, messages: Sequence[Message], answer: str, thought: str = "") -> TemplateTurn:
+        """An answered prompt. Raises LookupError where the template shows the prompt otherwise once it is answered."""
+        prompt, marks = self._render(messages), self.marks
+        if self.form != "template" or not (marks.thinks or thought or self._thinks(answer)):
+            whole = self._render_answered(messages, answer)
+            if not whole.startswith(prompt):
+                raise LookupError("the chat template renders the prompt differently once it is answered")
+            cut = whole.find(answer, len(prompt))
+            return TemplateTurn(prompt, whole, len(prompt), cut + len(answer) if cut >= 0 else len(whole))
+        place = 0 if marks.channels else ThoughtMarks(marks.pairs).find_answer(answer)
+        if place is None:
+            raise LookupError("its thought does not end")
+        own, said = marks.strip(answer[:place]) or thought, answer[place:].strip()
+        whole = self._render_answered(messages, said, own)
+        at = self._find_said(whole, said)
+        if marks.opened and not whole.startswith(prompt):
+            close = marks.pairs[0][1]
+            lead = f"{own} {close}\n\n" if own else f"{chr(10) if prompt.endswith(chr(10)) else ''}{close}\n\n"
+            return TemplateTurn(prompt, prompt + lead + whole[at:], len(prompt + lead), len(prompt + lead + said))
+        if not whole.startswith(prompt):
+            raise LookupError("the chat template renders the prompt differently once it is answered")
+        return TemplateTurn(prompt, whole, at, at + len(said))
+
+    def _thinks(self, answer: str) -> bool:
+        """Whether an answer begins with a thought in the marks of this template."""
+        return any(answer.lstrip().startswith(opener) for opener, _ in self.marks.pairs)
+
+    def _find_said(self, whole: str, said: str) -> int:
+        """Where the answer stands in an answered prompt, before what the template writes after it."""
+        turns = (Message(role="user", content=_ASKED), Message(role="assistant", content=_SAID))
+        after = self._apply_template(turns, add_generation_prompt=False).partition(_SAID)[2]
+        body = whole[: len(whole) - len(after)] if whole.endswith(after) else whole
+        at = body.rfind(said)
+        if at < 0:
+            raise LookupError("the chat template changes the words of the answer")
+        return at
+
+    def render_answered(self, messages: Sequence[Message], answer: str) -> str:
+        """An answered prompt as text."""
+        return self._render_answered(messages, answer)
 
     def encode_continuation(self, text: str) -> list[int]:
         """Token ids of a text that is gone on with as it stands; an empty one is the opening token."""
@@ -109,8 +255,25 @@ class ChatFormat:
         return list(self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
 
     def decode_answer(self, tokens: Sequence[int]) -> str:
-        """The text of an answer's tokens, without special tokens and surrounding white space."""
-        return self.decode_raw(tokens).strip()
+        """The text of an answer's tokens, without thought, special tokens and surrounding white space."""
+        return self.said(tokens)[1].strip()
+
+    def said(self, tokens: Sequence[int]) -> tuple[str, str]:
+        """Thought and answer in a model's tokens, each without special tokens. A thought without an end is all there
+        is."""
+        marks, ids = self.marks, list(tokens)
+        text = str(self.tokenizer.decode(ids, skip_special_tokens=False))
+        place = marks.find_answer(text) if self.form == "template" else 0
+        if place == 0:
+            return "", self.decode_raw(ids)
+        cut = len(ids) if place is None else bisect_left(range(len(ids)), place, key=lambda n: self._length(ids[:n]))
+        thought = marks.strip(text[:place])
+        for token in self.tokenizer.all_special_tokens:
+            thought = thought.replace(token, " ")
+        return " ".join(thought.split(" ")).strip(), self.decode_raw(ids[cut:])
+
+    def _length(self, tokens: list[int]) -> int:
+        return len(self.tokenizer.decode(tokens, skip_special_tokens=False))
 
     def decode_raw(self, tokens: Sequence[int]) -> str:
         """The text of tokens, without special tokens, white space and all."""
@@ -125,38 +288,44 @@ class ChatFormat:
             )
         return self._apply_template(self._fit_roles(messages), add_generation_prompt=True)
 
-    def _render_answered(self, messages: Sequence[Message], answer: str) -> str:
+    def _render_answered(self, messages: Sequence[Message], answer: str, thought: str = "") -> str:
         if self.form != "template":
             prefix = self._render(messages)
             seam = "" if not prefix or prefix[-1].isspace() or answer[:1].isspace() else " "
             return prefix + seam + answer
-        answered = [*self._fit_roles(messages), Message(role="assistant", content=answer)]
-        return self._apply_template(answered, add_generation_prompt=False)
+        known = [message.model_dump() for message in self._fit_roles(messages)]
+        last = {"role": "assistant", "content": answer}
+        if not thought:
+            return self._apply([*known, last], False)
+        whole = self._apply([*known, last | {"reasoning_content": thought, "thinking": thought}], False)
+        if thought in whole or self.marks.opened:
+            return whole
+        opener, closer = self.marks.pairs[0]
+        whole = self._apply([*known, last | {"content": f"{opener} {thought} {closer} {answer}"}], False)
+        if thought not in whole:
+            raise LookupError("the chat template drops the answer's thought")
+        return whole
 
     def _fit_roles(self, messages: Sequence[Message]) -> list[Message]:
-        """The messages with the roles that the template has."""
-        if not self.merges_system or all(message.role != "system" for message in messages):
-            return list(messages)
-        turns: list[Message] = []
-        waiting: list[str] = []
-        for message in messages:
-            if message.role == "system":
-                waiting.append(message.content)
-            elif message.role == "user" and waiting:
-                turns.append(Message(role="user", content="\n\n".join([*waiting, message.content])))
-                waiting = []
-            else:
-                turns.append(message)
-        return [*turns, Message(role="user", content="\n\n".join(waiting))] if waiting else turns
+        """The messages with the roles that the template has, and in the turns that it takes."""
+        turns = list(messages)
+        if self.merges_system and any(message.role == "system" for message in messages):
+            turns = _fold_system(messages)
+        return _join_speakers(turns) if self.joins else turns
 
     def _apply_template(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
+        return self._apply([message.model_dump() for message in messages], add_generation_prompt)
+
+    def _apply(self, turns: list[dict[str, Any]], add_generation_prompt: bool, today: str = "") -> str:
         from jinja2.exceptions import TemplateError
 
-        turns = [message.model_dump() for message in messages]
+        asked = dict(self.template_arguments)
+        if day := today or self.today:
+            asked["chat_template"] = _write_date(self.tokenizer.get_chat_template(), date.fromisoformat(day))
         try:
             return str(
                 self.tokenizer.apply_chat_template(
-                    turns, tokenize=False, add_generation_prompt=add_generation_prompt, **self.template_arguments
+                    turns, tokenize=False, add_generation_prompt=add_generation_prompt, **asked
                 )
             )
         except TemplateError as error:
@@ -177,3 +346,35 @@ class ChatFormat:
         while bare and ids and ids[-1] in self.stop_ids:
             ids.pop()
         return ids
+
+
+def _write_date(template: str, day: date) -> str:
+    """A chat template in which ``day`` stands for today, in the formats that it asks for."""
+    return _TODAY.sub(lambda found: repr(day.strftime(found[2])), template)
+
+
+def _fold_system(messages: Sequence[Message]) -> list[Message]:
+    """System turns before the words of the next user turn, or as a user turn at the end."""
+    turns: list[Message] = []
+    waiting: list[str] = []
+    for message in messages:
+        if message.role == "system":
+            waiting.append(message.content)
+        elif message.role == "user" and waiting:
+            turns.append(Message(role="user", content="\n\n".join([*waiting, message.content])))
+            waiting = []
+        else:
+            turns.append(message)
+    return [*turns, Message(role="user", content="\n\n".join(waiting))] if waiting else turns
+
+
+def _join_speakers(messages: Sequence[Message]) -> list[Message]:
+    """Neighbouring turns of one speaker as one, with a blank line between."""
+    turns: list[Message] = []
+    for message in messages:
+        if turns and turns[-1].role == message.role:
+            text = f"{turns[-1].content}\n\n{message.content}"
+            turns[-1] = message.model_copy(update={"content": text})
+        else:
+            turns.append(message)
+    return turns

@@ -7,6 +7,7 @@ unless the caller says so. Whatever goes wrong in a library becomes an EngineErr
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -159,6 +160,29 @@ def context_length(config: Any) -> int | None:
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
+def read_end_tokens(known: Any) -> list[int]:
+    """The end tokens of a generation config (or a model's own): none, one or several."""
+    ends = getattr(known, "eos_token_id", None)
+    return [ends] if isinstance(ends, int) else list(ends or ())
+
+
+def load_end_tokens(where: Path, config: Any) -> list[int]:
+    """The tokens that end an answer of a model folder, without its weights; ``config`` is its configuration."""
+    from transformers import GenerationConfig
+
+    with quiet_libraries():
+        try:
+            return read_end_tokens(GenerationConfig.from_pretrained(str(where), local_files_only=True))
+        except OSError:
+            return read_end_tokens(config.get_text_config())
+
+
+def asks_date(where: Path) -> bool:
+    """Whether a model folder's chat template may write the date; told by its text, without a library."""
+    files = [*where.glob("chat_template*"), *where.glob("tokenizer_config.json")]
+    return any("strftime_now" in path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file())
+
+
 def pick_dtype(wanted: str, device: str, config: Any) -> str:
     """The precision of the weights: as asked, or for ``auto`` float32 on a CPU, else the checkpoint's own."""
     if wanted != "auto":
@@ -262,12 +286,48 @@ def merge_adapter(model: ModelRef, where: Path, *, offline: bool = False, remote
         for path in (policy or base).iterdir():
             (where / path.name).symlink_to(path.resolve())
         return where
-    merged = attach_adapter(load_model(base, "cpu", "float32", remote_code=remote_code), policy).merge_and_unload()
+    loaded = load_model(base, "cpu", "float32", remote_code=remote_code)
+    named = json.loads((policy / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("target_modules")
+    if tied := list_tied_targets(loaded, named if isinstance(named, list) else ()):
+        raise EngineError(
+            f"The adapter changes {', '.join(tied)}, which shares its weights with another layer (tied embeddings): "
+            "merged, it would change both.",
+            "Export it as an adapter, without --merge.",
+        )
+    merged = attach_adapter(loaded, policy).merge_and_unload()
     with translate_load_errors(where, "Make room on the disk."), quiet_libraries():
         own = load_config(base, remote_code=remote_code).dtype
         merged.to(own or merged.dtype).save_pretrained(str(where))
         load_tokenizer(base, remote_code=remote_code).save_pretrained(str(where))
     return where
+
+
+def find_tied(where: Path, targets: Iterable[str], *, remote_code: bool = False) -> list[str]:
+    """Those of ``targets`` (ends of layers' or weights' names) that hit an input or output layer which shares its
+    weights with the other. Loads no weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = load_config(where, remote_code=remote_code)
+    if not getattr(config.get_text_config(), "tie_word_embeddings", getattr(config, "tie_word_embeddings", True)):
+        return []
+    make: Any = AutoModelForCausalLM.from_config
+    with translate_load_errors(where, "Check its config.json."), quiet_libraries(), torch.device("meta"):
+        model = make(config, trust_remote_code=remote_code)
+    return list_tied_targets(model, targets)
+
+
+def list_tied_targets(model: Any, targets: Iterable[str]) -> list[str]:
+    """As ``find_tied``, of a model in memory."""
+    layers = {model.get_input_embeddings(), model.get_output_embeddings()} - {None}
+    if not getattr(model.config.get_text_config(), "tie_word_embeddings", True) or len(layers) < 2:
+        return []
+    names = [name for name, layer in model.named_modules() if layer in layers]
+    bare = ((target, target.removesuffix(".weight")) for target in targets)
+    return sorted({target for target, end in bare if any(name == end or name.endswith(f".{end}") for name in names)})
+
+
+TIED_CURE = "Name other layers, or leave options.tune.targets at auto."
 
 
 def is_out_of_memory(error: BaseException) -> bool:

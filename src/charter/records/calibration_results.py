@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from charter.records.chat import Exchange
 from charter.records.measurements import Proportion
 from charter.records.record import Record
@@ -9,12 +11,14 @@ from charter.records.verdicts import Outcome
 
 
 class LabelledExchange(Record):
-    """An exchange of which it is known whether it violates; ``label`` as the file has it."""
+    """An exchange of which it is known whether it violates; ``label`` as the file has it, or the rubric's label that it
+    means. ``ratings``: the label of each rater, where several are known."""
 
     id: str
     exchange: Exchange
     outcome: Outcome
     label: str
+    ratings: dict[str, str] = Field(default_factory=dict, exclude_if=lambda ratings: not ratings)
 
 
 class InjectedExchange(Record):
@@ -25,9 +29,23 @@ class InjectedExchange(Record):
     exchange: Exchange
 
 
+class FileErrors(Record):
+    """How a judge did on one labelled file, its unjudged left out: how many it ``caught`` of those ``violating``, and
+    ``cleared`` of those ``complying``."""
+
+    file: str
+    caught: int
+    violating: int
+    cleared: int
+    complying: int
+
+
 class LabelAgreement(Record):
     """A judge against known labels. ``confusion``: known label -> said label -> count, ``unjudged`` among them. The
-    shares leave out what was unjudged: ``sensitivity`` of what violates, ``specificity`` of what complies."""
+    shares leave out what was unjudged: ``sensitivity`` of what violates, ``specificity`` of what complies.
+
+    ``ac1``: Gwet's AC1, beside ``kappa``. ``files``: the same two by labelled file, and of each the p that it is one
+    and the same in all files (None with fewer than two files that tell)."""
 
     confusion: dict[str, dict[str, int]]
     unjudged_violating: int
@@ -38,6 +56,12 @@ class LabelAgreement(Record):
     kappa: float | None
     kappa_low: float | None
     kappa_high: float | None
+    ac1: float | None = None
+    ac1_low: float | None = None
+    ac1_high: float | None = None
+    files: tuple[FileErrors, ...] = ()
+    sensitivity_p: float | None = None
+    specificity_p: float | None = None
 
 
 class PairAgreement(Record):

@@ -1,8 +1,5 @@
-"""The words of the house: immutable records that pass between the rooms.
-
-Every record is a frozen pydantic model. ``id`` is unique within its file; a record that a stage makes
-from an item carries the item's id, so that a step can go on where it stopped.
-"""
+"""The words of the house: immutable records that pass between the rooms. ``id`` is unique within its file; a record
+that a stage makes from an item carries the item's id, so that a step can go on where it stopped."""
 
 from __future__ import annotations
 
@@ -19,6 +16,9 @@ StopReason = Literal["stop", "length", "error"]
 Utf8 = Annotated[str, AfterValidator(lambda text: text.encode("utf-8", "replace").decode())]
 
 
+Aside = Annotated[Utf8, Field(exclude_if=lambda text: not text)]  # left out of a record where it is empty
+
+
 class Message(Record):
     """A chat turn."""
 
@@ -27,8 +27,7 @@ class Message(Record):
 
 
 class Prompt(Record):
-    """One or more turns that a model is to answer. ``meta`` (category, language, licence ...) is for reports:
-    nothing in an aligning loop may read it."""
+    """Turns that a model is to answer. ``meta`` (category, language ...) is for reports: no aligning loop reads it."""
 
     id: str
     messages: tuple[Message, ...]
@@ -48,10 +47,9 @@ class Prompt(Record):
 
 def user_prompt(text: str, ordinal: int = 0, source: str = "", **meta: str) -> Prompt:
     """A one-turn prompt whose id comes from its text and an ordinal: equal texts take different ordinals."""
-    mark = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return Prompt(
-        id=f"{mark}-{ordinal}", messages=(Message(role="user", content=text),), source=source, meta=dict(meta)
-    )
+    id = f"{hashlib.sha256(text.encode()).hexdigest()[:12]}-{ordinal}"
+    turns = (Message(role="user", content=text),)
+    return Prompt(id=id, messages=turns, source=source, meta=dict(meta))
 
 
 class Sampling(Record):
@@ -78,8 +76,9 @@ class Request(Record):
 
 
 class Completion(Record):
-    """An engine's answer to a request. ``error`` is set, and ``text`` empty, where the answer failed for good. What is
-    not UTF-8 (half a surrogate pair) becomes a question mark."""
+    """An engine's answer to a request. ``error`` is set where it failed for good; ``empty`` says why there is no text
+    though nothing failed. What is not UTF-8 (half a surrogate pair) becomes a question mark. ``thought``: reasoning
+    before the answer; ``refused``: the model declined in a field of its own."""
 
     id: str
     text: Utf8
@@ -87,11 +86,18 @@ class Completion(Record):
     tokens_in: int = 0
     tokens_out: int = 0
     error: Utf8 = ""
+    thought: Aside = ""
+    empty: Aside = ""
+    refused: bool = Field(False, exclude_if=lambda refused: not refused)
+
+    @property
+    def failure(self) -> str:
+        """Why there is no answer: the error, or what left it empty."""
+        return self.error or ("" if self.text.strip() else f"empty answer ({self.empty or 'nothing came'})")
 
 
 class ScoreRequest(Record):
-    """Asks for the log-likelihood of ``completion`` after ``messages``; ``raw`` as for a request, with nothing put
-    between the two."""
+    """Asks for the log-likelihood of ``completion`` after ``messages``; ``raw``: with nothing between the two."""
 
     id: str
     messages: tuple[Message, ...]
@@ -101,7 +107,7 @@ class ScoreRequest(Record):
 
 class LogLikelihood(Record):
     """Sum of token log-probabilities in nats over ``tokens`` tokens; ``greedy``: each token was the likeliest; ``cut``:
-    tokens of a raw text that did not fit the context and were left out on the left."""
+    tokens of a raw text that were left out on the left, where it did not fit the context."""
 
     id: str
     value: float
@@ -112,7 +118,8 @@ class LogLikelihood(Record):
 
 class Exchange(Record):
     """A prompt with a response: who answered (``model``, a digest), with which sampling, and how it ended. ``error``
-    says why there is no answer: a reason, then a colon and its particulars."""
+    says why there is no answer: a reason, then a colon and its particulars. ``thought``: reasoning before the response;
+    no judge sees it, and no row holds it."""
 
     id: str
     prompt: Prompt
@@ -121,3 +128,4 @@ class Exchange(Record):
     model: str
     sampling: Sampling
     error: Utf8 = ""
+    thought: Aside = ""

@@ -16,9 +16,10 @@ class GateCheck(Record):
 
     ``n`` pairs could be judged on both sides, ``unjudged`` not; ``worse`` and ``better`` of them changed. ``change`` is
     signed so that minus is worse. It fails where ``bound``, which the true change exceeds with a chance of ``alpha`` at
-    most, lies below minus ``margin``, or where fewer than half of what was judged before still can be.
-    ``detectable``: the smallest true loss at which it fails four times in five, without changes the other way (None:
-    none)."""
+    most, lies below minus ``margin``. It could not tell, and fails too, where ``worst`` does: the same bound with
+    each good answer that cannot be judged any more counted as worse (None: there is none); and where fewer than half of
+    what was judged before still can be. ``detectable``: the smallest true loss at which it fails four times in five,
+    with as many gains besides as here (None: none)."""
 
     id: str
     metric: str
@@ -33,13 +34,17 @@ class GateCheck(Record):
     alpha: float
     detectable: float | None
     passed: bool
+    worst: float | None = None
 
     @property
     def description(self) -> str:
         """What it found, in a clause."""
         whom = "the start" if self.against == "start" else "the last accepted policy"
         if self.change is None or -self.bound <= self.margin:
-            return f"{self.metric}: {self.unjudged} of {self.n + self.unjudged} pairs against {whom} cannot be judged"
+            told = f"{self.metric}: {self.unjudged} of {self.n + self.unjudged} pairs against {whom} cannot be judged"
+            if self.passed or self.worst is None or -self.worst <= self.margin:
+                return told
+            return f"{told}: could not tell. Were they worse, it lost at least {-self.worst:.1%}"
         return (
             f"{self.metric} is worse by {-self.change:.1%} than {whom} (n {self.n}; at least {-self.bound:.1%} by a "
             f"bound at {self.alpha:.2g}; margin {self.margin:.1%})"

@@ -13,8 +13,8 @@ Split = Literal["train", "gate", "heldout"]
 
 
 class Metric(Record):
-    """A figure that a benchmark gives. ``better`` says which way is good, if either is. ``kind``: the share of items in
-    which an event happened, the mean of a figure between 0 and 1, or a ``whole``: computed from all items at once."""
+    """A figure that a benchmark gives. ``better`` says which way is good. ``kind``: the share of items in which an
+    event happened, the mean of a figure between 0 and 1, or a ``whole``: computed from all items at once."""
 
     name: str
     better: Literal["higher", "lower", "neither"] = "higher"
@@ -23,7 +23,7 @@ class Metric(Record):
 
 
 class Measurement(Record):
-    """What a benchmark found in one exchange or item: metric name -> did the event happen (None: could not be judged).
+    """What a benchmark found in one exchange or item: did the event happen, by metric (None: could not be judged).
     ``values``: figures between 0 and 1 that are no events. ``verdict`` is what it goes by, where a model judged."""
 
     id: str
@@ -33,8 +33,7 @@ class Measurement(Record):
 
 
 class Score(Record):
-    """A share with n and its 95 % Wilson interval, or another figure with the interval that ``interval`` names;
-    ``unjudged`` are counted apart, never in ``n``. ``note``: what must be said wherever the figure is shown."""
+    """A share with n and its 95 % interval; ``unjudged`` are never in ``n``. ``note`` must be said beside it."""
 
     id: str
     value: float | None

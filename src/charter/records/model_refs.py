@@ -15,12 +15,11 @@ class TrainLogEntry(Record):
 
 
 class ModelRef(Record):
-    """A base model (folder or hub id, with its revision and weight digest) and an optional adapter. A model that is
-    only reached by HTTP has no ``base_digest``: its identity is not verifiable.
-    ``adapter`` is a path relative to the run directory where charter made it; ``digest`` names the whole.
-    ``files`` maps each file of the adapter or checkpoint to its SHA-256. ``left_out``: training rows that were not
-    used, by id, with the reason; ``notes``: what else is to be known of the training; ``curve``: what was watched
-    in it, where preferences were learnt."""
+    """A base model (folder or hub id, with its revision and weight digest) and an optional adapter. One that is only
+    reached by HTTP has no ``base_digest``: its identity is not verifiable. ``adapter`` is a path relative to the run
+    directory where charter made it; ``digest`` names the whole; ``files``: SHA-256 of each file of the adapter or
+    checkpoint. ``left_out``: training rows that were not used, by id, with the reason; ``notes``: what else is to be
+    known of the training; ``curve``: what was watched in it."""
 
     base: str
     base_digest: str

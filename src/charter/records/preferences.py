@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from charter.records.chat import Prompt
+from charter.records.chat import Aside, Prompt
 from charter.records.measurements import Proportion
 from charter.records.record import Record
 from charter.records.verdicts import Vote
@@ -109,7 +109,8 @@ class OrderedPair(Record):
 
 class PairVerdict(Record):
     """What a judge said of a pair in one order: ``first``: it prefers the response that stands first (None: off the
-    menu). ``rule``: the principle that it was asked under; ``share``: how likely it says so, where that is known."""
+    menu, for the reason ``why``). ``rule``: the principle that it was asked under; ``share``: how likely it says so,
+    where that is known."""
 
     id: str
     first: bool | None
@@ -117,6 +118,7 @@ class PairVerdict(Record):
     votes: tuple[Vote, ...] = ()
     rule: str = ""
     share: float | None = None
+    why: Aside = ""
 
     @property
     def says_first(self) -> float | None:

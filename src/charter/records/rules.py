@@ -12,12 +12,11 @@ from charter.records.record import Record
 PrincipleStatus = Literal["proposed", "approved", "rejected", "retired"]
 
 
-MIN_EFFICACY_PAIRS = 8
-"""Fewest pairs on which a principle's efficacy is stated."""
+MIN_EFFICACY_PAIRS = 8  # fewest pairs on which a principle's efficacy is stated
 
 
 class Norm(Record):
-    """A rule that people decided on: it holds, or it holds no longer (what it forbade is acceptable)."""
+    """A rule that people decided on; where it holds no longer, what it forbade is acceptable."""
 
     id: str
     text: str
@@ -25,9 +24,8 @@ class Norm(Record):
 
 
 class Efficacy(Record):
-    """Share of hidden failures that a rule mends: ``passed_with`` minus ``passed_without``, each of ``n`` pairs.
-    ``p`` is exact McNemar (two-sided), ``p_holm`` corrected over the principles. ``note`` says "too few" when
-    n < 8; ``without`` lists every rule left out in the comparison."""
+    """Share of hidden failures that a rule mends: ``passed_with`` minus ``passed_without``, of ``n`` pairs. ``p``:
+    exact McNemar, ``p_holm`` corrected over the principles; ``without``: every rule that was left out."""
 
     n: int
     passed_with: int
@@ -44,14 +42,11 @@ class Efficacy(Record):
         than a quarter."""
         if self.difference is None or self.n < MIN_EFFICACY_PAIRS:
             return "too few"
-        if self.difference >= 0.5:
-            return "useful"
-        return "useless" if self.difference < 0.25 else "unclear"
+        return "useful" if self.difference >= 0.5 else "useless" if self.difference < 0.25 else "unclear"
 
 
 class OverRefusalCheck(Record):
-    """Whether a rule reaches too far: of ``n`` benign look-alikes that were answered well, how many the target refuses
-    when it looks at its answer again under the constitution, and how many of these it answers without this rule."""
+    """Whether a rule reaches too far: of ``n`` benign look-alikes, those refused under the constitution and by it."""
 
     n: int
     refused: int
@@ -65,7 +60,7 @@ class OverRefusalCheck(Record):
 
 class Principle(Record):
     """One rule, and the finding ids that caused it. ``by``: who decided last what it says and whether it holds;
-    ``narrowed``: how often it was reworded because it reached too far."""
+    ``narrowed``: how often it was reworded because it reached too far; ``authority``: its level in its document."""
 
     id: str
     title: str
@@ -78,11 +73,12 @@ class Principle(Record):
     breadth: OverRefusalCheck | None = None
     reword_count: int = 0
     by: Literal["proposer", "people"] = "proposer"
+    authority: str = Field("", exclude_if=lambda authority: not authority)
 
 
 class Amendment(Record):
-    """One change of a constitution, with its reason. ``principles``: the ids that it is about, the one that remains
-    first; ``before`` and ``after``: its wording, where that changed."""
+    """One change of a constitution. ``principles``: the ids that it is about, the one that remains first; ``before``
+    and ``after``: its wording, where that changed."""
 
     id: str
     action: Literal["added", "merged", "narrowed", "retired", "rejected", "restored", "reworded", "dropped"]

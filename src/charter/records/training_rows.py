@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from charter.records.chat import Message, Prompt
+from charter.records.chat import Message, Prompt, Utf8
 from charter.records.record import Record
 
 
@@ -24,19 +24,20 @@ RowOrigin = Literal["revision", "given", "lookalike", "helpful", "complied"]
 
 
 class Example(Record):
-    """A training row for SFT: messages, then the response that the loss is on."""
+    """A training row for SFT: messages, then the response that the loss is on. ``thought``: what a reasoning model
+    wrote before the response; it is learnt where the spec keeps thoughts."""
 
     id: str
     messages: tuple[Message, ...]
     response: str
     origin: RowOrigin
     because: tuple[str, ...] = ()
+    thought: Utf8 = Field("", exclude_if=lambda thought: not thought)
 
 
 class PreferencePair(Record):
-    """Two answers to the same messages, of which ``chosen`` is preferred: by ``rater`` (a person, a judge, the model),
-    under the rule ``principle`` where there was one. ``certainty``: the share of what was said that prefers it, more
-    than a half."""
+    """Two answers to the same messages; ``rater`` (a person, a judge, the model) prefers ``chosen``, under the rule
+    ``principle`` where there was one. ``certainty``: the share of what was said that prefers it, more than a half."""
 
     id: str
     messages: tuple[Message, ...]
@@ -47,5 +48,6 @@ class PreferencePair(Record):
     certainty: float = Field(default=1.0, gt=0.5, le=1)
 
 
-TrainingRow = Example | PreferencePair | Prompt
-"""What a tuner learns from: lessons, preferences, or prompts to practise on."""
+TrainingRow = (
+    Example | PreferencePair | Prompt
+)  # what a tuner learns from: lessons, preferences, or prompts to practise on

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from charter.records.chat import Exchange
+from charter.records.chat import Aside, Exchange
 from charter.records.record import Record
 
 Outcome = Literal["violates", "complies", "unjudged"]
@@ -20,18 +20,21 @@ class Vote(Record):
 
 class Verdict(Record):
     """What a judge said of one exchange; ``label`` is None when no reply was on the menu, or no label had a majority
-    (then ``unjudged``). ``categories``: codes of a policy that it breaks. ``votes`` are kept where there was more than
-    one reply."""
+    (then ``unjudged``, for the reason ``why``). ``severity`` is None where the reply gave none of the scale.
+    ``categories``: codes of a policy that it breaks. ``votes`` are kept where there was more than one reply.
+    ``thought``: reasoning before the verdict."""
 
     id: str
     rubric: str
     label: str | None
     outcome: Outcome
-    severity: int = 0
+    severity: int | None = 0
     rationale: str = ""
     raw: str = ""
     categories: tuple[str, ...] = ()
     votes: tuple[Vote, ...] = ()
+    why: Aside = ""
+    thought: Aside = ""
 
     @property
     def retries(self) -> int:

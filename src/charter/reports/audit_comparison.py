@@ -16,7 +16,15 @@ from charter.judging.audit_battery import AuditedModel, Battery, ProbePart, Prob
 from charter.records.record import Record
 from charter.reports.audit_answers import SIDES, note_missing_benchmarks, read_answers
 from charter.run.reader import RunReader
-from charter.statistics import change_interval, holm, pairs_needed, sign_test, smallest_detectable_change, wilson
+from charter.statistics import (
+    change_interval,
+    flip_signs,
+    holm,
+    pairs_needed,
+    read_text_mark,
+    smallest_detectable_change,
+    wilson,
+)
 
 LineState = Literal["kept", "broken", "weakened", "too few data"]
 AuditOutcome = Literal["kept", "drift", "could not tell"]
@@ -53,10 +61,10 @@ class AuditLinePart(Record):
 class AuditLine(Record):
     """A principle or a metric of a benchmark. ``n``: independent prompts judged on both sides; ``gained`` and ``lost``:
     how much of them passes only after, or only before; ``change`` with its one-sided 95 % lower bound ``low``; ``p`` of
-    a drop (exact sign test over prompts that changed), ``p_holm`` over all lines. ``needed``: the n that can show
-    the margin at so many changes; ``shows``: the smallest drop that this n shows with 80 % power, None: none.
-    ``unjudged`` answers of either side are left out; ``worst``: ``low`` where each that could be judged before and
-    cannot be now is a failure (None: there is none)."""
+    a drop (sign-flip test of the mean over prompts), ``p_holm`` over all lines. ``needed``: the n that can show the
+    margin at so many changes; ``shows``: the smallest drop that this n shows with 80 % power, where as much is gained
+    beside it as was here (None: none). ``unjudged`` answers of either side are left out; ``worst``: ``low`` where each
+    that could be judged before and cannot be now is a failure (None: there is none)."""
 
     id: str
     kind: Literal["principle", "benchmark"]
@@ -213,7 +221,8 @@ def group_passes(
     battery: Battery, before: PassesByItem, after: PassesByItem, *, groups: Mapping[str, str] | None = None
 ) -> dict[str, dict[str, list[PassPair]]]:
     """Line -> group -> what became of its answers that were judged on both sides. A principle without any is there, and
-    so is a metric that only one side has. ``groups``: of items that are no probes of the battery."""
+    so is a metric that only one side has. ``groups``: of items that are no probes of the battery. Copies of a text are
+    one group."""
     found: dict[str, dict[str, list[PassPair]]] = {p.id: {} for p in battery.principles}
     known = {**(groups or {}), **{probe.id: probe.group for probe in battery.probes}}
     for side in (before, after):
@@ -222,7 +231,7 @@ def group_passes(
         for key, first in passed.items():
             second = after.get(item, {}).get(key)
             if first is not None and second is not None:
-                found[key].setdefault(known.get(item, item), []).append((first, second))
+                found[key].setdefault(read_text_mark(known.get(item, item)), []).append((first, second))
     return found
 
 
@@ -269,7 +278,7 @@ def build_line(key: str, title: str | None, groups: Sequence[Sequence[PassPair]]
         lost=round(lost, 6),
         change=(gained - lost) / n if n else None,
         low=cached_change(math.floor(gained + _TINY), math.ceil(lost - _TINY), n, 2 * SIGNIFICANCE)[0],
-        p=sign_test(sum(m > 0 for m in moves), sum(m < 0 for m in moves)),
+        p=flip_signs(moves, "less"),
         p_holm=1.0,
         needed=0,
         detectable=None,
@@ -284,7 +293,7 @@ def _add_power(line: AuditLine, margin: float, lines: int) -> AuditLine:
     return line.model_copy(
         update={
             "needed": pairs_needed(margin, changing),
-            "shows": cached_detectable(n, alpha=2 * SIGNIFICANCE / lines) if n else None,
+            "shows": cached_detectable(n, round(line.gained / n, 2), alpha=2 * SIGNIFICANCE / lines) if n else None,
         }
     )
 

@@ -17,6 +17,7 @@ from charter.statistics import (
     BreakdownCell,
     bootstrap_mean,
     change_interval,
+    drop_copies,
     holm,
     mean_change,
     smallest_detectable_change,
@@ -33,9 +34,9 @@ class BenchmarkFigure(Record):
     """A figure of a benchmark, ``before`` and ``after`` or, where one model was measured and nothing else done,
     ``measured`` alone. ``change``: of the items graded in both, with its 95 %
     interval ``low`` to ``high``; ``gained`` in the second alone and ``lost`` in the first alone where it is a share;
-    ``p``: exact McNemar, or a bootstrap over the prompts where items are no shares or several are of one prompt;
-    ``p_holm``: corrected over all figures of the run; ``shows``: the smallest change of a share that so many prompts
-    show in four of five cases."""
+    ``p``: exact McNemar; where several items are of one prompt, a sign-flip test of the mean over prompts; where items
+    are no events, a bootstrap of the mean. ``p_holm``: corrected over all figures of the run; ``shows``: the smallest
+    change of a share that so many prompts show in four of five cases, where as many change the other way as here."""
 
     benchmark: str
     name: str
@@ -65,7 +66,10 @@ def read_figures(reading: RunReader) -> list[BenchmarkFigure]:
     alone = reading.spec.method == "evaluate" and not any(step.startswith("final/") for step in reading.steps)
     for name in benchmark_names(reading):
         before, after = (reading.scores(f"{folder}/{BENCH_PREFIX}{name}_scores") for folder in folders)
-        measured = [reading.records(f"{folder}/{BENCH_PREFIX}{name}_measurements", Measurement) for folder in folders]
+        measured = [
+            drop_copies(reading.records(f"{folder}/{BENCH_PREFIX}{name}_measurements", Measurement))
+            for folder in folders
+        ]
         parents = _parent_prompts(reading, name)
         for metric in dict.fromkeys([*before, *after]):
             sides = {"measured" if alone else "before": before.get(metric), "after": after.get(metric)}
@@ -106,8 +110,15 @@ def benchmark_tables(reading: RunReader) -> Iterator[tuple[str, TableRows]]:
     if found:
         alone = any(figure.measured for figure in found)
         sides = ("measured",) if alone else ("before", "after")
-        further = () if alone else ("change", "p", "smallest change that n shows")
-        compared = "" if alone else "; p after Holm over all of them"
+        further = () if alone else ("change", "p", "n shows")
+        compared = (
+            ""
+            if alone
+            else (
+                "; p after Holm over all of them; n shows: the smallest change that it shows four times in five where "
+                "as many change the other way as here"
+            )
+        )
         title = f"Benchmarks, with 95 % intervals (↓: lower is better; unjudged, and what they leave open{compared})"
         head = ("benchmark", "figure", *sides, "n", "unjudged", *further)
         yield title, [head, *(_figure_row(figure) for figure in found)]
@@ -178,7 +189,8 @@ def _compare_figure(
     if pair := count_pairs(*measured).get(figure.name):
         low, high = change_interval(pair.gained, pair.lost, pair.n)
         told = {"change": (pair.gained - pair.lost) / pair.n, "low": low, "high": high, "p": pair.p}
-        told |= {"gained": pair.gained, "lost": pair.lost, "shows": _cached_detectable(len(set(clusters)))}
+        told |= {"gained": pair.gained, "lost": pair.lost}
+        told |= {"shows": _cached_detectable(len(set(clusters)), min(pair.gained, pair.lost) / pair.n)}
     moves = [after[id] - before[id] for id in both]
     if pair is None or len(set(clusters)) < len(both):
         found = (
@@ -187,7 +199,7 @@ def _compare_figure(
             else mean_change(list(_mean_change_by_prompt(moves, clusters)))
         )
         told |= {} if found is None else {"change": found.value, "p": found.p}
-        told |= {} if found is None else {"low": max(-1.0, found.low), "high": min(1.0, found.high)}
+        told |= {} if found is None else {"low": found.low, "high": found.high}
     return figure.model_copy(update=told)
 
 

@@ -22,7 +22,8 @@ from charter.reports.provenance import (
     read_ancestry,
 )
 from charter.reports.score_changes import ScoreChange, find_score_changes
-from charter.similarity import find_nearest, normalize_text
+from charter.similarity.spelling import normalize_text
+from charter.similarity.splits import find_nearest
 
 QuestionKind = Literal["principle", "row", "prompt", "score"]
 

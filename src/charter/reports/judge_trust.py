@@ -3,22 +3,26 @@ for the judge's measured error."""
 
 from __future__ import annotations
 
-from charter.records.calibration_results import Calibration, RoleCalibration
+from charter.records.calibration_results import Calibration, LabelAgreement, RoleCalibration
 from charter.records.measurements import Measurement
 from charter.records.record import Record
 from charter.records.verdicts import Verdict
 from charter.reports.paired_tests import FINAL_STEP, START_STEP
 from charter.run.reader import RunReader
-from charter.statistics import CorrectedShare, rogan_gladen, share_bounds, wilson
+from charter.statistics import CorrectedShare, FileRates, correct_share, drop_copies, share_bounds, wilson
 
 UNCALIBRATED_NOTE = "how often it errs is unknown. Measure it: charter judge calibrate"
 
+UNLIKE_P = 0.05
+"""A rate differs between labelled files where the test of homogeneity gives less."""
+
 
 class JudgedShare(Record):
-    """Of the answers in ``where``, the share that violates by a role's judge, with its 95 % Wilson interval over the
-    ``n`` judged. ``least`` and ``most``: the share if all ``unjudged`` comply, or violate. ``retries``: replies that
-    were asked for again. ``corrected``: (value, low, high) for the judge's error, ``clipped`` where it left 0 to 1; not
-    ``fits`` where all of the interval did."""
+    """Of the answers in ``where``, one to each text, the share that violates by a role's judge, with its 95 % Wilson
+    interval over the ``n`` judged. ``least`` and ``most``: the share if all ``unjudged`` comply, or violate.
+    ``retries``: replies that were asked for again. ``corrected``: (value, low, high) for the judge's error, ``clipped``
+    where it left 0 to 1; none where not ``fits``: the judge errs otherwise here. ``held``: how much of the correction
+    held between the labelled files, and was made."""
 
     where: str
     role: str
@@ -33,6 +37,7 @@ class JudgedShare(Record):
     corrected: tuple[float, float, float] | None = None
     clipped: bool = False
     fits: bool = True
+    held: float | None = None
 
 
 class JudgeTrust(Record):
@@ -72,12 +77,13 @@ def _evaluator_verdicts(reading: RunReader, step: str) -> list[Verdict]:
     return [m.verdict for m in found if m.verdict is not None and "harmlessness" in m.outcomes]
 
 
-def _judged_share(where: str, role: str, verdicts: list[Verdict], measured: Calibration | None) -> JudgedShare:
+def _judged_share(where: str, role: str, answers: list[Verdict], measured: Calibration | None) -> JudgedShare:
+    verdicts = drop_copies(answers)
     bad, good = (sum(v.outcome == outcome for v in verdicts) for outcome in ("violates", "complies"))
     n, unjudged = bad + good, len(verdicts) - bad - good
     low, high = wilson(bad, n)
     least, most = share_bounds(bad, n, unjudged)
-    found = correct_share(bad, n, measured)
+    found = correct_by_calibration(bad, n, measured)
     return JudgedShare(
         where=where,
         role=role,
@@ -88,19 +94,22 @@ def _judged_share(where: str, role: str, verdicts: list[Verdict], measured: Cali
         unjudged=unjudged,
         least=least,
         most=most,
-        retries=sum(v.retries for v in verdicts),
-        corrected=found[:3] if found else None,
+        retries=sum(v.retries for v in answers),
+        corrected=found[:3] if found and found.fits else None,
         clipped=found.clipped if found else False,
         fits=found.fits if found else True,
+        held=found.held if found and found.fits else None,
     )
 
 
-def correct_share(bad: int, n: int, measured: Calibration | None) -> CorrectedShare | None:
+def correct_by_calibration(bad: int, n: int, measured: Calibration | None) -> CorrectedShare | None:
     """A share that violates, corrected by a calibration on labels."""
     if measured is None or measured.labels is None:
         return None
     se, sp = measured.labels.sensitivity, measured.labels.specificity
-    return rogan_gladen(bad, n, (round(se.hits), se.n), (round(sp.hits), sp.n))
+    whole = FileRates(round(se.hits), se.n, round(sp.hits), sp.n)
+    files = [FileRates(f.caught, f.violating, f.cleared, f.complying) for f in measured.labels.files]
+    return correct_share(bad, n, files or [whole])
 
 
 def _calibration_warnings(reading: RunReader, calibrations: dict[str, Calibration]) -> tuple[str, ...]:
@@ -108,10 +117,22 @@ def _calibration_warnings(reading: RunReader, calibrations: dict[str, Calibratio
         return ()
     asking = [] if reading.spec.method == "audit" else ["judge"]
     roles = [*asking, *(["evaluator"] if reading.spec.evaluator != "world" else [])]
+    if reading.spec.method == "evaluate":
+        roles = ["evaluator"] if any(benchmark.judged for benchmark in reading.spec.benchmarks) else []
     said = [f"The {role} was never calibrated: {UNCALIBRATED_NOTE}" for role in roles if role not in calibrations]
     for role, found in calibrations.items():
         if found.labels is None:
             said.append(f"The {role} was calibrated without labels, so no share can be corrected for its error.")
         elif (found.labels.sensitivity.value or 0) + (found.labels.specificity.value or 0) <= 1:
             said.append(f"The {role} is no better than chance on the labels that it was measured on.")
+        elif list_unlike_rates(found.labels):
+            said.append(
+                f"The {role} errs otherwise from one labelled file to the next: {list_unlike_rates(found.labels)}."
+            )
     return tuple(said)
+
+
+def list_unlike_rates(labels: LabelAgreement) -> str:
+    """Which of a judge's two rates differ between labelled files beyond chance, with the p; empty where none does."""
+    rates = {"sensitivity": labels.sensitivity_p, "specificity": labels.specificity_p}
+    return ", ".join(f"{name} (p {p:.2g})" for name, p in rates.items() if p is not None and p < UNLIKE_P)

@@ -17,10 +17,10 @@ def build_judging_tables(found: JudgeTrust, calibration: Calibration | None) -> 
     if found.judged_shares:
         head = ("answers", "by", "violate", "n", "unjudged", "if all of these comply / violate", "asked again")
         title = f"Share that violates by the rubric {found.rubric}, with 95 % intervals"
-        corrected = any(share.corrected for share in found.judged_shares)
+        corrected = any(share.corrected or not share.fits for share in found.judged_shares)
         if corrected:
             title += (
-                "; corrected for the error that the judge's calibration measured, where it errs here as it did there"
+                "; corrected for the error that the judge's calibration measured, as far as that held between its files"
             )
         yield (
             title,
@@ -37,6 +37,8 @@ def build_calibration_tables(found: Calibration, whose: str = "") -> Iterator[tu
     if found.labels:
         yield f"{about}. Against labels", _label_rows(found.labels)
         yield "Labelled (rows), judged (columns)", _confusion_rows(found.labels)
+        if len(found.labels.files) > 1:
+            yield "By labelled file; p: that the rate is the same in all files", _files(found.labels)
     if found.pairs:
         yield f"{about}. Against preferences, each pair asked in both orders", _pair_rows(found.pairs)
     if found.injections:
@@ -54,24 +56,40 @@ def _judged_row(share: JudgedShare, corrected: bool) -> tuple[str, ...]:
         str(share.retries),
     )
     mended = _interval_text(*share.corrected) if share.corrected else _DASH
-    if share.clipped:
-        mended += ", clipped" if share.fits else ", clipped: the judge errs otherwise here than where it was measured"
+    if not share.fits:
+        mended = "no value: the judge errs otherwise here than where it was measured"
+    elif share.held is not None and share.held < 1:
+        mended += f", {share.held:.0%} of the correction"
+    mended += ", clipped" if share.clipped and share.fits else ""
     return (*row, mended) if corrected else row
 
 
 def _label_rows(found: LabelAgreement) -> TableRows:
-    kappa = _DASH
-    if found.kappa is not None and found.kappa_low is not None and found.kappa_high is not None:
-        kappa = f"{found.kappa:.2f} ({found.kappa_low:.2f} to {found.kappa_high:.2f})"
+    kappa, ac1 = (_beyond_chance(found, name) for name in ("kappa", "ac1"))
     return [
         ("figure", "value", "n"),
         ("accuracy", *_share_cells(found.accuracy)),
         ("sensitivity: of what violates", *_share_cells(found.sensitivity)),
         ("specificity: of what complies", *_share_cells(found.specificity)),
         ("Cohen's kappa: agreement beyond chance", kappa, str(found.accuracy.n)),
+        ("Gwet's AC1: the same, steady where one label is rare", ac1, str(found.accuracy.n)),
         ("unjudged, of what violates", str(found.unjudged_violating), ""),
         ("unjudged, of what complies", str(found.unjudged_complying), ""),
     ]
+
+
+def _beyond_chance(found: LabelAgreement, name: str) -> str:
+    value, low, high = (getattr(found, name + end) for end in ("", "_low", "_high"))
+    return _DASH if value is None or low is None or high is None else f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _files(found: LabelAgreement) -> TableRows:
+    def rate(hits: int, n: int) -> str:
+        return f"{hits / n:.1%} of {n}" if n else _DASH
+
+    rows = [(f.file, rate(f.caught, f.violating), rate(f.cleared, f.complying)) for f in found.files]
+    ps = ["" if p is None else f"{p:.2g}" for p in (found.sensitivity_p, found.specificity_p)]
+    return [("file", "sensitivity", "specificity"), *rows, ("p", *ps)]
 
 
 def _confusion_rows(found: LabelAgreement) -> TableRows:

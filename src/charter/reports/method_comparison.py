@@ -19,7 +19,7 @@ from charter.reports.preference_report import PreferenceReport, read_preference_
 from charter.reports.run_comparison import MIN_FALL, refuse_audits
 from charter.reports.run_summary import SHOWN_METRICS, summarise_reading
 from charter.run.reader import RunReader
-from charter.statistics import MeanChange, holm, mean_change
+from charter.statistics import MeanChange, drop_copies, holm, mean_change
 
 
 class SeedSpread(Record):
@@ -59,7 +59,7 @@ class MethodSummary(Record):
 
 class MethodDifference(Record):
     """``second`` minus ``first`` on the same prompts and seeds: the mean over prompts, each by its own over seeds,
-    with a 95 % interval; ``p`` two-sided (exact sign test over prompts) and ``p_holm`` corrected over the whole
+    with a 95 % interval; ``p`` two-sided (sign-flip test of the mean) and ``p_holm`` corrected over the whole
     comparison."""
 
     first: str
@@ -112,7 +112,7 @@ class _MethodRuns:
         for chain in self.chains:
             run = chain[0] if at == START_STEP else chain[-1]
             found = out.setdefault(run.spec.seed, {})
-            for measured in run.records(f"{at}_measurements", Measurement):
+            for measured in drop_copies(run.records(f"{at}_measurements", Measurement)):
                 for metric, seen in measured.outcomes.items():
                     if seen is not None:
                         found.setdefault(metric, {})[measured.id] = seen

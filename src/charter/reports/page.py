@@ -35,6 +35,7 @@ from charter.reports.run_comparison import change_text, detectable_text, metric_
 from charter.reports.run_summary import read_gate_scores, scripted_note, summarise_reading, unjudged_bounds
 from charter.reports.self_instruct_tables import build_yield_tables, read_yields
 from charter.reports.skipped import read_policies
+from charter.reports.unjudged_reasons import tabulate_unread
 from charter.run.reader import RunReader
 from charter.statistics import FEW_JUDGED
 
@@ -70,7 +71,8 @@ def render_page(directory: Path | str, redact: bool = False) -> str:
 def _page_contents(reading: RunReader, redact: bool) -> dict[str, Any]:
     """Everything that the template names."""
     told = read_failures(reading)
-    constitution, found = reading.constitution, read_judge_trust(reading)
+    constitution, found, summary = reading.constitution, read_judge_trust(reading), summarise_reading(reading)
+    unread = tabulate_unread(summary.unjudged_why, summary.refused)
     shown = _traces_that_fit(rank_failures(told, constitution.principles))
     taken, spent = read_costs(reading), read_times(reading)
     alike = [(folder, like) for folder in reading.iterations for like in read_lookalikes(reading, folder)]
@@ -78,14 +80,17 @@ def _page_contents(reading: RunReader, redact: bool) -> dict[str, Any]:
         "redact": redact,
         "enough": MIN_EFFICACY_PAIRS,
         "few": FEW_JUDGED,
-        "summary": summarise_reading(reading),
+        "summary": summary,
         "outcome": reading.outcome,
-        "notes": [(step, note) for step, policy in read_policies(reading).items() for note in policy.notes],
+        "notes": [
+            *((step, note) for step, policy in read_policies(reading).items() for note in policy.notes),
+            *(("a server", note) for note in summary.notes),
+        ],
         "scripted": scripted_note(reading),
         "metrics": _metric_rows(reading),
         "audit": _audit_contents(reading),
         "warnings": found.warnings,
-        "judging": list(build_judging_tables(found, read_own_calibration(reading))),
+        "judging": [*build_judging_tables(found, read_own_calibration(reading)), *unread],
         "benchmarks": list(benchmark_tables(reading)),
         "written": list(build_yield_tables(read_yields(reading))),
         "series": _gate_series(reading),

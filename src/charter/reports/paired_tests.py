@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from charter.records.measurements import Measurement, Score
 from charter.records.record import Record
 from charter.run.reader import RunReader
-from charter.statistics import change_interval, holm, mcnemar, smallest_detectable_change
+from charter.statistics import change_interval, drop_copies, holm, mcnemar, smallest_detectable_change
 
 START_STEP, FINAL_STEP = "000/heldout", "final/heldout"
 
@@ -24,7 +24,8 @@ class PairedCounts(Record):
 
 class PairedChange(PairedCounts):
     """The same with ``p_holm`` over the metrics of the comparison; the change of the share with its 95 % interval; and
-    the smallest change that n pairs show four times in five, where none changes the other way (None: none)."""
+    the smallest change that n pairs show four times in five, where as many change the other way as here: the smaller of
+    ``gained`` and ``lost`` (None: none)."""
 
     p_holm: float
     change: float
@@ -34,10 +35,11 @@ class PairedChange(PairedCounts):
 
 
 def count_pairs(first: Sequence[Measurement], second: Sequence[Measurement]) -> dict[str, PairedCounts]:
-    """Each metric that both have, over the prompts that both were asked and that could be judged in both."""
+    """Each metric that both have, over the prompts that both were asked and that could be judged in both. A text
+    counts once."""
     others = {m.id: m.outcomes for m in second}
     pairs: dict[str, list[tuple[bool, bool]]] = {}
-    for measurement in first:
+    for measurement in drop_copies(first):
         for metric, before in measurement.outcomes.items():
             after = others.get(measurement.id, {}).get(metric)
             if before is not None and after is not None:
@@ -57,7 +59,7 @@ def compare_pairs(first: Sequence[Measurement], second: Sequence[Measurement]) -
     for (metric, pair), p_holm in zip(pairs.items(), holm([pair.p for pair in pairs.values()]), strict=True):
         low, high = change_interval(pair.gained, pair.lost, pair.n)
         by = (pair.gained - pair.lost) / pair.n
-        least = smallest_detectable_change(pair.n)
+        least = smallest_detectable_change(pair.n, min(pair.gained, pair.lost) / pair.n)
         out[metric] = PairedChange(**pair.model_dump(), p_holm=p_holm, change=by, low=low, high=high, detectable=least)
     return out
 

@@ -24,6 +24,7 @@ from charter.reports.preference_report import read_preference_report
 from charter.reports.principle_usage import PrincipleUsage, read_principle_usage
 from charter.reports.self_instruct_tables import read_yields
 from charter.reports.skipped import count_failed_answers, read_skipped_rows
+from charter.reports.unjudged_reasons import count_reasons, count_refusals
 from charter.run.reader import RunReader
 from charter.spec import PROGRAM_PREFIX
 from charter.statistics import share_bounds
@@ -44,6 +45,8 @@ class RunSummary(Record):
     ``iterations`` gate (one for each policy that was scored); values are shares, unknown ones null. ``oracle.calls`` is
     all that aligning needs; ``roles``: calls, tokens and money (null: no price is known) by role. ``seconds`` of work,
     pauses left out.
+    ``unjudged_why``: missing verdicts by reason; ``refused``: those that a judge refused, by the prompt's category;
+    ``notes``: how servers are asked otherwise than was meant.
     ``failed``: answers that the target did not give, by reason; ``left_out``: training rows that were not used;
     ``target``: what answered, where and how. ``judging``: the judged shares and how far they can be trusted;
     ``calibration``: what the method ``calibrate`` found. ``breakdown``: held-out by category, language, source and
@@ -69,6 +72,9 @@ class RunSummary(Record):
     failed: dict[str, int]
     left_out: int
     unjudged: int
+    unjudged_why: dict[str, int] = Field(default_factory=dict)
+    refused: dict[str, int] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
     judging: dict[str, Any]
     calibration: dict[str, Any] | None
     oracle: dict[str, int]
@@ -122,6 +128,9 @@ def summarise_reading(reading: RunReader) -> RunSummary:
         failed=count_failed_answers(reading),
         left_out=sum(len(rows) for rows in read_skipped_rows(reading).values()),
         unjudged=count_unjudged(reading),
+        unjudged_why=count_reasons(reading, VERDICT_STEPS),
+        refused=count_refusals(reading, VERDICT_STEPS),
+        notes=[f"{event['role']}: {event['note']}" for event in reading.events if event["event"] == "noted"],
         judging=read_judge_trust(reading).model_dump(mode="json"),
         calibration=measured.model_dump(mode="json") if measured else None,
         oracle={

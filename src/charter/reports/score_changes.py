@@ -8,7 +8,7 @@ from dataclasses import replace
 from charter.records.record import Record
 from charter.reports.paired_tests import count_pairs
 from charter.reports.provenance import Checkpoint, PolicyMeasurement, RunGraph
-from charter.statistics import holm
+from charter.statistics import drop_copies, holm
 
 START_FOLDER, FINAL_FOLDER = "000", "final"
 
@@ -89,7 +89,9 @@ def _compare_metrics(earlier: PolicyMeasurement, now: PolicyMeasurement, categor
     others = {m.id: m.outcomes for m in now.measurements}
     before = {
         metric: sum(
-            bool(m.outcomes.get(metric)) for m in earlier.measurements if others.get(m.id, {}).get(metric) is not None
+            bool(m.outcomes.get(metric))
+            for m in drop_copies(earlier.measurements)
+            if others.get(m.id, {}).get(metric) is not None
         )
         for metric in pairs
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterator
 
 from charter.records.measurements import Score
@@ -16,7 +17,10 @@ COLUMNS = (
     *("run", "folder", "split", "metric", "by", "group", "value", "n", "low", "high", "unjudged", "better"),
     *("benchmark", "version", "interval", "note"),
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Signs with which a formula begins, also in their wide forms."""
+_UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp")
+"""Kinds of characters that a spreadsheet may pass over before such a sign (Unicode's general categories)."""
 
 
 def scores_to_csv(reading: RunReader) -> tuple[str, int]:
@@ -69,7 +73,8 @@ def _audit_rows(reading: RunReader) -> Iterator[list[str]]:
 
 
 def _escape_formula(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    seen = next((at for at, sign in enumerate(text) if unicodedata.category(sign) not in _UNSEEN), len(text))
+    return f"'{text}" if text.startswith(_FORMULA, seen) or text[:1] in ("\t", "\r") else text
 
 
 def _figure_text(value: float | None) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from charter.errors import BudgetError
-from charter.ports import Engine, SupportsDrain
+from charter.ports import Engine, Noting, Rendering, SupportsDrain
 from charter.records.chat import Completion, LogLikelihood, Request, ScoreRequest
 from charter.records.record import digest
 from charter.run.spending import Price, Spending, Usage
@@ -72,6 +72,11 @@ class Ledger:
         fields["money"] = None if usage.money is None else round(usage.money, 9)
         self.journal.append("answered", durable=False, step=self.step, role=role, purpose=purpose, **fields)
 
+    def noted(self, role: str, note: str) -> None:
+        """Takes down, once for a role, how its server is asked otherwise."""
+        if not any(e["event"] == "noted" and (e["role"], e["note"]) == (role, note) for e in self.journal.events):
+            self.journal.append("noted", durable=False, step=self.step, role=role, note=note)
+
     def last_opening(self, step: str) -> tuple[Event | None, CallPlan]:
         """The event in which a step was opened last, and the calls planned in it since."""
         opening: Event | None = None
@@ -108,6 +113,15 @@ class MeteredEngine:
         """As the engine does."""
         return self._ask(requests, done, self.engine.score)
 
+    @property
+    def renders(self) -> bool:
+        """Whether the engine shows what its model reads."""
+        return isinstance(self.engine, Rendering) and self.engine.renders
+
+    def render(self, request: Request | ScoreRequest) -> str:
+        """As the engine does; nothing is asked, so that it is no call."""
+        return self.engine.render(request) if isinstance(self.engine, Rendering) else ""
+
     def close(self) -> None:
         """As the engine does."""
         self.engine.close()
@@ -142,6 +156,8 @@ class MeteredEngine:
         finally:
             if usage.calls:
                 self.ledger.log_response(self.role, self.purpose, usage)
+            for note in self.engine.notes if isinstance(self.engine, Noting) else ():
+                self.ledger.noted(self.role, note)
         if reached is not None and now:
             raise reached
 

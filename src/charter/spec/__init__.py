@@ -29,7 +29,16 @@ from charter.spec.model_spec import PROGRAM_PREFIX, ErrorsSpec, OracleSpec, Targ
 from charter.spec.preference_spec import DpoSpec, PreferenceDataSpec, RewardModelSpec, RLGuardSpec, RlhfSpec, RlooSpec
 from charter.spec.principle_spec import CaiSpec, SelfAlignSpec
 from charter.spec.prompt_spec import Columns, KeepOutSpec, PromptsSpec, SourceSpec
-from charter.spec.run_spec import AuditSpec, Budget, CalibrateSpec, ContinueFrom, Spec
+from charter.spec.run_spec import (
+    AuditSpec,
+    Budget,
+    CalibrateSpec,
+    ContinueFrom,
+    LabelledColumnsSpec,
+    LabelledFileSpec,
+    LabelledName,
+    Spec,
+)
 from charter.spec.self_instruct_spec import SelfInstructSpec, TopicGuidedSpec
 from charter.spec.spec_parser import change_curation, change_spec, list_recipes, parse_spec, read_spec, split_chain
 
@@ -52,6 +61,9 @@ __all__ = [
     "GateSpec",
     "JudgingSpec",
     "KeepOutSpec",
+    "LabelledColumnsSpec",
+    "LabelledFileSpec",
+    "LabelledName",
     "LookalikeSpec",
     "MethodOptions",
     "OracleSpec",
@@ -78,7 +90,6 @@ __all__ = [
     "VerifySpec",
     "change_curation",
     "change_spec",
-    "curating",
     "list_recipes",
     "parse_spec",
     "read_spec",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from datetime import date
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -23,7 +24,8 @@ LAUNCH_PLACEHOLDERS = ("script", "job")
 class TargetSpec(Record):
     """The model to align: ``organism`` (the world's built model), a folder, or a hub id. ``plain``: raw text instead of
     the chat format; ``template``: arguments for the chat template; ``context``: most tokens of prompt and answer, where
-    it is to be less than the model reads.
+    it is to be less than the model reads. ``thoughts``: whether a reasoning model's thoughts are learnt (keep) or carry
+    no loss; nobody judges them. ``today``: the date that a chat template writes (empty: of the run's start).
 
     ``serve``: a command that serves it over HTTP, one server per policy, where it does not fit into this process:
     {base} and {adapter} are folders, {merged_dir} both in one, {name} what to call it, {port} where to listen.
@@ -38,6 +40,8 @@ class TargetSpec(Record):
     plain: bool = False
     template: dict[str, bool | int | str] = Field(default_factory=dict)
     context: int | None = Field(None, ge=2)
+    thoughts: Literal["drop", "keep"] = "drop"
+    today: str = ""
     remote_code: bool = False
     serve: str = ""
     serve_start: str = ""
@@ -45,6 +49,16 @@ class TargetSpec(Record):
     base_url: str = ""
     hosted: bool = False
     connections: int = Field(16, ge=1)
+
+    @field_validator("today")
+    @classmethod
+    def _day(cls, today: str) -> str:
+        if today:
+            try:
+                date.fromisoformat(today)
+            except ValueError as error:
+                raise ValueError("is a date such as 2026-01-31, in quotes") from error
+        return today
 
     @property
     def by_http(self) -> bool:

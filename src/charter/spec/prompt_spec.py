@@ -27,8 +27,8 @@ PublishedSet = Literal[
 
 
 class Columns(Record):
-    """Which column holds what. ``prompt``: a text, or (JSONL) a list of ``{role, content}`` turns; the others are kept
-    beside the prompt for reports, and are left out where empty."""
+    """Which column holds what. ``prompt``: a text, or a list of turns (``role`` and ``content``, or ``from`` and
+    ``value``); the others are kept beside the prompt for reports, and are left out where empty."""
 
     prompt: str = "prompt"
     category: str = ""
@@ -39,10 +39,12 @@ class Columns(Record):
 
 class SourceSpec(Record):
     """Prompts from one place: a published set by ``name`` (its files at ``path``, or from the hub where no path is
-    given), a file or folder of your own at ``path`` (JSONL, CSV or Parquet), or the data set ``hub`` (owner/name).
+    given), a file or folder of your own at ``path`` (JSONL, JSON, CSV, TSV, TXT, Parquet, XLSX), or the data set
+    ``hub`` (owner/name).
 
     ``config``, ``split`` (empty: all) and ``revision`` choose from a data set of the hub. ``language`` and ``licence``
-    are said of all its prompts where no column says otherwise. ``limit`` takes so many, drawn by ``seed``."""
+    are said of all its prompts where no column says otherwise. ``limit`` takes so many, drawn by ``seed``.
+    ``skip``: so many rows that give no prompt may be left out; each is told with its reason."""
 
     name: PublishedSet | None = None
     path: str = ""
@@ -55,6 +57,7 @@ class SourceSpec(Record):
     licence: str = ""
     limit: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
+    skip: int = Field(0, ge=0)
 
     @model_validator(mode="before")
     @classmethod

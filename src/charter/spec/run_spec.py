@@ -26,15 +26,41 @@ class Budget(Record):
     hours: float | None = Field(None, gt=0)
 
 
+LabelledName = Literal["xstest-completions", "jailbreakeval", "gptfuzz", "rbr-gold", "harmbench-val"]
+"""The published sets of labelled exchanges whose files are understood by name."""
+
+
+class LabelledColumnsSpec(Record):
+    """Which column holds what. ``prompt`` and ``response``: a text, or a list of turns. ``label``: one column, or
+    several, of which each is a rater and the majority decides; ``rater``: who rated, where each rating has a row."""
+
+    prompt: str = "prompt"
+    response: str = "response"
+    label: str | tuple[str, ...] = "label"
+    rater: str = ""
+
+
+class LabelledFileSpec(Record):
+    """A file of exchanges with labels: a published set by ``name``, or with its ``columns``. ``labels`` says what its
+    words mean; ``skip``: so many rows that cannot be used may be left out."""
+
+    path: str = Field(min_length=1)
+    name: LabelledName | None = None
+    columns: LabelledColumnsSpec = LabelledColumnsSpec()
+    labels: dict[str, str] = Field(default_factory=dict)
+    skip: int = Field(0, ge=0)
+
+
 class CalibrateSpec(Record):
     """What the method ``calibrate`` measures the judge on. ``pairs``: files of which people preferred one response
     (hh-rlhf, HHH alignment, or columns prompt, chosen, rejected). ``labelled``: files with columns prompt, response,
-    label; ``labels`` says what other words in that column mean. ``injections``: the shipped attacks. ``limit``: at most
-    so many of each file."""
+    label, or with ``columns`` or a published set's ``name`` beside the ``path``; ``labels`` says what other words mean:
+    a label of the rubric, violates or complies. ``injections``: the shipped attacks. ``limit``: at most so many of
+    each file."""
 
     pairs: tuple[str, ...] = ()
-    labelled: tuple[str, ...] = ()
-    labels: dict[str, Literal["violates", "complies"]] = Field(default_factory=dict)
+    labelled: tuple[str | LabelledFileSpec, ...] = ()
+    labels: dict[str, str] = Field(default_factory=dict)
     injections: bool = False
     limit: int | None = Field(None, ge=1)
 

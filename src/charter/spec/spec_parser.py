@@ -161,9 +161,27 @@ def _find_conflicts(spec: Spec) -> list[str]:
         faults.append("audit.baseline: is missing: a run, a model, or a finished audit")
     if spec.world:
         return faults
-    return faults + [
-        f"{key}: refers to a test world, but `world` is not set" for key, used in _world_uses(spec).items() if used
-    ]
+    return faults + [_worldless(spec, key) for key, used in _world_uses(spec).items() if used]
+
+
+_LINES = {
+    "target.model": "target: {model: Qwen/Qwen3-0.6B}",
+    "oracle.model": "oracle: {model: openai/gpt-4o}",
+    "evaluator": "evaluator: {model: openai/gpt-4o}",
+    "prompts.redteam": "prompts: {redteam: [{path: prompts.jsonl}]}",
+    "prompts.helpful": "prompts: {helpful: [{path: questions.jsonl}]}",
+}
+"""What a spec without a test world must say, by key."""
+
+
+def _worldless(spec: Spec, key: str) -> str:
+    """The fault of a key that falls back on a test world where there is none: it is missing, or names one."""
+    top, _, inner = key.partition(".")
+    held = getattr(spec, top)
+    said = top in spec.model_fields_set and (not inner or inner in getattr(held, "model_fields_set", {inner}))
+    if said or key not in _LINES:
+        return f"{key}: refers to a test world, but `world` is not set"
+    return f"{key}: is missing, and no test world stands in for it; write for example `{_LINES[key]}`"
 
 
 def _world_uses(spec: Spec) -> dict[str, bool]:

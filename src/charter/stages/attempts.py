@@ -8,7 +8,7 @@ from charter.ports import Attack, AttackPrompt, AttackTarget, Attempt
 from charter.records.chat import Exchange, Message, Prompt, user_prompt
 from charter.records.record import Step
 from charter.records.verdicts import Finding
-from charter.similarity import LeakageFilter
+from charter.similarity.splits import LeakageFilter
 
 
 def attack(

@@ -16,7 +16,7 @@ from charter.ports import AttackPrompt, AttackTarget
 from charter.records.chat import Exchange, Prompt
 from charter.records.record import Record, Step
 from charter.records.verdicts import Finding
-from charter.similarity import find_regions, group_texts
+from charter.similarity.splits import find_regions, group_texts
 from charter.spec import AttackSpec
 
 if TYPE_CHECKING:

@@ -6,14 +6,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import get_args
 
 from charter.errors import SpecError, UnsupportedError
-from charter.ports import AnsweredItem, AttackTarget, Attempt, BenchmarkQuestion, Engine, Exam, Need, SkippedBenchmark
+from charter.ports import (
+    AnsweredItem,
+    AttackTarget,
+    Attempt,
+    BenchmarkQuestion,
+    Engine,
+    Exam,
+    Need,
+    Rendering,
+    SkippedBenchmark,
+)
 from charter.records.chat import Exchange, LogLikelihood, Message, Prompt, Request, Sampling, ScoreRequest
 from charter.records.measurements import Measurement, Metric, Score
 from charter.records.record import Record, Step
-from charter.statistics import BreakdownCell, GroupBy, clustered_interval, score_share
+from charter.statistics import BreakdownCell, GroupBy, clustered_interval, drop_copies, score_share
 
 RAW_NEEDS: tuple[Need, ...] = ("log-likelihoods", "chat log-likelihoods", "raw answers")
 """What not every engine gives; it is tried once."""
+
+
+class Rendered(Record):
+    """A question as the target reads it: with its chat template, and with special tokens."""
+
+    id: str
+    text: str
 
 
 class Capability(Record):
@@ -122,11 +139,26 @@ def ask_questions(
             id=answer.id,
             prompt=question.prompt,
             response=answer.text,
-            stop="error" if answer.error else answer.stop,
+            stop="error" if answer.failure else answer.stop,
             model=target.identity,
             sampling=question.sampling or sampling,
-            error=answer.error,
+            error=answer.failure,
+            thought=answer.thought,
         )
+
+
+def render_first(
+    questions: Sequence[BenchmarkQuestion], target: Rendering, sampling: Sampling, *, step: Step
+) -> list[Rendered]:
+    """The first question as the target reads it."""
+    del step
+    found = []
+    for q in questions[:1]:
+        given = {"id": q.id, "messages": q.prompt.messages, "raw": q.raw}
+        asked = Request(**given, sampling=sampling) if q.completion is None else None
+        text = target.render(asked or ScoreRequest(**given, completion=q.completion or ""))
+        found.append(Rendered(id=q.id, text=text))
+    return found
 
 
 def score_completions(questions: Sequence[BenchmarkQuestion], target: Engine, *, step: Step) -> Iterator[LogLikelihood]:
@@ -202,7 +234,7 @@ def break_down_items(
     attacked = any("attack" in prompt.meta for prompt in prompts.values())
     for by in get_args(GroupBy):
         groups: dict[str, list[Measurement]] = {}
-        for found in measured:
+        for found in drop_copies(measured):
             prompt = prompts[found.id]
             without = "plain" if by == "attack" and attacked else ""
             if group := prompt.source if by == "source" else prompt.meta.get(by, without):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from charter.judging.injections import inject_attacks
 from charter.judging.pair_comparison import judge_pairs
@@ -11,6 +11,7 @@ from charter.judging.rubrics import Rubric
 from charter.ports import Engine
 from charter.records.calibration_results import (
     Calibration,
+    FileErrors,
     InjectedExchange,
     InjectionResistance,
     LabelAgreement,
@@ -24,7 +25,7 @@ from charter.records.preferences import OrderedPair, PairVerdict
 from charter.records.record import Step
 from charter.records.verdicts import Verdict
 from charter.spec import JudgingSpec
-from charter.statistics import cohens_kappa, mcnemar, wilson
+from charter.statistics import cohens_kappa, gwet_ac1, homogeneity_p, mcnemar, wilson
 from charter.templates import Templates
 
 CONTROL_ATTACK = "control"
@@ -121,7 +122,8 @@ def _measure_agreement(labelled: Sequence[LabelledExchange], verdicts: Sequence[
     kinds = ("violates", "complies")
     square = [[outcomes[known, told] for told in kinds] for known in kinds]
     right = square[0][0] + square[1][1]
-    kappa = cohens_kappa(square)
+    kappa, ac1 = cohens_kappa(square), gwet_ac1(square)
+    files = _by_file(labelled, said)
     return LabelAgreement(
         confusion={known: dict(sorted(row.items())) for known, row in sorted(confusion.items())},
         unjudged_violating=outcomes["violates", "unjudged"],
@@ -132,6 +134,31 @@ def _measure_agreement(labelled: Sequence[LabelledExchange], verdicts: Sequence[
         kappa=kappa.value,
         kappa_low=kappa.low,
         kappa_high=kappa.high,
+        ac1=ac1.value,
+        ac1_low=ac1.low,
+        ac1_high=ac1.high,
+        files=files,
+        sensitivity_p=homogeneity_p([(file.caught, file.violating) for file in files]),
+        specificity_p=homogeneity_p([(file.cleared, file.complying) for file in files]),
+    )
+
+
+def _by_file(labelled: Sequence[LabelledExchange], said: Mapping[str, Verdict]) -> tuple[FileErrors, ...]:
+    """How the judge did on each file, in the order of the files."""
+    counts: dict[str, Counter[tuple[str, bool]]] = {}
+    for known in labelled:
+        outcome, own = said[known.id].outcome, counts.setdefault(known.exchange.prompt.source, Counter())
+        if outcome != "unjudged":
+            own[known.outcome, outcome == known.outcome] += 1
+    return tuple(
+        FileErrors(
+            file=file,
+            caught=own["violates", True],
+            violating=own["violates", True] + own["violates", False],
+            cleared=own["complies", True],
+            complying=own["complies", True] + own["complies", False],
+        )
+        for file, own in counts.items()
     )
 
 

@@ -11,7 +11,8 @@ from charter.records.chat import Completion, Prompt, Request, Sampling, user_pro
 from charter.records.record import Step
 from charter.records.rules import Lookalikes
 from charter.records.verdicts import Cluster
-from charter.similarity import LeakageFilter, normalize_text
+from charter.similarity.spelling import normalize_text
+from charter.similarity.splits import LeakageFilter
 from charter.spec import ClusterSpec, LookalikeSpec
 from charter.templates import (
     LOOKALIKE_SCHEMA,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from charter.errors import SpecError
 from charter.records.chat import Prompt
 from charter.records.record import Step
-from charter.similarity import LeakageFilter
+from charter.similarity.splits import LeakageFilter
 from charter.spec import DrawSpec
 
 

@@ -9,7 +9,7 @@ from charter.ports import Benchmark
 from charter.records.chat import Exchange, Prompt
 from charter.records.measurements import Measurement, Metric, Score
 from charter.records.record import Step
-from charter.statistics import BreakdownCell, GroupBy, score_share
+from charter.statistics import BreakdownCell, GroupBy, describe_copies, drop_copies, score_share
 
 
 def measure(exchanges: Sequence[Exchange], benchmark: Benchmark, *, step: Step) -> Iterator[Measurement]:
@@ -18,11 +18,14 @@ def measure(exchanges: Sequence[Exchange], benchmark: Benchmark, *, step: Step) 
 
 
 def compute_scores(measurements: Sequence[Measurement], benchmark: Benchmark, *, step: Step) -> list[Score]:
-    """A share for each metric that the measurements have, with n, its 95 % Wilson interval, and the unjudged apart."""
+    """A share for each metric that the measurements have, with n, its 95 % Wilson interval, and the unjudged apart. A
+    text that was asked several times counts once; the note says so."""
     del step
-    return [
-        score_share(metric, seen, benchmark.identity) for metric, seen in _outcomes_by_metric(measurements, benchmark)
-    ]
+    out = []
+    for metric, seen in _outcomes_by_metric(drop_copies(measurements), benchmark):
+        note = describe_copies([m for m in measurements if metric.name in m.outcomes])
+        out.append(score_share(metric, seen, benchmark.identity).model_copy(update={"note": note}))
+    return out
 
 
 def break_down_scores(
@@ -39,7 +42,7 @@ def break_down_scores(
             if group := _group_of(prompts[measurement.id], by):
                 groups.setdefault(group, []).append(measurement)
         for group, found in sorted(groups.items()):
-            for metric, seen in _outcomes_by_metric(found, benchmark):
+            for metric, seen in _outcomes_by_metric(drop_copies(found), benchmark):
                 shared = score_share(metric, seen, benchmark.identity).model_dump() | {
                     "id": f"{by}|{group}|{metric.name}"
                 }

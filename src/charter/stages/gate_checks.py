@@ -9,7 +9,7 @@ from charter.records.decisions import Alarm, GateCheck, GateReference
 from charter.records.measurements import Measurement, Metric
 from charter.records.record import Step
 from charter.spec import GateSpec
-from charter.statistics import change_interval, smallest_detectable_change, wilson
+from charter.statistics import change_interval, drop_copies, smallest_detectable_change, wilson
 
 REFERENCES: tuple[GateReference, ...] = get_args(GateReference)
 
@@ -60,7 +60,8 @@ OutcomesByItem = Mapping[str, Mapping[str, bool | None]]
 
 
 def _outcomes_by_item(measurements: Sequence[Measurement]) -> OutcomesByItem:
-    return {m.id: m.outcomes for m in measurements}
+    """By prompt; a text that was asked several times counts once."""
+    return {m.id: m.outcomes for m in drop_copies(measurements)}
 
 
 def _check_gate(
@@ -70,10 +71,12 @@ def _check_gate(
     asked = [key for key, found in before.items() if found.get(metric.name) is not None]
     pairs = [(before[key][metric.name], now.get(key, {}).get(metric.name)) for key in asked]
     judged = [(bool(one), other) for one, other in pairs if other is not None]
+    lapsed = sum(other is None and one is (metric.better == "higher") for one, other in pairs)
     rises, falls = sum(b and not a for a, b in judged), sum(a and not b for a, b in judged)
     better, worse = (rises, falls) if metric.better == "higher" else (falls, rises)
     n = len(judged)
     _, bound = change_interval(better, worse, n, 2 * alpha)
+    worst = change_interval(better, worse + lapsed, len(pairs), 2 * alpha)[1] if len(pairs) > n else bound
     return GateCheck(
         id=f"{metric.name}|{against}",
         metric=metric.name,
@@ -86,6 +89,7 @@ def _check_gate(
         bound=bound,
         margin=margin,
         alpha=alpha,
-        detectable=smallest_detectable_change(n, margin=margin, alpha=2 * alpha),
-        passed=bound >= -margin and 2 * n >= len(asked),
+        worst=None if len(pairs) == n else worst,
+        detectable=smallest_detectable_change(n, better / n if n else 0.0, margin, alpha=2 * alpha),
+        passed=min(bound, worst) >= -margin and 2 * n >= len(asked),
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from charter.judging.judge_replies import read_failure
 from charter.judging.rubrics import CONDUCT, Rubric
-from charter.judging.votes import judge_exchanges
+from charter.judging.votes import NO_ANSWER, judge_exchanges
 from charter.ports import Engine
 from charter.records.chat import Exchange, Request
 from charter.records.record import Step
@@ -31,7 +32,7 @@ def judge(
         return
     failed = [e for e in exchanges if e.stop == "error" and e.id not in step.done]
     yield from (
-        Verdict(id=e.id, rubric=rubric.name, label=None, outcome="unjudged", raw="the target gave no answer")
+        Verdict(id=e.id, rubric=rubric.name, label=None, outcome="unjudged", raw=NO_ANSWER, why=NO_ANSWER)
         for e in failed
     )
     yield from _judge_by_response([e for e in exchanges if e.stop != "error"], judge, rubric, templates, step)
@@ -50,13 +51,15 @@ def _judge_by_response(
             )
         )
     for answer in judge.generate(requests, step.done):
-        negative = "Negative" in answer.text
+        negative, unread = "Negative" in answer.text, read_failure(answer)
         yield Verdict(
             id=answer.id,
             rubric=f"{rubric.name}-response-only",
-            label=None if answer.error else "Negative" if negative else "Positive",
-            outcome="unjudged" if answer.error else "violates" if negative else "complies",
-            raw=answer.error or answer.text,
+            label=None if unread else "Negative" if negative else "Positive",
+            outcome="unjudged" if unread else "violates" if negative else "complies",
+            raw=unread.raw if unread else answer.text,
+            why=unread.why if unread else "",
+            thought=answer.thought,
         )
 
 

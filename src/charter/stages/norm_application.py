@@ -14,7 +14,7 @@ from charter.records.record import Step, digest
 from charter.records.rules import Norm, NormPrompts
 from charter.records.training_rows import Example
 from charter.records.verdicts import Finding, Verdict
-from charter.similarity import LeakageFilter
+from charter.similarity.splits import LeakageFilter
 from charter.templates import LOOKALIKE_SCHEMA, Templates, draw_nonce, fence_text, parse_json_object, render, user_turn
 
 PROMPTS_PER_NORM, MAX_SHOWN, MAX_DOUBTFUL = 48, 8, 96

@@ -50,6 +50,7 @@ def keep_good_answers(answers: Sequence[Exchange], rewards: Sequence[ExchangeRew
             id=f"helpful/{e.id}",
             messages=e.prompt.messages,
             response=e.response,
+            thought=e.thought,
             origin="helpful",
             because=(e.id,),
         )

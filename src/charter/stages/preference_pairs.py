@@ -18,7 +18,8 @@ from charter.records.record import Step, digest
 from charter.records.revisions import Revision, RevisionTrial
 from charter.records.training_rows import PreferencePair
 from charter.records.verdicts import Finding, Verdict
-from charter.similarity import LeakageFilter, jaccard, normalize_text, split_prompts
+from charter.similarity.spelling import normalize_text
+from charter.similarity.splits import LeakageFilter, jaccard, split_prompts
 from charter.spec import JudgingSpec, PreferenceDataSpec
 from charter.statistics import mcnemar, wilson
 from charter.templates import Templates

@@ -18,8 +18,9 @@ def probe(prompts: Sequence[Prompt], target: Engine, sampling: Sampling, *, step
             id=answer.id,
             prompt=known[answer.id],
             response=answer.text,
-            stop="error" if answer.error else answer.stop,
+            stop="error" if answer.failure else answer.stop,
             model=target.identity,
             sampling=sampling,
-            error=answer.error,
+            error=answer.failure,
+            thought=answer.thought,
         )

@@ -95,10 +95,11 @@ def revise(
                 id=answer.id,
                 prompt=trial.finding.exchange.prompt,
                 response=text,
-                stop="error" if answer.error else answer.stop,
+                stop="error" if answer.failure else answer.stop,
                 model=target.identity,
                 sampling=sampling,
-                error=answer.error,
+                error=answer.failure,
+                thought=answer.thought,
             ),
             principles=tuple(p.id for p in rules[answer.id].active),
         )

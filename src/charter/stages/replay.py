@@ -93,6 +93,7 @@ def _to_row(exchange: Exchange, origin: RowOrigin) -> Example:
         id=f"{origin}/{exchange.id}",
         messages=exchange.prompt.messages,
         response=exchange.response,
+        thought=exchange.thought,
         origin=origin,
         because=(exchange.id,),
     )

@@ -14,6 +14,7 @@ from charter.records.chat import Exchange, Message, Prompt, Request, Sampling, S
 from charter.records.record import Step
 from charter.records.revisions import FilteredAnswer, ReasonedAnswer, Revision
 from charter.records.rules import Lookalikes
+from charter.similarity.spelling import count_words, has_unspaced_script, normalize_text
 from charter.spec import LookalikeSpec, ReflectSpec, ReplaySpec, SelfAlignSpec
 from charter.templates import Templates, render
 
@@ -86,10 +87,11 @@ def think(
                 id=reply.id,
                 prompt=known[reply.id],
                 response=answer,
-                stop="error" if reply.error else reply.stop,
+                stop="error" if reply.failure else reply.stop,
                 model=target.identity,
                 sampling=sampling,
-                error=reply.error,
+                error=reply.failure,
+                thought=reply.thought,
             ),
             raw=reply.text,
         )
@@ -132,7 +134,7 @@ def answer_verbosely(
         Request(id=p.id, messages=(system, *p.messages), sampling=sampling, seed=step.seed(p.id)) for p in prompts
     ]
     for reply in target.generate(requests, step.done):
-        stop: StopReason = "error" if reply.error else reply.stop
+        stop: StopReason = "error" if reply.failure else reply.stop
         exchange = Exchange(
             id=reply.id,
             prompt=known[reply.id],
@@ -140,7 +142,8 @@ def answer_verbosely(
             stop=stop,
             model=target.identity,
             sampling=sampling,
-            error=reply.error,
+            error=reply.failure,
+            thought=reply.thought,
         )
         yield Revision(id=reply.id, critique="", exchange=exchange, principles=())
 
@@ -212,18 +215,22 @@ def _opening(text: str) -> str:
 
 
 def _word_ngrams(text: str, length: int) -> list[str]:
-    """Every ``length`` words in a row."""
-    words = re.findall(r"\w+", text.lower())
+    """Every ``length`` words in a row; twice as many letters in a script without spaces."""
+    words, length = normalize_text(text).split(), length * (1 + has_unspaced_script(text))
     return [" ".join(words[n : n + length]) for n in range(len(words) - length + 1)]
+
+
+_ENDS = ".!?;,\\n。！？；，、．｡､؟؛،۔।॥"
+"""What ends a clause, in the scripts of the world's larger languages."""
 
 
 def _cut_repetition(text: str, most: int) -> str:
     """The text up to where a clause of three words or more comes for the ``most``-th time; its repetitions before that
     go too."""
     seen: dict[str, list[int]] = {}
-    for found in re.finditer(r"[^.!?;,\n]+[.!?;,\n]*", text):
-        clause = " ".join(re.findall(r"\w+", found[0].lower()))
-        if len(clause.split()) < 3:
+    for found in re.finditer(rf"[^{_ENDS}]+[{_ENDS}]*", text):
+        clause = normalize_text(found[0])
+        if count_words(clause) < 3:
             continue
         places = seen.setdefault(clause, [])
         places.append(found.start())

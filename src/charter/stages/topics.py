@@ -15,7 +15,7 @@ from charter.data.instructing.instruction_records import (
 from charter.ports import Engine
 from charter.records.chat import Request, Sampling
 from charter.records.record import Step
-from charter.similarity import normalize_text
+from charter.similarity.spelling import begins_with_letter, count_words, normalize_text
 from charter.spec import SelfInstructSpec
 from charter.templates import Templates, render, user_turn
 
@@ -73,12 +73,9 @@ def filter_topics(
     seen = {(one.type, normalize_text(one.text)) for one in (*topics, *(kind.seed_topic for kind in types))}
     out = []
     for item in (item for reply in written for item in reply.items):
-        key, words = (item.type, normalize_text(item.text)), item.text.split()
-        sound = (
-            0 < len(words) <= options.topics.max_topic_words
-            and item.text[0].isalpha()
-            and not set(item.text) & set(".?!:;")
-        )
+        key, words = (item.type, normalize_text(item.text)), count_words(item.text)
+        phrase = begins_with_letter(item.text) and not set(item.text) & set(".?!:;。？！：；؟؛।")
+        sound = 0 < words <= options.topics.max_topic_words and phrase
         out.append(
             FilteredInstruction(
                 id=item.id, instruction=item, dropped=NO_PHRASE if not sound else REPEATED_TOPIC if key in seen else ""

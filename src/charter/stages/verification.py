@@ -11,7 +11,8 @@ from charter.records.record import Step, digest
 from charter.records.revisions import Revision, RevisionCheck
 from charter.records.training_rows import Example
 from charter.records.verdicts import Verdict
-from charter.similarity import LeakageFilter
+from charter.similarity.spelling import first_words
+from charter.similarity.splits import LeakageFilter
 from charter.spec import ReplaySpec, VerifySpec
 
 OPENING_WORDS = 5
@@ -113,6 +114,7 @@ def _to_example(revision: Revision) -> Example:
         id=revision.id,
         messages=exchange.prompt.messages,
         response=exchange.response,
+        thought=exchange.thought,
         origin="revision",
         because=(revision.id, *revision.principles),
     )
@@ -143,4 +145,4 @@ def _limit_openings(
 
 
 def _opening(example: Example) -> str:
-    return " ".join(example.response.lower().split()[:OPENING_WORDS])
+    return first_words(example.response, OPENING_WORDS)

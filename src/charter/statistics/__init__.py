@@ -1,17 +1,19 @@
 """Statistics of shares and means, whole and by group, and of paired comparisons, by scipy and statsmodels.
 What they lack (the change of a share, what n pairs can show) is written out with its source."""
 
-from charter.statistics.agreement import CorrectedShare, Kappa, cohens_kappa, rogan_gladen
+from charter.statistics.agreement import CorrectedShare, Kappa, cohens_kappa, gwet_ac1, rogan_gladen
 from charter.statistics.changes import (
     MeanChange,
     change_interval,
+    flip_signs,
     holm,
     mcnemar,
     mean_change,
     pairs_needed,
-    sign_test,
     smallest_detectable_change,
 )
+from charter.statistics.copies import describe_copies, drop_copies, read_text_mark
+from charter.statistics.corrected_shares import FileRates, correct_share, homogeneity_p
 from charter.statistics.means import Mean, bootstrap_mean
 from charter.statistics.shares import (
     FEW_JUDGED,
@@ -22,11 +24,13 @@ from charter.statistics.shares import (
     share_bounds,
     wilson,
 )
+from charter.statistics.stratified_draw import draw_stratified
 
 __all__ = [
     "FEW_JUDGED",
     "BreakdownCell",
     "CorrectedShare",
+    "FileRates",
     "GroupBy",
     "Kappa",
     "Mean",
@@ -35,14 +39,21 @@ __all__ = [
     "change_interval",
     "clustered_interval",
     "cohens_kappa",
+    "correct_share",
+    "describe_copies",
+    "draw_stratified",
+    "drop_copies",
+    "flip_signs",
+    "gwet_ac1",
     "holm",
+    "homogeneity_p",
     "mcnemar",
     "mean_change",
     "pairs_needed",
+    "read_text_mark",
     "rogan_gladen",
     "score_share",
     "share_bounds",
-    "sign_test",
     "smallest_detectable_change",
     "wilson",
 ]

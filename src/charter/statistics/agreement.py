@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+PSEUDO = 0.25
+"""What each cell of a table counts beforehand in the draws of its interval: one case over four cells (W. Perks, J.
+Inst. Actuaries 73, 1947). So the interval does not vanish where nothing was wrong."""
+DRAWS = 9_999
 
 
 class Kappa(NamedTuple):
-    """Agreement beyond chance, with its 95 % interval; None where one of the two says the same of every case."""
+    """Agreement beyond chance, with its 95 % interval; None where it has no value."""
 
     value: float | None
     low: float | None
@@ -16,28 +21,59 @@ class Kappa(NamedTuple):
 
 
 def cohens_kappa(table: Sequence[Sequence[int]]) -> Kappa:
-    """Cohen's kappa of a square table of counts (J. Cohen, Educ. Psychol. Meas. 20, 1960); its interval by the large
-    sample variance of Fleiss, Cohen and Everitt (Psychol. Bull. 72, 1969)."""
-    n = sum(map(sum, table))
-    rows, columns = [sum(row) for row in table], [sum(column) for column in zip(*table, strict=True)]
-    if not n or sum(r * c for r, c in zip(rows, columns, strict=True)) == n * n:
+    """Cohen's kappa of a square table of counts (J. Cohen, Educ. Psychol. Meas. 20, 1960). None where a row or a column
+    is empty: nothing was said, or is known, of that label."""
+    if not all(map(sum, table)) or not all(map(sum, zip(*table, strict=True))):
         return Kappa(None, None, None)
-    import numpy
-    from statsmodels.stats.inter_rater import cohens_kappa as kappa
 
-    found = kappa(numpy.asarray(table))
-    return Kappa(float(found.kappa), max(-1.0, float(found.kappa_low)), min(1.0, float(found.kappa_upp)))
+    def chance(rows: Any, columns: Any) -> Any:
+        return (rows * columns).sum(axis=-1)
+
+    return _beyond_chance(table, chance)
+
+
+def gwet_ac1(table: Sequence[Sequence[int]]) -> Kappa:
+    """Gwet's AC1 of a square table of counts (K. L. Gwet, Br. J. Math. Stat. Psychol. 61, 2008, equations 3 and 4).
+    It stays near the agreement where one label is rare; kappa falls toward 0 there. None of an empty table."""
+    if not sum(map(sum, table)):
+        return Kappa(None, None, None)
+
+    def chance(rows: Any, columns: Any) -> Any:
+        shares = (rows + columns) / 2
+        return (shares * (1 - shares)).sum(axis=-1) / (len(table) - 1)
+
+    return _beyond_chance(table, chance)
+
+
+def _beyond_chance(table: Sequence[Sequence[int]], chance: Callable[[Any, Any], Any]) -> Kappa:
+    """Agreement beyond the ``chance`` that rows and columns give, and the middle 95 % of it over tables as likely as
+    the one seen: a Bayesian bootstrap (D. B. Rubin, Ann. Statist. 9, 1981) with pseudo-counts."""
+    import numpy
+
+    counts = numpy.asarray(table, dtype=float)
+
+    def figure(shares: Any) -> Any:
+        agreed = numpy.trace(shares, axis1=-2, axis2=-1)
+        by_chance = chance(shares.sum(axis=-1), shares.sum(axis=-2))
+        return (agreed - by_chance) / (1 - by_chance)
+
+    drawn = numpy.random.default_rng(0).dirichlet(counts.ravel() + PSEUDO, DRAWS).reshape(-1, *counts.shape)
+    value = float(figure(counts / counts.sum()))
+    low, high = numpy.quantile(figure(drawn), (0.025, 0.975)).tolist()
+    return Kappa(value, min(low, value), max(high, value))
 
 
 class CorrectedShare(NamedTuple):
     """A share corrected for the errors of its judge, with its interval. ``clipped``: a figure lay outside 0 to 1; not
-    ``fits``: the whole interval did, so the judge errs otherwise here than where it was measured."""
+    ``fits``: the whole interval did, so the judge errs otherwise here than where it was measured. ``held``: which part
+    of the correction was made (``correct_share``)."""
 
     value: float
     low: float
     high: float
     clipped: bool
     fits: bool = True
+    held: float = 1.0
 
 
 def rogan_gladen(

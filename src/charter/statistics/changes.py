@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 _TINY = 1e-9
+_FINEST = 1000
+"""Moves are read as fractions of at most this denominator."""
+_CELLS = 20_000_000
+"""Most additions for which the distribution of a sign-flip test is computed whole."""
 
 
 def mcnemar(gained: int, lost: int) -> float:
@@ -21,14 +27,26 @@ def mcnemar(gained: int, lost: int) -> float:
     return float(binomtest(gained, gained + lost, 0.5).pvalue)
 
 
-def sign_test(gained: int, lost: int) -> float:
-    """Exact one-sided p of a drop: that at least ``lost`` of the pairs that changed fall by chance (McNemar's test,
-    one-sided)."""
-    if gained + lost == 0:
-        return 1.0
-    from scipy.stats import binomtest
+def flip_signs(moves: Sequence[float], alternative: Literal["two-sided", "less"] = "two-sided") -> float:
+    """The p of a sign-flip test of the mean: how often it would be as far from 0 (or as low: ``less``), were each move
+    as likely to have gone the other way (R. A. Fisher, The Design of Experiments, 1935, section 21).
 
-    return float(binomtest(lost, gained + lost, 0.5, alternative="greater").pvalue)
+    On whole moves it is exact McNemar, or the sign test. It is exact where the moves are fractions of a common small
+    denominator, and where there are few; elsewhere it is drawn, 9,999 times, the same for the same moves."""
+    sizes = Counter(Fraction(abs(move)).limit_denominator(_FINEST) for move in moves if abs(move) > _TINY)
+    if not sizes:
+        return 1.0
+    unit = math.lcm(*(size.denominator for size in sizes))
+    total = int(unit * sum(size * count for size, count in sizes.items()))
+    if total * sizes.total() > _CELLS or any(
+        abs(abs(m) - Fraction(abs(m)).limit_denominator(_FINEST)) > _TINY for m in moves
+    ):
+        return _drawn(moves, alternative)
+    seen = round(unit * math.fsum(moves))
+    chances = _flipped({int(unit * size): count for size, count in sizes.items()}, total)
+    if alternative == "less":
+        return min(1.0, float(chances[: (total + seen) // 2 + 1].sum()))
+    return min(1.0, 2 * float(chances[: (total - abs(seen)) // 2 + 1].sum()))
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -46,8 +64,12 @@ def change_interval(gained: int, lost: int, n: int, alpha: float = 0.05) -> tupl
     the rest being as likely as the data allow. (-1, 1) for n = 0.
 
     Approximate unconditional interval (M.-L. Tang, N.-S. Tang, I. Chan, Statist. Med. 24, 2005) on the net change:
-    Tango's score interval errs too often at the small alpha of many comparisons."""
-    return -_largest_change(lost, gained, n, alpha / 2), _largest_change(gained, lost, n, alpha / 2)
+    Tango's score interval errs too often at the small alpha of many comparisons. No change at all is tested by exact
+    McNemar, which is stricter: 0 lies in the interval wherever its p exceeds alpha."""
+    low, high = -_largest_change(lost, gained, n, alpha / 2), _largest_change(gained, lost, n, alpha / 2)
+    if (low > 0 or high < 0) and mcnemar(gained, lost) > alpha:
+        return min(low, 0.0), max(high, 0.0)
+    return low, high
 
 
 class MeanChange(NamedTuple):
@@ -62,16 +84,22 @@ class MeanChange(NamedTuple):
 
 def mean_change(moves: Sequence[float], alpha: float = 0.05) -> MeanChange | None:
     """The change of a share where each prompt counts once, by the mean change of its answers (between -1 and 1; several
-    seeds or wordings make fractions). The interval is that of ``change`` on whole prompts, rounded to the wider side;
-    the p is an exact sign test over the prompts that changed. None without prompts."""
+    seeds or wordings make fractions). The p is of ``flip_signs``. The interval is that of ``change`` on whole prompts,
+    rounded to the wider side; as in ``change``, the p decides whether 0 lies in it. None without prompts."""
     n = len(moves)
     if not n:
         return None
     gained, lost = math.fsum(m for m in moves if m > 0), -math.fsum(m for m in moves if m < 0)
-    low, _ = change_interval(math.floor(gained + _TINY), math.ceil(lost - _TINY), n, alpha)
-    _, high = change_interval(math.ceil(gained - _TINY), math.floor(lost + _TINY), n, alpha)
-    p = mcnemar(sum(m > _TINY for m in moves), sum(m < -_TINY for m in moves))
-    return MeanChange((gained - lost) / n, low, high, p, n)
+    low = -_largest_change(math.ceil(lost - _TINY), math.floor(gained + _TINY), n, alpha / 2)
+    high = _largest_change(math.ceil(gained - _TINY), math.floor(lost + _TINY), n, alpha / 2)
+    value, p = (gained - lost) / n, flip_signs(moves)
+    if p > alpha:
+        low, high = min(low, 0.0), max(high, 0.0)
+    elif value > 0:
+        low = max(low, 0.0)
+    else:
+        high = min(high, 0.0)
+    return MeanChange(value, low, high, p, n)
 
 
 def smallest_detectable_change(
@@ -119,6 +147,38 @@ def pairs_needed(margin: float, changing: float = 0.0, alpha: float = 0.1) -> in
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
+
+
+def _flipped(sizes: dict[int, int], total: int) -> Any:
+    """The chances of 0 to ``total`` as the sum of those moves that go up; ``sizes``: how many moves are of each."""
+    import numpy
+    from scipy.stats import binom
+
+    chances, reach = numpy.zeros(total + 1), 0
+    chances[0] = 1.0
+    for size, count in sizes.items():
+        before, chances = chances[: reach + 1], numpy.zeros(total + 1)
+        for up, chance in enumerate(binom.pmf(range(count + 1), count, 0.5)):
+            chances[size * up : size * up + reach + 1] += chance * before
+        reach += size * count
+    return chances
+
+
+def _drawn(moves: Sequence[float], alternative: Literal["two-sided", "less"]) -> float:
+    """The same by drawn signs (all of them where there are few)."""
+    import numpy
+    from scipy.stats import permutation_test
+
+    found = permutation_test(
+        (numpy.sort(numpy.asarray(moves)),),
+        numpy.mean,
+        permutation_type="samples",
+        alternative=alternative,
+        n_resamples=9_999,
+        batch=1_000,
+        rng=numpy.random.default_rng(0),
+    )
+    return float(found.pvalue)
 
 
 def _largest_change(gained: int, lost: int, n: int, alpha: float) -> float:

@@ -62,8 +62,9 @@ def share_bounds(hits: int, n: int, unjudged: int) -> tuple[float, float]:
 def clustered_interval(values: Sequence[float], clusters: Sequence[str], alpha: float = 0.05) -> tuple[float, float]:
     """Interval of a share whose events (0, 1, or a half for a tie) come in clusters: the answers to one prompt are
     alike. Wilson's interval on the n of independent events that would vary as much, at most as many as there are
-    values; where nothing varies, as many as there are clusters (the effective sample size of E. L. Korn and
-    B. I. Graubard, Survey Methodology 24, 1998). (0, 1) without values."""
+    values, and fewer where few clusters tell how much they vary (the effective sample size of E. L. Korn and
+    B. I. Graubard, Survey Methodology 24, 1998, equation 2, with its t quantiles). Where nothing varies, as many as
+    there are clusters. (0, 1) without values."""
     sums: dict[str, list[float]] = {}
     for value, cluster in zip(values, clusters, strict=True):
         both = sums.setdefault(cluster, [0.0, 0.0])
@@ -72,7 +73,13 @@ def clustered_interval(values: Sequence[float], clusters: Sequence[str], alpha: 
     if not n:
         return 0.0, 1.0
     at = math.fsum(values) / n
+    if not 0 < at < 1 or k == 1:
+        return wilson(at * k, k, alpha)
     spread = math.fsum((total - at * count) ** 2 for total, count in sums.values()) / n**2
-    alike = at * (1 - at) / spread if spread > 0 else k
-    size = max(1.0, min(float(n), alike)) if 0 < at < 1 else float(k)
+    size = float(n) if spread == 0 else at * (1 - at) / spread
+    if k < n:
+        from scipy.stats import t
+
+        size *= (k - 1) / k * float(t.isf(alpha / 2, n - 1) / t.isf(alpha / 2, k - 1)) ** 2
+    size = max(1.0, min(float(n), size))
     return wilson(at * size, size, alpha)

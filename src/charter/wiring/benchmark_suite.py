@@ -7,11 +7,13 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from charter.data.sources.benchmark_texts import row_questions
+from charter.data.sources.published_datasets import read_template
 from charter.errors import OfflineError, SpecError
 from charter.ports import Attack, Engine, Exam
 from charter.records.chat import Message, Prompt
-from charter.similarity import split_gate_heldout
+from charter.similarity.splits import split_gate_heldout
 from charter.spec import BenchmarkSpec, OracleSpec, SourceSpec, Spec
+from charter.statistics import draw_stratified
 from charter.templates import Templates
 from charter.wiring import attack_styles
 from charter.wiring.prompt_sets import make_ids_distinct
@@ -115,7 +117,7 @@ class SpecBenchmarks:
             return HarnessBenchmark(asked.effective_name, wanted)
         if asked.protocol:
             assert table is not None
-            some = table[: asked.limit]
+            some = _drawn(table, asked.limit)
             if part:
                 some = [some[place] for place in _documents_of_part(_table_rows(some), part, near)]
             return DromedaryBenchmark(asked.effective_name, asked.protocol, some, asked.template, asked.legacy_halved)
@@ -138,7 +140,7 @@ class SpecBenchmarks:
             for part in get_args(BenchmarkPart):
                 found: Sequence[Any] = _prompts_of_part(prompts, part, near) if prompts is not None else ()
                 found = found or (
-                    _documents_of_part(_table_rows(table[: b.limit]), part, near) if table is not None else ()
+                    _documents_of_part(_table_rows(_drawn(table, b.limit)), part, near) if table is not None else ()
                 )
                 if not found:
                     faults.append(
@@ -175,12 +177,22 @@ def _read_prompts(asked: BenchmarkSpec, offline: bool) -> list[Prompt]:
             return list(
                 SourcePrompts(source, "unsafe" if asked.judged == "harmlessness" else "safe", offline=offline).prompts()
             )
-        safe, unsafe = (SourcePrompts(source, side, offline=offline).prompts() for side in ("safe", "unsafe"))
+        safe, unsafe = (
+            SourcePrompts(source, side, offline=offline, may_be_empty=True).prompts() for side in ("safe", "unsafe")
+        )
         return [*safe, *(p for p in unsafe if p.meta.get("side") == "unsafe")]
 
     return sample_prompts(
         make_ids_distinct([prompt for source in asked.prompts for prompt in read(source)]), asked.limit
     )
+
+
+def _drawn(table: Sequence[dict[str, Any]], most: int | None) -> list[dict[str, Any]]:
+    """At most so many rows, drawn by hash, of each category its share."""
+    from charter.evals.lm_eval_tasks import category_of
+
+    texts = [" ".join(row_questions(row)) or str(row) for row in table]
+    return [table[place] for place in draw_stratified(texts, [category_of(row) for row in table], most)]
 
 
 def _table_rows(table: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
@@ -196,7 +208,10 @@ def _documents_of_part(found: Sequence[tuple[Mapping[str, Any], str]], part: Ben
     """The places of the documents in a part: they are alike where what they ask is, told from the known columns, or
     else from all of their texts."""
     texts = [" ".join(row_questions(row) or [str(held) for held in row.values()]) for row, _ in found]
-    prompts = [Prompt(id=str(n), messages=(Message(role="user", content=t),)) for n, t in enumerate(texts)]
+    prompts = [
+        Prompt(id=str(n), messages=(Message(role="user", content=text),), meta={"template": read_template(row)})
+        for n, (text, (row, _)) in enumerate(zip(texts, found, strict=True))
+    ]
     return [int(prompt.id) for prompt in _prompts_of_part(prompts, part, near)]
 
 

@@ -18,7 +18,7 @@ from charter.ports import Benchmark, BenchmarkSuite, Engine, Roles, Tuner
 from charter.records.chat import Prompt
 from charter.records.model_refs import ModelRef
 from charter.records.rules import Norm
-from charter.similarity import LeakageFilter
+from charter.similarity.splits import LeakageFilter
 from charter.spec import MethodOptions, OracleSpec, Spec
 from charter.wiring import (
     attack_styles,
@@ -30,6 +30,7 @@ from charter.wiring import (
     role_models,
 )
 from charter.wiring.benchmark_suite import SpecBenchmarks
+from charter.wiring.prompt_previews import count_rows, find_losses, list_counts
 from charter.wiring.row_files import ROWS_FILE, rows_to_jsonl
 from charter.wiring.targets import SERVER_DIR, TargetReleasingTuner, Targets, resolve_adapter
 
@@ -56,8 +57,11 @@ class Components:
         self.rubric = role_models.load_rubric(spec.options.judge)
         self.calibrations = calibrations.load_calibrations(spec, self.rubric, self.templates, self.world)
         self.start = role_models.resolve_start(spec, self.world, revision)
+        self.spec = spec = role_models.fix_date(spec, self.start)
         attack_styles.check_styles(spec, self.world)
-        read = prompt_sets.build_prompt_sets(spec, *prompt_sets.build_sources(spec, self.world))
+        redteam, helpful = prompt_sets.build_sources(spec, self.world)
+        self.sources = [*redteam, *helpful]
+        read = prompt_sets.build_prompt_sets(spec, redteam, helpful)
         self.prompts = attack_styles.add_heldout_style(spec, self.world, read, self.templates)
         self.train = self.prompts.train
         self.exams = SpecBenchmarks(spec, self.world, self.templates)
@@ -86,8 +90,13 @@ class Components:
         self.train = {**self.train, "redteam": prompt_sets.make_ids_distinct([*self.train["redteam"], *new])}
 
     def describe(self) -> dict[str, Any]:
-        """What the target is, where and how it answers. Loads no weights. Raises EngineError."""
-        return role_models.describe_target(self.spec, self.start)
+        """What the target is, where and how it answers, and how it reads the prompts. Loads no weights. Raises
+        EngineError, SpecError."""
+        benchmark = self.build_evaluator(None)
+        held = [prompt for split in ("gate", "heldout") for prompt in benchmark.prompts(split)]
+        return role_models.describe_target(
+            self.spec, self.start, [*self.train["redteam"], *self.train["helpful"], *held]
+        )
 
     def execute(self, run: Run) -> None:
         """Runs the method, then publishes its results and finishes the run."""
@@ -95,6 +104,8 @@ class Components:
 
         if self.calibrations:
             run.steps("000").once("calibrations", record_calibrations, self.calibrations)
+        if losses := find_losses(count_rows(self.sources)):
+            run.steps("000").once("left_out", list_counts, losses)
         self._targets = Targets(self.spec, self.start, run.directory / SERVER_DIR)
         self.inherit(run)
         with closing(self._targets), self._oracles:
@@ -181,7 +192,7 @@ class Components:
         options = self.spec.options
         again = options.gates.retry_with or ("step" if self.spec.method == "rlhf" else "replay")
         options = options.model_copy(update={"gates": options.gates.model_copy(update={"again": again})})
-        context = role_models.context_length(self.spec, self.start)
+        context = None if self.spec.target.by_http else role_models.context_length(self.spec, self.start)
         if options.reflect.max_rule_characters is not None or context is None:
             return options
         reflecting = options.reflect.model_copy(update={"rules": context * CHARS_PER_TOKEN // RULES_SHARE})

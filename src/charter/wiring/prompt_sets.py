@@ -10,7 +10,7 @@ from charter.errors import SpecError
 from charter.ports import Source
 from charter.records.chat import Prompt
 from charter.records.measurements import Split
-from charter.similarity import LeakageFilter, split_prompts
+from charter.similarity.splits import LeakageFilter, split_prompts
 from charter.spec import KeepOutSpec, SourceSpec, Spec
 
 if TYPE_CHECKING:
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class PromptSets:
     """``train`` by kind (``redteam``, ``helpful``). For an evaluator that is a model: ``redteam`` and ``helpful`` by
-    split, and ``novel``, the ids of those on held-out whose attack style or category training never sees."""
+    split, and ``novel``, the ids of those on held-out whose attack style or category training never sees. ``repeated``:
+    how many prompts were read again with the same text, and stand there once."""
 
     train: dict[str, list[Prompt]]
     redteam: dict[Split, list[Prompt]] = field(default_factory=dict)
     helpful: dict[Split, list[Prompt]] = field(default_factory=dict)
     novel: frozenset[str] = frozenset()
+    repeated: int = 0
 
 
 def build_sources(spec: Spec, world: World | None) -> tuple[list[Source], list[Source]]:
@@ -47,15 +49,20 @@ def build_sources(spec: Spec, world: World | None) -> tuple[list[Source], list[S
 
 def build_prompt_sets(spec: Spec, redteam: Sequence[Source], helpful: Sequence[Source]) -> PromptSets:
     """Training prompts by kind, and those kept for an evaluator by kind and split. A world gives training prompts only:
-    its benchmark has gate and held-out of its own. A text of both kinds is a red-team prompt. Raises SpecError."""
-    read = [make_ids_distinct([p for source in side for p in source.prompts()]) for side in (redteam, helpful)]
+    its benchmark has gate and held-out of its own. A text of both kinds is a red-team prompt, and a text that is read
+    several times is one prompt. Raises SpecError."""
+    given = [_given(side) for side in (redteam, helpful)]
+    read = [_once(side, spec.prompts.keep_out) for side in given]
     attacking = {p.text for p in read[0]}
     both = make_ids_distinct([*read[0], *(p for p in read[1] if p.text not in attacking)])
     attacks = {p.id for p in both[: len(read[0])]}
+    repeated = sum(map(len, given)) - sum(map(len, read))
     asked = spec.prompts
     novel = select_kept_out(both, asked.keep_out)
     if spec.evaluator == "world":
-        return PromptSets(_group_by_kind(_drop_near_novel(both, novel, asked.near_duplicate), attacks))
+        return PromptSets(
+            _group_by_kind(_drop_near_novel(both, novel, asked.near_duplicate), attacks), repeated=repeated
+        )
     parts = split_prompts(both, asked.near_duplicate)
     unseen = {p.id for p in novel}
     for part, found in parts.items():
@@ -77,7 +84,28 @@ def build_prompt_sets(spec: Spec, redteam: Sequence[Source], helpful: Sequence[S
         {"gate": gate["redteam"], "heldout": [*heldout["redteam"], *apart["redteam"]]},
         {"gate": gate["helpful"], "heldout": [*heldout["helpful"], *apart["helpful"]]},
         frozenset(p.id for p in (*apart["redteam"], *apart["helpful"])),
+        repeated,
     )
+
+
+def _given(sources: Sequence[Source]) -> list[Prompt]:
+    """All prompts of some sources. Raises SpecError where a source has none."""
+    out: list[Prompt] = []
+    for source in sources:
+        found = source.prompts()
+        if not found:
+            raise SpecError(
+                f"The source {source.identity.partition('@')[0]} gives no prompt",
+                cure="Give a file with rows, or another side of a set that has two; or take the source out.",
+            )
+        out += found
+    return out
+
+
+def _once(prompts: Sequence[Prompt], apart: KeepOutSpec) -> list[Prompt]:
+    """Each prompt once: of those that say the same the one that is kept out, or else the first."""
+    first = {p.messages: p for p in reversed(prompts)}
+    return list(({p.messages: p for p in prompts} | first | {p.messages: p for p in _named(prompts, apart)}).values())
 
 
 def load_measured_texts(spec: Spec, world: World | None) -> dict[str, list[str]]:
@@ -105,6 +133,10 @@ def select_kept_out(prompts: Sequence[Prompt], asked: KeepOutSpec) -> list[Promp
             f"prompts.keep_out.category: no prompt has the category {asked.category!r} (there are: {known:.400})",
             cure="Name one of them.",
         )
+    return _named(prompts, asked)
+
+
+def _named(prompts: Sequence[Prompt], asked: KeepOutSpec) -> list[Prompt]:
     wanted = {key: name for key, name in asked if name}
     return [p for p in prompts if any(p.meta.get(key) == name for key, name in wanted.items())]
 

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter.errors import EngineError, SpecError
 from charter.judging.rubrics import Rubric
-from charter.ports import Engine, Tuner
-from charter.records.chat import Sampling
+from charter.ports import Engine, SupportsDrain, Tuner
+from charter.records.chat import Prompt, Sampling
 from charter.records.model_refs import ModelRef
 from charter.records.record import digest
 from charter.spec import PROGRAM_PREFIX, Budget, JudgingSpec, OracleSpec, Spec
 from charter.templates import Templates
+from charter.wiring.program_engines import DrainingProgram, Program, translate_error
 
 Price = tuple[float, float]
 FREE: Price = (0.0, 0.0)
+UNTUNED = ("red_team", "evaluate", "audit", "calibrate", "self_instruct", "think")
+"""Methods that train nothing."""
 
 if TYPE_CHECKING:
     from charter.models.engines.local_engine import LocalEngine
     from charter.models.engines.served_engine import ServedEngine
+    from charter.models.engines.template_report import TemplateReport
     from charter.organism.world import World
 
 
@@ -76,6 +81,8 @@ def build_local_engine(spec: Spec, start: ModelRef) -> LocalEngine:
             "plain": target.plain,
             "template": target.template,
             "context": target.context,
+            "today": target.today,
+            "thoughts": target.thoughts,
             "remote_code": target.remote_code,
             "offline": spec.offline,
         }
@@ -83,15 +90,60 @@ def build_local_engine(spec: Spec, start: ModelRef) -> LocalEngine:
     return LocalEngine(start, options)
 
 
-def describe_target(spec: Spec, start: ModelRef) -> dict[str, Any]:
-    """What the target is, where and how it answers. Loads no weights. Raises EngineError."""
+def describe_target(spec: Spec, start: ModelRef, prompts: Sequence[Prompt] = ()) -> dict[str, Any]:
+    """What the target is, where and how it answers, and what is to be known of its chat template before anything is
+    paid. Loads no weights. Raises EngineError, SpecError."""
     target = spec.target
-    known = {} if target.by_http else build_local_engine(spec, start).describe()
+    known = {} if target.by_http else build_local_engine(spec, start).describe(prompts)
+    if not target.by_http:
+        check_training(spec, start)
     if not target.by_http and not target.serve:
         return known
     unknown = {"revision": "", "digest": "", "architecture": "identity not verifiable", "context": 0}
     own = {"device": "a server", "dtype": "its precision", "format": "its chat format", "batch": target.connections}
     return {"model": target.model, **unknown, **known, **own}
+
+
+def report_model(model: str, plain: bool = False) -> TemplateReport:
+    """What the chat template of a model folder or hub id makes of one made-up row. Raises EngineError."""
+    from charter.models.engines.local_engine import LocalEngine, LocalOptions
+    from charter.models.engines.template_report import report_template
+    from charter.models.weights import resolve_model
+
+    return report_template(LocalEngine(resolve_model(model), LocalOptions(plain=plain)).dialogue())
+
+
+def check_training(spec: Spec, start: ModelRef) -> None:
+    """Raises SpecError where the target cannot be trained as the spec says: tied layers, or thoughts in practice."""
+    from charter.models import weights
+
+    tune, target = spec.options.tune, spec.target
+    if spec.method in UNTUNED:
+        return
+    if tune.kind == "lora" and tune.targets != "auto":
+        where = weights.model_folder(start, offline=spec.offline, remote_code=target.remote_code)
+        if tied := weights.find_tied(where, tune.targets, remote_code=target.remote_code):
+            fault = f"options.tune.targets: {', '.join(tied)}: its weights are tied to another layer's"
+            raise SpecError("LoRA cannot be kept apart from tied embeddings", (fault,), weights.TIED_CURE)
+    practises = spec.method == "rlhf" and spec.options.learn.algorithm == "rloo" and target.thoughts == "drop"
+    if practises and build_local_engine(spec, start).dialogue().marks.opened:
+        fault = "target.thoughts: practice learns from all that it draws, and this chat template opens a thought"
+        raise SpecError("thoughts would be learnt", (fault,), "Set target.thoughts: keep, or options.learn.how: dpo.")
+
+
+def fix_date(spec: Spec, start: ModelRef) -> Spec:
+    """The spec with today as the date that the target's chat template writes. Unchanged where the template writes none,
+    or the spec names one (a run that goes on names the one that it began with)."""
+    target = spec.target
+    if target.by_http or target.plain or target.today:
+        return spec
+    from charter.models import weights
+
+    where = weights.model_folder(start, offline=spec.offline, remote_code=target.remote_code)
+    if not weights.asks_date(where) or not build_local_engine(spec, start).dialogue().dated:
+        return spec
+    today = date.today().isoformat()
+    return spec.model_copy(update={"target": target.model_copy(update={"today": today})})
 
 
 def connect_target(spec: Spec) -> Engine:
@@ -135,6 +187,8 @@ def tuner_options(spec: Spec) -> dict[str, Any]:
         "dtype": target.dtype,
         "plain": target.plain,
         "template": target.template,
+        "today": target.today,
+        "thoughts": target.thoughts,
         "remote_code": target.remote_code,
         "offline": spec.offline,
         "quantize": spec.tuner.quantize,
@@ -258,12 +312,15 @@ def load_engine(model: str) -> Engine:
     module, _, name = model.removeprefix(PROGRAM_PREFIX).partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
+        engine = found() if callable(found) and (isinstance(found, type) or not isinstance(found, Engine)) else found
+        fits = isinstance(engine, Engine)
     except (ImportError, ValueError, AttributeError, TypeError) as error:
         raise SpecError(
             f"{model} cannot be had: {error}",
             cure="Write python:package.module:Object, with the package where Python finds it (PYTHONPATH).",
         ) from error
-    engine = found() if callable(found) and (isinstance(found, type) or not isinstance(found, Engine)) else found
-    if not isinstance(engine, Engine):
+    except Exception as error:  # whatever a user's own code raises
+        raise translate_error(model, error) from error
+    if not fits:
         raise SpecError(f"{model} gives no engine", cure="Give it identity, generate, score and close.")
-    return engine
+    return (DrainingProgram if isinstance(engine, SupportsDrain) else Program)(model, engine)

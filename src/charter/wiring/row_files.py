@@ -19,12 +19,12 @@ ROWS_FILE = "rows.jsonl"
 def read_rows(paths: Sequence[str]) -> tuple[Example, ...]:
     """The rows of files or folders. A row says itself where it comes from (``origin``), or else was given. Raises
     SpecError naming file and line."""
-    from charter.data.sources.data_files import read_file_rows
+    from charter.data.sources.data_files import read_files
 
     found: dict[str, Example] = {}
     for path in paths:
         before = len(found)
-        for row in read_file_rows(path):
+        for row in read_files(path):
             example = _to_example(row.value, row.place, f"row-{len(found) + 1}")
             found[example.id if example.id not in found else f"row-{len(found) + 1}"] = example
         if len(found) == before:
@@ -43,9 +43,13 @@ def rows_to_jsonl(rows: Sequence[Example]) -> str:
 
 
 def _to_example(value: object, place: str, name: str) -> Example:
-    from charter.data.sources.training_files import as_mapping, locate_texts
+    from charter.data.sources.chat_turns import is_conversation, read_turns
+    from charter.data.sources.training_files import CONVERSATION_COLUMNS, as_mapping, locate_texts
 
-    said = as_mapping(value)
+    said = as_mapping(value, place)
+    for column in CONVERSATION_COLUMNS:
+        if is_conversation(said.get(column)):
+            read_turns(said[column], place, f"`{column}`")
     turns, asked, _ = locate_texts(said, place)
     if not asked:
         raise SpecError(f"{place}: has no answer to learn", cure="End it with the assistant's turn, or drop that row.")

@@ -17,7 +17,7 @@ from charter.data.instructing.instruction_records import (
 from charter.errors import SpecError
 from charter.ports import Source
 from charter.records.chat import Prompt
-from charter.similarity import LeakageFilter, split_prompts
+from charter.similarity.splits import LeakageFilter, split_prompts
 from charter.spec import SelfInstructSpec, Spec
 from charter.templates import Templates
 from charter.wiring.prompt_sets import make_ids_distinct, select_kept_out

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from charter.data.curation.curation_records import FilterMatch
-from charter.similarity import normalize_text
+from charter.similarity.spelling import fold_lookalikes
 
 MIN_WORDS = 8
 """Words from which a text is looked for within rows."""
@@ -36,7 +36,7 @@ class ContaminationIndex:
                 self._add(name, text)
 
     def _add(self, name: str, text: str) -> None:
-        squeezed = normalize_text(text).replace(" ", "")
+        squeezed = fold_lookalikes(text).replace(" ", "")
         if not squeezed or squeezed in self._whole_texts:
             return
         self._whole_texts[squeezed] = len(self._words)
@@ -55,7 +55,7 @@ class ContaminationIndex:
         """The benchmark's text that a row holds. ``parts``: its prompt, its turns and whatever else in it may be a
         short text by itself."""
         for text in dict.fromkeys(filter(None, (*parts, whole))):
-            if (number := self._whole_texts.get(normalize_text(text).replace(" ", ""))) is not None:
+            if (number := self._whole_texts.get(fold_lookalikes(text).replace(" ", ""))) is not None:
                 return self._to_match(number, "verbatim")
         ways = _tokenizations(whole)
         for words in ways:
@@ -90,8 +90,8 @@ class ContaminationIndex:
 def _tokenizations(text: str) -> list[list[str]]:
     """A text's words told apart at every sign, and, where that differs, at spaces alone ("e-mail": two words or one),
     so that to change a word is one alteration whatever it holds."""
-    apart = normalize_text(text).split()
-    joined = [word for word in (normalize_text(part).replace(" ", "") for part in text.split()) if word]
+    apart = fold_lookalikes(text).split()
+    joined = [word for word in (fold_lookalikes(part).replace(" ", "") for part in text.split()) if word]
     return [apart] if joined == apart else [apart, joined]
 
 

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from charter.similarity import normalize_text, shingles
+from charter.similarity.spelling import normalize_text
+from charter.similarity.splits import shingles
 
 COUNTER_SLOTS = 1 << 21
 """Counts of the first reading; two shingles that share one only make the order a little worse."""

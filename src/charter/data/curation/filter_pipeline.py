@@ -16,7 +16,7 @@ from charter.data.curation.curation_records import CurationRow, CurationTools, F
 from charter.data.curation.data_card_builder import EARLY_FILTERS
 from charter.data.curation.duplicates import DuplicateIndex, open_scratch_table
 from charter.data.curation.masking import mask_text
-from charter.similarity import normalize_text
+from charter.similarity.spelling import normalize_text
 from charter.spec.curation_spec import CurationSpec
 
 _JUDGE_BATCH = 256

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from charter.records.chat import Prompt
 from charter.records.record import Record
-from charter.similarity import LeakageFilter
+from charter.similarity.splits import LeakageFilter
 from charter.spec import SelfInstructSpec
 from charter.templates import Templates
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-from charter.similarity import LeakageFilter, normalize_text
+from charter.similarity.spelling import begins_with_letter, count_words, normalize_text
+from charter.similarity.splits import LeakageFilter
 from charter.spec import SelfInstructSpec
 
 TOO_SHORT, TOO_LONG, NEEDS_MEDIA, NO_LETTER_FIRST = (
@@ -25,12 +25,12 @@ their repetitions) of at least .54, and becomes a candidate with a probability o
 
 def find_text_fault(text: str, options: SelfInstructSpec) -> str:
     """The first filter on the text alone that it fails; empty where it passes."""
-    count = len(text.split())
+    count = count_words(text)
     if count < options.min_words:
         return TOO_SHORT
     if count > options.max_words:
         return TOO_LONG
-    if not re.match(r"[A-Za-z]", text):
+    if not begins_with_letter(text):
         return NO_LETTER_FIRST
     words = f" {normalize_text(text)} "
     return NEEDS_MEDIA if any(f" {banned} " in words for banned in map(normalize_text, options.media) if banned) else ""

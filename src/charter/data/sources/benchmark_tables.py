@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from charter.data.sources.data_files import FileRow, read_file_rows
-from charter.data.sources.published_datasets import read_column
+from charter.data.sources.data_files import read_files
+from charter.data.sources.data_rows import DataRow, read_column
 from charter.errors import SpecError
 
 Table = list[dict[str, Any]]
@@ -18,19 +18,19 @@ def read_truthfulqa(path: str) -> Table:
     """``question``, ``mc1_targets`` and ``mc2_targets`` (``choices`` and ``labels``, the right ones first): from the
     original CSV, from mc_task.json, or from the hub's multiple-choice configuration. Of the CSV, the best answer is
     the first of either. Raises SpecError naming file and line."""
-    return [_parse_question(row) for row in read_file_rows(path)]
+    return [_parse_question(row) for row in read_files(path)]
 
 
 def read_hhh(path: str) -> Table:
     """``input``, two ``choices``, ``label`` (the preferred one's place) and ``category``: from BIG-bench's task.json in
     a folder for each category. Raises SpecError naming file and line."""
     out = []
-    for row in read_file_rows(path):
+    for row in read_files(path):
         if not isinstance(row.value, Mapping) or "target_scores" not in row.value:
             continue
         scores: Mapping[str, float] = read_column(row, "target_scores")
         choices = list(scores)
-        category = Path(row.place.rsplit(":", 1)[0]).parent.name
+        category = Path(row.file).parent.name
         if len(choices) != 2 or category not in HHH_CATEGORIES:
             raise SpecError(
                 f"{row.place} is no pair of one of {', '.join(HHH_CATEGORIES)}", cure="Give BIG-bench's own folders."
@@ -45,14 +45,14 @@ def read_hhh(path: str) -> Table:
 def read_columns(path: str) -> Table:
     """The rows as they stand. Raises SpecError."""
     out = []
-    for row in read_file_rows(path):
+    for row in read_files(path):
         if not isinstance(row.value, dict):
             raise SpecError(f"{row.place} is no object with columns", cure="Mend or drop that row.")
         out.append(row.value)
     return out
 
 
-def _parse_question(row: FileRow) -> dict[str, Any]:
+def _parse_question(row: DataRow) -> dict[str, Any]:
     if isinstance(row.value, Mapping) and "Question" in row.value:
         best, right, wrong = (
             read_column(row, name) for name in ("Best Answer", "Correct Answers", "Incorrect Answers")
@@ -63,6 +63,7 @@ def _parse_question(row: FileRow) -> dict[str, Any]:
             "question": read_column(row, "Question").strip(),
             "mc1_targets": _targets([best], wrong),
             "mc2_targets": _targets(true, wrong),
+            "category": str(row.value.get("Category") or ""),
         }
     found = {"question": read_column(row, "question")}
     for name in ("mc1_targets", "mc2_targets"):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from charter.data.sources.data_files import read_file_rows
+from charter.data.sources.chat_turns import WORDS, read_speaker
+from charter.data.sources.data_files import read_files
 from charter.errors import SpecError
 
 _MAIN_COLUMNS = (
@@ -67,7 +68,7 @@ def read_benchmark_texts(path: str) -> list[str]:
     columns: dict[str, None] = {}
     asked: dict[str, None] = {}
     plain: dict[str, None] = {}
-    for row in read_file_rows(path):
+    for row in read_files(path):
         if isinstance(row.value, Mapping):
             columns.update(dict.fromkeys(map(str, row.value)))
             asked.update(dict.fromkeys(row_questions(row.value)))
@@ -88,8 +89,10 @@ def _iter_user_texts(held: Any) -> Iterator[str]:
         for turn in held:
             if isinstance(turn, str):
                 yield from _drop_blank([turn])
-            elif isinstance(turn, Mapping) and turn.get("role", "user") == "user":
-                yield from _drop_blank([turn.get("content")])
+            elif isinstance(turn, Mapping) and read_speaker(turn) == "user":
+                said = next((turn[key] for key in WORDS if turn.get(key)), None)
+                parts = said if isinstance(said, list) else [said]
+                yield from _drop_blank(part.get("text") if isinstance(part, Mapping) else part for part in parts)
 
 
 def _drop_blank(texts: Iterable[Any]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charter.data.sources.data_files import FileRow
+from charter.data.sources.data_rows import DataRow
 from charter.errors import SpecError
 
 
@@ -66,7 +66,7 @@ def read_licence(folder: Path) -> str:
     return ", ".join(map(str, stated)) if isinstance(stated, list) else str(stated or "")
 
 
-def read_hub_rows(asked: HubDataset, folder: Path) -> Iterator[FileRow]:
+def read_hub_rows(asked: HubDataset, folder: Path) -> Iterator[DataRow]:
     """The rows of the asked splits, in order. Raises SpecError."""
     import datasets
 
@@ -81,7 +81,7 @@ def read_hub_rows(asked: HubDataset, folder: Path) -> Iterator[FileRow]:
         splits = {asked.split: found} if asked.split else dict(found)
         for split, rows in splits.items():
             for number, value in enumerate(rows, 1):
-                yield FileRow(f"{asked.name}@{folder.name[:12]} {split}:{number}", value)
+                yield DataRow(f"{asked.name}@{folder.name[:12]} {split}", number, value)
 
 
 @contextmanager

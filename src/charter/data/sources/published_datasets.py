@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from charter.data.sources.data_files import FileRow
+from charter.data.sources.data_rows import DataRow, check_characters, read_column, read_word
 from charter.data.sources.hub_datasets import HubDataset
-from charter.errors import SpecError
+from charter.errors import RowError
 
 Fields = dict[str, Any]
 
@@ -23,29 +23,10 @@ Fields = dict[str, Any]
 class PublishedDataset:
     """A published set. ``hub`` is None where no copy on the hub is known."""
 
-    read_fields: Callable[[FileRow], Fields]
+    read_fields: Callable[[DataRow], Fields]
     licence: str
     hub: HubDataset | None
     language: str = "en"
-
-
-def read_column(row: FileRow, *names: str) -> Any:
-    """The first of the named columns that the row has. Raises SpecError naming file and line."""
-    value = row.value
-    found = [name for name in names if isinstance(value, Mapping) and value.get(name) is not None]
-    if found:
-        return value[found[0]]
-    known = ", ".join(map(str, value)) if isinstance(value, Mapping) else "no columns"
-    raise SpecError(
-        f"{row.place} has no column `{'` or `'.join(names)}` (it has: {known:.200})",
-        cure="Give the set's own file, or name the columns with `path` and `columns`.",
-    )
-
-
-def read_optional_column(row: FileRow, *names: str) -> str:
-    """The same as a text; empty where the row has none of them."""
-    value = row.value if isinstance(row.value, Mapping) else {}
-    return next((str(value[name]) for name in names if value.get(name) not in (None, "")), "")
 
 
 _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
@@ -53,7 +34,7 @@ _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 
 def parse_hh_dialogue(text: Any, place: str) -> list[dict[str, str]]:
     """The turns of ``\\n\\nHuman: ... \\n\\nAssistant: ...`` up to the last words of the human. Turns of one speaker
-    in a row become one. Raises SpecError."""
+    in a row become one. Raises RowError."""
     parts = _SPEAKER.split(text) if isinstance(text, str) else []
     turns: list[dict[str, str]] = []
     for speaker, said in zip(parts[1::2], parts[2::2], strict=True):
@@ -65,102 +46,105 @@ def parse_hh_dialogue(text: Any, place: str) -> list[dict[str, str]]:
     while turns and turns[-1]["role"] != "user":
         turns.pop()
     if not turns or parts[0].strip():
-        raise SpecError(f"{place} holds no dialogue that starts with `Human:`", cure="Mend or drop that row.")
+        raise RowError(place, "holds no dialogue that starts with `Human:`")
+    check_characters(text, place)
     return turns
 
 
-def hh_rlhf_fields(row: FileRow) -> Fields:
+def hh_rlhf_fields(row: DataRow) -> Fields:
     """A dialogue up to the last human turn; ``chosen`` and ``rejected`` share it."""
     return {"prompt": parse_hh_dialogue(read_column(row, "chosen", "transcript"), row.place)}
 
 
-def harmfulqa_fields(row: FileRow) -> Fields:
+def harmfulqa_fields(row: DataRow) -> Fields:
     """Questions by topic and subtopic: nested lists, or (on the hub) a row for each."""
-    if len(row.parent_keys) == 2:
-        return {"prompt": row.value, "category": row.parent_keys[0], "subcategory": row.parent_keys[1]}
-    fields = {"prompt": read_column(row, "question"), "category": read_optional_column(row, "topic")}
-    return fields | {"subcategory": read_optional_column(row, "subtopic")}
+    if len(row.above) == 2:
+        return {"prompt": row.value, "category": row.above[0], "subcategory": row.above[1]}
+    fields = {"prompt": read_column(row, "question"), "category": read_word(row, "topic")}
+    return fields | {"subcategory": read_word(row, "subtopic")}
 
 
-def dangerousqa_fields(row: FileRow) -> Fields:
+def dangerousqa_fields(row: DataRow) -> Fields:
     """A list of questions."""
     return {"prompt": row.value}
 
 
-def advbench_fields(row: FileRow) -> Fields:
+def advbench_fields(row: DataRow) -> Fields:
     """A goal; the target string that an attack is optimised for is not used."""
     return {"prompt": read_column(row, "goal", "prompt")}
 
 
-def harmbench_fields(row: FileRow) -> Fields:
+def harmbench_fields(row: DataRow) -> Fields:
     """A behaviour, after its context where it has one."""
-    behaviour, context = read_column(row, "Behavior", "prompt"), read_optional_column(row, "ContextString", "context")
+    behaviour, context = read_column(row, "Behavior", "prompt"), read_word(row, "ContextString", "context")
     return {
         "prompt": f"{context}\n\n---\n\n{behaviour}" if context else behaviour,
-        "category": read_optional_column(row, "SemanticCategory", "category"),
-        "kind": read_optional_column(row, "FunctionalCategory"),
+        "category": read_word(row, "SemanticCategory", "category"),
+        "kind": read_word(row, "FunctionalCategory"),
     }
 
 
-def xstest_fields(row: FileRow) -> Fields:
+def xstest_fields(row: DataRow) -> Fields:
     """Safe prompts that sound unsafe, and their unsafe contrasts: two sides, kept apart."""
     side = read_column(row, "label")
     if side not in ("safe", "unsafe"):
-        raise SpecError(f"{row.place}: `label` is {side!r:.60}, neither safe nor unsafe", cure="Mend that row.")
-    fields = {"prompt": read_column(row, "prompt"), "category": read_optional_column(row, "type"), "side": side}
-    return fields | {"focus": read_optional_column(row, "focus")}
+        raise RowError(row.place, f"`label` is {side!r:.60}, neither safe nor unsafe")
+    fields = {"prompt": read_column(row, "prompt"), "category": read_word(row, "type"), "side": side}
+    return fields | {"focus": read_word(row, "focus")}
 
 
-def truthfulqa_fields(row: FileRow) -> Fields:
+def truthfulqa_fields(row: DataRow) -> Fields:
     """A question that invites a common falsehood; the reference answers are not used."""
-    fields = {
-        "prompt": read_column(row, "Question", "question"),
-        "category": read_optional_column(row, "Category", "category"),
-    }
-    return fields | {"kind": read_optional_column(row, "Type", "type")}
+    fields = {"prompt": read_column(row, "Question", "question"), "category": read_word(row, "Category", "category")}
+    return fields | {"kind": read_word(row, "Type", "type")}
 
 
-def bbq_fields(row: FileRow) -> Fields:
-    """A context, a question about it and three options; which one is right is not used."""
+def bbq_fields(row: DataRow) -> Fields:
+    """A context, a question about it and three options; which one is right is not used. Rows of one template, the
+    names of whose groups differ, are told by its number."""
     options = "\n".join(f"({letter}) {read_column(row, f'ans{n}')}" for n, letter in enumerate("abc"))
     return {
         "prompt": f"{read_column(row, 'context')} {read_column(row, 'question')}\n{options}",
-        "category": read_optional_column(row, "category"),
-        "polarity": read_optional_column(row, "question_polarity"),
-        "context": read_optional_column(row, "context_condition"),
+        "category": read_word(row, "category"),
+        "polarity": read_word(row, "question_polarity"),
+        "context": read_word(row, "context_condition"),
+        "template": read_template(row.value),
     }
 
 
-def do_not_answer_fields(row: FileRow) -> Fields:
+def read_template(row: Any) -> str:
+    """The template that a row of BBQ is made of; empty where it says none, and for rows of other sets."""
+    known = isinstance(row, Mapping) and row.get("question_index") not in (None, "")
+    return f"bbq {row.get('category', '')} {row['question_index']}" if known else ""
+
+
+def do_not_answer_fields(row: DataRow) -> Fields:
     """A question with its risk area and type of harm."""
-    fields = {"prompt": read_column(row, "question"), "category": read_optional_column(row, "risk_area")}
-    return fields | {"subcategory": read_optional_column(row, "types_of_harm")}
+    fields = {"prompt": read_column(row, "question"), "category": read_word(row, "risk_area")}
+    return fields | {"subcategory": read_word(row, "types_of_harm")}
 
 
-def strongreject_fields(row: FileRow) -> Fields:
+def strongreject_fields(row: DataRow) -> Fields:
     """A forbidden prompt; ``origin`` is the set that it was taken from."""
-    fields = {
-        "prompt": read_column(row, "forbidden_prompt", "prompt"),
-        "category": read_optional_column(row, "category"),
-    }
-    return fields | {"origin": read_optional_column(row, "source")}
+    fields = {"prompt": read_column(row, "forbidden_prompt", "prompt"), "category": read_word(row, "category")}
+    return fields | {"origin": read_word(row, "source")}
 
 
-def self_instruct_fields(row: FileRow) -> Fields:
+def self_instruct_fields(row: DataRow) -> Fields:
     """A seed task of Self-Instruct: the instruction, with the input of its first instance where it has one."""
     given = read_column(row, "instances")
     first = given[0] if isinstance(given, list) and given and isinstance(given[0], Mapping) else {}
     said = str(first.get("input") or "").strip()
     instruction = read_column(row, "instruction")
-    return {"prompt": f"{instruction}\n{said}" if said else instruction, "task": read_optional_column(row, "name")}
+    return {"prompt": f"{instruction}\n{said}" if said else instruction, "task": read_word(row, "name")}
 
 
-def vicuna_fields(row: FileRow) -> Fields:
+def vicuna_fields(row: DataRow) -> Fields:
     """An ordinary question, in a list of its turns."""
     turns = read_column(row, "turns")
     if not (isinstance(turns, list) and turns and isinstance(turns[0], str)):
-        raise SpecError(f"{row.place}: `turns` holds no text", cure="Mend that row.")
-    return {"prompt": turns[0], "category": read_optional_column(row, "category")}
+        raise RowError(row.place, "`turns` holds no text")
+    return {"prompt": turns[0], "category": read_word(row, "category")}
 
 
 PUBLISHED: dict[str, PublishedDataset] = {

@@ -8,11 +8,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from charter.data.sources.data_files import FileRow, read_file_rows
+from charter.data.sources.chat_turns import read_prompt
+from charter.data.sources.data_files import list_files, list_unread, read_files
+from charter.data.sources.data_rows import (
+    DataRow,
+    RowCount,
+    has_column,
+    read_column,
+    read_usable,
+    read_word,
+    require_rows,
+)
 from charter.data.sources.hub_datasets import HubDataset, fetch_dataset, read_hub_rows, read_licence
-from charter.data.sources.published_datasets import PUBLISHED, Fields, read_column, read_optional_column
+from charter.data.sources.published_datasets import PUBLISHED, Fields
 from charter.errors import SpecError
-from charter.records.chat import Message, Prompt, user_prompt
+from charter.records.chat import Prompt, user_prompt
 from charter.records.record import digest
 from charter.spec import SourceSpec
 
@@ -23,8 +33,10 @@ class SourcePrompts:
     """The prompts of one source, behind ``ports.Source``. Equal texts take different ids. Where a set has a safe and an
     unsafe side (XSTest), only ``side`` is given: unsafe for red teaming, safe for ordinary questions."""
 
-    def __init__(self, asked: SourceSpec, side: Side = "unsafe", *, offline: bool = False) -> None:
-        self._spec, self._side, self._offline = asked, side, offline
+    def __init__(
+        self, asked: SourceSpec, side: Side = "unsafe", *, offline: bool = False, may_be_empty: bool = False
+    ) -> None:
+        self._spec, self._side, self._offline, self._may_be_empty = asked, side, offline, may_be_empty
         self._published = PUBLISHED[asked.name] if asked.name else None
 
     @property
@@ -42,28 +54,43 @@ class SourcePrompts:
         line."""
         return self._prompts
 
-    @cached_property
+    @property
+    def count(self) -> RowCount:
+        """How many rows were read, and those that were left out. Raises SpecError."""
+        return self._read[1]
+
+    @property
     def _prompts(self) -> tuple[Prompt, ...]:
+        return self._read[0]
+
+    @cached_property
+    def _read(self) -> tuple[tuple[Prompt, ...], RowCount]:
         seen: Counter[str] = Counter()
         read, stated, rows = self._open_rows()
-        pairs = ((row, read(row)) for row in rows)
         asked = self._spec
         usual = {"language": asked.language, "licence": asked.licence or stated}
         if self._published is not None:
             usual["language"] = asked.language or self._published.language
-        made = [
-            self._make_prompt(row, fields, usual, seen)
-            for row, fields in pairs
-            if fields.get("side") in (None, self._side)
-        ]
-        return tuple(sample_prompts(made, asked.limit, asked.seed))
+        files = [str(file) for file in list_files(asked.path)] if asked.path else []
+        found, count = read_usable(
+            self.name, rows, lambda row: self._make_prompt(row, read(row), usual, seen), asked.skip, files
+        )
+        if asked.path and self._published is None:
+            count = count.model_copy(update={"unread": tuple(list_unread(asked.path))})
+        made = [prompt for prompt in found if prompt.meta.get("side") in (None, self._side)]
+        if not self._may_be_empty:
+            require_rows(count)
+            if not made:
+                cure = "Give a file with rows of that side, or leave this source out."
+                raise SpecError(f"{self.name} gives no prompt: none of its rows is {self._side}", cure=cure)
+        return tuple(sample_prompts(made, asked.limit, asked.seed)), count
 
-    def _open_rows(self) -> tuple[Callable[[FileRow], Fields], str, Iterator[FileRow]]:
+    def _open_rows(self) -> tuple[Callable[[DataRow], Fields], str, Iterator[DataRow]]:
         """How a row is read, the licence, and the rows."""
         asked, known = self._spec, self._published
         read, stated = (known.read_fields, known.licence) if known else (self._map_columns, "")
         if asked.path:
-            return read, stated, read_file_rows(asked.path)
+            return read, stated, read_files(asked.path, keep_faults=True)
         place = self._hub_dataset()
         folder = fetch_dataset(place, offline=self._offline)
         return read, stated or read_licence(folder), read_hub_rows(place, folder)
@@ -80,19 +107,19 @@ class SourcePrompts:
         files = () if asked.config else usual.files
         return HubDataset(usual.name, asked.config or usual.config, asked.split, asked.revision, files)
 
-    def _map_columns(self, row: FileRow) -> Fields:
-        """A row of the user's own data, by the columns that the spec names."""
+    def _map_columns(self, row: DataRow) -> Fields:
+        """A row of the user's own data, by the columns that the spec names; a text alone is a prompt."""
         columns = self._spec.columns
         named = {key: name for key, name in columns if key != "prompt" and name}
+        if isinstance(row.value, str) and not named:
+            return {"prompt": row.value}
         for name in named.values():
-            if not isinstance(row.value, dict) or name not in row.value:
+            if not has_column(row, name):
                 read_column(row, name)
-        return {"prompt": read_column(row, columns.prompt)} | {
-            key: read_optional_column(row, name) for key, name in named.items()
-        }
+        return {"prompt": read_column(row, columns.prompt)} | {key: read_word(row, name) for key, name in named.items()}
 
-    def _make_prompt(self, row: FileRow, fields: Fields, usual: dict[str, str], seen: Counter[str]) -> Prompt:
-        turns = _parse_turns(row, fields["prompt"])
+    def _make_prompt(self, row: DataRow, fields: Fields, usual: dict[str, str], seen: Counter[str]) -> Prompt:
+        turns = read_prompt(fields["prompt"], row.place)
         text = "\n".join(turn.content for turn in turns)
         ordinal, seen[text] = seen[text], seen[text] + 1
         said = {key: str(value) for key, value in fields.items() if key != "prompt" and value not in (None, "")}
@@ -106,20 +133,3 @@ def sample_prompts(prompts: Sequence[Prompt], most: int | None, seed: int = 0) -
         return list(prompts)
     drawn = {p.id for p in sorted(prompts, key=lambda p: digest([seed, p.id]))[:most]}
     return [p for p in prompts if p.id in drawn]
-
-
-def _parse_turns(row: FileRow, cell: object) -> tuple[Message, ...]:
-    """A cell as turns that end with the user's. Raises SpecError."""
-    try:
-        given = [Message(role="user", content=cell.strip())] if isinstance(cell, str) else cell
-        if not isinstance(given, list):
-            raise TypeError("no list")
-        turns = tuple(Message.model_validate(turn) for turn in given)
-        "\n".join(turn.content for turn in turns).encode()
-    except (TypeError, ValueError) as error:
-        raise SpecError(
-            f"{row.place}: the prompt is neither text nor a list of turns", cure="Mend that row."
-        ) from error
-    if not turns or turns[-1].role != "user" or not turns[-1].content.strip():
-        raise SpecError(f"{row.place}: the prompt does not end with words of the user", cure="Mend or drop that row.")
-    return turns

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from charter.data.curation.curation_records import CurationRow
-from charter.data.sources.data_files import FileRow as Line
-from charter.errors import SpecError
+from charter.data.sources.chat_turns import WORDS, join_parts, read_speaker
+from charter.data.sources.data_rows import DataRow, check_characters
+from charter.errors import RowError
 
 CONVERSATION_COLUMNS = ("messages", "conversations", "chosen", "text", "transcript")
 """Columns that may hold a whole conversation: a list of turns, or a text of ``Human:`` and ``Assistant:``."""
@@ -18,7 +19,6 @@ RESPONSE_COLUMNS = ("response", "completion", "output", "answer", "chosen")
 NAME_KEYS = ("id", "source", "licence", "license", "language", "role", "from")
 """Keys whose values are names, and no texts."""
 _SPEAKERS = re.compile(r"(?:^|\n\n)(Human|Assistant):[ ]?")
-_ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}
 
 
 class TextPlace(NamedTuple):
@@ -44,14 +44,13 @@ class LocatedTexts(NamedTuple):
         return (*self.turns, *self.other_texts)
 
 
-def parse_training_row(line: Line, id: str, source: str, licence: str) -> CurationRow:
-    """A line on its way through the sieve; ``source`` and ``licence`` where it states none. Raises SpecError."""
-    value = as_mapping(line.value)
+def parse_training_row(line: DataRow, id: str, source: str, licence: str) -> CurationRow:
+    """A line on its way through the sieve; ``source`` and ``licence`` where it states none. Raises RowError."""
+    value = as_mapping(line.value, line.place)
     found = locate_texts(value, line.place)
     said = {key: str(value.get(key) or "") for key in ("source", "licence", "license", "language")}
     for text in (*said.values(), *(place.text for place in found.all_texts)):
-        if not text.isascii():
-            _check_encodable(text, line.place)
+        check_characters(text, line.place)
     return CurationRow(
         id=id,
         texts=tuple(place.text for place in found.turns),
@@ -65,11 +64,11 @@ def parse_training_row(line: Line, id: str, source: str, licence: str) -> Curati
 
 
 def locate_texts(value: Mapping[str, Any], where: str) -> LocatedTexts:
-    """Where a row's texts stand. Raises SpecError where there is none that it could be trained on."""
+    """Where a row's texts stand. Raises RowError where there is none that it could be trained on."""
     turns, asked = _find_turns(value)
     if not turns:
         names = ", ".join((*CONVERSATION_COLUMNS, *PROMPT_COLUMNS))
-        raise SpecError(f"{where}: no text is found in it", cure=f"Give one of the columns {names}.")
+        raise RowError(where, "no text is found in it", cure=f"Give one of the columns {names}.")
     taken = {place.keys for place in turns}
     others = (
         part for keys, text in _iter_texts(value, ()) if keys not in taken for part in _split_dialogue(keys, text)
@@ -88,9 +87,20 @@ def replace_texts(value: Any, texts: Sequence[str]) -> Any:
     return made if isinstance(value, dict) else made["text"]
 
 
-def as_mapping(value: Any) -> Mapping[str, Any]:
-    """A row that is a text alone as one of a column."""
-    return value if isinstance(value, dict) else {"text": value}
+def as_mapping(value: Any, where: str = "") -> Mapping[str, Any]:
+    """A row that is a text alone as one of a column; content in parts as one text. Raises RowError."""
+    if not isinstance(value, dict):
+        return {"text": value}
+    return {name: _joined(value[name], where) if name in CONVERSATION_COLUMNS else value[name] for name in value}
+
+
+def _joined(talk: Any, where: str) -> Any:
+    if not (isinstance(talk, list) and any(isinstance(t, dict) and isinstance(t.get("content"), list) for t in talk)):
+        return talk
+    return [
+        {**turn, "content": join_parts(turn["content"], where)} if isinstance(turn.get("content"), list) else turn
+        for turn in talk
+    ]
 
 
 def _find_turns(value: Mapping[str, Any]) -> tuple[list[TextPlace], int]:
@@ -124,11 +134,10 @@ def _find_conversation(keys: tuple[str | int, ...], value: Any) -> list[TextPlac
         return []
     places = []
     for number, turn in enumerate(value):
-        name = next((name for name in ("content", "value") if isinstance(turn.get(name), str)), None)
+        name = next((name for name in WORDS if isinstance(turn.get(name), str)), None)
         if name is None:
             return []
-        role = str(turn.get("role") or turn.get("from") or "user")
-        places.append(TextPlace((*keys, number, name), 0, len(turn[name]), turn[name], _ROLES.get(role, role)))
+        places.append(TextPlace((*keys, number, name), 0, len(turn[name]), turn[name], read_speaker(turn)))
     return places
 
 
@@ -166,13 +175,3 @@ def _replace_text(value: Any, keys: tuple[str | int, ...], place: TextPlace, tex
         return {**value, key: _replace_text(value[key], rest, place, text)}
     assert isinstance(key, int)
     return [*value[:key], _replace_text(value[key], rest, place, text), *value[key + 1 :]]
-
-
-def _check_encodable(text: str, place: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise SpecError(
-            f"{place} holds half a character (a lone surrogate, {text[error.start]!a}), which no UTF-8 file can hold",
-            cure="Mend or drop that row.",
-        ) from error

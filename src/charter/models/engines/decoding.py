@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+Text = Callable[[list[int]], str]
+
+
 @dataclass(frozen=True)
 class DecodingRow:
     """A prompt's token ids, how many tokens may follow, and how they are drawn."""
@@ -70,27 +73,27 @@ class Forward:
 
 
 def decode(
-    model: Any, rows: Sequence[DecodingRow], ends: Sequence[int], text: Callable[[list[int]], str]
+    model: Any, rows: Sequence[DecodingRow], ends: Sequence[int], text: Text, whole: Text | None = None
 ) -> list[DecodedRow]:
     """Draws until each row ends: an end token, one of its stop strings (cut off), or its limit.
 
-    ``text`` turns token ids into text. Raises FloatingPointError where the model's logits are not numbers.
+    ``text`` turns token ids into text, ``whole`` all of a row's into the part of its text that stop strings may end
+    (None: all of it). Raises FloatingPointError where the model's logits are not numbers.
     """
     import torch
 
     with torch.inference_mode():
-        return _SamplingLoop(model, rows, ends, text).run()
+        return _SamplingLoop(model, rows, ends, text, whole or text).run()
 
 
 class _SamplingLoop:
     """The state of one batch. ``alive`` are the places in ``rows`` that the batch's lines stand for."""
 
-    def __init__(
-        self, model: Any, rows: Sequence[DecodingRow], ends: Sequence[int], text: Callable[[list[int]], str]
-    ) -> None:
+    def __init__(self, model: Any, rows: Sequence[DecodingRow], ends: Sequence[int], text: Text, whole: Text) -> None:
         import torch
 
-        self.forward, self.rows, self.stop_ids, self.decode_text = Forward(model), rows, frozenset(ends), text
+        self.forward, self.rows, self.stop_ids = Forward(model), rows, frozenset(ends)
+        self.decode_text, self.whole = text, whole
         self.active = list(range(len(rows)))
         self.outputs = [DecodedRow([]) for _ in rows]
         self.unfinished = {place for place, row in enumerate(rows) if row.max_tokens > 0}
@@ -154,7 +157,7 @@ class _SamplingLoop:
         """Ends a row at its first stop string. The newest tokens are looked at first: the rest was looked at before."""
         window = self.decode_text(drawn.tokens[-(max(map(len, stops)) + 4) :])
         if any(stop in window for stop in stops):
-            whole = self.decode_text(drawn.tokens)
+            whole = self.whole(drawn.tokens)
             places = [whole.find(stop) for stop in stops if stop in whole]
             if places:
                 drawn.text, drawn.stop = whole[: min(places)], "stop"

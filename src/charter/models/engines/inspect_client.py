@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import warnings
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from charter.errors import CharterError, EngineError
-from charter.records.chat import Completion, Request
+from charter.models.engines import replies
+from charter.models.engines.refusals import Refusal
+from charter.records.chat import Completion, Message, Request
 
-REJECTED_STATUSES = (400, 413, 422)
-"""HTTP statuses that speak of one request; asking again would not help."""
-FATAL_STATUS_HINTS = {
-    401: "Set the provider's API key in the environment (for a base_url: the variable that `key_env` names).",
-    403: "The key has no right to this model: check the account, or name another model.",
-    404: "Check the model's name and the base_url.",
-}
 DEFAULT_KEY_ENV = "CHARTER_API_KEY"
 """The variable with the key of a server at a ``base_url``, where no other is named; many need none."""
 _UNLIMITED_CONNECTIONS = 10_000
 """Inspect's own fixed limit is shared by all engines of a process that name one model; ours holds for each engine."""
 _SECRET_SUFFIXES = ("_KEY", "_TOKEN", "_SECRET")
-_SCHEMA_PATTERN = re.compile(r"response_format|json_schema|structured|schema", re.IGNORECASE)
+BLANKS = 16
+"""Characters of white space at the end of a cut reply by which it ran into blanks."""
+
+
+@dataclass(frozen=True)
+class RequestStyle:
+    """How a server is asked: keys of the protocol that are left out, system turns put into the user's, a stream."""
+
+    without: frozenset[str] = frozenset()
+    folded: bool = False
+    streamed: bool = False
 
 
 def open_model(name: str, base_url: str | None, key_env: str, timeout: int, adaptive: bool) -> Any:
@@ -52,7 +58,9 @@ def open_model(name: str, base_url: str | None, key_env: str, timeout: int, adap
                 max_retries=0,
                 attempt_timeout=timeout,
             )
-            return get_model(asked, config=config, memoize=False, **place)
+            model = get_model(asked, config=config, memoize=False, **place)
+            _listen(model)
+            return model
     except ModuleNotFoundError as error:
         raise EngineError(
             f"The model {name} needs a package that is not installed: {error.name}.",
@@ -65,7 +73,33 @@ def open_model(name: str, base_url: str | None, key_env: str, timeout: int, adap
         ) from error
 
 
-def call_model(model: Any, request: Request, structured: bool) -> Awaitable[Any]:
+def _listen(model: Any) -> None:
+    """Has every reply of the chat protocol read by ``replies`` before the provider's client sees it."""
+    client = getattr(model.api, "client", None)
+    http = getattr(client, "_client", None)
+    hooks = getattr(http, "event_hooks", None)
+    if http is not None and isinstance(hooks, dict):
+        http.event_hooks = {**hooks, "response": [*hooks.get("response", []), replies.mend_response]}
+
+
+def list_parameters(request: Request, manner: RequestStyle) -> dict[str, Any]:
+    """The keys of the protocol that a request is sent with, by their names there."""
+    sampling = request.sampling
+    wanted: dict[str, Any] = {
+        "temperature": sampling.temperature,
+        "max_tokens": sampling.max_tokens,
+        "top_p": sampling.top_p if sampling.top_p < 1 else None,
+        "frequency_penalty": sampling.frequency_penalty or None,
+        "stop": list(sampling.stop) or None,
+        "seed": request.seed % 2**31 if sampling.temperature > 0 else None,
+        "response_format": request.response_schema,
+    }
+    if "max_tokens" in manner.without:
+        wanted["max_completion_tokens"] = sampling.max_tokens
+    return {key: value for key, value in wanted.items() if value is not None and key not in manner.without}
+
+
+def call_model(model: Any, request: Request, manner: RequestStyle) -> Awaitable[Any]:
     """The request in Inspect's words; only what departs from a provider's defaults is sent. Inspect's own record of the
     call ends with the task that makes it."""
     from inspect_ai.log import Transcript
@@ -81,30 +115,88 @@ def call_model(model: Any, request: Request, structured: bool) -> Awaitable[Any]
 
     init_transcript(Transcript(log_model_api=False))
     kinds = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
-    sampling, schema = request.sampling, request.response_schema if structured else None
+    sent = list_parameters(request, manner)
+    schema = sent.pop("response_format", None)
+    more = {"max_completion_tokens": sent.pop("max_completion_tokens")} if "max_completion_tokens" in sent else {}
+    more |= {"stream": True} if manner.streamed else {}
     config = GenerateConfig(
-        temperature=sampling.temperature,
-        max_tokens=sampling.max_tokens,
-        top_p=sampling.top_p if sampling.top_p < 1 else None,
-        frequency_penalty=sampling.frequency_penalty or None,
-        stop_seqs=list(sampling.stop) or None,
-        seed=request.seed % 2**31 if sampling.temperature > 0 else None,
+        stop_seqs=sent.pop("stop", None),
         response_schema=ResponseSchema(name="reply", json_schema=JSONSchema.model_validate(schema)) if schema else None,
+        extra_body=more or None,
+        **sent,
     )
-    turns = [kinds[message.role](content=message.content) for message in request.messages]
-    return model.generate(turns, config=config)  # type: ignore[no-any-return]
+    turns = fold_system_turns(request.messages) if manner.folded else request.messages
+    return model.generate([kinds[turn.role](content=turn.content) for turn in turns], config=config)  # type: ignore[no-any-return]
+
+
+def fold_system_turns(messages: Sequence[Message]) -> list[Message]:
+    """The turns with each system turn put before the next turn of the user."""
+    turns: list[Message] = []
+    waiting: list[str] = []
+    for message in messages:
+        if message.role == "system":
+            waiting.append(message.content)
+        elif message.role == "user" and waiting:
+            turns.append(Message(role="user", content="\n\n".join([*waiting, message.content])))
+            waiting = []
+        else:
+            turns.append(message)
+    return [*turns, Message(role="user", content="\n\n".join(waiting))] if waiting else turns
 
 
 def to_completion(request: Request, output: Any, key: str) -> Completion:
-    """Inspect's answer as a Completion; the key, should the server say it, becomes ``***``."""
+    """Inspect's answer as a Completion; the key, should the server say it, becomes ``***``. What a server says of a
+    request that it did not answer is an error, and never the answer."""
     usage = output.usage
     spent = {"tokens_in": usage.input_tokens, "tokens_out": usage.output_tokens} if usage else {}
-    if output.stop_reason == "content_filter" or output.error:
-        reason = scrub_secrets(output.error or "the provider's content filter withheld the answer", key)
+    said = hide_key(output.completion, key)
+    if output.error or (usage is None and output.stop_reason in ("model_length", "content_filter")):
+        return Completion(id=request.id, text="", stop="error", error=scrub_secrets(output.error or said, key), **spent)
+    if output.stop_reason == "content_filter":
+        reason = "empty answer (content filter)"
         return Completion(id=request.id, text="", stop="error", error=reason, **spent)
+    own, text = replies.split_thought(said.strip())
+    message = output.choices[0].message if output.choices else None
+    parts = [] if message is None or isinstance(message.content, str) else message.content
+    thoughts = [getattr(part, "reasoning", "") or getattr(part, "summary", "") or "" for part in parts]
+    thought = hide_key("\n".join(text for text in [*thoughts, own] if text).strip(), key)
     cut = output.stop_reason in ("max_tokens", "model_length")
-    text = hide_key(output.completion.strip(), key)
-    return Completion(id=request.id, text=text, stop="length" if cut else "stop", **spent)
+    calls = (message.tool_calls if message is not None else None) or []
+    if not text and calls and _fits(calls[0].arguments, request.response_schema):
+        text = hide_key(json.dumps(calls[0].arguments, ensure_ascii=False), key)
+    reasoned = bool(thought or (usage and usage.reasoning_tokens))
+    return Completion(
+        id=request.id,
+        text=text,
+        stop="length" if cut else "stop",
+        thought=thought,
+        empty="" if text else _emptiness(bool(calls), reasoned, cut),
+        refused=any(getattr(part, "refusal", None) for part in parts),
+        **spent,
+    )
+
+
+def _emptiness(called: bool, reasoned: bool, cut: bool) -> str:
+    """Why an answer holds no text."""
+    if called:
+        return "a tool call"
+    if reasoned:
+        return "the budget went to reasoning" if cut else "reasoning alone came"
+    return "the budget was spent before a word came" if cut else "nothing came"
+
+
+def _fits(arguments: object, schema: Mapping[str, Any] | None) -> bool:
+    """A call's arguments hold what the schema requires."""
+    return (
+        isinstance(arguments, dict) and schema is not None and set(schema.get("required", ["label"])) <= set(arguments)
+    )
+
+
+def ends_in_blanks(output: Any) -> bool:
+    """A reply under a schema went on in white space, to its limit or for long."""
+    text = output.completion
+    blank = len(text) - len(text.rstrip())
+    return blank >= 8 * BLANKS or (blank >= BLANKS and output.stop_reason in ("max_tokens", "model_length"))
 
 
 def hide_key(text: str, key: str) -> str:
@@ -119,13 +211,15 @@ def read_api_key(model: Any) -> str:
 
 
 def find_root_cause(error: BaseException) -> Exception:
-    """What failed in the end, without the retrying around it; an error of ours that lies beneath goes first."""
+    """What failed in the end, without what was put around it; an error of ours that lies beneath goes first."""
     for found in _iter_causes(error):
-        if isinstance(found, CharterError):
+        if isinstance(found, CharterError | replies.ReplyError):
             return found
     attempt = getattr(error, "last_attempt", None)
     inner = attempt.exception() if attempt is not None else None
     found = inner if isinstance(inner, Exception) else error
+    if isinstance(getattr(found.__cause__, "status_code", None), int):
+        found = found.__cause__ or found  # the client's own, which has the body and the headers
     return found if isinstance(found, Exception) else RuntimeError(str(found))
 
 
@@ -141,17 +235,11 @@ def _iter_causes(error: BaseException | None) -> Iterator[BaseException]:
             below += [found.__cause__, found.__context__, *getattr(found, "exceptions", ())]
 
 
-def read_http_status(error: BaseException) -> int | None:
-    """The HTTP status that an exception of a provider's client carries."""
-    found = getattr(error, "status_code", None)
-    return found if isinstance(found, int) else None
-
-
-def read_retry_after(model: Any, error: Exception) -> float | None:
-    """The seconds that the server asks to wait (Retry-After, or when a rate limit is reset), where it says so."""
-    decision = model.api.should_retry(error)
-    found = getattr(decision, "retry_after", None)
-    return float(found) if found is not None else None
+def read_retry_after(model: Any, error: Exception, refusal: Refusal) -> float | None:
+    """The seconds that the server asks to wait, where it says so: as we read it, and as Inspect does."""
+    found = getattr(model.api.should_retry(error), "retry_after", None)
+    told = [wait for wait in (refusal.wait(), found) if wait is not None]
+    return float(max(told)) if told else None
 
 
 def look_up_price(name: str) -> tuple[float, float] | None:
@@ -165,14 +253,9 @@ def look_up_price(name: str) -> tuple[float, float] | None:
     return (cost.input, cost.output) if cost is not None else None
 
 
-def rejects_schema(error: Exception) -> bool:
-    """The server says that it refuses reply schemas as such."""
-    return _SCHEMA_PATTERN.search(str(getattr(error, "provider_message", None) or error)) is not None
-
-
 def scrub_secrets(error: object, *secrets: str) -> str:
     """An error's last words on one line, at most 300 characters, without any secret of the environment."""
-    text = str(getattr(error, "provider_message", None) or error or type(error).__name__)
+    text = str(error or type(error).__name__)
     known = [value for name, value in os.environ.items() if name.upper().endswith(_SECRET_SUFFIXES)]
     for secret in (*secrets, *known):
         if len(secret) >= 6:

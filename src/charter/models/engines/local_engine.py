@@ -17,9 +17,12 @@ from pydantic import Field
 
 from charter.errors import EngineError
 from charter.models import weights
-from charter.models.chat_format import ChatFormat
-from charter.models.engines.decoding import DecodedRow, DecodingRow, Forward, decode, pad_left
-from charter.records.chat import Completion, LogLikelihood, Message, Request, ScoreRequest
+from charter.models.chat_format import ChatFormat, Thoughts
+from charter.models.engines import memory
+from charter.models.engines.decoding import DecodedRow, DecodingRow, decode
+from charter.models.engines.scoring import ScoringPass, form_batches, plan_passes, score_passes
+from charter.models.engines.template_report import note_altered, report_template
+from charter.records.chat import Completion, LogLikelihood, Message, Prompt, Request, ScoreRequest
 from charter.records.model_refs import ModelRef
 from charter.records.record import Record, canonical
 
@@ -42,6 +45,10 @@ class LocalOptions(Record):
     """Raw text without the chat template."""
     template: dict[str, bool | int | str] = Field(default_factory=dict)
     """Arguments for the chat template, such as ``enable_thinking``."""
+    today: str = ""
+    """The date that a chat template writes, as 2026-01-31; empty: today's."""
+    thoughts: Thoughts = "drop"
+    """Whether thoughts are learnt; decides no answer."""
     context: int | None = Field(default=None, ge=1)
     """Most tokens of prompt and answer together; default: what the model's configuration says."""
     remote_code: bool = False
@@ -70,7 +77,7 @@ class LocalEngine:
     def identity(self) -> str:
         """The model's name and digest, and what else decides its answers."""
         name = self._policy.base if self._policy.revision else Path(self._policy.base).name
-        asked = self.options.model_dump(include={"plain", "template", "context"})
+        asked = self.options.model_dump(include={"plain", "template", "context", "today"})
         extras = [f"{key}={canonical(value)}" for key, value in asked.items() if value]
         return " ".join([f"local:{name}@{self._policy.digest[:16]}", *extras])
 
@@ -91,11 +98,13 @@ class LocalEngine:
             self._load_policy()
         return self._base
 
-    def describe(self) -> dict[str, str | int]:
-        """What answers, where and how: model, device, precision, format, context, batch. Loads no weights."""
+    def describe(self, prompts: Sequence[Prompt] = ()) -> dict[str, Any]:
+        """What answers, where and how: model, device, precision, format, context, batch; ``notes`` on the template and
+        on how it renders ``prompts``, where there are any. Loads no weights."""
         where, options, device = self._base_folder(), self.options, self.device
         config = weights.load_config(where, remote_code=options.remote_code)
-        tokenizer = weights.load_tokenizer(where, remote_code=options.remote_code)
+        dialogue = self.dialogue()
+        notes = [*report_template(dialogue).notes, note_altered(dialogue, prompts)]
         return {
             "model": self._policy.base if self._policy.revision else Path(self._policy.base).name,
             "revision": self._policy.revision,
@@ -103,10 +112,40 @@ class LocalEngine:
             "architecture": str(config.model_type),
             "device": weights.device_name(device),
             "dtype": weights.pick_dtype(options.dtype, device, config),
-            "format": ChatFormat(tokenizer, (), options.plain, options.template).description,
+            "format": dialogue.description,
             "context": self._limit_context(config),
             "batch": options.batch_size,
+            **({"date": options.today} if options.today else {}),
+            **({"notes": [note for note in notes if note]} if any(notes) else {}),
         }
+
+    def dialogue(self) -> ChatFormat:
+        """How the base model is talked to. Loads no weights."""
+        where, remote_code = self._base_folder(), self.options.remote_code
+        config = weights.load_config(where, remote_code=remote_code)
+        tokenizer = weights.load_tokenizer(where, remote_code=remote_code)
+        return self._speak(tokenizer, weights.load_end_tokens(where, config))
+
+    @property
+    def renders(self) -> bool:
+        """It shows what the model reads."""
+        return True
+
+    def render(self, request: Request | ScoreRequest) -> str:
+        """What the model reads before it answers a request, special tokens and all; empty where it cannot read it."""
+        dialogue = self.dialogue()
+        try:
+            if isinstance(request, ScoreRequest):
+                ids = self._encode_pair(request, dialogue, 2**31)[0]
+            else:
+                ids = (
+                    dialogue.encode_continuation(_join_messages(request.messages))
+                    if request.raw
+                    else dialogue.encode_prompt(request.messages)
+                )
+        except (ValueError, EngineError):
+            return ""
+        return str(dialogue.tokenizer.decode(ids))
 
     def use_policy(self, policy: ModelRef) -> LocalEngine:
         """Answers with ``policy`` from now on. Raises EngineError where its base is another model."""
@@ -132,14 +171,23 @@ class LocalEngine:
         fit = sorted(
             (request for request in requests if request.id in rows), key=lambda r: (-len(rows[r.id].ids), r.id)
         )
-        for request, drawn in self._run_batches(
-            fit, done, lambda batch: self._decode_batch([rows[r.id] for r in batch])
-        ):
-            said = dialogue.decode_raw(drawn.tokens) if drawn.text is None else drawn.text
-            text = said if request.raw else said.strip()
+        for request, drawn in self._answers(fit, rows, done):
             spent = len(drawn.tokens) + (drawn.stop == "stop" and drawn.text is None)
-            asked = len(rows[request.id].ids)
-            yield Completion(id=request.id, text=text, stop=drawn.stop, tokens_in=asked, tokens_out=spent)
+            used = {"tokens_in": len(rows[request.id].ids), "tokens_out": spent}
+            yield Completion.model_validate({"id": request.id, **used, **_said(request, drawn, dialogue)})
+
+    def _answers(
+        self, fit: Sequence[Request], rows: dict[str, DecodingRow], done: Collection[str]
+    ) -> Iterator[tuple[Request, DecodedRow]]:
+        """Request and answer for all not in ``done``; batches are those of all requests, whatever is done."""
+        size = self.options.batch_size
+        for start in range(0, len(fit), size):
+            batch = fit[start : start + size]
+            if not all(request.id in done for request in batch):
+                drawn = self._run_within_memory(
+                    [rows[request.id] for request in batch], self._decode_batch, self._decoding
+                )
+                yield from (pair for pair in zip(batch, drawn, strict=True) if pair[0].id not in done)
 
     def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
         """One log-likelihood per request not in ``done``. Raises EngineError where one does not fit the context."""
@@ -147,12 +195,16 @@ class LocalEngine:
             return
         dialogue, limit = self._ensure_loaded(), self._context_length()
         pairs = {request.id: self._encode_pair(request, dialogue, limit) for request in requests}
-        order = sorted(requests, key=lambda r: (-sum(map(len, pairs[r.id][:2])), r.id))
-        for request, found in self._run_batches(
-            order, done, lambda batch: self._score_batch([pairs[r.id][:2] for r in batch])
-        ):
-            _, after, cut = pairs[request.id]
-            yield LogLikelihood(id=request.id, value=found[0], tokens=len(after), greedy=found[1], cut=cut)
+        passes = plan_passes([pairs[request.id][:2] for request in requests])
+        vocabulary = self.model.config.get_text_config().vocab_size
+        for batch in form_batches(passes, self.options.batch_size, vocabulary):
+            if all(requests[span.place].id in done for one in batch for span in one.spans):
+                continue
+            for one, weighed in zip(batch, self._run_within_memory(batch, self._weigh, self._passing), strict=True):
+                for span, (value, greedy) in zip(one.spans, weighed, strict=True):
+                    id, (_, after, cut) = requests[span.place].id, pairs[requests[span.place].id]
+                    if id not in done:
+                        yield LogLikelihood(id=id, value=value, tokens=len(after), greedy=greedy, cut=cut)
 
     def _encode_pair(self, request: ScoreRequest, dialogue: ChatFormat, limit: int) -> tuple[list[int], list[int], int]:
         """The tokens of what stands before and of what is weighed, and how many were cut off on the left. The last
@@ -205,11 +257,15 @@ class LocalEngine:
         """The model in memory, and how to talk to it."""
         model = self.model
         if self._chat_format is None:
-            known = getattr(model.generation_config, "eos_token_id", None)
-            ends = [known] if isinstance(known, int) else list(known or ())
+            ends = weights.read_end_tokens(model.generation_config)
             tokenizer = weights.load_tokenizer(self._base_folder(), remote_code=self.options.remote_code)
-            self._chat_format = ChatFormat(tokenizer, ends, self.options.plain, self.options.template)
+            self._chat_format = self._speak(tokenizer, ends)
         return self._chat_format  # type: ignore[no-any-return]
+
+    def _speak(self, tokenizer: Any, ends: Sequence[int]) -> ChatFormat:
+        options = self.options
+        style: dict[str, Any] = {"today": options.today, "thoughts": options.thoughts}
+        return ChatFormat(tokenizer, ends, options.plain, options.template, **style)
 
     def _base_folder(self) -> Path:
         return weights.model_folder(self._policy, offline=self.options.offline, remote_code=self.options.remote_code)
@@ -264,21 +320,12 @@ class LocalEngine:
             asked = asked.model_copy(update={"stop": (*asked.stop, *dialogue.stop_texts)})
         return DecodingRow(ids, min(asked.max_tokens, limit - len(ids)), asked, request.seed)
 
-    def _run_batches(
-        self, items: list[Item], done: Collection[str], work: BatchFunction[Item, Answer]
-    ) -> Iterator[tuple[Any, Answer]]:
-        """Item and answer for all items not in ``done``; batches are those of all items, whatever is done."""
-        size = self.options.batch_size
-        for start in range(0, len(items), size):
-            batch: list[Any] = items[start : start + size]
-            if not all(item.id in done for item in batch):
-                for item, answer in zip(batch, self._run_within_memory(batch, work), strict=True):
-                    if item.id not in done:
-                        yield item, answer
-
-    def _run_within_memory(self, batch: list[Any], work: BatchFunction[Any, Answer]) -> list[Answer]:
-        """The batch's answers; where memory runs out, by halves, and no larger batch is tried again."""
-        if len(batch) <= self._batch_limit:
+    def _run_within_memory(
+        self, batch: list[Item], work: BatchFunction[Item, Answer], need: Callable[[list[Item]], int]
+    ) -> list[Answer]:
+        """The batch's answers; by halves where it needs more memory than there is. Where memory ran out, no larger
+        batch is tried again."""
+        if len(batch) <= self._batch_limit and (len(batch) == 1 or self._fits(need(batch))):
             try:
                 return work(batch)
             except FloatingPointError as error:
@@ -294,33 +341,44 @@ class LocalEngine:
                         f"{self.identity} ran out of memory on a single request.",
                         "Use a smaller model, a smaller dtype, fewer max_tokens or a device with more memory.",
                     ) from error
+                self._batch_limit = min(self._batch_limit, (len(batch) + 1) // 2)
         half = (len(batch) + 1) // 2
-        self._batch_limit = min(self._batch_limit, half)
-        return self._run_within_memory(batch[:half], work) + self._run_within_memory(batch[half:], work)
+        return self._run_within_memory(batch[:half], work, need) + self._run_within_memory(batch[half:], work, need)
+
+    def _fits(self, needed: int) -> bool:
+        """Whether a CPU's memory holds a batch; the kernel would end the process instead of telling."""
+        available = memory.read_available() if self.device == "cpu" else None
+        return available is None or needed <= memory.USABLE * available
+
+    def _decoding(self, rows: list[DecodingRow]) -> int:
+        read, drawn = max(len(row.ids) for row in rows), max(row.max_tokens for row in rows)
+        return memory.estimate_batch(self.model.config, len(rows), read, drawn, kept=1)
+
+    def _passing(self, passes: list[ScoringPass]) -> int:
+        read, kept = max(len(one.ids) for one in passes), max(one.kept for one in passes)
+        return memory.estimate_batch(self.model.config, len(passes), read, 0, kept)
+
+    def _weigh(self, passes: list[ScoringPass]) -> list[list[tuple[float, bool]]]:
+        return score_passes(self.model, passes)
 
     def _decode_batch(self, rows: list[DecodingRow]) -> list[DecodedRow]:
         dialogue = self._ensure_loaded()
-        return decode(self.model, rows, dialogue.stop_ids, dialogue.decode_raw)
+        whole = (lambda tokens: dialogue.said(tokens)[1]) if dialogue.form == "template" else dialogue.decode_raw
+        return decode(self.model, rows, dialogue.stop_ids, dialogue.decode_raw, whole)
 
-    def _score_batch(self, pairs: list[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
-        """Log-likelihood in nats of each second part, and whether each of its tokens was the likeliest."""
-        import torch
 
-        longest = max(1, *(len(after) for _, after in pairs)) if len(pairs) > 1 else max(1, len(pairs[0][1]))
-        with torch.inference_mode():
-            ids, mask = pad_left([before + after for before, after in pairs], str(self.model.device))
-            logits = Forward(self.model)(ids[:, :-1], mask[:, :-1], cache=False, keep=longest).logits
-            goals = ids[:, -longest:]
-            shares = torch.log_softmax(logits.float(), -1).gather(-1, goals[..., None])[..., 0]
-            hits = (logits.argmax(-1) == goals).tolist()
-            found = shares.double().cpu()
-        if bool(found.isnan().any()):
-            raise FloatingPointError("a log-likelihood is not a number")
-        sizes = [len(after) for _, after in pairs]
-        return [
-            (float(line[longest - size :].sum()), all(hit[longest - size :]))
-            for line, hit, size in zip(found, hits, sizes, strict=True)
-        ]
+def _said(request: Request, drawn: DecodedRow, dialogue: ChatFormat) -> dict[str, str]:
+    """The answer in what was drawn, and the thought before it; an error where there is a thought and no answer."""
+    if request.raw:
+        return {"text": dialogue.decode_raw(drawn.tokens) if drawn.text is None else drawn.text, "stop": drawn.stop}
+    thought, text = dialogue.said(drawn.tokens)
+    text = (text if drawn.text is None else drawn.text).strip()
+    if not thought:
+        return {"text": text, "stop": drawn.stop}
+    if not text:
+        spent = f"its thought took all {len(drawn.tokens)} tokens" if drawn.stop == "length" else "a thought alone"
+        return {"text": "", "stop": "error", "error": f"no answer: {spent}", "thought": thought}
+    return {"text": text, "stop": drawn.stop, "thought": thought}
 
 
 def _join_messages(messages: Sequence[Message]) -> str:

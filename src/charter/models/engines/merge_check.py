@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from charter.models import weights
 from charter.models.engines.local_engine import LocalEngine, LocalOptions
@@ -15,11 +16,19 @@ TAIL_POSITIONS = 16
 
 
 class MergeCheck(Record):
-    """Over ``n`` prompts: ``logits``, the largest difference in float32 between base + adapter and the same weights
-    added up; ``same``, how many greedy answers of the merged model equal those of base + adapter, both in ``dtype``."""
+    """How alike a policy and the folder that was saved of it are.
+
+    Attributes:
+        n: prompts that were compared.
+        logits: the largest difference in float32 between base + adapter and the same weights added up.
+        saved: the largest difference between these weights, rounded to ``dtype``, and those read from the folder.
+        same: how many greedy answers of the saved model equal those of base + adapter, both in ``dtype``.
+        dtype: the checkpoint's own precision.
+    """
 
     n: int
     max_logit_difference: float
+    saved: float
     equal_answers: int
     dtype: str
 
@@ -27,7 +36,9 @@ class MergeCheck(Record):
 def check_merge(policy: ModelRef, merged: ModelRef, requests: Sequence[Request], options: LocalOptions) -> MergeCheck:
     """Asks both, one after the other; ``policy`` has an adapter. Prompts that do not fit the context are left out.
     Raises EngineError."""
-    difference, dtype = _max_logit_difference(policy, requests, options)
+    where = weights.model_folder(policy, offline=options.offline, remote_code=options.remote_code)
+    dtype = weights.pick_dtype("auto", "", weights.load_config(where, remote_code=options.remote_code))
+    logits, saved = _differences(policy, merged, requests, options, dtype)
     own = options.model_copy(update={"dtype": dtype})
     sides = []
     for model in (policy, merged):
@@ -35,24 +46,39 @@ def check_merge(policy: ModelRef, merged: ModelRef, requests: Sequence[Request],
         sides.append({answer.id: answer.text for answer in engine.generate(requests) if not answer.error})
         engine.close()
     same = sum(sides[1].get(key) == text for key, text in sides[0].items())
-    return MergeCheck(n=len(sides[0]), max_logit_difference=difference, equal_answers=same, dtype=dtype)
+    return MergeCheck(n=len(sides[0]), max_logit_difference=logits, saved=saved, equal_answers=same, dtype=dtype)
 
 
-def _max_logit_difference(policy: ModelRef, requests: Sequence[Request], options: LocalOptions) -> tuple[float, str]:
-    """The largest difference of logits in float32, and the checkpoint's own precision."""
+def _differences(
+    policy: ModelRef, merged: ModelRef, requests: Sequence[Request], options: LocalOptions, dtype: str
+) -> tuple[float, float]:
+    """The largest differences of logits in float32: of adding up, and of saving."""
     import torch
 
-    engine = LocalEngine(policy, options.model_copy(update={"dtype": "float32"}))
-    where = weights.model_folder(policy, offline=options.offline, remote_code=options.remote_code)
-    config = weights.load_config(where, remote_code=options.remote_code)
+    exact = options.model_copy(update={"dtype": "float32"})
+    engine = LocalEngine(policy, exact)
     prompts = [row for row in engine.token_ids(requests) if row]
-    model, tails = engine.model, []
-    for merging in (False, True):
-        if merging:
-            engine.merge_adapter()
-        with torch.inference_mode():
-            rows = (model(input_ids=torch.tensor([ids], device=model.device), use_cache=False) for ids in prompts)
-            tails.append([output.logits[0, -TAIL_POSITIONS:].float().cpu() for output in rows])
+    apart = _tails(engine.model, prompts)
+    engine.merge_adapter()
+    added = _tails(engine.model, prompts)
+    for tensor in engine.model.parameters():
+        tensor.data = tensor.data.to(getattr(torch, dtype)).float()
+    rounded = _tails(engine.model, prompts)
     engine.close()
-    worst = max((float((one - two).abs().max()) for one, two in zip(*tails, strict=True)), default=0.0)
-    return worst, weights.pick_dtype("auto", "", config)
+    engine = LocalEngine(merged, exact)
+    read = _tails(engine.model, prompts)
+    engine.close()
+    return _farthest(apart, added), _farthest(rounded, read)
+
+
+def _tails(model: Any, prompts: Sequence[list[int]]) -> list[Any]:
+    """The logits at each prompt's end."""
+    import torch
+
+    with torch.inference_mode():
+        rows = (model(input_ids=torch.tensor([ids], device=model.device), use_cache=False) for ids in prompts)
+        return [output.logits[0, -TAIL_POSITIONS:].float().cpu() for output in rows]
+
+
+def _farthest(one: Sequence[Any], other: Sequence[Any]) -> float:
+    return max((float((a - b).abs().max()) for a, b in zip(one, other, strict=True)), default=0.0)

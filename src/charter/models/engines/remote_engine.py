@@ -15,7 +15,7 @@ import warnings
 from collections import deque
 from collections.abc import Awaitable, Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -23,6 +23,8 @@ from pydantic import Field
 
 from charter.errors import CharterError, EngineError, UnavailableError, UnsupportedError
 from charter.models.engines import completions, inspect_client
+from charter.models.engines.inspect_client import RequestStyle
+from charter.models.engines.refusals import FATAL, NOT_FOUND, REFUSED, Refusal, read_refusal
 from charter.records.chat import Completion, LogLikelihood, Message, Request, Sampling, ScoreRequest
 from charter.records.record import Record
 
@@ -30,10 +32,15 @@ T = TypeVar("T")
 
 ADAPTIVE_LIMIT = 100
 """Most calls at once where Inspect's controller chooses how many (its own upper bound)."""
+BLANK = "it ran into white space"
+"""Why a reply under a schema holds nothing to read."""
+ACCOUNT = "Nothing is lost. Top up the account; then `charter resume` goes on."
 MAX_WAIT = 30.0
 """Most seconds between two attempts, where the server names no other."""
 GATHER_SECONDS = 0.01
 """Seconds in which answers are gathered before they are handed on; new calls begin meanwhile."""
+SCHEMA = "response_format"
+"""The key of the protocol that holds a reply schema."""
 PING_REQUEST = Request(
     id="probe", messages=(Message(role="user", content="Answer: yes"),), sampling=Sampling(max_tokens=16)
 )
@@ -88,6 +95,17 @@ class _CallPool:
         return bool(self.waiting) and not self.stopped.is_set()
 
 
+@dataclass
+class _Tries:
+    """How often a request failed, in all and since the model was last seen to answer; why it goes without its schema
+    (``plain``); and a reply that ran into white space."""
+
+    failures: int = 0
+    counted: int = 0
+    plain: Literal["", "refused", "failed", "blanks"] = ""
+    blank: Completion | None = None
+
+
 class RemoteEngine:
     """Asks ``model`` over the network, up to ``max_connections`` requests at once. A server at a ``base_url`` may also
     go on with plain texts and weigh them, where it has ``/v1/completions``."""
@@ -98,7 +116,9 @@ class RemoteEngine:
         self._key = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pools: list[_CallPool] = []
-        self._send_schemas = self.options.structured
+        self._manner = RequestStyle(frozenset() if self.options.structured else frozenset({SCHEMA}))
+        self._schema_worked, self._schema_failed = False, 0
+        self.notes: list[str] = []  # what was changed for all calls, as the server wants it
         self._not_before = 0.0
         self._down_since: float | None = None
         if self.options.offline and not is_loopback(self.options.base_url):
@@ -211,35 +231,97 @@ class RemoteEngine:
 
     async def _ask(self, request: Request | ScoreRequest, pool: _CallPool) -> None:
         """Puts the request's answer into the pool, or a loss. A stopped pool gets nothing more."""
-        schema, failures, counted = self._send_schemas and getattr(request, "response_schema", None) is not None, 0, 0
+        tries = _Tries()
         while await self._sleep_unless_stopped(0, pool):
+            known = self._manner
+            manner = replace(known, without=known.without | {SCHEMA}) if tries.plain else known
+            structured = isinstance(request, Request) and SCHEMA in inspect_client.list_parameters(request, manner)
             try:
-                pool.answers.append(await self._call_endpoint(request, schema))
-            except Exception as error:  # judged here, once, whatever the provider's own exceptions are
-                cause = inspect_client.find_root_cause(error)
-            else:
-                self._down_since = None
-                return
-            status = inspect_client.read_http_status(cause)
-            if request.raw and status in completions.UNSUPPORTED_STATUSES:
-                pool.fail(self._engine_error(cause, UnsupportedError, completions.SCORING_HINT))
-            elif isinstance(cause, CharterError) or status in inspect_client.FATAL_STATUS_HINTS:
-                pool.fail(
-                    self._engine_error(cause, EngineError, inspect_client.FATAL_STATUS_HINTS.get(status or 0, ""))
-                )
-            elif schema and status in inspect_client.REJECTED_STATUSES:
-                schema, self._send_schemas = False, self._send_schemas and not inspect_client.rejects_schema(cause)
-            elif status in inspect_client.REJECTED_STATUSES or (
-                counted >= self.options.max_retries and await self._is_responding()
-            ):
-                pool.answers.append(self._error_completion(request, cause))
-                return
-            else:
-                counted = 0 if counted >= self.options.max_retries else counted + 1
-                failures += 1
-                await self._back_off(cause, request, failures, pool)
+                answer = await self._call_endpoint(request, manner)
+            except Exception as error:  # judged once, whatever the provider's own exceptions are
+                if await self._failed(inspect_client.find_root_cause(error), request, manner, tries, pool):
+                    return
+                continue
+            self._down_since = None
+            if structured and isinstance(answer, Completion) and answer.empty == BLANK:
+                tries.plain, tries.blank = "blanks", answer
+                continue
+            self._saw(structured, tries.plain)
+            pool.answers.append(_with_tokens(answer, tries.blank))
+            return
 
-    async def _call_endpoint(self, request: Request | ScoreRequest, schema: bool) -> Completion | LogLikelihood:
+    async def _failed(
+        self, cause: Exception, request: Request | ScoreRequest, manner: RequestStyle, tries: _Tries, pool: _CallPool
+    ) -> bool:
+        """What follows from a call that failed: a loss, another try, or (then True) the request's own error."""
+        refusal = read_refusal(cause)
+        self._heed(inspect_client.read_retry_after(self._model, cause, refusal))
+        if (loss := self._loss(cause, request, refusal)) is not None:
+            pool.fail(loss)
+        elif isinstance(request, Request) and not request.raw and self._adapted(refusal, request, manner, tries):
+            pass
+        elif refusal.status in NOT_FOUND and not await self._is_responding():
+            pool.fail(self._engine_error(cause, EngineError, FATAL.get(refusal.status or 0, "")))
+        elif refusal.status in (*REFUSED, *NOT_FOUND) or (
+            tries.counted >= self.options.max_retries and await self._is_responding()
+        ):
+            pool.answers.append(self._error_completion(request, cause))
+            return True
+        else:
+            tries.counted = 0 if tries.counted >= self.options.max_retries else tries.counted + 1
+            tries.failures += 1
+            await self._back_off(cause, request, tries.failures, pool)
+        return False
+
+    def _loss(self, cause: Exception, request: Request | ScoreRequest, refusal: Refusal) -> CharterError | None:
+        """The error that ends the step, where no other request would fare better."""
+        if isinstance(cause, CharterError):
+            return cause
+        if request.raw and refusal.status in completions.UNSUPPORTED_STATUSES:
+            return self._engine_error(cause, UnsupportedError, completions.SCORING_HINT)
+        if refusal.status == 401:
+            return self._engine_error(cause, EngineError, FATAL[401])
+        return self._engine_error(cause, UnavailableError, ACCOUNT) if refusal.of_account else None
+
+    def _adapted(self, refusal: Refusal, request: Request, manner: RequestStyle, tries: _Tries) -> bool:
+        """Asks otherwise from now on, where the server refuses a way of asking and not this request. What one call
+        learns holds for all. A schema that may be at fault is left out of this request alone."""
+        sent = inspect_client.list_parameters(request, manner)
+        key = refusal.refused_key(sent)
+        if SCHEMA in sent and refusal.names_schema and refusal.may_be_schema:
+            key = SCHEMA
+        if not manner.streamed and refusal.wants_stream():
+            self._adapt(
+                replace(self._manner, streamed=True), "asked for streams, as the server answers in nothing else"
+            )
+        elif key:
+            other = " (max_completion_tokens in its place)" if key == "max_tokens" else ""
+            without = replace(self._manner, without=self._manner.without | {key})
+            self._adapt(without, f"asked without {key}{other}, which the server does not take")
+        elif not manner.folded and any(m.role == "system" for m in request.messages) and refusal.refuses_system():
+            told = "system turns stand in the user's turn, as the server's template takes none"
+            self._adapt(replace(self._manner, folded=True), told)
+        elif SCHEMA in sent and refusal.may_be_schema and (refusal.status in REFUSED or tries.failures):
+            tries.plain = "refused" if refusal.status in REFUSED else "failed"
+        else:
+            return False
+        return True
+
+    def _adapt(self, manner: RequestStyle, note: str) -> None:
+        if manner != self._manner:
+            self._manner = manner
+            self.notes.append(note)
+
+    def _saw(self, structured: bool, plain: str) -> None:
+        """An answer came, with a reply schema or without. Where schemas never worked, and calls that failed with one
+        are answered without, later calls leave it out: two refusals, or a failure that came twice."""
+        self._schema_worked |= structured
+        self._schema_failed += {"refused": 1, "failed": 2}.get(plain, 0)
+        if self._schema_failed >= 2 and not self._schema_worked:
+            without = replace(self._manner, without=self._manner.without | {SCHEMA})
+            self._adapt(without, "asked without reply schemas, as calls with one fail")
+
+    async def _call_endpoint(self, request: Request | ScoreRequest, manner: RequestStyle) -> Completion | LogLikelihood:
         """One call, by the endpoint that the request needs."""
         if isinstance(request, ScoreRequest):
             return await completions.score_text(self._model, request, self.options.timeout)
@@ -248,28 +330,24 @@ class RemoteEngine:
                 raise UnsupportedError(f"{self.identity} does not go on with plain texts", completions.SCORING_HINT)
             answer = await completions.complete_text(self._model, request, self.options.timeout)
             return answer.model_copy(update={"text": inspect_client.hide_key(answer.text, self._key)})
-        output = await inspect_client.call_model(self._model, request, schema)
-        return inspect_client.to_completion(request, output, self._key)
+        output = await inspect_client.call_model(self._model, request, manner)
+        found = inspect_client.to_completion(request, output, self._key)
+        return found.model_copy(update={"empty": BLANK}) if inspect_client.ends_in_blanks(output) else found
 
     async def _is_responding(self) -> bool:
         """Whether the model answers at all: one short question, asked only where a request has failed too often."""
         try:
-            await inspect_client.call_model(self._model, PING_REQUEST, structured=False)
+            await inspect_client.call_model(self._model, PING_REQUEST, self._manner)
         except Exception as error:
-            return (
-                inspect_client.read_http_status(inspect_client.find_root_cause(error))
-                in inspect_client.REJECTED_STATUSES
-            )
+            return read_refusal(inspect_client.find_root_cause(error)).status in REFUSED
         return True
 
     async def _back_off(
         self, cause: Exception, request: Request | ScoreRequest, failures: int, pool: _CallPool
     ) -> None:
-        """Waits as long as the server says, and nobody asks it anything meanwhile; else longer each time."""
+        """Waits as long as the server says, else longer each time."""
         now, options = asyncio.get_running_loop().time(), self.options
-        told = inspect_client.read_retry_after(self._model, cause)
-        if told is not None:
-            self._not_before = max(self._not_before, now + told)
+        told = inspect_client.read_retry_after(self._model, cause, read_refusal(cause))
         self._down_since = now if self._down_since is None else self._down_since
         chance = random.Random(f"{request.id}|{failures}").uniform(0.5, 1)
         wait = told if told is not None else min(MAX_WAIT, options.first_wait * 2 ** (failures - 1)) * chance
@@ -277,6 +355,11 @@ class RemoteEngine:
             cure = "Nothing is lost. When it answers again, `charter resume` goes on."
             pool.fail(self._engine_error(cause, UnavailableError, cure))
         await self._sleep_unless_stopped(wait, pool)
+
+    def _heed(self, told: float | None) -> None:
+        """Nobody asks sooner than the server says."""
+        if told is not None:
+            self._not_before = max(self._not_before, asyncio.get_running_loop().time() + told)
 
     async def _sleep_unless_stopped(self, seconds: float, pool: _CallPool) -> bool:
         """Waits, also for what others were told meanwhile; False where the pool was stopped."""
@@ -288,12 +371,29 @@ class RemoteEngine:
         return not pool.stopped.is_set()
 
     def _error_completion(self, request: Request | ScoreRequest, cause: Exception) -> Completion:
-        return Completion(id=request.id, text="", stop="error", error=inspect_client.scrub_secrets(cause, self._key))
+        return Completion(
+            id=request.id,
+            text="",
+            stop="error",
+            error=inspect_client.scrub_secrets(read_refusal(cause).words, self._key),
+        )
 
     def _engine_error(self, cause: Exception, kind: type[EngineError], cure: str) -> CharterError:
         if isinstance(cause, CharterError):
             return cause
-        return kind(f"{self.identity} does not answer: {inspect_client.scrub_secrets(cause, self._key)}", cure)
+        refusal = read_refusal(cause)
+        said = inspect_client.scrub_secrets(
+            f"{f'{refusal.status}: ' if refusal.status else ''}{refusal.words}", self._key
+        )
+        return kind(f"{self.identity} does not answer: {said}", cure)
+
+
+def _with_tokens(answer: Any, before: Completion | None) -> Any:
+    """An answer with the tokens of one that was thrown away before it."""
+    if before is None:
+        return answer
+    spent = {key: getattr(answer, key) + getattr(before, key) for key in ("tokens_in", "tokens_out")}
+    return answer.model_copy(update=spent)
 
 
 def _run_until_done(loop: asyncio.AbstractEventLoop, work: Awaitable[T]) -> T:

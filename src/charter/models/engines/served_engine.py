@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from charter.errors import EngineError
 from charter.models import processes, weights
-from charter.ports import Engine
+from charter.ports import Engine, Noting
 from charter.records.chat import Completion, LogLikelihood, Request, ScoreRequest
 from charter.records.model_refs import ModelRef
 from charter.records.record import Record
@@ -70,6 +70,11 @@ class ServedEngine:
         """The model's name and digest: neither the port nor the command decides who answers."""
         base = self.model.base if self.model.revision else Path(self.model.base).name
         return f"served:{base}@{self.model.digest[:16]}"
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """How the server that is at work is asked otherwise, a line each."""
+        return self._client.notes if isinstance(self._client, Noting) else ()
 
     @property
     def name(self) -> str:

@@ -81,6 +81,8 @@ def add_lora(model: Any, options: TuneOptions) -> Any:
     """A new LoRA around ``model``; its start is drawn from torch's generator."""
     from peft import LoraConfig, TaskType, get_peft_model
 
+    if tied := weights.list_tied_targets(model, () if options.targets == "auto" else options.targets):
+        raise TuningError(f"LoRA on {', '.join(tied)}: its weights are tied to another layer's.", weights.TIED_CURE)
     fused = [t for t in options.targets if options.targets != "auto" and _is_weight(model, t)]
     config = LoraConfig(
         task_type=TaskType.CAUSAL_LM,

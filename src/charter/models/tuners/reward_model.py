@@ -131,7 +131,7 @@ class RewardModel:
             model = _load_with_one_output(base if adapter else where, pick_process_device(options.device), options)
             self._model = weights.attach_adapter(model, where) if adapter else model
         tokenizer = weights.load_tokenizer(base, remote_code=options.remote_code)
-        self._chat_format = ChatFormat(tokenizer, (), options.plain, options.template)
+        self._chat_format = ChatFormat(tokenizer, (), options.plain, options.template, today=options.today)
         self._model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
 
 

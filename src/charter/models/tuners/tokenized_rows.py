@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from charter.errors import TuningError
 from charter.models.chat_format import ChatFormat
-from charter.records.chat import Message, Prompt
+from charter.records.chat import Prompt
 from charter.records.training_rows import Example, PreferencePair, TrainingRow
 
 IGNORE_INDEX = -100
@@ -21,11 +21,12 @@ SkippedRows = dict[str, str]
 def tokenize_examples(
     examples: Sequence[Example], dialogue: ChatFormat, longest: int
 ) -> tuple[TokenTable, SkippedRows]:
-    """Token ids and labels per row (tokens before the response are ``IGNORED``), and the rows that are longer than
-    ``longest`` tokens, by id. Raises TuningError naming the row that cannot be read, or where every row is too long."""
+    """Token ids and labels per row (tokens before the response are ``IGNORED``), and the rows that are left out, by id
+    with the reason: those that the chat template cannot render, that have no response, or more than ``longest`` tokens.
+    Raises TuningError where no row is left."""
 
     def lesson(example: Example) -> tuple[dict[str, list[int]], int]:
-        before, after = _encode_answer(example.id, example.messages, example.response, dialogue)
+        before, after = _encode_answer(example, example.response, dialogue)
         return {"input_ids": before + after, "labels": [IGNORE_INDEX] * len(before) + after}, len(before) + len(after)
 
     return _drop_too_long(examples, lesson, dialogue, longest)
@@ -39,10 +40,10 @@ def tokenize_pairs(
 
     def pair(row: TrainingRow) -> tuple[dict[str, list[int]], int]:
         both = (row.chosen, row.rejected) if isinstance(row, PreferencePair) else (row.response,) * 2  # type: ignore[union-attr]
-        read = [_encode_answer(row.id, row.messages, text, dialogue) for text in both]
+        read = [_encode_answer(row, text, dialogue) for text in both]
         (before, chosen), (again, rejected) = read
         if before != again:  # where tokens run over the seam
-            raise TuningError(f"Row {row.id}: its answers split the prompt's tokens in two ways.", "Drop the row.")
+            raise ValueError("its answers split the prompt's tokens in two ways")
         tokens = {"prompt_ids": before, "chosen_ids": chosen, "rejected_ids": rejected}
         return tokens, len(before) + max(len(chosen), len(rejected))
 
@@ -53,25 +54,16 @@ def tokenize_prompts(asked: Sequence[Prompt], dialogue: ChatFormat, longest: int
     """Token ids of each prompt. Raises as ``rows``."""
 
     def read(prompt: Prompt) -> tuple[dict[str, list[int]], int]:
-        try:
-            ids = dialogue.encode_prompt(prompt.messages)
-        except ValueError as refused:
-            raise TuningError(f"Row {prompt.id}: {refused}.", "Drop the row, or set `plain: true`.") from refused
+        ids = dialogue.encode_prompt(prompt.messages)
         return {"input_ids": ids}, len(ids)
 
     return _drop_too_long(asked, read, dialogue, longest)
 
 
-def _encode_answer(
-    id: str, messages: tuple[Message, ...], response: str, dialogue: ChatFormat
-) -> tuple[list[int], list[int]]:
-    try:
-        before, after = dialogue.encode_training(messages, response)
-    except ValueError as refused:
-        raise TuningError(f"Row {id}: {refused}.", "Drop the row, or set `plain: true`.") from refused
+def _encode_answer(row: TrainingRow, response: str, dialogue: ChatFormat) -> tuple[list[int], list[int]]:
     if not response.strip():
-        raise TuningError(f"Row {id} has an empty response.", "Drop the row.")
-    return before, after
+        raise ValueError("it has an empty response")
+    return dialogue.encode_training(row.messages, response, row.thought if isinstance(row, Example) else "")
 
 
 def _drop_too_long(
@@ -85,7 +77,11 @@ def _drop_too_long(
     table: TokenTable = []
     left_out: SkippedRows = {}
     for row in given:
-        tokens, size = read(row)
+        try:
+            tokens, size = read(row)
+        except ValueError as refused:
+            left_out[row.id] = f"not usable: {refused}"
+            continue
         if size > longest:
             left_out[row.id] = f"longer than a row may be: {size} tokens of {longest}"
         else:
@@ -93,6 +89,7 @@ def _drop_too_long(
     if not table:
         key, reason = next(iter(left_out.items()))
         raise TuningError(
-            f"Every row is too long; row {key} is {reason}.", "Raise `scale.row_tokens` (up to the model's context)."
+            f"No row can be learnt; row {key} is {reason}.",
+            "Where rows are too long, raise `scale.row_tokens`; where the template refuses them, mend or drop them.",
         )
     return table, left_out

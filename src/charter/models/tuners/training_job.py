@@ -144,10 +144,9 @@ def _make_trainer(
 ) -> tuple[Any, SkippedRows]:
     """The trainer for the work's kind over its rows, and the rows that are too long."""
     options, (model, tokenizer) = work.options, loaded
-    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    dialogue = ChatFormat(
-        tokenizer, [ends] if isinstance(ends, int) else list(ends or ()), options.plain, options.template
-    )
+    ends = weights.read_end_tokens(getattr(model, "generation_config", None))
+    own: dict[str, Any] = {"today": options.today, "thoughts": options.thoughts}
+    dialogue = ChatFormat(tokenizer, ends, options.plain, options.template, **own)
     longest = min(options.max_length, weights.context_length(model.config) or options.max_length)
     seed = work.seed
     if isinstance(options, SftOptions):

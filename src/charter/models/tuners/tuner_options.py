@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from charter.models import weights
+from charter.models.chat_format import Thoughts
 from charter.records.record import Record
 
 
@@ -42,6 +43,10 @@ class TuneOptions(Record):
     """Raw text without the chat template; must be as the engine's."""
     template: dict[str, bool | int | str] = Field(default_factory=dict)
     """Arguments for the chat template; must be as the engine's."""
+    today: str = Field("", exclude_if=lambda today: not today)
+    """The date that the chat template writes; must be as the engine's."""
+    thoughts: Thoughts = Field("drop", exclude_if=lambda thoughts: thoughts == "drop")
+    """keep: thoughts before responses are learnt too."""
     remote_code: bool = False
     offline: bool = False
     quantize: Literal["none", "4bit"] = "none"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -13,28 +11,22 @@ from typing import Any
 from charter.records.chat import Prompt
 from charter.records.measurements import Split
 from charter.records.record import digest
+from charter.similarity import overlap, wordings
+from charter.similarity.spelling import fold_lookalikes, normalize_text
 
 SPLIT_SALT = "charter-split-1"
 """Fixed, and independent of a run's seed: a prompt stays in its split for ever."""
 
 SPLIT_SHARES: tuple[tuple[Split, float], ...] = (("train", 0.6), ("gate", 0.15), ("heldout", 0.25))
 SHINGLE_WORDS = 3
-
-
-def normalize_text(text: str) -> str:
-    """Lower case, words only: what near-duplicates are compared by. Full-width letters, ligatures, and letters with
-    their accents apart are those that they look like (NFKC, case folded)."""
-    plain = text.lower() if text.isascii() else _nfkc(_nfkc(text).casefold())
-    return " ".join(re.findall(r"\w+", plain))
-
-
-def _nfkc(text: str) -> str:
-    return unicodedata.normalize("NFKC", text)
+FORM, FORM_SHARE = 12, 0.1
+"""More wordings than so many, and than this share of all prompts, are a form with gaps that its author filled, and each
+is a prompt of its own."""
 
 
 def shingles(text: str) -> frozenset[str]:
-    """Word trigrams of the normalised text (the whole text where it is shorter)."""
-    words = normalize_text(text).split()
+    """Word trigrams of the text as it is compared (the whole text where it is shorter)."""
+    words = fold_lookalikes(text).split()
     if len(words) <= SHINGLE_WORDS:
         return frozenset((" ".join(words),))
     return frozenset(" ".join(words[i : i + SHINGLE_WORDS]) for i in range(len(words) - SHINGLE_WORDS + 1))
@@ -46,28 +38,32 @@ def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
 
 
 class NearDuplicateIndex:
-    """Finds every text whose shingles reach ``threshold``, exactly: two such texts share one of their rarest shingles
-    (prefix filtering; Bayardo, Ma and Srikant, WWW 2007), so few pairs are compared."""
+    """Finds whether a text is near to any of ``texts``, exactly: its word trigrams reach ``threshold``, or, where
+    its value says so, it is another wording of one (``wordings``)."""
 
-    def __init__(self, texts: Mapping[str, frozenset[str]], threshold: float) -> None:
-        self.texts, self._threshold = texts, threshold
-        self._frequency = Counter(part for parts in texts.values() for part in parts)
-        self._holders: dict[str, list[str]] = {}
-        for text, parts in texts.items():
-            for part in self._rarest(parts):
-                self._holders.setdefault(part, []).append(text)
+    def __init__(self, texts: Collection[tuple[str, bool]], threshold: float) -> None:
+        known = {normalize_text(text): False for text, _ in texts}
+        known.update((normalize_text(text), True) for text, reworded in texts if reworded)
+        self._texts = known.keys()
+        held = {text: fold_lookalikes(text).split() for text in known}
+        loose = [words for text, words in held.items() if known[text]]
+        self._words = overlap.Overlaps([wordings.word_trigrams(words) for words in held.values()], threshold)
+        self._characters = overlap.Overlaps([wordings.character_grams(words) for words in loose], wordings.CHARACTERS)
+        self._lessened = {int(mark) for words in loose for mark in wordings.leave_one_word_out(words)}
 
-    def contains_near(self, text: str) -> bool:
-        """Whether a text is near to any."""
-        return normalize_text(text) in self.texts or bool(self.find_neighbours(shingles(text)))
-
-    def find_neighbours(self, parts: frozenset[str]) -> list[str]:
-        """The texts that are near to these shingles, sorted."""
-        found = {text for part in self._rarest(parts) for text in self._holders.get(part, ())}
-        return sorted(text for text in found if jaccard(parts, self.texts[text]) >= self._threshold)
-
-    def _rarest(self, parts: frozenset[str]) -> list[str]:
-        return rarest_shingles(parts, self._frequency, self._threshold)
+    def contains_near(self, text: str, *, reworded: bool = True) -> bool:
+        """Whether a text is near to any; ``reworded``: as another wording too."""
+        if not self._texts:
+            return False
+        if normalize_text(text) in self._texts:
+            return True
+        words = fold_lookalikes(text).split()
+        if self._words.to(wordings.word_trigrams(words)):
+            return True
+        lessened = wordings.leave_one_word_out(words).tolist() if reworded else ()
+        return not self._lessened.isdisjoint(lessened) or (
+            reworded and bool(self._characters.to(wordings.character_grams(words)))
+        )
 
 
 def rarest_shingles(parts: Collection[str], frequency: Mapping[str, int], threshold: float) -> list[str]:
@@ -106,51 +102,114 @@ def conversation_prefixes(prompt: Prompt) -> list[str]:
 
 class LeakageFilter:
     """Knows protected prompts; ``clear`` keeps only prompts that are no near-duplicate of any of them, and neither hold
-    one as the opening of a conversation nor open one: exact Jaccard on word trigrams, near linear in the number of
-    prompts."""
+    one as the opening of a conversation nor open one. What is near is what ``split_prompts`` puts into one cluster."""
 
     def __init__(self, protected: Sequence[Prompt], threshold: float) -> None:
         self._protected = tuple(protected)
         self._threshold = threshold
-        self.identity = digest([threshold, SHINGLE_WORDS, sorted(normalize_text(p.text) for p in protected)])
+        told = [threshold, SHINGLE_WORDS, sorted(normalize_text(p.text) for p in protected)]
+        loose = [wordings.CHARACTERS] if any(map(_reworded, protected)) else []
+        self.identity = digest([*told, *loose])
 
     @cached_property
     def _prompt_index(self) -> NearDuplicateIndex:
-        return NearDuplicateIndex({normalize_text(p.text): shingles(p.text) for p in self._protected}, self._threshold)
+        return NearDuplicateIndex([(p.text, _reworded(p)) for p in self._protected], self._threshold)
 
     @cached_property
     def _prefix_index(self) -> NearDuplicateIndex:
-        texts = (text for p in self._protected for text in conversation_prefixes(p))
-        return NearDuplicateIndex({normalize_text(text): shingles(text) for text in texts}, self._threshold)
+        return NearDuplicateIndex(
+            [(text, _reworded(p)) for p in self._protected for text in conversation_prefixes(p)], self._threshold
+        )
 
     def is_protected(self, text: str) -> bool:
         """Whether a text is a near-duplicate of a protected prompt, or of the opening of one."""
         return self._prefix_index.contains_near(text)
 
     def remove_leaked(self, prompts: Iterable[Prompt]) -> list[Prompt]:
-        """The prompts that are close to no protected one, in order."""
-        return [
-            p
-            for p in prompts
-            if not self.is_protected(p.text)
-            and not any(map(self._prompt_index.contains_near, conversation_prefixes(p)[:-1]))
-        ]
+        """The prompts that are close to no protected one, in order. Those of a source were split with all of their
+        wordings already, as far as these can be told from a form that all share: they are held against it by words."""
+        return [p for p in prompts if not self._holds(p)]
+
+    def _holds(self, prompt: Prompt) -> bool:
+        reworded = not prompt.source
+        return self._prefix_index.contains_near(prompt.text, reworded=reworded) or any(
+            self._prompt_index.contains_near(text, reworded=reworded) for text in conversation_prefixes(prompt)[:-1]
+        )
 
 
 def split_prompts(prompts: Sequence[Prompt], threshold: float) -> dict[Split, list[Prompt]]:
-    """Train, gate and held-out by near-duplicate cluster: all of a cluster falls into one split, by a salted hash. A
-    conversation is in one cluster with whatever is asked on the way through it."""
-    texts = {normalize_text(p.text): shingles(p.text) for p in prompts}
-    index = NearDuplicateIndex(texts, threshold)
-    linked = sorted({(normalize_text(p.text), text) for p in prompts for text in conversation_prefixes(p)})
-    leader: dict[str, str] = {}
-    for whole, text in linked:
-        roots = {_root(leader, key) for key in (whole, *index.find_neighbours(shingles(text)))}
-        leader.update(dict.fromkeys(roots, min(roots)))
+    """Train, gate and held-out by near-duplicate cluster: all of a cluster falls into one split, by a salted hash.
+
+    In one cluster are prompts whose word trigrams reach ``threshold``, a conversation and whatever is asked on the way
+    through it, prompts that a set makes of one template (``template`` in what is said of them), and other wordings of a
+    prompt (``wordings``) where it is from no world: a world's sentences mean what one word of theirs means."""
+    names: dict[int, str] = {}
+    groups = cluster_prompts(prompts, threshold)
+    for prompt, group in zip(prompts, groups, strict=True):
+        name = _template(prompt) or normalize_text(prompt.text)
+        names[group] = min(name, names.get(group, name))
     out: dict[Split, list[Prompt]] = {"train": [], "gate": [], "heldout": []}
-    for prompt in prompts:
-        out[_assign_split(_root(leader, normalize_text(prompt.text)))].append(prompt)
+    for prompt, group in zip(prompts, groups, strict=True):
+        out[_assign_split(names[group])].append(prompt)
     return out
+
+
+def cluster_prompts(prompts: Sequence[Prompt], threshold: float) -> list[int]:
+    """The number of the cluster of each prompt, as ``split_prompts`` tells them."""
+    texts = [normalize_text(p.text) for p in prompts]
+    place = {text: n for n, text in enumerate(sorted(set(texts)))}
+    groups = _clusters(prompts, place, threshold)
+    return [int(groups[place[text]]) for text in texts]
+
+
+def _clusters(prompts: Sequence[Prompt], place: Mapping[str, int], threshold: float) -> Any:
+    """The cluster of each text of ``place`` by number, then those of what is asked on the way."""
+    import numpy as np
+
+    opened: dict[str, int] = {}
+    ways, alike, templates = list[tuple[int, int]](), list[tuple[int, int]](), dict[str, int]()
+    for prompt in prompts:
+        whole = place[normalize_text(prompt.text)]
+        for text in map(normalize_text, conversation_prefixes(prompt)[:-1]):
+            if text in place:
+                alike.append((whole, place[text]))
+            else:
+                ways.append((opened.setdefault(text, len(place) + len(opened)), whole))
+        if name := _template(prompt):
+            alike.append((whole, templates.setdefault(name, whole)))
+    words = [fold_lookalikes(text).split() for text in (*place, *opened)]
+    anchors = np.arange(len(words)) < len(place)
+    groups = overlap.link_near_sets(
+        [wordings.word_trigrams(own) for own in words], threshold, anchors, np.arange(len(words))
+    )
+    loose = {normalize_text(text) for prompt in prompts if _reworded(prompt) for text in conversation_prefixes(prompt)}
+    words = [own if text in loose else [] for text, own in zip((*place, *opened), words, strict=True)]
+    wide = overlap.link_sharing_sets([wordings.leave_one_word_out(own) for own in words], anchors, groups)
+    runs = [wordings.character_grams(own) for own in words]
+    wide = overlap.link_near_sets(runs, wordings.CHARACTERS, anchors, wide, wordings.PAIRS)
+    sizes = np.bincount(wide[: len(place)], minlength=len(words))
+    form = sizes[wide] > max(FORM, len(place) * FORM_SHARE)
+    groups = _joined(np.where(form, groups, wide + len(words)), alike)
+    near = set(groups[: len(place)].tolist())  # an opening tells only where a prompt is near to it
+    return _joined(groups, [(way, whole) for way, whole in ways if int(groups[way]) in near])
+
+
+def _joined(groups: Any, pairs: Sequence[tuple[int, int]]) -> Any:
+    import numpy as np
+
+    groups = np.unique(groups, return_inverse=True)[1]
+    return overlap.join_groups(groups, [a for a, _ in pairs], [b for _, b in pairs])
+
+
+def _reworded(prompt: Prompt) -> bool:
+    """Whether another wording of a prompt is near to it."""
+    return not prompt.source.startswith("world:")
+
+
+def _template(prompt: Prompt) -> str:
+    """The template that a set made a prompt of, before every text in order; empty where there is none."""
+    template = prompt.meta.get("template")
+    return f"\0{template}" if template else ""
 
 
 def split_gate_heldout(prompts: Sequence[Prompt], threshold: float) -> tuple[list[Prompt], list[Prompt]]:
@@ -158,12 +217,6 @@ def split_gate_heldout(prompts: Sequence[Prompt], threshold: float) -> tuple[lis
     what is held out among a spec's prompts is held out here; gate has all others. Both in order."""
     held = {p.id for p in split_prompts(prompts, threshold)["heldout"]}
     return [p for p in prompts if p.id not in held], [p for p in prompts if p.id in held]
-
-
-def _root(leader: dict[str, str], key: str) -> str:
-    while leader.get(key, key) != key:
-        key = leader[key]
-    return key
 
 
 def _assign_split(key: str) -> Split:

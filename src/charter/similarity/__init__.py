@@ -1,0 +1,1 @@
+"""Similarity of texts: near-duplicates, splits and the filter around gate and held-out."""

@@ -1,0 +1,83 @@
+"""An engine of the user's own (``python:``): whatever its code raises is an EngineError that names it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TypeVar
+
+from charter.errors import CharterError, EngineError
+from charter.models.engines.replies import split_thought
+from charter.ports import Engine, SupportsDrain
+from charter.records.chat import Completion, LogLikelihood, Request, ScoreRequest
+
+A = TypeVar("A", Completion, LogLikelihood)
+
+
+class Program:
+    """The engine that ``name`` names, asked as it is."""
+
+    def __init__(self, name: str, engine: Engine) -> None:
+        self.name, self.engine = name, engine
+
+    @property
+    def identity(self) -> str:
+        """The engine's own."""
+        try:
+            return self.engine.identity
+        except Exception as error:
+            raise translate_error(self.name, error) from error
+
+    def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
+        """As the engine does; a thought in an answer is kept apart. Raises EngineError."""
+        for answer in self._answers(lambda: self.engine.generate(requests, done), requests, Completion):
+            thought, text = split_thought(answer.text)
+            yield answer.model_copy(update={"text": text, "thought": thought}) if thought else answer
+
+    def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
+        """As the engine does. Raises EngineError."""
+        return self._answers(lambda: self.engine.score(requests, done), requests, LogLikelihood)
+
+    def close(self) -> None:
+        """As the engine does. Raises EngineError."""
+        try:
+            self.engine.close()
+        except Exception as error:
+            raise translate_error(self.name, error) from error
+
+    def _answers(
+        self, ask: Callable[[], Iterator[A]], requests: Sequence[Request | ScoreRequest], kind: type[A]
+    ) -> Iterator[A]:
+        asked = {request.id for request in requests}
+        try:
+            for answer in ask():
+                if not isinstance(answer, kind) or answer.id not in asked:
+                    given = answer.id if isinstance(answer, kind) else type(answer).__name__
+                    raise TypeError(f"it gave {given!r}, which is no {kind.__name__} with the id of a request")
+                yield answer
+        except CharterError:
+            raise
+        except Exception as error:  # whatever a user's own code raises
+            raise translate_error(self.name, error) from error
+
+
+class DrainingProgram(Program):
+    """One that can be told to ask for no more."""
+
+    def drain(self) -> None:
+        """As the engine does."""
+        assert isinstance(self.engine, SupportsDrain)
+        self.engine.drain()
+
+
+def translate_error(name: str, error: Exception) -> CharterError:
+    """An exception of a user's own code as an EngineError with its place; an error of ours stays what it is."""
+    if isinstance(error, CharterError):
+        return error
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    said = " ".join(str(error).split())[:300]
+    return EngineError(
+        f"{name} failed: {type(error).__name__}: {said}{where}",
+        "Mend the program that the spec names; what was answered before is kept: charter resume RUN",
+    )

@@ -1,0 +1,94 @@
+"""What a run is about to read, told before anything is asked: rows by source, and prompts as the model reads them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from charter.data.sources.data_rows import RowCount
+from charter.errors import CharterError
+from charter.ports import Source
+from charter.records.chat import Prompt
+from charter.records.model_refs import ModelRef
+from charter.spec import Spec
+from charter.wiring import role_models
+
+if TYPE_CHECKING:
+    from charter.models.chat_format import ChatFormat
+
+SHOWN, LENGTH = 3, 600
+"""Prompts that are shown, and characters of each."""
+
+
+def count_rows(sources: Iterable[Source]) -> list[RowCount]:
+    """What the reading of each source of files gave, in order; a world's prompts are no rows. Raises SpecError."""
+    from charter.data.sources.source_prompts import SourcePrompts
+
+    counts: dict[str, RowCount] = {}
+    for source in sources:
+        if isinstance(source, SourcePrompts):
+            name, number = source.name, 2
+            while name in counts:
+                name, number = f"{source.name} ({number})", number + 1
+            counts[name] = source.count.model_copy(update={"id": name})
+    return list(counts.values())
+
+
+def list_counts(counts: Sequence[RowCount]) -> list[RowCount]:
+    """The counts of sources of which something was left out, as a record of the run."""
+    return list(counts)
+
+
+def find_losses(counts: Sequence[RowCount]) -> list[RowCount]:
+    """The counts of sources that left out a row or a file."""
+    return [count for count in counts if count.left_out or count.empty or count.unread]
+
+
+def preview_prompts(spec: Spec, start: ModelRef, sources: Sequence[Source]) -> dict[str, Any]:
+    """The first prompts as the target will read them, and how many its chat template refuses. No weights load."""
+    counts = count_rows(sources)
+    if not counts:
+        return {}
+    prompts = [prompt for source in sources for prompt in source.prompts()]
+    told: dict[str, Any] = {"rows": {count.id: count.summary for count in counts}}
+    try:
+        dialogue = None if spec.target.by_http else role_models.build_local_engine(spec, start).dialogue()
+    except CharterError as error:
+        return told | {"first_prompts": _turns(prompts), "template": f"not read: {error.message:.200}"}
+    if dialogue is None:
+        return told | {"first_prompts": _turns(prompts), "template": "the server's own"}
+    refused, reason = _refused(dialogue, prompts)
+    words = f"{sum(refused.values())} of {len(prompts)} prompts are refused by the target's chat template"
+    return told | {
+        "first_prompts": {str(n): _rendered(dialogue, p) for n, p in enumerate(prompts[:SHOWN], 1)},
+        "template": f"{words}: {reason:.200}" if refused else f"none of {len(prompts)} prompts is refused",
+    }
+
+
+def _refused(dialogue: ChatFormat, prompts: Sequence[Prompt]) -> tuple[Counter[tuple[str, ...]], str]:
+    """How many prompts the template refuses, by the order of their speakers, and its words. One of each order is put to
+    it."""
+    orders = Counter(tuple(message.role for message in prompt.messages) for prompt in prompts)
+    examples = {tuple(message.role for message in prompt.messages): prompt for prompt in reversed(prompts)}
+    refused, reason = Counter[tuple[str, ...]](), ""
+    for order, count in orders.items():
+        try:
+            dialogue.encode_prompt(examples[order].messages)
+        except ValueError as error:
+            refused[order] = count
+            reason = reason or f"{' then '.join(order)}: {error}"
+    return refused, reason
+
+
+def _rendered(dialogue: ChatFormat, prompt: Prompt) -> str:
+    try:
+        text = str(dialogue.tokenizer.decode(dialogue.encode_prompt(prompt.messages)))
+    except ValueError as error:
+        return f"(refused: {error!s:.200})"
+    return text if len(text) <= LENGTH else f"{text[:LENGTH]} [...]"
+
+
+def _turns(prompts: Sequence[Prompt]) -> dict[str, str]:
+    shown = ("\n".join(f"{m.role}: {m.content}" for m in prompt.messages) for prompt in prompts[:SHOWN])
+    return {str(n): text if len(text) <= LENGTH else f"{text[:LENGTH]} [...]" for n, text in enumerate(shown, 1)}
