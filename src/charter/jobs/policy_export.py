@@ -95,7 +95,8 @@ def _write_weights(reading: RunReader, policy: ModelRef, new: Path, merge: bool,
         raise EngineError(f"The merged model could not be compared: {error.message}", cure) from error
     if max(found.max_logit_difference, found.saved) > _FARTHEST:
         raise EngineError(
-            f"The merged model does not answer as its policy: the largest difference of logits is {found.max_logit_difference:.1e} "
+            f"The merged model does not answer as its policy: the largest difference of logits is "
+            f"{found.max_logit_difference:.1e} "
             f"where the weights are added up, and {found.saved:.1e} where they are read from what was saved.",
             "Export the adapter itself, without --merge.",
         )

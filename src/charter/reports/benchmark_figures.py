@@ -35,7 +35,7 @@ class BenchmarkFigure(Record):
     ``measured`` alone. ``change``: of the items graded in both, with its 95 %
     interval ``low`` to ``high``; ``gained`` in the second alone and ``lost`` in the first alone where it is a share;
     ``p``: exact McNemar; where several items are of one prompt, a sign-flip test of the mean over prompts; where items
-    are no events, a bootstrap of the mean. ``p_holm``: corrected over all figures of the run; ``shows``: the smallest
+    are no events, a bootstrap of the mean. ``p_holm``: corrected over all figures of the run; ``detectable``: the smallest
     change of a share that so many prompts show in four of five cases, where as many change the other way as here."""
 
     benchmark: str
@@ -179,7 +179,7 @@ def _compare_figure(
     """The figure with what changed, where both sides have it."""
     score = figure.score
     if score.interval == "wilson" and score.n:
-        figure = figure.model_copy(update={"shows": _cached_detectable(score.n)})
+        figure = figure.model_copy(update={"detectable": _cached_detectable(score.n)})
     if figure.before is None or figure.after is None or figure.before.benchmark != figure.after.benchmark:
         return figure
     before, after = (_item_values(side, figure.name) for side in measured)
@@ -190,7 +190,7 @@ def _compare_figure(
         low, high = change_interval(pair.gained, pair.lost, pair.n)
         told = {"change": (pair.gained - pair.lost) / pair.n, "low": low, "high": high, "p": pair.p}
         told |= {"gained": pair.gained, "lost": pair.lost}
-        told |= {"shows": _cached_detectable(len(set(clusters)), min(pair.gained, pair.lost) / pair.n)}
+        told |= {"detectable": _cached_detectable(len(set(clusters)), min(pair.gained, pair.lost) / pair.n)}
     moves = [after[id] - before[id] for id in both]
     if pair is None or len(set(clusters)) < len(both):
         found = (

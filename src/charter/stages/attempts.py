@@ -44,7 +44,7 @@ def continue_conversations(
     return [
         c.model_copy(
             update={
-                "said": (
+                "history": (
                     *by_id[c.id].prompt.messages,
                     Message(role="assistant", content=by_id[c.id].response or "-"),
                 )

@@ -144,7 +144,7 @@ def drop_contradicted_rows(
     def left(rows: Sequence[Example]) -> tuple[Example, ...]:
         return tuple(row for row in rows if row.id not in gone)
 
-    return given.model_copy(update={"examples": left(given.examples), "replayed": left(given.replay_rows)})
+    return given.model_copy(update={"examples": left(given.examples), "replay_rows": left(given.replay_rows)})
 
 
 def _nearest_texts(text: str, others: Sequence[str]) -> list[int]:

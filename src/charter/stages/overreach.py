@@ -188,7 +188,7 @@ def _retire_rule(rule: Principle) -> tuple[Principle, Amendment]:
 def _replace_wording(rule: Principle, new: Principle | None) -> tuple[Principle, Amendment | None]:
     tried = rule.reword_count + 1
     if new is None or new.text == rule.text:
-        return rule.model_copy(update={"narrowed": tried}), None
+        return rule.model_copy(update={"reword_count": tried}), None
     found = rule.breadth
     assert found is not None
     change = Amendment(
@@ -199,7 +199,7 @@ def _replace_wording(rule: Principle, new: Principle | None) -> tuple[Principle,
         before=rule.text,
         after=new.text,
     )
-    return new.model_copy(update={"narrowed": tried, "efficacy": None, "breadth": None}), change
+    return new.model_copy(update={"reword_count": tried, "efficacy": None, "breadth": None}), change
 
 
 def _trials_of_rule(

@@ -59,7 +59,7 @@ def build_inputs(assembly: Components) -> PrincipleInputs:
         constitution=constitution,
         exemplars=check_exemplars(load_exemplars(spec, assembly.templates), constitution, spec, assembly.templates),
         instructions=_build_instructions(assembly, task.guard),
-        generated_prompts=tuple(task.guard.clear(assembly.written)),
+        generated_prompts=tuple(task.guard.remove_leaked(assembly.written)),
         rows=read_rows(spec.options.engrave.rows) if spec.method in METHODS_ON_GIVEN_ROWS else (),
         tuning_base=resolve_tuning_base(spec),
         samples=spec.options.cai.samples if spec.method == "cai" else 1,
