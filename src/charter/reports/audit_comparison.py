@@ -63,8 +63,8 @@ class AuditLine(Record):
     how much of them passes only after, or only before; ``change`` with its one-sided 95 % lower bound ``low``; ``p`` of
     a drop (sign-flip test of the mean over prompts), ``p_holm`` over all lines. ``needed``: the n that can show the
     margin at so many changes; ``detectable``: the smallest drop that this n shows with 80 % power, where
-    as much is gained beside it as was here (None: none). ``unjudged`` answers of either side are left out; ``worst``: ``low`` where each
-    that could be judged before and cannot be now is a failure (None: there is none)."""
+    as much is gained besides as here (None: none). ``unjudged`` answers of either side are left out; ``worst``: ``low``
+    where each that could be judged before and cannot be now is a failure (None: there is none)."""
 
     id: str
     kind: Literal["principle", "benchmark"]
@@ -290,12 +290,11 @@ def _add_power(line: AuditLine, margin: float, lines: int) -> AuditLine:
     """What the line's n can show, at the level that Holm leaves it at worst."""
     n = line.n
     changing = round(2 * min(line.gained, line.lost) / n, 2) if n else 0.0
+    gained = round(line.gained / n, 2) if n else 0.0
     return line.model_copy(
         update={
             "needed": pairs_needed(margin, changing),
-            "detectable": cached_detectable(n, round(line.gained / n, 2), alpha=2 * SIGNIFICANCE / lines)
-            if n
-            else None,
+            "detectable": cached_detectable(n, gained, alpha=2 * SIGNIFICANCE / lines) if n else None,
         }
     )
 

@@ -128,7 +128,9 @@ def check_training(spec: Spec, start: ModelRef) -> None:
     practises = spec.method == "rlhf" and spec.options.learn.algorithm == "rloo" and target.thoughts == "drop"
     if practises and build_local_engine(spec, start).dialogue().marks.opened:
         fault = "target.thoughts: practice learns from all that it draws, and this chat template opens a thought"
-        raise SpecError("thoughts would be learnt", (fault,), "Set target.thoughts: keep, or options.learn.how: dpo.")
+        raise SpecError(
+            "thoughts would be learnt", (fault,), "Set target.thoughts: keep, or options.learn.algorithm: dpo."
+        )
 
 
 def fix_date(spec: Spec, start: ModelRef) -> Spec:
