@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
@@ -23,6 +22,7 @@ from charter.jobs.calibration_job import CalibrationJob
 from charter.jobs.evaluation_job import EvaluationJob
 from charter.jobs.self_instruct_job import SelfInstructJob
 from charter.reports.chain import is_chain
+from charter.run import store
 from charter.run.reader import RunReader
 from charter.spec import chain_spec
 from charter.wiring.components import Components, Observer
@@ -116,7 +116,8 @@ def resume_run(
     if is_chain(directory):
         _run_chain(directory, observer, budget, tell)
         return
-    spec, text = specs.read_spec(directory / "spec.yaml")
+    reading = RunReader(directory)
+    spec, text = reading.spec, reading.text("spec.yaml")
     if budget:
         changes = {f"budget.{key}": value for key, value in budget.items()}
         spec = specs.parse_spec(specs.change_spec(text, changes))
@@ -152,10 +153,13 @@ def target_line(target: Mapping[str, Any]) -> str:
 def _pinned_revision(directory: Path, spec: specs.Spec) -> str:
     """The commit of the hub model that a run began with; empty where it began with a folder or another model."""
     try:
-        target = json.loads((directory / "environment.json").read_text(encoding="utf-8")).get("target", {})
-    except (OSError, ValueError):
+        value = store.parse_json(store.read_bytes(directory / store.ENVIRONMENT, directory))
+    except (StoreError, ValueError):
         return ""  # what is wrong with the file is told when the run is opened
-    return str(target.get("revision", "")) if target.get("model") == spec.target.model else ""
+    target = value.get("target") if isinstance(value, dict) else None
+    if not isinstance(target, dict) or target.get("model") != spec.target.model:
+        return ""
+    return str(target.get("revision", ""))
 
 
 def collect_environment(target: Mapping[str, Any] | None = None) -> dict[str, Any]:
