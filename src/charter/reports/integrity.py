@@ -116,12 +116,12 @@ def _check_spec(directory: Path, events: Sequence[Event]) -> Iterator[Fault]:
         yield Fault(file=store.JOURNAL, line=1, what="not a run's beginning")
         return
     expected = {store.SPEC: events[0]["spec"], store.ENVIRONMENT: events[0]["environment"]}
-    yield from _check_files(directory, expected)
+    yield from _check_files(directory, expected, short=True)
 
 
-def _check_files(directory: Path, expected: dict[str, str]) -> Iterator[Fault]:
+def _check_files(directory: Path, expected: dict[str, str], short: bool = False) -> Iterator[Fault]:
     for name, digest in expected.items():
-        if fault := store.find_file_fault(directory, name, digest):
+        if fault := store.find_file_fault(directory, name, digest, short):
             yield fault
 
 
@@ -193,7 +193,7 @@ def _check_ending(directory: Path, events: Sequence[Event], head: store.Head | N
                 file=store.JOURNAL, line=len(events) or None, what="HEAD is there, the line that finishes is not"
             )
         return
-    fault = store.find_file_fault(directory, store.HEAD, store.sha256(store.head_bytes(head)))
+    fault = store.find_file_fault(directory, store.HEAD, store.sha256(store.head_bytes(head)), short=True)
     if fault is not None and fault.what == "the file was changed":
         fault = Fault(file=store.HEAD, line=1, what="not what the journal says")
     if fault is not None:

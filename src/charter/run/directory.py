@@ -194,7 +194,7 @@ class Run:
             raise DamagedError(f"{self.directory / store.JOURNAL}, line 1: not a run's beginning", store.RESTORE_CURE)
         store.raise_first_fault(self.directory, store.find_link_faults(self.directory, events))
         for name, key in ((store.SPEC, "spec"), (store.ENVIRONMENT, "environment")):
-            if store.file_digest(self.directory / name, self.directory) != events[0][key]:
+            if store.sha256(store.read_bytes(self.directory / name, self.directory)) != events[0][key]:
                 cure = "Restore it; to run with another spec, make a new run from a step of this one: charter fork"
                 raise DamagedError(f"{self.directory / name} was changed after the run began", cure)
         if self.finished is not None:

@@ -54,13 +54,14 @@ from charter.run.store.regular_files import (
     translate_os_errors,
 )
 from charter.run.store.seals import Seal, read_seal, read_sealed_lines, read_step, records_path, seal_bytes, seal_path
-from charter.run.store.strict_json import parse_json
+from charter.run.store.strict_json import MAX_LINE_BYTES, parse_json
 
 __all__ = [
     "ENVIRONMENT",
     "HEAD",
     "JOURNAL",
     "LOCK",
+    "MAX_LINE_BYTES",
     "RESTORE_CURE",
     "SCRATCH",
     "SPEC",

@@ -101,10 +101,14 @@ def file_digest(path: Path, root: Path | None = None) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def find_file_fault(directory: Path, name: str, digest: str) -> Fault | None:
-    """How a file of the run differs from the digest kept for it. Raises StoreError."""
+def find_file_fault(directory: Path, name: str, digest: str, short: bool = False) -> Fault | None:
+    """How a file of the run differs from the digest kept for it. ``short``: the file holds one object, so that it is
+    not read where it is too long for one. Raises StoreError."""
+    found = None
     try:
-        found = file_digest(inner_path(directory, name), directory) if is_present(directory, name) else None
+        if is_present(directory, name):
+            path = inner_path(directory, name)
+            found = sha256(read_bytes(path, directory)) if short else file_digest(path, directory)
     except FaultError as error:
         return error.fault
     if found == digest:
