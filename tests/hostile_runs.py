@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def _json_mutations(name: str) -> Iterator[Mutation]:
         "half a surrogate": b'{"event":"\\ud800"}\n',
     }
     for kind, text in texts.items():
-        yield Mutation(f"{name}: holds {kind}", lambda run, text=text: (run / name).write_bytes(text))
+        yield Mutation(f"{name}: holds {kind}", partial(_write, name, text))
 
 
 def _foreign_mutations() -> Iterator[Mutation]:
@@ -153,18 +154,37 @@ def _foreign_mutations() -> Iterator[Mutation]:
     for name in ("001/more.jsonl", "9.seal.json", "adapter/more.bin", "001/policy/more.bin", "001/policy/x/y.py"):
         yield Mutation(f"{name} is there too", write(name))
     for name in ("evil", "001/evil", "001/policy/evil", "adapter/evil"):
-        yield Mutation(f"{name} is a FIFO", lambda run, name=name: os.mkfifo(run / name))
-        yield Mutation(f"{name} is a link", lambda run, name=name: (run / name).symlink_to("/etc"))
+        yield Mutation(f"{name} is a FIFO", partial(_place_fifo, name))
+        yield Mutation(f"{name} is a link", partial(_place_link, name))
     yield Mutation("an empty folder", lambda run: (run / "empty").mkdir(), harmless="an empty folder holds nothing")
 
 
 def _folder_mutations() -> Iterator[Mutation]:
     for name in ("000", "001", "adapter", "001/policy", "001/policy/deep"):
-        yield Mutation(f"{name}: a link to its own copy", lambda run, name=name: _move_out(run, name))
-        yield Mutation(f"{name}: removed", lambda run, name=name: shutil.rmtree(run / name))
-        yield Mutation(f"{name}: a file", lambda run, name=name: (shutil.rmtree(run / name), (run / name).touch()))
+        yield Mutation(f"{name}: a link to its own copy", partial(_move_out, name=name))
+        yield Mutation(f"{name}: removed", partial(_remove_folder, name))
+        yield Mutation(f"{name}: a file", partial(_remove_folder, name, file=True))
     yield Mutation(".lock: a link", lambda run: _move_out(run, store.LOCK))
-    yield Mutation(".lock: a FIFO", lambda run: ((run / store.LOCK).unlink(), os.mkfifo(run / store.LOCK)))
+    yield Mutation(".lock: a FIFO", partial(_place_fifo, store.LOCK))
+
+
+def _write(name: str, data: bytes, run: Path) -> None:
+    (run / name).write_bytes(data)
+
+
+def _place_fifo(name: str, run: Path) -> None:
+    (run / name).unlink(missing_ok=True)
+    os.mkfifo(run / name)
+
+
+def _place_link(name: str, run: Path) -> None:
+    (run / name).symlink_to("/etc")
+
+
+def _remove_folder(name: str, run: Path, file: bool = False) -> None:
+    shutil.rmtree(run / name)
+    if file:
+        (run / name).touch()
 
 
 def _move_out(run: Path, name: str) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -111,8 +112,9 @@ def test_every_mutation_is_named_by_verify_and_stops_no_reader(whole: Path, tmp_
             loose = verify_or_error(copy) if mutation.foreign else strict
         if bool(strict) == bool(mutation.harmless) or (mutation.foreign and loose):
             missed.append((mutation.name, strict, loose))
-        read = (resume, fork, resume, RunReader)[number % 4]
-        answer(lambda read=read, copy=copy: read(copy))
+        readers: tuple[Callable[[Path], object], ...] = (resume, fork, resume, RunReader)
+        read = readers[number % 4]
+        answer(partial(read, copy))
     assert missed == []
 
 
@@ -131,7 +133,7 @@ def test_links_and_special_files_are_refused_by_name(whole: Path, tmp_path: Path
     copy = changed(whole, tmp_path / "copy", wanted)
     assert any(fault.startswith(name) for fault in verify_or_error(copy))
     for read in (resume, fork) if kind == "a folder" else (resume, fork, RunReader):
-        assert name in answer(lambda read=read: read(copy)), read
+        assert name in answer(partial(read, copy)), read
 
 
 @pytest.mark.parametrize("name", ["001", "001/policy", "adapter"])
@@ -140,7 +142,7 @@ def test_a_link_in_place_of_a_folder_is_refused_by_name(whole: Path, tmp_path: P
     copy = changed(whole, tmp_path / "copy", wanted)
     assert f"{name}: a symbolic link, and none is followed" in verify_or_error(copy)
     for read in (resume, fork, RunReader):
-        assert f"{copy / name}: a symbolic link" in answer(lambda read=read: read(copy))
+        assert f"{copy / name}: a symbolic link" in answer(partial(read, copy))
 
 
 def test_a_link_in_an_unfinished_run_is_never_written_through(tmp_path: Path) -> None:
@@ -221,7 +223,7 @@ def test_names_that_lead_out_of_the_run_are_refused_everywhere(whole: Path, tmp_
         forge(copy)
         assert any("a name that leads out of the run" in fault for fault in verify_or_error(copy))
         for read in (resume, fork):
-            assert "a name that leads out of the run" in answer(lambda read=read, copy=copy: read(copy))
+            assert "a name that leads out of the run" in answer(partial(read, copy))
     with pytest.raises(DamagedError, match="leads out of the run"):
         RunReader(whole).text(name)
     with pytest.raises(DamagedError, match="leads out of the run"):
