@@ -102,10 +102,11 @@ def fork(
     from charter.run.reader import RunReader
 
     wanted = parse_changes(changes)
-    if at is None and RunReader(directory).head is not None:
+    reading = RunReader(directory)
+    text = specs.change_spec(reading.read_text("spec.yaml"), wanted)
+    if at is None and reading.head is not None:
         from charter import jobs
 
-        text = specs.change_spec((directory / "spec.yaml").read_text(encoding="utf-8"), wanted)
         jobs.continue_run(directory, new, text, constitution)
         print_message(f"{new} goes on from the end of {directory}. Begin: charter resume {new}")
         return
@@ -115,7 +116,6 @@ def fork(
             cure="Finish it first: charter resume; and leave --at out.",
         )
     with Run.open(directory) as old:
-        text = specs.change_spec((directory / "spec.yaml").read_text(encoding="utf-8"), wanted)
         old.fork(new, at, spec_text=text, seed=specs.parse_spec(text).seed if "seed" in wanted else None)
     print_message(f"{new} holds the steps of {directory}{f' before {at}' if at else ''}. Go on: charter resume {new}")
 

@@ -29,23 +29,29 @@ def verify(
         str | None,
         typer.Option(metavar="HASH", help="The hash that was printed when the run finished, kept elsewhere."),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="A file that belongs to no step is an error; otherwise it is only listed.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check every byte of a run against its journal, and the journal against a hash kept elsewhere.
 
-    Exits with 3 where anything was changed, removed or added, and names file and line.
+    Exits with 3 where anything was changed, removed or added, and names file and line. Links and special files are
+    errors. Files that belong to no step are listed.
     """
     from charter.reports.chain import verify_chain
     from charter.reports.integrity import verify_run as verified
 
-    steps = verify_chain(directory, expect)
-    found = {str(directory / name): one for name, one in steps.items()} or {str(directory): verified(directory, expect)}
+    steps = verify_chain(directory, expect, strict)
+    found = {str(directory / name): one for name, one in steps.items()}
+    found = found or {str(directory): verified(directory, expect, strict)}
     if as_json:
         told = {name: one.model_dump(mode="json") for name, one in found.items()}
         print_json(told if steps else told[str(directory)])
     else:
         for name, one in found.items():
-            print_out("\n".join([f"{name}: {one.wording}", *map(str, one.faults), *one.notes]))
+            foreign = [] if strict else [f"{file}: belongs to no step" for file in one.foreign]
+            print_out("\n".join([f"{name}: {one.wording}", *map(str, one.faults), *one.notes, *foreign]))
             if one.head:
                 print_out(f"HEAD {one.head}")
     if not all(one.ok for one in found.values()):

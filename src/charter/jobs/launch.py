@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
@@ -23,6 +22,7 @@ from charter.jobs.calibration_job import CalibrationJob
 from charter.jobs.evaluation_job import EvaluationJob
 from charter.jobs.self_instruct_job import SelfInstructJob
 from charter.reports.chain import is_chain
+from charter.run import store
 from charter.run.reader import RunReader
 from charter.spec import chain_spec
 from charter.wiring.components import Components, Observer
@@ -119,7 +119,8 @@ def resume_run(
     if is_chain(directory):
         _run_chain(directory, observer, budget, tell)
         return
-    spec, text = specs.read_spec(directory / "spec.yaml")
+    reading = RunReader(directory)
+    spec, text = reading.spec, reading.read_text("spec.yaml")
     if budget:
         changes = {f"budget.{key}": value for key, value in budget.items()}
         spec = specs.parse_spec(specs.change_spec(text, changes))
@@ -169,9 +170,12 @@ def _introduce(target: Mapping[str, Any], tell: Callable[[str], None] | None) ->
 def _known(directory: Path, spec: specs.Spec) -> Mapping[str, Any]:
     """What a run's first day said of its target: commit and date among it; empty where it was another model."""
     try:
-        target = json.loads((directory / "environment.json").read_text(encoding="utf-8")).get("target", {})
-    except (OSError, ValueError):
+        value = store.parse_json(store.read_bytes(directory / store.ENVIRONMENT, directory))
+    except (StoreError, ValueError):
         return {}  # what is wrong with the file is told when the run is opened
+    target = value.get("target") if isinstance(value, dict) else None
+    if not isinstance(target, dict):
+        return {}
     named = {target.get("model"), Path(str(target.get("model"))).name}
     own = {spec.target.model, Path(spec.target.model).name} if Path(spec.target.model).is_dir() else {spec.target.model}
     return target if named & own else {}

@@ -13,7 +13,7 @@ from charter.run.store import Fault
 
 def is_chain(directory: Path) -> bool:
     """Whether a folder holds a chain of runs."""
-    return (directory / store.SPEC).is_file() and not (directory / store.JOURNAL).exists()
+    return (directory / store.SPEC).is_file() and not store.is_present(directory, store.JOURNAL)
 
 
 def chain_runs(directory: Path) -> list[Path]:
@@ -21,7 +21,7 @@ def chain_runs(directory: Path) -> list[Path]:
     if not is_chain(directory):
         return []
     steps = [directory / name for name, _ in specs.split_chain(specs.read_spec(directory / store.SPEC)[1])]
-    return [step for step in steps if (step / store.JOURNAL).exists()]
+    return [step for step in steps if store.is_present(step, store.JOURNAL)]
 
 
 def is_complete(directory: Path) -> bool:
@@ -31,13 +31,13 @@ def is_complete(directory: Path) -> bool:
     return len(begun) == len(steps) and all(RunReader(step).head for step in begun)
 
 
-def verify_chain(directory: Path, expect: str | None = None) -> dict[str, IntegrityReport]:
-    """Each step verified, ``expect`` on the last; a step that goes on from other records than those beside it is
-    damaged."""
+def verify_chain(directory: Path, expect: str | None = None, strict: bool = False) -> dict[str, IntegrityReport]:
+    """Each step verified, ``expect`` on the last, ``strict`` on all. A step that goes on from other records than those
+    beside it is damaged."""
     steps, found = chain_runs(directory), {}
     for number, step in enumerate(steps):
-        made = verify_run(step, expect if number == len(steps) - 1 else None)
-        if number and (wrong := _find_gap(steps[number - 1], step)):
+        made = verify_run(step, expect if number == len(steps) - 1 else None, strict)
+        if made.ok and number and (wrong := _find_gap(steps[number - 1], step)):
             made = made.model_copy(update={"ok": False, "wording": "damaged", "faults": (*made.faults, wrong)})
         found[step.name] = made
     return found

@@ -8,6 +8,7 @@ run, hashes included, is found only by a hash kept elsewhere: without one the an
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from charter.errors import StoreError
@@ -18,7 +19,8 @@ from charter.run.store import Event, Fault
 
 class IntegrityReport(Record):
     """``ok``: no fault. ``anchored``: the run is the one whose hash was given. ``tip`` is the hash of the journal's
-    last line: kept elsewhere, it anchors human decisions made after the end, too. ``notes`` are no faults."""
+    last line: kept elsewhere, it anchors human decisions made after the end, too. ``notes`` are no faults.
+    ``foreign``: files that belong to no step and that nothing reads; with ``strict`` they are faults too."""
 
     ok: bool
     anchored: bool
@@ -28,30 +30,43 @@ class IntegrityReport(Record):
     tip: str
     faults: tuple[Fault, ...]
     notes: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
 
 
-def verify_run(directory: Path | str, expect: str | None = None) -> IntegrityReport:
-    """Reads the whole run and compares. ``expect`` is the hash printed when the run finished, or that of any later line
-    of its journal. Raises StoreError where there is no run or a file cannot be read."""
+def verify_run(directory: Path | str, expect: str | None = None, strict: bool = False) -> IntegrityReport:
+    """Reads the whole run and compares.
+
+    Args:
+        directory: The run.
+        expect: The hash printed when the run finished, or that of any later line of its journal.
+        strict: A file that belongs to no step is a fault.
+
+    Raises:
+        StoreError: There is no run, or a file cannot be read.
+    """
     directory = Path(directory)
-    if not (directory / store.JOURNAL).exists() and not (directory / store.HEAD).exists():
+    if not store.is_present(directory, store.JOURNAL) and not store.is_present(directory, store.HEAD):
         raise StoreError(f"{directory} holds no run", "Give a run's folder.")
-    reading = store.read_lines(directory / store.JOURNAL)
+    reading, unread = _read_journal_lines(directory)
     events, faults = store.read_journal(reading)
     head = store.expected_head(events)
-    complete = head is not None or (directory / store.HEAD).exists()
+    complete = head is not None or store.is_present(directory, store.HEAD)
     notes = []
     for torn in _find_torn_lines(directory, reading, events):
         if complete:
             faults.append(torn)
         else:
             notes.append(f"{torn} (dropped when the run goes on)")
+    foreign = _find_foreign_files(directory, events, complete)
     faults += [
+        *unread,
+        *store.find_link_faults(directory, events),
         *_check_spec(directory, events),
         *_check_steps(directory, events, complete),
         *_check_results(directory, events),
     ]
     faults += _check_ending(directory, events, head)
+    faults += [Fault(file=name, line=None, what="belongs to no step") for name in foreign if strict]
     anchored = head is not None and expect in {event["hash"] for event in events[head.journal_lines - 1 :]}
     if expect is not None and not anchored:
         faults.append(Fault(file=store.HEAD, line=1 if complete else None, what=f"not the run with the hash {expect}"))
@@ -62,8 +77,9 @@ def verify_run(directory: Path | str, expect: str | None = None) -> IntegrityRep
         wording=_verdict_text(bool(faults), head is not None, anchored),
         head=head.head if head else None,
         tip=str(events[-1]["hash"]) if events else "",
-        faults=tuple(faults),
+        faults=tuple(dict.fromkeys(faults)),
         notes=tuple(notes),
+        foreign=tuple(foreign),
     )
 
 
@@ -75,20 +91,24 @@ def _verdict_text(faulty: bool, finished: bool, anchored: bool) -> str:
     return "consistent, not anchored" if finished else "consistent so far, not finished"
 
 
+def _read_journal_lines(directory: Path) -> tuple[store.FileLines, list[Fault]]:
+    """The journal's lines; none, and the reason, where it is missing or is no file that is read."""
+    try:
+        reading = store.read_lines(directory / store.JOURNAL, directory)
+    except store.FaultError as error:
+        return store.FileLines([], 0, b""), [error.fault]
+    return reading, []
+
+
 def _find_torn_lines(directory: Path, journal: store.FileLines, events: Sequence[Event]) -> Iterator[Fault]:
     """Last lines without their newline; a kill may leave one in the journal and one in the step at work."""
     if journal.torn:
         yield Fault(file=store.JOURNAL, line=len(journal.lines) + 1, what="bytes after the last newline")
-    for step in _unsealed_steps(directory, events):
-        reading = store.read_lines(store.records_path(directory, step))
-        if reading.torn:
-            yield Fault(file=f"{step}.jsonl", line=len(reading.lines) + 1, what="bytes after the last newline")
-
-
-def _unsealed_steps(directory: Path, events: Sequence[Event]) -> list[str]:
-    sealed = store.seal_digests(events)
-    opened = dict.fromkeys(event["step"] for event in events if event["event"] == "opened")
-    return [step for step in opened if step not in sealed and store.records_path(directory, step).exists()]
+    for step in store.list_open_steps(events):
+        with suppress(store.FaultError):  # the check of the open steps names it
+            reading = store.read_lines(store.records_path(directory, step), directory)
+            if reading.torn:
+                yield Fault(file=f"{step}.jsonl", line=len(reading.lines) + 1, what="bytes after the last newline")
 
 
 def _check_spec(directory: Path, events: Sequence[Event]) -> Iterator[Fault]:
@@ -96,30 +116,65 @@ def _check_spec(directory: Path, events: Sequence[Event]) -> Iterator[Fault]:
         yield Fault(file=store.JOURNAL, line=1, what="not a run's beginning")
         return
     expected = {store.SPEC: events[0]["spec"], store.ENVIRONMENT: events[0]["environment"]}
-    yield from _check_files(directory, expected)
+    yield from _check_files(directory, expected, short=True)
 
 
-def _check_files(directory: Path, expected: dict[str, str]) -> Iterator[Fault]:
+def _check_files(directory: Path, expected: dict[str, str], short: bool = False) -> Iterator[Fault]:
     for name, digest in expected.items():
-        if not (directory / name).is_file():
-            yield Fault(file=name, line=None, what="the file is missing")
-        elif store.file_digest(directory / name) != digest:
-            yield Fault(file=name, line=None, what="the file was changed")
+        if fault := store.find_file_fault(directory, name, digest, short):
+            yield fault
 
 
 def _check_steps(directory: Path, events: Sequence[Event], complete: bool) -> Iterator[Fault]:
-    sealed = store.seal_digests(events)
-    for step, mark in sealed.items():
+    for step, mark in store.seal_digests(events).items():
         yield from store.read_step(directory, step, mark)[2]
-    working = set() if complete else {event["step"] for event in events if event["event"] == "opened"}
-    known = {f"{step}{end}" for step in [*sealed, *working] for end in (".jsonl", ".seal.json")}
-    known |= {store.JOURNAL, *_published_files(events)}
-    folders = tuple(f"{name.split('/')[0]}/" for name in _published_files(events) if "/" in name)
-    steps = tuple(f"{step}/" for step in [*sealed, *working])
-    for name in store.list_files(directory):
-        kept = name.endswith((".jsonl", ".seal.json")) or name.startswith(folders)
-        if kept and name not in known and not name.startswith(steps):
+    for step in store.list_open_steps(events):
+        yield from _check_open_step(directory, step)
+    kept = _kept_folders(events)
+    for name in _unnamed_files(directory, events, complete):
+        if name.endswith((".jsonl", ".seal.json")) or name.startswith(kept):
             yield Fault(file=name, line=None, what="a file that the journal does not name")
+
+
+def _check_open_step(directory: Path, step: str) -> Iterator[Fault]:
+    """A step at work has no seal yet, so its lines are compared with nothing; they must be JSON."""
+    try:
+        lines = store.read_lines(store.records_path(directory, step), directory).lines
+    except store.FaultError as error:
+        yield error.fault
+        return
+    for number, line in enumerate(lines, 1):
+        try:
+            store.parse_json(line, finite=False)
+        except ValueError as error:
+            yield Fault(file=f"{step}.jsonl", line=number, what=f"not JSON that is read: {error}")
+
+
+def _find_foreign_files(directory: Path, events: Sequence[Event], complete: bool) -> list[str]:
+    """Files that belong to no step, but for those that ``_check_steps`` names. Only a run at work has scratch files."""
+    kept = _kept_folders(events)
+    found = []
+    for name in _unnamed_files(directory, events, complete):
+        if not name.endswith((".jsonl", ".seal.json")) and not name.startswith(kept):
+            found.append(name)
+    return found
+
+
+def _unnamed_files(directory: Path, events: Sequence[Event], complete: bool) -> list[str]:
+    """Files of a run that neither the journal nor a seal names."""
+    steps = [*store.seal_digests(events), *(() if complete else store.list_open_steps(events))]
+    named = {f"{step}{end}" for step in steps for end in (".jsonl", ".seal.json")}
+    named |= {store.JOURNAL, store.HEAD, store.SPEC, store.ENVIRONMENT, store.LOCK, *_published_files(events)}
+    if not complete:
+        named |= {store.temporary_name(name) for name in named}
+    inside = tuple(f"{folder}/" for folder in (*steps, *(() if complete else store.SCRATCH)))
+    files = store.list_files(directory)
+    return [name for name in files if name not in named and not name.startswith(inside)]
+
+
+def _kept_folders(events: Sequence[Event]) -> tuple[str, ...]:
+    """The folders of published results."""
+    return tuple({f"{name.split('/')[0]}/" for name in _published_files(events) if "/" in name})
 
 
 def _published_files(events: Sequence[Event]) -> dict[str, str]:
@@ -132,17 +187,17 @@ def _check_results(directory: Path, events: Sequence[Event]) -> Iterator[Fault]:
 
 def _check_ending(directory: Path, events: Sequence[Event], head: store.Head | None) -> Iterator[Fault]:
     """HEAD, the records' hash, and that nothing but human decisions came after the end."""
-    path = directory / store.HEAD
     if head is None:
-        if path.exists():
+        if store.is_present(directory, store.HEAD):
             yield Fault(
                 file=store.JOURNAL, line=len(events) or None, what="HEAD is there, the line that finishes is not"
             )
         return
-    if not path.exists():
-        yield Fault(file=store.HEAD, line=None, what="the file is missing")
-    elif store.read_bytes(path) != store.head_bytes(head):
-        yield Fault(file=store.HEAD, line=1, what="not what the journal says")
+    fault = store.find_file_fault(directory, store.HEAD, store.sha256(store.head_bytes(head)), short=True)
+    if fault is not None and fault.what == "the file was changed":
+        fault = Fault(file=store.HEAD, line=1, what="not what the journal says")
+    if fault is not None:
+        yield fault
     if store.records_hash(events[: head.journal_lines]) != head.records:
         yield Fault(file=store.JOURNAL, line=head.journal_lines, what="the records' hash is not that of the seals")
     for number, event in enumerate(events[head.journal_lines :], head.journal_lines + 1):

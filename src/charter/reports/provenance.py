@@ -238,7 +238,7 @@ class RunGraph:
         return [step for step, held in self.step_types.items() if held == kind]
 
     def _record_lines(self, step: str) -> list[bytes]:
-        return store.read_lines(store.records_path(self.reading.directory, step)).lines
+        return self.reading.lines(step)
 
 
 def original_row_id(row: str) -> str:

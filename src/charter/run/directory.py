@@ -5,7 +5,6 @@ The results come last, in this order: published files, journal "published", jour
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -50,7 +49,7 @@ class Run:
     ) -> None:
         self.directory = Path(directory)
         self._environment = dict(environment or {})
-        if not (self.directory / store.JOURNAL).exists():
+        if not store.is_present(self.directory, store.JOURNAL):
             raise StoreError(f"{self.directory} holds no run", "Give a run's folder, or start one: charter run")
         with ExitStack() as opened:
             lock = store.Lock(self.directory)
@@ -169,9 +168,9 @@ class Run:
         events = self._journal.events
         steps, seals = sealed_steps_before(events, at), store.seal_digests(events)
         if spec_text is None:
-            spec_text = store.read_bytes(self.directory / store.SPEC).decode()
+            spec_text = store.read_bytes(self.directory / store.SPEC, self.directory).decode(errors="replace")
         if environment is None:
-            environment = json.loads(store.read_bytes(self.directory / store.ENVIRONMENT))
+            environment = self._read_environment()
         seed = self.seed if seed is None else seed
         with create_run_dir(Path(directory), spec_text, seed, environment or {}) as (new, journal):
             journal.append("forked", last=events[-1]["hash"], records=store.records_hash(events), at=at, steps=steps)
@@ -179,17 +178,27 @@ class Run:
                 copy_step(self.directory, new, step, seals[step], journal)
         return Path(directory)
 
+    def _read_environment(self) -> dict[str, Any]:
+        try:
+            value = store.parse_json(store.read_bytes(self.directory / store.ENVIRONMENT, self.directory))
+        except ValueError as error:
+            value = error
+        if not isinstance(value, dict):
+            raise DamagedError(f"{self.directory / store.ENVIRONMENT} is no JSON object: {value}", store.RESTORE_CURE)
+        return value
+
     def _check_start(self) -> int:
         """Checks the first line, what was asked, and HEAD (writing it where a kill came before it); gives the seed."""
         events = self._journal.events
         if not events or events[0]["event"] != "created":
             raise DamagedError(f"{self.directory / store.JOURNAL}, line 1: not a run's beginning", store.RESTORE_CURE)
+        store.raise_first_fault(self.directory, store.find_link_faults(self.directory, events))
         for name, key in ((store.SPEC, "spec"), (store.ENVIRONMENT, "environment")):
-            if store.file_digest(self.directory / name) != events[0][key]:
+            if store.sha256(store.read_bytes(self.directory / name, self.directory)) != events[0][key]:
                 cure = "Restore it; to run with another spec, make a new run from a step of this one: charter fork"
                 raise DamagedError(f"{self.directory / name} was changed after the run began", cure)
         if self.final_head is not None:
-            if not (self.directory / store.HEAD).exists():
+            if not store.is_present(self.directory, store.HEAD):
                 self._write_head()
             elif store.read_head(self.directory) != self.final_head:
                 raise DamagedError(
@@ -214,7 +223,7 @@ class Run:
 
     def _unsealed_steps(self) -> list[str]:
         opened = dict.fromkeys(e["step"] for e in self._journal.events if e["event"] == "opened")
-        return [path for path in opened if not store.seal_path(self.directory, path).exists()]
+        return [path for path in opened if not store.is_present(self.directory, f"{path}.seal.json")]
 
     def _count_repeatable(self) -> dict[str, int]:
         """A call belongs to the item whose id its request carries, alone or before a mark such as ``/`` or ``#``."""
@@ -222,7 +231,8 @@ class Run:
         for path in self._unsealed_steps():
             opening, plan = self._ledger.last_opening(path)
             records = store.records_path(self.directory, path)
-            lines = store.read_lines(records).lines if opening and opening["items"] is not None else []
+            planned = opening is not None and opening["items"] is not None
+            lines = store.read_lines(records, self.directory).lines if planned else []
             kept = {record.id for record in store.parse_records(records, lines, _RecordId)}
             for (purpose, _), keys in plan.items():
                 starts = ([key[:i] for i, letter in enumerate(key) if not letter.isalnum()] for key in keys)

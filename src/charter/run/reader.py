@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from charter import spec as specs
 from charter.constitution import document as articles
@@ -14,13 +15,37 @@ from charter.constitution.document import Constitution
 from charter.constitution.run_state import RunState
 from charter.errors import DamagedError, StoreError
 from charter.records.measurements import Score
-from charter.records.record import Record
+from charter.records.model_refs import ModelRef
+from charter.records.record import Record, canonical
 from charter.records.rules import Amendment, Principle, PrincipleStatus
 from charter.run import store
 
 R = TypeVar("R", bound=Record)
 
+_ASKED_FILES = {store.SPEC: "spec", store.ENVIRONMENT: "environment"}
 _STATUS_BY_DECISION: dict[str, PrincipleStatus] = {"approve": "approved", "reject": "rejected", "retire": "retired"}
+
+
+class PlantedFlaws(BaseModel):
+    """What became of a world's flaws."""
+
+    model_config = ConfigDict(strict=True)
+    flaws: int | None = None
+    discovered: int | None = None
+    by: dict[str, str] = {}
+
+
+class RunOutcome(BaseModel):
+    """The fields of ``outcome.json`` that are read."""
+
+    model_config = ConfigDict(strict=True)
+    method: str = ""
+    world: str | None = None
+    stopped: str = ""
+    independent: bool = True
+    policy: ModelRef | None = None
+    planted: PlantedFlaws | None = None
+    supervision: dict[str, int] = {}
 
 
 class RunReader:
@@ -28,10 +53,13 @@ class RunReader:
 
     def __init__(self, directory: Path | str) -> None:
         self.directory = Path(directory)
-        if not (self.directory / store.JOURNAL).exists():
+        if not store.is_present(self.directory, store.JOURNAL):
             raise StoreError(f"{self.directory} holds no run", "Give a run's folder, or start one: charter run")
-        self.events, faults = store.read_journal(store.read_lines(self.directory / store.JOURNAL))
+        self.events, faults = store.read_journal(store.read_lines(self.directory / store.JOURNAL, self.directory))
         store.raise_first_fault(self.directory, faults)
+        if self.events and self.events[0]["event"] != "created":
+            raise DamagedError(f"{self.directory / store.JOURNAL}, line 1: not a run's beginning", store.RESTORE_CURE)
+        store.raise_first_fault(self.directory, store.find_link_faults(self.directory, self.events))
 
     @property
     def name(self) -> str:
@@ -51,7 +79,17 @@ class RunReader:
     @cached_property
     def outcome(self) -> dict[str, Any]:
         """``outcome.json``; empty while the run is not finished."""
-        return self._read_json("outcome.json") if (self.directory / "outcome.json").exists() else {}
+        if not store.is_present(self.directory, "outcome.json"):
+            return {}
+        found = self._read_json("outcome.json")
+        try:
+            RunOutcome.model_validate_json(canonical(found))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            what = f"{self.directory / 'outcome.json'}: {where}: {first['msg']}"
+            raise DamagedError(what, store.RESTORE_CURE) from error
+        return found
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -83,15 +121,20 @@ class RunReader:
     @cached_property
     def constitution(self) -> Constitution:
         """The latest one, with what people decided about its rules since."""
-        found = {p.id: p for p in self._latest_constitution().principles}
+        written = self._latest_constitution()
+        found = {p.id: p for p in written.principles}
         for event in self.human_decisions:
-            fields, key = event["fields"], event["fields"].get("principle")
+            fields, key = event["fields"], str(event["fields"].get("principle"))
             if event["decision"] == "add":
-                said = {"title": fields.get("title", ""), "text": fields["text"], "by": "people"}
-                found[key] = Principle.model_validate({"id": key, "status": "approved", **said})
+                said = {"title": fields.get("title", ""), "text": fields.get("text"), "by": "people"}
+                try:
+                    found[key] = Principle.model_validate({"id": key, "status": "approved", **said})
+                except ValidationError as error:
+                    place = f"{self.directory / store.JOURNAL}, line {event['n']}"
+                    raise DamagedError(f"{place}: the added rule is not one", store.RESTORE_CURE) from error
             elif event["decision"] in _STATUS_BY_DECISION and key in found:
                 found[key] = found[key].model_copy(update={"status": _STATUS_BY_DECISION[event["decision"]]})
-        return self._latest_constitution().model_copy(update={"principles": tuple(found.values())})
+        return written.model_copy(update={"principles": tuple(found.values())})
 
     @cached_property
     def amendments(self) -> tuple[tuple[int, Amendment], ...]:
@@ -112,13 +155,23 @@ class RunReader:
         return [e for e in self.events if e["event"] == "human"]
 
     def read_text(self, name: str) -> str:
-        """A file of the run as text. Raises StoreError."""
-        return store.read_bytes(self.directory / name).decode(errors="replace")
+        """A file of the run as text. Raises StoreError, and DamagedError where it is not what the journal says."""
+        data = store.read_bytes(store.inner_path(self.directory, name), self.directory)
+        if self._digests.get(name) not in (None, store.sha256(data)):
+            raise DamagedError(f"{self.directory / name}: the file was changed", store.RESTORE_CURE)
+        return data.decode(errors="replace")
 
     def records(self, step: str, kind: type[R]) -> list[R]:
         """A step's records so far; none where it has not begun. Raises DamagedError naming file and line."""
-        path = store.records_path(self.directory, step)
-        return store.parse_records(path, store.read_lines(path).lines, kind)
+        return store.parse_records(store.records_path(self.directory, step), self.lines(step), kind)
+
+    def lines(self, step: str) -> list[bytes]:
+        """The lines of a step's records, compared with its seal where it is finished. Raises DamagedError."""
+        if step not in self.seals:
+            return store.read_lines(store.inner_path(self.directory, f"{step}.jsonl"), self.directory).lines
+        _, lines, faults = store.read_sealed_lines(self.directory, step, self.seals[step])
+        store.raise_first_fault(self.directory, faults)
+        return lines
 
     def scores(self, step: str) -> dict[str, Score]:
         """A step's scores by metric, those that nothing was measured for left out."""
@@ -128,23 +181,36 @@ class RunReader:
         """A finished step's seal; None where it is not finished. Raises DamagedError."""
         if step not in self.seals:
             return None
-        path = store.seal_path(self.directory, step)
-        return store.parse_records(path, store.read_bytes(path).splitlines(), store.Seal)[0]
+        seal, faults = store.read_seal(self.directory, step, self.seals[step])
+        store.raise_first_fault(self.directory, faults)
+        return seal
 
     def _latest_constitution(self) -> Constitution:
-        if (self.directory / "constitution.yaml").exists():
-            return articles.read_constitution(self.directory / "constitution.yaml")
+        if store.is_present(self.directory, "constitution.yaml"):
+            return articles.from_yaml(self.read_text("constitution.yaml"), str(self.directory / "constitution.yaml"))
         for folder in reversed(self.iterations):
             for step in ("constitution", "weighed", "amended"):
                 if found := self.records(f"{folder}/{step}", Constitution):
                     return found[0]
         return Constitution()
 
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        """The digests that files must have: of results only once the run is finished, since a kill may part them."""
+        asked = self.events[0] if self.events else {}
+        digests = {name: asked[key] for name, key in _ASKED_FILES.items() if key in asked}
+        for derived in (False, True) if self.head else ():
+            digests |= store.published_digests(self.events, derived)
+        return digests
+
     def _read_json(self, name: str) -> dict[str, Any]:
+        text = self.read_text(name)
         try:
-            value: dict[str, Any] = json.loads(self.read_text(name))
+            value = store.parse_json(text.encode())
         except ValueError as error:
             raise DamagedError(f"{self.directory / name} is not JSON: {error}", store.RESTORE_CURE) from error
+        if not isinstance(value, dict):
+            raise DamagedError(f"{self.directory / name} holds no JSON object", store.RESTORE_CURE)
         return value
 
 

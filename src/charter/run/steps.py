@@ -103,7 +103,7 @@ class Steps:
     def _read_sealed(self, path: str, call: StageCall[Any]) -> list[bytes] | None:
         directory, journal = self.context.directory, self.context.journal
         mark = store.seal_digests(journal.events).get(path)
-        if mark is None and not store.seal_path(directory, path).exists():
+        if mark is None and not store.is_present(directory, f"{path}.seal.json"):
             return None
         seal, lines, faults = store.read_step(directory, path, mark)
         store.raise_first_fault(directory, faults)
@@ -123,7 +123,7 @@ class Steps:
         opening, plan = ledger.last_opening(path)
         if opening is None or opening["inputs"] != call.inputs:
             records = store.records_path(self.context.directory, path)
-            if items is not None and store.read_lines(records).lines:
+            if items is not None and store.read_lines(records, self.context.directory).lines:
                 if opening is None:
                     raise DamagedError(f"{records} holds records that the journal does not know", store.RESTORE_CURE)
                 _check_inputs(path, opening["inputs"], call.inputs)
@@ -144,7 +144,7 @@ class Steps:
     def _collect(self, path: str, call: StageCall[Iterator[Any]], ids: Sequence[str]) -> dict[str, bytes]:
         """The line of every item: those on record, then those that the stage yields, each written as it comes."""
         target, wanted, total = store.records_path(self.context.directory, path), frozenset(ids), len(ids)
-        reading = store.read_lines(target)
+        reading = store.read_lines(target, self.context.directory)
         lines = dict(zip((r.id for r in self._parse_lines(path, call, reading.lines)), reading.lines, strict=True))
         if len(lines) < len(reading.lines) or not lines.keys() <= wanted:
             raise DamagedError(f"{target} holds records of other items, or one twice", store.RESTORE_CURE)
@@ -152,7 +152,7 @@ class Steps:
         if len(lines) == total:
             return lines
         step = Step(path=path, run_seed=self.context.seed, done=frozenset(lines))
-        size, synced, handle = reading.size, time.monotonic(), store.open_for_append(target)
+        size, synced, handle = reading.size, time.monotonic(), store.open_for_append(target, self.context.directory)
         try:
             with closing(_as_generator(call(step))) as records:
                 for record in records:

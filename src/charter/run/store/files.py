@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from charter.errors import DamagedError, StoreError
-from charter.records.record import Record
+from charter.errors import DamagedError
+from charter.run.store.regular_files import (
+    MAX_FILE_BYTES,
+    MAX_OBJECT_BYTES,
+    RESTORE_CURE,
+    Fault,
+    FaultError,
+    check_folder,
+    inner_path,
+    list_files,
+    open_regular,
+    read_bounded,
+    translate_os_errors,
+)
+from charter.run.store.strict_json import MAX_LINE_BYTES, parse_json
 
 R = TypeVar("R", bound=BaseModel)
 
-RESTORE_CURE = "Restore the file from a copy, or go on from an earlier step in a new run: charter fork"
-_DISK_FULL_CURE = "Free some space, then: charter resume. Everything written before is kept."
-_READ_ONLY_CURE = "Make the folder writable, or choose another one."
-_CURES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _DISK_FULL_CURE),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR), _READ_ONLY_CURE),
-}
-
-
-class Fault(Record):
-    """Damage in a file of the run; ``line`` is None where the file as a whole is meant."""
-
-    file: str
-    line: int | None
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.file}{'' if self.line is None else f', line {self.line}'}: {self.what}"
+_PIECE = 1 << 20
 
 
 class FileLines(NamedTuple):
@@ -50,17 +45,7 @@ class FileLines(NamedTuple):
 def raise_first_fault(directory: Path, faults: Sequence[Fault]) -> None:
     """Raises DamagedError for the first fault, if there is one."""
     if faults:
-        raise DamagedError(str(faults[0].model_copy(update={"file": str(directory / faults[0].file)})), RESTORE_CURE)
-
-
-@contextmanager
-def translate_os_errors(path: Path, doing: str) -> Iterator[None]:
-    """Turns the system's errors into StoreError with a cure."""
-    try:
-        yield
-    except OSError as error:
-        cure = _CURES.get(error.errno or 0, "Check the path and the disk, then: charter resume")
-        raise StoreError(f"{path} cannot be {doing}: {error.strerror}", cure) from error
+        raise FaultError(directory, faults[0])
 
 
 def sync_to_disk(path: Path) -> None:
@@ -72,16 +57,25 @@ def sync_to_disk(path: Path) -> None:
         os.close(handle)
 
 
+def temporary_name(name: str) -> str:
+    """Where ``write_atomic`` writes a file before it stands at its place."""
+    folder, slash, file = name.rpartition("/")
+    return f"{folder}{slash}.{file}.tmp"
+
+
 def write_atomic(path: Path, data: bytes | Path) -> None:
     """Replaces ``path`` by ``data``, or by a copy of the file ``data``: a kill leaves the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(temporary_name(path.name))
     with translate_os_errors(path, "written"):
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
         try:
-            if isinstance(data, Path):
-                shutil.copyfile(data, temporary)
-            else:
-                temporary.write_bytes(data)
+            with temporary.open("xb") as stream:
+                if isinstance(data, Path):
+                    with os.fdopen(open_regular(data), "rb") as source:
+                        shutil.copyfileobj(source, stream, _PIECE)
+                else:
+                    stream.write(data)
             sync_to_disk(temporary)
             temporary.replace(path)
         except OSError:
@@ -90,10 +84,10 @@ def write_atomic(path: Path, data: bytes | Path) -> None:
         sync_to_disk(path.parent)
 
 
-def read_bytes(path: Path) -> bytes:
-    """A file's bytes. Raises StoreError."""
+def read_bytes(path: Path, root: Path | None = None) -> bytes:
+    """The bytes of a file that holds one object; ``root``: the run's folder. Raises StoreError, DamagedError."""
     with translate_os_errors(path, "read"):
-        return path.read_bytes()
+        return read_bounded(path, root, MAX_OBJECT_BYTES)
 
 
 def sha256(data: bytes) -> str:
@@ -101,46 +95,68 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes, read in pieces. Raises StoreError."""
-    with translate_os_errors(path, "read"), path.open("rb") as stream:
+def file_digest(path: Path, root: Path | None = None) -> str:
+    """SHA-256 (hex) of a file's bytes, read in pieces; ``root``: the run's folder. Raises StoreError, DamagedError."""
+    with translate_os_errors(path, "read"), os.fdopen(open_regular(path, root), "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def list_files(directory: Path) -> dict[str, Path]:
-    """Every file under a folder by its relative POSIX path, in order; a missing folder holds none."""
-    with translate_os_errors(directory, "read"):
-        return {p.relative_to(directory).as_posix(): p for p in sorted(directory.rglob("*")) if not p.is_dir()}
+def find_file_fault(directory: Path, name: str, digest: str, short: bool = False) -> Fault | None:
+    """How a file of the run differs from the digest kept for it. ``short``: the file holds one object, so that it is
+    not read where it is too long for one. Raises StoreError."""
+    found = None
+    try:
+        if is_present(directory, name):
+            path = inner_path(directory, name)
+            found = sha256(read_bytes(path, directory)) if short else file_digest(path, directory)
+    except FaultError as error:
+        return error.fault
+    if found == digest:
+        return None
+    return Fault(file=name, line=None, what="the file is missing" if found is None else "the file was changed")
+
+
+def is_present(directory: Path, name: str) -> bool:
+    """Whether anything stands under this name: a link counts, wherever it leads."""
+    return os.path.lexists(directory / name)
 
 
 def find_tree_faults(directory: Path, folder: str, expected: Mapping[str, str]) -> list[Fault]:
-    """How the files under ``folder`` differ from the digests kept for them."""
-    found, faults = list_files(directory / folder), []
-    for name in sorted({*found, *expected}):
-        if name not in found:
-            what = "the file is missing"
-        elif name not in expected:
-            what = "a file that the seal does not name"
-        elif file_digest(found[name]) != expected[name]:
-            what = "the file was changed"
-        else:
-            continue
-        faults.append(Fault(file=f"{folder}/{name}", line=None, what=what))
-    return faults
+    """How the files under ``folder`` differ from the digests kept for them. Raises StoreError."""
+    try:
+        found = set(list_files(directory / folder)) if check_folder(directory, folder) else set()
+    except FaultError as error:
+        return [error.fault]
+    faults = [find_file_fault(directory, f"{folder}/{name}", digest) for name, digest in sorted(expected.items())]
+    foreign = [
+        Fault(file=f"{folder}/{name}", line=None, what="a file that the seal does not name")
+        for name in sorted(found - expected.keys())
+    ]
+    return [fault for fault in faults if fault is not None] + foreign
 
 
-def read_lines(path: Path) -> FileLines:
-    """The lines of a file; a missing file has none."""
-    data = read_bytes(path) if path.exists() else b""
+def read_lines(path: Path, root: Path | None = None) -> FileLines:
+    """The lines of a file, a missing file has none; ``root``: the run's folder. Raises StoreError, DamagedError."""
+    with translate_os_errors(path, "read"):
+        try:
+            data = read_bounded(path, root, MAX_FILE_BYTES)
+        except FileNotFoundError:
+            data = b""
     *lines, torn = data.split(b"\n")
+    root = path.parent if root is None else root
+    for number, line in enumerate([*lines, torn], 1):
+        if len(line) > MAX_LINE_BYTES:
+            what = f"a line longer than {MAX_LINE_BYTES >> 20} MiB"
+            raise FaultError(root, Fault(file=path.relative_to(root).as_posix(), line=number, what=what))
     return FileLines(lines, len(data) - len(torn), torn)
 
 
-def open_for_append(path: Path) -> int:
-    """A handle to append with ``write_line``; the caller closes it. Raises StoreError."""
+def open_for_append(path: Path, root: Path | None = None) -> int:
+    """A handle to append with ``write_line``; the caller closes it. ``root``: the run's folder. Raises StoreError,
+    DamagedError."""
     with translate_os_errors(path, "written"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        return open_regular(path, root, write=True)
 
 
 def write_line(handle: int, path: Path, size: int, line: bytes) -> int:
@@ -166,11 +182,14 @@ def parse_records(path: Path, lines: Sequence[bytes], kind: type[R]) -> list[R]:
     records = []
     for number, line in enumerate(lines, 1):
         try:
+            parse_json(line, finite=False)
             records.append(kind.model_validate_json(line))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "record"
             raise DamagedError(f"{path}, line {number}: {where}: {first['msg']}", RESTORE_CURE) from error
+        except (ValueError, RecursionError) as error:
+            raise DamagedError(f"{path}, line {number}: not JSON that is read: {error}", RESTORE_CURE) from error
     return records
 
 

@@ -11,34 +11,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from charter.errors import LockedError
 from charter.records.record import Record, canonical, digest
+from charter.run.store.event_shapes import find_shape_fault
 from charter.run.store.files import (
-    Fault,
     FileLines,
+    is_present,
     open_for_append,
     raise_first_fault,
     read_bytes,
     read_lines,
-    translate_os_errors,
     write_line,
 )
+from charter.run.store.regular_files import Fault, find_special_files, translate_os_errors
+from charter.run.store.strict_json import parse_json
 
 Event = dict[str, Any]
 
 JOURNAL, HEAD, SPEC, ENVIRONMENT, LOCK = "journal.jsonl", "HEAD", "spec.yaml", "environment.json", ".lock"
+SCRATCH = (".serving", ".tuning")
+"""Folders of a run that only last while it is at work; nothing is read from them later."""
 _BEFORE_FIRST: Event = {"n": 0, "hash": ""}
-_REQUIRED_FIELDS: dict[str, dict[str, type]] = {
-    "": {"event": str, "at": str, "n": int, "previous": str, "hash": str},
-    "created": {"seed": int, "spec": str, "environment": str},
-    "opened": {"step": str, "inputs": dict},
-    "asked": {"step": str, "purpose": str, "role": str, "ids": list},
-    "sealed": {"step": str, "seal": str},
-    "published": {"files": dict, "derived": bool},
-    "finished": {"records": str},
-}
 
 
 class Head(Record):
@@ -55,16 +48,16 @@ def _chain_event(n: int, previous: str, fields: Mapping[str, Any]) -> Event:
     return {**event, "hash": digest(event)}
 
 
-def _parse_event(line: bytes) -> Event | None:
-    """The event of a line; None where the line is not one, or is not spelt as the journal spells."""
+def _parse_event(line: bytes) -> tuple[Event | None, str]:
+    """The event of a line; None where the line is not one, or is not spelt as the journal spells, with the reason."""
     try:
-        event = json.loads(line)
+        event = parse_json(line)
         if not isinstance(event, dict) or canonical(event).encode() != line:
-            return None
-    except ValueError:
-        return None
-    needs = _REQUIRED_FIELDS[""] | _REQUIRED_FIELDS.get(str(event.get("event")), {})
-    return event if all(isinstance(event.get(key), kind) for key, kind in needs.items()) else None
+            return None, ""
+    except ValueError as error:
+        return None, "" if isinstance(error, json.JSONDecodeError) else str(error)
+    fault = find_shape_fault(event)
+    return (None if fault else event), fault
 
 
 def read_journal(reading: FileLines) -> tuple[list[Event], list[Fault]]:
@@ -72,10 +65,11 @@ def read_journal(reading: FileLines) -> tuple[list[Event], list[Fault]]:
     events: list[Event] = []
     faults: list[Fault] = []
     for number, line in enumerate(reading.lines, 1):
-        event = _parse_event(line)
+        event, reason = _parse_event(line)
         last = events[-1] if events else _BEFORE_FIRST
         if event is None:
-            faults.append(Fault(file=JOURNAL, line=number, what="not a journal line"))
+            what = f"not a journal line{f': {reason}' if reason else ''}"
+            faults.append(Fault(file=JOURNAL, line=number, what=what))
             event = {"event": "", "n": last["n"] + 1, "hash": None}
         else:
             body = {key: value for key, value in event.items() if key not in ("n", "previous", "hash")}
@@ -100,6 +94,17 @@ def published_digests(events: Sequence[Event], derived: bool) -> dict[str, str]:
     return files
 
 
+def list_open_steps(events: Sequence[Event]) -> list[str]:
+    """The steps that were opened and are not sealed, in order."""
+    sealed = seal_digests(events)
+    return [step for step in dict.fromkeys(e["step"] for e in events if e["event"] == "opened") if step not in sealed]
+
+
+def find_link_faults(directory: Path, events: Sequence[Event]) -> list[Fault]:
+    """Every link and special file in a run, but for what a step at work or a server keeps there. Raises StoreError."""
+    return find_special_files(directory, {*SCRATCH, *list_open_steps(events)})
+
+
 def records_hash(events: Sequence[Event]) -> str:
     """One hash over every seal and every published result, free of times and usage."""
     return digest({"seals": seal_digests(events), "published": published_digests(events, derived=False)})
@@ -119,11 +124,12 @@ def head_bytes(head: Head) -> bytes:
 
 
 def read_head(directory: Path) -> Head | None:
-    """HEAD as it stands on disk; None where there is none, or not a readable one."""
-    path = directory / HEAD
+    """HEAD as it stands on disk; None where there is none, or not a readable one. Raises StoreError, DamagedError."""
+    if not is_present(directory, HEAD):
+        return None
     try:
-        return Head.model_validate_json(read_bytes(path)) if path.exists() else None
-    except ValidationError:
+        return Head.model_validate(parse_json(read_bytes(directory / HEAD, directory)))
+    except ValueError:
         return None
 
 
@@ -132,7 +138,7 @@ class Journal:
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / JOURNAL
-        reading = read_lines(self._path)
+        reading = read_lines(self._path, directory)
         events, faults = read_journal(reading)
         raise_first_fault(directory, faults)
         ends, size = [], 0
@@ -185,7 +191,7 @@ class Lock:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             try:
-                owner = "process {pid} on {host}, since {since}".format(**json.loads(read_bytes(directory / LOCK)))
+                owner = "process {pid} on {host}, since {since}".format(**parse_json(read_bytes(directory / LOCK)))
             except (ValueError, KeyError, TypeError):
                 owner = "another process"
             cure = "Wait for it, or stop it; then: charter resume"
