@@ -53,8 +53,13 @@ def _spec() -> str:
     for section in (o for o in options if o.section):
         inside = [o for o in options if not o.section and o.path.rpartition(".")[0] == section.path]
         lines += [f"### {section.path}", "", section.description, "", *(_option_table(inside) if inside else ())]
-    items = {"A source of prompts": SourceSpec, "The columns of a source": Columns, "A benchmark": BenchmarkSpec}
-    for title, model in (items | {"continue_from": ContinueFrom}).items():
+    items: dict[str, type[BaseModel]] = {
+        "A source of prompts": SourceSpec,
+        "The columns of a source": Columns,
+        "A benchmark": BenchmarkSpec,
+        "continue_from": ContinueFrom,
+    }
+    for title, model in items.items():
         lines += [f"### {title}", "", " ".join((model.__doc__ or "").split()), "", *_option_table(_fields(model))]
     return "\n".join(lines)
 

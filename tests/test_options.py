@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import ast
 import json
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
 import charter
-from charter.errors import SpecError
+from charter.errors import EngineError, SpecError
+from charter.records.chat import Request
+from charter.records.model_refs import ModelRef
 from charter.spec import BenchmarkSpec, Columns, ContinueFrom, OracleSpec, SourceSpec, Spec, change_spec, parse_spec
 from charter.spec.option_reference import describe_field, describe_path, find_model, list_options
+from charter.templates import user_turn
+from charter.wiring import role_models
+from charter.wiring.learners import build_learners
 
 SOURCES = sorted(Path(charter.__file__).parent.rglob("*.py"))
 ITEMS = (SourceSpec, Columns, BenchmarkSpec, ContinueFrom, OracleSpec)
@@ -109,6 +116,21 @@ def test_a_key_that_is_not_there_means_nothing() -> None:
 # ---------------------------------------------------------------- what no recipe sets reaches what it is for
 
 
+def test_a_server_has_the_time_that_the_spec_gives(tmp_path: Path) -> None:
+    """A command that never answers ends with the seconds that it had, and the key that gives more."""
+    serve = f"{sys.executable} -c 'import time; time.sleep(60)' {{base}} {{name}} {{port}}"
+    target = {"model": str(tmp_path), "serve": serve, "serve_ready_s": 0.3}
+    spec = parse_spec(json.dumps({"world": "village", "target": target}))
+    policy = ModelRef(base=str(tmp_path), base_digest="b", digest="d")
+    asked = Request(id="r", messages=user_turn("hello"))
+    with (
+        closing(role_models.build_served_engine(spec, policy, tmp_path / "serving")) as engine,
+        pytest.raises(EngineError, match=r"not ready after 0\.3 s") as caught,
+    ):
+        list(engine.generate([asked]))
+    assert "target.serve_ready_s" in str(caught.value.cure)
+
+
 @pytest.mark.parametrize(
     ("changes", "tuner", "expected"),
     [
@@ -123,8 +145,6 @@ def test_a_key_that_is_not_there_means_nothing() -> None:
 def test_an_option_of_training_reaches_its_trainer(
     changes: dict[str, str], tuner: str, expected: dict[str, object], tmp_path: Path
 ) -> None:
-    from charter.wiring.learners import build_learners
-
     spec = parse_spec(change_spec(RLHF, changes))
     found = json.loads(getattr(build_learners(spec, tmp_path, tmp_path, lambda tuner: tuner), tuner).identity)
     assert {key: found[key] for key in expected} == expected

@@ -23,7 +23,6 @@ class PreferenceDataSpec(Record):
     prompts: int = Field(300, ge=1, description="Red-team prompts that are answered, and as many helpful ones.")
     draws: int = Field(3, ge=1, description="Answers that are drawn to each prompt.")
     temperature: float = Field(1.0, gt=0, description="Temperature of these draws.")
-    under_rules: bool = Field(True, description="True adds one answer to each prompt under the constitution.")
     pairs_per_prompt: int = Field(2, ge=1, description="The most pairs of a prompt.")
     swapped_answer_share: float = Field(
         1.0,
