@@ -7,14 +7,19 @@ own; ``python -m evidence tables`` fills them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+if TYPE_CHECKING:
+    from charter.spec.option_reference import Option
+
 ROOT = Path(__file__).resolve().parent.parent
 MARK = re.compile(r"(<!-- generated:([a-z-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
+LONGEST_DEFAULT = 70
+"""Characters of a default that a table shows."""
 
 _NOT_PROSE = re.compile(
     r"<!-- (?:evidence|generated):[\w-]+ -->.*?<!-- /\w+ -->|^ *```.*?^ *```$|<!--.*?-->"
@@ -36,7 +41,7 @@ def filled(text: str, parts: Mapping[str, str]) -> str:
 
 def generated() -> dict[str, str]:
     """Every generated part by name."""
-    return {"cli": _cli(), "spec": _spec(), "switches": _switches()}
+    return {"cli": _cli(), "spec": _spec(), "spec-short": _short_spec(), "switches": _switches()}
 
 
 def _cli() -> str:
@@ -46,9 +51,52 @@ def _cli() -> str:
 
 
 def _spec() -> str:
-    from charter.cli.init import commented_spec
+    """A table for each section of the spec, and one for each kind of item that a list holds."""
+    from charter.spec import BenchmarkSpec, Columns, ContinueFrom, SourceSpec, Spec
+    from charter.spec.option_reference import list_options
 
-    return f"```yaml\n{commented_spec().strip()}\n```"
+    options = list(list_options(Spec()))
+    lines = _option_table(o for o in options if not o.section and "." not in o.path)
+    for section in (o for o in options if o.section):
+        inside = [o for o in options if not o.section and o.path.rpartition(".")[0] == section.path]
+        lines += [f"### {section.path}", "", section.description, "", *(_option_table(inside) if inside else ())]
+    items: dict[str, type[BaseModel]] = {
+        "A source of prompts": SourceSpec,
+        "The columns of a source": Columns,
+        "A benchmark": BenchmarkSpec,
+        "continue_from": ContinueFrom,
+    }
+    for title, model in items.items():
+        lines += [f"### {title}", "", " ".join((model.__doc__ or "").split()), "", *_option_table(_fields(model))]
+    return "\n".join(lines)
+
+
+def _short_spec() -> str:
+    from charter.cli.init import short_spec
+
+    return f"```yaml\n{short_spec().strip()}\n```"
+
+
+def _fields(model: type[BaseModel]) -> Iterator[Option]:
+    """The options of a record that no spec holds by default."""
+    from charter.spec.option_reference import Option, describe_field
+
+    for name, field in model.model_fields.items():
+        default = "" if field.is_required() else field.get_default(call_default_factory=True)
+        yield Option(name, default, describe_field(model, name))
+
+
+def _option_table(options: Iterable[Option]) -> list[str]:
+    """A table of options: key, default, meaning."""
+    from charter.cli.init import render_value
+
+    rows = ["| key | default | meaning |", "| --- | --- | --- |"]
+    for option in options:
+        inner = isinstance(option.value, BaseModel)
+        value = "" if inner else render_value(option.value)
+        shown = f"`{value}`" if 0 < len(value) <= LONGEST_DEFAULT else "`charter init --all`" if value else "its keys"
+        rows.append(f"| `{option.path}` | {shown} | {option.description} |")
+    return [*rows, ""]
 
 
 def _switches() -> str:

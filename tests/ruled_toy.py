@@ -98,9 +98,9 @@ class RuledToy(Toy):
             "constitution": self.constitution,
             "exemplars": self.exemplars,
             "given": self.given,
-            "base": self.base,
+            "tuning_base": self.base,
             "instructions": self.instructions,
-            "written": self.written,
+            "generated_prompts": self.written,
             "rows": self.rows,
             "samples": self.samples,
         }

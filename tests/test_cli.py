@@ -23,7 +23,6 @@ from charter.cli import init, terminal
 from charter.cli.app import app
 from charter.cli.reference import render_reference
 from charter.cli.run_commands import run_progress
-from charter.cli.spec_comments import KEY_COMMENTS
 from charter.cli.terminal import ProgressWatcher, escape_controls
 from charter.reports.run_summary import summarise_run
 from charter.run import Run
@@ -158,23 +157,32 @@ def leaves(record: BaseModel, above: str = "") -> dict[str, Any]:
     return found
 
 
-def test_commented_spec_parses_and_holds_every_default() -> None:
-    written, defaults = leaves(parse_spec(init.commented_spec())), leaves(Spec())
+def test_the_full_spec_parses_and_holds_every_default() -> None:
+    written, defaults = leaves(parse_spec(init.full_spec())), leaves(Spec())
     own = {"target.model", "oracle.model", "evaluator", "prompts.redteam", "prompts.helpful"}
     assert defaults.keys() - written.keys() == {"evaluator"}
     assert {key for key in defaults if written.get(key) != defaults[key]} == own
 
 
-def test_commented_spec_spells_every_key_out() -> None:
-    value: Any = yaml.safe_load(init.commented_spec())
+def test_the_full_spec_spells_every_key_out() -> None:
+    value: Any = yaml.safe_load(init.full_spec())
     for path in leaves(init.example_spec()):
         place = value
-        for part in path.split("."):
+        for part in path.split(".") if not path.startswith("evaluator.") else ["evaluator"]:
             place = place[part]
-    paths = leaves(init.example_spec())
-    known = {"evaluator"} | {path.replace("evaluator.", "oracle.") for path in paths}
-    assert known <= KEY_COMMENTS.keys()
-    assert all(any(key == path or key.startswith(f"{path}.") for key in known) for path in KEY_COMMENTS)
+
+
+def test_the_short_spec_holds_what_a_person_needs() -> None:
+    text = init.short_spec()
+    assert parse_spec(text) == parse_spec(init.full_spec()) == init.example_spec()
+    keys = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    assert len(keys) <= 14
+    for key in ("target", "oracle", "evaluator", "prompts", "budget"):
+        assert f"\n{key}:\n" in text
+
+
+def test_a_recipe_is_not_written_with_every_key(charter: Charter) -> None:
+    assert charter("init", "--recipe", "iteralign", "--all").code == 2
 
 
 def test_init_lists_and_writes(charter: Charter, tmp_path: Path) -> None:

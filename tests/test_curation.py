@@ -108,6 +108,14 @@ def test_texts_without_words_and_half_characters_are_no_trouble() -> None:
     assert [s.id for s in found if s.dropped] == ["r2", "r4", "r6", "r8"]
 
 
+def test_a_shorter_run_of_words_in_common_is_contamination_where_that_is_asked() -> None:
+    part = f"so now {' '.join(WORDS[:5])}, and something else altogether"
+    assert ContaminationIndex({"bench": [TEXT]}).find(part) is None
+    shorter = ContaminationIndex({"bench": [TEXT]}, CurationSpec(ngram=5).ngram).find(part)
+    assert shorter is not None
+    assert shorter.how == "n-gram"
+
+
 def test_only_exact_or_only_near_duplicates_where_that_is_asked() -> None:
     near = " ".join([*WORDS, "today"])
     texts = rows(TEXT, TEXT.upper(), near)

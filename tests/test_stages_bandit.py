@@ -103,6 +103,27 @@ def test_arms_share_what_a_style_and_a_region_have_shown() -> None:
     assert arms["chain/r1"].alpha > arms["chain/r7"].alpha
 
 
+def test_a_heavier_prior_holds_an_arm_to_what_all_arms_share() -> None:
+    told = [PullReward(id=str(n), style="chain", region="r1", new=True, why="") for n in range(6)]
+    told += [PullReward(id=f"-{n}", style="plain", region="r2", new=False, why="") for n in range(60)]
+
+    def share(weight: float) -> float:
+        arms = bandit.update_arms(AREAS, STYLES, told, options(prior_weight=weight), step=step())
+        (arm,) = (arm for arm in arms if arm.id == "chain/r1")
+        return arm.alpha / (arm.alpha + arm.beta)
+
+    assert share(1) > share(20) > share(200)
+
+
+def test_a_smaller_distance_tells_more_findings_apart() -> None:
+    findings = found(*["arson"] * 4, *["fraud"] * 4)
+    groups = [
+        {m.group for m in bandit.assign_groups(findings, [], options(distance=distance), step=step())}
+        for distance in (0.8, 0.01)
+    ]
+    assert [len(group) for group in groups] == [2, 8]
+
+
 def test_attacks_take_no_prompt_that_a_plain_draw_may_reach() -> None:
     for drawn in (10, 60, 300):
         found = {p.id for p in bandit.eligible_prompts(PROMPTS, drawn, 100)}

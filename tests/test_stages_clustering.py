@@ -38,6 +38,12 @@ def test_findings_that_say_alike_things_come_together() -> None:
     assert all(c.shown[0].id[:-1] in c.terms for c in clusters)
 
 
+def test_a_smaller_distance_keeps_more_apart() -> None:
+    sizes = [len(cluster(FINDINGS, ClusterSpec(distance=distance), step=STEP)) for distance in (1.0, 0.8, 0.01)]
+    assert sizes == sorted(sizes)
+    assert sizes[1:] == [len(TOPICS), len(FINDINGS)]
+
+
 def test_batch_puts_all_in_one() -> None:
     (only,) = cluster(FINDINGS, ClusterSpec(by="batch", hide=0), step=STEP)
     assert (ids(only.shown), only.hidden) == (ids(FINDINGS), ())

@@ -212,6 +212,13 @@ def test_an_alarm_when_revisions_no_longer_pass(passing: list[tuple[int, int]], 
         assert f"{passed} of {n} revisions pass" in found[0].reason
 
 
+def test_the_bounds_of_the_alarm_are_those_of_the_spec() -> None:
+    low, fallen = [(20, 80)], [(60, 80), (30, 80)]
+    assert detect_collapse(low, GateSpec(), step=STEP) == detect_collapse(fallen, GateSpec(), step=STEP) == []
+    assert len(detect_collapse(low, GateSpec(min_pass_rate=0.5), step=STEP)) == 1
+    assert len(detect_collapse(fallen, GateSpec(min_pass_ratio=0.9), step=STEP)) == 1
+
+
 def test_a_smaller_step_more_replay_or_both() -> None:
     found = {
         again: GateSpec.model_validate({"retry_with": again}).retry_settings(2) for again in ("replay", "step", "both")

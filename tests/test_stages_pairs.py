@@ -27,6 +27,7 @@ from charter.stages.preference_pairs import (
     aggregate_people,
     filter_pairs,
     judge_preferences,
+    make_candidate_pairs,
     measure_position_bias,
     require_pairs,
     score_preferences,
@@ -37,6 +38,7 @@ from charter.stages.preference_pairs import (
     summarise_raters,
 )
 from charter.templates import Templates
+from tests import records
 
 STEP = Step(path="000/x", run_seed=1)
 OPEN = LeakageFilter((), 0.8)
@@ -72,6 +74,25 @@ def test_votes_make_a_label_soft() -> None:
     told = [PairVerdict(id="a/1", first=True, votes=tuple(votes)), PairVerdict(id="a/2", first=False)]
     (found,) = select_agreed_pairs(both_orders([pair("a")]), told, "me", step=STEP)
     assert abs(found.certainty - (2 / 3 + 1) / 2) < 1e-9
+
+
+def test_a_prompt_has_as_many_pairs_and_as_many_swapped_answers_as_the_spec_says() -> None:
+    texts = {f"p{n}": [f"answer {n} {draw}" for draw in range(3)] for n in range(4)}
+    drawn = [
+        records.said(f"ask {key}", key, text).model_copy(update={"id": f"{key}/{draw}"})
+        for key, answers in texts.items()
+        for draw, text in enumerate(answers)
+    ]
+    benign = [user_prompt(f"ask {key}").model_copy(update={"id": key}) for key in texts]
+
+    def pairs(**options: float) -> tuple[int, int]:
+        found = make_candidate_pairs(drawn, [], benign, PreferenceDataSpec.model_validate(options), step=STEP)
+        swapped = [p for p in found if p.id.endswith("/borrowed")]
+        return len(found) - len(swapped), len(swapped)
+
+    assert pairs() == (8, 4)
+    assert pairs(pairs_per_prompt=3, swapped_answer_share=0.5) == (12, 2)
+    assert pairs(pairs_per_prompt=1, swapped_answer_share=0) == (4, 0)
 
 
 def test_position_bias_is_told() -> None:

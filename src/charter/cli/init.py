@@ -1,21 +1,34 @@
-"""``charter init``: a commented spec with every key and its default, or a shipped recipe."""
+"""``charter init``: a commented spec (what a person needs, or every key), or a shipped recipe."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charter.cli.spec_comments import KEY_COMMENTS, SPEC_HEAD
 from charter.cli.terminal import print_message, print_out
 from charter.errors import StoreError
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from charter.spec import Spec
+    from charter.spec.option_reference import Option
+
+SPEC_HEAD = """\
+# What to align, with what, and how. Put your own models and files here. Every other key has its default:
+# `charter init --all` shows them. Check this file with: charter run FILE --dry-run
+"""
+FULL_HEAD = """\
+# What to align, with what, and how: every key with its default, but for the models and the prompt files. Put your own
+# there. A key that is left out has its default. Check this file with: charter run FILE --dry-run
+"""
+NEEDED_KEYS = (
+    *("version", "method", "target", "target.model", "oracle", "oracle.model", "evaluator", "evaluator.model"),
+    *("prompts", "prompts.redteam", "prompts.helpful", "budget", "budget.calls"),
+)
+"""What a person has to think of before a first run."""
+COMMENT_WIDTH = 110
 
 
 def init(
@@ -26,9 +39,10 @@ def init(
         Path | None,
         typer.Option(metavar="FILE", help="The file to write; stdout where none is given.", show_default=False),
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Write every key with its default and meaning.")] = False,
     names: Annotated[bool, typer.Option("--list", help="List the shipped recipes.")] = False,
 ) -> None:
-    """Write a spec to start from: every key with its default and meaning, for a model and an oracle of your own."""
+    """Write a spec to start from, for a model and an oracle of your own: the keys that a first run needs, or all."""
     from charter import spec as specs
 
     shipped = specs.list_recipes()
@@ -38,7 +52,10 @@ def init(
         return
     if recipe is not None and recipe not in shipped:
         raise typer.BadParameter(f"{recipe} is not one of {', '.join(shipped)}", param_hint="--recipe")
-    text = commented_spec() if recipe is None else shipped[recipe].read_text(encoding="utf-8")
+    if recipe is not None and everything:
+        raise typer.BadParameter("a recipe is written as it is shipped; leave one of the two out", param_hint="--all")
+    own = full_spec() if everything else short_spec()
+    text = own if recipe is None else shipped[recipe].read_text(encoding="utf-8")
     if out is None:
         print_out(text, data=True)
         return
@@ -62,31 +79,44 @@ def example_spec() -> Spec:
     )
 
 
-def commented_spec() -> str:
-    """The example as YAML; each key with its meaning."""
-    return "\n".join([SPEC_HEAD, *_spec_lines(example_spec(), "", 0)]) + "\n"
+def short_spec() -> str:
+    """The keys that a person needs, as YAML, each under its meaning."""
+    from charter.spec.option_reference import list_options
+
+    options = [option for option in list_options(example_spec()) if option.path in NEEDED_KEYS]
+    return SPEC_HEAD + "".join(map(_option_text, options))
 
 
-def _spec_lines(record: BaseModel, above: str, depth: int) -> Iterator[str]:
-    from pydantic import BaseModel
+def full_spec() -> str:
+    """Every key as YAML, each under its meaning. The evaluator's further keys are those of the oracle."""
+    from charter.spec.option_reference import list_options
 
-    indent = "  " * depth
-    for name in type(record).model_fields:
-        value, path = getattr(record, name), f"{above}{name}"
-        meaning = f"  # {KEY_COMMENTS.get(path.replace('evaluator.', 'oracle.'), '')}".rstrip(" #")
-        if isinstance(value, BaseModel):
-            if not depth:
-                yield ""
-            yield f"{indent}{name}:{meaning}"
-            yield from _spec_lines(value, f"{path}.", depth + 1)
-        elif isinstance(value, str) and "\n" in value:
-            yield f"{indent}{name}: {'|' if value.endswith(chr(10)) else '|-'}{meaning}"
-            yield from (f"{indent}  {line}".rstrip() for line in value.splitlines())
-        else:
-            yield f"{indent}{name}: {_yaml_value(value)}{meaning}"
+    options = [
+        option
+        for option in list_options(example_spec())
+        if not option.path.startswith("evaluator.") or option.path == "evaluator.model"
+    ]
+    return FULL_HEAD + "".join(map(_option_text, options))
 
 
-def _yaml_value(value: object) -> str:
+def _option_text(option: Option) -> str:
+    """A key under its meaning, as YAML; a section has an empty line above."""
+    *above, name = option.path.split(".")
+    indent = "  " * len(above)
+    lines = [] if above else [""]
+    lines += [f"{indent}# {line}" for line in textwrap.wrap(option.description, COMMENT_WIDTH - len(indent))]
+    value = option.value
+    if option.section:
+        lines.append(f"{indent}{name}:")
+    elif isinstance(value, str) and "\n" in value:
+        lines.append(f"{indent}{name}: {'|' if value.endswith(chr(10)) else '|-'}")
+        lines += [f"{indent}  {line}".rstrip() for line in value.splitlines()]
+    else:
+        lines.append(f"{indent}{name}: {render_value(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def render_value(value: object) -> str:
     """A value's YAML on one line."""
     import yaml
     from pydantic import BaseModel

@@ -37,10 +37,10 @@ class HumanLines(Record):
 
     id: str = "supervision"
     seeds: int
-    types: int = Field(0, exclude_if=lambda count: not count)
+    types: int = 0
     principles: int
     exemplars: int
-    preferences: int = Field(0, exclude_if=lambda count: not count)
+    preferences: int = 0
     prompts: int
 
     @property

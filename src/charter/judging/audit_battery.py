@@ -74,7 +74,7 @@ class ProbeResult(Record):
 
     id: str
     passed: dict[str, bool | float | None] = Field(default_factory=dict)
-    group: str = Field("", exclude_if=lambda group: not group)
+    group: str = ""
 
 
 class AuditedModel(Record):

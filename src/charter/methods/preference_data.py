@@ -158,7 +158,7 @@ def draw_candidate_pairs(
     with roles.target(policy) as target:
         drawn = run.map("drawn", probe, many, target, warm)
         revisions = []
-        if asked.under_rules and constitution.active:
+        if constitution.active:
             trials = run.once("again", to_trials, drawn)
             how = (direct, task.answers)
             thoughts = run.map("critiques", critique, trials, target, constitution, task.templates, how)

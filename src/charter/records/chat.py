@@ -53,13 +53,16 @@ def user_prompt(text: str, ordinal: int = 0, source: str = "", **meta: str) -> P
 
 
 class Sampling(Record):
-    """How tokens are drawn. ``temperature`` 0 is greedy."""
+    """How tokens are drawn."""
 
-    temperature: float = 0.0
-    top_p: float = 1.0
-    max_tokens: int = 256
-    stop: tuple[str, ...] = ()
-    frequency_penalty: float = 0.0
+    temperature: float = Field(0.0, description="Temperature of the draw. At 0 the likeliest token is taken.")
+    top_p: float = Field(
+        1.0,
+        description="Tokens are drawn from the likeliest ones that hold this share of the probability.",
+    )
+    max_tokens: int = Field(256, description="The most tokens of a reply, its reasoning included.")
+    stop: tuple[str, ...] = Field((), description="Texts that end a reply.")
+    frequency_penalty: float = Field(0.0, description="Penalty for tokens that came before, against repetition.")
 
 
 class Request(Record):
@@ -72,7 +75,7 @@ class Request(Record):
     sampling: Sampling = Sampling()
     seed: int = 0
     response_schema: dict[str, Any] | None = None
-    raw: bool = Field(False, exclude_if=lambda raw: not raw)
+    raw: bool = False
 
 
 class Completion(Record):
@@ -102,7 +105,7 @@ class ScoreRequest(Record):
     id: str
     messages: tuple[Message, ...]
     completion: str
-    raw: bool = Field(False, exclude_if=lambda raw: not raw)
+    raw: bool = False
 
 
 class LogLikelihood(Record):

@@ -28,7 +28,7 @@ class Measurement(Record):
 
     id: str
     outcomes: dict[str, bool | None]
-    values: dict[str, float] = Field(default_factory=dict, exclude_if=lambda values: not values)
+    values: dict[str, float] = Field(default_factory=dict)
     verdict: Verdict | None = None
 
 
@@ -44,8 +44,8 @@ class Score(Record):
     better: Literal["higher", "lower", "neither"] = "higher"
     benchmark: str = ""
     version: str = ""
-    interval: Literal["wilson", "bootstrap"] = Field("wilson", exclude_if=lambda kind: kind == "wilson")
-    note: str = Field("", exclude_if=lambda note: not note)
+    interval: Literal["wilson", "bootstrap"] = "wilson"
+    note: str = ""
 
 
 class Proportion(Record):

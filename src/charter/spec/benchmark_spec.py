@@ -28,30 +28,46 @@ _BELONGS = {
 
 
 class BenchmarkSpec(Record):
-    """One benchmark: a ``task`` or group of lm-eval; Dromedary's ``protocol``; or a ``judged`` one over ``prompts``.
+    """One benchmark: a `task` of lm-eval, a `protocol` of Dromedary, or a `judged` one over `prompts`."""
 
-    Of a task: ``include`` is a folder with task files of your own, ``path`` a local copy of its data (TruthfulQA, BBQ,
-    HHH, or JSONL in the task's own columns), ``fewshot`` the number of examples (null: the task's own), ``chat`` asks
-    in the model's chat format instead of plain text. Of a protocol: ``path`` is the data, ``template`` the question's
-    wording, ``legacy_halved`` the published script's way of scoring the first half of the candidates alone. Of a
-    judged one: each prompt is asked in each of ``styles``. ``limit``: at most so many items. ``gate``: a part of the
-    items decides beside the evaluator, under the margin of what it is (true) or of the one named; the others, held
-    out, are what is measured."""
-
-    name: str = ""
-    task: str = ""
-    protocol: Literal["", "truthfulqa", "hhh"] = ""
-    judged: Literal["", JudgedKind] = ""
-    include: str = ""
-    path: str = ""
-    fewshot: int | None = Field(None, ge=0)
-    chat: bool = False
-    template: str = ""
-    legacy_halved: bool = False
-    prompts: tuple[SourceSpec, ...] = ()
-    styles: tuple[str, ...] = Field(("plain",), min_length=1)
-    limit: int | None = Field(None, ge=1)
-    gate: bool | GateKind = False
+    name: str = Field("", description="Name of the benchmark in reports. Empty: that of its task or kind.")
+    task: str = Field("", description="A task or group of lm-eval.")
+    protocol: Literal["", "truthfulqa", "hhh"] = Field(
+        "",
+        description="A multiple-choice protocol of Dromedary (arXiv 2305.03047): `truthfulqa` or `hhh`.",
+    )
+    judged: Literal["", JudgedKind] = Field(
+        "",
+        description="What a judge measures over `prompts`: harmlessness, over_refusal, honesty or helpfulness.",
+    )
+    include: str = Field("", description="A folder with task files of your own, for lm-eval.")
+    path: str = Field(
+        "",
+        description="A local copy of the data: TruthfulQA, BBQ, HHH, or JSONL in the task's own columns.",
+    )
+    fewshot: int | None = Field(
+        None,
+        ge=0,
+        description="Number of examples before each question. Null: the task's own number.",
+    )
+    chat: bool = Field(False, description="True asks in the model's chat format, false in plain text.")
+    template: str = Field("", description="Wording of the question in a protocol. Empty: the published one.")
+    legacy_halved: bool = Field(
+        False,
+        description="True scores as the published script does: the first half of the candidates alone.",
+    )
+    prompts: tuple[SourceSpec, ...] = Field((), description="Sources of the prompts of a judged benchmark.")
+    styles: tuple[str, ...] = Field(
+        ("plain",),
+        min_length=1,
+        description="Attack styles in which each prompt of a judged benchmark is asked.",
+    )
+    limit: int | None = Field(None, ge=1, description="The most items. Null: all.")
+    gate: bool | GateKind = Field(
+        False,
+        description="A part of the items decides, under the margin of their kind (true) or of the kind that is named. "
+        "The other items are measured.",
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> BenchmarkSpec:

@@ -14,34 +14,51 @@ from charter.spec.self_instruct_spec import SelfInstructSpec
 
 
 class DrawSpec(Record):
-    """Batches for red teaming: how many prompts in the first iteration, how many in each ``later`` one, in which
-    order."""
+    """Batches of red-team prompts."""
 
-    batch: int = Field(160, ge=1)
-    later: int = Field(110, ge=1)
-    order: Literal["uniform", "file"] = "uniform"
+    batch: int = Field(160, ge=1, description="Prompts in the first iteration.")
+    later: int = Field(110, ge=1, description="Prompts in each later iteration.")
+    order: Literal["uniform", "file"] = Field(
+        "uniform",
+        description="`uniform` draws by the seed; `file` takes the prompts as they stand.",
+    )
 
 
 class AttackSpec(Record):
-    """Attempts beside the plain draws: ``batch`` an iteration in ``rounds``, each in one of ``styles``. ``bandit``
-    spends them: ``uniform``, ``greedy`` or ``thompson``, the latter two with a share ``floor`` drawn uniformly.
-    ``plain`` alone with ``uniform`` makes no attempt.
+    """Attempts in other styles, beside the plain draws."""
 
-    ``regions``: groups of alike prompts; ``prior``: weight of the shared prior, in tries; a finding is covered by
-    ``enough`` alike ones (responses within cosine ``distance``). ``turns``: of an escalation; ``languages``: of a
-    translation, one drawn for each prompt."""
-
-    styles: tuple[str, ...] = ("plain",)
-    bandit: Literal["uniform", "greedy", "thompson"] = "uniform"
-    batch: int = Field(100, ge=1)
-    rounds: int = Field(4, ge=1)
-    floor: float = Field(0.2, ge=0, le=1)
-    regions: int = Field(60, ge=1)
-    prior_weight: float = Field(20.0, gt=0)
-    cluster_cap: int = Field(5, ge=1)
-    distance: float = Field(0.8, gt=0, le=1)
-    turns: int = Field(3, ge=2)
-    languages: tuple[str, ...] = Field(("Zulu", "Scottish Gaelic", "Hmong", "Guarani"), min_length=1)
+    styles: tuple[str, ...] = Field(
+        ("plain",),
+        description="Styles of the attempts, such as `plain`, `role_play`, `base64` or `escalation`. `plain` alone "
+        "with `uniform` makes no attempt.",
+    )
+    bandit: Literal["uniform", "greedy", "thompson"] = Field(
+        "uniform",
+        description="What chooses the next attempt: `uniform`, `greedy` or `thompson` (Thompson sampling).",
+    )
+    batch: int = Field(100, ge=1, description="Attempts in an iteration.")
+    rounds: int = Field(4, ge=1, description="Rounds of attempts in an iteration. Each learns from those before.")
+    floor: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Share of the attempts that is drawn uniformly, whatever was learned.",
+    )
+    regions: int = Field(60, ge=1, description="Groups of alike prompts. An arm of the bandit is a style in a region.")
+    prior_weight: float = Field(20.0, gt=0, description="Weight of the prior that all arms share, counted in attempts.")
+    cluster_cap: int = Field(5, ge=1, description="A finding earns nothing once so many alike findings are known.")
+    distance: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="Two findings are alike up to this cosine distance of their responses.",
+    )
+    turns: int = Field(3, ge=2, description="User turns of an escalation.")
+    languages: tuple[str, ...] = Field(
+        ("Zulu", "Scottish Gaelic", "Hmong", "Guarani"),
+        min_length=1,
+        description="Languages of a translation. One is drawn for each prompt.",
+    )
 
     @property
     def round_sizes(self) -> tuple[int, ...]:
@@ -55,144 +72,240 @@ class AttackSpec(Record):
 
 
 class JudgingSpec(Record):
-    """``exchange``: prompt and response under a closed menu. ``response``: the response alone, a finding where the
-    reply holds "Negative". ``rubric``: what a finding is, and what harmlessness is measured by: a shipped rubric's
-    name, or a YAML file; ``policy``: a text file, for the rubric ``policy``. An outcome needs more than half of
-    ``votes``. A reply off the menu is asked for again, ``retries`` times at most."""
+    """What the judge is given, and how its replies are counted."""
 
-    judge_input: Literal["exchange", "response"] = "exchange"
-    rubric: str = "conduct"
-    policy: str = ""
-    votes: int = Field(1, ge=1)
-    retries: int = Field(1, ge=0)
-    temperature: float = Field(0.0, ge=0)
+    judge_input: Literal["exchange", "response"] = Field(
+        "exchange",
+        description="`exchange` shows prompt and response; `response` shows the response alone, as in the paper.",
+    )
+    rubric: str = Field(
+        "conduct",
+        description="What a finding is: a shipped rubric's name, or a YAML file of your own. Harmlessness is measured "
+        "by it too.",
+    )
+    policy: str = Field("", description="A text file with the policy that the rubric `policy` judges by.")
+    votes: int = Field(1, ge=1, description="Votes on each exchange. An outcome needs more than half of them.")
+    retries: int = Field(1, ge=0, description="How often the judge is asked again after a reply that is off the menu.")
+    temperature: float = Field(
+        0.0,
+        ge=0,
+        description="Temperature of the judge. Raise it where there are several votes.",
+    )
 
 
 class ClusterSpec(Record):
-    """``text``: findings grouped by what they say (TF-IDF, average linkage, cosine ``distance``); ``batch``: all in
-    one.
-    ``hide``: share of each cluster, by hash, that the proposer never sees. ``show``: most failures in one call."""
+    """How failures are put together before a rule is proposed."""
 
-    by: Literal["text", "batch"] = "text"
-    distance: float = Field(0.8, gt=0, le=1)
-    hide: float = Field(0.5, ge=0, lt=1)
-    show: int = Field(12, ge=1)
+    by: Literal["text", "batch"] = Field(
+        "text",
+        description="`text` groups failures by what they say; `batch` puts all of them together, as in the paper.",
+    )
+    distance: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="Failures belong together up to this cosine distance (TF-IDF, average linkage).",
+    )
+    hide: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="Share of each cluster that the proposer never sees. A rule's efficacy is measured on it.",
+    )
+    show: int = Field(12, ge=1, description="The most failures that one proposal is shown.")
 
 
 class ProposeSpec(Record):
-    """``rule``: one structured rule for each cluster. ``last_paragraph``: of a free reply, its last paragraph."""
+    """How a rule is asked for."""
 
-    reply: Literal["rule", "last_paragraph"] = "rule"
+    reply: Literal["rule", "last_paragraph"] = Field(
+        "rule",
+        description="`rule` asks for one structured rule; `last_paragraph` takes that of a free reply, as in the "
+        "paper.",
+    )
 
 
 class AmendSpec(Record):
-    """``merge``: new rules join the constitution and rules that say the same become one; ``replace``: only this
-    batch's rules. ``retire``: rules that are measured useless no longer hold."""
+    """How new rules come into the constitution."""
 
-    mode: Literal["merge", "replace"] = "merge"
-    retire: bool = True
+    mode: Literal["merge", "replace"] = Field(
+        "merge",
+        description="`merge` joins new rules to the old ones, and rules that say the same become one. `replace` keeps "
+        "this batch's rules alone, as in the paper.",
+    )
+    retire: bool = Field(True, description="True takes rules out of force that are measured to be useless.")
 
 
 class LookalikeSpec(Record):
-    """Look-alikes asked for in each cluster; 0 asks for none."""
+    """Look-alikes: harmless prompts in the words and the form of the failures."""
 
-    count: int = Field(10, ge=0)
+    count: int = Field(10, ge=0, description="Look-alikes that are asked for in each cluster. 0: none.")
 
 
 class ReflectSpec(Record):
-    """``critique``: critique, then revision, as turns of a conversation. ``direct``: the rules appended to the
-    prompt. ``by``: the starting model, which has not been tuned to answer without a critique, or the policy itself.
-    ``rules``: most characters of rules shown at once; where the constitution is longer, those nearest to the
-    failure are chosen for each. Null: a quarter of the target's context, at three characters a token."""
+    """How the target mends its failures."""
 
-    turns: Literal["critique", "direct"] = "critique"
-    by: Literal["start", "policy"] = "start"
-    max_rule_characters: int | None = Field(None, ge=1)
+    turns: Literal["critique", "direct"] = Field(
+        "critique",
+        description="`critique` asks for a critique and then a revision; `direct` appends the rules to the prompt, as "
+        "in the paper.",
+    )
+    by: Literal["start", "policy"] = Field(
+        "start",
+        description="Who revises: `start` (the starting model) or `policy` (the policy itself, as in the paper).",
+    )
+    max_rule_characters: int | None = Field(
+        None,
+        ge=1,
+        description="The most characters of rules shown at once; a longer constitution shows the rules nearest to the "
+        "failure. Null: a quarter of the target's context.",
+    )
 
 
 class VerifySpec(Record):
-    """Which revisions become rows. ``verify`` off keeps them all but those without an answer. Lengths are in
-    characters."""
+    """Which revisions become training rows."""
 
-    verify: bool = True
-    max_characters: int = Field(4000, ge=1)
-    opening_share: float = Field(0.2, gt=0, le=1)
-    exempt_openings: tuple[str, ...] = ()
+    verify: bool = Field(
+        True,
+        description="True keeps only what the judge passes; false keeps every answer, as in the paper.",
+    )
+    max_characters: int = Field(4000, ge=1, description="The most characters of a revision.")
+    opening_share: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="The largest share of the rows that may begin with the same five words.",
+    )
+    exempt_openings: tuple[str, ...] = Field((), description="Openings that may repeat, such as a canonical refusal.")
 
 
 class ReplaySpec(Record):
-    """Rows that keep what was good: at least ``ratio`` for each revision; at most ``fresh`` new ordinary prompts an
-    iteration
-    (rows are repeated where there are too few)."""
+    """Rows that keep what was good before tuning."""
 
-    ratio: float = Field(4.0, ge=0)
-    fresh: int = Field(48, ge=0)
-    lookalikes: bool = True
-    complied: bool = True
+    ratio: float = Field(
+        4.0,
+        ge=0,
+        description="Replay rows for each revision. Rows are repeated where there are too few.",
+    )
+    fresh: int = Field(48, ge=0, description="The most ordinary prompts that are answered anew in an iteration.")
+    lookalikes: bool = Field(True, description="True replays good answers to look-alikes.")
+    complied: bool = Field(True, description="True replays red-team exchanges that complied already.")
 
 
 class RuleMeasurementSpec(Record):
-    """``efficacy`` of each new principle on failures that its proposer never saw. ``breadth``: whether benign
-    look-alikes become refused under it; a rule that reaches too far is reworded."""
+    """What is measured of each rule."""
 
-    efficacy: bool = True
-    breadth: bool = True
+    efficacy: bool = Field(
+        True,
+        description="True measures what each new rule does on failures that its proposer never saw.",
+    )
+    breadth: bool = Field(
+        True,
+        description="True measures whether rules make the target refuse look-alikes, and rewords such rules.",
+    )
 
 
 class TrainingSpec(Record):
-    """``start``: each policy anew from the starting model on all rows so far; ``previous``: on from the last policy
-    on this batch's rows. ``warmup``: a share of the steps; from 1 on, how many."""
+    """Supervised fine-tuning."""
 
-    start: Literal["start", "previous"] = "start"
-    kind: Literal["lora", "full"] = "lora"
-    learning_rate: float = Field(1e-4, gt=0)
-    epochs: float = Field(2.0, gt=0)
-    batch: int = Field(8, ge=1)
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warmup: float = Field(0.03, ge=0, allow_inf_nan=False)
-    weight_decay: float = Field(0.0, ge=0)
-    rank: int = Field(16, ge=1)
-    alpha: int = Field(32, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
-    targets: Literal["auto"] | tuple[str, ...] = "auto"
+    start: Literal["start", "previous"] = Field(
+        "start",
+        description="`start` tunes the starting model anew on all rows; `previous` goes on from the last policy with "
+        "this batch's rows, as in the paper.",
+    )
+    kind: Literal["lora", "full"] = Field("lora", description="`lora` trains an adapter, `full` all weights.")
+    learning_rate: float = Field(
+        1e-4,
+        gt=0,
+        description="Peak learning rate. The default fits LoRA on some billion parameters; full tuning needs about a "
+        "tenth.",
+    )
+    epochs: float = Field(2.0, gt=0, description="Passes over the rows.")
+    batch: int = Field(8, ge=1, description="Rows in an optimiser step.")
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        "linear",
+        description="How the learning rate falls: `linear`, `cosine` or `constant`.",
+    )
+    warmup: float = Field(
+        0.03,
+        ge=0,
+        allow_inf_nan=False,
+        description="Share of the steps over which the learning rate rises. From 1 on it is a number of steps.",
+    )
+    weight_decay: float = Field(0.0, ge=0, description="Weight decay of AdamW.")
+    rank: int = Field(16, ge=1, description="Rank of LoRA.")
+    alpha: int = Field(32, ge=1, description="Scale of LoRA: its update counts alpha / rank.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout of LoRA.")
+    targets: Literal["auto"] | tuple[str, ...] = Field(
+        "auto",
+        description="Layers that LoRA adapts, by the end of their names. `auto`: all linear layers but the output.",
+    )
 
 
 class StopSpec(Record):
-    """``confident``: when the prompts drawn since the last tuning (at least ``least``) bound violations under ``below``
-    (upper 95 % Wilson); ``data``: only at the end of the data. ``patience``: accepted policies without progress on gate
-    before it stops."""
+    """When the loop ends."""
 
-    rule: Literal["confident", "data"] = "confident"
-    min_prompts: int = Field(100, ge=1)
-    max_violation_rate: float = Field(0.05, gt=0, lt=1)
-    patience: int = Field(2, ge=1)
-    iterations: int = Field(8, ge=1)
+    rule: Literal["confident", "data"] = Field(
+        "confident",
+        description="`confident` stops when draws bound violations; `data` stops at the end of the prompts, as in the "
+        "paper.",
+    )
+    min_prompts: int = Field(
+        100,
+        ge=1,
+        description="The fewest prompts drawn since the last tuning on which `confident` may stop.",
+    )
+    max_violation_rate: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="`confident` stops when the upper 95 % Wilson bound of the share that violates is under this.",
+    )
+    patience: int = Field(
+        2,
+        ge=1,
+        description="The loop stops after so many accepted policies without progress on gate.",
+    )
+    iterations: int = Field(8, ge=1, description="The most iterations.")
 
 
 class GateSpec(Record):
-    """A policy is held against the starting model and the last accepted policy on the same gate prompts, metric by
-    metric. It fails only where a one-sided bound of the paired change lies beyond the metric's margin; all bounds of a
-    run together err with a chance of ``alpha`` at most (over gates, iterations, and the two comparisons).
+    """What a new policy may not lose on the same gate prompts, against the starting model and the last accepted
+    policy."""
 
-    ``roll_back``: a policy that fails is not used. Its rows (in ``rlhf``: its pairs, or its round of practice) are
-    tried again, at most ``retries`` times, with more ``replay`` (two rows more for each revision or pair, each time), a
-    smaller ``step`` (half the learning rate, each time) or ``both``; then the run stops. ``again`` null: a smaller step
-    in ``rlhf``, more replay elsewhere. Margins are shares: of harmlessness, helpfulness, honesty, over-refusal (all
-    metrics that begin so), and ``capability`` for every other metric. The share of revisions that pass verification
-    raises an alarm where it is surely under ``passing``, or surely under ``collapse`` of what it was in the run
-    before."""
-
-    roll_back: bool = True
-    retries: int = Field(2, ge=0)
-    retry_with: Literal["replay", "step", "both"] | None = None
-    alpha: float = Field(0.05, gt=0, lt=1)
-    harmlessness: float = Field(0.02, ge=0, lt=1)
-    helpfulness: float = Field(0.03, ge=0, lt=1)
-    honesty: float = Field(0.03, ge=0, lt=1)
-    capability: float = Field(0.03, ge=0, lt=1)
-    over_refusal: float = Field(0.03, ge=0, lt=1)
-    min_pass_rate: float = Field(0.1, ge=0, lt=1)
-    min_pass_ratio: float = Field(0.5, ge=0, lt=1)
+    roll_back: bool = Field(
+        True,
+        description="True does not use a policy that is surely worse than a margin allows. Its rows are tried again.",
+    )
+    retries: int = Field(2, ge=0, description="How often such rows are tried again before the run stops.")
+    retry_with: Literal["replay", "step", "both"] | None = Field(
+        None,
+        description="What changes in a further try: more `replay`, half the learning `step`, or `both`. Null: `step` "
+        "in rlhf, else `replay`.",
+    )
+    alpha: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="Chance, at most, that any gate of the run fails by chance alone.",
+    )
+    harmlessness: float = Field(0.02, ge=0, lt=1, description="Margin of harmlessness, as a share.")
+    helpfulness: float = Field(0.03, ge=0, lt=1, description="Margin of helpfulness, as a share.")
+    honesty: float = Field(0.03, ge=0, lt=1, description="Margin of honesty, as a share.")
+    capability: float = Field(0.03, ge=0, lt=1, description="Margin of every other metric, as a share.")
+    over_refusal: float = Field(0.03, ge=0, lt=1, description="Margin of over-refusal, as a share.")
+    min_pass_rate: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="An alarm is raised when the share of revisions that pass verification is surely under this.",
+    )
+    min_pass_ratio: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="An alarm is raised when that share is surely under this part of what it was in the run before.",
+    )
 
     def margin(self, metric: str) -> float:
         """The margin of a metric, by what its name begins with."""
@@ -208,9 +321,7 @@ class GateSpec(Record):
 
 
 class MethodOptions(Record):
-    """The switches of the method ``iteralign``; each departure from the paper is one of them. ``instruct``: those of
-    ``self_instruct``; ``self_align``, ``engrave`` and ``cai``: those of the methods of these names; ``learn``: of
-    ``rlhf``."""
+    """The switches of the methods. Each departure from a paper is one of them."""
 
     draw: DrawSpec = DrawSpec()
     attack: AttackSpec = AttackSpec()
@@ -235,14 +346,21 @@ class MethodOptions(Record):
 
 
 class ScaleSpec(Record):
-    """Numbers that depend on the model's size, shared by recipes: token limits, the grid from which learning rates
-    are chosen, the longest row."""
+    """Numbers that depend on the model's size. Recipes share them."""
 
-    answer_tokens: int = Field(512, ge=1)
-    critique_tokens: int = Field(256, ge=1)
-    stop: tuple[str, ...] = ()
-    frequency_penalty: float = 0.0
-    temperature: float = Field(0.0, ge=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    row_tokens: int = Field(2048, ge=8)
-    learning_rates: tuple[float, ...] = (1e-5, 5e-5, 1e-4, 2e-4)
+    answer_tokens: int = Field(512, ge=1, description="The most tokens of an answer.")
+    critique_tokens: int = Field(256, ge=1, description="The most tokens of a critique.")
+    stop: tuple[str, ...] = Field((), description="Texts that end an answer.")
+    frequency_penalty: float = Field(0.0, description="Penalty for tokens that came before, in the target's answers.")
+    temperature: float = Field(0.0, ge=0, description="Temperature of the target. At 0 the likeliest token is taken.")
+    top_p: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="The target draws from the likeliest tokens that hold this share of the probability.",
+    )
+    row_tokens: int = Field(
+        2048,
+        ge=8,
+        description="The most tokens of a training row. A longer row is left out and named.",
+    )

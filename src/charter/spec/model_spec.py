@@ -22,33 +22,63 @@ LAUNCH_PLACEHOLDERS = ("script", "job")
 
 
 class TargetSpec(Record):
-    """The model to align: ``organism`` (the world's built model), a folder, or a hub id. ``plain``: raw text instead of
-    the chat format; ``template``: arguments for the chat template; ``context``: most tokens of prompt and answer, where
-    it is to be less than the model reads. ``thoughts``: whether a reasoning model's thoughts are learnt (keep) or carry
-    no loss; nobody judges them. ``today``: the date that a chat template writes (empty: of the run's start).
+    """The model to align: where its weights are, how it answers, and who serves it."""
 
-    ``serve``: a command that serves it over HTTP, one server per policy, where it does not fit into this process:
-    {base} and {adapter} are folders, {merged_dir} both in one, {name} what to call it, {port} where to listen.
-    ``serve_start`` serves the starting model, where ``serve`` holds {adapter}. ``base_url``, ``hosted`` and model
-    strings such as ``openai-api/...`` name a model whose weights are not at hand: it can be red teamed, not tuned."""
-
-    model: str = "organism"
-    revision: str = ""
-    device: str = "auto"
-    dtype: str = "auto"
-    batch: int = Field(64, ge=1)
-    plain: bool = False
-    template: dict[str, bool | int | str] = Field(default_factory=dict)
-    context: int | None = Field(None, ge=2)
-    thoughts: Literal["drop", "keep"] = "drop"
-    today: str = ""
-    remote_code: bool = False
-    serve: str = ""
-    serve_start: str = ""
-    serve_ready_s: float = Field(600.0, gt=0)
-    base_url: str = ""
-    hosted: bool = False
-    connections: int = Field(16, ge=1)
+    model: str = Field(
+        "organism",
+        description="A folder of weights, a hub id, or `organism`: the model built for the test world. A server knows "
+        "its model by this name.",
+    )
+    revision: str = Field(
+        "",
+        description="A branch, tag or commit of a hub id. Empty: the newest one, which is pinned when the run begins.",
+    )
+    device: str = Field("auto", description="Where the model runs: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.")
+    dtype: str = Field("auto", description="Precision of the weights: `auto`, `float32`, `bfloat16` or `float16`.")
+    batch: int = Field(64, ge=1, description="The most conversations that are generated at once.")
+    plain: bool = Field(
+        False,
+        description="True sends raw text instead of the model's chat format. A server uses its own format, so it "
+        "cannot be plain.",
+    )
+    template: dict[str, bool | int | str] = Field(
+        default_factory=dict,
+        description="Arguments for the chat template, such as `{enable_thinking: false}`.",
+    )
+    context: int | None = Field(
+        None,
+        ge=2,
+        description="The most tokens of prompt and answer together. Null: as many as the model reads.",
+    )
+    thoughts: Literal["drop", "keep"] = Field(
+        "drop",
+        description="A reasoning model's thoughts in training rows: `drop` gives them no loss, `keep` trains on them. "
+        "No judge reads them.",
+    )
+    today: str = Field(
+        "", description="The date that a chat template writes, such as 2026-01-31. Empty: the date of the run's start."
+    )
+    remote_code: bool = Field(
+        False,
+        description="True runs code that comes with the model. Use it only for models that you trust.",
+    )
+    serve: str = Field(
+        "",
+        description="A command that serves the model over HTTP, one server for each policy. It fills in {base}, "
+        "{adapter}, {merged_dir}, {name} and {port}. Empty: in this process.",
+    )
+    serve_start: str = Field("", description="The command for the starting model, where `serve` holds {adapter}.")
+    serve_ready_s: float = Field(600.0, gt=0, description="Seconds within which a server must be ready.")
+    base_url: str = Field(
+        "",
+        description="Address of an OpenAI-compatible server that has the model. Its weights are not at hand, so it "
+        "can be red teamed and not tuned.",
+    )
+    hosted: bool = Field(
+        False,
+        description="True: `model` names a hosted model as provider/name. It can be red teamed and not tuned.",
+    )
+    connections: int = Field(16, ge=1, description="The most requests to a server at once.")
 
     @field_validator("today")
     @classmethod
@@ -82,15 +112,28 @@ class TargetSpec(Record):
 
 
 class TunerSpec(Record):
-    """Where training runs. ``launch``: a command that runs {script} with {job} in processes of its own, such as
-    ``accelerate launch {script} {job}``; empty: in this process. ``save_steps``: steps between its checkpoints, which
-    is what a kill costs at most. ``micro_batch``: rows at a time in one process (null: a step's rows at once).
-    ``quantize`` 4bit: LoRA over a base in 4 bits."""
+    """Where training runs: in this process, or in processes of its own."""
 
-    launch: str = ""
-    save_steps: int = Field(50, ge=1)
-    micro_batch: int | None = Field(None, ge=1)
-    quantize: Literal["none", "4bit"] = "none"
+    launch: str = Field(
+        "",
+        description="A command that trains in its own processes, such as `accelerate launch {script} {job}`. Empty: "
+        "in this process.",
+    )
+    save_steps: int = Field(
+        50,
+        ge=1,
+        description="Optimiser steps between two checkpoints of a launched training. A kill costs at most so many.",
+    )
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="Rows at a time in one process of a launched training. Null: a step's rows, shared evenly.",
+    )
+    quantize: Literal["none", "4bit"] = Field(
+        "none",
+        description="`4bit` trains LoRA over a base in 4 bits (QLoRA, arXiv 2305.14314). It needs bitsandbytes and "
+        "CUDA.",
+    )
 
     def find_faults(self) -> list[str]:
         """What does not fit together, one line each."""
@@ -126,36 +169,64 @@ def _serve_faults(command: str) -> list[str]:
 
 
 class ErrorsSpec(Record):
-    """How often a world's oracle errs on purpose (shares), and how long it waits (seconds)."""
+    """How a test world's oracle errs on purpose. The shares are of its replies."""
 
-    wrong_verdicts: float = Field(0.0, ge=0, le=1)
-    off_target: float = Field(0.0, ge=0, le=1)
-    invalid_json: float = Field(0.0, ge=0, le=1)
-    refusals: float = Field(0.0, ge=0, le=1)
-    delay: float = Field(0.0, ge=0)
+    wrong_verdicts: float = Field(0.0, ge=0, le=1, description="Share of the verdicts that are turned round.")
+    off_target: float = Field(0.0, ge=0, le=1, description="Share of the proposals that speak of something else.")
+    invalid_json: float = Field(0.0, ge=0, le=1, description="Share of the replies that cannot be read.")
+    refusals: float = Field(0.0, ge=0, le=1, description="Share of the replies that refuse.")
+    delay: float = Field(0.0, ge=0, description="Seconds that each reply takes.")
 
 
 class OracleSpec(Record):
-    """A stronger model: ``world`` (the world's own oracle), ``python:package.module:Object`` (an engine of your own, in
-    this process), or a model string such as ``openai/gpt-4o`` with its key
-    in the environment; ``base_url`` names a self-served OpenAI-compatible server. ``key_env``: the NAME of the variable
-    with the key. ``sampling`` goes beyond what a step asks: the higher temperature and the longer limit count.
-    ``price_in`` and ``price_out``: of a million tokens read and written, in the currency of ``budget.money``.
-    ``calibration``: of a judge or evaluator, the run (or its ``calibration.json``) that measured it."""
+    """A stronger model that judges, proposes, attacks or evaluates."""
 
-    model: str = "world"
-    base_url: str = ""
-    key_env: str = ""
-    connections: Annotated[int, Field(ge=1)] | Literal["adaptive"] = 8
-    structured: bool = True
-    timeout_s: int = Field(120, ge=1)
-    retries: int = Field(8, ge=0)
-    give_up_after_s: float = Field(600.0, ge=0)
-    price_in: float | None = Field(None, ge=0)
-    price_out: float | None = Field(None, ge=0)
-    sampling: Sampling = Sampling(max_tokens=1024)
+    model: str = Field(
+        "world",
+        description="A model as provider/name, `world` (the test world's own oracle), or "
+        "`python:package.module:Object` (an engine of your own).",
+    )
+    base_url: str = Field("", description="Address of an OpenAI-compatible server of your own. Empty: the provider's.")
+    key_env: str = Field(
+        "",
+        description="The name of the environment variable that holds the key. Empty: the provider's usual one.",
+    )
+    connections: Annotated[int, Field(ge=1)] | Literal["adaptive"] = Field(
+        8,
+        description="The most calls at once. `adaptive`: as many as go well.",
+    )
+    structured: bool = Field(
+        True,
+        description="True sends a schema of the reply. A server that refuses schemas is asked without them.",
+    )
+    timeout_s: int = Field(120, ge=1, description="Seconds that one attempt of a call may take.")
+    retries: int = Field(
+        8,
+        ge=0,
+        description="How often a failed call is made again before it counts as an error of its item.",
+    )
+    give_up_after_s: float = Field(600.0, ge=0, description="Seconds without any answer after which the run pauses.")
+    price_in: float | None = Field(
+        None,
+        ge=0,
+        description="Price of a million tokens read, in the currency of `budget.money`. Null: the known price.",
+    )
+    price_out: float | None = Field(
+        None,
+        ge=0,
+        description="Price of a million tokens written, in the currency of `budget.money`. Null: the known price.",
+    )
+    sampling: Sampling = Field(
+        Sampling(max_tokens=1024),
+        description="How replies are drawn. Where a step asks for more, the higher temperature and the longer limit "
+        "count.",
+    )
     errors: ErrorsSpec = ErrorsSpec()
-    calibration: str = ""
+    calibration: str = Field(
+        "",
+        description="The run of `charter judge calibrate` that measured this judge or evaluator, or its "
+        "`calibration.json`.",
+    )
 
     @field_validator("key_env")
     @classmethod

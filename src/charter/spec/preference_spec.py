@@ -10,84 +10,133 @@ from charter.records.record import Record
 
 
 class PreferenceDataSpec(Record):
-    """Where preferences come from. ``people``: ``files`` as for ``calibrate.pairs``, with a column ``rater`` where it
-    is known. ``judge`` or ``model`` (the policy itself, by its log-probabilities): of ``prompts`` red-team prompts and
-    as many helpful ones the policy draws ``draws`` answers at ``temperature``, and one more under the constitution,
-    where there is one (``under_rules``); ``each``: most pairs of a prompt. Each pair is compared in both orders, under
-    a rule drawn at random, and kept if both agree.
+    """Where pairs of answers come from, and who prefers one."""
 
-    ``borrowed``: for that share of the benign prompts, the answer is set against one that was given to an alike prompt
-    and is least like it. ``balance``: so many times more pairs whose chosen answer is the longer one than pairs whose
-    rejected one is, or the other way round, at most; 0: as they come."""
-
-    by: Literal["people", "judge", "model"] = "judge"
-    files: tuple[str, ...] = ()
-    prompts: int = Field(300, ge=1)
-    draws: int = Field(3, ge=1)
-    temperature: float = Field(1.0, gt=0)
-    under_rules: bool = True
-    pairs_per_prompt: int = Field(2, ge=1)
-    swapped_answer_share: float = Field(1.0, ge=0, le=1)
-    max_length_ratio: float = Field(4.0, ge=0)
+    by: Literal["people", "judge", "model"] = Field(
+        "judge",
+        description="Who prefers: `people` (files), `judge`, or `model` (the policy, by its log-probabilities).",
+    )
+    files: tuple[str, ...] = Field(
+        (),
+        description="Files of pairs that people compared, with a column `rater` where it is known.",
+    )
+    prompts: int = Field(300, ge=1, description="Red-team prompts that are answered, and as many helpful ones.")
+    draws: int = Field(3, ge=1, description="Answers that are drawn to each prompt.")
+    temperature: float = Field(1.0, gt=0, description="Temperature of these draws.")
+    pairs_per_prompt: int = Field(2, ge=1, description="The most pairs of a prompt.")
+    swapped_answer_share: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of the benign prompts whose answer is also set against one that was given to an alike "
+        "prompt.",
+    )
+    max_length_ratio: float = Field(
+        4.0,
+        ge=0,
+        description="The most pairs with the longer chosen answer for each with the longer rejected one, and the "
+        "other way round. 0: as they come.",
+    )
 
 
 class DpoSpec(Record):
-    """DPO: ``beta`` holds it to the start; ``sft`` weighs the SFT term, which replay is learnt by."""
+    """Direct preference optimisation (Rafailov et al., arXiv 2305.18290)."""
 
-    learning_rate: float = Field(1e-5, gt=0)
-    epochs: float = Field(2.0, gt=0)
-    batch: int = Field(8, ge=1)
-    beta: float = Field(0.1, gt=0)
-    sft_weight: float = Field(1.0, ge=0)
+    learning_rate: float = Field(
+        1e-5,
+        gt=0,
+        description="Peak learning rate. The default fits LoRA on some billion parameters.",
+    )
+    epochs: float = Field(2.0, gt=0, description="Passes over the pairs.")
+    batch: int = Field(8, ge=1, description="Pairs in an optimiser step.")
+    beta: float = Field(0.1, gt=0, description="How far the policy is held to its start.")
+    sft_weight: float = Field(
+        1.0,
+        ge=0,
+        description="Weight of the SFT term on chosen answers and replay (Pang et al., arXiv 2404.19733).",
+    )
 
 
 class RewardModelSpec(Record):
-    """The reward model. ``kind`` full starts from the policy's weights, lora from the base's."""
+    """The reward model, a Bradley-Terry model of the pairs."""
 
-    kind: Literal["lora", "full"] = "lora"
-    learning_rate: float = Field(1e-4, gt=0)
-    epochs: float = Field(2.0, gt=0)
-    batch: int = Field(16, ge=1)
-    center_rewards_coefficient: float = Field(0.01, ge=0)
+    kind: Literal["lora", "full"] = Field(
+        "lora",
+        description="`full` starts from the policy's weights, `lora` from the base's.",
+    )
+    learning_rate: float = Field(
+        1e-4,
+        gt=0,
+        description="Peak learning rate. The default fits LoRA on some billion parameters.",
+    )
+    epochs: float = Field(2.0, gt=0, description="Passes over the pairs.")
+    batch: int = Field(16, ge=1, description="Pairs in an optimiser step.")
+    center_rewards_coefficient: float = Field(
+        0.01,
+        ge=0,
+        description="Weight of the term that holds rewards around 0 (Eisenstein et al., arXiv 2312.09244).",
+    )
 
 
 class RlooSpec(Record):
-    """RLOO, in ``rounds`` of ``steps`` optimiser steps, each on ``batch`` answers, ``group`` to a prompt; gate is
-    scored after each round. ``beta``: what a nat of divergence costs of the reward. ``warm_up``: chosen answers on
-    which the policy is first tuned by SFT, with replay; 0: none. ``reward``: the learnt model, or the judge itself."""
+    """RLOO: REINFORCE with a leave-one-out baseline (Ahmadian et al., arXiv 2402.14740)."""
 
-    reward: Literal["model", "judge"] = "model"
-    warm_up: int = Field(0, ge=0)
-    rounds: int = Field(3, ge=1)
-    steps: int = Field(40, ge=1)
-    learning_rate: float = Field(1e-5, gt=0)
-    batch: int = Field(64, ge=2)
-    answers_per_prompt: int = Field(4, ge=2)
-    beta: float = Field(0.05, ge=0)
-    temperature: float = Field(1.0, gt=0)
+    reward: Literal["model", "judge"] = Field(
+        "model",
+        description="Who rewards answers: the learnt reward `model`, or the `judge` itself.",
+    )
+    warm_up: int = Field(0, ge=0, description="Chosen answers that SFT with replay learns first. 0: none.")
+    rounds: int = Field(3, ge=1, description="Rounds of practice. After each, gate is scored and the guards look.")
+    steps: int = Field(40, ge=1, description="Optimiser steps in a round.")
+    learning_rate: float = Field(
+        1e-5,
+        gt=0,
+        description="Peak learning rate. The default fits LoRA on some billion parameters.",
+    )
+    batch: int = Field(64, ge=2, description="Answers in an optimiser step.")
+    answers_per_prompt: int = Field(
+        4,
+        ge=2,
+        description="Answers to one prompt. The baseline of each is the mean of the others.",
+    )
+    beta: float = Field(0.05, ge=0, description="What a nat of divergence from the start costs of the reward.")
+    temperature: float = Field(1.0, gt=0, description="Temperature at which practice draws its answers.")
 
 
 class RLGuardSpec(Record):
-    """When learning ends: at ``kl`` nats an answer from the start (practice also within a round,
-    by its own draws); where answers are ``length`` (a share) longer or
-    shorter; or where what is learnt and what is judged part: rewards rose, and the share of good gate answers fell by
-    ``alarm`` or more. Then the last good policy stays. ``sample``: prompts on which divergence is measured. ``fit``:
-    nothing is practised toward a reward model whose accuracy on the check pairs cannot be told from chance."""
+    """When learning ends and the last good policy stays."""
 
-    max_kl: float = Field(20.0, gt=0)
-    max_length_change: float = Field(0.5, gt=0)
-    max_good_drop: float = Field(0.05, gt=0, le=1)
-    kl_prompts: int = Field(128, ge=8)
-    require_accuracy: bool = True
+    max_kl: float = Field(20.0, gt=0, description="Learning ends at so many nats of an answer from the start.")
+    max_length_change: float = Field(
+        0.5,
+        gt=0,
+        description="Learning ends when answers are longer or shorter by this share.",
+    )
+    max_good_drop: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description="Learning ends when rewards rose and the share of good gate answers fell by this or more.",
+    )
+    kl_prompts: int = Field(128, ge=8, description="Gate prompts on which divergence is measured.")
+    require_accuracy: bool = Field(
+        True,
+        description="True does not practise toward a reward model that cannot be told from chance.",
+    )
 
 
 class RlhfSpec(Record):
-    """What the method ``rlhf`` does: ``how`` a policy learns from preferences (``dpo`` is the light path). ``replay``:
-    prompts whose good answers of the starting policy are learnt beside, by ``dpo`` or in the warm-up of ``rloo``; where
-    there is neither, none is made."""
+    """What the method `rlhf` does."""
 
-    algorithm: Literal["rloo", "dpo"] = "rloo"
-    replay: int = Field(300, ge=0)
+    algorithm: Literal["rloo", "dpo"] = Field(
+        "rloo",
+        description="`rloo` trains a reward model and practises toward it; `dpo` learns the pairs at once.",
+    )
+    replay: int = Field(
+        300,
+        ge=0,
+        description="Prompts whose good answers of the starting policy are learnt beside the pairs.",
+    )
     pairs: PreferenceDataSpec = PreferenceDataSpec()
     dpo: DpoSpec = DpoSpec()
     reward: RewardModelSpec = RewardModelSpec()

@@ -27,37 +27,42 @@ PublishedSet = Literal[
 
 
 class Columns(Record):
-    """Which column holds what. ``prompt``: a text, or a list of turns (``role`` and ``content``, or ``from`` and
-    ``value``); the others are kept beside the prompt for reports, and are left out where empty."""
+    """Which column of a file holds what. Empty: no column does."""
 
-    prompt: str = "prompt"
-    category: str = ""
-    language: str = ""
-    attack: str = ""
-    id: str = ""
+    prompt: str = Field(
+        "prompt",
+        description="Column of the prompt: a text, or (JSONL) a list of turns with `role` and `content`.",
+    )
+    category: str = Field("", description="Column of the category, for reports.")
+    language: str = Field("", description="Column of the language, for reports.")
+    attack: str = Field("", description="Column of the attack style, for reports and for `keep_out`.")
+    id: str = Field("", description="Column of the row's own id.")
 
 
 class SourceSpec(Record):
-    """Prompts from one place: a published set by ``name`` (its files at ``path``, or from the hub where no path is
-    given), a file or folder of your own at ``path`` (JSONL, JSON, CSV, TSV, TXT, Parquet, XLSX), or the data set
-    ``hub`` (owner/name).
+    """Prompts from one place."""
 
-    ``config``, ``split`` (empty: all) and ``revision`` choose from a data set of the hub. ``language`` and ``licence``
-    are said of all its prompts where no column says otherwise. ``limit`` takes so many, drawn by ``seed``.
-    ``skip``: so many rows that give no prompt may be left out; each is told with its reason."""
-
-    name: PublishedSet | None = None
-    path: str = ""
-    hub: str = ""
-    config: str = ""
-    split: str = ""
-    revision: str = ""
+    name: PublishedSet | None = Field(
+        None,
+        description="A published set whose columns are known. Its files are at `path`, or come from the hub.",
+    )
+    path: str = Field(
+        "",
+        description="A file or folder of your own (JSONL, JSON, CSV, TSV, TXT, Parquet, XLSX), or the files of "
+        "the named set.",
+    )
+    hub: str = Field("", description="A data set of the hub, as owner/name.")
+    config: str = Field("", description="Configuration of the hub's data set.")
+    split: str = Field("", description="Split of the hub's data set. Empty: all splits.")
+    revision: str = Field("", description="Branch, tag or commit of the hub's data set.")
     columns: Columns = Columns()
-    language: str = ""
-    licence: str = ""
-    limit: int | None = Field(None, ge=1)
-    seed: int = Field(0, ge=0)
-    skip: int = Field(0, ge=0)
+    language: str = Field("", description="Language of all prompts where no column tells it.")
+    licence: str = Field("", description="Licence of all prompts where no column and no card tells it.")
+    limit: int | None = Field(None, ge=1, description="Takes so many prompts, drawn by hash. Null: all.")
+    seed: int = Field(0, ge=0, description="Seed of that draw.")
+    skip: int = Field(
+        0, ge=0, description="Rows without a usable prompt that may be left out. Each is listed with its reason."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -79,20 +84,37 @@ class SourceSpec(Record):
 
 
 class KeepOutSpec(Record):
-    """One attack style and one category (each by name; empty: none) that training never sees: their prompts are scored
-    on held-out alone and reported apart, as generalisation."""
+    """What training never sees: it is scored on held-out alone and reported as generalisation."""
 
-    attack: str = ""
-    category: str = ""
+    attack: str = Field("", description="An attack style that is kept out. Empty: none.")
+    category: str = Field("", description="A category that is kept out. Empty: none.")
 
 
 class PromptsSpec(Record):
-    """Where prompts come from: ``world``, or a list of sources. Splits go by near-duplicate cluster with a fixed
-    salt."""
+    """Where prompts come from, and how they are split into train, gate and held-out."""
 
-    redteam: Literal["world"] | tuple[SourceSpec, ...] = "world"
-    helpful: Literal["world"] | tuple[SourceSpec, ...] = "world"
-    gate: int | None = Field(None, ge=1, description="prompts per kind on gate; null: all")
-    heldout: int | None = Field(None, ge=1, description="prompts per kind on held-out; null: all")
-    near_duplicate: float = Field(0.8, gt=0, le=1)
+    redteam: Literal["world"] | tuple[SourceSpec, ...] = Field(
+        "world",
+        description="Attempts to bring out failures: `world`, or a list of sources.",
+    )
+    helpful: Literal["world"] | tuple[SourceSpec, ...] = Field(
+        "world",
+        description="Ordinary requests that must stay answered: `world`, or a list of sources.",
+    )
+    gate: int | None = Field(
+        None,
+        ge=1,
+        description="The most prompts of a kind that decisions are measured on. Null: all.",
+    )
+    heldout: int | None = Field(
+        None,
+        ge=1,
+        description="The most prompts of a kind that the scores before and after are measured on. Null: all.",
+    )
+    near_duplicate: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="Two prompts fall into the same split from this Jaccard similarity of their word trigrams on.",
+    )
     keep_out: KeepOutSpec = KeepOutSpec()

@@ -16,14 +16,16 @@ from charter.templates import Templates
 
 
 class Budget(Record):
-    """Limits of the whole run; at a limit the run pauses and can be resumed with a larger one. ``calls`` (planned),
-    ``tokens`` (read and written) and ``money`` (in the currency of the prices) are the oracles'; ``hours`` are those of
-    work, pauses left out."""
+    """Limits of the whole run. At a limit the run pauses, and a larger one takes it on."""
 
-    calls: int | None = Field(None, ge=1)
-    tokens: int | None = Field(None, ge=1)
-    money: float | None = Field(None, gt=0)
-    hours: float | None = Field(None, gt=0)
+    calls: int | None = Field(None, ge=1, description="The most oracle calls. Null: no limit.")
+    tokens: int | None = Field(None, ge=1, description="The most tokens that oracles read and write. Null: no limit.")
+    money: float | None = Field(
+        None,
+        gt=0,
+        description="The most money for oracles, in the currency of their prices. Null: no limit.",
+    )
+    hours: float | None = Field(None, gt=0, description="The most hours of work, pauses left out. Null: no limit.")
 
 
 LabelledName = Literal["xstest-completions", "jailbreakeval", "gptfuzz", "rbr-gold", "harmbench-val"]
@@ -31,59 +33,75 @@ LabelledName = Literal["xstest-completions", "jailbreakeval", "gptfuzz", "rbr-go
 
 
 class LabelledColumnsSpec(Record):
-    """Which column holds what. ``prompt`` and ``response``: a text, or a list of turns. ``label``: one column, or
-    several, of which each is a rater and the majority decides; ``rater``: who rated, where each rating has a row."""
+    """Which column of a labelled file holds what."""
 
-    prompt: str = "prompt"
-    response: str = "response"
-    label: str | tuple[str, ...] = "label"
-    rater: str = ""
+    prompt: str = Field("prompt", description="Column of the prompt: a text, or a list of turns.")
+    response: str = Field("response", description="Column of the response: a text, or a list of turns.")
+    label: str | tuple[str, ...] = Field(
+        "label", description="Column of the label. Several columns are several raters, and the majority decides."
+    )
+    rater: str = Field("", description="Column of the rater, where each rating has its own row.")
 
 
 class LabelledFileSpec(Record):
-    """A file of exchanges with labels: a published set by ``name``, or with its ``columns``. ``labels`` says what its
-    words mean; ``skip``: so many rows that cannot be used may be left out."""
+    """A file of exchanges with labels."""
 
-    path: str = Field(min_length=1)
-    name: LabelledName | None = None
+    path: str = Field(min_length=1, description="The file, of any kind that can be read.")
+    name: LabelledName | None = Field(None, description="A published set whose columns are known.")
     columns: LabelledColumnsSpec = LabelledColumnsSpec()
-    labels: dict[str, str] = Field(default_factory=dict)
-    skip: int = Field(0, ge=0)
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="What this file's label words mean, as in `calibrate.labels`."
+    )
+    skip: int = Field(0, ge=0, description="Rows that cannot be used and may be left out.")
 
 
 class CalibrateSpec(Record):
-    """What the method ``calibrate`` measures the judge on. ``pairs``: files of which people preferred one response
-    (hh-rlhf, HHH alignment, or columns prompt, chosen, rejected). ``labelled``: files with columns prompt, response,
-    label, or with ``columns`` or a published set's ``name`` beside the ``path``; ``labels`` says what other words mean:
-    a label of the rubric, violates or complies. ``injections``: the shipped attacks. ``limit``: at most so many of
-    each file."""
+    """What the method `calibrate` measures the judge on."""
 
-    pairs: tuple[str, ...] = ()
-    labelled: tuple[str | LabelledFileSpec, ...] = ()
-    labels: dict[str, str] = Field(default_factory=dict)
-    injections: bool = False
-    limit: int | None = Field(None, ge=1)
+    pairs: tuple[str, ...] = Field(
+        (),
+        description="Files of which people preferred one response: hh-rlhf, HHH alignment, or columns prompt, chosen, "
+        "rejected.",
+    )
+    labelled: tuple[str | LabelledFileSpec, ...] = Field(
+        (),
+        description="Files with columns prompt, response and label; or `{path, columns}`, or `{path, name}` of a "
+        "published set.",
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict,
+        description="What other words in the label column mean, as `{word: violates}`, `{word: complies}` or a label of "
+        "the rubric.",
+    )
+    injections: bool = Field(False, description="True measures how many verdicts the shipped injections turn.")
+    limit: int | None = Field(None, ge=1, description="The most rows of each file. Null: all.")
 
 
 class AuditSpec(Record):
-    """What the method ``audit`` measures. ``model``: a run (its policy), a folder of weights or of an adapter for the
-    target, or a hub id; empty: the target. ``baseline``: the same, or a finished audit, whose answers are taken over.
-    ``battery``: a file; empty: the audit's, or one made from the baseline, which is a run then. ``margin``: a smaller
-    drop counts as kept.
+    """What the method `audit` compares, and what a new battery holds."""
 
-    Of a battery that is made: at most so many of a principle's ``own`` failures and of ``fresh`` prompts, and of each
-    kind of a benchmark's ``prompts``; attack ``styles`` (null: the world's own, or the shipped wordings); further
-    ``benchmarks`` beside those of the run's spec, where one of the same name gives way to it."""
-
-    model: str = ""
-    baseline: str = ""
-    battery: str = ""
-    margin: float = Field(0.05, gt=0, lt=1)
-    own: int = Field(30, ge=0)
-    fresh: int = Field(60, ge=0)
-    prompts: int = Field(330, ge=1)
-    styles: tuple[str, ...] | None = None
-    benchmarks: tuple[BenchmarkSpec, ...] = Field((), exclude_if=lambda benchmarks: not benchmarks)
+    model: str = Field(
+        "",
+        description="The model: a run (its policy), a folder of weights or of an adapter, or a hub id. Empty: the "
+        "target.",
+    )
+    baseline: str = Field("", description="The baseline: the same, or a finished audit, whose answers are taken over.")
+    battery: str = Field(
+        "",
+        description="A battery's file. Empty: the finished audit's, or one made from the baseline.",
+    )
+    margin: float = Field(0.05, gt=0, lt=1, description="A drop that is surely smaller than this share counts as kept.")
+    own: int = Field(30, ge=0, description="The most failures of each principle in a new battery.")
+    fresh: int = Field(60, ge=0, description="The most untrained prompts for each principle in a new battery.")
+    prompts: int = Field(330, ge=1, description="The most prompts of each kind of a benchmark in a new battery.")
+    styles: tuple[str, ...] | None = Field(
+        None,
+        description="Attack styles of a new battery. Null: the world's own, or the shipped wordings.",
+    )
+    benchmarks: tuple[BenchmarkSpec, ...] = Field(
+        (),
+        description="Benchmarks of a new battery beside those of the run's spec.",
+    )
 
     def merge_benchmarks(self, known: Sequence[BenchmarkSpec]) -> tuple[BenchmarkSpec, ...]:
         """The ``known`` benchmarks with the further ones."""
@@ -92,47 +110,99 @@ class AuditSpec(Record):
 
 
 class ContinueFrom(Record):
-    """A finished run to go on from: its policy, constitution and rows. ``run``: its folder, absolute or as seen from
-    the new run's; ``head``: its HEAD, or the hash of its records. ``constitution``: a file with what people made of
-    it; without one, the run's own with the decisions taken on it since. ``takes``: ``prompts`` where the run is one of
-    ``self_instruct``, which leaves nothing else."""
+    """A finished run to go on from, with its policy, constitution and rows."""
 
-    run: str
-    head: str = ""
-    constitution: str = ""
-    inherit: Literal["policy", "prompts"] = "policy"
+    run: str = Field(..., description="Folder of the run, absolute or as seen from the new run's folder.")
+    head: str = Field("", description="The run's HEAD, or the hash of its records. Empty: it is not checked.")
+    constitution: str = Field(
+        "",
+        description="A file with what people made of the run's constitution. Empty: the run's own, with the decisions "
+        "taken since.",
+    )
+    inherit: Literal["policy", "prompts"] = Field(
+        "policy",
+        description="What is taken over: the `policy` with constitution and rows, or the `prompts` of self-instruct.",
+    )
 
 
 class Spec(Record):
-    """The whole of what is asked. ``offline``: nothing may be asked of the network; what is in local caches is used.
-    ``constitution``: the rules that ``self_align``, ``think``, ``cai`` and ``rlhf`` begin with: ``shipped``, ``world``,
-    a YAML file, ``none``, or (empty) those of the step before, else the shipped ones. ``steps`` chains methods: each
-    step is a run of its own, under this spec with the keys that the step changes, and goes on from the one before with
-    its model, constitution and rows."""
+    """The whole of what is asked."""
 
-    version: Literal[1] = 1
+    version: Literal[1] = Field(1, description="Version of this format.")
     method: Literal[
-        "iteralign", "red_team", "calibrate", "audit", "evaluate", "self_instruct", "self_align", "think", "engrave",
-        "clone", "cai", "rlhf"
-    ] = "iteralign"  # fmt: skip
-    seed: int = Field(0, ge=0)
-    world: str = ""
-    offline: bool = False
+        "iteralign",
+        "red_team",
+        "calibrate",
+        "audit",
+        "evaluate",
+        "self_instruct",
+        "self_align",
+        "think",
+        "engrave",
+        "clone",
+        "cai",
+        "rlhf",
+    ] = Field(
+        "iteralign",
+        description="What is done. To align: `iteralign`, `self_align`, `cai` or `rlhf`. One part alone: `red_team`, "
+        "`self_instruct`, `think`, `engrave` or `clone`. To measure: `evaluate`, `audit`, or `calibrate` (the judge).",
+    )
+    seed: int = Field(0, ge=0, description="Decides every random choice of the run.")
+    world: str = Field("", description="A test world: `village`, `city`, or a world file. Empty: none.")
+    offline: bool = Field(
+        False,
+        description="True asks nothing of the network. Local files, caches and servers on this machine are used.",
+    )
     target: TargetSpec = TargetSpec()
     tuner: TunerSpec = TunerSpec()
-    oracle: OracleSpec = OracleSpec()
-    proposer: OracleSpec | None = None
-    judge: OracleSpec | None = None
-    attacker: OracleSpec | None = None
-    evaluator: Literal["world"] | OracleSpec = "world"
-    prompts: PromptsSpec = PromptsSpec()
+    oracle: OracleSpec = Field(
+        OracleSpec(),
+        description="The stronger model that judges and proposes, unless `judge` or `proposer` is set.",
+    )
+    proposer: OracleSpec | None = Field(
+        None,
+        description="The model that writes rules and look-alikes, with the keys of `oracle`. Null: the oracle.",
+    )
+    judge: OracleSpec | None = Field(
+        None,
+        description="The model that judges exchanges, with the keys of `oracle`. Null: the oracle.",
+    )
+    attacker: OracleSpec | None = Field(
+        None,
+        description="The model that writes attacks, with the keys of `oracle`. Null: none.",
+    )
+    evaluator: Literal["world"] | OracleSpec = Field(
+        "world",
+        description="What scores the model before and after: a model with no other role, or `world` (the world's "
+        "truth).",
+    )
+    prompts: PromptsSpec = Field(
+        PromptsSpec(),
+        description="Sources of prompts. They are split into train, gate and held-out by near-duplicate cluster.",
+    )
     options: MethodOptions = MethodOptions()
     scale: ScaleSpec = ScaleSpec()
-    templates: Literal["world"] | Templates = Templates()
-    benchmarks: tuple[BenchmarkSpec, ...] = ()
-    constitution: str = ""
+    templates: Literal["world"] | Templates = Field(
+        Templates(),
+        description="What is said to models, with names in braces that are filled in. `world`: the world's own.",
+    )
+    benchmarks: tuple[BenchmarkSpec, ...] = Field(
+        (),
+        description="What is measured beside the evaluator's scores, and decides where it has a gate.",
+    )
+    constitution: str = Field(
+        "",
+        description="Rules that a method begins with: `shipped`, `world`, `none`, or a YAML file. Empty: those of the "
+        "step before, else shipped.",
+    )
     budget: Budget = Budget()
     calibrate: CalibrateSpec = CalibrateSpec()
     audit: AuditSpec = AuditSpec()
-    continue_from: ContinueFrom | None = None
-    steps: tuple[dict[str, Any], ...] = ()
+    continue_from: ContinueFrom | None = Field(
+        None,
+        description="A finished run to go on from. `charter fork` writes it.",
+    )
+    steps: tuple[dict[str, Any], ...] = Field(
+        (),
+        description="Methods one after another, each with the keys that it changes. Each goes on from the one before.",
+    )

@@ -17,48 +17,72 @@ MEDIA_WORDS = (
 
 
 class TopicGuidedSpec(Record):
-    """Topic-guided red teaming. ``types``: the ``shipped`` 20 question types, the ``world``'s, or a YAML file of your
-    own; ``rounds`` of topics (0: no such questions), each with ``calls`` for every type that ask for ``asked`` topics
-    of at most ``words`` words. ``balance``: as many topics of every type as of the smallest. Each call for questions
-    shows ``shown`` seed questions and asks about ``hints`` topics. ``sift``: questions pass all filters that other
-    prompts pass, not that for a second question about one topic alone."""
+    """Topic-guided red teaming: questions about topics of every type."""
 
-    types: str = "shipped"
-    rounds: int = Field(2, ge=0)
-    calls: int = Field(1, ge=1)
-    asked: int = Field(10, ge=1)
-    max_topic_words: int = Field(3, ge=1)
-    balance: bool = True
-    shown: int = Field(5, ge=1)
-    hints: int = Field(5, ge=1)
-    top_p: float = Field(0.95, gt=0, le=1)
-    apply_filters: bool = True
+    types: str = Field("shipped", description="Types of question: `shipped` (20), `world`, or a YAML file of your own.")
+    rounds: int = Field(2, ge=0, description="Rounds of topics. 0: no such questions.")
+    calls: int = Field(1, ge=1, description="Calls for each type in a round.")
+    asked: int = Field(10, ge=1, description="Topics that a call asks for.")
+    max_topic_words: int = Field(3, ge=1, description="The most words of a topic.")
+    balance: bool = Field(True, description="True takes as many topics of each type as the smallest type has.")
+    shown: int = Field(5, ge=1, description="Seed topics or questions that a call shows.")
+    hints: int = Field(5, ge=1, description="Topics that one call for questions asks about.")
+    top_p: float = Field(
+        0.95,
+        gt=0,
+        le=1,
+        description="The generator draws questions from the likeliest tokens that hold this share of the probability.",
+    )
+    apply_filters: bool = Field(
+        True,
+        description="True passes questions through all filters; false through the leakage filter alone.",
+    )
 
 
 class SelfInstructSpec(Record):
-    """The switches of self-instruct. ``generator``: the role that writes. ``seeds``: our own ``shipped`` tasks, some of
-    the ``world``'s prompts, or sources of yours. ``reply``: a numbered ``list``, or ``one`` prompt. ``fence``: what is
-    shown stands between marked fences (false for a base model, which continues the bare list).
+    """Self-instruct (Wang et al., arXiv 2212.10560): prompts from seeds and from what was kept."""
 
-    ``rounds`` of ``calls`` (0 rounds: topics alone); each shows ``shown`` demonstrations, of which at least
-    ``from_seeds`` are seeds and the others anything kept in earlier rounds, and asks for ``asked`` more. A prompt needs
-    ``least`` to ``most`` words and none of ``media`` (words, or several words in a row); ``near``: ROUGE-L F above
-    which it is a near-duplicate."""
-
-    generator: Literal["target", "proposer"] = "target"
-    seeds: Literal["shipped", "world"] | tuple[SourceSpec, ...] = "shipped"
-    reply: Literal["list", "one"] = "list"
-    fence: bool = True
-    rounds: int = Field(4, ge=0)
-    calls: int = Field(25, ge=1)
-    shown: int = Field(5, ge=1)
-    min_seeds: int = Field(2, ge=0)
-    asked: int = Field(10, ge=1)
-    temperature: float = Field(1.0, ge=0)
-    top_p: float = Field(0.98, gt=0, le=1)
-    max_tokens: int = Field(1024, ge=1)
-    min_words: int = Field(4, ge=1)
-    max_words: int = Field(150, ge=1)
-    media: tuple[str, ...] = MEDIA_WORDS
-    rouge_limit: float = Field(0.7, gt=0, le=1)
+    generator: Literal["target", "proposer"] = Field(
+        "target",
+        description="Who writes the prompts: `target` or `proposer`.",
+    )
+    seeds: Literal["shipped", "world"] | tuple[SourceSpec, ...] = Field(
+        "shipped",
+        description="Where seeds come from: `shipped`, `world`, or a list of sources.",
+    )
+    reply: Literal["list", "one"] = Field("list", description="A call asks for a numbered `list`, or for `one` prompt.")
+    fence: bool = Field(
+        True,
+        description="True puts marked fences around what is shown. False is for a base model that continues the bare "
+        "list.",
+    )
+    rounds: int = Field(4, ge=0, description="Rounds of calls. 0: topics alone.")
+    calls: int = Field(25, ge=1, description="Calls in a round.")
+    shown: int = Field(5, ge=1, description="Demonstrations that a call shows.")
+    min_seeds: int = Field(
+        2,
+        ge=0,
+        description="So many of them are seeds at least. The others are drawn from all prompts so far.",
+    )
+    asked: int = Field(10, ge=1, description="Prompts that a call asks for.")
+    temperature: float = Field(1.0, ge=0, description="Temperature of the generator.")
+    top_p: float = Field(
+        0.98,
+        gt=0,
+        le=1,
+        description="The generator draws from the likeliest tokens that hold this share of the probability.",
+    )
+    max_tokens: int = Field(1024, ge=1, description="The most tokens of a reply.")
+    min_words: int = Field(4, ge=1, description="The fewest words of a prompt.")
+    max_words: int = Field(150, ge=1, description="The most words of a prompt.")
+    media: tuple[str, ...] = Field(
+        MEDIA_WORDS,
+        description="Words that need other media than text. A prompt with one of them is dropped.",
+    )
+    rouge_limit: float = Field(
+        0.7,
+        gt=0,
+        le=1,
+        description="A prompt is a near-duplicate above this ROUGE-L F1 with an earlier one.",
+    )
     topics: TopicGuidedSpec = TopicGuidedSpec()

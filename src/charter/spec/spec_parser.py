@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from charter.errors import SpecError
 from charter.spec import chain_spec
 from charter.spec.curation_spec import CurationSpec
 from charter.spec.model_spec import PROGRAM_PREFIX, OracleSpec
+from charter.spec.option_reference import describe_path, list_keys
 from charter.spec.run_spec import Spec
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -38,7 +39,7 @@ def parse_spec(text: str, name: str = "spec") -> Spec:
         raise SpecError(
             f"{name} is not valid",
             tuple(dict.fromkeys(faults)),
-            "Mend these keys; `charter init` shows every key with its default.",
+            "Mend these keys; `charter init --all` shows every key with its default.",
         )
     return spec
 
@@ -282,26 +283,11 @@ def _describe_fault(place: tuple[int | str, ...], kind: str, message: str, given
     tagged = names[:-1] if unknown else names
     path = ".".join([*(n for n in tagged if not n.endswith(("]", "Spec", "Templates"))), *names[len(tagged) :]])
     if unknown:
-        near = get_close_matches(names[-1], _keys_at(place[:-1]), n=1, cutoff=0.5)
+        near = get_close_matches(names[-1], list_keys(Spec, place[:-1]), n=1, cutoff=0.5)
         return f"{path}: unknown key" + (f"; did you mean `{near[0]}`?" if near else "")
     if kind == "literal_error" and names[-1].startswith("literal[") and isinstance(given, Mapping):
         return ""
     said = message.removeprefix("Value error, ")
     shown = "" if names and names[-1] in _SECRET_KEYS else f" (given: {given!r:.60})"
-    return f"{path}: {said[0].lower()}{said[1:]}{shown}"
-
-
-def _keys_at(place: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Spec
-    for part in place:
-        if not isinstance(part, str) or part not in model.model_fields:
-            continue
-        found = _find_model(model.model_fields[part].annotation)
-        model = found if found is not None else model
-    return list(model.model_fields)
-
-
-def _find_model(annotation: object) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _find_model(part)) is not None), None)
+    meaning = describe_path(Spec, place)
+    return f"{path}: {said[0].lower()}{said[1:]}{shown}{meaning and f'. {meaning}'}"

@@ -60,9 +60,9 @@ def make_candidate_pairs(
     *,
     step: Step,
 ) -> list[ResponsePair]:
-    """Different whole answers to one prompt, two by two, at most ``each`` pairs of a prompt: those with an answer under
-    the constitution first. Then answers to ``benign`` prompts, each set against what was answered to an alike prompt
-    and is least like it: where a refusal of that one's form is wrong."""
+    """Different whole answers to one prompt, two by two, at most ``pairs_per_prompt`` of them: those with an answer
+    under the constitution first. Then answers to ``benign`` prompts, each set against what was answered to an alike
+    prompt and is least like it: where a refusal of that one's form is wrong."""
     del step
     ruled: dict[str, list[str]] = {}
     for r in revisions:

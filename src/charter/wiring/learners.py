@@ -94,7 +94,7 @@ def forecast_preferences(spec: Spec, train: Mapping[str, int], sizes: Mapping[st
         + redteam
         + min(learn.replay_prompts, prompts)
     )
-    answers += prompts * (learn.pairs.draws + learn.pairs.under_rules) if compared else 0
+    answers += prompts * (learn.pairs.draws + 1) if compared else 0
     return {
         "method": spec.method,
         "how": learn.algorithm,

@@ -72,8 +72,8 @@ class FilterResult(Record):
     match: FilterMatch | None = None
     masked: dict[str, int] = Field(default_factory=dict)
     texts: tuple[str, ...] = ()
-    other_texts: tuple[str, ...] = Field((), exclude_if=lambda texts: not texts)
-    judged: bool = Field(False, exclude_if=lambda judged: not judged)
+    other_texts: tuple[str, ...] = ()
+    judged: bool = False
     source: str = ""
     licence: str = ""
     language: str = ""
