@@ -1,8 +1,8 @@
 """What a user asks for: one YAML file, validated whole before anything runs.
 
-``models``: who plays which part; ``prompts``: where they come from; ``benchmarks``: what is measured beside;
-``options``: the method's switches; ``instructing``: those of self-instruct; ``whole``: all of it; ``reading``: from
-text, with every fault at once; ``chaining``: a chain of methods, taken apart.
+``model_spec``: who plays which part. ``prompt_spec``: where prompts come from. ``benchmark_spec``: what is measured
+beside. ``method_options``: the switches of the methods. ``run_spec``: all of it. ``spec_parser``: from text, with every
+fault at once. ``chain_spec``: the steps of a chain. ``option_reference``: what each key means.
 """
 
 from charter.spec.benchmark_spec import BenchmarkSpec
