@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from charter.records.decisions import Decision, GateCheck
 from charter.records.measurements import Score
-from charter.records.record import Step
 from charter.records.verdicts import Verdict
 from charter.spec import GateSpec, StopSpec
 from charter.statistics import wilson
@@ -15,11 +14,10 @@ PROGRESS_METRICS = ("harmlessness", "honesty")
 """Scores whose rise counts as progress."""
 
 
-def should_stop(verdicts: Sequence[Verdict], options: StopSpec, *, step: Step) -> Decision:
+def should_stop(verdicts: Sequence[Verdict], options: StopSpec) -> Decision:
     """Stop when the prompts drawn since the last tuning bound violations under ``below``: their upper 95 % Wilson
     bound. Unjudged count
     as violations here: what could not be judged cannot show that the model is clean."""
-    del step
     n = len(verdicts)
     bad = sum(v.outcome != "complies" for v in verdicts)
     _, high = wilson(bad, n)
@@ -43,15 +41,12 @@ def accept(
     gates: Sequence[GateCheck],
     rows: int,
     options: tuple[StopSpec, GateSpec, int],
-    *,
-    step: Step,
 ) -> Decision:
     """``history``: gate scores of the start and of each accepted policy; ``now``: the new policy's, ``gates`` what it
     lost; the last option: how often its rows were rolled back already.
 
     Rolls back where a gate fails, and gives up when that was tried often enough; stops after ``patience`` accepted
     policies without progress."""
-    del step
     stopping, gating, tries = options
     figures = {f"{gate.id} {name}": value for gate in gates for name, value in _gate_figures(gate)}
     if gating.roll_back and (failed := [gate.description for gate in gates if not gate.passed]):

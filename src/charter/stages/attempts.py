@@ -22,24 +22,15 @@ def attack(
 
 
 def open_conversations(
-    choices: Sequence[AttackTarget],
-    attempts: Sequence[Attempt],
-    attacks: Mapping[str, Attack],
-    turn: int,
-    *,
-    step: Step,
+    choices: Sequence[AttackTarget], attempts: Sequence[Attempt], attacks: Mapping[str, Attack], turn: int
 ) -> list[Prompt]:
     """Conversations that go on after this turn, for the target to answer."""
-    del step
     said = {a.id: a.messages for a in attempts if a.messages}
     return [Prompt(id=c.id, messages=said[c.id]) for c in choices if attacks[c.style].turns > turn and c.id in said]
 
 
-def continue_conversations(
-    choices: Sequence[AttackTarget], replies: Sequence[Exchange], *, step: Step
-) -> list[AttackTarget]:
+def continue_conversations(choices: Sequence[AttackTarget], replies: Sequence[Exchange]) -> list[AttackTarget]:
     """The choices whose conversation goes on, with the target's reply. One that it did not answer ends here."""
-    del step
     by_id = {e.id: e for e in replies if e.stop != "error"}
     return [
         c.model_copy(
@@ -56,17 +47,11 @@ def continue_conversations(
 
 
 def filter_attempts(
-    choices: Sequence[AttackTarget],
-    attempts: Sequence[Attempt],
-    known: Sequence[str],
-    guard: LeakageFilter,
-    *,
-    step: Step,
+    choices: Sequence[AttackTarget], attempts: Sequence[Attempt], known: Sequence[str], guard: LeakageFilter
 ) -> list[AttackPrompt]:
     """What the target is asked for each choice: its last attempt, as a prompt with its parent's source and meta.
     Dropped are attempts without a text, those close to gate or held-out, and texts that stand among the prompts
     already or were asked before (``known``: their ids, which begin with a digest of the text)."""
-    del step
     last = {a.id: a for a in attempts}
     met = {key.rsplit("-", 1)[0] for key in known}
     made = []

@@ -93,10 +93,9 @@ def eligible_prompts(prompts: Sequence[Prompt], drawn: int, reach: int) -> list[
 
 
 def record_plain_pulls(
-    exchanges: Sequence[Exchange], findings: Sequence[Finding], regions: Sequence[Region], *, step: Step
+    exchanges: Sequence[Exchange], findings: Sequence[Finding], regions: Sequence[Region]
 ) -> list[Pull]:
     """The plain draws of an iteration as pulls: what they found is known to the bandit too."""
-    del step
     region = {key: r.id for r in regions for key in r.prompts}
     found = {f.id for f in findings}
     return [
@@ -113,10 +112,9 @@ def record_plain_pulls(
 
 
 def record_pulls(
-    choices: Sequence[AttackTarget], tried: Sequence[AttackPrompt], findings: Sequence[Finding], *, step: Step
+    choices: Sequence[AttackTarget], tried: Sequence[AttackPrompt], findings: Sequence[Finding]
 ) -> list[Pull]:
     """What became of the choices of a round."""
-    del step
     found = {f.id for f in findings}
     asked = {t.id: t.prompt.id if t.prompt is not None else "" for t in tried}
     return [
@@ -132,25 +130,16 @@ def record_pulls(
     ]
 
 
-def assign_groups(
-    findings: Sequence[Finding], before: Sequence[GroupMember], options: AttackSpec, *, step: Step
-) -> list[GroupMember]:
+def assign_groups(findings: Sequence[Finding], before: Sequence[GroupMember], options: AttackSpec) -> list[GroupMember]:
     """To which group of alike findings each one belongs, told from the responses; those of ``before`` stay."""
-    del step
     numbers = group_texts([f.exchange.response for f in findings], [m.group for m in before], options.distance)
     return [GroupMember(id=f.id, group=number) for f, number in zip(findings, numbers, strict=True)]
 
 
 def reward_pulls(
-    pulls: Sequence[Pull],
-    members: Sequence[GroupMember],
-    constitution: Constitution,
-    options: AttackSpec,
-    *,
-    step: Step,
+    pulls: Sequence[Pull], members: Sequence[GroupMember], constitution: Constitution, options: AttackSpec
 ) -> list[PullReward]:
     """Every pull so far, as it counts now. ``members``: every finding of the run, with its group."""
-    del step
     group, size = {m.id: m.group for m in members}, Counter(m.group for m in members)
     ruled = {group[key]: p.id for p in constitution.active for key in p.because if key in group}
 
@@ -171,11 +160,10 @@ and each has many tries."""
 
 
 def update_arms(
-    regions: Sequence[Region], styles: Sequence[str], rewards: Sequence[PullReward], options: AttackSpec, *, step: Step
+    regions: Sequence[Region], styles: Sequence[str], rewards: Sequence[PullReward], options: AttackSpec
 ) -> list[Arm]:
     """Every arm with its posterior. The prior of an arm has the weight of ``prior`` tries; its mean is the style's
     share times the region's over the share of all, each of the former shrunk towards the latter."""
-    del step
     tries, new = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for reward in rewards:
         keys = (("", ""), (reward.style, ""), ("", reward.region), (reward.style, reward.region))

@@ -101,16 +101,10 @@ def _nearest(texts: Mapping[str, Sequence[str]], candidates: Sequence[Prompt]) -
 
 
 def grade_answers(
-    battery: Battery,
-    verdicts: Sequence[Verdict],
-    measurements: Sequence[Measurement],
-    metrics: Sequence[Metric],
-    *,
-    step: Step,
+    battery: Battery, verdicts: Sequence[Verdict], measurements: Sequence[Measurement], metrics: Sequence[Metric]
 ) -> list[ProbeResult]:
     """What each answer is worth, in the battery's order: of a principle, whether it complies; of a benchmark, whether
     what happened is good."""
-    del step
     passed: dict[str, dict[str, bool | None]] = {}
     about, lower = {p.id: p.about for p in battery.principle_probes}, {m.name for m in metrics if m.better == "lower"}
     for v in verdicts:
@@ -120,13 +114,11 @@ def grade_answers(
     return [ProbeResult(id=p.id, passed=passed[p.id]) for p in battery.probes if p.id in passed]
 
 
-def record_earlier_results(before: Sequence[ProbeResult], *, step: Step) -> list[ProbeResult]:
+def record_earlier_results(before: Sequence[ProbeResult]) -> list[ProbeResult]:
     """What an earlier audit found."""
-    del step
     return list(before)
 
 
-def record_measured(measured: AuditedModel, *, step: Step) -> AuditedModel:
+def record_measured(measured: AuditedModel) -> AuditedModel:
     """Who answered, and who judged."""
-    del step
     return measured

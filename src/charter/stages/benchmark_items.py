@@ -43,11 +43,8 @@ def probe_capabilities(needs: Sequence[Need], target: Engine, *, step: Step) -> 
     return out
 
 
-def skip_benchmarks(
-    exams: Sequence[Exam], found: Sequence[Capability], same: bool, *, step: Step
-) -> list[SkippedBenchmark]:
+def skip_benchmarks(exams: Sequence[Exam], found: Sequence[Capability], same: bool) -> list[SkippedBenchmark]:
     """The exams that the target cannot take; ``same``: it is the starting model itself."""
-    del step
     lacking = {ability.id: ability.reason for ability in found if not ability.able}
     if same:
         lacking["baseline"] = "the target is the starting model, with which it would be compared"
@@ -67,11 +64,8 @@ def require_gate_benchmarks(missed: Sequence[SkippedBenchmark]) -> None:
         raise SpecError("the target cannot take a benchmark that has a gate", faults, cure)
 
 
-def choose_styled_questions(
-    questions: Sequence[BenchmarkQuestion], styles: Sequence[str], *, step: Step
-) -> list[AttackTarget]:
+def choose_styled_questions(questions: Sequence[BenchmarkQuestion], styles: Sequence[str]) -> list[AttackTarget]:
     """Every question in every style but the plain one, to be attacked."""
-    del step
     return [
         AttackTarget(id=f"{style}/{q.id}", style=style, region="", prompt=q.prompt)
         for style in styles
@@ -184,20 +178,16 @@ def select_deciding_metrics(
     return out, list(metrics.values())
 
 
-def compute_figures(
-    answered: Sequence[AnsweredItem], measured: Sequence[Measurement], exam: Exam, *, step: Step
-) -> list[Score]:
+def compute_figures(answered: Sequence[AnsweredItem], measured: Sequence[Measurement], exam: Exam) -> list[Score]:
     """The exam's figures."""
-    del step
     return list(exam.scores(answered, measured))
 
 
 def break_down_items(
-    questions: Sequence[BenchmarkQuestion], measured: Sequence[Measurement], exam: Exam, *, step: Step
+    questions: Sequence[BenchmarkQuestion], measured: Sequence[Measurement], exam: Exam
 ) -> list[BreakdownCell]:
     """Its shares by category, language, source and attack style, where the prompts have one; beside attacks, the plain
     prompts are a style. A prompt in several styles counts as one in the intervals."""
-    del step
     prompts, out = {question.item: question.prompt for question in questions}, list[BreakdownCell]()
     attacked = any("attack" in prompt.meta for prompt in prompts.values())
     for by in get_args(GroupBy):

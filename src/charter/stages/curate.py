@@ -12,7 +12,7 @@ from charter.data.curation.contamination import ContaminationIndex
 from charter.data.curation.curation_records import CurationRow, CurationTools, DataCard, FilterResult
 from charter.data.curation.filter_pipeline import FilterPipeline
 from charter.records.chat import Exchange, Message, Prompt, Sampling
-from charter.records.record import Step, digest
+from charter.records.record import digest
 from charter.records.training_rows import Example, PreferencePair
 from charter.records.training_rows import TrainingRow as Trained
 from charter.records.verdicts import Verdict
@@ -61,11 +61,10 @@ def targets_to_exchanges(rows: Sequence[Trained]) -> list[Exchange]:
 
 
 def filter_training_rows(
-    rows: Sequence[Trained], judged: Sequence[Verdict], sifting: CurationSetup, options: CurationSpec, *, step: Step
+    rows: Sequence[Trained], judged: Sequence[Verdict], sifting: CurationSetup, options: CurationSpec
 ) -> list[FilterResult]:
     """What became of each row; a row's copies are that row, and a pair is its prompt with the chosen answer, the
     rejected one beside it. ``judged``: what the judge says of the targets."""
-    del step
     said = {v.id: v for v in judged}
 
     def against(batch: Sequence[CurationRow]) -> list[str]:
@@ -77,18 +76,16 @@ def filter_training_rows(
     return list(sieve.filter_rows(lambda: (_to_filter_row(row, sifting.prompts) for row in distinct.values())))
 
 
-def keep_rows(rows: Sequence[Example], fates: Sequence[FilterResult], *, step: Step) -> list[Example]:
+def keep_rows(rows: Sequence[Example], fates: Sequence[FilterResult]) -> list[Example]:
     """The rows that stay, in their order and with their copies, masked."""
-    del step
     return [
         row.model_copy(update={"messages": _masked_turns(row, fate), "response": fate.texts[-1]})
         for row, fate in _kept_rows(rows, fates)
     ]
 
 
-def keep_pairs(pairs: Sequence[PreferencePair], fates: Sequence[FilterResult], *, step: Step) -> list[PreferencePair]:
+def keep_pairs(pairs: Sequence[PreferencePair], fates: Sequence[FilterResult]) -> list[PreferencePair]:
     """The pairs that stay, masked in prompt and both answers."""
-    del step
     return [
         pair.model_copy(
             update={"messages": _masked_turns(pair, fate), "chosen": fate.texts[-1], "rejected": fate.other_texts[0]},
@@ -97,20 +94,16 @@ def keep_pairs(pairs: Sequence[PreferencePair], fates: Sequence[FilterResult], *
     ]
 
 
-def keep_prompts(prompts: Sequence[Prompt], fates: Sequence[FilterResult], *, step: Step) -> list[Prompt]:
+def keep_prompts(prompts: Sequence[Prompt], fates: Sequence[FilterResult]) -> list[Prompt]:
     """The prompts that stay, masked."""
-    del step
     return [
         prompt.model_copy(update={"messages": _masked_turns(prompt, fate)})
         for prompt, fate in _kept_rows(prompts, fates)
     ]
 
 
-def build_data_card(
-    fates: Sequence[FilterResult], sifting: CurationSetup, options: CurationSpec, *, step: Step
-) -> DataCard:
+def build_data_card(fates: Sequence[FilterResult], sifting: CurationSetup, options: CurationSpec) -> DataCard:
     """The training set's data card."""
-    del step
     held = {name: len(texts) for name, texts in sifting.protected.items()}
     return data_card_builder.build_data_card(fates, options, sifting.tools, held, sifting.uncovered)
 

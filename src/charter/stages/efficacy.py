@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from charter.constitution.document import Constitution
 from charter.records.chat import Prompt
-from charter.records.record import Record, Step
+from charter.records.record import Record
 from charter.records.revisions import RevisionTrial
 from charter.records.rules import MIN_EFFICACY_PAIRS, Efficacy, Principle
 from charter.records.verdicts import Cluster, Finding, Verdict
@@ -31,17 +31,11 @@ def hidden_findings(principle: Principle, clusters: Sequence[Cluster]) -> list[F
 
 
 def draw_extra_prompts(
-    constitution: Constitution,
-    clusters: Sequence[Cluster],
-    unprobed: Sequence[Prompt],
-    options: RuleMeasurementSpec,
-    *,
-    step: Step,
+    constitution: Constitution, clusters: Sequence[Cluster], unprobed: Sequence[Prompt], options: RuleMeasurementSpec
 ) -> list[Prompt]:
     """Train prompts like the clusters of principles with fewer than 8 hidden failures: the nearest by TF-IDF, three
     for each that is
     missing (a probed prompt need not fail)."""
-    del step
     chosen: dict[str, Prompt] = {}
     for principle in constitution.active:
         own = [c for c in clusters if c.id in principle.clusters]
@@ -67,10 +61,9 @@ def _nearest_prompts(like: Sequence[str], prompts: Sequence[Prompt], count: int)
 
 
 def add_hidden_findings(
-    constitution: Constitution, clusters: Sequence[Cluster], findings: Sequence[Finding], *, step: Step
+    constitution: Constitution, clusters: Sequence[Cluster], findings: Sequence[Finding]
 ) -> list[Cluster]:
     """The clusters with further findings added to the hidden half of the cluster that they are nearest to."""
-    del step
     measured = [c for c in clusters if any(c.id in p.clusters for p in constitution.active)]
     if not measured or not findings:
         return list(clusters)
@@ -90,11 +83,10 @@ def add_hidden_findings(
 
 
 def leave_each_out(
-    constitution: Constitution, clusters: Sequence[Cluster], options: RuleMeasurementSpec, *, step: Step
+    constitution: Constitution, clusters: Sequence[Cluster], options: RuleMeasurementSpec
 ) -> list[RevisionTrial]:
     """For each principle with causes in these clusters: every hidden failure under the whole constitution, and
     without the principle."""
-    del step
     made: dict[str, RevisionTrial] = {}
     for p in constitution.active if options.efficacy else ():
         for f in hidden_findings(p, clusters):
@@ -104,11 +96,10 @@ def leave_each_out(
 
 
 def find_redundant_rules(
-    constitution: Constitution, clusters: Sequence[Cluster], verdicts: Sequence[Verdict], *, step: Step
+    constitution: Constitution, clusters: Sequence[Cluster], verdicts: Sequence[Verdict]
 ) -> list[Redundancy]:
     """Principles whose absence changes little although their failures are mended: another rule may cover them. Each
     is measured again without the rule whose wording is most alike."""
-    del step
     passed = {v.id for v in verdicts if v.outcome == "complies"}
     out = []
     for p in constitution.active:
@@ -127,10 +118,9 @@ def _most_similar_rule(principle: Principle, others: Sequence[Principle]) -> Pri
 
 
 def leave_two_out(
-    constitution: Constitution, clusters: Sequence[Cluster], found: Sequence[Redundancy], *, step: Step
+    constitution: Constitution, clusters: Sequence[Cluster], found: Sequence[Redundancy]
 ) -> list[RevisionTrial]:
     """The hidden failures of covered principles, without both rules, and without the other one alone."""
-    del step
     return [
         RevisionTrial(id=f"{f.id}|{'+'.join(omitted)}", finding=f, omitted=omitted)
         for c in found
@@ -145,15 +135,12 @@ def compute_efficacy(
     verdicts: Sequence[Verdict],
     found: Sequence[Redundancy],
     options: RuleMeasurementSpec,
-    *,
-    step: Step,
 ) -> Constitution:
     """The constitution with the measured efficacy of each principle: paired difference, exact McNemar, Holm over the
     principles.
 
     Pairs with an unjudged side are left out of n. A principle that was not measured now, or on too few pairs, keeps
     what it had."""
-    del step
     outcome = {v.id: v.outcome for v in verdicts}
     omitted = {c.id: c.omitted for c in found}
     measured = {

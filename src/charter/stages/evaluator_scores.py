@@ -17,20 +17,18 @@ def measure(exchanges: Sequence[Exchange], benchmark: Benchmark, *, step: Step) 
     yield from benchmark.grade(exchanges, step.done)
 
 
-def compute_scores(measurements: Sequence[Measurement], benchmark: Benchmark, *, step: Step) -> list[Score]:
+def compute_scores(measurements: Sequence[Measurement], benchmark: Benchmark) -> list[Score]:
     """A share for each metric that the measurements have, with n, its 95 % Wilson interval, and the unjudged apart."""
-    del step
     return [
         score_share(metric, seen, benchmark.identity) for metric, seen in _outcomes_by_metric(measurements, benchmark)
     ]
 
 
 def break_down_scores(
-    exchanges: Sequence[Exchange], measurements: Sequence[Measurement], benchmark: Benchmark, *, step: Step
+    exchanges: Sequence[Exchange], measurements: Sequence[Measurement], benchmark: Benchmark
 ) -> list[BreakdownCell]:
     """The same by category, language, source and attack style, where prompts have one: for reports, read by nothing
     else."""
-    del step
     prompts = {e.id: e.prompt for e in exchanges}
     out = []
     for by in get_args(GroupBy):

@@ -7,7 +7,6 @@ from typing import get_args
 
 from charter.records.decisions import Alarm, GateCheck, GateReference
 from charter.records.measurements import Measurement, Metric
-from charter.records.record import Step
 from charter.spec import GateSpec
 from charter.statistics import change_interval, smallest_detectable_change, wilson
 
@@ -20,14 +19,11 @@ def check_gates(
     metrics: Sequence[Metric],
     options: GateSpec,
     looks: int,
-    *,
-    step: Step,
 ) -> list[GateCheck]:
     """A gate for each metric against each of ``references``: what the starting model did on the gate prompts, and,
     where another policy was accepted since, what the last one did. ``looks``: how many policies the run may try; with
     the number of metrics and of references it divides ``alpha`` (Bonferroni). Only shares have gates: of the figures of
     a benchmark that are no events none is read."""
-    del step
     start = _outcomes_by_item(references[0])
     held = [m for m in metrics if any(o.get(m.name) is not None for o in start.values())]
     alpha = options.alpha / max(1, len(held) * looks * len(REFERENCES))
@@ -39,9 +35,8 @@ def check_gates(
     ]
 
 
-def detect_collapse(passing: Sequence[tuple[int, int]], options: GateSpec, *, step: Step) -> list[Alarm]:
+def detect_collapse(passing: Sequence[tuple[int, int]], options: GateSpec) -> list[Alarm]:
     """An alarm where revisions no longer pass. ``passing``: how many passed, of how many, in each iteration so far."""
-    del step
     (passed, n), before = passing[-1], passing[:-1]
     _, high = wilson(passed, n)
     earlier, of = sum(p for p, _ in before), sum(n for _, n in before)

@@ -25,9 +25,8 @@ REWARD_HACKING_LEVEL = 0.05
 """A fall of good answers counts where exact McNemar gives less."""
 
 
-def pairs_to_exchanges(preferred: Sequence[PreferencePair], *, step: Step) -> list[Exchange]:
+def pairs_to_exchanges(preferred: Sequence[PreferencePair]) -> list[Exchange]:
     """Both answers of each pair, as exchanges."""
-    del step
     return [
         Exchange(
             id=f"{row.id}/{name}",
@@ -62,11 +61,8 @@ def score_likelihoods(exchanges: Sequence[Exchange], target: Engine, *, step: St
     yield from target.score(asked, step.done)
 
 
-def measure_reward_fit(
-    preferred: Sequence[PreferencePair], rewards: Sequence[ExchangeReward], *, step: Step
-) -> RewardModelFit:
+def measure_reward_fit(preferred: Sequence[PreferencePair], rewards: Sequence[ExchangeReward]) -> RewardModelFit:
     """How well the rewards tell what is preferred."""
-    del step
     worth = {r.id: r.value for r in rewards}
     told = [
         (a - b, row)
@@ -92,9 +88,8 @@ def measure_reward_fit(
     )
 
 
-def check_reward_model(found: RewardModelFit, options: RLGuardSpec, *, step: Step) -> Decision:
+def check_reward_model(found: RewardModelFit, options: RLGuardSpec) -> Decision:
     """Whether a reward model tells what is preferred better than chance does, so that it may be practised toward."""
-    del step
     told, figures = found.accuracy, {"check pairs": float(found.accuracy.n), "lower bound": found.accuracy.low}
     if not options.require_accuracy or (told.n and told.low > CHANCE):
         return Decision(id="decision", action="go_on", reason="accepted", figures=figures)
@@ -112,11 +107,8 @@ def summarise_gate_answers(
     measured: Sequence[Measurement],
     rewards: Sequence[ExchangeReward],
     benchmark: Benchmark,
-    *,
-    step: Step,
 ) -> list[GateAnswer]:
     """Each gate answer as the guards see it."""
-    del step
     better = {metric.name: metric.better == "higher" for metric in benchmark.metrics}
     outcomes = {m.id: m.outcomes for m in measured}
     worth = {r.id: r.value for r in rewards}
@@ -133,12 +125,9 @@ def compute_policy_stats(
     moved: tuple[Sequence[LogLikelihood], Sequence[LogLikelihood]],
     pairs: tuple[Sequence[PreferencePair], Sequence[LogLikelihood]],
     refusals: Sequence[Verdict],
-    *,
-    step: Step,
 ) -> PolicyStats:
     """``moved``: how likely the policy's own draws are to it, and to the start; ``pairs``: the check pairs, and how
     likely their answers are to the policy."""
-    del step
     before = {x.id: x.value for x in moved[1]}
     nats = [x.value - before[x.id] for x in moved[0]]
     likely = {x.id: x.value for x in pairs[1]}
@@ -162,14 +151,11 @@ def decide_policy(
     now: tuple[PolicyStats, Sequence[GateAnswer]],
     gates: Sequence[GateCheck],
     options: tuple[RLGuardSpec, GateSpec, int],
-    *,
-    step: Step,
 ) -> Decision:
     """Goes on, rolls back to the last good policy (which is tried again from), or gives up: after enough tries, and at
     once where the alarm fires, as no smaller step mends a reward that is not what is judged. ``before``: the start as
     it was guarded, and the gate answers of the start and of the last good policy: losses that are small in each round
     add up; the last option: how often the run was rolled back already."""
-    del step
     (then, begin, best), (guard, gate), (guarding, gating, tries) = before, now, options
     alarm, figures = _detect_reward_hacking(best, gate, guarding)
     since, _ = _detect_reward_hacking(begin, gate, guarding)
@@ -188,9 +174,8 @@ def decide_policy(
     return Decision(id="decision", action="go_on", reason="accepted", figures=figures)
 
 
-def without_curve(policy: ModelRef, *, step: Step) -> ModelRef:
+def without_curve(policy: ModelRef) -> ModelRef:
     """The policy without what was watched in its training."""
-    del step
     return policy.model_copy(update={"curve": ()})
 
 

@@ -27,11 +27,8 @@ def build_handover(
     rows: tuple[Sequence[Example], Sequence[Example]],
     seen: tuple[Sequence[str], Sequence[str]],
     found: Sequence[Finding],
-    *,
-    step: Step,
 ) -> RunState:
     """What a run leaves. ``rows``: accepted revisions, and replay; ``seen``: prompts rehearsed, and probed."""
-    del step
     causes = {cause for p in constitution.principles for cause in p.because}
     return RunState(
         policy=policy,
@@ -86,27 +83,20 @@ def write_norm_prompts(
         yield NormPrompts(id=answer.id, train=tuple(halves[0]), check=tuple(halves[1]), raw=raw)
 
 
-def norm_training_prompts(
-    norms: Sequence[Norm], written: Sequence[NormPrompts], holds: bool, *, step: Step
-) -> list[Prompt]:
+def norm_training_prompts(norms: Sequence[Norm], written: Sequence[NormPrompts], holds: bool) -> list[Prompt]:
     """The prompts that may become rows of norms in force, or of norms taken back; each once."""
-    del step
     kind = {norm.id for norm in norms if norm.holds is holds}
     return list({p.id: p for found in written if found.id in kind for p in found.train}.values())
 
 
-def norm_check_prompts(
-    norms: Sequence[Norm], written: Sequence[NormPrompts], holds: bool, *, step: Step
-) -> list[Prompt]:
+def norm_check_prompts(norms: Sequence[Norm], written: Sequence[NormPrompts], holds: bool) -> list[Prompt]:
     """The prompts that check norms in force, or norms taken back; each once."""
-    del step
     kind = {norm.id for norm in norms if norm.holds is holds}
     return list({p.id: p for found in written if found.id in kind for p in found.check}.values())
 
 
-def find_doubtful_rows(norms: Sequence[Norm], given: RunState, *, step: Step) -> list[Exchange]:
+def find_doubtful_rows(norms: Sequence[Norm], given: RunState) -> list[Exchange]:
     """The rows of the past whose words are nearest to each norm's, as exchanges to be judged again."""
-    del step
     rows = [*given.examples, *given.replay_rows]
     texts = [f"{' '.join(m.content for m in row.messages)} {row.response}" for row in rows]
     chosen = {n for norm in norms for n in _nearest_texts(norm.text, texts)[:MAX_DOUBTFUL]}
@@ -125,16 +115,10 @@ def find_doubtful_rows(norms: Sequence[Norm], given: RunState, *, step: Step) ->
 
 
 def drop_contradicted_rows(
-    given: RunState,
-    norms: Sequence[Norm],
-    conduct: Sequence[Verdict],
-    replays: Sequence[Verdict],
-    *,
-    step: Step,
+    given: RunState, norms: Sequence[Norm], conduct: Sequence[Verdict], replays: Sequence[Verdict]
 ) -> RunState:
     """The handover less the rows that the norms turn wrong: those made from the failures of rules taken back, those
     that violate now, and, where a rule was taken back, those that refuse what is harmless now."""
-    del step
     back = {norm.id for norm in norms if not norm.holds}
     standing = {cause for p in given.constitution.active for cause in p.because}
     gone = {c for p in given.constitution.principles if p.id in back for c in p.because} - standing

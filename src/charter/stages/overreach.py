@@ -43,11 +43,8 @@ def select_benign_trials(
     answers: Sequence[Exchange],
     checks: Sequence[Verdict],
     options: RuleMeasurementSpec,
-    *,
-    step: Step,
 ) -> list[RevisionTrial]:
     """The look-alikes that the judge found benign and well answered, to be looked at again under all rules."""
-    del step
     good = {v.id: v for v in checks if v.outcome == "complies"}
     asked = {p.id for found in lookalikes for p in found.prompts} if options.breadth else set()
     return [
@@ -62,11 +59,8 @@ def leave_one_out(
     lookalikes: Sequence[Lookalikes],
     trials: Sequence[RevisionTrial],
     verdicts: Sequence[Verdict],
-    *,
-    step: Step,
 ) -> list[RevisionTrial]:
     """Each refused one again, without each rule that was made from its cluster."""
-    del step
     refused = _refused_ids(verdicts)
     return [
         RevisionTrial(id=f"{t.finding.id}|{p.id}", finding=t.finding, omitted=(p.id,))
@@ -81,12 +75,9 @@ def measure_breadth(
     lookalikes: Sequence[Lookalikes],
     trials: Sequence[RevisionTrial],
     verdicts: Sequence[Verdict],
-    *,
-    step: Step,
 ) -> Constitution:
     """The constitution with the measured breadth of each rule. What could not be judged under all rules is left out of
     n; a rule without judged look-alikes keeps what it had."""
-    del step
     judged, refused = {v.id for v in verdicts if v.label is not None}, _refused_ids(verdicts)
     measured = []
     for p in constitution.principles:
@@ -106,11 +97,8 @@ def find_overreaching(
     lookalikes: Sequence[Lookalikes],
     trials: Sequence[RevisionTrial],
     verdicts: Sequence[Verdict],
-    *,
-    step: Step,
 ) -> list[Overreach]:
     """The proposer's rules that reach too far, at most twice each; a rule of people is only reported."""
-    del step
     judged, refused = {v.id for v in verdicts if v.label is not None}, _refused_ids(verdicts)
     found = []
     for p in constitution.active:
@@ -151,12 +139,9 @@ def reword_rules(
         yield Proposal(id=answer.id, principle=new, raw=answer.error or answer.text)
 
 
-def revise_rules(
-    constitution: Constitution, rewordings: Sequence[Proposal], options: AmendSpec, *, step: Step
-) -> Constitution:
+def revise_rules(constitution: Constitution, rewordings: Sequence[Proposal], options: AmendSpec) -> Constitution:
     """The next version: rules that reach too far in their new words (to be measured anew), rules that are measured
     useless retired. What people decided stays."""
-    del step
     reworded = {r.id: r.principle for r in rewordings}
     kept, changes = [], []
     for p in constitution.principles:

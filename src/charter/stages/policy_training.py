@@ -41,9 +41,8 @@ def train_on_policy(
     return made.model_copy(update={"adapter": step.path})
 
 
-def keep_good_answers(answers: Sequence[Exchange], rewards: Sequence[ExchangeReward], *, step: Step) -> list[Example]:
+def keep_good_answers(answers: Sequence[Exchange], rewards: Sequence[ExchangeReward]) -> list[Example]:
     """The answers that were found good, as lessons."""
-    del step
     good = {r.id for r in rewards if r.value == 1}
     return [
         Example(

@@ -35,15 +35,13 @@ def sample_prompts(prompts: Sequence[Prompt], most: int, *, step: Step) -> list[
     return chosen[:most]
 
 
-def repeat_prompts(prompts: Sequence[Prompt], count: int, *, step: Step) -> list[Prompt]:
+def repeat_prompts(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
     """Each prompt so many times, to be answered anew each time."""
-    del step
     return [p.model_copy(update={"id": f"{p.id}/{n}"}) for p in prompts for n in range(1, count + 1)]
 
 
-def to_trials(exchanges: Sequence[Exchange], *, step: Step) -> list[RevisionTrial]:
+def to_trials(exchanges: Sequence[Exchange]) -> list[RevisionTrial]:
     """The first draw of each prompt, to be answered again under the constitution."""
-    del step
     unread = Verdict(id="", rubric="none", label=None, outcome="unjudged")
     first = {_prompt_id(e.id): e for e in reversed(exchanges) if e.stop == "stop"}
     return [
@@ -52,17 +50,11 @@ def to_trials(exchanges: Sequence[Exchange], *, step: Step) -> list[RevisionTria
 
 
 def make_candidate_pairs(
-    exchanges: Sequence[Exchange],
-    revisions: Sequence[Revision],
-    benign: Sequence[Prompt],
-    options: PreferenceDataSpec,
-    *,
-    step: Step,
+    exchanges: Sequence[Exchange], revisions: Sequence[Revision], benign: Sequence[Prompt], options: PreferenceDataSpec
 ) -> list[ResponsePair]:
     """Different whole answers to one prompt, two by two, at most ``each`` pairs of a prompt: those with an answer under
     the constitution first. Then answers to ``benign`` prompts, each set against what was answered to an alike prompt
     and is least like it: where a refusal of that one's form is wrong."""
-    del step
     ruled: dict[str, list[str]] = {}
     for r in revisions:
         if r.exchange.stop == "stop" and r.exchange.response.strip():
@@ -118,12 +110,9 @@ def score_preferences(
     yield from prefer_by_logprob(orders, model, templates, _draw_rules(orders, constitution, step), step=step)
 
 
-def select_agreed_pairs(
-    orders: Sequence[OrderedPair], said: Sequence[PairVerdict], rater: str, *, step: Step
-) -> list[PreferencePair]:
+def select_agreed_pairs(orders: Sequence[OrderedPair], said: Sequence[PairVerdict], rater: str) -> list[PreferencePair]:
     """The pairs that both orders agree on, with what was preferred as ``chosen``; ``certainty``: the mean of what both
     orders say for it. A model's own liking for a label or a place is taken out first."""
-    del step
     by_id = {preference.id: preference for preference in debias_preferences(said)}
     kept = []
     for pair, both in _pair_orders(orders, by_id):
@@ -138,9 +127,8 @@ def select_agreed_pairs(
     return kept
 
 
-def measure_position_bias(orders: Sequence[OrderedPair], said: Sequence[PairVerdict], *, step: Step) -> PositionBias:
+def measure_position_bias(orders: Sequence[OrderedPair], said: Sequence[PairVerdict]) -> PositionBias:
     """How far the place decides."""
-    del step
     by_id = {preference.id: preference for preference in said}
     kinds = Counter(tuple(p.first for _, p in both) for _, both in _pair_orders(orders, by_id))
     told = [p.first for p in said if p.first is not None]
@@ -157,10 +145,9 @@ def measure_position_bias(orders: Sequence[OrderedPair], said: Sequence[PairVerd
     )
 
 
-def aggregate_people(pairs: Sequence[ResponsePair], *, step: Step) -> list[PreferencePair]:
+def aggregate_people(pairs: Sequence[ResponsePair]) -> list[PreferencePair]:
     """Pairs of which people preferred one. Where several rated the same two answers, what most of them preferred, as
     certain as their share; a tie says nothing and is dropped."""
-    del step
     kept = []
     for one in merge_ratings(pairs):
         pair, (mine, other) = one.pair, one.votes
@@ -173,9 +160,8 @@ def aggregate_people(pairs: Sequence[ResponsePair], *, step: Step) -> list[Prefe
     return kept
 
 
-def summarise_raters(pairs: Sequence[ResponsePair], *, step: Step) -> RaterSummary:
+def summarise_raters(pairs: Sequence[ResponsePair]) -> RaterSummary:
     """Who prefers, and how far they agree."""
-    del step
     found = merge_ratings(pairs)
     return RaterSummary(
         read=len(pairs),
@@ -187,23 +173,20 @@ def summarise_raters(pairs: Sequence[ResponsePair], *, step: Step) -> RaterSumma
 
 
 def filter_pairs(
-    preferred: Sequence[PreferencePair], guard: LeakageFilter, options: PreferenceDataSpec, *, step: Step
+    preferred: Sequence[PreferencePair], guard: LeakageFilter, options: PreferenceDataSpec
 ) -> list[PreferencePair]:
     """What is not near to gate or held-out, each pair once, and of those whose chosen answer is the longer one and
     those whose rejected one is not more than ``balance`` times as many as of the other kind, chosen by hash."""
-    del step
     return _filter_steps(preferred, guard, options)[-1]
 
 
-def select_train_pairs(preferred: Sequence[PreferencePair], near: float, *, step: Step) -> list[PreferencePair]:
+def select_train_pairs(preferred: Sequence[PreferencePair], near: float) -> list[PreferencePair]:
     """The pairs that are learnt from: by near-duplicate cluster of their prompts, as all prompts are split."""
-    del step
     return _split_part(preferred, near, train=True)
 
 
-def select_validation_pairs(preferred: Sequence[PreferencePair], near: float, *, step: Step) -> list[PreferencePair]:
+def select_validation_pairs(preferred: Sequence[PreferencePair], near: float) -> list[PreferencePair]:
     """The other pairs: what is learnt is measured on them."""
-    del step
     return _split_part(preferred, near, train=False)
 
 
@@ -213,11 +196,8 @@ def summarise_pairs(
     options: PreferenceDataSpec,
     near: float,
     people: RaterSummary | None = None,
-    *,
-    step: Step,
 ) -> PairSummary:
     """What became of the pairs; ``people``: who preferred, where people did."""
-    del step
     clear, once, kept = _filter_steps(read, guard, options)
     lengths = Counter(_longer_side(row) for row in kept)
     uneven = lengths["chosen"] + lengths["rejected"]

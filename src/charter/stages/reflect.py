@@ -15,9 +15,8 @@ from charter.spec import ReflectSpec
 from charter.templates import Templates, render
 
 
-def make_trials(findings: Sequence[Finding], *, step: Step) -> list[RevisionTrial]:
+def make_trials(findings: Sequence[Finding]) -> list[RevisionTrial]:
     """Every finding, to be answered again under the whole constitution."""
-    del step
     return [RevisionTrial(id=f.id, finding=f) for f in findings]
 
 

@@ -39,13 +39,10 @@ def build_replay(
     probed: Sequence[Exchange],
     probe_verdicts: Sequence[Verdict],
     options: ReplaySpec,
-    *,
-    step: Step,
 ) -> list[Example]:
     """Rows from the starting model's good answers (judged benign, answered and not refused), and from red-team
     exchanges of this
     run that already complied (judged before: no further calls)."""
-    del step
     good = {v.id for v in verdicts if v.outcome == "complies"}
     rows = [
         _to_row(e, "lookalike" if e.prompt.source == "look-alike" else "helpful")
@@ -78,9 +75,8 @@ def build_training_mix(
     return mixed
 
 
-def merge_rows(new: Sequence[Example], replayed: Sequence[Example], *, step: Step) -> list[Example]:
+def merge_rows(new: Sequence[Example], replayed: Sequence[Example]) -> list[Example]:
     """New rows with their replay, each once: what a run leaves that tunes nothing."""
-    del step
     return [*new, *replayed]
 
 

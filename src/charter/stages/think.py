@@ -18,12 +18,9 @@ from charter.spec import LookalikeSpec, ReflectSpec, ReplaySpec, SelfAlignSpec
 from charter.templates import Templates, render
 
 
-def select_for_probing(
-    batch: Sequence[Prompt], contrasting: LookalikeSpec, replaying: ReplaySpec, *, step: Step
-) -> list[Prompt]:
+def select_for_probing(batch: Sequence[Prompt], contrasting: LookalikeSpec, replaying: ReplaySpec) -> list[Prompt]:
     """The prompts that the target answers without rules first: all, where look-alikes or replay are made of what comes
     of it; none where they are not (the paper)."""
-    del step
     return list(batch) if contrasting.count or replaying.complied else []
 
 
@@ -96,10 +93,9 @@ def think(
 
 
 def filter_answers(
-    reasoned: Sequence[ReasonedAnswer], exemplars: Sequence[Exemplar], options: SelfAlignSpec, *, step: Step
+    reasoned: Sequence[ReasonedAnswer], exemplars: Sequence[Exemplar], options: SelfAlignSpec
 ) -> list[FilteredAnswer]:
     """Each answer with its thought as critique and the rules that the thought names; or every reason against it."""
-    del step
     shown = [
         run
         for e in exemplars
@@ -110,9 +106,8 @@ def filter_answers(
     return [_filter_answer(r, leaks, options) for r in reasoned]
 
 
-def select_passed(sifted: Sequence[FilteredAnswer], *, step: Step) -> list[Revision]:
+def select_passed(sifted: Sequence[FilteredAnswer]) -> list[Revision]:
     """The answers that passed the filters."""
-    del step
     return [s.revision for s in sifted if s.revision is not None]
 
 

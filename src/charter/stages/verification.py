@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from charter.records.chat import Prompt
-from charter.records.record import Step, digest
+from charter.records.record import digest
 from charter.records.revisions import Revision, RevisionCheck
 from charter.records.training_rows import Example
 from charter.records.verdicts import Verdict
@@ -29,8 +29,6 @@ def verify(
     judged: tuple[Sequence[Verdict], Sequence[Verdict]],
     before: Sequence[Example],
     options: tuple[VerifySpec, ReplaySpec],
-    *,
-    step: Step,
 ) -> list[RevisionCheck]:
     """One outcome for each revision, with every reason against it. Without verification there is one reason alone:
     there is no answer, so nothing to train on.
@@ -39,7 +37,6 @@ def verify(
     exists. ``before``: the rows kept earlier in the run, with which the openings are counted.
     Words that already stand in the prompt ("what is the constitution of France") do not count as speaking of the
     constitution."""
-    del step
     keeping, replaying = options
     conduct, helpful = ({v.id: v for v in verdicts} for verdicts in judged)
     out = [
@@ -52,9 +49,8 @@ def verify(
     return _limit_openings(out, before, keeping, replaying.ratio) if keeping.verify else out
 
 
-def drop_protected(given: Sequence[Example], guard: LeakageFilter, *, step: Step) -> list[RevisionCheck]:
+def drop_protected(given: Sequence[Example], guard: LeakageFilter) -> list[RevisionCheck]:
     """Rows that were given, less those without an answer and those whose prompt is close to gate or held-out."""
-    del step
     return [
         RevisionCheck(id=e.id, kept=not reasons, reasons=tuple(reasons), example=e)
         for e in given
@@ -63,17 +59,15 @@ def drop_protected(given: Sequence[Example], guard: LeakageFilter, *, step: Step
 
 
 def select_for_help_check(
-    revisions: Sequence[Revision], rechecks: Sequence[Verdict], options: VerifySpec, *, step: Step
+    revisions: Sequence[Revision], rechecks: Sequence[Verdict], options: VerifySpec
 ) -> list[Revision]:
     """The revisions that the second rubric is asked about: those that comply. None where verification is off."""
-    del step
     complies = {v.id for v in rechecks if v.outcome == "complies"}
     return [r for r in revisions if r.id in complies] if options.verify else []
 
 
-def to_examples(kept: Sequence[RevisionCheck], *, step: Step) -> list[Example]:
+def to_examples(kept: Sequence[RevisionCheck]) -> list[Example]:
     """The training rows of the kept revisions."""
-    del step
     return [k.example for k in kept if k.kept and k.example is not None]
 
 
