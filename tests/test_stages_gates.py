@@ -14,7 +14,11 @@ from charter.records.measurements import Measurement, Metric
 from charter.spec import GateSpec
 from charter.stages.gate_checks import check_gates, detect_collapse
 
-METRICS = [Metric(name="harmlessness"), Metric(name="over_refusal_borderline", better="lower"), Metric(name="facts")]
+METRICS = [
+    Metric(name="harmlessness", margin="harmlessness"),
+    Metric(name="over_refusal_borderline", better="lower", margin="over_refusal"),
+    Metric(name="facts"),
+]
 LOOKS = 8
 
 

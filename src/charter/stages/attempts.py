@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from charter.ports import Attack, AttackPrompt, AttackTarget, Attempt
 from charter.records.chat import Exchange, Message, Prompt, user_prompt
+from charter.records.item_ids import text_mark
 from charter.records.record import Step
 from charter.records.verdicts import Finding
 from charter.similarity import LeakageFilter
@@ -53,7 +54,7 @@ def filter_attempts(
     Dropped are attempts without a text, those close to gate or held-out, and texts that stand among the prompts
     already or were asked before (``known``: their ids, which begin with a digest of the text)."""
     last = {a.id: a for a in attempts}
-    met = {key.rsplit("-", 1)[0] for key in known}
+    met = {text_mark(key) for key in known}
     made = []
     for choice in choices:
         attempt = last[choice.id]
@@ -61,7 +62,7 @@ def filter_attempts(
             made.append(AttackPrompt(id=choice.id, prompt=choice.prompt))
             continue
         prompt = attempt_to_prompt(choice, attempt)
-        mark = prompt.id.rsplit("-", 1)[0]
+        mark = text_mark(prompt.id)
         reason = ""
         if not attempt.messages:
             reason = "the attacker's reply could not be used"

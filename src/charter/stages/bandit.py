@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from charter.constitution.document import Constitution
 from charter.ports import AttackPrompt, AttackTarget
 from charter.records.chat import Exchange, Prompt
+from charter.records.item_ids import join_id
 from charter.records.record import Record, Step
 from charter.records.verdicts import Finding
 from charter.similarity import find_regions, group_texts
@@ -100,7 +101,7 @@ def record_plain_pulls(
     found = {f.id for f in findings}
     return [
         Pull(
-            id=f"{PLAIN}/{e.id}",
+            id=join_id(PLAIN, e.id),
             style=PLAIN,
             region=region[e.id],
             prompt=e.id,
@@ -181,7 +182,7 @@ def update_arms(
             key = (style, region.id)
             made.append(
                 Arm(
-                    id=f"{style}/{region.id}",
+                    id=join_id(style, region.id),
                     style=style,
                     region=region.id,
                     tries=tries[key],
@@ -198,14 +199,14 @@ def choose_attacks(
     regions: Sequence[Region],
     parents: Sequence[Prompt],
     spent: Sequence[Pull],
-    options: tuple[AttackSpec, int],
+    options: AttackSpec,
+    count: int,
     *,
     step: Step,
 ) -> list[AttackTarget]:
-    """So many choices (the last option), each a prompt that this style has not met. A share ``floor`` is drawn
+    """``count`` choices, each a prompt that this style has not met. A share ``floor`` is drawn
     uniformly over styles, then prompts; the rest goes to the arm with the largest draw from its posterior
     (``thompson``) or with the largest mean (``greedy``)."""
-    attacking, count = options
     known, used = {p.id: p for p in parents}, {(pull.style, pull.prompt) for pull in spent}
     members = {r.id: [key for key in r.prompts if key in known] for r in regions}
     left = {arm.id: [key for key in members[arm.region] if (arm.style, key) not in used] for arm in arms}
@@ -215,19 +216,19 @@ def choose_attacks(
         open_arms = [arm for arm in arms if left[arm.id]]
         if not open_arms:
             break
-        floor = attacking.bandit == "uniform" or draw.random() < attacking.floor
+        floor = options.bandit == "uniform" or draw.random() < options.floor
         value = None
         if floor:
             style = draw.choice(sorted({arm.style for arm in open_arms}))
             own = [arm for arm in open_arms if arm.style == style]
             arm = draw.choices(own, [len(left[a.id]) for a in own])[0]
         else:
-            values = [(_arm_value(a, attacking, draw), draw.random()) for a in open_arms]
+            values = [(_arm_value(a, options, draw), draw.random()) for a in open_arms]
             value, arm = max(values)[0], open_arms[values.index(max(values))]
         prompt = known[left[arm.id].pop(draw.randrange(len(left[arm.id])))]
         chosen.append(
             AttackTarget(
-                id=f"{arm.style}/{prompt.id}",
+                id=join_id(arm.style, prompt.id),
                 style=arm.style,
                 region=arm.region,
                 prompt=prompt,

@@ -15,9 +15,10 @@ NOT_JUDGED = "not judged"
 """What a verdict says that no judge gave."""
 
 
-def select_for_judging(exchanges: Sequence[Exchange], of: tuple[CaiSpec, LookalikeSpec, ReplaySpec]) -> list[Exchange]:
+def select_for_judging(
+    exchanges: Sequence[Exchange], options: CaiSpec, contrasting: LookalikeSpec, replaying: ReplaySpec
+) -> list[Exchange]:
     """The first answers that are judged: all; none where all are revised and nothing else is made of verdicts."""
-    options, contrasting, replaying = of
     idle = options.revise == "all" and not contrasting.count and not replaying.complied
     return [] if idle else list(exchanges)
 
@@ -45,10 +46,11 @@ def sample_principles(
     return trials
 
 
-def select_for_recheck(revisions: Sequence[Revision], last: bool, of: tuple[CaiSpec, VerifySpec]) -> list[Revision]:
+def select_for_recheck(
+    revisions: Sequence[Revision], last: bool, options: CaiSpec, keeping: VerifySpec
+) -> list[Revision]:
     """The revisions that the judge is asked about: after each round where what complies is left alone, else after the
     last; none where nothing follows from it."""
-    options, keeping = of
     return list(revisions) if options.until == "complies" or (last and keeping.verify) else []
 
 
@@ -77,14 +79,14 @@ def final_revisions(rounds: Sequence[Sequence[Revision]]) -> list[Revision]:
 
 
 def final_verdicts(
-    revisions: Sequence[Revision], rounds: tuple[Sequence[Sequence[Revision]], Sequence[Sequence[Verdict]]]
+    revisions: Sequence[Revision], rounds: Sequence[Sequence[Revision]], verdict_rounds: Sequence[Sequence[Verdict]]
 ) -> list[Verdict]:
     """The last verdict on each revision: none where the judge was asked about those of other rounds alone. ``rounds``:
-    what each made, and what was judged of it."""
+    the revisions of each; ``verdict_rounds``: the verdicts on them."""
     wanted = {r.id: r for r in revisions}
-    order = dict.fromkeys(v.id for verdicts in rounds[1] for v in verdicts)
+    order = dict.fromkeys(v.id for verdicts in verdict_rounds for v in verdicts)
     found: dict[str, Verdict] = {}
-    for made, judged in zip(*rounds, strict=True):
+    for made, judged in zip(rounds, verdict_rounds, strict=True):
         these = {r.id for r in made if r == wanted.get(r.id)}
         found.update({v.id: v for v in judged if v.id in these})
     return [found[id] for id in order if id in found]

@@ -7,6 +7,7 @@ from typing import get_args
 
 from charter.ports import Benchmark
 from charter.records.chat import Exchange, Prompt
+from charter.records.item_ids import group_cell_id
 from charter.records.measurements import Measurement, Metric, Score
 from charter.records.record import Step
 from charter.statistics import BreakdownCell, GroupBy, score_share
@@ -39,7 +40,7 @@ def break_down_scores(
         for group, found in sorted(groups.items()):
             for metric, seen in _outcomes_by_metric(found, benchmark):
                 shared = score_share(metric, seen, benchmark.identity).model_dump() | {
-                    "id": f"{by}|{group}|{metric.name}"
+                    "id": group_cell_id(by, group, metric.name)
                 }
                 out.append(BreakdownCell(**shared, by=by, group=group, metric=metric.name))
     return out

@@ -29,7 +29,7 @@ def check_gates(
     alpha = options.alpha / max(1, len(held) * looks * len(REFERENCES))
     new = _outcomes_by_item(now)
     return [
-        _check_gate(metric, against, (_outcomes_by_item(reference), new), options.margin(metric.name), alpha)
+        _check_gate(metric, against, _outcomes_by_item(reference), new, options.margin(metric.margin), alpha)
         for against, reference in zip(REFERENCES, references, strict=False)
         for metric in held
     ]
@@ -59,9 +59,13 @@ def _outcomes_by_item(measurements: Sequence[Measurement]) -> OutcomesByItem:
 
 
 def _check_gate(
-    metric: Metric, against: GateReference, sides: tuple[OutcomesByItem, OutcomesByItem], margin: float, alpha: float
+    metric: Metric,
+    against: GateReference,
+    before: OutcomesByItem,
+    now: OutcomesByItem,
+    margin: float,
+    alpha: float,
 ) -> GateCheck:
-    before, now = sides
     asked = [key for key, found in before.items() if found.get(metric.name) is not None]
     pairs = [(before[key][metric.name], now.get(key, {}).get(metric.name)) for key in asked]
     judged = [(bool(one), other) for one, other in pairs if other is not None]

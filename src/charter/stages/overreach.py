@@ -4,27 +4,20 @@ proposer rewords it. Rules that mend nothing are retired here too."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from charter.constitution.document import Constitution
+from charter.judging.json_requests import JsonQuestion, JsonRequest, ask_json
 from charter.ports import Engine
-from charter.records.chat import Exchange, Prompt, Request, Sampling
+from charter.records.chat import Exchange, Prompt
+from charter.records.item_ids import trial_id
 from charter.records.record import Record, Step
 from charter.records.revisions import RevisionTrial
 from charter.records.rules import Amendment, Lookalikes, OverRefusalCheck, Principle, Proposal
 from charter.records.verdicts import Finding, Verdict
 from charter.spec import AmendSpec, RuleMeasurementSpec
-from charter.templates import (
-    PROPOSAL_SCHEMA,
-    Templates,
-    draw_nonce,
-    fence_text,
-    parse_json_object,
-    render,
-    render_conversation,
-    user_turn,
-)
+from charter.templates import PROPOSAL_SCHEMA, Templates, fence_text, render_conversation
 
 MAX_SHOWN, MAX_REWORDS = 8, 2
 """Refused prompts that the proposer is shown, and times that a rule is reworded."""
@@ -48,7 +41,7 @@ def select_benign_trials(
     good = {v.id: v for v in checks if v.outcome == "complies"}
     asked = {p.id for found in lookalikes for p in found.prompts} if options.breadth else set()
     return [
-        RevisionTrial(id=f"{e.id}|", finding=Finding(id=e.id, exchange=e, verdict=good[e.id]))
+        RevisionTrial(id=trial_id(e.id), finding=Finding(id=e.id, exchange=e, verdict=good[e.id]))
         for e in answers
         if e.id in good and e.prompt.id in asked
     ]
@@ -63,7 +56,7 @@ def leave_one_out(
     """Each refused one again, without each rule that was made from its cluster."""
     refused = _refused_ids(verdicts)
     return [
-        RevisionTrial(id=f"{t.finding.id}|{p.id}", finding=t.finding, omitted=(p.id,))
+        RevisionTrial(id=trial_id(t.finding.id, (p.id,)), finding=t.finding, omitted=(p.id,))
         for p in constitution.active
         for t in _trials_of_rule(p, lookalikes, trials)
         if t.id in refused
@@ -84,7 +77,7 @@ def measure_breadth(
         own = [t for t in _trials_of_rule(p, lookalikes, trials) if t.id in judged] if p.status == "approved" else []
         if own:
             bad = [t for t in own if t.id in refused]
-            blame = [t for t in bad if (key := f"{t.finding.id}|{p.id}") in judged and key not in refused]
+            blame = [t for t in bad if (key := trial_id(t.finding.id, (p.id,))) in judged and key not in refused]
             found = OverRefusalCheck(n=len(own), refused=len(bad), because_of_it=len(blame))
             measured.append(p.model_copy(update={"breadth": found}))
         else:
@@ -105,7 +98,7 @@ def find_overreaching(
         own = _trials_of_rule(p, lookalikes, trials)
         if p.breadth is None or not p.breadth.too_broad or not own or p.by == "people" or p.reword_count >= MAX_REWORDS:
             continue
-        ids = {t.finding.id for t in own if t.id in refused and f"{t.finding.id}|{p.id}" in judged - refused}
+        ids = {t.finding.id for t in own if t.id in refused and trial_id(t.finding.id, (p.id,)) in judged - refused}
         prompts = tuple(t.finding.exchange.prompt for t in own if t.finding.id in ids)
         found.append(Overreach(id=p.id, principle=p, refused=prompts[:MAX_SHOWN]))
     return found
@@ -115,28 +108,23 @@ def reword_rules(
     reaches: Sequence[Overreach], proposer: Engine, templates: Templates, *, step: Step
 ) -> Iterator[Proposal]:
     """Each rule reworded by the proposer; ``principle`` is None where the reply could not be read."""
-    known, requests = {r.id: r.principle for r in reaches}, []
-    for r in reaches:
-        fence = draw_nonce(step.random(r.id), r.principle.text, *(p.text for p in r.refused))
-        fields = {
-            "rule": fence_text("rule", r.principle.text, fence),
-            "refused": "\n".join(fence_text("prompt", render_conversation(p), fence) for p in r.refused),
-            "schema": json.dumps(PROPOSAL_SCHEMA),
-        }
-        requests.append(
-            Request(
-                id=r.id,
-                messages=user_turn(render(templates.narrow, fields)),
-                sampling=Sampling(max_tokens=1024),
-                seed=step.seed(r.id),
-                response_schema=PROPOSAL_SCHEMA,
-            )
-        )
-    for answer in proposer.generate(requests, step.done):
-        reply = parse_json_object(answer.text) or {}
+    known = {r.id: r.principle for r in reaches}
+    questions = [
+        JsonQuestion(r.id, (r.principle.text, *(p.text for p in r.refused)), partial(_reword_fields, r))
+        for r in reaches
+    ]
+    form = JsonRequest(templates.narrow, PROPOSAL_SCHEMA, max_tokens=1024)
+    for answer, reply in ask_json(proposer, questions, form, step=step):
         said = {k: " ".join(v.split()) for k in ("title", "text", "scope") if isinstance(v := reply.get(k), str)}
         new = known[answer.id].model_copy(update=said) if said.get("text") else None
         yield Proposal(id=answer.id, principle=new, raw=answer.error or answer.text)
+
+
+def _reword_fields(reach: Overreach, fence: str) -> dict[str, str]:
+    return {
+        "rule": fence_text("rule", reach.principle.text, fence),
+        "refused": "\n".join(fence_text("prompt", render_conversation(p), fence) for p in reach.refused),
+    }
 
 
 def revise_rules(constitution: Constitution, rewordings: Sequence[Proposal], options: AmendSpec) -> Constitution:
@@ -173,7 +161,7 @@ def _retire_rule(rule: Principle) -> tuple[Principle, Amendment]:
 def _replace_wording(rule: Principle, new: Principle | None) -> tuple[Principle, Amendment | None]:
     tried = rule.reword_count + 1
     if new is None or new.text == rule.text:
-        return rule.model_copy(update={"narrowed": tried}), None
+        return rule.model_copy(update={"reword_count": tried}), None
     found = rule.breadth
     assert found is not None
     change = Amendment(
@@ -184,7 +172,7 @@ def _replace_wording(rule: Principle, new: Principle | None) -> tuple[Principle,
         before=rule.text,
         after=new.text,
     )
-    return new.model_copy(update={"narrowed": tried, "efficacy": None, "breadth": None}), change
+    return new.model_copy(update={"reword_count": tried, "efficacy": None, "breadth": None}), change
 
 
 def _trials_of_rule(

@@ -12,6 +12,7 @@ from charter.judging.pair_comparison import RulesByPair, debias_preferences, jud
 from charter.judging.raters import merge_ratings, rater_agreement
 from charter.ports import Engine
 from charter.records.chat import Exchange, Prompt
+from charter.records.item_ids import join_id, parent_id
 from charter.records.measurements import Proportion
 from charter.records.preferences import OrderedPair, PairSummary, PairVerdict, PositionBias, RaterSummary, ResponsePair
 from charter.records.record import Step, digest
@@ -37,13 +38,13 @@ def sample_prompts(prompts: Sequence[Prompt], most: int, *, step: Step) -> list[
 
 def repeat_prompts(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
     """Each prompt so many times, to be answered anew each time."""
-    return [p.model_copy(update={"id": f"{p.id}/{n}"}) for p in prompts for n in range(1, count + 1)]
+    return [p.model_copy(update={"id": join_id(p.id, n)}) for p in prompts for n in range(1, count + 1)]
 
 
 def to_trials(exchanges: Sequence[Exchange]) -> list[RevisionTrial]:
     """The first draw of each prompt, to be answered again under the constitution."""
     unread = Verdict(id="", rubric="none", label=None, outcome="unjudged")
-    first = {_prompt_id(e.id): e for e in reversed(exchanges) if e.stop == "stop"}
+    first = {parent_id(e.id): e for e in reversed(exchanges) if e.stop == "stop"}
     return [
         RevisionTrial(id=e.id, finding=Finding(id=e.id, exchange=e, verdict=unread)) for e in reversed(first.values())
     ]
@@ -58,18 +59,18 @@ def make_candidate_pairs(
     ruled: dict[str, list[str]] = {}
     for r in revisions:
         if r.exchange.stop == "stop" and r.exchange.response.strip():
-            ruled.setdefault(_prompt_id(r.id), []).append(r.exchange.response)
+            ruled.setdefault(parent_id(r.id), []).append(r.exchange.response)
     drawn: dict[str, dict[str, Exchange]] = {}
     for e in exchanges:
         if e.stop == "stop" and e.response.strip():
-            drawn.setdefault(_prompt_id(e.id), {}).setdefault(e.response, e)
+            drawn.setdefault(parent_id(e.id), {}).setdefault(e.response, e)
     out, asked = [], {}
     for key, found in drawn.items():
         asked[key] = next(iter(found.values())).prompt.model_copy(update={"id": key})
         texts = list(dict.fromkeys([*ruled.get(key, ()), *found]))
         couples = [(a, b) for n, a in enumerate(texts) for b in texts[n + 1 :]][: options.pairs_per_prompt]
         out += [
-            ResponsePair(id=f"{key}/{n}", prompt=asked[key], chosen=a, rejected=b)
+            ResponsePair(id=join_id(key, n), prompt=asked[key], chosen=a, rejected=b)
             for n, (a, b) in enumerate(couples, 1)
         ]
     said = {key: [*ruled.get(key, ()), *found] for key, found in drawn.items()}
@@ -77,7 +78,7 @@ def make_candidate_pairs(
     for key in some[: round(options.swapped_answer_share * len(some))]:
         own = next(iter(drawn[key]))
         if text := _borrow_answer(key, own, asked, said):
-            out.append(ResponsePair(id=f"{key}/borrowed", prompt=asked[key], chosen=own, rejected=text))
+            out.append(ResponsePair(id=join_id(key, "borrowed"), prompt=asked[key], chosen=own, rejected=text))
     return out
 
 
@@ -286,8 +287,3 @@ def _pair_orders(
         pairs.setdefault(order.pair.id, []).append(order)
     for both in pairs.values():
         yield both[0].pair, [(order, said[order.id]) for order in both]
-
-
-def _prompt_id(id: str) -> str:
-    """The id of the prompt that a draw answers."""
-    return id.rpartition("/")[0]

@@ -12,7 +12,7 @@ from charter.records.revisions import Revision, RevisionCheck
 from charter.records.training_rows import Example
 from charter.records.verdicts import Verdict
 from charter.similarity import LeakageFilter
-from charter.spec import ReplaySpec, VerifySpec
+from charter.spec import VerifySpec
 
 OPENING_WORDS = 5
 """Words of an opening that is counted for repetition."""
@@ -26,27 +26,35 @@ _SELF_REFERENCE = re.compile(
 
 def verify(
     revisions: Sequence[Revision],
-    judged: tuple[Sequence[Verdict], Sequence[Verdict]],
+    rechecks: Sequence[Verdict],
+    helps: Sequence[Verdict],
     before: Sequence[Example],
-    options: tuple[VerifySpec, ReplaySpec],
+    options: VerifySpec,
+    replay_ratio: float,
 ) -> list[RevisionCheck]:
     """One outcome for each revision, with every reason against it. Without verification there is one reason alone:
     there is no answer, so nothing to train on.
 
-    ``judged``: the rechecks of conduct, and (only for revisions that comply) whether safe help was given where it
-    exists. ``before``: the rows kept earlier in the run, with which the openings are counted.
     Words that already stand in the prompt ("what is the constitution of France") do not count as speaking of the
-    constitution."""
-    keeping, replaying = options
-    conduct, helpful = ({v.id: v for v in verdicts} for verdicts in judged)
+    constitution.
+
+    Args:
+        revisions: The answers to be verified.
+        rechecks: Verdicts on their conduct.
+        helps: For those that comply, whether they help where safe help exists.
+        before: The rows kept earlier in the run; the openings are counted over these too.
+        options: What is checked.
+        replay_ratio: Replay rows for each revision, which count where shares of openings are taken.
+    """
+    conduct, helpful = ({v.id: v for v in verdicts} for verdicts in (rechecks, helps))
     out = [
         RevisionCheck(id=r.id, kept=not reasons, reasons=tuple(reasons), example=_to_example(r))
         for r in revisions
         for reasons in [
-            _rejection_reasons(r, conduct[r.id], helpful.get(r.id), keeping) if keeping.verify else _missing_answer(r)
+            _rejection_reasons(r, conduct[r.id], helpful.get(r.id), options) if options.verify else _missing_answer(r)
         ]
     ]
-    return _limit_openings(out, before, keeping, replaying.ratio) if keeping.verify else out
+    return _limit_openings(out, before, options, replay_ratio) if options.verify else out
 
 
 def drop_protected(given: Sequence[Example], guard: LeakageFilter) -> list[RevisionCheck]:

@@ -10,6 +10,7 @@ from charter.data.sources.benchmark_texts import row_questions
 from charter.errors import OfflineError, SpecError
 from charter.ports import Attack, Engine, Exam
 from charter.records.chat import Message, Prompt
+from charter.records.measurements import MarginKind
 from charter.similarity import split_gate_heldout
 from charter.spec import BenchmarkSpec, OracleSpec, SourceSpec, Spec
 from charter.templates import Templates
@@ -90,7 +91,7 @@ class SpecBenchmarks:
         held-out part."""
         return [self._build_benchmark(b, judge, "heldout" if b.gate_kind else None) for b in self._spec.benchmarks]
 
-    def build_gate_parts(self, judge: Engine | None) -> list[tuple[str, Exam]]:
+    def build_gate_parts(self, judge: Engine | None) -> list[tuple[MarginKind, Exam]]:
         """The gate part of those that have a gate, with the kind of its margin."""
         return [(b.gate_kind, self._build_benchmark(b, judge, "gate")) for b in self._spec.benchmarks if b.gate_kind]
 
