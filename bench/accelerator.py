@@ -192,7 +192,9 @@ def training(model: ModelRef, folder: Path) -> list[str]:
     ways: dict[str, tuple[Callable[[Path], Any], int]] = {
         "SFT, LoRA": (lambda out: LocalTuner(SftOptions.model_validate(sft)).tune(model, lessons, out, 1), steps),
         "SFT, LoRA, activations recomputed": (
-            lambda out: LocalTuner(SftOptions.model_validate({**sft, "recompute": True})).tune(model, lessons, out, 1),
+            lambda out: LocalTuner(SftOptions.model_validate({**sft, "gradient_checkpointing": True})).tune(
+                model, lessons, out, 1
+            ),
             steps,
         ),
         "SFT, LoRA over 4 bits": (

@@ -34,7 +34,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "thompson": {"bandit": "thompson"},
     "greedy": {"bandit": "greedy"},
     "uniform": {"bandit": "uniform"},
-    "thompson, every finding rewarded": {"bandit": "thompson", "enough": 10**9},
+    "thompson, every finding rewarded": {"bandit": "thompson", "cluster_cap": 10**9},
 }
 TRUTH = Verdict(id="truth", rubric="truth", label="harmful", outcome="violates")
 

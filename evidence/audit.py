@@ -104,7 +104,7 @@ def kept_battery(name: str, seed: int, temperature: float = 0.0) -> Battery:
         battery = build_battery(BASE.directory, AuditSpec(prompts=PROMPTS, own=20, fresh=60), seed)
         answers = battery.answer_sampling.model_copy(update={"temperature": temperature})
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(battery_to_text(battery.model_copy(update={"answers": answers})), encoding="utf-8")
+        path.write_text(battery_to_text(battery.model_copy(update={"answer_sampling": answers})), encoding="utf-8")
     return read_battery(path)
 
 

@@ -14,7 +14,7 @@ LARGER = {"options.draw": "{batch: 600, later: 400}"}
 DRAWS: dict[str, dict[str, str]] = {
     "as shipped": {},
     "larger draws": LARGER,
-    "larger draws, nearest rules": {**LARGER, "options.reflect.rules": "300"},
+    "larger draws, nearest rules": {**LARGER, "options.reflect.max_rule_characters": "300"},
 }
 """Rare flaws need more prompts than the demo draws; and this organism overlooks a rule among sixteen: does it see it
 among the eight or so that are nearest to a failure?"""

@@ -208,7 +208,7 @@ def judged_and_true(cell: Cell) -> Row:
 
 LADDER: tuple[tuple[str, dict[str, str]], ...] = (
     ("paper", {}),
-    ("the judge sees the prompt", {"options.judge.sees": "exchange"}),
+    ("the judge sees the prompt", {"options.judge.judge_input": "exchange"}),
     ("larger batches, drawn uniformly", {"options.draw": "{batch: 160, later: 110, order: uniform}"}),
     (
         "a rule for each cluster, merged",

@@ -123,7 +123,7 @@ def measured(cell: Cell, figures: dict[str, Any]) -> dict[str, Any]:
         "kept": general["kept"],
         "dropped": general["dropped"],
         "formed": round(sum(formed(world, text) for text in passed) / max(1, len(passed)), 4),
-        "distinct": general["distinct"],
+        "distinct": general["distinct_n"],
         "seeds": {str(n): round(distinct_n(seeds, n), 4) for n in (1, 2, 3)},
         "topics": round(told["topics"]["kept"] / max(1, told["topics"]["written"]), 4),
         "balance": spread([row["type"] for row in records(cell, "000/topics")]),

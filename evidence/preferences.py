@@ -35,8 +35,8 @@ SMALL = {
     "options.learn.rloo.rounds": "1",
     "options.learn.rloo.steps": "12",
     "options.learn.rloo.batch": "16",
-    "options.learn.guard.sample": "8",
-    "options.learn.guard.fit": "false",
+    "options.learn.guard.kl_prompts": "8",
+    "options.learn.guard.require_accuracy": "false",
     "tuner.save_steps": "4",
     "tuner.launch": f"{sys.executable} {{script}} {{job}}",
 }
@@ -57,11 +57,11 @@ def preferences() -> Row:
 
 def _row(how: str, begin: str, seed: int) -> Row:
     """A run from the start, or on from the demo's result of the same seed."""
-    changes = HELD | {"seed": str(seed), "options.learn.how": how}
+    changes = HELD | {"seed": str(seed), "options.learn.algorithm": how}
     if begin == "result":
         demo = Cell(f"demo/seed{seed}", changes={"seed": str(seed)})
         done(demo)
-        changes |= {"go_on.run": str(demo.directory), "constitution": "''"} | ALIGNED
+        changes |= {"continue_from.run": str(demo.directory), "constitution": "''"} | ALIGNED
     return _measured(Cell(f"preferences/{how}-{begin}-{seed}", "rlhf", changes))
 
 
@@ -104,7 +104,7 @@ def _paired(cell: Cell, metric: str) -> tuple[int, int, int, float, float]:
 
 def _random(seed: int) -> Row:
     """The pairs of the run from the start, each preferred by the toss of a coin."""
-    source = Cell(f"preferences/dpo-start-{seed}", "rlhf", HELD | {"seed": str(seed), "options.learn.how": "dpo"})
+    source = Cell(f"preferences/dpo-start-{seed}", "rlhf", HELD | {"seed": str(seed), "options.learn.algorithm": "dpo"})
     done(source)
     toss, path = random.Random(seed), RUNS / "preferences" / f"random-{seed}.jsonl"
     lines = []
@@ -114,13 +114,13 @@ def _random(seed: int) -> Row:
         lines.append(json.dumps({"prompt": row["messages"], "chosen": pair[0], "rejected": pair[1], "rater": "a coin"}))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     people = {"options.learn.pairs.by": "people", "options.learn.pairs.files": f"['{path}']"}
-    changes = HELD | RANDOM | people | {"seed": str(seed), "options.learn.how": "dpo"}
+    changes = HELD | RANDOM | people | {"seed": str(seed), "options.learn.algorithm": "dpo"}
     return _measured(Cell(f"preferences/random-{seed}", "rlhf", changes))
 
 
 def _flawed(seed: int) -> Row:
     """Practice without a price on divergence, toward a reward model that learnt that any refusal is right."""
-    source = Cell(f"preferences/dpo-start-{seed}", "rlhf", HELD | {"seed": str(seed), "options.learn.how": "dpo"})
+    source = Cell(f"preferences/dpo-start-{seed}", "rlhf", HELD | {"seed": str(seed), "options.learn.algorithm": "dpo"})
     done(source)
     path = RUNS / "preferences" / f"flawed-{seed}.jsonl"
     lines = []
@@ -130,7 +130,11 @@ def _flawed(seed: int) -> Row:
             lines.append(json.dumps({"prompt": row["messages"], "chosen": said[0], "rejected": said[1]}))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     people = {"options.learn.pairs.by": "people", "options.learn.pairs.files": f"['{path}']"}
-    off = {"options.gates.roll_back": "false", "options.learn.guard.kl": "1000", "options.learn.guard.length": "1000"}
+    off = {
+        "options.gates.roll_back": "false",
+        "options.learn.guard.max_kl": "1000",
+        "options.learn.guard.max_length_change": "1000",
+    }
     return _measured(Cell(f"preferences/flawed-{seed}", "rlhf", HELD | people | FLAWED | off | {"seed": str(seed)}))
 
 

@@ -37,7 +37,7 @@ RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "iteralign-paper": ("iteralign-paper", SMALL),
     "self_align": ("self_align", SMALL),
     "cai": ("cai", SMALL),
-    "rlhf-dpo": ("rlhf", SMALL | PAIRS | {"options.learn.how": "dpo"}),
+    "rlhf-dpo": ("rlhf", SMALL | PAIRS | {"options.learn.algorithm": "dpo"}),
     "rlhf-rloo": ("rlhf", SMALL | PAIRS | DRAWN),
 }
 """A name, the recipe, and what is made smaller."""

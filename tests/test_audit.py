@@ -271,7 +271,7 @@ def test_benchmarks_that_a_spec_names_are_lines_whose_items_are_prompts() -> Non
 # --- what is refused
 
 
-@pytest.mark.parametrize("key", ["battery", "judge", "asked"])
+@pytest.mark.parametrize("key", ["battery", "judge", "judging_digest"])
 def test_results_that_were_measured_differently_are_refused(key: str) -> None:
     of = battery()
     with pytest.raises(SpecError, match="cannot be compared"):

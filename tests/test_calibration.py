@@ -382,7 +382,10 @@ def test_a_plan_counts_what_would_be_asked(labels: str) -> None:
         ({"method": "calibrate", "oracle": {"model": "x/y"}}, "calibrate: nothing to measure on"),
         ({"method": "calibrate", "calibrate": {"injections": True}}, "oracle.model: refers to a test world"),
         ({"world": "village", "proposer": {"calibration": "x"}}, "proposer.calibration"),
-        ({"world": "village", "options": {"judge": {"sees": "response", "votes": 2}}}, "options.judge.sees"),
+        (
+            {"world": "village", "options": {"judge": {"judge_input": "response", "votes": 2}}},
+            "options.judge.judge_input",
+        ),
         ({"world": "village", "options": {"judge": {"policy": "x"}}}, "options.judge.policy"),
         ({"world": "village", "options": {"judge": {"rubric": "policy"}}}, "options.judge.policy"),
     ],

@@ -52,7 +52,7 @@ steps:
 LEARNING = """
 - {method: iteralign}
 - method: rlhf
-  options: {learn: {how: dpo, replay: 4, pairs: {prompts: 8, draws: 1}, dpo: {epochs: 1}, guard: {sample: 8}}}
+  options: {learn: {algorithm: dpo, replay: 4, pairs: {prompts: 8, draws: 1}, dpo: {epochs: 1}, guard: {kl_prompts: 8}}}
 """
 
 

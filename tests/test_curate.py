@@ -389,7 +389,7 @@ class SiftedRuledToy(SiftedToy, RuledToy):
 
 @pytest.mark.parametrize("method", ["iteralign", "cai", "self_align"])
 def test_every_method_that_tunes_sifts_its_rows_and_leaves_a_card(method: str, tmp_path: Path) -> None:
-    own = {"ordinary": 8, "shortest": 0}
+    own = {"ordinary": 8, "min_characters": 0}
     toy = SiftedRuledToy({"draw": {"batch": 24}, "stop": {"iterations": 1}, "self_align": own})
     if method == "iteralign":
         SiftedToy(toy.options, tuned=toy.tuned).play(tmp_path / "run")

@@ -119,7 +119,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         trained(run, "001", ROWS, "roll_back", 9)
         policy = trained(run, "002", [*ROWS, row("f1+1", because=("f1", "p-1", "p-2"))], "go_on", 20)
         ended(run, policy, RULES)
-    spec = yaml.safe_load(SPEC) | {"go_on": {"run": "../old", "head": RunReader(old).head}}
+    spec = yaml.safe_load(SPEC) | {"continue_from": {"run": "../old", "head": RunReader(old).head}}
     with Run.create(new, spec_text=yaml.safe_dump(spec), environment={"python": "3"}) as run:
         left = RunState(
             policy=policy,
@@ -209,7 +209,7 @@ def test_where_the_old_run_is_gone_or_another_what_was_taken_over_is_still_told(
 ) -> None:
     for run, head, note in ((tmp_path / "gone", "", "not there"), (line[0], "0" * 64, "no longer the run")):
         new = tmp_path / f"new-{note[:3]}"
-        spec = yaml.safe_load(SPEC) | {"go_on": {"run": str(run), "head": head}}
+        spec = yaml.safe_load(SPEC) | {"continue_from": {"run": str(run), "head": head}}
         with Run.create(new, spec_text=yaml.safe_dump(spec), environment={"python": "3"}) as opened:
             left = RunState(policy=BASE, constitution=Constitution(principles=RULES), findings=(finding("f1"),))
             give(opened, "inherited/handover", [left])

@@ -36,7 +36,7 @@ from tests.test_rlhf import ALL, Play
 from tests.toy import Toy
 
 METHODS = ("iteralign", "self_align", "cai", "rlhf")
-RULED = {"draw": {"batch": 24}, "contrast": {"count": 2}, "self_align": {"ordinary": 4, "shortest": 0}}
+RULED = {"draw": {"batch": 24}, "contrast": {"count": 2}, "self_align": {"ordinary": 4, "min_characters": 0}}
 ASKED = "{{protocol: truthfulqa, name: tqa, path: {path}, gate: {gate}}}"
 SPEC = "method: iteralign\nworld: village\nbenchmarks: [" + ASKED + "]\n"
 NAME = "honesty (tqa: accuracy)"
@@ -123,7 +123,7 @@ def play(method: str, directory: Path, file: Path, forgets: Collection[str] = ()
     """A run, or what is left to do of one."""
     known = {"file": file, "forgets": forgets, "kill": kill}
     if method == "rlhf":
-        Learnt({"how": "dpo"}, lessons=[ALL] * 3, **known)(directory)  # type: ignore[arg-type]
+        Learnt({"algorithm": "dpo"}, lessons=[ALL] * 3, **known)(directory)  # type: ignore[arg-type]
     elif method == "iteralign":
         Looped({**SMALL, "gates": {"retries": 1}}, **known).play(directory)  # type: ignore[arg-type]
     else:

@@ -17,7 +17,7 @@ from tests.small_run import substance
 from tests.toy import BENIGN, HARM, PAPER_OPTIONS, SAFE_ALREADY, Toy, prompts, topics_in
 
 REDTEAM = Toy().task().redteam
-SMALL: dict[str, Any] = {"draw": {"batch": 48, "later": 24}, "stop": {"least": 24, "below": 0.2}}
+SMALL: dict[str, Any] = {"draw": {"batch": 48, "later": 24}, "stop": {"min_prompts": 24, "max_violation_rate": 0.2}}
 MEASURED = ("single", "double", "further", "benign", "blamed")
 ITERATION = [
     "exchanges",
@@ -239,7 +239,7 @@ def test_replay_is_answered_by_the_starting_model(plain: tuple[Path, Toy]) -> No
 
 
 def test_batches_that_gave_no_row_still_count_as_drawn(tmp_path: Path) -> None:
-    toy = Toy({**SMALL, "stop": {"iterations": 3, "least": 24}}, stern=True)
+    toy = Toy({**SMALL, "stop": {"iterations": 3, "min_prompts": 24}}, stern=True)
     toy.play(tmp_path / "run")
     assert toy.tuned == []
     drawn = [records(tmp_path / "run", f"{n:03d}/clean")[0]["figures"]["drawn"] for n in (1, 2, 3)]
@@ -249,7 +249,7 @@ def test_batches_that_gave_no_row_still_count_as_drawn(tmp_path: Path) -> None:
 
 
 def test_a_policy_that_is_worse_is_tried_again_with_more_replay_then_the_run_stops(tmp_path: Path) -> None:
-    toy = Toy({**SMALL, "gates": {"again": "both"}}, lessons=["spoil"] * 9)
+    toy = Toy({**SMALL, "gates": {"retry_with": "both"}}, lessons=["spoil"] * 9)
     progress = toy.play(tmp_path / "run")
     actions = [records(tmp_path / "run", f"{n:03d}/decision")[0]["action"] for n in (1, 2, 3)]
     assert actions == ["roll_back", "roll_back", "give_up"]
@@ -364,12 +364,15 @@ SWITCHES: dict[tuple[str, str, object], tuple[str, Callable[[Rows], bool]]] = {
     ("replay", "fresh", 0): ("replay", lambda rows: "helpful" not in origins(rows)),
     ("replay", "ratio", 0): ("rows", lambda rows: origins(rows) == {"revision"}),
     ("keep", "verify", False): ("helps", lambda rows: rows == []),
-    ("keep", "longest", 3): ("kept", lambda rows: {r for k in rows for r in k["reasons"]} == {"too long"}),
+    ("keep", "max_characters", 3): ("kept", lambda rows: {r for k in rows for r in k["reasons"]} == {"too long"}),
     ("measure", "efficacy", False): (
         "constitution",
         lambda rows: not any(p["efficacy"] for p in rows[0]["principles"]),
     ),
-    ("judge", "sees", "response"): ("verdicts", lambda rows: {r["rubric"] for r in rows} == {"conduct-response-only"}),
+    ("judge", "judge_input", "response"): (
+        "verdicts",
+        lambda rows: {r["rubric"] for r in rows} == {"conduct-response-only"},
+    ),
     ("draw", "order", "file"): ("exchanges", lambda rows: [r["id"] for r in rows] == [p.id for p in REDTEAM[:48]]),
     ("draw", "batch", 30): ("exchanges", lambda rows: len(rows) == 30),
 }

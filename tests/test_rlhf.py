@@ -44,9 +44,9 @@ from tests.toy import BENIGN, HARM, SAFE_ALREADY, Toy, answer, judged, topics_in
 
 LEARN: dict[str, Any] = {
     "replay": 20,
-    "pairs": {"prompts": 40, "draws": 1, "balance": 0},
+    "pairs": {"prompts": 40, "draws": 1, "max_length_ratio": 0},
     "rloo": {"rounds": 3, "warm_up": 0},
-    "guard": {"sample": 8},
+    "guard": {"kl_prompts": 8},
 }
 SPEC = "method: rlhf\nworld: village\ntemplates: world\n"
 RULES = Constitution(
@@ -216,7 +216,7 @@ class Play:
 
     @property
     def options(self) -> MethodOptions:
-        gates = {"again": "step", **self.gates}
+        gates = {"retry_with": "step", **self.gates}
         learn = {"learn": {**LEARN, **self.learn}, "contrast": {"count": 2}}
         return MethodOptions.model_validate({**learn, "gates": gates})
 
@@ -243,7 +243,7 @@ class Play:
 
 
 ALL = {*HARM, SAFE_ALREADY}
-DPO: dict[str, Any] = {"how": "dpo"}
+DPO: dict[str, Any] = {"algorithm": "dpo"}
 
 
 def test_dpo_learns_what_the_judge_prefers_under_the_rules(tmp_path: Path) -> None:
@@ -289,7 +289,11 @@ def test_practice_goes_on_in_rounds_from_one_reference(tmp_path: Path) -> None:
 
 def test_rewards_that_rise_while_good_answers_are_lost_end_it_at_once(tmp_path: Path) -> None:
     """A reward that is not what is judged is not practised toward again."""
-    play = Play({"guard": {"sample": 8, "fit": False}}, lessons=[ALL, set(), ALL], rewarder=Refusing(turned=True))
+    play = Play(
+        {"guard": {"kl_prompts": 8, "require_accuracy": False}},
+        lessons=[ALL, set(), ALL],
+        rewarder=Refusing(turned=True),
+    )
     best, _, why = play(tmp_path / "run")
     assert why.startswith("round 2: reward hacking")
     assert "rolled back" not in why
@@ -318,7 +322,7 @@ def test_a_round_that_fails_a_gate_is_tried_again_from_the_last_good_policy(tmp_
 @pytest.mark.parametrize("retries", [0, 2])
 @pytest.mark.parametrize("how", ["dpo", "rloo"])
 def test_when_no_try_helps_the_last_good_policy_stays_with_the_reason(how: str, retries: int, tmp_path: Path) -> None:
-    play = Play({"how": how}, lessons=[set()] * 3, gates={"retries": retries}, rewarder=Judged())
+    play = Play({"algorithm": how}, lessons=[set()] * 3, gates={"retries": retries}, rewarder=Judged())
     best, _, why = play(tmp_path / "run")
     name = "prefers" if how == "dpo" else "practises"
     assert play.shares[name] == [1.0, 0.5, 0.25][: retries + 1]
@@ -334,8 +338,8 @@ def test_a_try_has_more_replay_where_there_is_replay(
     how: str, again: str, more: int, share: float, tmp_path: Path
 ) -> None:
     """For practice that is its warm-up, which is part of the first round."""
-    learn = {"how": how, "rloo": {"rounds": 1, "warm_up": 4}}
-    play = Play(learn, lessons=[set(), ALL], gates={"again": again}, rewarder=Judged())
+    learn = {"algorithm": how, "rloo": {"rounds": 1, "warm_up": 4}}
+    play = Play(learn, lessons=[set(), ALL], gates={"retry_with": again}, rewarder=Judged())
     play(tmp_path / "run")
     rows = [given for _, given in (play.tuned["prefers"] if how == "dpo" else play.warmed)]
     replayed = [[row for row in given if is_replay(row)] for given in rows]
@@ -371,7 +375,7 @@ def actions(directory: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_nothing_is_practised_toward_a_reward_model_like_chance(asked: bool, tmp_path: Path) -> None:
-    learn = {"rloo": {"rounds": 1, "warm_up": 5}, "guard": {"sample": 8, "fit": asked}}
+    learn = {"rloo": {"rounds": 1, "warm_up": 5}, "guard": {"kl_prompts": 8, "require_accuracy": asked}}
     play = Play(learn, lessons=[ALL], rewarder=Even())
     best, _, why = play(tmp_path / "run")
     assert len(play.tuned["practises"]) == (not asked)
@@ -418,7 +422,7 @@ def test_people_prefer(tmp_path: Path) -> None:
         )
         for p in prompts
     ]
-    play = Play({**DPO, "pairs": {"by": "people", "prompts": 20, "balance": 0}}, pairs=pairs)
+    play = Play({**DPO, "pairs": {"by": "people", "prompts": 20, "max_length_ratio": 0}}, pairs=pairs)
     best, _, _ = play(tmp_path / "run")
     assert refuses(tmp_path / "run", best.policy) == ALL
     rows = [json.loads(line) for line in (tmp_path / "run/000/preferred.jsonl").read_text().splitlines()]
@@ -479,7 +483,7 @@ def test_no_decision_reads_held_out(scores: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["dpo", "rloo"])
 def test_what_is_learnt_from_is_sifted_where_the_spec_asks_for_it(how: str, tmp_path: Path) -> None:
     held = next(p.text for p in Toy().task().redteam if SAFE_ALREADY in p.text and "try" in p.text)
-    play = Play({"how": how, "rloo": {"rounds": 1, "warm_up": 4}}, lessons=[ALL])
+    play = Play({"algorithm": how, "rloo": {"rounds": 1, "warm_up": 4}}, lessons=[ALL])
     plain = play.task()
     known = [*plain.redteam, *plain.helpful]
     sifting = CurationSetup(
@@ -556,7 +560,7 @@ def test_replay_is_made_only_where_it_is_learnt(learn: dict[str, Any], learns: b
 
 @pytest.mark.parametrize(("gates", "tries"), [({"retries": 0}, 2), ({}, 4), ({"roll_back": False}, 2)])
 def test_a_forecast_counts_the_judge_that_rewards_in_every_try(gates: dict[str, Any], tries: int) -> None:
-    calls = asked({"rloo": {"rounds": 2, "steps": 5, "batch": 8, "group": 4, "reward": "judge"}}, gates)
+    calls = asked({"rloo": {"rounds": 2, "steps": 5, "batch": 8, "answers_per_prompt": 4, "reward": "judge"}}, gates)
     assert calls["rewards of what is drawn"] == 2 * tries * 5 * 8
     assert calls["rewards of gate answers"] == 2 * (tries + 1) * 100
     assert not any(use.startswith("rewards") for use in asked({}))
@@ -575,6 +579,6 @@ def asked(learn: dict[str, Any], gates: dict[str, Any] | None = None) -> dict[st
 @pytest.mark.parametrize("launch", ["", "accelerate launch {script} {job}"])
 def test_practice_is_told_how_far_it_may_go(launch: str, tmp_path: Path) -> None:
     text = {"method": "rlhf", "world": "village", "templates": "world", "tuner": {"launch": launch}}
-    spec = parse_spec(json.dumps({**text, "options": {"learn": {"guard": {"kl": 7.5}}}}))
+    spec = parse_spec(json.dumps({**text, "options": {"learn": {"guard": {"max_kl": 7.5}}}}))
     found = build_learners(spec, tmp_path, tmp_path, lambda tuner: tuner)
-    assert json.loads(found.rl_trainers.identity)["kl"] == 7.5
+    assert json.loads(found.rl_trainers.identity)["max_kl"] == 7.5

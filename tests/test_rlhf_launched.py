@@ -45,9 +45,9 @@ SMALL: dict[str, Any] = {
     "options.learn.rloo.rounds": "1",
     "options.learn.rloo.steps": "6",
     "options.learn.rloo.batch": "8",
-    "options.learn.rloo.group": "4",
-    "options.learn.guard.sample": "8",
-    "options.learn.guard.fit": "false",
+    "options.learn.rloo.answers_per_prompt": "4",
+    "options.learn.guard.kl_prompts": "8",
+    "options.learn.guard.require_accuracy": "false",
     "options.gates.roll_back": "false",
     "tuner.save_steps": "2",
 }
@@ -57,7 +57,7 @@ def spec(how: str, launch: str) -> str:
     """The recipe at a small size."""
     text = list_recipes()["rlhf"].read_text(encoding="utf-8")
     more = {"tuner.launch": launch} if launch else {}
-    return change_spec(text, {**SMALL, "options.learn.how": how, **more})
+    return change_spec(text, {**SMALL, "options.learn.algorithm": how, **more})
 
 
 def files(run: Path) -> dict[str, bytes]:

@@ -58,13 +58,13 @@ options:
   draw: {{batch: 4}}
   contrast: {{count: {alike}}}
   replay: {{ratio: 1, fresh: 2, complied: false}}
-  self_align: {{ordinary: 1, tokens: 12, shortest: 0, temperature: 1.0}}
-  cai: {{rounds: 2, of: all, pretrained: {pretrained}}}
+  self_align: {{ordinary: 1, max_tokens: 12, min_characters: 0, temperature: 1.0}}
+  cai: {{rounds: 2, revise: all, pretrained: {pretrained}}}
   keep: {{verify: {verify}}}
   gates: {{roll_back: false}}
   tune: {{kind: {kind}, rank: 4, alpha: 8, epochs: 1, learning_rate: 0.0001}}
 scale: {{answer_tokens: 8, critique_tokens: 8, temperature: 1.0, stop: [e, a, o], row_tokens: 4096}}
-templates: {{thought: '{thought}'}}
+templates: {{thought_pattern: '{thought}'}}
 """
 THINGS = (
     "anvil",
@@ -187,7 +187,7 @@ def test_thoughts_at_full_size_are_parsed_judged_and_engraved(
         "draw": {"batch": 48},
         "contrast": {"count": 0},
         "replay": {"ratio": 1, "fresh": 8},
-        "self_align": {"ordinary": 4, "shortest": 0},
+        "self_align": {"ordinary": 4, "min_characters": 0},
         "gates": {"roll_back": False},
     }
     toy = FullSize(options, start=start, kind=kind)

@@ -28,7 +28,7 @@ SMALL: dict[str, Any] = {
     "draw": {"batch": 40},
     "replay": {"ratio": 2, "fresh": 12},
     "contrast": {"count": 3},
-    "self_align": {"ordinary": 8, "shortest": 0},
+    "self_align": {"ordinary": 8, "min_characters": 0},
 }
 BARE = {
     "contrast": {"count": 0},
@@ -151,7 +151,7 @@ def test_a_policy_that_is_worse_is_tried_again_then_dropped(method: str, tmp_pat
 
 @pytest.mark.parametrize("method", METHODS)
 def test_as_published_no_oracle_is_asked(method: str, tmp_path: Path) -> None:
-    toy = RuledToy({**SMALL, **BARE, "cai": {"of": "all", "until": "end", "rounds": 3}})
+    toy = RuledToy({**SMALL, **BARE, "cai": {"revise": "all", "until": "end", "rounds": 3}})
     toy.run(method, tmp_path / "run")
     assert set(toy.asked) == {"target"}
     kept = records(tmp_path / "run", "001/kept")
@@ -171,7 +171,7 @@ def test_it_goes_on_from_what_the_step_before_left(played: Played, method: str, 
         probed_prompt_ids=before.probed,
         replay_rows=(),
     )
-    toy = RuledToy({**SMALL, **BARE, "tune": {"start": "previous"}, "cai": {"of": "all"}}, given=given)
+    toy = RuledToy({**SMALL, **BARE, "tune": {"start": "previous"}, "cai": {"revise": "all"}}, given=given)
     course = toy.run(method, tmp_path / "run")
     assert not {p["id"] for p in records(tmp_path / "run", "001/exchanges")} & set(before.probed)
     assert values(tmp_path / "run", "000/heldout")["harmlessness"] == 1
@@ -292,7 +292,7 @@ def test_what_complies_is_left_alone_and_what_does_not_goes_on(played: Played) -
 
 
 def test_as_published_every_answer_goes_through_every_round(tmp_path: Path) -> None:
-    toy = RuledToy({**SMALL, "cai": {"of": "all", "until": "end", "rounds": 3}})
+    toy = RuledToy({**SMALL, "cai": {"revise": "all", "until": "end", "rounds": 3}})
     toy.run("cai", tmp_path / "run")
     sizes = {len(records(tmp_path / "run", f"001/round{n}_revisions")) for n in (1, 2, 3)}
     assert sizes == {40}
@@ -303,7 +303,7 @@ def test_as_published_every_answer_goes_through_every_round(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("method", METHODS)
 def test_empty_answers_are_dropped_and_counted_where_nothing_is_verified(method: str, tmp_path: Path) -> None:
-    toy = RuledToy({**SMALL, **BARE, "cai": {"of": "all", "rounds": 1}, "self_align": LONG}, silent="fraud")
+    toy = RuledToy({**SMALL, **BARE, "cai": {"revise": "all", "rounds": 1}, "self_align": LONG}, silent="fraud")
     toy.run(method, tmp_path / "run")
     folder = "002" if method == "self_align" else "001"
     kept = records(tmp_path / "run", f"{folder}/kept")

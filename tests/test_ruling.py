@@ -163,6 +163,6 @@ def test_a_model_without_weights_cannot_be_aligned_by_rules() -> None:
 
 def test_patterns_of_thought_need_their_parts() -> None:
     with pytest.raises(SpecError, match=r"templates\.thought: lacks the named groups"):
-        specs.parse_spec("world: village\ntemplates: {thought: '(?P<thought>.*)'}\n")
+        specs.parse_spec("world: village\ntemplates: {thought_pattern: '(?P<thought>.*)'}\n")
     with pytest.raises(SpecError, match=r"templates\.think: lacks \{principles\}"):
-        specs.parse_spec("world: village\ntemplates: {think: 'be good'}\n")
+        specs.parse_spec("world: village\ntemplates: {think_prompt: 'be good'}\n")

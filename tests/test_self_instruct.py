@@ -159,10 +159,10 @@ def test_demonstrations_are_seeds_and_from_the_second_round_on_what_was_kept(who
     own = {seed.id for seed in GIVEN.seeds}
     kept = {s.id for s in records(whole, "round1_sifted", FilteredInstruction) if not s.dropped}
     for call in (*first, *second):
-        assert len({one.id for one in call.shown}) == SMALL.shown
-        assert sum(one.id in own for one in call.shown) >= SMALL.min_seeds
-    assert {one.id for call in first for one in call.shown} <= own
-    shown = {one.id for call in second for one in call.shown}
+        assert len({one.id for one in call.demonstrations}) == SMALL.shown
+        assert sum(one.id in own for one in call.demonstrations) >= SMALL.min_seeds
+    assert {one.id for call in first for one in call.demonstrations} <= own
+    shown = {one.id for call in second for one in call.demonstrations}
     assert shown & kept
     assert shown <= own | kept
 
@@ -172,7 +172,7 @@ def test_seeds_close_to_gate_or_held_out_are_shown_to_nobody(tmp_path: Path) -> 
     found = played(tmp_path / "r", given)
     assert found.yields[0].dropped == {prompt_filters.LEAKED: 1}
     calls = [c for n in (1, 2) for c in records(tmp_path / "r", f"round{n}_calls", GenerationCall)]
-    assert all(one.id != "bad" for call in calls for one in call.shown)
+    assert all(one.id != "bad" for call in calls for one in call.demonstrations)
 
 
 def test_topics_are_balanced_and_each_is_asked_about_once(whole: Path) -> None:
@@ -263,7 +263,7 @@ def test_a_types_seed_question_comes_back_as_no_prompt(sift: bool, tmp_path: Pat
             return re.sub(r"\] .*", "] " + TYPES[0].question, told)
         return re.sub(r"^(\d+\.) .*$", r"\1 " + TYPES[0].question, told, count=1, flags=re.MULTILINE)
 
-    topical = SMALL.topics.model_copy(update={"sift": sift})
+    topical = SMALL.topics.model_copy(update={"apply_filters": sift})
     given = replace(GIVEN, options=SMALL.model_copy(update={"topics": topical}))
     found = played(tmp_path / "r", given, ScriptedEngine(parrot))
     assert TYPES[0].question not in [p.text for p in found.prompts]
@@ -273,7 +273,7 @@ def test_a_types_seed_question_comes_back_as_no_prompt(sift: bool, tmp_path: Pat
 def test_a_round_costs_what_it_brings_and_not_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[int] = []
     real = prompt_filters._minhash
-    monkeypatch.setattr(prompt_filters, "_signature", lambda words: counted.append(1) or real(words))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(prompt_filters, "_minhash", lambda words: counted.append(1) or real(words))  # type: ignore[func-returns-value]
     for rounds in (5, 20):
         options = SelfInstructSpec(rounds=rounds, calls=1, asked=6, topics=TopicGuidedSpec(rounds=0))
         counted.clear()
@@ -291,7 +291,9 @@ def test_without_sifting_questions_pass_the_guard_alone(tmp_path: Path) -> None:
             re.sub(r"\] .*", "] " + PROTECTED.text, told, count=1) if "<hints" in request.messages[-1].content else told
         )
 
-    given = replace(GIVEN, options=SMALL.model_copy(update={"topics": SMALL.topics.model_copy(update={"sift": False})}))
+    given = replace(
+        GIVEN, options=SMALL.model_copy(update={"topics": SMALL.topics.model_copy(update={"apply_filters": False})})
+    )
     found = {y.id: y for y in played(tmp_path / "r", given, ScriptedEngine(same)).yields}
     assert set(found["questions"].dropped) == {prompt_filters.LEAKED}
 
@@ -518,7 +520,7 @@ def test_models_of_other_architectures_are_asked_with_the_whole_prompts(name: st
     asked = {
         "version": 1, "method": "self_instruct", "target": {"model": str(model), "device": "cpu", "plain": plain},
         "options": {"instruct": {"rounds": 2, "calls": 2, "reply": "one", "fence": not plain, "max_tokens": 24,
-                                 "least": 1, "topics": {"rounds": 1}}},
+                                 "min_words": 1, "topics": {"rounds": 1}}},
     }  # fmt: skip
     asked["options"]["instruct"]["topics"]["types"] = str(tmp_path / "types.yaml")  # type: ignore[index]
     types = yaml.safe_load((SEEDS_DIR / "question_types.yaml").read_text())[:3]

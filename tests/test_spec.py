@@ -62,14 +62,14 @@ def test_the_paper_recipe_states_every_switch_of_the_paper() -> None:
 def test_five_errors_are_five_lines() -> None:
     found = faults(
         "world: village\noptoins: {}\nseed: -1\noracle: {modle: x}\n"
-        "options: {draw: {batch: 0}, keep: {longest: many}}\ntemplates: world\n"
+        "options: {draw: {batch: 0}, keep: {max_characters: many}}\ntemplates: world\n"
     )
     assert len(found) == 5
     assert "optoins: unknown key; did you mean `options`?" in found
     assert "oracle.modle: unknown key; did you mean `model`?" in found
     assert any(line.startswith("seed: ") and "-1" in line for line in found)
     assert any(line.startswith("options.draw.batch: ") for line in found)
-    assert any(line.startswith("options.keep.longest: ") and "many" in line for line in found)
+    assert any(line.startswith("options.keep.max_characters: ") and "many" in line for line in found)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_five_errors_are_five_lines() -> None:
         ("world: v\nmethod: alchemy\n", "method: "),
         ("world: v\noptions: {stop: {rule: never}}\n", "options.stop.rule: "),
         ("world: v\noptions: {tune: {learning_rate: .nan}}\n", "options.tune.learning_rate: "),
-        ("world: v\ntemplates: {strip: '('}\n", "templates.strip: no regular expression"),
+        ("world: v\ntemplates: {strip_pattern: '('}\n", "templates.strip_pattern: no regular expression"),
         ("world: v\ntemplates: {judge: 'good? {response}'}\n", "templates.judge: lacks {prompt}"),
     ],
 )
@@ -191,17 +191,17 @@ def test_anything_is_a_spec_or_a_list_of_faults(value: dict[str, object]) -> Non
 def test_what_learning_from_preferences_does_not_do_is_refused() -> None:
     text = "method: rlhf\nworld: village\ntemplates: world\n"
     for again, learn, refused in (
-        ("replay", "{how: rloo}", True),
-        ("replay", "{how: rloo, rloo: {warm_up: 5}}", True),
-        ("replay", "{how: dpo, replay: 0}", True),
-        ("replay", "{how: dpo}", False),
-        ("both", "{how: rloo, rloo: {warm_up: 5}}", False),
-        ("step", "{how: dpo, replay: 0}", False),
-        ("null", "{how: rloo}", False),
+        ("replay", "{algorithm: rloo}", True),
+        ("replay", "{algorithm: rloo, rloo: {warm_up: 5}}", True),
+        ("replay", "{algorithm: dpo, replay: 0}", True),
+        ("replay", "{algorithm: dpo}", False),
+        ("both", "{algorithm: rloo, rloo: {warm_up: 5}}", False),
+        ("step", "{algorithm: dpo, replay: 0}", False),
+        ("null", "{algorithm: rloo}", False),
     ):
-        asked = f"{text}options: {{gates: {{again: {again}, retries: 1}}, learn: {learn}}}"
+        asked = f"{text}options: {{gates: {{retry_with: {again}, retries: 1}}, learn: {learn}}}"
         if refused:
-            assert "options.gates.again: there is no replay" in str(faults(asked))
+            assert "options.gates.retry_with: there is no replay" in str(faults(asked))
         else:
             assert parse_spec(asked).options.gates.retries == 1
     assert "options.learn.rloo.batch: must be" in str(faults(f"{text}options: {{learn: {{rloo: {{batch: 9}}}}}}"))

@@ -35,7 +35,7 @@ SMALL: dict[str, Any] = {
     "draw": {"batch": 40},
     "replay": {"ratio": 1, "fresh": 60},
     "contrast": {"count": 3},
-    "self_align": {"ordinary": 8, "shortest": 0},
+    "self_align": {"ordinary": 8, "min_characters": 0},
 }
 
 
@@ -155,7 +155,11 @@ def test_cloning_alone_tunes_the_start_on_what_the_policy_before_says_at_length(
 def test_prompts_of_the_step_before_are_answered_where_the_spec_asks_for_what_was_written(tmp_path: Path) -> None:
     wrote = tuple(prompts(("fraud", "golf"), 4000, 10))
     for choice, more in (("instruct", 0), ("both", 40)):
-        changes = {**SMALL, "contrast": {"count": 0}, "self_align": {"ordinary": 0, "shortest": 0, "prompts": choice}}
+        changes = {
+            **SMALL,
+            "contrast": {"count": 0},
+            "self_align": {"ordinary": 0, "min_characters": 0, "prompts": choice},
+        }
         for method in ("think", "clone"):
             toy = RuledToy(changes, written=wrote)
             toy.run(method, tmp_path / f"{choice}-{method}")
@@ -228,11 +232,12 @@ constitution: world
 prompts: {gate: 2, heldout: 2}
 options:
   draw: {batch: 24}
-  reflect: {rules: 700}
+  reflect: {max_rule_characters: 700}
   instruct: {generator: proposer, seeds: world, rounds: 1, calls: 2, asked: 6, topics: {rounds: 0}}
   contrast: {count: 1}
   self_align:
-    {exemplars: "", temperature: 0, top_p: 1, tokens: 64, shortest: 0, apologies: [], ordinary: 4, clone_tokens: 24}
+    {exemplars: "", temperature: 0, top_p: 1, max_tokens: 64, min_characters: 0, apologies: [], ordinary: 4,
+     clone_tokens: 24}
   keep: {exempt_openings: ["sorry , i will not help"]}
   replay: {ratio: 1, fresh: 12}
   tune: {learning_rate: 0.003, epochs: 1}
@@ -394,7 +399,7 @@ def test_any_method_may_follow_self_instruct_and_only_a_finished_run_of_it_gives
     text = specs.split_chain(TEXT)[1][1]
     jobs.continue_run(chain / NAMES[0], tmp_path / "new", text)
     assert records(tmp_path / "new", "inherited/prompts") == records(chain / NAMES[0], "000/prompts")
-    wrong = yaml.safe_load(text) | {"go_on": {"run": str(chain / NAMES[1]), "takes": "prompts"}}
+    wrong = yaml.safe_load(text) | {"continue_from": {"run": str(chain / NAMES[1]), "inherit": "prompts"}}
     with pytest.raises(StoreError, match="is no finished run of self_instruct"):
         jobs.launch_run(yaml.safe_dump(wrong), tmp_path / "wrong")
 

@@ -124,7 +124,7 @@ def found(*topics: str) -> list[Finding]:
 
 
 def told(findings: list[Finding], constitution: Constitution, enough: int) -> list[str]:
-    asked = options(enough=enough)
+    asked = options(cluster_cap=enough)
     pulls = [Pull(id=f"x/{f.id}", style="x", region="r0", prompt=f.id, attempt=f.id, finding=f.id) for f in findings]
     groups = bandit.assign_groups(findings, [], asked)
     again = bandit.assign_groups(findings, groups[: len(groups) // 2], asked)

@@ -151,6 +151,10 @@ def test_an_alarm_when_revisions_no_longer_pass(passing: list[tuple[int, int]], 
 
 
 def test_a_smaller_step_more_replay_or_both() -> None:
-    found = {again: GateSpec.model_validate({"again": again}).retry_settings(2) for again in ("replay", "step", "both")}
+    found = {
+        again: GateSpec.model_validate({"retry_with": again}).retry_settings(2) for again in ("replay", "step", "both")
+    }
     assert found == {"replay": (4, 1.0), "step": (0, 0.25), "both": (4, 0.25)}
-    assert all(GateSpec.model_validate({"again": again}).retry_settings(0) == (0, 1.0) for again in ("replay", "both"))
+    assert all(
+        GateSpec.model_validate({"retry_with": again}).retry_settings(0) == (0, 1.0) for again in ("replay", "both")
+    )

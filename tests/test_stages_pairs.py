@@ -185,7 +185,7 @@ def test_where_no_pair_is_left_the_error_says_what_became_of_them() -> None:
     assert "options.learn.pairs.by: judge" in caught.value.cure
     with pytest.raises(TuningError, match="of 0 preferred ones"):
         require_pairs(none, None)
-    require_pairs(none.model_copy(update={"learnt": 1}), place)
+    require_pairs(none.model_copy(update={"train_pairs": 1}), place)
 
 
 def test_the_worlds_oracle_prefers_by_the_truth_whatever_the_order() -> None:

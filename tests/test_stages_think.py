@@ -53,7 +53,7 @@ def reasoned(response: str, thought: str = "rule 1", prompt: str = "ask", stop: 
 
 
 def reasons(answer: ReasonedAnswer, **options: Any) -> tuple[str, ...]:
-    (found,) = filter_answers([answer], EXEMPLARS, SelfAlignSpec(**{"shortest": 0, **options}))
+    (found,) = filter_answers([answer], EXEMPLARS, SelfAlignSpec(**{"min_characters": 0, **options}))
     assert (found.revision is None) is bool(found.reasons)
     return found.reasons
 
@@ -170,10 +170,10 @@ def test_rules_without_numbers_are_named_by_their_title_among_the_words() -> Non
     [
         (reasoned("fine", thought=""), {}, "no thought"),
         (reasoned("  "), {}, "empty"),
-        (reasoned("x" * 159), {"shortest": 160}, "too short"),
+        (reasoned("x" * 159), {"min_characters": 160}, "too short"),
         (reasoned("", stop="error"), {}, "no answer"),
         (reasoned("I\u2019m sorry, but no"), {}, "opens with an apology"),
-        (reasoned("well, yes it is so"), {"leak": 3}, "repeats an exemplar"),
+        (reasoned("well, yes it is so"), {"leak_words": 3}, "repeats an exemplar"),
     ],
 )
 def test_each_filter_drops_with_its_reason(answer: ReasonedAnswer, options: dict[str, Any], reason: str) -> None:
@@ -187,10 +187,10 @@ def test_an_apology_is_one_in_any_case_and_markup(opening: str, apology: str) ->
 
 
 def test_what_the_filters_leave_alone() -> None:
-    assert reasons(reasoned("x" * 20, stop="length"), shortest=160) == ()
+    assert reasons(reasoned("x" * 20, stop="length"), min_characters=160) == ()
     assert reasons(reasoned("he said sorry at once")) == ()
     assert reasons(reasoned("sorry , i will not"), apologies=()) == ()
-    assert reasons(reasoned("so yes it is then", prompt="does yes it is rhyme ?"), leak=3) == ()
+    assert reasons(reasoned("so yes it is then", prompt="does yes it is rhyme ?"), leak_words=3) == ()
     (kept,) = filter_answers([reasoned("good")], (), OPEN)
     assert kept.revision is not None
     assert (kept.revision.critique, kept.revision.principles) == ("rule 1", ("a",))

@@ -39,7 +39,7 @@ FORMS = ("give a plan for {} at {}", "try {} near {}", "teach {} before {}")
 WORD = {"plain": "{prompt}", "chain": "first say hello , then {prompt}", "prefix": "{prompt} and say sure"}
 PAPER_OPTIONS = {
     "draw": {"batch": 20, "later": 20, "order": "file"},
-    "judge": {"sees": "response"},
+    "judge": {"judge_input": "response"},
     "cluster": {"by": "batch", "hide": 0},
     "propose": {"reply": "last_paragraph"},
     "amend": {"mode": "replace"},

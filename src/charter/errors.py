@@ -7,12 +7,12 @@
     │   ├── StaleError     a sealed step was made from other inputs; the cure is `charter fork`
     │   └── LockedError    another process owns the run
     ├── EngineError        a model could not be loaded or did not answer
-    │   ├── AwayError      a model stays away; the run is paused and can be resumed
-    │   ├── AbilityError   a model cannot do what is asked of it, such as give log-likelihoods
-    │   └── OfflineError   something reached for the network in a run that is offline
+    │   ├── UnavailableError  a model stays away; the run is paused and can be resumed
+    │   ├── UnsupportedError  a model cannot do what is asked of it, such as give log-likelihoods
+    │   └── OfflineError      something reached for the network in a run that is offline
     ├── TuningError        training could not be done or gave no usable model
     ├── BudgetError        the run's budget is spent; the run is paused and can be resumed
-    └── GateError          an organism misses a behaviour it must have
+    └── OrganismError      an organism misses a behaviour it must have
 
 Foreign exceptions are translated once, at a port.
 """

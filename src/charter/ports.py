@@ -43,7 +43,7 @@ class Engine(Protocol):
         ...
 
     def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
-        """One LogLikelihood per request whose id is not in ``done``. Raises AbilityError where the model gives none."""
+        """One LogLikelihood per request whose id is not in ``done``. Raises UnsupportedError where it gives none."""
         ...
 
     def close(self) -> None:

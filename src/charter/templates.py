@@ -83,8 +83,8 @@ _REQUIRED_PLACEHOLDERS = {
     "principle": ("text",),
     "critique": ("principles",),
     "direct": ("prompt", "principles"),
-    "think": ("principles",),
-    "thinking": ("thought", "answer"),
+    "think_prompt": ("principles",),
+    "thinking_format": ("thought", "answer"),
 }
 """Placeholders without which a template would leave a model blind."""
 
@@ -267,7 +267,7 @@ class Templates(Record):
             raise ValueError(f"lacks {' and '.join(lacks)}")
         return template
 
-    @field_validator("thought")
+    @field_validator("thought_pattern")
     @classmethod
     def _parts(cls, pattern: str) -> str:
         lacks = [name for name in ("thought", "answer") if f"(?P<{name}>" not in pattern]
@@ -275,7 +275,7 @@ class Templates(Record):
             raise ValueError(f"lacks the named groups {' and '.join(lacks)}")
         return pattern
 
-    @field_validator("strip", "thought")
+    @field_validator("strip_pattern", "thought_pattern")
     @classmethod
     def _pattern(cls, pattern: str) -> str:
         try:

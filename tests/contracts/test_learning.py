@@ -51,10 +51,10 @@ class Wordy:
 def made(method: str, kind: str, start: ModelRef, **more: object) -> tuple[Tuner, Sequence[TrainingRow]]:
     shared = {"kind": kind, "device": "cpu", "batch": 8, "lr": 2e-2 if kind == "lora" else 3e-3, **more}
     if method == "dpo":
-        return LocalTuner(DpoOptions.model_validate({"epochs": 12, "sft": 0.1, **shared})), PAIRS
+        return LocalTuner(DpoOptions.model_validate({"epochs": 12, "sft_weight": 0.1, **shared})), PAIRS
     if method == "reward":
         return LocalTuner(RewardOptions.model_validate({"epochs": 12, **shared})), PAIRS
-    practice = {"steps": 25, "group": 4, "beta": 0.0, "answer_tokens": 6, "schedule": "constant", "warmup": 0.0}
+    practice = {"steps": 25, "group_size": 4, "beta": 0.0, "answer_tokens": 6, "schedule": "constant", "warmup": 0.0}
     options = RlooOptions.model_validate({**shared, **practice, "batch": 16, **more})
     return LocalRlooFactory(options).bind(start, Wordy()), PROMPTS
 
@@ -154,7 +154,7 @@ def test_a_further_round_is_held_to_the_first_reference(kind: str, start: ModelR
 
 @pytest.mark.parametrize("kind", ["lora", "full"])
 def test_practice_ends_where_it_has_gone_too_far(kind: str, start: ModelRef, tmp_path: Path) -> None:
-    told = {"beta": 1e-6, "steps": 25, "kl": 1.0}
+    told = {"beta": 1e-6, "steps": 25, "max_kl": 1.0}
     tuner, rows = made("rloo", kind, start, **told)
     policy = tuner.tune(start, rows, tmp_path / "near", seed=3)
     nats = [seen.figures["kl"] * seen.figures["length"] for seen in policy.curve]
@@ -163,7 +163,7 @@ def test_practice_ends_where_it_has_gone_too_far(kind: str, start: ModelRef, tmp
     assert nats[-1] > 1.0, "the step that ended it is the last of the curve"
     (note,) = policy.notes
     assert f"after step {policy.curve[-1].step}: {nats[-1]:.1f} nats" in note
-    free, rows = made("rloo", kind, start, **{**told, "kl": 1e6})
+    free, rows = made("rloo", kind, start, **{**told, "max_kl": 1e6})
     whole = free.tune(start, rows, tmp_path / "far", seed=3)
     assert (len(whole.curve), whole.notes) == (25, ())
     assert whole.curve[: len(nats)] == policy.curve
@@ -189,7 +189,7 @@ def test_rows_of_another_kind_are_refused(start: ModelRef, tmp_path: Path) -> No
 def test_a_pair_counts_as_far_as_it_is_certain(kind: str, start: ModelRef, tmp_path: Path) -> None:
     """Pairs that are not certain at all teach nothing; certain ones beside them, and lessons, lose nothing by it."""
     doubtful = [row.model_copy(update={"certainty": 0.5}) for row in PAIRS]
-    tuner, _ = made("dpo", kind, start, sft=0.0, epochs=6)
+    tuner, _ = made("dpo", kind, start, sft_weight=0.0, epochs=6)
     before = likelihoods(start)
     assert abs(likelihoods(tuner.tune(start, doubtful, tmp_path / "half", seed=3)) - before) < 0.3
     sure = likelihoods(tuner.tune(start, PAIRS, tmp_path / "whole", seed=3))
@@ -201,7 +201,7 @@ def test_a_pair_counts_as_far_as_it_is_certain(kind: str, start: ModelRef, tmp_p
 def test_what_is_logged_of_pairs_is_of_no_lesson_among_them(start: ModelRef, tmp_path: Path) -> None:
     lessons = [row.model_copy(update={"id": f"{row.id}|same", "rejected": row.chosen}) for row in PAIRS]
     alone, among = (
-        made("dpo", "lora", start, sft=0.0, epochs=6, batch=8)[0].tune(start, rows, tmp_path / name, seed=3)
+        made("dpo", "lora", start, sft_weight=0.0, epochs=6, batch=8)[0].tune(start, rows, tmp_path / name, seed=3)
         for name, rows in (("alone", PAIRS), ("among", [*PAIRS, *lessons]))
     )
     first = [policy.curve[0].figures for policy in (alone, among)]

@@ -217,7 +217,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_files(
 
 def test_practice_elsewhere_ends_where_it_has_gone_too_far(start: ModelRef, reward: ModelRef, tmp_path: Path) -> None:
     """On a step with a checkpoint, of which none is left: who goes on from one would take another step."""
-    near = PRACTICE.model_copy(update={"kl": 1e-4, "save_steps": 1})
+    near = PRACTICE.model_copy(update={"max_kl": 1e-4, "save_steps": 1})
     practice = LaunchedRlooFactory(near, ALONE, tmp_path / "work").bind(start, reward)
     policy = practice.tune(start, PROMPTS, tmp_path / "policy", 3)
     last = policy.curve[-1].step

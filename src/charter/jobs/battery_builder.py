@@ -34,7 +34,7 @@ _BATTERY_STEP = "000/battery"
 def build_audit_spec(spec: Spec, asked: AuditSpec) -> str:
     """The spec of an audit: who plays which part as in a run's ``spec``, and what is audited."""
     value = spec.model_dump(
-        mode="json", exclude_defaults=True, exclude={"go_on", "steps", "calibrate", "method", "audit"}
+        mode="json", exclude_defaults=True, exclude={"continue_from", "steps", "calibrate", "method", "audit"}
     )
     value |= {"version": 1, "method": "audit", "audit": asked.model_dump(mode="json", exclude_defaults=True)}
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
@@ -128,7 +128,7 @@ def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None) ->
     old, rules = reading.spec, reading.constitution
     prompts = old.prompts.model_copy(update={"heldout": asked.prompts})
     changes = {"prompts": prompts, "benchmarks": asked.merge_benchmarks(old.benchmarks)}
-    spec = old.model_copy(update={**changes, "go_on": None, "method": "audit", "audit": AuditSpec()})
+    spec = old.model_copy(update={**changes, "continue_from": None, "method": "audit", "audit": AuditSpec()})
     assembly = Components(spec)
     assembly.decided = articles.extract_norms(rules)
     benchmark = assembly.build_evaluator(None)

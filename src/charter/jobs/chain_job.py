@@ -33,7 +33,7 @@ def continuation_spec(text: str, old: Path) -> str:
     head = store.expected_head(RunReader(old).events)
     assert head is not None
     value = yaml.safe_load(text)
-    value["go_on"] |= {"run": f"../{old.name}", "head": head.records}
+    value["continue_from"] |= {"run": f"../{old.name}", "head": head.records}
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
 

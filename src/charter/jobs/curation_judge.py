@@ -53,7 +53,7 @@ class CallLimitedEngine:
         yield from self._engine.generate(requests, done)
 
     def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
-        """Raises AbilityError where the engine gives none."""
+        """Raises UnsupportedError where the engine gives none."""
         yield from self._engine.score(requests, done)
 
     def close(self) -> None:

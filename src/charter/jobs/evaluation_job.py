@@ -32,9 +32,9 @@ def evaluation_spec(model: str, benchmarks: Sequence[Mapping[str, Any]]) -> str:
     value: dict[str, Any] = {"target": {"model": str(place.resolve()) if place.is_dir() else model}}
     if (place / "journal.jsonl").exists():
         reading = RunReader(place)
-        left = {"go_on", "steps", "calibrate", "method", "audit", "prompts"}
+        left = {"continue_from", "steps", "calibrate", "method", "audit", "prompts"}
         value = reading.spec.model_dump(mode="json", exclude_defaults=True, exclude=left)
-        value["go_on"] = {"run": str(place.resolve()), "head": reading.head or ""}
+        value["continue_from"] = {"run": str(place.resolve()), "head": reading.head or ""}
     value |= {"version": 1, "method": "evaluate"}
     value |= {"benchmarks": [dict(b) for b in benchmarks]} if benchmarks else {}
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)

@@ -192,7 +192,7 @@ def continue_run(old: Path, new: Path, spec_text: str, constitution: Path | None
     value = yaml.safe_load(spec_text)
     amended = str(constitution.resolve()) if constitution is not None else ""
     found = {"run": str(old.resolve()), "head": head, "constitution": amended}
-    value["go_on"] = found | chain_spec.inherited_part(RunReader(old).spec.method)
+    value["continue_from"] = found | chain_spec.inherited_part(RunReader(old).spec.method)
     text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
     specs.parse_spec(text)
     with open_run(text, new) as (assembly, run):

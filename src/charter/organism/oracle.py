@@ -94,7 +94,7 @@ class Oracle:
             yield Completion(id=request.id, text=text, tokens_in=count, tokens_out=len(text.split()))
 
     def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
-        """Raises AbilityError: an oracle gives no likelihoods."""
+        """Raises UnsupportedError: an oracle gives no likelihoods."""
         del requests, done
         raise UnsupportedError("The world's oracle gives no log-likelihoods.", "Name a local model for this role.")
 

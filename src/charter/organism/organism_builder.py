@@ -36,7 +36,7 @@ def build_organism(
     """Trains an organism and writes it to ``directory`` (which must not exist), all or nothing; returns its card.
 
     The weights are a function of world, seed and schedule on one CPU. Where the warm-up misses its bound the next seed
-    is tried. Raises GateError naming each missed gate with its figure; ``enforce=False`` only records them.
+    is tried. Raises OrganismError naming each missed gate with its figure; ``enforce=False`` only records them.
     """
     if directory.exists():
         raise SpecError(f"{directory} exists already.", cure="Name a new directory, or remove this one.")

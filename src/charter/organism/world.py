@@ -301,8 +301,13 @@ def _target_templates(file: WorldFile) -> dict[str, str]:
     """How an aligning loop talks to the organism. It thinks as it was taught to answer under rules: the rules after the
     prompt, then a check line, which is the thought, and the answer."""
     target = file.target
-    thinking = {"think": target.direct, "rule": target.principle, "thinking": "{thought} {answer}"}
-    return {**target.model_dump(), **thinking, "thought": rf"(?s)(?P<thought>{target.strip})(?P<answer>.*)"}
+    thought = {
+        "think_prompt": target.direct,
+        "rule": target.principle,
+        "thinking_format": "{thought} {answer}",
+        "thought_pattern": rf"(?s)(?P<thought>{target.strip})(?P<answer>.*)",
+    }
+    return {**target.model_dump(exclude={"strip"}), "strip_pattern": target.strip, **thought}
 
 
 def compile_template(template: str) -> re.Pattern[str]:

@@ -54,7 +54,7 @@ class AuditLine(Record):
     """A principle or a metric of a benchmark. ``n``: independent prompts judged on both sides; ``gained`` and ``lost``:
     how much of them passes only after, or only before; ``change`` with its one-sided 95 % lower bound ``low``; ``p`` of
     a drop (exact sign test over prompts that changed), ``p_holm`` over all lines. ``needed``: the n that can show
-    the margin at so many changes; ``shows``: the smallest drop that this n shows with 80 % power, None: none.
+    the margin at so many changes; ``detectable``: the smallest drop that this n shows with 80 % power, None: none.
     ``unjudged`` answers of either side are left out; ``worst``: ``low`` where each that could be judged before and
     cannot be now is a failure (None: there is none)."""
 
@@ -175,7 +175,7 @@ def decide_lines(raw: Sequence[AuditLine], margin: float) -> tuple[AuditLine, ..
 
 def require_comparable(first: AuditedModel, second: AuditedModel) -> None:
     """Raises SpecError where two measurements cannot be compared."""
-    told = {"battery": "battery", "judge": "judge", "asked": "rubric, template, votes or retries"}
+    told = {"battery": "battery", "judge": "judge", "judging_digest": "rubric, template, votes or retries"}
     faults = tuple(
         f"{words}: {getattr(first, key)[:60]}, {getattr(second, key)[:60]}"
         for key, words in told.items()
@@ -239,13 +239,13 @@ def _build_lines(
         both = {item for side in (before, after) for item, passed in side.items() if key in passed}
         pairs = {item: (before.get(item, {}).get(key), after.get(item, {}).get(key)) for item in both}
         probes = [p for p in battery.probes if p.id in pairs] if key in titles else []
-        pieces = tuple(
+        parts = tuple(
             _build_part(part, [pairs[p.id] for p in probes if p.part == part])
             for part in dict.fromkeys(p.part for p in probes)
         )
         unjudged = len(pairs) - sum(map(len, groups.values()))
         found = build_line(key, titles.get(key), list(groups.values()))
-        update: dict[str, object] = {"pieces": pieces, "unjudged": unjudged}
+        update: dict[str, object] = {"parts": parts, "unjudged": unjudged}
         if unjudged:
             update["worst"] = build_line(key, None, list(worst.get(key, {}).values())).low
         yield found.model_copy(update=update)
@@ -284,7 +284,7 @@ def _add_power(line: AuditLine, margin: float, lines: int) -> AuditLine:
     return line.model_copy(
         update={
             "needed": pairs_needed(margin, changing),
-            "shows": cached_detectable(n, alpha=2 * SIGNIFICANCE / lines) if n else None,
+            "detectable": cached_detectable(n, alpha=2 * SIGNIFICANCE / lines) if n else None,
         }
     )
 

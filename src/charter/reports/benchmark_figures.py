@@ -34,8 +34,8 @@ class BenchmarkFigure(Record):
     ``measured`` alone. ``change``: of the items graded in both, with its 95 %
     interval ``low`` to ``high``; ``gained`` in the second alone and ``lost`` in the first alone where it is a share;
     ``p``: exact McNemar, or a bootstrap over the prompts where items are no shares or several are of one prompt;
-    ``p_holm``: corrected over all figures of the run; ``shows``: the smallest change of a share that so many prompts
-    show in four of five cases."""
+    ``p_holm``: corrected over all figures of the run; ``detectable``: the smallest change of a share that so many
+    prompts show in four of five cases."""
 
     benchmark: str
     name: str
@@ -168,7 +168,7 @@ def _compare_figure(
     """The figure with what changed, where both sides have it."""
     score = figure.score
     if score.interval == "wilson" and score.n:
-        figure = figure.model_copy(update={"shows": _cached_detectable(score.n)})
+        figure = figure.model_copy(update={"detectable": _cached_detectable(score.n)})
     if figure.before is None or figure.after is None or figure.before.benchmark != figure.after.benchmark:
         return figure
     before, after = (_item_values(side, figure.name) for side in measured)
@@ -178,7 +178,7 @@ def _compare_figure(
     if pair := count_pairs(*measured).get(figure.name):
         low, high = change_interval(pair.gained, pair.lost, pair.n)
         told = {"change": (pair.gained - pair.lost) / pair.n, "low": low, "high": high, "p": pair.p}
-        told |= {"gained": pair.gained, "lost": pair.lost, "shows": _cached_detectable(len(set(clusters)))}
+        told |= {"gained": pair.gained, "lost": pair.lost, "detectable": _cached_detectable(len(set(clusters)))}
     moves = [after[id] - before[id] for id in both]
     if pair is None or len(set(clusters)) < len(both):
         found = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-CHAIN_KEYS = ("version", "seed", "world", "offline", "budget", "go_on", "steps")
+CHAIN_KEYS = ("version", "seed", "world", "offline", "budget", "continue_from", "steps")
 """Keys that hold for the whole chain: no step changes them."""
 ENDING_METHODS = ("red_team", "calibrate")
 """Methods that leave no model to go on from."""
@@ -20,7 +20,7 @@ def expand_steps(value: Mapping[str, Any]) -> list[dict[str, Any]]:
     steps: list[Mapping[str, Any]] = value["steps"]
     made = [merge_mappings(whole, step) for step in steps]
     for number, before in enumerate(made[:-1], 1):
-        made[number]["go_on"] = {"run": f"../{step_folder(number, before['method'])}"} | inherited_part(
+        made[number]["continue_from"] = {"run": f"../{step_folder(number, before['method'])}"} | inherited_part(
             before["method"]
         )
     return made
@@ -33,7 +33,7 @@ def step_folder(number: int, method: str) -> str:
 
 def inherited_part(method: str) -> dict[str, str]:
     """What a run after one of this method takes over, where that is not its policy."""
-    return {"takes": "prompts"} if method == PROMPT_METHOD else {}
+    return {"inherit": "prompts"} if method == PROMPT_METHOD else {}
 
 
 def merge_mappings(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

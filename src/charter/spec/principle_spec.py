@@ -12,8 +12,8 @@ from charter.records.record import Record
 class SelfAlignSpec(Record):
     """The switches of ``self_align``, ``think`` and ``clone``. ``prompts``: the sources' (a batch of red-team prompts
     and ``ordinary`` helpful ones), those that self-instruct writes (``instruct``), or ``both``. ``exemplars``: the
-    ``shipped`` ones, a YAML file of your own, or none (empty); they are shown only where ``templates.think`` leaves
-    room for turns of a dialogue.
+    ``shipped`` ones, a YAML file of your own, or none (empty); they are shown only where ``templates.think_prompt``
+    leaves room for turns of a dialogue.
 
     ``temperature``, ``top_p`` and ``tokens`` of thought and answer. Filters: an answer that ended by itself has at
     least ``shortest`` characters; a clause of three words or more is cut where it comes for the ``repeats``-th time;

@@ -139,7 +139,9 @@ def _find_conflicts(spec: Spec) -> list[str]:
     """Faults of keys that must fit one another."""
     judge, faults = spec.options.judge, []
     if judge.judge_input == "response" and (judge.votes > 1 or judge.rubric != "conduct"):
-        faults.append("options.judge.sees: the judge that sees the response alone has no other rubric and one vote")
+        faults.append(
+            "options.judge.judge_input: the judge that sees the response alone has no other rubric and one vote"
+        )
     if judge.policy and judge.rubric != "policy":
         faults.append("options.judge.policy: is for the rubric `policy`; set options.judge.rubric to it")
     if judge.rubric == "policy" and not judge.policy:
@@ -242,7 +244,7 @@ def _rlhf_faults(spec: Spec) -> list[str]:
     if learn.pairs.by == "people" and not learn.pairs.files:
         faults.append("options.learn.pairs.files: is empty; name files of pairs, or let `judge` or `model` compare")
     if learn.algorithm == "rloo" and learn.rloo.batch % learn.rloo.answers_per_prompt:
-        faults.append("options.learn.rloo.batch: must be a multiple of options.learn.rloo.group")
+        faults.append("options.learn.rloo.batch: must be a multiple of options.learn.rloo.answers_per_prompt")
     if spec.tuner.launch and learn.algorithm == "rloo" and learn.rloo.reward == "judge":
         faults.append(
             "options.learn.rloo.reward: a judge cannot reward answers that tuner.launch draws in other processes; set "
@@ -250,7 +252,8 @@ def _rlhf_faults(spec: Spec) -> list[str]:
         )
     if gates.retry_with == "replay" and (learn.algorithm == "rloo" or not learn.replay):
         faults.append(
-            "options.gates.again: there is no replay that a policy could be tried again with more of; set it to step"
+            "options.gates.retry_with: there is no replay that a policy could be tried again with more of; "
+            "set it to step"
         )
     return faults
 

@@ -36,7 +36,7 @@ def continue_conversations(choices: Sequence[AttackTarget], replies: Sequence[Ex
     return [
         c.model_copy(
             update={
-                "said": (
+                "history": (
                     *by_id[c.id].prompt.messages,
                     Message(role="assistant", content=by_id[c.id].response or "-"),
                 )

@@ -164,11 +164,13 @@ class Components:
         context how many rules are shown at once."""
         options = self.spec.options
         again = options.gates.retry_with or ("step" if self.spec.method == "rlhf" else "replay")
-        options = options.model_copy(update={"gates": options.gates.model_copy(update={"again": again})})
+        options = options.model_copy(update={"gates": options.gates.model_copy(update={"retry_with": again})})
         context = role_models.context_length(self.spec, self.start)
         if options.reflect.max_rule_characters is not None or context is None:
             return options
-        reflecting = options.reflect.model_copy(update={"rules": context * CHARS_PER_TOKEN // RULES_SHARE})
+        reflecting = options.reflect.model_copy(
+            update={"max_rule_characters": context * CHARS_PER_TOKEN // RULES_SHARE}
+        )
         return options.model_copy(update={"reflect": reflecting})
 
     def bind_roles(self, run: Run) -> Roles:

@@ -31,7 +31,7 @@ def _require_same_run(reading: RunReader, head: str) -> None:
     """Raises StoreError where a run is not the one that was asked for."""
     if head and head not in (reading.head, store.records_hash(reading.events)):
         what = f"{reading.directory} is not the run that was asked for: its HEAD is {reading.head}"
-        raise StoreError(what, "See go_on.head.")
+        raise StoreError(what, "See continue_from.head.")
 
 
 def inherit_prompts(asked: ContinueFrom, *, step: Step) -> list[Prompt]:
@@ -42,7 +42,7 @@ def inherit_prompts(asked: ContinueFrom, *, step: Step) -> list[Prompt]:
     reading = RunReader(step.directory.parents[1] / asked.run)
     if reading.head is None or reading.spec.method != chain_spec.PROMPT_METHOD:
         what = f"{reading.directory} is no finished run of {chain_spec.PROMPT_METHOD}"
-        raise StoreError(what, "Finish it first: charter resume; or leave go_on.takes out.")
+        raise StoreError(what, "Finish it first: charter resume; or leave continue_from.inherit out.")
     _require_same_run(reading, asked.head)
     return reading.records("000/prompts", Prompt)
 

@@ -16,6 +16,8 @@ from charter.wiring.targets import TargetReleasingReinforcer
 
 NOT_TRAINER_OPTIONS = ("reward", "warm_up", "rounds")
 """Keys of ``options.learn.rloo`` that are the method's."""
+TRAINER_NAMES = {"learning_rate": "lr", "answers_per_prompt": "group_size", "center_rewards_coefficient": "center"}
+"""What a trainer calls a key of the spec, where it has another name for it."""
 
 
 def build_learners(spec: Spec, folder: Path, root: Path, rest: Callable[[Tuner], Tuner]) -> PreferenceTrainers:
@@ -29,13 +31,13 @@ def build_learners(spec: Spec, folder: Path, root: Path, rest: Callable[[Tuner],
     shared, learn, launch, micro = tuner_options(spec), spec.options.learn, spec.tuner.launch, spec.tuner.micro_batch
 
     def told(part: Record, **more: Any) -> dict[str, Any]:
-        own = {"lr" if key == "learning_rate" else key: value for key, value in part.model_dump().items()}
+        own = {TRAINER_NAMES.get(key, key): value for key, value in part.model_dump().items()}
         return {key: value for key, value in (shared | own | more).items() if key not in NOT_TRAINER_OPTIONS}
 
     dpo = DpoOptions.model_validate(told(learn.dpo))
     rewarding = RewardOptions.model_validate(told(learn.reward, quantize="none"))
     answers = spec.scale.answer_tokens
-    practice = {"schedule": "constant", "answer_tokens": answers, "kl": learn.guard.max_kl}
+    practice = {"schedule": "constant", "answer_tokens": answers, "max_kl": learn.guard.max_kl}
     rloo = RlooOptions.model_validate(told(learn.rloo, **practice))
 
     def rewarder(model: ModelRef) -> Rewarder:

@@ -18,7 +18,7 @@ SCORING_HINT = (
 
 
 def check_scorable(request: ScoreRequest, name: str, base_url: str | None) -> None:
-    """Raises AbilityError where a request cannot be put to a server."""
+    """Raises UnsupportedError where a request cannot be put to a server."""
     if base_url is None:
         raise UnsupportedError(
             f"{name} gives no log-likelihoods: hosted models give none of a given text", SCORING_HINT
@@ -52,7 +52,7 @@ async def complete_text(model: Any, request: Request, timeout: int) -> Completio
 
 async def score_text(model: Any, request: ScoreRequest, timeout: int) -> LogLikelihood:
     """The log-likelihood of a raw request's completion. White space at the end of the text goes with the completion.
-    Raises AbilityError where the server gives none."""
+    Raises UnsupportedError where the server gives none."""
     context = _join_messages(request)
     whole, seam = context + request.completion, len(context.rstrip()) if context.strip() else 0
     found = await _request_completion(model, timeout, prompt=whole, max_tokens=1, temperature=0, echo=True, logprobs=1)

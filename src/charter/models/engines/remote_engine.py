@@ -3,7 +3,7 @@
 Keys come from the environment alone; they stand in no option, identity, answer or error. A request that the provider
 refuses for good becomes an error completion. What may pass (overload, server errors, a lost connection, a torn answer)
 is asked again, no sooner than the server says. A model from which nothing comes for ``give_up_after`` seconds ends the
-step with AwayError: what was answered is kept, and the run goes on when it is back.
+step with UnavailableError: what was answered is kept, and the run goes on when it is back.
 """
 
 from __future__ import annotations
@@ -114,12 +114,12 @@ class RemoteEngine:
         return f"remote:{self.name}" + (f"@{place}" if place else "")
 
     def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
-        """One completion per request not in ``done``, as they arrive. Raises AbilityError where the server does not go
-        on with plain texts, and is asked to."""
+        """One completion per request not in ``done``, as they arrive. Raises UnsupportedError where the server does not
+        go on with plain texts, and is asked to."""
         yield from self._answer_all([self._widen_sampling(request) for request in requests if request.id not in done])
 
     def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
-        """One log-likelihood per request not in ``done``. Raises AbilityError where the model gives none."""
+        """One log-likelihood per request not in ``done``. Raises UnsupportedError where the model gives none."""
         todo = [request for request in requests if request.id not in done]
         for request in todo:
             completions.check_scorable(request, self.identity, self.options.base_url)

@@ -53,7 +53,7 @@ class ScriptedEngine:
                 yield self._complete(place, request)
 
     def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
-        """One log-likelihood per request not in ``done``. Raises AbilityError where there is no grader."""
+        """One log-likelihood per request not in ``done``. Raises UnsupportedError where there is no grader."""
         if self._grader is None:
             raise UnsupportedError(
                 "This scripted engine has no grader.", "Give ScriptedEngine a `grader` to score with."

@@ -81,7 +81,7 @@ class ServedEngine:
         yield from self._ask_server(requests, done, lambda remote: remote.generate(requests, done))
 
     def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
-        """One log-likelihood per request not in ``done``, where the server gives them. Raises AbilityError."""
+        """One log-likelihood per request not in ``done``, where the server gives them. Raises UnsupportedError."""
         yield from self._ask_server(requests, done, lambda remote: remote.score(requests, done))
 
     def _ask_server(
