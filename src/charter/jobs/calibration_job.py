@@ -11,7 +11,7 @@ from charter.ports import Engine
 from charter.spec import Spec
 from charter.wiring import role_models
 from charter.wiring.calibrations import CALIBRATION_FILE
-from charter.wiring.prompt_previews import find_losses, list_counts
+from charter.wiring.prompt_previews import find_losses
 
 if TYPE_CHECKING:
     from charter.methods.calibrate import CalibrationInputs
@@ -42,7 +42,7 @@ class CalibrationJob:
         from charter.reports.page import render_page
 
         if losses := find_losses(self.counts):
-            run.steps("000").once("left_out", list_counts, losses)
+            run.steps("000").record("left_out", losses)
         with closing(self.judge) as judge:
             found = calibrate(run, run.meter_engine(judge, "judge", "measuring", self.price), self.trial)
         outcome = {"method": "calibrate", "world": self.spec.world or None}

@@ -86,7 +86,8 @@ class EvaluationJob:
 
         policy, folder = self.inherit(run), run.directory / SERVER_DIR
         with closing(Targets(self.spec, self.start, folder)) as targets, ExitStack() as opened:
-            evaluate(run, self._build_benchmark_suite(run, targets, opened), (policy, self.start), self.answer_sampling)
+            suite = self._build_benchmark_suite(run, targets, opened)
+            evaluate(run, suite, policy, self.start, self.answer_sampling)
         outcome = {"method": "evaluate", "world": self.spec.world or None, "policy": policy.model_dump(mode="json")}
         run.publish({"outcome.json": json.dumps(outcome, indent=2, sort_keys=True) + "\n"})
         run.publish({"report.html": render_page(run.directory)}, derived=True)

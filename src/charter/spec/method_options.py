@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from charter.records.measurements import MarginKind
 from charter.records.record import Record
 from charter.spec.curation_spec import CurationSpec
 from charter.spec.preference_spec import RlhfSpec
@@ -177,10 +178,10 @@ class GateSpec(Record):
     ``roll_back``: a policy that fails is not used. Its rows (in ``rlhf``: its pairs, or its round of practice) are
     tried again, at most ``retries`` times, with more ``replay`` (two rows more for each revision or pair, each time), a
     smaller ``step`` (half the learning rate, each time) or ``both``; then the run stops. ``again`` null: a smaller step
-    in ``rlhf``, more replay elsewhere. Margins are shares: of harmlessness, helpfulness, honesty, over-refusal (all
-    metrics that begin so), and ``capability`` for every other metric. The share of revisions that pass verification
-    raises an alarm where it is surely under ``passing``, or surely under ``collapse`` of what it was in the run
-    before."""
+    in ``rlhf``, more replay elsewhere. Margins are shares: of harmlessness, helpfulness, honesty, over-refusal (a
+    benchmark says which of its metrics is which), and ``capability`` for every other metric. The share of revisions
+    that pass verification raises an alarm where it is surely under ``passing``, or surely under ``collapse`` of what it
+    was in the run before."""
 
     roll_back: bool = True
     retries: int = Field(2, ge=0)
@@ -194,12 +195,9 @@ class GateSpec(Record):
     min_pass_rate: float = Field(0.1, ge=0, lt=1)
     min_pass_ratio: float = Field(0.5, ge=0, lt=1)
 
-    def margin(self, metric: str) -> float:
-        """The margin of a metric, by what its name begins with."""
-        for kind in ("harmlessness", "helpfulness", "honesty", "over_refusal"):
-            if metric.startswith(kind):
-                return float(getattr(self, kind))
-        return self.capability
+    def margin(self, kind: MarginKind) -> float:
+        """How much of a metric of this kind a policy may lose, as a share."""
+        return float(getattr(self, kind))
 
     def retry_settings(self, tries: int) -> tuple[int, float]:
         """Rows of replay more for each revision, and the share of the learning rate, after so many failures."""

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +30,12 @@ from charter.wiring import (
     role_models,
 )
 from charter.wiring.benchmark_suite import SpecBenchmarks
-from charter.wiring.prompt_previews import count_rows, find_losses, list_counts
+from charter.wiring.prompt_previews import count_rows, find_losses
 from charter.wiring.row_files import ROWS_FILE, rows_to_jsonl
 from charter.wiring.targets import SERVER_DIR, TargetReleasingTuner, Targets, resolve_adapter
 
 if TYPE_CHECKING:
+    from charter.methods.inputs import Inputs
     from charter.run import Run
 
 Observer = Callable[[str, int, int], None]
@@ -100,12 +101,10 @@ class Components:
 
     def execute(self, run: Run) -> None:
         """Runs the method, then publishes its results and finishes the run."""
-        from charter.stages.calibration import record_calibrations
-
         if self.calibrations:
-            run.steps("000").once("calibrations", record_calibrations, self.calibrations)
+            run.steps("000").record("calibrations", list(self.calibrations))
         if losses := find_losses(count_rows(self.sources)):
-            run.steps("000").once("left_out", list_counts, losses)
+            run.steps("000").record("left_out", losses)
         self._targets = Targets(self.spec, self.start, run.directory / SERVER_DIR)
         self.inherit(run)
         with closing(self._targets), self._oracles:
@@ -122,7 +121,7 @@ class Components:
         if self.spec.method == "red_team":
             from charter.methods.red_team import red_team
 
-            found = red_team(run, self.bind_roles(run), self.red_team_inputs())
+            found = red_team(run, self.bind_roles(run), self.method_inputs())
             return {"outcome.json": self._outcome_json(found.stopped, self.start)}
         if self.spec.method in principle_methods.PRINCIPLE_METHODS:
             course = principle_methods.method_function(self.spec.method)(
@@ -139,38 +138,22 @@ class Components:
             return self.result_files(run, best.policy, constitution, why)
         from charter.methods.iteralign import iteralign
 
-        progress = iteralign(run, self.bind_roles(run), self.iteralign_inputs())
+        progress = iteralign(run, self.bind_roles(run), self.method_inputs())
         return self.result_files(run, progress.policy, progress.constitution, progress.stopped)
 
-    def preference_inputs(self) -> Any:
+    def preference_inputs(self) -> Inputs:
         """What a method that learns from preferences is given."""
-        from charter.methods.preference_data import PreferenceInputs
+        constitution = principle_methods.load_constitution(self)
+        return replace(self.method_inputs(), pairs=self.pairs, constitution=constitution)
 
-        task, shared = (
-            self.iteralign_inputs(),
-            {field.name for field in fields(PreferenceInputs)} - {"near", "pairs", "constitution"},
-        )
-        given = {name: getattr(task, name) for name in shared}
-        near = self.spec.prompts.near_duplicate
-        return PreferenceInputs(
-            near=near, pairs=self.pairs, constitution=principle_methods.load_constitution(self), **given
-        )
-
-    def red_team_inputs(self) -> Any:
-        """What red teaming is given."""
-        from charter.methods.red_team import RedTeamInputs
-
-        task = self.iteralign_inputs()
-        return RedTeamInputs(**{field.name: getattr(task, field.name) for field in fields(RedTeamInputs)})
-
-    def iteralign_inputs(self) -> Any:
+    def method_inputs(self) -> Inputs:
         """What the method is given."""
-        from charter.methods.iteralign import IterAlignInputs
+        from charter.methods.inputs import Inputs
 
         benchmark = self.build_evaluator(None)
         held = {"gate": list(benchmark.prompts("gate")), "held-out": list(benchmark.prompts("heldout"))}
         protected = [*held["gate"], *held["held-out"], *self.exams.prompts]
-        return IterAlignInputs(
+        return Inputs(
             start=self.start,
             redteam=self.train["redteam"],
             helpful=self.train["helpful"],
@@ -181,7 +164,8 @@ class Components:
             options=self.resolve_options(),
             rubric=self.rubric_with_norms,
             given=self.given,
-            sifting=curation_setup.build_curation_setup(
+            near_duplicate=self.spec.prompts.near_duplicate,
+            curation=curation_setup.build_curation_setup(
                 self.spec, held, [*self.train["redteam"], *self.train["helpful"]], self.exams
             ),
         )

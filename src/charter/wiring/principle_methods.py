@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ from charter.wiring.row_files import read_rows
 from charter.wiring.self_instruct_inputs import build_instructions, max_calls, max_prompts
 
 if TYPE_CHECKING:
-    from charter.methods.principle_driven import PrincipleInputs, PrincipleState
+    from charter.methods.inputs import Inputs
+    from charter.methods.principle_driven import PrincipleState
     from charter.wiring.components import Components
 
 PRINCIPLE_METHODS = ("self_align", "think", "engrave", "clone", "cai")
@@ -45,18 +47,13 @@ def method_function(method: str) -> Callable[..., PrincipleState]:
     return alone.get(method, self_align)
 
 
-def build_inputs(assembly: Components) -> PrincipleInputs:
+def build_inputs(assembly: Components) -> Inputs:
     """What such a method is given. Raises SpecError."""
-    from charter.methods.principle_driven import PrincipleInputs
+    from charter.methods.inputs import PrincipleInputs
 
-    task, spec = assembly.iteralign_inputs(), assembly.spec
+    task, spec = assembly.method_inputs(), assembly.spec
     constitution = load_constitution(assembly)
-    names = ("start", "redteam", "helpful", "guard", "templates", "answers", "critiques", "options", "rubric", "given")
-    return PrincipleInputs(
-        **{name: getattr(task, name) for name in names},
-        sifting=task.sifting,
-        norms=assembly.norms,
-        constitution=constitution,
+    principles = PrincipleInputs(
         exemplars=check_exemplars(load_exemplars(spec, assembly.templates), constitution, spec, assembly.templates),
         instructions=_build_instructions(assembly, task.guard),
         generated_prompts=tuple(task.guard.remove_leaked(assembly.written)),
@@ -64,6 +61,7 @@ def build_inputs(assembly: Components) -> PrincipleInputs:
         tuning_base=resolve_tuning_base(spec),
         samples=spec.options.cai.samples if spec.method == "cai" else 1,
     )
+    return replace(task, constitution=constitution, principles=principles)
 
 
 def load_constitution(assembly: Components) -> Constitution:
@@ -169,7 +167,7 @@ def _build_instructions(assembly: Components, guard: Any) -> Any:
 def forecast_principles(assembly: Components, taken: tuple[int, int], sizes: Mapping[str, int]) -> dict[str, Any]:
     """What such a method would ask for at most. ``taken``: prompts of a batch, and those that the step before wrote."""
     spec, given, (batch, before) = assembly.spec, build_inputs(assembly), taken
-    instructed = given.instructions
+    instructed = given.principles.instructions
     written = max_calls(instructed) if instructed is not None else {}
     batch = 0 if spec.method == "engrave" else batch
     hard = batch + (
@@ -183,8 +181,8 @@ def forecast_principles(assembly: Components, taken: tuple[int, int], sizes: Map
         "method": spec.method,
         "start": assembly.start.base,
         "principles": len(given.constitution.active),
-        "exemplars": len(given.exemplars),
-        **({"rows_of_files": len(given.rows)} if spec.method in METHODS_ON_GIVEN_ROWS else {}),
+        "exemplars": len(given.principles.exemplars),
+        **({"rows_of_files": len(given.principles.rows)} if spec.method in METHODS_ON_GIVEN_ROWS else {}),
         "prompts": {"redteam": batch, "helpful": len(given.helpful), **sizes},
         "calls_of_self_instruct": sum(written.values()),
         "oracle_calls_at_most": sum(calls.values()),
