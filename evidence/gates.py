@@ -129,9 +129,7 @@ def _heldout(cell: Cell, folder: str) -> list[Measurement]:
         policy = policy.model_copy(update={"adapter": str(cell.directory / str(policy.adapter))})
         benchmark, step = assembly.build_evaluator(None), Step("final/heldout", assembly.spec.seed)
         with assembly.open_engine(policy) as target:
-            exchanges = list(
-                probe(benchmark.prompts("heldout"), target, assembly.iteralign_inputs().answers, step=step)
-            )
+            exchanges = list(probe(benchmark.prompts("heldout"), target, assembly.method_inputs().answers, step=step))
         found: list[Any] = [m.model_dump(mode="json") for m in measure(exchanges, benchmark, step=step)]
         kept.write_text(json.dumps(found), encoding="utf-8")
     return [Measurement.model_validate(m) for m in json.loads(kept.read_text(encoding="utf-8"))]

@@ -78,9 +78,8 @@ def absolute_name(name: str) -> str:
     return str(Path(name).expanduser().resolve()) if Path(name).expanduser().is_dir() else name
 
 
-def load_battery(asked: AuditSpec, *, step: Step) -> Battery:
+def load_battery(asked: AuditSpec) -> Battery:
     """The battery that an audit asks for. Raises SpecError, StoreError."""
-    del step
     if not _is_run(asked.baseline):
         if not asked.battery:
             raise SpecError("audit.battery: is missing: the baseline is no run that one can be made from")
@@ -215,7 +214,7 @@ def _power_notes(principles: Sequence[Principle], probes: Sequence[Probe], margi
 
 
 def _is_run(name: str) -> bool:
-    return (Path(name) / "journal.jsonl").exists()
+    return (Path(name) / store.JOURNAL).exists()
 
 
 def _open_run(name: str) -> RunReader:

@@ -20,7 +20,7 @@ def train_on_rows(
     used, where the tuner can take smaller steps. It names its files relative to the run."""
     assert step.directory is not None
     made = _with_lr_scale(tuner, share).tune(_absolute(policy, step), rows, step.directory, step.seed("tune") % 2**31)
-    return made.model_copy(update={"adapter": step.path})
+    return made.under(step.path)
 
 
 def train_on_policy(
@@ -39,7 +39,7 @@ def train_on_policy(
     worth = _absolute(reward, step) if isinstance(reward, ModelRef) else reward
     tuner = _with_lr_scale(trainers.bind(_absolute(reference, step), worth), share)
     made = tuner.tune(_absolute(policy, step), prompts, step.directory, step.seed("tune") % 2**31)
-    return made.model_copy(update={"adapter": step.path})
+    return made.under(step.path)
 
 
 def keep_good_answers(answers: Sequence[Exchange], rewards: Sequence[ExchangeReward]) -> list[Example]:
@@ -96,7 +96,4 @@ def _with_lr_scale(tuner: Tuner, share: float) -> Tuner:
 def _absolute(model: ModelRef, step: Step) -> ModelRef:
     """The model with the absolute path of its files."""
     assert step.directory is not None
-    if model.adapter is None:
-        return model
-    root = step.directory.parents[step.path.count("/")]
-    return model.model_copy(update={"adapter": str(root / model.adapter)})
+    return model.placed(step.directory.parents[step.path.count("/")])
