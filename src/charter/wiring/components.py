@@ -14,6 +14,7 @@ from charter.ports import Benchmark, BenchmarkSuite, Engine, Roles, Tuner
 from charter.records.chat import Prompt
 from charter.records.model_refs import ModelRef
 from charter.records.rules import Norm
+from charter.run.spending import Price
 from charter.similarity.splits import LeakageFilter
 from charter.spec import MethodOptions, OracleSpec, Spec
 from charter.wiring import (
@@ -212,7 +213,7 @@ class Components:
         others += [self.spec.attacker] if self.spec.attacker is not None else []
         return all(self.spec.evaluator.model != other.model for other in others)
 
-    def _prices(self) -> dict[str, role_models.Price | None]:
+    def _prices(self) -> dict[str, Price | None]:
         spec = self.spec
         asked = {"judge": spec.judge or spec.oracle, "proposer": spec.proposer or spec.oracle}
         asked |= {"attacker": spec.attacker} if spec.attacker is not None else {}

@@ -41,7 +41,8 @@ def build_learners(spec: Spec, folder: Path, root: Path, rest: Callable[[Tuner],
     rloo = RlooOptions.model_validate(told(learn.rloo, **practice))
 
     def rewarder(model: ModelRef) -> Rewarder:
-        return OnDemandRewardModel(model.placed(root), rewarding)
+        assert model.adapter is not None
+        return OnDemandRewardModel(model.model_copy(update={"adapter": str(root / model.adapter)}), rewarding)
 
     if not launch:
         practises = TargetReleasingReinforcer(LocalRlooFactory(rloo), rest)
