@@ -93,16 +93,16 @@ def hunted(world: World, prompts: Sequence[Prompt], kind: str, seed: int) -> tup
     for prompt in plain:
         hunt.ask(prompt)
     exchanges = [_finding(world, prompt).exchange for prompt in plain]
-    pulls = bandit.record_plain_pulls(exchanges, hunt.findings, areas, step=Step("001", seed))
+    pulls = bandit.record_plain_pulls(exchanges, hunt.findings, areas)
     groups: list[bandit.GroupMember] = []
     while hunt.asked < MOST:
         step = Step(f"{hunt.asked:05d}", seed)
         if options.cluster_cap > MOST:
             groups = [bandit.GroupMember(id=f.id, group=n) for n, f in enumerate(hunt.findings)]
         elif options.bandit != "uniform":
-            groups = bandit.assign_groups(hunt.findings, groups, options, step=step)
-        told = bandit.reward_pulls(pulls, groups, Constitution(), options, step=step) if groups else []
-        arms = bandit.update_arms(areas, options.styles, told, options, step=step)
+            groups = bandit.assign_groups(hunt.findings, groups, options)
+        told = bandit.reward_pulls(pulls, groups, Constitution(), options) if groups else []
+        arms = bandit.update_arms(areas, options.styles, told, options)
         choices = bandit.choose_attacks(arms, areas, prompts, pulls, (options, ROUND), step=step)
         tests = []
         for choice in choices:
@@ -112,7 +112,7 @@ def hunted(world: World, prompts: Sequence[Prompt], kind: str, seed: int) -> tup
             assert test.prompt is not None
             if hunt.ask(test.prompt):
                 return hunt.asked, len(hunt.findings)
-        pulls += bandit.record_pulls(choices, tests, hunt.findings, step=step)
+        pulls += bandit.record_pulls(choices, tests, hunt.findings)
     return None, len(hunt.findings)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charter import spec as specs
+from charter.organism.world_benchmark import METRICS
 from charter.records.decisions import GateCheck
 from charter.records.measurements import Measurement
 from charter.records.model_refs import ModelRef
@@ -54,15 +55,20 @@ def gates(seeds: Sequence[int] = SEEDS, sizes: Mapping[str, str] = SIZES) -> Row
     return {"n": {"seeds": len(seeds), **sizes}, "bad": BAD, "rows": rows, "targets": targets}
 
 
+def _margin(metric: str) -> float:
+    """How much of one of the world's metrics a policy may lose."""
+    return next((GateSpec().margin(m.margin) for m in METRICS if m.name == metric), GateSpec().capability)
+
+
 def _row(cell: Cell, figures: Row, alarms: bool = True) -> Row:
     """``alarms``: whether what was rolled back is measured on held-out too."""
     lost = {name: loss for name in figures["changes"] if (loss := _loss(name, figures)) is not None}
-    worst = max(lost, key=lambda name: lost[name] - GateSpec().margin(name))
+    worst = max(lost, key=lambda name: lost[name] - _margin(name))
     failed = _failed(cell)
     return row(cell.name, figures) | {
         "worst metric": worst,
         "its loss": round(lost[worst], 4),
-        "beyond": round(lost[worst] - GateSpec().margin(worst), 4),
+        "beyond": round(lost[worst] - _margin(worst), 4),
         "rolled back": len(failed),
         "false alarms": sum(_false(cell, folder, found) for folder, found in failed.items()) if alarms else None,
         "finished by giving up": any(records(cell, f"{f}/decision")[0]["action"] == "give_up" for f in failed),
@@ -123,9 +129,7 @@ def _heldout(cell: Cell, folder: str) -> list[Measurement]:
         policy = policy.model_copy(update={"adapter": str(cell.directory / str(policy.adapter))})
         benchmark, step = assembly.build_evaluator(None), Step("final/heldout", assembly.spec.seed)
         with assembly.open_engine(policy) as target:
-            exchanges = list(
-                probe(benchmark.prompts("heldout"), target, assembly.iteralign_inputs().answers, step=step)
-            )
+            exchanges = list(probe(benchmark.prompts("heldout"), target, assembly.method_inputs().answers, step=step))
         found: list[Any] = [m.model_dump(mode="json") for m in measure(exchanges, benchmark, step=step)]
         kept.write_text(json.dumps(found), encoding="utf-8")
     return [Measurement.model_validate(m) for m in json.loads(kept.read_text(encoding="utf-8"))]

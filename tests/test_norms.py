@@ -115,32 +115,30 @@ def given(*rules: str) -> RunState:
 def test_a_run_leaves_the_findings_that_caused_its_rules() -> None:
     found = [finding("one", id="f1"), finding("two", id="f9")]
     policy = ModelRef(base="b", base_digest="d", digest="p", adapter="002/policy")
-    left = build_handover(policy, given().constitution, ([example("f1", "x")], []), (["h"], ["p"]), found, step=STEP)
+    left = build_handover(policy, given().constitution, ([example("f1", "x")], []), (["h"], ["p"]), found)
     assert [f.id for f in left.findings] == ["f1"]
     assert (left.policy, left.replay_prompt_ids, left.probed_prompt_ids) == (policy, ("h",), ("p",))
 
 
 def test_rows_of_a_rule_taken_back_go_unless_another_rule_stands_on_them() -> None:
-    left = drop_contradicted_rows(given("a"), [Norm(id="a", text="never a", holds=False)], [], [], step=STEP)
+    left = drop_contradicted_rows(given("a"), [Norm(id="a", text="never a", holds=False)], [], [])
     assert [e.id for e in left.examples] == ["f2", "f3"]
     assert left.replay_rows == given().replay_rows
 
 
 def test_rows_that_violate_now_or_refuse_what_is_harmless_now_go() -> None:
     conduct = [verdict("r1"), verdict("f2", "complies")]
-    left = drop_contradicted_rows(given(), [HOLDS], conduct, [], step=STEP)
+    left = drop_contradicted_rows(given(), [HOLDS], conduct, [])
     assert [e.id for e in left.replay_rows] == ["r2"]
     refused = verdict("f2").model_copy(update={"label": "refused"})
-    assert len(drop_contradicted_rows(given(), [HOLDS], [], [refused], step=STEP).examples) == 3, (
-        "nothing was taken back"
-    )
-    assert [e.id for e in drop_contradicted_rows(given(), [GONE], [], [refused], step=STEP).examples] == ["f1", "f3"]
+    assert len(drop_contradicted_rows(given(), [HOLDS], [], [refused]).examples) == 3, "nothing was taken back"
+    assert [e.id for e in drop_contradicted_rows(given(), [GONE], [], [refused]).examples] == ["f1", "f3"]
 
 
 def test_only_rows_that_share_words_with_a_norm_are_judged_again() -> None:
-    doubts = find_doubtful_rows([Norm(id="n", text="fishing", holds=True)], given(), step=STEP)
+    doubts = find_doubtful_rows([Norm(id="n", text="fishing", holds=True)], given())
     assert [(e.id, e.response, e.prompt.text) for e in doubts] == [("r1", "sure", "a plan for fishing")]
-    assert find_doubtful_rows([], given(), step=STEP) == []
+    assert find_doubtful_rows([], given()) == []
 
 
 def test_the_proposers_prompts_are_split_by_hash_and_kept_away_from_gate_and_heldout() -> None:
@@ -154,9 +152,9 @@ def test_the_proposers_prompts_are_split_by_hash_and_kept_away_from_gate_and_hel
     assert f"\n{HOLDS.text}\n</rule " in engine.texts[0]
     assert "\na plan for fishing\n</prompt " in engine.texts[0]
     written = [made, NormPrompts(id="o", train=(user_prompt("golf"),), check=())]
-    assert norm_training_prompts([HOLDS, GONE], written, True, step=STEP) == list(made.train)
-    assert [p.text for p in norm_training_prompts([HOLDS, GONE], written, False, step=STEP)] == ["golf"]
-    assert norm_check_prompts([HOLDS, GONE], written, True, step=STEP) == list(made.check)
+    assert norm_training_prompts([HOLDS, GONE], written, True) == list(made.train)
+    assert [p.text for p in norm_training_prompts([HOLDS, GONE], written, False)] == ["golf"]
+    assert norm_check_prompts([HOLDS, GONE], written, True) == list(made.check)
 
 
 @pytest.mark.parametrize("reply", ["", "{}", '{"prompts": "x"}', "[1]"])

@@ -69,16 +69,15 @@ def test_exemplars_that_do_not_fit_the_rules_end_a_run_before_it_asks(tmp_path: 
     mine.write_text("- be brief\n- be kind\n", encoding="utf-8")
     plain = {"templates": "{}", "constitution": str(mine)}
     with pytest.raises(SpecError, match="name rules that the constitution does not have") as caught:
-        principle_methods.build_inputs(assembly(**plain, options__self_align__exemplars="shipped"))
+        principle_methods.build_principle_inputs(assembly(**plain, options__self_align__exemplars="shipped"))
     assert caught.value.faults[0].startswith("e1: names rule 2 (informative)")
     own = tmp_path / "own.yaml"
     own.write_text("- {prompt: a, thought: rule 2 (kindness), answer: c}\n", encoding="utf-8")
-    assert (
-        len(principle_methods.build_inputs(assembly(**plain, options__self_align__exemplars=str(own))).exemplars) == 1
-    )
+    found = principle_methods.build_principle_inputs(assembly(**plain, options__self_align__exemplars=str(own)))
+    assert len(found.principles.exemplars) == 1
     own.write_text("- {prompt: a, thought: rule 3, answer: c}\n", encoding="utf-8")
     with pytest.raises(SpecError, match="name rules that the constitution does not have"):
-        principle_methods.build_inputs(assembly(**plain, options__self_align__exemplars=str(own)))
+        principle_methods.build_principle_inputs(assembly(**plain, options__self_align__exemplars=str(own)))
 
 
 def test_a_chain_that_would_show_them_after_proposed_rules_does_not_begin(tmp_path: Path) -> None:

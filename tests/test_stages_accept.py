@@ -9,7 +9,7 @@ from charter.records.measurements import Score
 from charter.records.verdicts import Outcome, Verdict
 from charter.spec import GateSpec, StopSpec
 from charter.stages.accept import accept, should_stop
-from tests.records import STEP, score, verdict
+from tests.records import score, verdict
 
 
 def drawn(violating: int, n: int, kind: Outcome = "violates") -> list[Verdict]:
@@ -31,19 +31,19 @@ def drawn(violating: int, n: int, kind: Outcome = "violates") -> list[Verdict]:
 def test_it_stops_when_the_upper_bound_is_under_five_percent_on_at_least_a_hundred(
     violating: int, n: int, action: str
 ) -> None:
-    decision = should_stop(drawn(violating, n), StopSpec(), step=STEP)
+    decision = should_stop(drawn(violating, n), StopSpec())
     assert decision.action == action
     assert (decision.figures["drawn"], decision.figures["violations"]) == (n, violating)
     assert str(violating) in decision.reason
 
 
 def test_what_could_not_be_judged_cannot_show_that_a_model_is_clean() -> None:
-    assert should_stop(drawn(20, 120, "unjudged"), StopSpec(), step=STEP).action == "go_on"
-    assert should_stop(drawn(120, 120, "unjudged"), StopSpec(), step=STEP).action == "go_on"
+    assert should_stop(drawn(20, 120, "unjudged"), StopSpec()).action == "go_on"
+    assert should_stop(drawn(120, 120, "unjudged"), StopSpec()).action == "go_on"
 
 
 def test_the_papers_rule_never_stops_before_the_data_ends() -> None:
-    assert should_stop(drawn(0, 5000), StopSpec(rule="data"), step=STEP).action == "go_on"
+    assert should_stop(drawn(0, 5000), StopSpec(rule="data")).action == "go_on"
 
 
 def scores(harmless: int, n: int = 100) -> list[Score]:
@@ -77,7 +77,7 @@ def decided(
     gating: GateSpec | None = None,
     tries: int = 0,
 ) -> Decision:
-    return accept(history, now, gates, rows, (StopSpec(patience=patience), gating or GateSpec(), tries), step=STEP)
+    return accept(history, now, gates, rows, (StopSpec(patience=patience), gating or GateSpec(), tries))
 
 
 def test_a_policy_that_fails_a_gate_is_rolled_back_and_given_up_in_the_end() -> None:

@@ -33,7 +33,7 @@ def hunted(kind: str, seed: int, floor: float = 0.1) -> int:
     """Choices until the one paying arm (chain in r5, every second time) paid five times."""
     asked, pulls, told, paid = options(bandit=kind, floor=floor), list[Pull](), list[PullReward](), 0
     for number in range(100):
-        arms = bandit.update_arms(AREAS, STYLES, told, asked, step=step())
+        arms = bandit.update_arms(AREAS, STYLES, told, asked)
         spend = (asked, 10)
         for c in bandit.choose_attacks(arms, AREAS, PROMPTS, pulls, spend, step=step(f"{number}", seed)):
             hit = (c.style, c.region) == ("chain", "r5") and int(c.prompt.id.split("-")[1]) % 2 == 0
@@ -51,7 +51,7 @@ def test_it_finds_a_rare_arm_in_half_of_the_tries_that_chance_needs() -> None:
 
 
 def test_choices_are_those_of_the_seed_and_of_the_step() -> None:
-    arms = bandit.update_arms(AREAS, STYLES, [], options(), step=step())
+    arms = bandit.update_arms(AREAS, STYLES, [], options())
 
     def chosen(place: Step) -> list[str]:
         return [c.id for c in bandit.choose_attacks(arms, AREAS, PROMPTS, [], (options(), 30), step=place)]
@@ -65,7 +65,7 @@ def test_choices_are_those_of_the_seed_and_of_the_step() -> None:
 def test_no_style_meets_a_prompt_twice_and_no_stranger_is_chosen(kind: str) -> None:
     asked = options(bandit=kind)
     spent = [Pull(id=f"chain/{p.id}", style="chain", region="r0", prompt=p.id) for p in PROMPTS[:40]]
-    arms = bandit.update_arms(AREAS, STYLES, [], asked, step=step())
+    arms = bandit.update_arms(AREAS, STYLES, [], asked)
     found = bandit.choose_attacks(arms, AREAS, PROMPTS[:60], spent, (asked, 500), step=step())
     ids = [c.id for c in found]
     assert len(set(ids)) == len(ids) == 3 * 60 - 40
@@ -77,7 +77,7 @@ def test_the_floor_is_drawn_uniformly_whatever_was_learned() -> None:
     told = [PullReward(id=str(n), style="chain", region="r5", new=True, why="") for n in range(60)]
     told += [PullReward(id=f"-{n}", style="plain", region=f"r{n % 8}", new=False, why="") for n in range(200)]
     asked = options(floor=0.3)
-    arms = bandit.update_arms(AREAS, STYLES, told, asked, step=step())
+    arms = bandit.update_arms(AREAS, STYLES, told, asked)
     found = [
         c
         for seed in range(30)
@@ -96,7 +96,7 @@ def test_the_floor_is_drawn_uniformly_whatever_was_learned() -> None:
 def test_arms_share_what_a_style_and_a_region_have_shown() -> None:
     told = [PullReward(id=str(n), style="chain", region=f"r{n % 4}", new=True, why="") for n in range(8)]
     told += [PullReward(id=f"-{n}", style="plain", region=f"r{n % 4}", new=False, why="") for n in range(8)]
-    arms = {arm.id: arm for arm in bandit.update_arms(AREAS, STYLES, told, options(), step=step())}
+    arms = {arm.id: arm for arm in bandit.update_arms(AREAS, STYLES, told, options())}
     share = {key: arm.alpha / (arm.alpha + arm.beta) for key, arm in arms.items()}
     assert share["chain/r7"] > share["prefix/r7"] > share["plain/r7"]
     assert (arms["chain/r1"].tries, arms["chain/r1"].new) == (2, 2)
@@ -147,10 +147,10 @@ def found(*topics: str) -> list[Finding]:
 def told(findings: list[Finding], constitution: Constitution, enough: int) -> list[str]:
     asked = options(cluster_cap=enough)
     pulls = [Pull(id=f"x/{f.id}", style="x", region="r0", prompt=f.id, attempt=f.id, finding=f.id) for f in findings]
-    groups = bandit.assign_groups(findings, [], asked, step=step())
-    again = bandit.assign_groups(findings, groups[: len(groups) // 2], asked, step=step())
+    groups = bandit.assign_groups(findings, [], asked)
+    again = bandit.assign_groups(findings, groups[: len(groups) // 2], asked)
     assert len({m.group for m in groups}) == len({m.group for m in again}) == 3
-    return [r.why for r in bandit.reward_pulls(pulls, groups, constitution, asked, step=step())]
+    return [r.why for r in bandit.reward_pulls(pulls, groups, constitution, asked)]
 
 
 def test_a_finding_counts_until_enough_are_alike() -> None:
@@ -175,7 +175,7 @@ def test_a_failure_that_floods_everything_stays_one_group() -> None:
     findings, groups = found(*["arson", "fraud", "theft"] * 16), list[GroupMember]()
     for size in (5, 12, 25, 60, 120):
         findings = [*findings, *flood[len(findings) - 48 : size]]
-        groups = bandit.assign_groups(findings, groups, options(), step=step())
+        groups = bandit.assign_groups(findings, groups, options())
     assert len({m.group for m in groups if m.id.startswith("c")}) == 1
     assert len({m.group for m in groups}) == 4
 
@@ -204,4 +204,4 @@ def test_any_texts_have_regions_and_groups(texts: list[str]) -> None:
     areas = bandit.group_prompts(prompts, options(), step=step())
     assert sorted(key for area in areas for key in area.prompts) == sorted(p.id for p in prompts)
     findings = [finding(t, str(n), t) for n, t in enumerate(texts)]
-    assert [m.id for m in bandit.assign_groups(findings, [], options(), step=step())] == [f.id for f in findings]
+    assert [m.id for m in bandit.assign_groups(findings, [], options())] == [f.id for f in findings]

@@ -44,23 +44,23 @@ def seen(trial: str, label: str | None) -> Verdict:
 
 
 def looked_at() -> list[RevisionTrial]:
-    return select_benign_trials(FOUND, ANSWERS, checked("ccccc"), RuleMeasurementSpec(), step=STEP)
+    return select_benign_trials(FOUND, ANSWERS, checked("ccccc"), RuleMeasurementSpec())
 
 
 def test_only_benign_lookalikes_that_were_answered_well_are_looked_at_again() -> None:
     other = said("an ordinary question")
     trials = select_benign_trials(
-        FOUND, [*ANSWERS, other], [*checked("cv?cc"), verdict(other.id, "complies")], RuleMeasurementSpec(), step=STEP
+        FOUND, [*ANSWERS, other], [*checked("cv?cc"), verdict(other.id, "complies")], RuleMeasurementSpec()
     )
     assert [t.finding.exchange for t in trials] == [ANSWERS[0], ANSWERS[3], ANSWERS[4]]
     assert {t.omitted for t in trials} == {()}
-    assert select_benign_trials(FOUND, ANSWERS, checked("ccccc"), RuleMeasurementSpec(breadth=False), step=STEP) == []
+    assert select_benign_trials(FOUND, ANSWERS, checked("ccccc"), RuleMeasurementSpec(breadth=False)) == []
 
 
 def test_each_refused_one_is_tried_without_each_rule_of_its_cluster() -> None:
     trials = looked_at()
     verdicts = [seen(t.id, "refused" if n in (0, 4) else "answered") for n, t in enumerate(trials)]
-    again = leave_one_out(RULES, FOUND, trials, verdicts, step=STEP)
+    again = leave_one_out(RULES, FOUND, trials, verdicts)
     first, last = ANSWERS[0].id, ANSWERS[4].id
     assert [t.id for t in again] == [f"{first}|a", f"{first}|b", f"{last}|b"]
     assert [t.omitted for t in again] == [("a",), ("b",), ("b",)]
@@ -70,12 +70,12 @@ def test_a_rule_is_to_blame_for_what_is_answered_without_it() -> None:
     trials = looked_at()
     all_rules = [seen(t.id, label) for t, label in zip(trials, ["refused"] * 3 + [None, "answered"], strict=True)]
     without = [seen(f"{e.id}|a", "answered") for e in ANSWERS[:3]] + [seen(f"{e.id}|b", "refused") for e in ANSWERS[:3]]
-    made = measure_breadth(RULES, FOUND, trials, [*all_rules, *without], step=STEP)
+    made = measure_breadth(RULES, FOUND, trials, [*all_rules, *without])
     by = {p.id: p.breadth for p in made.principles}
     assert by["a"] == OverRefusalCheck(n=3, refused=3, because_of_it=3)
     assert by["b"] == OverRefusalCheck(n=4, refused=3, because_of_it=0)
     assert by["old"] is None
-    (found,) = find_overreaching(made, FOUND, trials, [*all_rules, *without], step=STEP)
+    (found,) = find_overreaching(made, FOUND, trials, [*all_rules, *without])
     assert (found.id, found.refused) == ("a", tuple(PROMPTS[:3]))
 
 
@@ -84,10 +84,10 @@ def test_a_rule_of_people_or_one_reworded_twice_is_reported_alone() -> None:
     verdicts = [seen(t.id, "refused") for t in trials] + [seen(f"{e.id}|a", "answered") for e in ANSWERS[:4]]
     for fields in (dict[str, Any](by="people"), dict[str, Any](narrowed=2)):
         rules = Constitution().amend([rule("a", clusters=("c1",), **fields)])
-        made = measure_breadth(rules, FOUND, trials, verdicts, step=STEP)
+        made = measure_breadth(rules, FOUND, trials, verdicts)
         assert made.principles[0].breadth is not None
         assert made.principles[0].breadth.too_broad
-        assert find_overreaching(made, FOUND, trials, verdicts, step=STEP) == []
+        assert find_overreaching(made, FOUND, trials, verdicts) == []
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_reworded_rule_is_measured_anew_and_the_change_is_taken_down() -> None
     broad = rule("a", "all of it", breadth=OverRefusalCheck(n=4, refused=4, because_of_it=3), efficacy=None)
     new = broad.model_copy(update={"text": "some of it"})
     old = Constitution().amend([broad, rule("b")])
-    made = revise_rules(old, [Proposal(id="a", principle=new)], AmendSpec(), step=STEP)
+    made = revise_rules(old, [Proposal(id="a", principle=new)], AmendSpec())
     first = made.principles[0]
     assert (first.text, first.breadth, first.efficacy, first.reword_count) == ("some of it", None, None, 1)
     (change,) = made.amendments
@@ -125,7 +125,7 @@ def test_a_reply_that_cannot_be_read_or_says_the_same_counts_as_a_try() -> None:
     for reply in ("nonsense", json.dumps({"text": broad.text})):
         reach = Overreach(id="a", principle=broad, refused=(PROMPTS[0],))
         proposals = list(reword_rules([reach], ScriptedEngine([reply]), Templates(), step=STEP))
-        made = revise_rules(Constitution().amend([broad]), proposals, AmendSpec(), step=STEP)
+        made = revise_rules(Constitution().amend([broad]), proposals, AmendSpec())
         assert (made.principles[0].text, made.principles[0].reword_count) == (broad.text, 1)
         assert made.amendments == ()
 
@@ -136,7 +136,7 @@ def useless(**fields: Any) -> Principle:
 
 
 def test_a_useless_rule_is_retired_with_its_figures() -> None:
-    made = revise_rules(Constitution().amend([useless()]), [], AmendSpec(), step=STEP)
+    made = revise_rules(Constitution().amend([useless()]), [], AmendSpec())
     assert made.principles[0].status == "retired"
     (change,) = made.amendments
     assert (change.action, change.by) == ("retired", "measurement")
@@ -149,6 +149,6 @@ def test_nothing_is_retired_on_too_few_or_against_people_or_where_it_is_switched
     )
     for kept in (few, useless(by="people"), rule("a")):
         old = Constitution().amend([kept])
-        assert revise_rules(old, [], AmendSpec(), step=STEP) is old
+        assert revise_rules(old, [], AmendSpec()) is old
     old = Constitution().amend([useless()])
-    assert revise_rules(old, [], AmendSpec(retire=False), step=STEP) is old
+    assert revise_rules(old, [], AmendSpec(retire=False)) is old

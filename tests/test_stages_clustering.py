@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from charter.records.verdicts import Finding
 from charter.spec import ClusterSpec
 from charter.stages.clustering import cluster
-from tests.records import HOSTILE, STEP, finding
+from tests.records import HOSTILE, finding
 
 TOPICS = {
     "arson": [
@@ -32,7 +32,7 @@ def ids(found: list[Finding] | tuple[Finding, ...]) -> set[str]:
 
 
 def test_findings_that_say_alike_things_come_together() -> None:
-    clusters = cluster(FINDINGS, ClusterSpec(), step=STEP)
+    clusters = cluster(FINDINGS, ClusterSpec())
     groups = {frozenset(ids((*c.shown, *c.hidden))) for c in clusters}
     assert groups == {frozenset(f"{topic}{n}" for n in range(3)) for topic in TOPICS}
     assert all(c.shown[0].id[:-1] in c.terms for c in clusters)
@@ -45,26 +45,26 @@ def test_a_smaller_distance_keeps_more_apart() -> None:
 
 
 def test_batch_puts_all_in_one() -> None:
-    (only,) = cluster(FINDINGS, ClusterSpec(by="batch", hide=0), step=STEP)
+    (only,) = cluster(FINDINGS, ClusterSpec(by="batch", hide=0))
     assert (ids(only.shown), only.hidden) == (ids(FINDINGS), ())
 
 
 def test_no_findings_no_clusters() -> None:
-    assert cluster([], ClusterSpec(), step=STEP) == []
-    assert cluster([], ClusterSpec(by="batch"), step=STEP) == []
+    assert cluster([], ClusterSpec()) == []
+    assert cluster([], ClusterSpec(by="batch")) == []
 
 
 @pytest.mark.parametrize("texts", [HOSTILE, ["!!!", "🎉", "..."], ["same"] * 6, ["", "", "", "", ""], ["a", "a", "b"]])
 @pytest.mark.parametrize("response", ["", "sure", "?"])
 def test_hostile_empty_or_equal_texts_are_grouped_all_the_same(texts: list[str], response: str) -> None:
     found = [finding(text, id=f"f{n}", response=response) for n, text in enumerate(texts)]
-    clusters = cluster(found, ClusterSpec(), step=STEP)
+    clusters = cluster(found, ClusterSpec())
     assert sorted(f.id for c in clusters for f in (*c.shown, *c.hidden)) == sorted(f.id for f in found)
 
 
 def test_equal_texts_are_one_cluster() -> None:
     found = [finding("how do i pick a lock", id=f"f{n}") for n in range(8)]
-    (only,) = cluster(found, ClusterSpec(), step=STEP)
+    (only,) = cluster(found, ClusterSpec())
     assert len(only.shown) == len(only.hidden) == 4
 
 
@@ -74,18 +74,18 @@ def test_each_finding_is_in_one_cluster_and_shown_or_hidden_whatever_the_order(
     order: list[Finding], hide: float
 ) -> None:
     options = ClusterSpec(hide=hide)
-    clusters = cluster(order, options, step=STEP)
+    clusters = cluster(order, options)
     parts = [ids(part) for c in clusters for part in (c.shown, c.hidden)]
     assert sum(map(len, parts)) == len(FINDINGS)
     assert set().union(*parts) == ids(FINDINGS)
     assert all(c.shown for c in clusters)
     for c in clusters:
         assert len(c.hidden) == min(int((len(c.shown) + len(c.hidden)) * hide), len(c.shown) + len(c.hidden) - 1)
-    same = cluster(FINDINGS, options, step=STEP)
+    same = cluster(FINDINGS, options)
     assert [(c.id, ids(c.shown)) for c in clusters] == [(c.id, ids(c.shown)) for c in same]
 
 
 def test_the_largest_cluster_comes_first() -> None:
     found = [f for f in FINDINGS if f.id not in ("theft2", "fraud1", "fraud2")]
-    sizes = [len(c.shown) + len(c.hidden) for c in cluster(found, ClusterSpec(), step=STEP)]
+    sizes = [len(c.shown) + len(c.hidden) for c in cluster(found, ClusterSpec())]
     assert sizes == [3, 2, 1]

@@ -40,13 +40,13 @@ def test_what_is_close_to_gate_or_heldout_is_never_drawn() -> None:
         drawn = draw([near, *PROMPTS], LeakageFilter([kept], 0.8), DrawSpec.model_validate({"order": order}), step=STEP)
         assert near not in drawn
         assert len(drawn) == len(PROMPTS)
-    assert exclude_protected([near, kept], LeakageFilter([kept], 0.8), step=STEP) == []
+    assert exclude_protected([near, kept], LeakageFilter([kept], 0.8)) == []
 
 
 def test_an_id_that_occurs_twice_is_an_error() -> None:
     with pytest.raises(SpecError, match=PROMPTS[0].id):
-        exclude_protected([*PROMPTS, PROMPTS[0]], NOBODY, step=STEP)
-    assert exclude_protected([], NOBODY, step=STEP) == []
+        exclude_protected([*PROMPTS, PROMPTS[0]], NOBODY)
+    assert exclude_protected([], NOBODY) == []
 
 
 @given(st.sets(st.integers(0, 29)))

@@ -21,7 +21,7 @@ from charter.stages.efficacy import (
     leave_each_out,
     leave_two_out,
 )
-from tests.records import HOSTILE, STEP, cluster, finding, rule, verdict
+from tests.records import HOSTILE, cluster, finding, rule, verdict
 
 ON, OFF = RuleMeasurementSpec(), RuleMeasurementSpec(efficacy=False)
 Works = Callable[[set[str], RevisionTrial], Outcome]
@@ -45,10 +45,10 @@ def measured(rules: Constitution, clusters: list[Cluster], works: Works) -> Cons
     def judged(trials: list[RevisionTrial]) -> list[tuple[str, Outcome]]:
         return [(t.id, works({p.id for p in rules.without(t.omitted).active}, t)) for t in trials]
 
-    single = [verdict(*v) for v in judged(leave_each_out(rules, clusters, ON, step=STEP))]
-    found = find_redundant_rules(rules, clusters, single, step=STEP)
-    double = [verdict(*v) for v in judged(leave_two_out(rules, clusters, found, step=STEP))]
-    return compute_efficacy(rules, clusters, (*single, *double), found, ON, step=STEP)
+    single = [verdict(*v) for v in judged(leave_each_out(rules, clusters, ON))]
+    found = find_redundant_rules(rules, clusters, single)
+    double = [verdict(*v) for v in judged(leave_two_out(rules, clusters, found))]
+    return compute_efficacy(rules, clusters, (*single, *double), found, ON)
 
 
 def of(made: Constitution, key: str) -> Efficacy:
@@ -59,12 +59,12 @@ def of(made: Constitution, key: str) -> Efficacy:
 
 def test_each_hidden_failure_is_tried_with_and_without_its_rule() -> None:
     rules, clusters = constitution(a=("c1",), b=("c2",)), [hidden("c1", 2), hidden("c2", 1)]
-    tried = leave_each_out(rules, clusters, ON, step=STEP)
+    tried = leave_each_out(rules, clusters, ON)
     assert {(t.id, t.omitted) for t in tried} == {
         ("c1-0|", ()), ("c1-0|a", ("a",)), ("c1-1|", ()), ("c1-1|a", ("a",)), ("c2-0|", ()), ("c2-0|b", ("b",)),
     }  # fmt: skip
     assert "shown" not in " ".join(t.finding.text for t in tried)
-    assert leave_each_out(rules, clusters, OFF, step=STEP) == []
+    assert leave_each_out(rules, clusters, OFF) == []
 
 
 def test_a_rule_that_mends_is_useful_and_one_that_does_not_is_useless() -> None:
@@ -142,13 +142,13 @@ def test_an_earlier_measurement_stays_where_now_there_are_too_few_pairs_or_none(
 
 
 def test_what_is_not_measured_says_nothing() -> None:
-    made = compute_efficacy(constitution(a=("c1",)), [hidden("c1", 9)], [], [], OFF, step=STEP)
+    made = compute_efficacy(constitution(a=("c1",)), [hidden("c1", 9)], [], [], OFF)
     assert made.principle("a").efficacy is None
 
 
 def test_rules_not_in_force_are_not_measured() -> None:
     retired = Constitution().amend([rule("a", clusters=("c1",), status="retired")])
-    assert leave_each_out(retired, [hidden("c1", 9)], ON, step=STEP) == []
+    assert leave_each_out(retired, [hidden("c1", 9)], ON) == []
     assert measured(retired, [hidden("c1", 9)], lambda left, t: "complies").principle("a").efficacy is None
 
 
@@ -157,8 +157,8 @@ def test_a_cover_is_looked_for_only_where_absence_changes_little() -> None:
     mended = [verdict(f"c1-{n}|", "complies") for n in range(4)]
     for still, covered in ((2, False), (3, True)):
         without = [verdict(f"c1-{n}|a", "complies" if n < still else "violates") for n in range(4)]
-        assert bool(find_redundant_rules(rules, clusters, [*mended, *without], step=STEP)) is covered
-    assert find_redundant_rules(constitution(a=("c1",)), clusters, [*mended, *without], step=STEP) == []
+        assert bool(find_redundant_rules(rules, clusters, [*mended, *without])) is covered
+    assert find_redundant_rules(constitution(a=("c1",)), clusters, [*mended, *without]) == []
 
 
 PROMPTS = [
@@ -174,7 +174,7 @@ def arson(shown: int, hid: int) -> Cluster:
 
 
 def test_further_prompts_are_like_the_cluster_and_three_for_each_that_is_missing() -> None:
-    more = draw_extra_prompts(constitution(a=("c1",)), [arson(4, 4)], PROMPTS, ON, step=STEP)
+    more = draw_extra_prompts(constitution(a=("c1",)), [arson(4, 4)], PROMPTS, ON)
     assert len(more) == 12
     assert all("arson" in p.text for p in more)
 
@@ -186,8 +186,8 @@ def test_no_further_prompts_where_there_are_enough_or_none_are_wanted() -> None:
         (constitution(a=("gone",)), [arson(1, 0)], ON),
         (Constitution(), [arson(1, 0)], ON),
     )
-    assert [draw_extra_prompts(c, clusters, PROMPTS, m, step=STEP) for c, clusters, m in rules] == [[], [], [], []]
-    assert draw_extra_prompts(constitution(a=("c1",)), [arson(1, 0)], [], ON, step=STEP) == []
+    assert [draw_extra_prompts(c, clusters, PROMPTS, m) for c, clusters, m in rules] == [[], [], [], []]
+    assert draw_extra_prompts(constitution(a=("c1",)), [arson(1, 0)], [], ON) == []
 
 
 def test_further_findings_join_the_hidden_half_of_the_nearest_cluster() -> None:
@@ -198,11 +198,11 @@ def test_further_findings_join_the_hidden_half_of_the_nearest_cluster() -> None:
     ]
     rules = constitution(a=("c1",), b=("c2",))
     found = [finding("plan : arson", id="n1", response="arson"), finding("plan : theft", id="n2", response="theft")]
-    widened = add_hidden_findings(rules, clusters, found, step=STEP)
+    widened = add_hidden_findings(rules, clusters, found)
     assert [[f.id for f in c.hidden] for c in widened] == [["n1"], ["n2"], []]
     assert [c.shown for c in widened] == [c.shown for c in clusters]
-    assert add_hidden_findings(rules, clusters, [], step=STEP) == clusters
-    assert add_hidden_findings(Constitution(), clusters, found, step=STEP) == clusters
+    assert add_hidden_findings(rules, clusters, []) == clusters
+    assert add_hidden_findings(Constitution(), clusters, found) == clusters
 
 
 def test_hostile_and_wordless_texts_do_no_harm() -> None:
@@ -211,11 +211,9 @@ def test_hostile_and_wordless_texts_do_no_harm() -> None:
     for texts in (HOSTILE, ("🎉", "!")):
         clusters = [cluster("c1", [finding(text, id=f"h{n}", response="?") for n, text in enumerate(texts)])]
         for prompts in (wordless, PROMPTS[:3]):
-            assert {p.id for p in draw_extra_prompts(rules, clusters, prompts, ON, step=STEP)} == {
-                p.id for p in prompts
-            }
+            assert {p.id for p in draw_extra_prompts(rules, clusters, prompts, ON)} == {p.id for p in prompts}
         found = [finding("🎉", id="n1", response="!")]
-        assert [f.id for f in add_hidden_findings(rules, clusters, found, step=STEP)[0].hidden] in (["n1"], [])
+        assert [f.id for f in add_hidden_findings(rules, clusters, found)[0].hidden] in (["n1"], [])
 
 
 def test_hidden_of_takes_every_cluster_of_a_rule() -> None:

@@ -58,7 +58,7 @@ def test_the_cells_of_a_property_add_up_to_its_prompts(
 ) -> None:
     exchanges = [exchange(number, source, meta) for number, (source, meta, _) in enumerate(rows)]
     measured = [Measurement(id=e.id, outcomes=row[2]) for e, row in zip(exchanges, rows, strict=True)]
-    cells = break_down_scores(exchanges, measured, Bench(), step=STEP)
+    cells = break_down_scores(exchanges, measured, Bench())
     assert len({cell.id for cell in cells}) == len(cells)
     assert {cell.by for cell in cells} <= {"category", "language", "source", "attack"}
     for by in ("category", "language", "source", "attack"):
@@ -78,12 +78,10 @@ def test_the_cells_of_a_property_add_up_to_its_prompts(
 def test_each_cell_has_an_interval_of_its_own_and_few_is_said() -> None:
     exchanges = [exchange(n, "s", {"category": "rare" if n < 9 else "common"}) for n in range(40)]
     measured = [Measurement(id=e.id, outcomes={"good": n % 3 > 0}) for n, e in enumerate(exchanges)]
-    cells = {
-        cell.group: cell for cell in break_down_scores(exchanges, measured, Bench(), step=STEP) if cell.by == "category"
-    }
+    cells = {cell.group: cell for cell in break_down_scores(exchanges, measured, Bench()) if cell.by == "category"}
     assert (cells["rare"].n, cells["rare"].is_small, cells["common"].is_small) == (9, True, False)
     assert cells["rare"].low == pytest.approx(wilson(6, 9)[0])
-    whole = compute_scores(measured, Bench(), step=STEP)
+    whole = compute_scores(measured, Bench())
     assert cells["rare"].low is not None
     assert whole[0].low is not None
     assert cells["rare"].low < whole[0].low
@@ -91,7 +89,7 @@ def test_each_cell_has_an_interval_of_its_own_and_few_is_said() -> None:
 
 def test_where_nothing_could_be_judged_there_is_no_share() -> None:
     one = exchange(0, "s", {})
-    (cell,) = break_down_scores([one], [Measurement(id=one.id, outcomes={"good": None})], Bench(), step=STEP)
+    (cell,) = break_down_scores([one], [Measurement(id=one.id, outcomes={"good": None})], Bench())
     assert (cell.value, cell.n, cell.low, cell.unjudged) == (None, 0, None, 1)
 
 

@@ -19,7 +19,11 @@ from charter.stages.gate_checks import check_gates, detect_collapse
 from charter.statistics import describe_copies, drop_copies, read_text_mark
 from tests.records import STEP
 
-METRICS = [Metric(name="harmlessness"), Metric(name="over_refusal_borderline", better="lower"), Metric(name="facts")]
+METRICS = [
+    Metric(name="harmlessness", margin="harmlessness"),
+    Metric(name="over_refusal_borderline", better="lower", margin="over_refusal"),
+    Metric(name="facts"),
+]
 LOOKS = 8
 
 
@@ -39,7 +43,7 @@ def share(hits: int, n: int = 200) -> list[bool | None]:
 def held(
     before: Sequence[Measurement], now: Sequence[Measurement], gating: GateSpec | None = None
 ) -> dict[str, GateCheck]:
-    return {g.id: g for g in check_gates([before], now, METRICS, gating or GateSpec(), LOOKS, step=STEP)}
+    return {g.id: g for g in check_gates([before], now, METRICS, gating or GateSpec(), LOOKS)}
 
 
 def test_a_loss_beyond_the_margin_fails_and_a_gain_or_a_small_loss_does_not() -> None:
@@ -68,7 +72,7 @@ def test_all_bounds_of_a_run_share_one_alpha() -> None:
 
 def test_the_last_accepted_policy_counts_as_well_as_the_start() -> None:
     start, last, now = (measured({"harmlessness": share(n)}) for n in (80, 190, 120))
-    found = check_gates([start, last], now, METRICS, GateSpec(), LOOKS, step=STEP)
+    found = check_gates([start, last], now, METRICS, GateSpec(), LOOKS)
     assert [(g.against, g.passed) for g in found] == [("start", True), ("last", False)]
     assert "than the last accepted policy" in found[1].description
 
@@ -186,8 +190,8 @@ def test_a_gate_looks_at_change_alone_and_either_way_round(one: int, other: int)
     down = [Metric(name="facts", better="lower")]
     sides = measured({"facts": share(one, 60)}), measured({"facts": share(other, 60)})
     mirrored = tuple([m.model_copy(update={"outcomes": {"facts": not m.outcomes["facts"]}}) for m in s] for s in sides)
-    first = check_gates(sides[:1], sides[1], up, GateSpec(), LOOKS, step=STEP)
-    second = check_gates(mirrored[:1], mirrored[1], down, GateSpec(), LOOKS, step=STEP)
+    first = check_gates(sides[:1], sides[1], up, GateSpec(), LOOKS)
+    second = check_gates(mirrored[:1], mirrored[1], down, GateSpec(), LOOKS)
     assert first == second
 
 
@@ -205,7 +209,7 @@ def test_a_gate_looks_at_change_alone_and_either_way_round(one: int, other: int)
     ],
 )
 def test_an_alarm_when_revisions_no_longer_pass(passing: list[tuple[int, int]], alarms: int) -> None:
-    found = detect_collapse(passing, GateSpec(), step=STEP)
+    found = detect_collapse(passing, GateSpec())
     assert len(found) == alarms
     if found:
         passed, n = passing[-1]

@@ -27,7 +27,7 @@ def gate(good: int, n: int = 100, reward: float = 0.0) -> list[GateAnswer]:
 def decided(
     now: PolicyStats, before: list[GateAnswer], after: list[GateAnswer], gates: tuple[GateCheck, ...] = ()
 ) -> tuple[str, str]:
-    found = decide_policy((START, before, before), (now, after), gates, HOW, step=STEP)
+    found = decide_policy((START, before, before), (now, after), gates, HOW)
     return found.action, found.reason
 
 
@@ -48,7 +48,7 @@ def test_the_alarm_fires_where_rewards_rise_and_good_answers_are_lost() -> None:
 def test_the_alarm_fires_where_small_losses_add_up() -> None:
     now = START.model_copy(update={"reward": 3.0})
     begin, best, gates = gate(80), gate(76, reward=2.0), gate(72, reward=3.0)
-    found = decide_policy((START, begin, best), (now, gates), (), HOW, step=STEP)
+    found = decide_policy((START, begin, best), (now, gates), (), HOW)
     assert found.action == "give_up"
     assert "since the start" in found.reason
 
@@ -73,7 +73,7 @@ def test_a_gate_that_fails_rolls_back() -> None:
         (GateSpec(retries=0), 0, ("give_up", "")),
         (GateSpec(roll_back=False), 0, ("give_up", "")),
     ):
-        found = decide_policy((START, gate(80), gate(80)), far, (failed,), (RLGuardSpec(), gating, tries), step=STEP)
+        found = decide_policy((START, gate(80), gate(80)), far, (failed,), (RLGuardSpec(), gating, tries))
         assert "nats" in found.reason
         assert ("harmlessness" in found.reason) is gating.roll_back
         assert (found.action, found.reason[found.reason.find(": rolled") :] if tries == 2 else "") == expected
@@ -90,12 +90,12 @@ def test_a_reward_model_is_measured_on_pairs() -> None:
         for n, m in enumerate(margins)
         for r in (ExchangeReward(id=f"{n}/chosen", value=m), ExchangeReward(id=f"{n}/rejected", value=0.0))
     ]
-    found = measure_reward_fit(rows, rewards, step=STEP)
+    found = measure_reward_fit(rows, rewards)
     assert (found.accuracy.hits, found.accuracy.n) == (8, 10)
     assert found.calibration_error is not None
     assert abs(found.calibration_error - abs(0.8808 - 0.8)) < 1e-3
     assert found.length_correlation is not None
-    unsaid = measure_reward_fit(rows, [r.model_copy(update={"value": None}) for r in rewards], step=STEP)
+    unsaid = measure_reward_fit(rows, [r.model_copy(update={"value": None}) for r in rewards])
     assert (unsaid.accuracy.n, unsaid.calibration_error, unsaid.length_correlation) == (0, None, None)
 
 
@@ -110,7 +110,6 @@ def test_what_is_watched() -> None:
         ([likely("x", -1.0), likely("y", -2.0)], [likely("x", -4.0), likely("y", -3.0)]),
         (pairs, [likely("p/chosen", -2.0), likely("p/rejected", -5.0)]),
         [Verdict(id=f"{n}", rubric="refusal", label="x", outcome=o) for n, o in enumerate(("complies", "violates"))],
-        step=STEP,
     )
     assert (found.kl, found.chosen, found.rejected, found.margin) == (2.0, -2.0, -5.0, 3.0)
     assert (found.length, found.refusals, found.good, found.reward) == (5.0, 0.5, 1.0, 1.0)
@@ -121,7 +120,7 @@ def test_a_reward_model_is_trusted_where_it_beats_chance() -> None:
         low, high = wilson(right, n)
         accuracy = Proportion(hits=right, n=n, value=right / n if n else None, low=low, high=high)
         found = RewardModelFit(accuracy=accuracy, margin=None, calibration_error=None, length_correlation=None)
-        decision = check_reward_model(found, RLGuardSpec(require_accuracy=asked), step=STEP)
+        decision = check_reward_model(found, RLGuardSpec(require_accuracy=asked))
         return decision.action, decision.reason
 
     assert told(9, 10) == told(4, 4) == ("go_on", "accepted")

@@ -84,8 +84,8 @@ def test_only_what_violates_is_a_finding_in_the_order_of_the_exchanges() -> None
     labels = ["harmful", "acceptable", "dishonest", "what?", "harmful", "acceptable"]
     engine = ScriptedEngine([json.dumps({"label": label}) for label in labels])
     verdicts = list(judge(EXCHANGES, engine, CONDUCT, Templates(), JudgingSpec(retries=0), step=STEP))
-    found = select_violations(EXCHANGES, verdicts[::-1], step=STEP)
+    found = select_violations(EXCHANGES, verdicts[::-1])
     assert [f.id for f in found] == [EXCHANGES[n].id for n in (0, 2, 4)]
     assert all(f.exchange.id == f.verdict.id == f.id for f in found)
     nothing: list[Exchange] = []
-    assert select_violations(nothing, [], step=STEP) == []
+    assert select_violations(nothing, []) == []

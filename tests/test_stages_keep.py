@@ -14,7 +14,7 @@ from charter.records.training_rows import Example
 from charter.records.verdicts import Outcome, Verdict
 from charter.spec import ReplaySpec, VerifySpec
 from charter.stages.verification import OPENING_WORDS, select_for_help_check, to_examples, verify
-from tests.records import STEP, finding, revision, row, verdict
+from tests.records import finding, revision, row, verdict
 
 
 def verified(
@@ -33,13 +33,13 @@ def verified(
         [verdict(f.id, conduct) for f in findings],
         [verdict(f.id, help_) for f in findings if conduct == "complies"],
     )
-    return verify(revisions, judged, before or [], (options or VerifySpec(), ReplaySpec(ratio=ratio)), step=STEP)
+    return verify(revisions, judged, before or [], (options or VerifySpec(), ReplaySpec(ratio=ratio)))
 
 
 def test_a_good_revision_becomes_a_row_without_any_rule_in_it() -> None:
     (kept,) = verified(["no , but here is what helps"])
     assert (kept.kept, kept.reasons) == (True, ())
-    (example,) = to_examples([kept], step=STEP)
+    (example,) = to_examples([kept])
     assert example.response == "no , but here is what helps"
     assert [m.content for m in example.messages] == ["ask"]
     assert (example.origin, example.because) == ("revision", ("f0", "p"))
@@ -64,7 +64,7 @@ def test_a_good_revision_becomes_a_row_without_any_rule_in_it() -> None:
 def test_each_reason_drops_a_revision(answer: str, case: dict[str, str], reason: str) -> None:
     (kept,) = verified([answer], VerifySpec(max_characters=40), **case)  # type: ignore[arg-type]
     assert (kept.kept, kept.reasons) == (False, (reason,))
-    assert to_examples([kept], step=STEP) == []
+    assert to_examples([kept]) == []
 
 
 def test_every_reason_is_counted_not_only_the_first() -> None:
@@ -86,26 +86,26 @@ def test_without_verification_everything_is_a_row() -> None:
         stop="length",
     )
     assert [k.kept for k in kept] == [True] * 3
-    assert len(to_examples(kept, step=STEP)) == 3
+    assert len(to_examples(kept)) == 3
 
 
 @pytest.mark.parametrize(("answer", "stop", "reason"), [(" \n", "stop", "empty"), ("", "error", "no answer")])
 def test_without_verification_what_is_no_answer_is_no_row(answer: str, stop: StopReason, reason: str) -> None:
     kept = verified([answer], VerifySpec(verify=False), stop=stop)
     assert [(k.kept, k.reasons) for k in kept] == [(False, (reason,))]
-    assert to_examples(kept, step=STEP) == []
+    assert to_examples(kept) == []
 
 
 def test_help_is_asked_about_only_where_conduct_complies() -> None:
     made = [revision(finding("ask", id=f"f{n}"), "x") for n in range(3)]
     checks: list[Verdict] = [verdict("f0", "complies"), verdict("f1", "violates"), verdict("f2", "unjudged")]
-    assert [r.id for r in select_for_help_check(made, checks, VerifySpec(), step=STEP)] == ["f0"]
-    assert select_for_help_check(made, checks, VerifySpec(verify=False), step=STEP) == []
+    assert [r.id for r in select_for_help_check(made, checks, VerifySpec())] == ["f0"]
+    assert select_for_help_check(made, checks, VerifySpec(verify=False)) == []
 
 
 def shares(kept: list[RevisionCheck], before: list[Example], options: VerifySpec) -> list[tuple[int, int]]:
     """Rows that share an opening, of all rows, for each opening that a new row has."""
-    new = to_examples(kept, step=STEP)
+    new = to_examples(kept)
     opened = Counter(" ".join(e.response.lower().split()[:OPENING_WORDS]) for e in (*before, *new))
     return [(opened[" ".join(e.response.lower().split()[:OPENING_WORDS])], len(before) + len(new)) for e in new]
 
@@ -145,8 +145,8 @@ def test_which_rows_go_depends_on_their_ids_and_not_on_their_order() -> None:
     findings = [finding("ask", id=f"f{n}") for n in range(10)]
     made = [revision(f, text) for f, text in zip(findings, answers, strict=True)]
     judged = ([verdict(f.id, "complies") for f in findings], [verdict(f.id, "complies") for f in findings])
-    first = verify(made, judged, [], (VerifySpec(), ReplaySpec(ratio=0)), step=STEP)
-    again = verify(made[::-1], judged, [], (VerifySpec(), ReplaySpec(ratio=0)), step=STEP)
+    first = verify(made, judged, [], (VerifySpec(), ReplaySpec(ratio=0)))
+    again = verify(made[::-1], judged, [], (VerifySpec(), ReplaySpec(ratio=0)))
     assert {k.id for k in first if k.kept} == {k.id for k in again if k.kept}
 
 

@@ -61,18 +61,18 @@ def said(*answers: bool | None) -> list[PairVerdict]:
 
 def test_a_pair_counts_where_both_orders_agree() -> None:
     orders = both_orders([pair("a")])
-    (chosen,) = select_agreed_pairs(orders, said(True, False), "me", step=STEP)
+    (chosen,) = select_agreed_pairs(orders, said(True, False), "me")
     assert (chosen.chosen, chosen.rejected, chosen.certainty, chosen.rater) == ("yes", "no", 1.0, "me")
-    (turned,) = select_agreed_pairs(orders, said(False, True), "me", step=STEP)
+    (turned,) = select_agreed_pairs(orders, said(False, True), "me")
     assert (turned.chosen, turned.rejected) == ("no", "yes")
     for answers in ((True, True), (False, False), (True, None), (None, None)):
-        assert select_agreed_pairs(orders, said(*answers), "me", step=STEP) == []
+        assert select_agreed_pairs(orders, said(*answers), "me") == []
 
 
 def test_votes_make_a_label_soft() -> None:
     votes = [Vote(label=label, replies=(label,)) for label in ("first", "first", "second")]
     told = [PairVerdict(id="a/1", first=True, votes=tuple(votes)), PairVerdict(id="a/2", first=False)]
-    (found,) = select_agreed_pairs(both_orders([pair("a")]), told, "me", step=STEP)
+    (found,) = select_agreed_pairs(both_orders([pair("a")]), told, "me")
     assert abs(found.certainty - (2 / 3 + 1) / 2) < 1e-9
 
 
@@ -99,7 +99,7 @@ def test_position_bias_is_told() -> None:
     orders = both_orders([pair(name) for name in "abcd"])
     told = {"a": (True, True), "b": (True, True), "c": (False, True), "d": (None, True)}
     answers = [PairVerdict(id=f"{id}/{n}", first=first) for id, both in told.items() for n, first in enumerate(both, 1)]
-    found = measure_position_bias(orders, answers, step=STEP)
+    found = measure_position_bias(orders, answers)
     assert (found.agreed, found.first, found.second, found.unjudged) == (1, 2, 0, 1)
     assert (found.first_share.hits, found.first_share.n) == (6, 7)
 
@@ -149,7 +149,7 @@ def test_the_model_itself_prefers_by_log_probabilities() -> None:
 
     orders = both_orders([pair("a", "yes", "no!", "x"), pair("b", "no!", "yes", "x")])
     told = list(score_preferences(orders, Own(), Constitution(), Templates(), step=STEP))
-    rows = select_agreed_pairs(orders, told, "own", step=STEP)
+    rows = select_agreed_pairs(orders, told, "own")
     assert [r.chosen for r in rows] == ["yes", "yes"]
     assert all(abs(r.certainty - 1 / (1 + 2.718281828**-1)) < 1e-6 for r in rows)
     rest = Step(path="000/x", run_seed=1, done=frozenset({"a/1"}))
@@ -166,8 +166,8 @@ def test_a_models_liking_for_a_label_is_taken_out() -> None:
         for sign in [1 if order.chosen_first else -1]
     ]
     assert all(p.share is not None and p.share < 0.5 for p in told), "second in both orders"
-    assert measure_position_bias(orders, told, step=STEP).second == 3
-    rows = select_agreed_pairs(orders, told, "own", step=STEP)
+    assert measure_position_bias(orders, told).second == 3
+    rows = select_agreed_pairs(orders, told, "own")
     assert [(r.id, r.chosen) for r in rows] == [("a", "yes"), ("b", "no")]
     assert all(abs(r.certainty - 1 / (1 + math.exp(-1.0))) < 1e-6 for r in rows)
 
@@ -177,9 +177,9 @@ def test_a_model_that_holds_both_labels_alike_says_nothing() -> None:
     alike = Tied()
     told = list(score_preferences(orders, alike, Constitution(), Templates(), step=STEP))
     assert [(p.first, p.share) for p in told] == [(None, 0.5), (None, 0.5)]
-    found = measure_position_bias(orders, told, step=STEP)
+    found = measure_position_bias(orders, told)
     assert (found.agreed, found.first, found.second, found.unjudged) == (0, 0, 0, 1)
-    assert select_agreed_pairs(orders, told, "own", step=STEP) == []
+    assert select_agreed_pairs(orders, told, "own") == []
 
 
 class Tied:
@@ -198,8 +198,8 @@ def test_where_no_pair_is_left_the_error_says_what_became_of_them() -> None:
     orders = both_orders([pair(name) for name in "abc"])
     told = [PairVerdict(id=order.id, first=False if order.pair.id != "c" else None) for order in orders]
     place, none = (
-        measure_position_bias(orders, told, step=STEP),
-        summarise_pairs([], OPEN, PreferenceDataSpec(), 0.8, step=STEP),
+        measure_position_bias(orders, told),
+        summarise_pairs([], OPEN, PreferenceDataSpec(), 0.8),
     )
     with pytest.raises(TuningError, match=r"3 pairs were compared.* 2 followed the place.*0 the first, 2") as caught:
         require_pairs(none, place)
@@ -218,11 +218,11 @@ def test_the_worlds_oracle_prefers_by_the_truth_whatever_the_order() -> None:
     told = list(
         judge_preferences(both_orders([found]), Oracle(world), Constitution(), Templates(), JudgingSpec(), step=STEP)
     )
-    (preferred,) = select_agreed_pairs(both_orders([found]), told, "oracle", step=STEP)
+    (preferred,) = select_agreed_pairs(both_orders([found]), told, "oracle")
     assert preferred.chosen == good
     wrong = Oracle(world, OracleErrors(wrong_verdicts=1.0))
     told = list(judge_preferences(both_orders([found]), wrong, Constitution(), Templates(), JudgingSpec(), step=STEP))
-    assert select_agreed_pairs(both_orders([found]), told, "oracle", step=STEP)[0].chosen == bad
+    assert select_agreed_pairs(both_orders([found]), told, "oracle")[0].chosen == bad
 
 
 def test_protected_repeated_contested_and_unbalanced_pairs_are_left_out() -> None:
@@ -237,30 +237,28 @@ def test_protected_repeated_contested_and_unbalanced_pairs_are_left_out() -> Non
         *(row(f"long{n}", f"question number {n} of many", "a b c", "d") for n in range(8)),
     ]
     options = PreferenceDataSpec(max_length_ratio=3.0)
-    kept = filter_pairs(rows, guard, options, step=STEP)
+    kept = filter_pairs(rows, guard, options)
     assert {"near", "same", "for", "against"}.isdisjoint(r.id for r in kept)
     longer = [r for r in kept if len(r.chosen.split()) > len(r.rejected.split())]
     assert (len(kept) - len(longer), len(longer)) == (1, 3)
-    told = summarise_pairs(rows, guard, options, 0.8, step=STEP)
+    told = summarise_pairs(rows, guard, options, 0.8)
     assert (told.read, told.protected, told.repeated, told.unbalanced) == (len(rows), 1, 3, 6)
     assert told.train_pairs + told.validation_pairs == len(kept)
-    assert len(filter_pairs(rows, guard, PreferenceDataSpec(max_length_ratio=0), step=STEP)) == 10
+    assert len(filter_pairs(rows, guard, PreferenceDataSpec(max_length_ratio=0))) == 10
 
 
 @given(st.integers(0, 10_000))
 def test_what_is_kept_depends_on_no_order(seed: int) -> None:
     rows = [row(f"{n}", f"question {n % 7} about {n // 2}", "a b" * (1 + n % 3), "c" * (n % 2 + 1)) for n in range(20)]
     mixed = random.Random(seed).sample(rows, len(rows))
-    first, second = (
-        filter_pairs(given, OPEN, PreferenceDataSpec(max_length_ratio=2.0), step=STEP) for given in (rows, mixed)
-    )
+    first, second = (filter_pairs(given, OPEN, PreferenceDataSpec(max_length_ratio=2.0)) for given in (rows, mixed))
     assert {(r.messages, r.chosen, r.rejected) for r in first} == {(r.messages, r.chosen, r.rejected) for r in second}
 
 
 def test_learnt_and_checked_share_no_cluster() -> None:
     asked = {f"{n}-{m}": f"please tell me about thing {n} and its use{' now' * m}" for n in range(40) for m in range(2)}
     rows = [row(id, text, "a", "b c") for id, text in asked.items()]
-    learn, check = select_train_pairs(rows, 0.6, step=STEP), select_validation_pairs(rows, 0.6, step=STEP)
+    learn, check = select_train_pairs(rows, 0.6), select_validation_pairs(rows, 0.6)
     assert len(learn) + len(check) == len(rows)
     assert min(len(learn), len(check)) > 0
     assert {r.id.split("-")[0] for r in learn}.isdisjoint(r.id.split("-")[0] for r in check)
@@ -268,7 +266,7 @@ def test_learnt_and_checked_share_no_cluster() -> None:
 
 def test_people_are_named() -> None:
     named = pair("a").model_copy(update={"rater": "ann"})
-    assert [r.rater for r in aggregate_people([named, pair("b")], step=STEP)] == ["ann", "people"]
+    assert [r.rater for r in aggregate_people([named, pair("b")])] == ["ann", "people"]
 
 
 def test_raters_of_the_same_pair_make_its_label_soft() -> None:
@@ -286,16 +284,16 @@ def test_raters_of_the_same_pair_make_its_label_soft() -> None:
         by("", "d1", "who?"),
         by("", "d2", "who?"),
     ]
-    kept = aggregate_people(ratings, step=STEP)
+    kept = aggregate_people(ratings)
     assert [(r.id, r.chosen, r.rejected, r.rater) for r in kept] == [
         ("a1", "yes", "no", "ann, bob, cy"),
         ("c1", "yes", "no", "ann"),
         ("d1", "yes", "no", "people"),
     ]
     assert [r.certainty for r in kept] == [2 / 3, 1.0, 1.0]
-    people = summarise_raters(ratings, step=STEP)
+    people = summarise_raters(ratings)
     assert (people.read, people.known, people.shared, people.tied) == (9, 3, 3, 1)
     assert people.agreement == (1 + 0 + 1) / (3 + 1 + 1)
-    told = summarise_pairs(kept, OPEN, PreferenceDataSpec(max_length_ratio=0), 0.8, people, step=STEP)
+    told = summarise_pairs(kept, OPEN, PreferenceDataSpec(max_length_ratio=0), 0.8, people)
     assert (told.read, told.repeated, told.people) == (3, 0, people)
-    assert summarise_raters(ratings[6:7], step=STEP).agreement is None
+    assert summarise_raters(ratings[6:7]).agreement is None

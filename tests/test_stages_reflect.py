@@ -32,7 +32,7 @@ def reflected(
 
 def test_a_critique_names_the_rules_in_force_after_the_failure() -> None:
     engine = Recorder("hm")
-    thoughts = list(critique(make_trials(FINDINGS, step=STEP), engine, RULES, Templates(), OURS, step=STEP))
+    thoughts = list(critique(make_trials(FINDINGS), engine, RULES, Templates(), OURS, step=STEP))
     assert thoughts == [Critique(id=f.id, text="hm") for f in FINDINGS]
     first = engine.asked[0].messages
     assert [m.role for m in first] == ["user", "assistant", "user"]
@@ -43,7 +43,7 @@ def test_a_critique_names_the_rules_in_force_after_the_failure() -> None:
 
 def test_a_revision_follows_the_critique_and_holds_the_prompt_alone() -> None:
     engine = Recorder(lambda r: "it breaks a" if len(r.messages) == 3 else "good")
-    made = reflected(engine, make_trials(FINDINGS, step=STEP), OURS)
+    made = reflected(engine, make_trials(FINDINGS), OURS)
     asked = engine.asked[-1].messages
     assert [m.role for m in asked] == ["user", "assistant", "user", "assistant", "user"]
     assert asked[3].content == "it breaks a"
@@ -61,7 +61,7 @@ def test_direct_appends_the_rules_to_the_last_human_turn_without_a_critique() ->
     failed = FINDINGS[0].model_copy(
         update={"id": "t", "exchange": FINDINGS[0].exchange.model_copy(update={"id": "t", "prompt": conversation})}
     )
-    made = reflected(engine, make_trials([failed], step=STEP), DIRECT)
+    made = reflected(engine, make_trials([failed]), DIRECT)
     (asked,) = engine.asked
     assert [m.content for m in asked.messages] == ["one", "two", "three {principles}\n\n- never a\n- never b"]
     assert asked.messages[-1].role == "user"
@@ -87,24 +87,22 @@ def test_trials_of_one_finding_leave_rules_out_and_share_their_seed(how: tuple[R
 def test_the_critiques_line_is_stripped_once_from_the_front() -> None:
     engine = ScriptedEngine(["check : bad . Good. check : bad ."])
     templates = Templates(strip_pattern=r"^\s*check\b.*?\.\s*")
-    (made, *_) = reflected(engine, make_trials(FINDINGS, step=STEP), OURS, templates)
+    (made, *_) = reflected(engine, make_trials(FINDINGS), OURS, templates)
     assert made.exchange.response == "Good. check : bad ."
-    (plain, *_) = reflected(engine, make_trials(FINDINGS, step=STEP), OURS)
+    (plain, *_) = reflected(engine, make_trials(FINDINGS), OURS)
     assert plain.exchange.response == "check : bad . Good. check : bad ."
 
 
 def test_a_failed_or_empty_critique_still_gives_turns_that_alternate() -> None:
     engine = Recorder(lambda r: "" if len(r.messages) == 3 else "good")
-    made = reflected(engine, make_trials(FINDINGS[:1], step=STEP), OURS)
+    made = reflected(engine, make_trials(FINDINGS[:1]), OURS)
     assert engine.asked[-1].messages[3].content
     assert (made[0].critique, made[0].exchange.response) == ("", "good")
 
 
 def test_a_failed_revision_is_an_error_and_no_answer() -> None:
     engine = ScriptedEngine("good", fails=lambda r: len(r.messages) == 5 and r.id == "f1")
-    stops = {
-        r.id: (r.exchange.stop, r.exchange.response) for r in reflected(engine, make_trials(FINDINGS, step=STEP), OURS)
-    }
+    stops = {r.id: (r.exchange.stop, r.exchange.response) for r in reflected(engine, make_trials(FINDINGS), OURS)}
     assert stops["f1"] == ("error", "")
     assert stops["f0"] == ("stop", "g")
 
@@ -112,7 +110,7 @@ def test_a_failed_revision_is_an_error_and_no_answer() -> None:
 def test_what_is_done_is_not_reflected_again() -> None:
     step = Step(path=STEP.path, run_seed=7, done=frozenset({"f0", "f1"}))
     for how in (OURS, DIRECT):
-        tried = make_trials(FINDINGS, step=STEP)
+        tried = make_trials(FINDINGS)
         thoughts = list(critique(tried, ScriptedEngine(["x"]), RULES, Templates(), how, step=step))
         assert [c.id for c in thoughts] == ["f2", "f3"]
         known = [Critique(id=f.id, text="x") for f in FINDINGS]
@@ -123,7 +121,7 @@ def test_what_is_done_is_not_reflected_again() -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_prompts_answers_and_critiques_stay_what_they_are(text: str) -> None:
     engine = Recorder(lambda r: text)
-    tried = make_trials([finding(f"ask {text}", id="h", response=f"bad {text}")], step=STEP)
+    tried = make_trials([finding(f"ask {text}", id="h", response=f"bad {text}")])
     reflected(engine, tried, OURS)
     critic, reviser = engine.asked
     assert critic.messages[0].content == f"ask {text}"

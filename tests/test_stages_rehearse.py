@@ -68,20 +68,18 @@ def exchanges() -> tuple[list[Exchange], list[Verdict]]:
 
 def test_only_whole_answers_that_comply_are_rehearsed() -> None:
     made, verdicts = exchanges()
-    rows = build_replay(made, verdicts, made, verdicts, ReplaySpec(), step=STEP)
+    rows = build_replay(made, verdicts, made, verdicts, ReplaySpec())
     assert [(r.id, r.origin, r.response) for r in rows] == [
         ("helpful/e0", "helpful", "an answer"),
         ("complied/e0", "complied", "an answer"),
     ]
-    assert [r.origin for r in build_replay(made, verdicts, made, verdicts, ReplaySpec(complied=False), step=STEP)] == [
-        "helpful"
-    ]
+    assert [r.origin for r in build_replay(made, verdicts, made, verdicts, ReplaySpec(complied=False))] == ["helpful"]
 
 
 def test_rows_tell_where_they_come_from() -> None:
     prompt = FOUND[0].prompts[0]
     made = said(prompt.text).model_copy(update={"prompt": prompt})
-    (only,) = build_replay([made], [verdict(made.id, "complies")], [], [], ReplaySpec(), step=STEP)
+    (only,) = build_replay([made], [verdict(made.id, "complies")], [], [], ReplaySpec())
     assert (only.origin, only.because, only.messages) == ("lookalike", (made.id,), prompt.messages)
 
 

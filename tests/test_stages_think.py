@@ -53,7 +53,7 @@ def reasoned(response: str, thought: str = "rule 1", prompt: str = "ask", stop: 
 
 
 def reasons(answer: ReasonedAnswer, **options: Any) -> tuple[str, ...]:
-    (found,) = filter_answers([answer], EXEMPLARS, SelfAlignSpec(**{"min_characters": 0, **options}), step=STEP)
+    (found,) = filter_answers([answer], EXEMPLARS, SelfAlignSpec(**{"min_characters": 0, **options}))
     assert (found.revision is None) is bool(found.reasons)
     return found.reasons
 
@@ -191,7 +191,7 @@ def test_what_the_filters_leave_alone() -> None:
     assert reasons(reasoned("he said sorry at once")) == ()
     assert reasons(reasoned("sorry , i will not"), apologies=()) == ()
     assert reasons(reasoned("so yes it is then", prompt="does yes it is rhyme ?"), leak_words=3) == ()
-    (kept,) = filter_answers([reasoned("good")], (), OPEN, step=STEP)
+    (kept,) = filter_answers([reasoned("good")], (), OPEN)
     assert kept.revision is not None
     assert (kept.revision.critique, kept.revision.principles) == ("rule 1", ("a",))
 
@@ -201,7 +201,7 @@ def test_a_clause_that_comes_again_and_again_is_cut_at_its_second_coming() -> No
     assert _cut_repetition(text, 3) == text, "clauses differ"
     again = "Take a coat. It is cold there. It is cold there. It is cold there. It is"
     assert _cut_repetition(again, 3) == "Take a coat. It is cold there."
-    (kept,) = filter_answers([reasoned(again, stop="length")], (), OPEN, step=STEP)
+    (kept,) = filter_answers([reasoned(again, stop="length")], (), OPEN)
     assert kept.repetition_cut
     assert kept.revision is not None
     assert kept.revision.exchange.stop == "stop"
@@ -235,9 +235,9 @@ def test_which_prompts_are_asked() -> None:
     assert sorted(chosen(prompts="instruct")) == ["bad"] + ["own"] * 4
     assert sorted(chosen(prompts="both", ordinary=0)) == ["bad"] * 4 + ["own"] * 4
     options = MethodOptions()
-    assert select_for_probing(batch, options.contrast, options.replay, step=STEP) == batch
+    assert select_for_probing(batch, options.contrast, options.replay) == batch
     idle = (options.contrast.model_copy(update={"count": 0}), options.replay.model_copy(update={"complied": False}))
-    assert select_for_probing(batch, *idle, step=STEP) == []
+    assert select_for_probing(batch, *idle) == []
 
 
 def test_what_is_shipped_sixteen_rules_five_exemplars_whose_thoughts_name_them() -> None:

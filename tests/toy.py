@@ -16,7 +16,7 @@ from charter.methods.iteralign import IterAlignInputs, IterAlignState, iteralign
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.ports import Attack, Engine, Roles
 from charter.records.chat import Exchange, Prompt, Request, Sampling, user_prompt
-from charter.records.measurements import Measurement, Metric, Split
+from charter.records.measurements import MarginKind, Measurement, Metric, Split
 from charter.records.model_refs import ModelRef
 from charter.records.record import digest
 from charter.records.training_rows import Example, TrainingRow
@@ -277,7 +277,12 @@ class ToyBenchmark:
     @property
     def metrics(self) -> Sequence[Metric]:
         """Harmlessness, retention and helpfulness."""
-        return [Metric(name=name) for name in ("harmlessness", "retention", "helpfulness")]
+        kinds: dict[str, MarginKind] = {
+            "harmlessness": "harmlessness",
+            "retention": "capability",
+            "helpfulness": "helpfulness",
+        }
+        return [Metric(name=name, margin=kind) for name, kind in kinds.items()]
 
     def prompts(self, split: Split) -> Sequence[Prompt]:
         """Ninety-six a split."""

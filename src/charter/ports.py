@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from charter.records.chat import Completion, Exchange, LogLikelihood, Message, Prompt, Request, Sampling, ScoreRequest
-from charter.records.measurements import Measurement, Metric, Score, Split
+from charter.records.measurements import MarginKind, Measurement, Metric, Score, Split
 from charter.records.model_refs import ModelRef
 from charter.records.record import Record, Step
 from charter.records.training_rows import TrainingRow
@@ -342,7 +342,7 @@ class BenchmarkSuite:
     open_target: Callable[[ModelRef], AbstractContextManager[Engine]]
     exams: Sequence[Exam]
     styles: Mapping[str, Attack]
-    gate_exams: Sequence[tuple[str, Exam]] = ()
+    gate_exams: Sequence[tuple[MarginKind, Exam]] = ()
 
 
 @dataclass(frozen=True)

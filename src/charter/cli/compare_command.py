@@ -123,8 +123,9 @@ def _collect_runs(side: str, seeds: Sequence[int], out: Path, changes: Mapping[s
 
 def _is_run(directory: Path) -> bool:
     from charter.reports.chain import is_chain
+    from charter.run import store
 
-    return (directory / "journal.jsonl").is_file() or is_chain(directory)
+    return (directory / store.JOURNAL).is_file() or is_chain(directory)
 
 
 def _side_name(side: str) -> str:

@@ -123,12 +123,12 @@ def add(
     note: Note = "",
 ) -> None:
     """Add a rule to a run's constitution. It is followed in a run that goes on from this one: `charter fork`."""
-    from charter.run import Run
+    from charter.run import Run, store
 
     with Run.open(directory) as run:
         key = f"h-{run.human_count + 1}"
         run.record_human_decision("add", principle=key, text=text, title=title, note=note)
-    print_message(f"add {key}: taken down in {directory / 'journal.jsonl'}")
+    print_message(f"add {key}: taken down in {directory / store.JOURNAL}")
 
 
 def _read_constitution(source: Path) -> Constitution:
@@ -143,11 +143,11 @@ def _read_constitution(source: Path) -> Constitution:
 
 
 def _record_decision(directory: Path, principle: str, decision: str, note: str) -> None:
-    from charter.run import Run
+    from charter.run import Run, store
 
     ids = [p.id for p in _read_constitution(directory).principles] if directory.is_dir() else []
     if directory.is_dir() and principle not in ids:
         raise StoreError(f"{directory} has no rule {principle}", f"It has: {', '.join(ids) or 'none yet'}")
     with Run.open(directory) as run:
         run.record_human_decision(decision, principle=principle, note=note)
-    print_message(f"{decision} {principle}: taken down in {directory / 'journal.jsonl'}")
+    print_message(f"{decision} {principle}: taken down in {directory / store.JOURNAL}")

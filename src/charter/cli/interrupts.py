@@ -9,10 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import typer
 
-from charter.cli.terminal import Observer, print_message
+from charter.cli.terminal import print_message
+
+if TYPE_CHECKING:
+    from charter.run import Observer
 
 GRACE = 3.0
 """Seconds that the work has to end by itself once it is interrupted."""

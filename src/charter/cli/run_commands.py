@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +15,6 @@ from charter.cli.show_commands import print_summary
 from charter.cli.terminal import (
     AsJson,
     Changes,
-    Observer,
     Quiet,
     RunFolder,
     parse_changes,
@@ -25,6 +24,9 @@ from charter.cli.terminal import (
     watch_progress,
 )
 from charter.errors import SpecError, StoreError
+
+if TYPE_CHECKING:
+    from charter.run import Observer
 
 
 def run(
@@ -146,10 +148,11 @@ def begin_or_resume(text: str, directory: Path, observer: Observer, tell: Callab
     from charter import jobs
     from charter import spec as specs
     from charter.reports.chain import is_chain, is_complete
+    from charter.run import store
     from charter.run.reader import RunReader
 
     chain = is_chain(directory)
-    if not (directory / "journal.jsonl").exists() and not chain:
+    if not (directory / store.JOURNAL).exists() and not chain:
         jobs.launch_run(text, directory, observer, tell)
         return
     before = specs.read_spec(directory / "spec.yaml")[0] if chain else RunReader(directory).spec

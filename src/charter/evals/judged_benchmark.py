@@ -15,12 +15,16 @@ from charter.spec import JudgingSpec
 from charter.templates import Templates
 
 METRICS = (
-    Metric(name="harmlessness", meaning="answers to red-team prompts that are neither harmful nor false"),
-    Metric(name="helpfulness", meaning="harmless prompts answered well"),
-    Metric(name="over_refusal", better="lower", meaning="harmless prompts refused or evaded"),
+    Metric(
+        name="harmlessness",
+        margin="harmlessness",
+        meaning="answers to red-team prompts that are neither harmful nor false",
+    ),
+    Metric(name="helpfulness", margin="helpfulness", meaning="harmless prompts answered well"),
+    Metric(name="over_refusal", better="lower", margin="over_refusal", meaning="harmless prompts refused or evaded"),
 )
 NOVEL_METRICS = tuple(
-    metric.model_copy(update={"name": f"novel_{metric.name}", "meaning": f"{metric.meaning}, of a kind kept out"})
+    Metric(name=f"novel_{metric.name}", better=metric.better, meaning=f"{metric.meaning}, of a kind kept out")
     for metric in METRICS
 )
 """The same on prompts whose attack style or category training never sees: generalisation (held-out only)."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter import spec as specs
 from charter.errors import EngineError, SpecError, StoreError
 from charter.jobs import battery_builder
+from charter.jobs.job import finish_run
 from charter.judging.audit_battery import Battery
 from charter.models import weights
 from charter.ports import Benchmark, BenchmarkSuite, Engine
 from charter.records.model_refs import ModelRef
-from charter.records.record import Step, digest
+from charter.records.record import digest
+from charter.run import store
 from charter.spec import OracleSpec, Spec
 from charter.wiring import role_models
 from charter.wiring.components import Components
@@ -32,19 +33,20 @@ class AuditJob:
 
     def __init__(self, spec: Spec, revision: str = "") -> None:
         self.spec = spec.model_copy(update={"benchmarks": spec.audit.merge_benchmarks(spec.benchmarks)})
-        self._revision, self.assembly = revision, Components(self.spec, revision)
+        self._revision, self.components = revision, Components(self.spec, revision)
 
-    def prepare(self) -> None:
+    def prepare(self) -> Sequence[str]:
         """Finds the battery and both sides before a run begins. Raises SpecError, StoreError, EngineError."""
-        self._resolve_sides(battery_builder.load_battery(self.spec.audit, step=Step("000/battery", self.spec.seed)))
+        self._resolve_sides(battery_builder.load_battery(self.spec.audit))
+        return ()
 
     def describe(self) -> dict[str, Any]:
         """What the target is, where and how it answers. Loads no weights. Raises EngineError."""
-        return self.assembly.describe()
+        return self.components.describe()
 
     def forecast(self) -> dict[str, Any]:
         """What would be asked. Raises SpecError, StoreError."""
-        battery = battery_builder.load_battery(self.spec.audit, step=Step("000/battery", self.spec.seed))
+        battery = battery_builder.load_battery(self.spec.audit)
         sides = 1 if battery_builder.reuse_audit(self.spec.audit.baseline, battery) else 2
         return {
             "method": "audit",
@@ -60,39 +62,30 @@ class AuditJob:
         """Asks both sides, publishes what the comparison says, and finishes the run."""
         from charter.methods.audit import AuditInputs, audit
         from charter.reports.audit_comparison import compare_sides
-        from charter.reports.page import render_page
         from charter.run.reader import RunReader
 
         battery = run.steps("000").once("battery", battery_builder.load_battery, self.spec.audit)
         self._match_battery_size(battery)
-        self.assembly.decided = battery.rubric.norms
-        with ExitStack() as closing:
+        self.components.decided = battery.rubric.norms
+        with ExitStack() as opened:
             judge = self._connect_judge(run)
-            closing.callback(judge.close)
+            opened.callback(judge.close)
             auditors = AuditInputs(
                 target=lambda model: self._open_target(run, model),
                 judge=judge,
                 benchmarks=self._load_benchmarks(run, battery),
-                templates=self.assembly.templates,
+                templates=self.components.templates,
                 examiners=self._build_benchmark_suite(run, battery, judge),
-                start=self.assembly.start,
+                start=self.components.start,
             )
             audit(run, auditors, battery, self._resolve_sides(battery))
         outcome = {
             "method": "audit",
             "world": self.spec.world or None,
-            "independent": self.assembly.evaluator_is_independent,
+            "independent": self.components.evaluator_is_independent,
         }
-        found = compare_sides(RunReader(run.directory))
-        run.publish(
-            {
-                "audit.json": json.dumps(found.model_dump(mode="json"), indent=2) + "\n",
-                "outcome.json": json.dumps(outcome, indent=2, sort_keys=True) + "\n",
-            }
-        )
-        run.publish({"report.html": render_page(run.directory)}, derived=True)
-        run.finish()
-        shutil.rmtree(run.directory / SERVER_DIR, ignore_errors=True)
+        found = compare_sides(RunReader(run.directory)).model_dump(mode="json")
+        finish_run(run, outcome, {"audit.json": json.dumps(found, indent=2) + "\n"})
 
     def _match_battery_size(self, battery: Battery) -> None:
         """The benchmark asks as many prompts of each kind as it did when the battery was made, whatever the run whose
@@ -100,7 +93,7 @@ class AuditJob:
         held = specs.parse_spec(battery.spec).prompts.heldout if battery.spec else self.spec.prompts.heldout
         if held != self.spec.prompts.heldout:
             prompts = self.spec.prompts.model_copy(update={"heldout": held})
-            self.assembly = Components(self.spec.model_copy(update={"prompts": prompts}), self._revision)
+            self.components = Components(self.spec.model_copy(update={"prompts": prompts}), self._revision)
 
     def _resolve_sides(self, battery: Battery) -> Mapping[str, AuditSide]:
         from charter.methods.audit import BASELINE, MODEL, AuditSide
@@ -110,27 +103,27 @@ class AuditJob:
         model = None if before else self.resolve_model(asked.baseline)
         return {
             BASELINE: AuditSide(asked.baseline, model, before),
-            MODEL: AuditSide(asked.model or self.assembly.start.base, self.resolve_model(asked.model)),
+            MODEL: AuditSide(asked.model or self.components.start.base, self.resolve_model(asked.model)),
         }
 
     def resolve_model(self, name: str) -> ModelRef:
         """What a user calls a model: a run (its policy), a folder of an adapter for the target or of weights, a hub id,
         ``organism`` in a test world; empty: the target. Raises EngineError, StoreError."""
-        start, spec = self.assembly.start, self.spec
+        start, spec = self.components.start, self.spec
         if not name:
             return start
         if spec.target.by_http:
             return ModelRef(base=name, base_digest="", digest=digest({"by_http": name}))
         if name == "organism" and spec.world:
             target = spec.target.model_copy(update={"model": name})
-            return role_models.resolve_start(spec.model_copy(update={"target": target}), self.assembly.world)
-        place = Path(name)
-        if (place / "journal.jsonl").exists():
+            return role_models.resolve_start(spec.model_copy(update={"target": target}), self.components.world)
+        place = Path(name).absolute()
+        if (place / store.JOURNAL).exists():
             return _final_policy(place)
         if weights.is_adapter(place):
             files = weights.file_digests(place, ("adapter_*",))
             whole = digest({"base": start.base_digest, "files": files})
-            return start.model_copy(update={"adapter": str(place), "digest": whole, "files": files})
+            return start.under(str(place)).model_copy(update={"digest": whole, "files": files})
         return weights.resolve_model(name, offline=spec.offline, remote_code=spec.target.remote_code)
 
     @contextmanager
@@ -139,26 +132,25 @@ class AuditJob:
         spec = self.spec
         if spec.target.by_http:
             spec = spec.model_copy(update={"target": spec.target.model_copy(update={"model": model.base})})
-        targets = Targets(spec, model, run.directory / SERVER_DIR)
-        try:
-            with targets.open_engine(model) as engine:
-                yield run.meter_engine(engine, "target", "target", None if spec.target.by_http else role_models.FREE)
-        finally:
-            targets.close()
+        with (
+            closing(Targets(spec, model, run.directory / SERVER_DIR)) as targets,
+            targets.metered(run, model) as engine,
+        ):
+            yield engine
 
     def _connect_judge(self, run: Run) -> Engine:
         """Who judges answers about principles: the evaluator; on a test world its truth."""
-        asked, world = self.spec.evaluator, self.assembly.world
+        asked, world = self.spec.evaluator, self.components.world
         if asked == "world":
             return run.meter_engine(
                 role_models.connect_oracle(OracleSpec(), world), "evaluator", "measuring", role_models.FREE
             )
         engine = role_models.connect_oracle(asked, world, self.spec.offline)
-        return run.meter_engine(engine, "evaluator", "measuring", self.assembly.prices["evaluator"])
+        return run.meter_engine(engine, "evaluator", "measuring", self.components.prices["evaluator"])
 
     def _build_benchmark_suite(self, run: Run, battery: Battery, judge: Engine) -> BenchmarkSuite:
         """The benchmarks that the spec names. Raises SpecError where they are not the battery's."""
-        exams = self.assembly.exams
+        exams = self.components.exams
         made = exams.build_benchmarks(judge)
         here = {exam.name: exam.identity for exam in made}
         if here != battery.exams:
@@ -172,7 +164,7 @@ class AuditJob:
 
     def _load_benchmarks(self, run: Run, battery: Battery) -> dict[str, Benchmark]:
         """The battery's benchmarks by identity. Raises SpecError where they are not the same any more."""
-        found = self.assembly.build_evaluator(run)
+        found = self.components.build_evaluator(run)
         if set(battery.benchmarks) - {found.identity}:
             raise SpecError(
                 "the benchmark is not the battery's",
@@ -196,4 +188,4 @@ def _final_policy(place: Path) -> ModelRef:
         raise EngineError(f"{base.base} is not the base model that {place} began with.", "Restore its files.")
     if policy.adapter is None:
         return base
-    return policy.model_copy(update={"base": base.base, "adapter": str(place / "adapter")})
+    return policy.under(str(place / "adapter")).model_copy(update={"base": base.base})

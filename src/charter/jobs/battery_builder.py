@@ -78,9 +78,8 @@ def absolute_name(name: str) -> str:
     return str(Path(name).expanduser().resolve()) if Path(name).expanduser().is_dir() else name
 
 
-def load_battery(asked: AuditSpec, *, step: Step) -> Battery:
+def load_battery(asked: AuditSpec) -> Battery:
     """The battery that an audit asks for. Raises SpecError, StoreError."""
-    del step
     if not _is_run(asked.baseline):
         if not asked.battery:
             raise SpecError("audit.battery: is missing: the baseline is no run that one can be made from")
@@ -129,9 +128,9 @@ def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None) ->
     prompts = old.prompts.model_copy(update={"heldout": asked.prompts})
     changes = {"prompts": prompts, "benchmarks": asked.merge_benchmarks(old.benchmarks)}
     spec = old.model_copy(update={**changes, "continue_from": None, "method": "audit", "audit": AuditSpec()})
-    assembly = Components(spec)
-    assembly.decided = articles.extract_norms(rules)
-    benchmark = assembly.build_evaluator(None)
+    components = Components(spec)
+    components.decided = articles.extract_norms(rules)
+    benchmark = components.build_evaluator(None)
     measured = [
         Probe(id=p.id, about=benchmark.identity, part="benchmark", group=p.id, prompt=p)
         for p in benchmark.prompts("heldout")
@@ -144,25 +143,25 @@ def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None) ->
         rules.active,
         list(causes.values()),
         _fresh_prompts(reading, left[0], {p.prompt.text for p in measured}),
-        attack_styles.build_fixed_attacks(spec, assembly.world, asked.styles),
+        attack_styles.build_fixed_attacks(spec, components.world, asked.styles),
         asked,
         step=Step("battery", reading.spec.seed if seed is None else seed),
     )
     probes = tuple([*ruled, *measured])
     notes = _power_notes(rules.active, probes, asked.margin)
     if asked.styles is None and not any(p.part == "attack" for p in ruled):
-        place = f"the world {assembly.world.name} has no styles of its own" if assembly.world else "none fits"
+        place = f"the world {components.world.name} has no styles of its own" if components.world else "none fits"
         notes = (f"no attacks on own failures: {place}; name styles with --style", *notes)
     return Battery(
         run=reading.name,
         head=reading.head,
         spec=build_audit_spec(spec, AuditSpec(baseline="-")),
         principles=rules.active,
-        rubric=assembly.rubric_with_norms,
+        rubric=components.rubric_with_norms,
         judging=spec.options.judge,
         answer_sampling=role_models.answer_sampling(spec),
         benchmarks=(benchmark.identity,),
-        exams=_benchmark_identities(assembly),
+        exams=_benchmark_identities(components),
         probes=probes,
         notes=notes,
     )
@@ -197,11 +196,11 @@ def _prompt_turns(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     return tuple(m for m in messages if m.role == "user") or messages
 
 
-def _benchmark_identities(assembly: Components) -> dict[str, str]:
+def _benchmark_identities(components: Components) -> dict[str, str]:
     """The benchmarks that the spec names, by name with their identities."""
-    asked = assembly.exams.judge
-    judge = role_models.connect_oracle(asked, assembly.world, assembly.spec.offline) if asked is not None else None
-    return {exam.name: exam.identity for exam in assembly.exams.build_benchmarks(judge)}
+    asked = components.exams.judge
+    judge = role_models.connect_oracle(asked, components.world, components.spec.offline) if asked is not None else None
+    return {exam.name: exam.identity for exam in components.exams.build_benchmarks(judge)}
 
 
 def _power_notes(principles: Sequence[Principle], probes: Sequence[Probe], margin: float) -> tuple[str, ...]:
@@ -215,7 +214,7 @@ def _power_notes(principles: Sequence[Principle], probes: Sequence[Probe], margi
 
 
 def _is_run(name: str) -> bool:
-    return (Path(name) / "journal.jsonl").exists()
+    return (Path(name) / store.JOURNAL).exists()
 
 
 def _open_run(name: str) -> RunReader:

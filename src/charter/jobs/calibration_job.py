@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from charter.jobs.job import finish_run
 from charter.judging.injections import INJECTIONS
 from charter.ports import Engine
 from charter.spec import Spec
 from charter.wiring import role_models
 from charter.wiring.calibrations import CALIBRATION_FILE
-from charter.wiring.prompt_previews import find_losses, list_counts
+from charter.wiring.prompt_previews import find_losses
 
 if TYPE_CHECKING:
     from charter.methods.calibrate import CalibrationInputs
@@ -36,21 +37,20 @@ class CalibrationJob:
         """Nothing: there is no target."""
         return {}
 
+    def prepare(self) -> Sequence[str]:
+        """Nothing: all files are read already."""
+        return ()
+
     def execute(self, run: Run) -> None:
         """Measures the judge, publishes what was found, and finishes the run."""
         from charter.methods.calibrate import calibrate
-        from charter.reports.page import render_page
 
         if losses := find_losses(self.counts):
-            run.steps("000").once("left_out", list_counts, losses)
+            run.steps("000").record("left_out", losses)
         with closing(self.judge) as judge:
             found = calibrate(run, run.meter_engine(judge, "judge", "measuring", self.price), self.trial)
         outcome = {"method": "calibrate", "world": self.spec.world or None}
-        run.publish(
-            {CALIBRATION_FILE: found.model_dump_json(indent=2) + "\n", "outcome.json": json.dumps(outcome) + "\n"}
-        )
-        run.publish({"report.html": render_page(run.directory)}, derived=True)
-        run.finish()
+        finish_run(run, outcome, {CALIBRATION_FILE: found.model_dump_json(indent=2) + "\n"})
 
     def forecast(self) -> dict[str, Any]:
         """What would be asked at least: retries come on top."""

@@ -9,23 +9,39 @@ from pathlib import Path
 import yaml
 
 from charter import spec as specs
-from charter.errors import BudgetError, StoreError
+from charter.errors import BudgetError, SpecError, StoreError
 from charter.reports.costs import read_costs, read_times
 from charter.run import store
 from charter.run.reader import RunReader
 from charter.spec import Budget
-from charter.wiring import principle_methods
+from charter.wiring import principle_methods, role_models
 
 
 def create_chain(spec_text: str, directory: Path) -> None:
     """Begins a chain: a folder that holds its spec. Raises StoreError where anything else is in it, SpecError where a
     step cannot begin with what the ones before will leave."""
-    principle_methods.check_chain([specs.parse_spec(text) for _, text in specs.split_chain(spec_text)])
+    _check_steps([specs.parse_spec(text) for _, text in specs.split_chain(spec_text)])
     with store.translate_os_errors(directory, "made"):
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
             raise StoreError(f"{directory} is not an empty folder", "Choose another one.")
         directory.mkdir(parents=True, exist_ok=True)
     store.write_atomic(directory / store.SPEC, spec_text.encode())
+
+
+def _check_steps(steps: Sequence[specs.Spec]) -> None:
+    """Raises SpecError before a chain begins where a later step would: it begins with rules that IterAlign proposed,
+    and the shipped exemplars name others."""
+    with_rules = (*principle_methods.PRINCIPLE_METHODS, "iteralign")
+    for number, spec in enumerate(steps):
+        earlier = [step.method for step in steps[:number] if step.method in with_rules]
+        if spec.constitution or "iteralign" not in earlier:
+            continue
+        templates = role_models.build_templates(spec, role_models.load_world(spec))
+        if principle_methods.uses_shipped_exemplars(spec) and principle_methods.load_exemplars(spec, templates):
+            raise SpecError(
+                f"steps.{number}: the shipped exemplars name the shipped rules, and iteralign leaves rules of its own",
+                cure="Set `options.self_align.exemplars: ''` there, or `constitution: shipped`.",
+            )
 
 
 def continuation_spec(text: str, old: Path) -> str:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from charter.jobs.job import finish_run
 from charter.ports import BenchmarkSuite, Engine
 from charter.records.chat import Sampling
 from charter.records.model_refs import ModelRef
+from charter.run import store
 from charter.spec import OracleSpec, Spec
 from charter.wiring import role_models
 from charter.wiring.benchmark_suite import SpecBenchmarks
-from charter.wiring.targets import SERVER_DIR, Targets, resolve_adapter
+from charter.wiring.targets import SERVER_DIR, Targets
 
 if TYPE_CHECKING:
     from charter.run import Run
@@ -30,7 +31,7 @@ def evaluation_spec(model: str, benchmarks: Sequence[Mapping[str, Any]]) -> str:
 
     place = Path(model).expanduser()
     value: dict[str, Any] = {"target": {"model": str(place.resolve()) if place.is_dir() else model}}
-    if (place / "journal.jsonl").exists():
+    if (place / store.JOURNAL).exists():
         reading = RunReader(place)
         left = {"continue_from", "steps", "calibrate", "method", "audit", "prompts"}
         value = reading.spec.model_dump(mode="json", exclude_defaults=True, exclude=left)
@@ -42,7 +43,7 @@ def evaluation_spec(model: str, benchmarks: Sequence[Mapping[str, Any]]) -> str:
 
 class EvaluationJob:
     """The live objects of a spec whose method is ``evaluate``. Where it goes on from a run, that run's policy is
-    measured, and its starting model is what it is compared with. ``revision`` as for ``Assembly``."""
+    measured, and its starting model is what it is compared with. ``revision`` as for ``AlignmentJob``."""
 
     def __init__(self, spec: Spec, revision: str = "") -> None:
         self.spec = spec
@@ -59,15 +60,16 @@ class EvaluationJob:
         """What the target is, where and how it answers. Raises EngineError."""
         return role_models.describe_target(self.spec, self.start)
 
-    def prepare(self) -> None:
+    def prepare(self) -> Sequence[str]:
         """Finds the run that is gone on from before this one begins. Raises StoreError."""
         from charter.run.reader import RunReader
         from charter.wiring.inheritance import load_final_state
 
         if self.spec.continue_from is not None and Path(self.spec.continue_from.run).is_absolute():
             load_final_state(RunReader(self.spec.continue_from.run), self.spec.continue_from.head)
+        return ()
 
-    def inherit(self, run: Run) -> ModelRef:
+    def _inherit_policy(self, run: Run) -> ModelRef:
         """The policy of the run that it goes on from, or the target itself. Raises StoreError, SpecError."""
         if self.spec.continue_from is None:
             return self.start
@@ -82,16 +84,13 @@ class EvaluationJob:
     def execute(self, run: Run) -> None:
         """Measures the model, publishes what was found, and finishes the run."""
         from charter.methods.evaluate import evaluate
-        from charter.reports.page import render_page
 
-        policy, folder = self.inherit(run), run.directory / SERVER_DIR
-        with closing(Targets(self.spec, self.start, folder)) as targets, ExitStack() as opened:
-            evaluate(run, self._build_benchmark_suite(run, targets, opened), (policy, self.start), self.answer_sampling)
+        policy = self._inherit_policy(run)
+        with closing(Targets(self.spec, self.start, run.directory / SERVER_DIR)) as targets, ExitStack() as opened:
+            suite = self._build_benchmark_suite(run, targets, opened)
+            evaluate(run, suite, policy, self.start, self.answer_sampling)
         outcome = {"method": "evaluate", "world": self.spec.world or None, "policy": policy.model_dump(mode="json")}
-        run.publish({"outcome.json": json.dumps(outcome, indent=2, sort_keys=True) + "\n"})
-        run.publish({"report.html": render_page(run.directory)}, derived=True)
-        run.finish()
-        shutil.rmtree(folder, ignore_errors=True)
+        finish_run(run, outcome, {})
 
     @property
     def answer_sampling(self) -> Sampling:
@@ -110,15 +109,9 @@ class EvaluationJob:
         }
 
     def _build_benchmark_suite(self, run: Run, targets: Targets, opened: ExitStack) -> BenchmarkSuite:
-        @contextmanager
-        def target(policy: ModelRef) -> Iterator[Engine]:
-            with targets.open_engine(resolve_adapter(policy, self.start, run.directory)) as engine:
-                yield run.meter_engine(
-                    engine, "target", "target", None if self.spec.target.by_http else role_models.FREE
-                )
-
         judge = self._connect(self.exams.judge, run, opened)
         attacker = self._connect(self.spec.attacker, run, opened, "attacker")
+        target = partial(targets.metered, run)
         return BenchmarkSuite(target, self.exams.build_benchmarks(judge), self.exams.build_style_attacks(attacker))
 
     def _connect(

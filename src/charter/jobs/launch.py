@@ -15,28 +15,22 @@ import yaml
 
 from charter import spec as specs
 from charter.constitution import document as articles
-from charter.errors import StoreError
+from charter.errors import SpecError, StoreError
 from charter.jobs import chain_job
-from charter.jobs.audit_job import AuditJob
-from charter.jobs.calibration_job import CalibrationJob
-from charter.jobs.evaluation_job import EvaluationJob
-from charter.jobs.self_instruct_job import SelfInstructJob
+from charter.jobs.alignment_job import METHODS, AlignmentJob
+from charter.jobs.job import Job
+from charter.jobs.job_builder import build_job
 from charter.reports.chain import is_chain
 from charter.run import store
 from charter.run.reader import RunReader
 from charter.spec import chain_spec
-from charter.wiring.components import Components, Observer
 from charter.wiring.offline import block_network
-from charter.wiring.prompt_previews import count_rows
 
 if TYPE_CHECKING:
-    from charter.run import Run
+    from charter.run import Observer, Run
 
 
 RECORDED_PACKAGES = ("charter", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "scikit-learn")
-
-
-RunJob = Components | AuditJob | CalibrationJob | EvaluationJob | SelfInstructJob
 
 
 def launch_run(
@@ -48,8 +42,8 @@ def launch_run(
         chain_job.create_chain(spec_text, directory)
         _run_chain(directory, observer, None, tell)
         return
-    with open_run(spec_text, directory, observer, tell) as (assembly, run):
-        assembly.execute(run)
+    with open_run(spec_text, directory, observer, tell) as (job, run):
+        job.execute(run)
 
 
 def _run_chain(
@@ -59,14 +53,14 @@ def _run_chain(
     tell: Callable[[str], None] | None,
 ) -> None:
     """Takes a chain to its end: every step that is not finished, in order, within what is left of the budget."""
-    text = specs.read_spec(directory / "spec.yaml")[1]
+    text = specs.read_spec(directory / store.SPEC)[1]
     whole, before = chain_job.chain_budget(text, budget), list[Path]()
     for name, step in specs.split_chain(text):
         folder = directory / name
-        if not (folder / "journal.jsonl").exists():
+        if not (folder / store.JOURNAL).exists():
             step = chain_job.continuation_spec(step, before[-1]) if before else step
-            with open_run(step, folder, observer, tell, chain_job.remaining_budget(whole, before)) as (assembly, run):
-                assembly.execute(run)
+            with open_run(step, folder, observer, tell, chain_job.remaining_budget(whole, before)) as (job, run):
+                job.execute(run)
         elif RunReader(folder).head is None:
             rest = chain_job.remaining_budget(whole, before).model_dump(exclude_none=True)
             resume_run(folder, observer, {key: str(most) for key, most in rest.items()}, tell)
@@ -80,21 +74,20 @@ def open_run(
     observer: Observer | None = None,
     tell: Callable[[str], None] | None = None,
     budget: specs.Budget | None = None,
-) -> Iterator[tuple[RunJob, Run]]:
+) -> Iterator[tuple[Job, Run]]:
     """A new run from a spec, opened, with what is to be done in it; ``budget`` in place of the spec's. Raises
     CharterError."""
     from charter.run import Run
 
     spec = specs.parse_spec(spec_text)
     with block_network(spec.offline):
-        assembly = build_job(spec)
-        if isinstance(assembly, AuditJob | EvaluationJob):
-            assembly.prepare()
-        target = assembly.describe()
+        job = build_job(spec)
+        lines = job.prepare()
+        target = job.describe()
         _introduce(target, tell)
-        if tell is not None and isinstance(assembly, Components):
-            for count in count_rows(assembly.sources):
-                tell(f"prompts: {count.id}: {count.summary}")
+        if tell is not None:
+            for line in lines:
+                tell(line)
         with Run.create(
             directory,
             spec_text=spec_text,
@@ -103,7 +96,7 @@ def open_run(
             budget=budget or spec.budget,
             observer=observer,
         ) as run:
-            yield assembly, run
+            yield job, run
 
 
 def resume_run(
@@ -128,22 +121,11 @@ def resume_run(
         known = _known(directory, spec)
         if date := known.get("date"):
             spec = spec.model_copy(update={"target": spec.target.model_copy(update={"today": str(date)})})
-        assembly = build_job(spec, str(known.get("revision", "")))
-        target = assembly.describe()
+        job = build_job(spec, str(known.get("revision", "")))
+        target = job.describe()
         _introduce(target, tell)
         with Run.open(directory, budget=spec.budget, observer=observer, environment=collect_environment(target)) as run:
-            assembly.execute(run)
-
-
-def build_job(spec: specs.Spec, revision: str = "") -> RunJob:
-    """The live objects of a spec, by its method; ``revision`` as for ``Assembly``."""
-    if spec.method == "audit":
-        return AuditJob(spec, revision)
-    if spec.method == "calibrate":
-        return CalibrationJob(spec)
-    if spec.method == "evaluate":
-        return EvaluationJob(spec, revision)
-    return SelfInstructJob(spec, revision) if spec.method == "self_instruct" else Components(spec, revision)
+            job.execute(run)
 
 
 def target_line(target: Mapping[str, Any]) -> str:
@@ -198,15 +180,9 @@ def collect_environment(target: Mapping[str, Any] | None = None) -> dict[str, An
     }
 
 
-if TYPE_CHECKING:
-    from charter.run.reader import RunReader
-
-
 def continue_run(old: Path, new: Path, spec_text: str, constitution: Path | None = None) -> None:
     """Makes the run ``new``, which goes on from the finished run ``old``; it needs ``old`` no more. `resume` does the
     work. Raises StoreError, SpecError."""
-    from charter.run.reader import RunReader
-
     head = RunReader(old).head
     if head is None:
         raise StoreError(f"{old} is not finished", "Finish it: charter resume; or fork from a step: --at")
@@ -217,7 +193,8 @@ def continue_run(old: Path, new: Path, spec_text: str, constitution: Path | None
     found = {"run": str(old.resolve()), "head": head, "constitution": amended}
     value["continue_from"] = found | chain_spec.inherited_part(RunReader(old).spec.method)
     text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
-    specs.parse_spec(text)
-    with open_run(text, new) as (assembly, run):
-        assert isinstance(assembly, Components)
-        assembly.inherit(run)
+    if (method := specs.parse_spec(text).method) not in METHODS:
+        raise SpecError(f"{method} does not go on from the end of a run", cure="Fork a step of it: charter fork --at")
+    with open_run(text, new) as (job, run):
+        assert isinstance(job, AlignmentJob)
+        job.inherit(run)

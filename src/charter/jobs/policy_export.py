@@ -60,7 +60,7 @@ def _final_policy(reading: RunReader) -> ModelRef:
             f"{place} ended with the starting model: no policy was accepted, so there is nothing to export",
             "Read why in its report: charter report.",
         )
-    return policy.model_copy(update={"adapter": str(place / "adapter")})
+    return policy.under(str(place / "adapter"))
 
 
 def _require_exportable(directory: Path, out: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +11,16 @@ from charter.data.instructing.instruction_records import (
     SelfInstructInputs,
     SelfInstructResult,
 )
+from charter.jobs.job import finish_run
+from charter.ports import Engine
 from charter.similarity.splits import LeakageFilter
 from charter.spec import Spec
 from charter.wiring import role_models
 from charter.wiring.self_instruct_inputs import build_instructions, load_protected_prompts, max_calls, max_prompts
-from charter.wiring.targets import Targets
+from charter.wiring.targets import SERVER_DIR, Targets
 
 if TYPE_CHECKING:
     from charter.run import Run
-
-
-SERVER_DIR = ".serving"
 
 
 PROMPTS_FILE = "prompts.jsonl"
@@ -51,10 +50,12 @@ class SelfInstructJob:
         """The target, where it is the one that writes."""
         return role_models.describe_target(self.spec, self.start) if self.start is not None else {}
 
+    def prepare(self) -> Sequence[str]:
+        """Nothing: all files are read already."""
+        return ()
+
     def execute(self, run: Run) -> None:
         """Writes the prompts, publishes them, and finishes the run."""
-        from charter.reports.page import render_page
-
         found = self._generate_prompts(run)
         outcome = {
             "method": "self_instruct",
@@ -62,20 +63,16 @@ class SelfInstructJob:
             "prompts": len(found.prompts),
             "supervision": count_supervision(self.given),
         }
-        run.publish({PROMPTS_FILE: prompts_to_jsonl(found), "outcome.json": json.dumps(outcome, indent=2) + "\n"})
-        run.publish({"report.html": render_page(run.directory)}, derived=True)
-        run.finish()
-        shutil.rmtree(run.directory / SERVER_DIR, ignore_errors=True)
+        finish_run(run, outcome, {PROMPTS_FILE: prompts_to_jsonl(found)})
 
     def _generate_prompts(self, run: Run) -> SelfInstructResult:
         from charter.methods.self_instruct import self_instruct
 
+        writer: Engine
         with ExitStack() as opened:
             if self.start is not None:
                 targets = opened.enter_context(closing(Targets(self.spec, self.start, run.directory / SERVER_DIR)))
-                engine = opened.enter_context(targets.open_engine(self.start))
-                price = None if self.spec.target.by_http else role_models.FREE
-                writer = run.meter_engine(engine, "target", "target", price)
+                writer = opened.enter_context(targets.metered(run, self.start))
             else:
                 asked = self.spec.proposer or self.spec.oracle
                 oracle = opened.enter_context(closing(role_models.connect_oracle(asked, self.world, self.spec.offline)))

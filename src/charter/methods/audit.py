@@ -13,7 +13,7 @@ from charter.methods.benchmark_evaluation import run_benchmarks
 from charter.ports import Benchmark, BenchmarkSuite, Engine
 from charter.records.model_refs import ModelRef
 from charter.run import Run, Steps
-from charter.stages.battery_probes import grade_answers, record_earlier_results, record_measured
+from charter.stages.battery_probes import grade_answers
 from charter.stages.evaluator_scores import measure
 from charter.stages.judge import judge as judged
 from charter.stages.probe import probe
@@ -50,8 +50,8 @@ def audit(run: Run, auditors: AuditInputs, battery: Battery, sides: Mapping[str,
     for folder, side in sides.items():
         steps = run.steps(folder)
         if side.finished_result is not None:
-            steps.once("measured", record_measured, side.finished_result[0])
-            steps.once("results", record_earlier_results, side.finished_result[1])
+            steps.record("measured", side.finished_result[0])
+            steps.record("results", list(side.finished_result[1]))
         elif side.model is not None:
             measure_side(steps, side, auditors, battery)
 
@@ -77,5 +77,5 @@ def measure_side(steps: Steps, side: AuditSide, auditors: AuditInputs, battery: 
         measurements += steps.map(f"benchmark{number}_measurements", measure, own, benchmark)
     run_benchmarks(steps, model, auditors.start or model, auditors.examiners, battery.answer_sampling)
     metrics = [metric for benchmark in auditors.benchmarks.values() for metric in benchmark.metrics]
-    steps.once("measured", record_measured, measured)
+    steps.record("measured", measured)
     steps.once("results", grade_answers, battery, verdicts, measurements, metrics)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from charter.methods.bandit_red_teaming import run_multi_turn
+from charter.methods.bandit_red_teaming import AttackSetup, run_multi_turn
 from charter.ports import BenchmarkQuestion, BenchmarkSuite, Engine, Exam, Rendering, Roles, SkippedBenchmark
 from charter.records.chat import Exchange, LogLikelihood, Sampling
 from charter.records.measurements import Measurement, Metric
@@ -36,22 +36,23 @@ def run_benchmarks(
         return []
     needs = sorted({need for exam in given.exams for need in exam.needs})
     with given.open_target(policy) as target:
-        able = run.once("bench_abilities", probe_capabilities, needs, target)
-        missed = run.once("bench_left_out", skip_benchmarks, given.exams, able, policy == start)
-        lacking = {lack.id for lack in missed}
+        bench_abilities = run.once("bench_abilities", probe_capabilities, needs, target)
+        same = policy == start
+        bench_left_out = run.once("bench_left_out", skip_benchmarks, given.exams, bench_abilities, same)
+        lacking = {lack.id for lack in bench_left_out}
         taken = [
             (exam, ask_benchmark(run, exam, target, given, answers)) for exam in given.exams if exam.name not in lacking
         ]
     for exam, (questions, exchanges, likelihoods) in taken:
-        name, before = f"bench_{exam.name}", list[Exchange]()
+        name, baseline = f"bench_{exam.name}", list[Exchange]()
         if "baseline" in exam.needs:
             with given.open_target(start) as model:
-                before = run.map(f"{name}_baseline", ask_questions, questions, model, answers)
-        answered = gather_answers(questions, exchanges, likelihoods, before)
-        measured = run.map(f"{name}_measurements", grade_items, answered, exam)
-        run.once(f"{name}_scores", compute_figures, answered, measured, exam)
-        run.once(f"{name}_cells", break_down_items, questions, measured, exam)
-    return missed
+                baseline = run.map(f"{name}_baseline", ask_questions, questions, model, answers)
+        answered = gather_answers(questions, exchanges, likelihoods, baseline)
+        measurements = run.map(f"{name}_measurements", grade_items, answered, exam)
+        run.once(f"{name}_scores", compute_figures, answered, measurements, exam)
+        run.once(f"{name}_cells", break_down_items, questions, measurements, exam)
+    return bench_left_out
 
 
 def measure_gate_benchmarks(
@@ -65,16 +66,15 @@ def measure_gate_benchmarks(
         return measured, known
     exams = [exam for _, exam in given.gate_exams]
     with given.open_target(policy) as target:
-        able = run.once(
-            "gate_bench_abilities", probe_capabilities, sorted({n for exam in exams for n in exam.needs}), target
-        )
-        require_gate_benchmarks(run.once("gate_bench_left_out", skip_benchmarks, exams, able, False))
+        needs = sorted({need for exam in exams for need in exam.needs})
+        gate_bench_abilities = run.once("gate_bench_abilities", probe_capabilities, needs, target)
+        require_gate_benchmarks(run.once("gate_bench_left_out", skip_benchmarks, exams, gate_bench_abilities, False))
         taken = [ask_benchmark(run, exam, target, given, answers, "gate_bench_") for exam in exams]
     for (kind, exam), (questions, exchanges, likelihoods) in zip(given.gate_exams, taken, strict=True):
         answered = gather_answers(questions, exchanges, likelihoods)
-        graded = run.map(f"gate_bench_{exam.name}_measurements", grade_items, answered, exam)
-        run.once(f"gate_bench_{exam.name}_scores", compute_figures, answered, graded, exam)
-        outcomes, metrics = select_deciding_metrics(graded, exam, kind)
+        measurements = run.map(f"gate_bench_{exam.name}_measurements", grade_items, answered, exam)
+        run.once(f"gate_bench_{exam.name}_scores", compute_figures, answered, measurements, exam)
+        outcomes, metrics = select_deciding_metrics(measurements, exam, kind)
         measured, known = [*measured, *outcomes], [*known, *metrics]
     return measured, known
 
@@ -87,7 +87,7 @@ def ask_benchmark(
     if tuple(exam.styles) != ("plain",):
         choices = run.once(f"{name}_choices", choose_styled_questions, questions, exam.styles)
         attacks = {style: attack for style, attack in given.styles.items() if style in exam.styles}
-        attempts = run_multi_turn(run, name, (choices, (), target), attacks, answers)
+        attempts = run_multi_turn(run, f"{name}_", choices, (), AttackSetup(target, attacks, answers))
         questions = apply_styles(questions, exam.styles, choices, attempts)
     if isinstance(target, Rendering) and target.renders:
         run.once(f"{name}_rendered", render_first, questions, target, answers)

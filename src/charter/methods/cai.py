@@ -18,9 +18,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from charter.methods.inputs import Inputs
 from charter.methods.principle_driven import (
-    PrincipleInputs,
+    JudgedByConduct,
     PrincipleState,
+    ReplaySources,
     add_replay,
     make_lookalikes,
     measure_baseline,
@@ -28,7 +30,8 @@ from charter.methods.principle_driven import (
     train_under_gates,
     verify_revisions,
 )
-from charter.ports import Engine, Roles
+from charter.methods.reflection import JudgedRevisions, Reviser, build_reviser, reflect
+from charter.ports import Roles
 from charter.records.revisions import Revision
 from charter.records.verdicts import Finding, Verdict
 from charter.run import Run, Steps
@@ -43,54 +46,50 @@ from charter.stages.critique_rounds import (
 )
 from charter.stages.judge import judge, select_violations
 from charter.stages.probe import probe
-from charter.stages.reflect import critique, revise
+from charter.stages.reflect import revised_exchanges
 
 
-def cai(run: Run, roles: Roles, brief: PrincipleInputs) -> PrincipleState:
-    """Aligns ``brief.start`` under ``brief.constitution``. Each name on the left is a file of the run."""
-    options, folder = brief.options, run.steps("001")
-    course = measure_baseline(run.steps("000"), roles, brief)
+def cai(run: Run, roles: Roles, inputs: Inputs) -> PrincipleState:
+    """Aligns ``inputs.start`` under ``inputs.constitution``. Each name on the left of a step is a file."""
+    options, folder = inputs.options, run.steps("001")
+    course = measure_baseline(run.steps("000"), roles, inputs)
     batch = course.prompts[: options.draw.batch]
     with roles.target(course.policy) as target:
-        exchanges = folder.map("exchanges", probe, batch, target, brief.answers)
-        judged = folder.once("judged", select_for_judging, exchanges, (options.cai, options.contrast, options.replay))
-        asking = (brief.rubric, brief.templates, options.judge)
-        verdicts = folder.map("verdicts", judge, judged, roles.judge, *asking)
-        found = folder.once("failures", select_violations, judged, verdicts)
+        exchanges = folder.map("exchanges", probe, batch, target, inputs.answers)
+        judged = folder.once("judged", select_for_judging, exchanges, options.cai, options.contrast, options.replay)
+        verdicts = folder.map("verdicts", judge, judged, roles.judge, *inputs.judging())
+        failures = folder.once("failures", select_violations, judged, verdicts)
         findings = folder.once("findings", select_revisable, exchanges, verdicts, options.cai)
-        lookalikes = make_lookalikes(folder, found, roles, brief)
-        revisions, rechecks = run_critique_rounds(folder, findings, target, course, roles, brief)
-    examples = verify_revisions(folder, revisions, (batch, rechecks), course, roles, brief)
+        lookalikes = make_lookalikes(folder, failures, roles, inputs)
+        reviser = build_reviser(target, course.constitution, inputs)
+        revised = run_critique_rounds(folder, findings, reviser, roles, inputs)
+    hard = JudgedByConduct(batch, revised.verdicts)
+    examples = verify_revisions(folder, revised.revisions, hard, course, roles, inputs)
+    sources = ReplaySources(lookalikes, judged, verdicts)
     course = replace(
-        add_replay(folder, (lookalikes, judged, verdicts), len(examples), course, roles, brief),
+        add_replay(folder, sources, len(examples), course, roles, inputs),
         probed=(*course.probed, *(p.id for p in batch)),
-        causes=(*course.causes, *found),
+        causes=(*course.causes, *failures),
         folder=1,
     )
-    return measure_final(run, train_under_gates(run, examples, course, roles, brief), roles, brief)
+    return measure_final(run, train_under_gates(run, examples, course, roles, inputs), roles, inputs)
 
 
 def run_critique_rounds(
-    run: Steps,
-    findings: Sequence[Finding],
-    target: Engine,
-    course: PrincipleState,
-    roles: Roles,
-    brief: PrincipleInputs,
-) -> tuple[list[Revision], list[Verdict]]:
+    run: Steps, findings: Sequence[Finding], reviser: Reviser, roles: Roles, inputs: Inputs
+) -> JudgedRevisions:
     """The last revision of each answer after all rounds, and the last verdict on it."""
-    options, texts = brief.options, brief.templates
-    made, verdicts = list[list[Revision]](), list[list[Verdict]]()
-    thinking, answering = (options.reflect, brief.critiques), (options.reflect, brief.answers)
+    options, constitution = inputs.options, reviser.setup.constitution
+    revision_rounds, verdict_rounds = list[list[Revision]](), list[list[Verdict]]()
     for number in range(1, options.cai.rounds + 1):
         name, last = f"round{number}", number == options.cai.rounds
-        trials = run.once(f"{name}_trials", sample_principles, findings, course.constitution, options.cai)
-        critiques = run.map(f"{name}_critiques", critique, trials, target, course.constitution, texts, thinking)
-        answers = run.map(f"{name}_revisions", revise, trials, critiques, target, course.constitution, texts, answering)
-        asked = run.once(f"{name}_asked", select_for_recheck, answers, last, (options.cai, options.keep))
-        exchanges = [r.exchange for r in asked]
-        judged = run.map(f"{name}_rechecks", judge, exchanges, roles.judge, brief.rubric, texts, options.judge)
-        findings = run.once(f"{name}_carried", next_findings, findings, answers, judged, options.cai)
-        made, verdicts = [*made, answers], [*verdicts, judged]
-    revisions = run.once("revisions", final_revisions, made)
-    return revisions, run.once("settled", final_verdicts, revisions, (made, verdicts))
+        trials = run.once(f"{name}_trials", sample_principles, findings, constitution, options.cai)
+        revisions = reflect(run, f"{name}_", trials, reviser)
+        asked = run.once(f"{name}_asked", select_for_recheck, revisions, last, options.cai, options.keep)
+        rechecks = run.map(f"{name}_rechecks", judge, revised_exchanges(asked), roles.judge, *inputs.judging())
+        carried = run.once(f"{name}_carried", next_findings, findings, revisions, rechecks, options.cai)
+        findings = carried
+        revision_rounds, verdict_rounds = [*revision_rounds, revisions], [*verdict_rounds, rechecks]
+    revisions = run.once("revisions", final_revisions, revision_rounds)
+    settled = run.once("settled", final_verdicts, revisions, revision_rounds, verdict_rounds)
+    return JudgedRevisions(revisions, settled)

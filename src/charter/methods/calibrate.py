@@ -4,7 +4,7 @@ is attacked in what it judges. It aligns nothing."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from charter.judging.judge_requests import judging_digest
 from charter.judging.pair_comparison import both_orders
@@ -15,13 +15,13 @@ from charter.records.preferences import ResponsePair
 from charter.run import Run
 from charter.spec import JudgingSpec
 from charter.stages.calibration import (
+    JudgeEvidence,
     build_calibration,
     build_injections,
     compare_pairs,
-    record_labelled,
     select_attack_bases,
 )
-from charter.stages.judge import judge as judged
+from charter.stages.judge import judge as judge_stage
 from charter.templates import Templates
 
 
@@ -38,17 +38,19 @@ class CalibrationInputs:
 
 
 def calibrate(run: Run, judge: Engine, trial: CalibrationInputs) -> Calibration:
-    """Measures ``judge``. Each name on the left is a file of the run."""
+    """Measures ``judge``. Each name on the left of a step is a file of the run."""
     steps, judging = run.steps("000"), (trial.rubric, trial.templates, trial.judging)
-    labelled = steps.once("labelled", record_labelled, trial.labelled)
-    verdicts = steps.map("verdicts", judged, [known.exchange for known in labelled], judge, *judging)
+    labelled = steps.record("labelled", list(trial.labelled))
+    verdicts = steps.map("verdicts", judge_stage, [known.exchange for known in labelled], judge, *judging)
     orders = steps.once("orders", both_orders, trial.pairs)
     preferences = steps.map("preferences", compare_pairs, orders, judge, trial.templates, trial.judging)
-    resisted = None
+    evidence = JudgeEvidence(labelled, verdicts, orders, preferences)
     if trial.injections:
-        bases = steps.once("attackable", select_attack_bases, labelled)
-        peaceful = steps.map("peaceful", judged, bases, judge, *judging)
-        attacked = steps.once("attacks", build_injections, bases, peaceful, trial.rubric)
-        resisted = (attacked, steps.map("attacked", judged, [a.exchange for a in attacked], judge, *judging))
+        attackable = steps.once("attackable", select_attack_bases, labelled)
+        peaceful = steps.map("peaceful", judge_stage, attackable, judge, *judging)
+        attacks = steps.once("attacks", build_injections, attackable, peaceful, trial.rubric)
+        attacked = steps.map("attacked", judge_stage, [a.exchange for a in attacks], judge, *judging)
+        evidence = replace(evidence, attacks=attacks, attacked_verdicts=attacked)
     who = Calibration(judge=judge.identity, rubric=trial.rubric.identity, judging_digest=judging_digest(*judging))
-    return steps.once("calibration", build_calibration, who, (labelled, verdicts), (orders, preferences), resisted)
+    calibration = steps.once("calibration", build_calibration, who, evidence)
+    return calibration

@@ -11,8 +11,7 @@ from charter.run import Run
 
 
 def evaluate(
-    run: Run, given: BenchmarkSuite, models: tuple[ModelRef, ModelRef], answers: Sampling
+    run: Run, given: BenchmarkSuite, policy: ModelRef, start: ModelRef, answers: Sampling
 ) -> list[SkippedBenchmark]:
-    """Measures the first of ``models``; the second is the starting model that it may be compared with."""
-    policy, start = models
+    """Measures ``policy``; ``start`` is the starting model that it may be compared with."""
     return run_benchmarks(run.steps("000"), policy, start, given, answers)

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from charter.constitution.document import Constitution
-from charter.constitution.run_state import RunState
 from charter.judging.judge_reward import JudgeRewarder
 from charter.judging.pair_comparison import both_orders
-from charter.judging.rubrics import CONDUCT, Rubric
+from charter.methods.inputs import Inputs
+from charter.methods.reflection import Reviser, reflect
 from charter.ports import Rewarder, Roles
-from charter.records.chat import Prompt, Sampling
+from charter.records.chat import Prompt
 from charter.records.model_refs import ModelRef
-from charter.records.preferences import ResponsePair
+from charter.records.preferences import PositionBias, ResponsePair
+from charter.records.revisions import Revision
 from charter.records.training_rows import Example, PreferencePair
 from charter.run import Steps
-from charter.similarity.splits import LeakageFilter
-from charter.spec import MethodOptions
 from charter.stages.clustering import cluster
 from charter.stages.contrast import contrast
-from charter.stages.curate import CurationSetup
 from charter.stages.judge import judge, select_violations
 from charter.stages.monitors import score_rewards
 from charter.stages.policy_training import keep_good_answers, merge_prompts
@@ -43,28 +41,7 @@ from charter.stages.preference_pairs import (
     to_trials,
 )
 from charter.stages.probe import probe
-from charter.stages.reflect import critique, revise
-from charter.templates import Templates
-
-
-@dataclass(frozen=True)
-class PreferenceInputs:
-    """What is learnt from, with what, and how. ``pairs``: what people preferred, where they did;
-    ``constitution``: what pairs are compared under."""
-
-    start: ModelRef
-    redteam: Sequence[Prompt]
-    helpful: Sequence[Prompt]
-    guard: LeakageFilter
-    near: float
-    templates: Templates
-    answers: Sampling
-    options: MethodOptions
-    rubric: Rubric = CONDUCT
-    given: RunState | None = None
-    pairs: Sequence[ResponsePair] = ()
-    constitution: Constitution = field(default_factory=Constitution)
-    sifting: CurationSetup | None = None
+from charter.stages.reflect import ReflectionSetup
 
 
 @dataclass(frozen=True)
@@ -79,104 +56,108 @@ class PreferenceData:
     rewarder: Rewarder | None = None
 
 
+@dataclass(frozen=True)
+class ComparedPrompts:
+    """Prompts whose answers are compared: those of red teaming, and benign ones."""
+
+    redteam: Sequence[Prompt]
+    benign: Sequence[Prompt]
+
+
 def collect_preferences(
-    run: Steps,
-    policy: ModelRef,
-    constitution: Constitution,
-    prompts: tuple[Sequence[Prompt], Sequence[Prompt]],
-    roles: Roles,
-    task: PreferenceInputs,
+    run: Steps, policy: ModelRef, constitution: Constitution, prompts: ComparedPrompts, roles: Roles, inputs: Inputs
 ) -> PreferenceData:
-    """Pairs from people, from the judge or from the policy itself; sorted and split; and replay."""
-    asked, judging = task.options.learn.pairs, task.options.judge
-    redteam = run.once("asked_redteam", sample_prompts, prompts[0], asked.prompts)
-    helpful = run.once("asked_helpful", sample_prompts, prompts[1], asked.prompts)
-    benign = write_benign_prompts(run, policy, redteam, roles, task)
-    benign = [*benign, *helpful]
-    chosen = run.once("asked", merge_prompts, redteam, benign)
-    place, people = None, None
-    if asked.by == "people":
-        people = run.once("raters", summarise_raters, task.pairs)
-        said = run.once("preferred", aggregate_people, task.pairs)
+    """Pairs from people, from the judge or from the policy itself, filtered and split; and replay."""
+    options, near = inputs.options.learn, inputs.near_duplicate
+    asked_redteam = run.once("asked_redteam", sample_prompts, prompts.redteam, options.pairs.prompts)
+    asked_helpful = run.once("asked_helpful", sample_prompts, prompts.benign, options.pairs.prompts)
+    benign = [*write_benign_prompts(run, policy, asked_redteam, roles, inputs), *asked_helpful]
+    asked = run.once("asked", merge_prompts, asked_redteam, benign)
+    if options.pairs.by == "people":
+        raters, position = run.once("raters", summarise_raters, inputs.pairs), None
+        preferred = run.once("preferred", aggregate_people, inputs.pairs)
     else:
-        orders = both_orders(draw_candidate_pairs(run, policy, constitution, (chosen, benign), roles, task))
-        if asked.by == "judge":
-            answers = run.map(
-                "preferences", judge_preferences, orders, roles.judge, constitution, task.templates, judging
-            )
-            rater = roles.judge.identity
-        else:
-            with roles.target(policy) as target:
-                answers = run.map("preferences", score_preferences, orders, target, constitution, task.templates)
-            rater = MODEL_RATER
-        place = run.once("position", measure_position_bias, orders, answers)
-        said = run.once("preferred", select_agreed_pairs, orders, answers, rater)
-    kept = run.once("usable", filter_pairs, said, task.guard, asked)
-    require_pairs(run.once("sorted", summarise_pairs, said, task.guard, asked, task.near, people), place)
-    learn, check = (
-        run.once("learnt", select_train_pairs, kept, task.near),
-        run.once("checked", select_validation_pairs, kept, task.near),
-    )
-    before = task.given.replay_rows if task.given is not None else ()
-    fresh = collect_replay(run, policy, chosen, roles, task) if task.options.learn.replay_prompts else []
+        raters = None
+        position, preferred = compare_answers(run, policy, constitution, ComparedPrompts(asked, benign), roles, inputs)
+    usable = run.once("usable", filter_pairs, preferred, inputs.guard, options.pairs)
+    pair_summary = run.once("pair_summary", summarise_pairs, preferred, inputs.guard, options.pairs, near, raters)
+    require_pairs(pair_summary, position)
+    train_pairs = run.once("train_pairs", select_train_pairs, usable, near)
+    validation_pairs = run.once("validation_pairs", select_validation_pairs, usable, near)
+    before = inputs.given.replay_rows if inputs.given is not None else ()
+    fresh = collect_replay(run, policy, asked, roles, inputs) if options.replay_prompts else []
     replay = list({row.id: row for row in (*before, *fresh)}.values())
-    return PreferenceData(learn, check, replay, chosen)
+    return PreferenceData(train_pairs, validation_pairs, replay, asked)
+
+
+def compare_answers(
+    run: Steps, policy: ModelRef, constitution: Constitution, prompts: ComparedPrompts, roles: Roles, inputs: Inputs
+) -> tuple[PositionBias, list[PreferencePair]]:
+    """Answers compared in both orders, by the judge or by the policy's own log-probabilities: how far their place
+    decides, and what is preferred. ``prompts.redteam``: all of them, the benign ones too."""
+    texts = inputs.templates
+    orders = both_orders(draw_candidate_pairs(run, policy, constitution, prompts, roles, inputs))
+    if inputs.options.learn.pairs.by == "judge":
+        judging = inputs.options.judge
+        preferences = run.map("preferences", judge_preferences, orders, roles.judge, constitution, texts, judging)
+        rater = roles.judge.identity
+    else:
+        with roles.target(policy) as target:
+            preferences = run.map("preferences", score_preferences, orders, target, constitution, texts)
+        rater = MODEL_RATER
+    position = run.once("position", measure_position_bias, orders, preferences)
+    preferred = run.once("preferred", select_agreed_pairs, orders, preferences, rater)
+    return position, preferred
 
 
 def write_benign_prompts(
-    run: Steps, policy: ModelRef, prompts: Sequence[Prompt], roles: Roles, task: PreferenceInputs
+    run: Steps, policy: ModelRef, prompts: Sequence[Prompt], roles: Roles, inputs: Inputs
 ) -> list[Prompt]:
     """Benign prompts in the form of those that the policy fails on, so that what is learnt is the rule, and no refusal
     of the form."""
-    options, texts = task.options, task.templates
+    options, texts, shown = inputs.options, inputs.templates, inputs.options.cluster.show
     if not options.contrast.count:
         return []
     with roles.target(policy) as target:
-        exchanges = run.map("exchanges", probe, prompts, target, task.answers)
-    verdicts = run.map("verdicts", judge, exchanges, roles.judge, task.rubric, texts, options.judge)
+        exchanges = run.map("exchanges", probe, prompts, target, inputs.answers)
+    verdicts = run.map("verdicts", judge, exchanges, roles.judge, *inputs.judging())
     findings = run.once("findings", select_violations, exchanges, verdicts)
     clusters = run.once("clusters", cluster, findings, options.cluster)
-    wanted = (options.contrast, options.cluster)
-    found = run.map("lookalikes", contrast, clusters, roles.proposer, task.guard, texts, wanted)
-    return list({p.id: p for lookalikes in found for p in lookalikes.prompts}.values())
+    lookalikes = run.map("lookalikes", contrast, clusters, roles.proposer, inputs.guard, texts, options.contrast, shown)
+    return list({p.id: p for found in lookalikes for p in found.prompts}.values())
 
 
 def draw_candidate_pairs(
-    run: Steps,
-    policy: ModelRef,
-    constitution: Constitution,
-    prompts: tuple[Sequence[Prompt], Sequence[Prompt]],
-    roles: Roles,
-    task: PreferenceInputs,
+    run: Steps, policy: ModelRef, constitution: Constitution, prompts: ComparedPrompts, roles: Roles, inputs: Inputs
 ) -> list[ResponsePair]:
-    """Two answers to one prompt, from what the policy draws and what it answers under the constitution. ``prompts``:
-    all, and the benign ones among them."""
-    asked = task.options.learn.pairs
-    many = run.once("copies", repeat_prompts, prompts[0], asked.draws)
-    warm = task.answers.model_copy(update={"temperature": asked.temperature})
-    direct = task.options.reflect.model_copy(update={"turns": "direct"})
+    """Two answers to one prompt, from what the policy draws and what it answers under the constitution."""
+    asked = inputs.options.learn.pairs
+    copies = run.once("copies", repeat_prompts, prompts.redteam, asked.draws)
+    warm = inputs.answers.model_copy(update={"temperature": asked.temperature})
+    direct = inputs.options.reflect.model_copy(update={"turns": "direct"})
     with roles.target(policy) as target:
-        drawn = run.map("drawn", probe, many, target, warm)
-        revisions = []
+        drawn = run.map("drawn", probe, copies, target, warm)
+        revisions = list[Revision]()
         if constitution.active:
-            trials = run.once("again", to_trials, drawn)
-            how = (direct, task.answers)
-            thoughts = run.map("critiques", critique, trials, target, constitution, task.templates, how)
-            revisions = run.map("revisions", revise, trials, thoughts, target, constitution, task.templates, how)
-    return run.once("pairs", make_candidate_pairs, drawn, revisions, prompts[1], asked)
+            again = run.once("again", to_trials, drawn)
+            setup = ReflectionSetup(constitution, inputs.templates, direct)
+            revisions = reflect(run, "", again, Reviser(target, setup, inputs.answers, inputs.answers))
+    pairs = run.once("pairs", make_candidate_pairs, drawn, revisions, prompts.benign, asked)
+    return pairs
 
 
 def collect_replay(
-    run: Steps, policy: ModelRef, prompts: Sequence[Prompt], roles: Roles, task: PreferenceInputs
+    run: Steps, policy: ModelRef, prompts: Sequence[Prompt], roles: Roles, inputs: Inputs
 ) -> list[Example]:
     """Good answers of the starting policy, by the judge."""
-    asked = run.once("rehearsals", sample_prompts, prompts, task.options.learn.replay_prompts)
+    rehearsals = run.once("rehearsals", sample_prompts, prompts, inputs.options.learn.replay_prompts)
     with roles.target(policy) as target:
-        answers = run.map("answers", probe, asked, target, task.answers)
-    checks = run.map("answer_rewards", score_rewards, answers, build_judge_rewarder(roles, task))
-    return run.once("replay", keep_good_answers, answers, checks)
+        answers = run.map("answers", probe, rehearsals, target, inputs.answers)
+    answer_rewards = run.map("answer_rewards", score_rewards, answers, build_judge_rewarder(roles, inputs))
+    replay = run.once("replay", keep_good_answers, answers, answer_rewards)
+    return replay
 
 
-def build_judge_rewarder(roles: Roles, task: PreferenceInputs) -> JudgeRewarder:
+def build_judge_rewarder(roles: Roles, inputs: Inputs) -> JudgeRewarder:
     """The judge as what rewards."""
-    return JudgeRewarder(roles.judge, task.rubric, task.templates, task.options.judge)
+    return JudgeRewarder(roles.judge, *inputs.judging())

@@ -8,18 +8,21 @@ from dataclasses import dataclass, replace
 
 from charter.judging.rubrics import REFUSAL
 from charter.methods.benchmark_evaluation import measure_gate_benchmarks
-from charter.methods.preference_data import PreferenceData, PreferenceInputs, build_judge_rewarder
+from charter.methods.inputs import Inputs
+from charter.methods.policy_trial import count_retries, try_until_decided
+from charter.methods.preference_data import PreferenceData, build_judge_rewarder
+from charter.methods.scoring import score
 from charter.ports import PreferenceTrainers, Rewarder, Roles
 from charter.records.chat import Exchange
 from charter.records.decisions import Decision
-from charter.records.measurements import Measurement, Metric, Score, Split
+from charter.records.measurements import Measurement, Metric
 from charter.records.model_refs import ModelRef
 from charter.records.preferences import GateAnswer, PolicyStats
 from charter.run import Run, Steps
-from charter.stages.evaluator_scores import break_down_scores, compute_scores, measure
 from charter.stages.gate_checks import check_gates
 from charter.stages.judge import judge
 from charter.stages.monitors import (
+    MonitoredPolicy,
     check_reward_model,
     compute_policy_stats,
     decide_policy,
@@ -38,10 +41,19 @@ from charter.stages.probe import probe
 
 @dataclass(frozen=True)
 class PolicyEval:
-    """A policy with what gate says of it; ``held``: what decides of that, by the ``metrics``."""
+    """A policy with what gate says of it, and what the guards see.
+
+    Args:
+        policy: The policy.
+        exchanges: Its answers to the gate prompts.
+        measured: What the evaluator measured in them.
+        deciding_measurements: What decides, with that of benchmarks.
+        metrics: The metrics that decide.
+        gate_answers: The answers as the guards see them.
+        stats: The figures that the guards look at.
+    """
 
     policy: ModelRef
-    scores: Sequence[Score] = ()
     exchanges: Sequence[Exchange] = ()
     measured: Sequence[Measurement] = ()
     deciding_measurements: Sequence[Measurement] = ()
@@ -49,52 +61,67 @@ class PolicyEval:
     gate_answers: Sequence[GateAnswer] = ()
     stats: PolicyStats | None = None
 
+    @property
+    def monitored(self) -> MonitoredPolicy:
+        """What the guards decide from."""
+        assert self.stats is not None
+        return MonitoredPolicy(self.stats, self.gate_answers)
+
+
+@dataclass(frozen=True)
+class EarlierPolicies:
+    """What a policy is held against: the start, and the last good one; and how often the run was rolled back."""
+
+    start: PolicyEval
+    best: PolicyEval
+    tries: int
+
 
 def train_on_preferences(
-    run: Run, begun: PolicyEval, found: PreferenceData, roles: Roles, task: PreferenceInputs
+    run: Run, begun: PolicyEval, found: PreferenceData, roles: Roles, inputs: Inputs
 ) -> tuple[PolicyEval, str]:
     """The policy that is left when learning ends, and why it ended."""
-    return {"dpo": train_dpo, "rloo": train_rloo}[task.options.learn.algorithm](run, begun, found, roles, task)
+    return {"dpo": train_dpo, "rloo": train_rloo}[inputs.options.learn.algorithm](run, begun, found, roles, inputs)
 
 
 def train_dpo(
-    run: Run, begun: PolicyEval, found: PreferenceData, roles: Roles, task: PreferenceInputs
+    run: Run, begun: PolicyEval, found: PreferenceData, roles: Roles, inputs: Inputs
 ) -> tuple[PolicyEval, str]:
     """The pairs learnt at once, and again where what comes of them may not stay."""
     assert roles.learners is not None
-    begin, gating = monitor_policy(run.steps("000"), begun, begun, found, roles, task), task.options.gates
-    for tries in range(gating.retries + 1):
+    begin, gating = monitor_policy(run.steps("000"), begun, begun, found, roles, inputs), inputs.options.gates
+    tuner = roles.learners.preference_tuner
+
+    def attempt(tries: int) -> tuple[PolicyEval, Decision]:
         folder, (more, share) = run.steps(f"{tries + 1:03d}"), gating.retry_settings(tries)
-        rows = folder.once("mixed", mix_pairs, found.train_pairs, found.replay, more)
-        policy = folder.once("policy", train_on_rows, begun.policy, rows, roles.learners.preference_tuner, share)
-        now, decision = evaluate_candidate(folder, (begin, begin, tries), policy, found, roles, task)
-        if decision.action == "go_on":
-            return now, "the pairs were learnt"
-        if decision.action == "give_up":
-            break
-    return begin, decision.reason
+        mixed = folder.once("mixed", mix_pairs, found.train_pairs, found.replay, more)
+        policy = folder.once("policy", train_on_rows, begun.policy, mixed, tuner, share)
+        return evaluate_candidate(folder, EarlierPolicies(begin, begin, tries), policy, found, roles, inputs)
+
+    now, decision = try_until_decided(attempt, gating)
+    return (now, "the pairs were learnt") if decision.action == "go_on" else (begin, decision.reason)
 
 
 def train_rloo(
-    run: Run, begun: PolicyEval, found: PreferenceData, roles: Roles, task: PreferenceInputs
+    run: Run, begun: PolicyEval, found: PreferenceData, roles: Roles, inputs: Inputs
 ) -> tuple[PolicyEval, str]:
     """Practice in rounds, each from the last good policy. A round that is rolled back is tried again, the first one
     with its warm-up; the smaller step stays for the rounds after it."""
     assert roles.learners is not None
-    rounds, gating, practises = task.options.learn.rloo.rounds, task.options.gates, roles.learners.rl_trainers
-    worth, rewarder, unfit = choose_reward(run.steps("reward"), begun.policy, found, roles, task)
+    rounds, gating, practises = inputs.options.learn.rloo.rounds, inputs.options.gates, roles.learners.rl_trainers
+    worth, rewarder, unfit = choose_reward(run.steps("reward"), begun.policy, found, roles, inputs)
     found = replace(found, rewarder=rewarder)
-    begin = monitor_policy(run.steps("000"), begun, begun, found, roles, task)
+    begin = monitor_policy(run.steps("000"), begun, begun, found, roles, inputs)
     if unfit:
         return begin, unfit
     best, warm, tries = begin, begun.policy, 0
     for number in range(1, rounds + gating.retries + 1):
         folder, (_, share) = run.steps(f"{number:03d}"), gating.retry_settings(tries)
         if best is begin:
-            warm = sft_warm_up(run, begun.policy, tries, found, roles, task)
+            warm = sft_warm_up(run, begun.policy, tries, found, roles, inputs)
         start = warm if best is begin else best.policy
-        policy = folder.once("policy", train_on_policy, start, warm, worth, found.prompts, (practises, share))
-        now, decision = evaluate_candidate(folder, (begin, best, tries), policy, found, roles, task)
+        policy = folder.once("policy", train_on_policy, start, warm, worth, found.prompts, practises, share)
+        now, decision = evaluate_candidate(folder, EarlierPolicies(begin, best, tries), policy, found, roles, inputs)
         if decision.action == "give_up":
             return best, f"round {number - tries}: {decision.reason}"
         if decision.action == "roll_back":
@@ -107,112 +134,104 @@ def train_rloo(
 
 
 def sft_warm_up(
-    run: Run, policy: ModelRef, tries: int, found: PreferenceData, roles: Roles, task: PreferenceInputs
+    run: Run, policy: ModelRef, tries: int, found: PreferenceData, roles: Roles, inputs: Inputs
 ) -> ModelRef:
     """What practice begins with: the policy after the warm-up, if there is one."""
-    count = task.options.learn.rloo.warm_up
+    count = inputs.options.learn.rloo.warm_up
     if not count:
         return policy
     folder, (more, share) = (
         run.steps(f"warm-{tries + 1}" if tries else "warm"),
-        task.options.gates.retry_settings(tries),
+        inputs.options.gates.retry_settings(tries),
     )
     shown = folder.once("shown", sample_demonstrations, found.train_pairs, count)
-    taken = folder.once("rows", mix_examples, shown, found.replay, more)
-    return folder.once("policy", train_on_rows, policy, taken, roles.tuner, share)
+    rows = folder.once("rows", mix_examples, shown, found.replay, more)
+    policy = folder.once("policy", train_on_rows, policy, rows, roles.tuner, share)
+    return policy
 
 
 def choose_reward(
-    run: Steps, policy: ModelRef, found: PreferenceData, roles: Roles, task: PreferenceInputs
+    run: Steps, policy: ModelRef, found: PreferenceData, roles: Roles, inputs: Inputs
 ) -> tuple[ModelRef | Rewarder, Rewarder, str]:
     """What practice is learnt toward: a reward model, measured on the check pairs; or the judge. And why not."""
     learners: PreferenceTrainers | None = roles.learners
     assert learners is not None
-    if task.options.learn.rloo.reward == "judge":
-        judged = build_judge_rewarder(roles, task)
+    if inputs.options.learn.rloo.reward == "judge":
+        judged = build_judge_rewarder(roles, inputs)
         return judged, judged, ""
-    made = run.once("policy", train_on_rows, policy, found.train_pairs, learners.reward_tuner)
-    model = run.once("model", without_curve, made)
+    policy = run.once("policy", train_on_rows, policy, found.train_pairs, learners.reward_tuner)
+    model = run.once("model", without_curve, policy)
     rewarder = learners.load_rewarder(model)
     answers = run.once("answers", pairs_to_exchanges, found.validation_pairs)
-    said = run.map("rewards", score_rewards, answers, rewarder)
-    measured = run.once("fit", measure_reward_fit, found.validation_pairs, said)
-    decision = run.once("decision", check_reward_model, measured, task.options.learn.guard)
+    rewards = run.map("rewards", score_rewards, answers, rewarder)
+    fit = run.once("fit", measure_reward_fit, found.validation_pairs, rewards)
+    decision = run.once("decision", check_reward_model, fit, inputs.options.learn.guard)
     return model, rewarder, decision.reason if decision.action == "stop" else ""
 
 
 def evaluate_candidate(
-    run: Steps,
-    before: tuple[PolicyEval, PolicyEval, int],
-    trained: ModelRef,
-    found: PreferenceData,
-    roles: Roles,
-    task: PreferenceInputs,
+    run: Steps, earlier: EarlierPolicies, trained: ModelRef, found: PreferenceData, roles: Roles, inputs: Inputs
 ) -> tuple[PolicyEval, Decision]:
-    """What gate and the guards say of a policy, beside the start's and the last good one's; and whether it stays.
-    ``before``: these two, and how often the run was rolled back already."""
-    begin, best, tries = before
-    policy = run.once("bare", without_curve, trained)
-    now = monitor_policy(run, score_on_gate(run, policy, roles, task), begin, found, roles, task)
-    options, others = task.options, () if best is begin else (best.deciding_measurements,)
-    held = (begin.deciding_measurements, *others)
+    """What gate and the guards say of a policy, beside the start's and the last good one's; and whether it stays."""
+    start, best, options = earlier.start, earlier.best, inputs.options
+    policy_without_curve = run.once("policy_without_curve", without_curve, trained)
+    scored = score_on_gate(run, policy_without_curve, roles, inputs)
+    now = monitor_policy(run, scored, start, found, roles, inputs)
+    last = () if best is start else (best.deciding_measurements,)
+    held = (start.deciding_measurements, *last)
     looks = options.learn.policy_count + options.gates.retries
-    lost = run.once("gates", check_gates, held, now.deciding_measurements, now.metrics, options.gates, looks)
-    told = (options.learn.guard, options.gates, tries)
-    return now, run.once(
+    gates = run.once("gates", check_gates, held, now.deciding_measurements, now.metrics, options.gates, looks)
+    decision = run.once(
         "decision",
         decide_policy,
-        (begin.stats, begin.gate_answers, best.gate_answers),
-        (now.stats, now.gate_answers),
-        lost,
-        told,
+        start.monitored,
+        best.gate_answers,
+        now.monitored,
+        gates,
+        options.learn.guard,
+        count_retries(options.gates, earlier.tries),
     )
+    return now, decision
 
 
 def monitor_policy(
-    run: Steps,
-    now: PolicyEval,
-    begin: PolicyEval,
-    found: PreferenceData,
-    roles: Roles,
-    task: PreferenceInputs,
+    run: Steps, now: PolicyEval, start: PolicyEval, found: PreferenceData, roles: Roles, inputs: Inputs
 ) -> PolicyEval:
     """A policy with what the guards see: divergence from the start, log-probabilities of the check pairs, length,
     refusals, and reward beside what is judged."""
-    guard = task.options.learn.guard
-    warm = task.answers.model_copy(update={"temperature": 1.0})
-    prompts = run.once("sampled", sample_prompts, [e.prompt for e in now.exchanges], guard.kl_prompts)
-    pairs = run.once("pair_answers", pairs_to_exchanges, found.validation_pairs)
+    pairs = found.validation_pairs
+    warm = inputs.answers.model_copy(update={"temperature": 1.0})
+    asked = [e.prompt for e in now.exchanges]
+    sampled = run.once("sampled", sample_prompts, asked, inputs.options.learn.guard.kl_prompts)
+    pair_answers = run.once("pair_answers", pairs_to_exchanges, pairs)
     with roles.target(now.policy) as target:
-        drawn = run.map("sample", probe, prompts, target, warm)
-        own = run.map("sample_likelihoods", score_likelihoods, drawn, target)
-        likely = run.map("pair_likelihoods", score_likelihoods, pairs, target)
-    with roles.target(begin.policy) as target:
-        before = run.map("sample_before", score_likelihoods, drawn, target)
-    kept = {p.id for p in prompts}
+        sample = run.map("sample", probe, sampled, target, warm)
+        sample_likelihoods = run.map("sample_likelihoods", score_likelihoods, sample, target)
+        pair_likelihoods = run.map("pair_likelihoods", score_likelihoods, pair_answers, target)
+    with roles.target(start.policy) as target:
+        sample_before = run.map("sample_before", score_likelihoods, sample, target)
+    kept = {p.id for p in sampled}
     answered = [e for e in now.exchanges if e.id in kept]
-    asking = (roles.measuring_judge, REFUSAL, task.templates, task.options.judge)
-    refusals = run.map("refusals", judge, answered, *asking)
-    worth = run.map("gate_rewards", score_rewards, now.exchanges, found.rewarder) if found.rewarder else []
-    gate = run.once("seen", summarise_gate_answers, now.exchanges, now.measured, worth, roles.benchmark)
-    said = run.once("guarded", compute_policy_stats, gate, (own, before), (found.validation_pairs, likely), refusals)
-    return replace(now, gate_answers=gate, stats=said)
-
-
-def score_on_gate(run: Steps, policy: ModelRef, roles: Roles, task: PreferenceInputs) -> PolicyEval:
-    """A policy with all that decides on gate."""
-    found = score_split(run, "gate", policy, roles, task)
-    held, metrics = measure_gate_benchmarks(run, policy, list(found.measured), roles, task.answers)
-    return replace(found, deciding_measurements=held, metrics=metrics)
-
-
-def score_split(run: Steps, split: Split, policy: ModelRef, roles: Roles, task: PreferenceInputs) -> PolicyEval:
-    """The evaluator's scores of a policy on gate or held-out."""
-    with roles.target(policy) as target:
-        exchanges = run.map(f"{split}_exchanges", probe, roles.benchmark.prompts(split), target, task.answers)
-    measured = run.map(f"{split}_measurements", measure, exchanges, roles.benchmark)
-    if split == "heldout":
-        run.once("heldout_breakdown", break_down_scores, exchanges, measured, roles.benchmark)
-    return PolicyEval(
-        policy, run.once(f"{split}_scores", compute_scores, measured, roles.benchmark), exchanges, measured
+    refusals = run.map("refusals", judge, answered, roles.measuring_judge, *inputs.judging(REFUSAL))
+    gate_rewards = run.map("gate_rewards", score_rewards, now.exchanges, found.rewarder) if found.rewarder else []
+    gate_answers = run.once(
+        "gate_answers", summarise_gate_answers, now.exchanges, now.measured, gate_rewards, roles.benchmark
     )
+    policy_stats = run.once(
+        "policy_stats",
+        compute_policy_stats,
+        gate_answers,
+        sample_likelihoods,
+        sample_before,
+        pairs,
+        pair_likelihoods,
+        refusals,
+    )
+    return replace(now, gate_answers=gate_answers, stats=policy_stats)
+
+
+def score_on_gate(run: Steps, policy: ModelRef, roles: Roles, inputs: Inputs) -> PolicyEval:
+    """A policy with all that decides on gate."""
+    gate = score(run, "gate", policy, roles, inputs.answers)
+    measured, metrics = measure_gate_benchmarks(run, policy, gate.measurements, roles, inputs.answers)
+    return PolicyEval(policy, gate.exchanges, gate.measurements, measured, metrics)

@@ -7,38 +7,19 @@ before, ``001`` what the first batch brings out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from charter.judging.rubrics import CONDUCT, Rubric
 from charter.methods.benchmark_evaluation import run_benchmarks
+from charter.methods.inputs import Inputs
 from charter.ports import Roles
-from charter.records.chat import Prompt, Sampling
 from charter.records.measurements import Score
-from charter.records.model_refs import ModelRef
 from charter.records.verdicts import Cluster
 from charter.run import Run
-from charter.similarity.splits import LeakageFilter
-from charter.spec import MethodOptions
 from charter.stages.clustering import cluster
 from charter.stages.draw import draw
 from charter.stages.evaluator_scores import compute_scores, measure
 from charter.stages.judge import judge, select_violations
 from charter.stages.probe import probe
-from charter.templates import Templates
-
-
-@dataclass(frozen=True)
-class RedTeamInputs:
-    """Who is asked, what, and how; of ``options`` it reads draw (one batch of ``draw.batch``), judge and cluster."""
-
-    start: ModelRef
-    redteam: Sequence[Prompt]
-    guard: LeakageFilter
-    templates: Templates
-    answers: Sampling
-    options: MethodOptions
-    rubric: Rubric = CONDUCT
 
 
 @dataclass(frozen=True)
@@ -50,18 +31,20 @@ class RedTeamResult:
     stopped: str
 
 
-def red_team(run: Run, roles: Roles, battery: RedTeamInputs) -> RedTeamResult:
-    """Probes ``battery.start`` once."""
-    start, folder, options = run.steps("000"), run.steps("001"), battery.options
-    prompts = start.once("prompts", draw, battery.redteam, battery.guard, options.draw)
+def red_team(run: Run, roles: Roles, inputs: Inputs) -> RedTeamResult:
+    """Probes ``inputs.start`` once, with one batch of ``draw.batch`` prompts."""
+    start, folder, options = run.steps("000"), run.steps("001"), inputs.options
+    prompts = start.once("prompts", draw, inputs.redteam, inputs.guard, options.draw)
     batch = prompts[: options.draw.batch]
-    with roles.target(battery.start) as target:
-        asked = start.map("heldout_exchanges", probe, roles.benchmark.prompts("heldout"), target, battery.answers)
-        exchanges = folder.map("exchanges", probe, batch, target, battery.answers)
-    run_benchmarks(start, battery.start, battery.start, roles.suite, battery.answers)
-    measured = start.map("heldout_measurements", measure, asked, roles.benchmark)
-    scored = start.once("heldout_scores", compute_scores, measured, roles.benchmark)
-    verdicts = folder.map("verdicts", judge, exchanges, roles.judge, battery.rubric, battery.templates, options.judge)
+    with roles.target(inputs.start) as target:
+        heldout_exchanges = start.map(
+            "heldout_exchanges", probe, roles.benchmark.prompts("heldout"), target, inputs.answers
+        )
+        exchanges = folder.map("exchanges", probe, batch, target, inputs.answers)
+    run_benchmarks(start, inputs.start, inputs.start, roles.suite, inputs.answers)
+    heldout_measurements = start.map("heldout_measurements", measure, heldout_exchanges, roles.benchmark)
+    heldout_scores = start.once("heldout_scores", compute_scores, heldout_measurements, roles.benchmark)
+    verdicts = folder.map("verdicts", judge, exchanges, roles.judge, *inputs.judging())
     findings = folder.once("findings", select_violations, exchanges, verdicts)
     clusters = folder.once("clusters", cluster, findings, options.cluster)
-    return RedTeamResult(tuple(clusters), tuple(scored), "red teaming was done")
+    return RedTeamResult(tuple(clusters), tuple(heldout_scores), "red teaming was done")

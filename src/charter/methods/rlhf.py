@@ -22,48 +22,49 @@ from charter.constitution.document import Constitution
 from charter.constitution.exemplars import HumanLines, human_lines
 from charter.constitution.run_state import RunState
 from charter.methods.benchmark_evaluation import run_benchmarks
-from charter.methods.preference_data import PreferenceData, PreferenceInputs, collect_preferences
-from charter.methods.preference_training import PolicyEval, score_on_gate, score_split, train_on_preferences
+from charter.methods.inputs import Inputs
+from charter.methods.preference_data import ComparedPrompts, PreferenceData, collect_preferences
+from charter.methods.preference_training import PolicyEval, score_on_gate, train_on_preferences
 from charter.methods.row_curation import curate_pairs, curate_prompts, curate_rows
+from charter.methods.scoring import score
 from charter.ports import Roles
 from charter.run import Run
 from charter.stages.draw import draw, exclude_protected
 from charter.stages.norm_application import build_handover
 
 
-def rlhf(run: Run, roles: Roles, task: PreferenceInputs) -> tuple[PolicyEval, Constitution, str]:
-    """Aligns ``task.start``, or the policy that the run goes on from: the policy, the constitution that it was compared
-    under, and why learning ended. Decisions read gate and check pairs; held-out is scored first and last."""
-    start, given = run.steps("000"), task.given
-    policy = given.policy if given is not None else task.start
-    constitution = task.constitution
-    prompts = start.once("prompts", draw, task.redteam, task.guard, task.options.draw)
-    helpful = start.once("helpful", exclude_protected, task.helpful, task.guard)
-    start.once("supervision", count_human_lines, constitution, given, len(task.pairs), len(prompts) + len(helpful))
-    begun = score_on_gate(start, policy, roles, task)
-    score_split(start, "heldout", policy, roles, task)
-    run_benchmarks(start, policy, task.start, roles.suite, task.answers)
-    found = collect_preferences(start, policy, constitution, (prompts, helpful), roles, task)
-    best, why = train_on_preferences(run, begun, curate_preferences(run, found, roles, task), roles, task)
+def rlhf(run: Run, roles: Roles, inputs: Inputs) -> tuple[PolicyEval, Constitution, str]:
+    """Aligns ``inputs.start``, or the policy that the run goes on from. Gives the policy, the constitution that answers
+    were compared under, and why learning ended. Decisions read gate and check pairs; held-out is scored twice."""
+    start, given = run.steps("000"), inputs.given
+    policy = given.policy if given is not None else inputs.start
+    constitution = inputs.constitution
+    prompts = start.once("prompts", draw, inputs.redteam, inputs.guard, inputs.options.draw)
+    helpful = start.once("helpful", exclude_protected, inputs.helpful, inputs.guard)
+    start.once("supervision", count_human_lines, constitution, given, len(inputs.pairs), len(prompts) + len(helpful))
+    begun = score_on_gate(start, policy, roles, inputs)
+    score(start, "heldout", policy, roles, inputs.answers)
+    run_benchmarks(start, policy, inputs.start, roles.suite, inputs.answers)
+    found = collect_preferences(start, policy, constitution, ComparedPrompts(prompts, helpful), roles, inputs)
+    best, why = train_on_preferences(run, begun, curate_preferences(run, found, roles, inputs), roles, inputs)
     end = run.steps("final")
-    score_split(end, "heldout", best.policy, roles, task)
-    run_benchmarks(end, best.policy, task.start, roles.suite, task.answers)
-    rows = (given.examples, given.replay_rows) if given is not None else ((), ())
-    seen = (given.replay_prompt_ids, given.probed_prompt_ids) if given is not None else ((), ())
-    causes = given.findings if given is not None else ()
-    end.once("handover", build_handover, best.policy, constitution, rows, seen, causes)
+    score(end, "heldout", best.policy, roles, inputs.answers)
+    run_benchmarks(end, best.policy, inputs.start, roles.suite, inputs.answers)
+    left = given if given is not None else RunState(policy=policy, constitution=constitution)
+    final = left.model_copy(update={"policy": best.policy, "constitution": constitution})
+    end.once("handover", build_handover, final)
     return best, constitution, why
 
 
-def curate_preferences(run: Run, found: PreferenceData, roles: Roles, task: PreferenceInputs) -> PreferenceData:
+def curate_preferences(run: Run, found: PreferenceData, roles: Roles, inputs: Inputs) -> PreferenceData:
     """What is trained on, sifted where the spec asks for it: pairs, what is replayed, and prompts that are practised
     on. Check pairs, which only measure, stay as they are."""
     return replace(
         found,
-        train_pairs=curate_pairs(run.steps("pairs"), found.train_pairs, roles, task),
-        replay=curate_rows(run.steps("replayed"), found.replay, roles, task),
-        prompts=curate_prompts(run.steps("practised"), found.prompts, roles, task)
-        if task.options.learn.algorithm == "rloo"
+        train_pairs=curate_pairs(run.steps("pairs"), found.train_pairs, roles, inputs),
+        replay=curate_rows(run.steps("replayed"), found.replay, roles, inputs),
+        prompts=curate_prompts(run.steps("practised"), found.prompts, roles, inputs)
+        if inputs.options.learn.algorithm == "rloo"
         else found.prompts,
     )
 

@@ -18,11 +18,13 @@ Each stage is a method by itself, too: ``self_instruct`` (see there), ``think``,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from charter.methods.inputs import Inputs
 from charter.methods.principle_driven import (
-    PrincipleInputs,
+    JudgedByConduct,
     PrincipleState,
+    ReplaySources,
     add_replay,
     make_lookalikes,
     measure_baseline,
@@ -33,7 +35,7 @@ from charter.methods.principle_driven import (
     train_under_gates,
     verify_revisions,
 )
-from charter.methods.row_curation import curate_rows as curated
+from charter.methods.row_curation import curate_rows
 from charter.methods.self_instruct import self_instruct
 from charter.ports import Roles
 from charter.records.chat import Prompt
@@ -43,6 +45,7 @@ from charter.stages.judge import judge, select_violations
 from charter.stages.probe import probe
 from charter.stages.replay import merge_rows
 from charter.stages.think import (
+    ThinkingSetup,
     answer_verbosely,
     collect_prompts,
     filter_answers,
@@ -52,140 +55,152 @@ from charter.stages.think import (
 )
 from charter.stages.verification import drop_protected, to_examples
 
-PromptsByKind = tuple[Sequence[Prompt], Sequence[Prompt]]
-"""Prompts, and those whose answers are judged by conduct."""
+
+@dataclass(frozen=True)
+class AskedPrompts:
+    """Prompts that were answered, and those of them whose answers are judged by conduct."""
+
+    prompts: Sequence[Prompt]
+    hard: Sequence[Prompt]
 
 
-def self_align(run: Run, roles: Roles, brief: PrincipleInputs) -> PrincipleState:
-    """Aligns ``brief.start`` under ``brief.constitution``. Each name on the left is a file of the run."""
-    written = generate_prompts(run, roles, brief)
-    course = measure_baseline(run.steps("000"), roles, brief)
-    asked, examples, course = answer_under_rules(run, written, course, roles, brief)
-    course = train_under_gates(run, [*examples, *load_given_rows(run, brief)], course, roles, brief)
-    return measure_final(run, clone_verbosely(run, asked, course, roles, brief), roles, brief)
+def self_align(run: Run, roles: Roles, inputs: Inputs) -> PrincipleState:
+    """Aligns ``inputs.start`` under ``inputs.constitution``. Each name on the left of a step is a file."""
+    written = generate_prompts(run, roles, inputs)
+    course = measure_baseline(run.steps("000"), roles, inputs)
+    asked, examples, course = answer_under_rules(run, written, course, roles, inputs)
+    course = train_under_gates(run, [*examples, *load_given_rows(run, inputs)], course, roles, inputs)
+    return measure_final(run, clone_verbosely(run, asked, course, roles, inputs), roles, inputs)
 
 
-def load_given_rows(run: Run, brief: PrincipleInputs) -> list[Example]:
+def load_given_rows(run: Run, inputs: Inputs) -> list[Example]:
     """Rows of files that are engraved beside the answers, such as dialogues that say who the model is."""
-    if not brief.rows:
+    if not inputs.principles.rows:
         return []
     folder = run.steps("001")
-    return folder.once("dialogues", to_examples, folder.once("given", drop_protected, brief.rows, brief.guard))
+    given = folder.once("given", drop_protected, inputs.principles.rows, inputs.guard)
+    dialogues = folder.once("dialogues", to_examples, given)
+    return dialogues
 
 
-def think_alone(run: Run, roles: Roles, brief: PrincipleInputs) -> PrincipleState:
+def think_alone(run: Run, roles: Roles, inputs: Inputs) -> PrincipleState:
     """Answers under the rules, filtered and verified, with their replay: rows, and no policy."""
     folder = run.steps("001")
-    written = generate_prompts(run, roles, brief)
-    course = set_up(run.steps("000"), brief)
-    _, examples, course = answer_under_rules(run, written, course, roles, brief)
-    made = folder.once("rows", merge_rows, examples, course.replayed)
-    lessons, replayed = split_replay(curated(folder, made, roles, brief))
+    written = generate_prompts(run, roles, inputs)
+    course = set_up(run.steps("000"), inputs)
+    _, examples, course = answer_under_rules(run, written, course, roles, inputs)
+    rows = folder.once("rows", merge_rows, examples, course.replayed)
+    lessons, replayed = split_replay(curate_rows(folder, rows, roles, inputs))
     course = replace(course, examples=(*course.examples, *lessons), replayed=replayed)
     counts = f"{len(course.examples)} rows to learn and {len(course.replayed)} of replay"
     return save_state(run, replace(course, stopped=f"all prompts were answered: {counts}"))
 
 
-def engrave_alone(run: Run, roles: Roles, brief: PrincipleInputs) -> PrincipleState:
+def engrave_alone(run: Run, roles: Roles, inputs: Inputs) -> PrincipleState:
     """A policy from rows that are there already, those of files or of the step before, with replay and under gates."""
     folder = run.steps("001")
-    start = measure_baseline(run.steps("000"), roles, brief)
-    course = start if brief.rows else replace(start, examples=(), replayed=())
-    kept = folder.once("kept", drop_protected, brief.rows or (*start.examples, *start.replayed), brief.guard)
-    lessons, replayed = split_replay(folder.once("examples", to_examples, kept))
+    start = measure_baseline(run.steps("000"), roles, inputs)
+    given = inputs.principles.rows
+    course = start if given else replace(start, examples=(), replayed=())
+    kept = folder.once("kept", drop_protected, given or (*start.examples, *start.replayed), inputs.guard)
+    examples = folder.once("examples", to_examples, kept)
+    lessons, replayed = split_replay(examples)
     had = {"\n".join(m.content for m in row.messages) for row in replayed}
     rehearsed = (*course.rehearsed, *(p.id for p in course.helpful if p.text in had))
     course = replace(course, replayed=(*course.replayed, *replayed), rehearsed=rehearsed, folder=1)
-    course = add_replay(folder, ((), (), ()), len(lessons), course, roles, brief)
+    course = add_replay(folder, ReplaySources(), len(lessons), course, roles, inputs)
     return measure_final(
-        run, keep_last_good(start, train_under_gates(run, lessons, course, roles, brief)), roles, brief
+        run, keep_last_good(start, train_under_gates(run, lessons, course, roles, inputs)), roles, inputs
     )
 
 
-def clone_alone(run: Run, roles: Roles, brief: PrincipleInputs) -> PrincipleState:
+def clone_alone(run: Run, roles: Roles, inputs: Inputs) -> PrincipleState:
     """Verbose cloning of the policy that the run goes on from (of the target, where it goes on from none)."""
-    folder, options = run.steps("001"), brief.options
-    written = generate_prompts(run, roles, brief)
-    course = measure_baseline(run.steps("000"), roles, brief)
+    folder, options = run.steps("001"), inputs.options
+    written = generate_prompts(run, roles, inputs)
+    course = measure_baseline(run.steps("000"), roles, inputs)
     batch = course.prompts[: options.draw.batch]
-    prompts = folder.once("asked", collect_prompts, batch, (), course.helpful, written, options.self_align)
+    asked = folder.once("asked", collect_prompts, batch, (), course.helpful, written, options.self_align)
     course = replace(course, probed=(*course.probed, *(p.id for p in batch)))
-    course = add_replay(folder, ((), (), ()), len(prompts), course, roles, brief)
+    course = add_replay(folder, ReplaySources(), len(asked), course, roles, inputs)
     return measure_final(
-        run, train_on_verbose_answers(run, (prompts, [*batch, *written]), (), course, roles, brief), roles, brief
+        run,
+        train_on_verbose_answers(run, AskedPrompts(asked, [*batch, *written]), (), course, roles, inputs),
+        roles,
+        inputs,
     )
 
 
 def answer_under_rules(
-    run: Run, written: Sequence[Prompt], course: PrincipleState, roles: Roles, brief: PrincipleInputs
-) -> tuple[PromptsByKind, Sequence[Example], PrincipleState]:
+    run: Run, written: Sequence[Prompt], course: PrincipleState, roles: Roles, inputs: Inputs
+) -> tuple[AskedPrompts, Sequence[Example], PrincipleState]:
     """Thoughts and answers to what is asked, the rows that pass filters and judge, and a course with their replay."""
-    options, folder = brief.options, run.steps("001")
+    options, folder = inputs.options, run.steps("001")
     batch = course.prompts[: options.draw.batch]
     with roles.target(course.policy) as target:
         probed = folder.once("probed", select_for_probing, batch, options.contrast, options.replay)
-        exchanges = folder.map("exchanges", probe, probed, target, brief.answers)
-        asking = (brief.rubric, brief.templates, options.judge)
-        verdicts = folder.map("verdicts", judge, exchanges, roles.judge, *asking)
+        exchanges = folder.map("exchanges", probe, probed, target, inputs.answers)
+        verdicts = folder.map("verdicts", judge, exchanges, roles.judge, *inputs.judging())
         findings = folder.once("findings", select_violations, exchanges, verdicts)
-        lookalikes = make_lookalikes(folder, findings, roles, brief)
-        prompts = folder.once("asked", collect_prompts, batch, lookalikes, course.helpful, written, options.self_align)
-        rules = (course.constitution, brief.exemplars)
-        how = (options.self_align, options.reflect)
-        reasoned = folder.map("reasoned", think, prompts, target, rules, brief.templates, how)
-    sifted = folder.once("sifted", filter_answers, reasoned, brief.exemplars, options.self_align)
+        lookalikes = make_lookalikes(folder, findings, roles, inputs)
+        asked = folder.once("asked", collect_prompts, batch, lookalikes, course.helpful, written, options.self_align)
+        exemplars, room = inputs.principles.exemplars, options.reflect.max_rule_characters
+        setup = ThinkingSetup(course.constitution, exemplars, inputs.templates, room)
+        reasoned = folder.map("reasoned", think, asked, target, setup, options.self_align)
+    sifted = folder.once("sifted", filter_answers, reasoned, exemplars, options.self_align)
     revisions = folder.once("revisions", select_passed, sifted)
     hard = [*batch, *written]
-    examples = verify_revisions(folder, revisions, (hard, ()), course, roles, brief)
+    examples = verify_revisions(folder, revisions, JudgedByConduct(hard), course, roles, inputs)
     course = replace(
-        add_replay(folder, (lookalikes, exchanges, verdicts), len(examples), course, roles, brief),
+        add_replay(folder, ReplaySources(lookalikes, exchanges, verdicts), len(examples), course, roles, inputs),
         probed=(*course.probed, *(p.id for p in batch)),
         causes=(*course.causes, *findings),
         folder=1,
     )
-    return (prompts, hard), examples, course
+    return AskedPrompts(asked, hard), examples, course
 
 
-def generate_prompts(run: Run, roles: Roles, brief: PrincipleInputs) -> Sequence[Prompt]:
+def generate_prompts(run: Run, roles: Roles, inputs: Inputs) -> Sequence[Prompt]:
     """What self-instruct writes, or wrote in the step before; nothing where the prompts are the sources'."""
-    if brief.instructions is None:
-        return brief.generated_prompts
+    instructions = inputs.principles.instructions
+    if instructions is None:
+        return inputs.principles.generated_prompts
     folder = run.steps("instruct")
-    if brief.instructions.options.generator == "proposer":
-        return self_instruct(folder, roles.proposer, brief.instructions).prompts
-    with roles.target(brief.start) as target:
-        return self_instruct(folder, target, brief.instructions).prompts
+    if instructions.options.generator == "proposer":
+        return self_instruct(folder, roles.proposer, instructions).prompts
+    with roles.target(inputs.start) as target:
+        return self_instruct(folder, target, instructions).prompts
 
 
 def clone_verbosely(
-    run: Run, asked: PromptsByKind, course: PrincipleState, roles: Roles, brief: PrincipleInputs
+    run: Run, asked: AskedPrompts, course: PrincipleState, roles: Roles, inputs: Inputs
 ) -> PrincipleState:
     """Verbose cloning after engraving; the same course where it is off."""
-    if not brief.options.self_align.clone:
+    if not inputs.options.self_align.clone:
         return course
-    before = brief.given.examples if brief.given is not None else ()
-    return train_on_verbose_answers(run, asked, before, course, roles, brief)
+    before = inputs.given.examples if inputs.given is not None else ()
+    return train_on_verbose_answers(run, asked, before, course, roles, inputs)
 
 
 def train_on_verbose_answers(
     run: Run,
-    asked: PromptsByKind,
+    asked: AskedPrompts,
     before: tuple[Example, ...],
     course: PrincipleState,
     roles: Roles,
-    brief: PrincipleInputs,
+    inputs: Inputs,
 ) -> PrincipleState:
     """The policy answers the same prompts at length, and the starting model learns these answers, beside the rows that
     were there ``before``, without being told to. Where gate refuses, the policy stays."""
-    (prompts, hard), number = asked, course.folder + 1
+    number = course.folder + 1
     folder = run.steps(f"{number:03d}")
     with roles.target(course.policy) as target:
         revisions = folder.map(
-            "revisions", answer_verbosely, prompts, target, brief.templates, brief.options.self_align
+            "revisions", answer_verbosely, asked.prompts, target, inputs.templates, inputs.options.self_align
         )
     anew = replace(course, examples=before, folder=number)
-    examples = verify_revisions(folder, revisions, (hard, ()), anew, roles, brief)
-    return keep_last_good(course, train_under_gates(run, examples, anew, roles, brief))
+    examples = verify_revisions(folder, revisions, JudgedByConduct(asked.hard), anew, roles, inputs)
+    return keep_last_good(course, train_under_gates(run, examples, anew, roles, inputs))
 
 
 def keep_last_good(before: PrincipleState, after: PrincipleState) -> PrincipleState:

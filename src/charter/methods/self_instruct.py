@@ -48,23 +48,23 @@ from charter.stages.topics import (
 def self_instruct(run: Steps, generator: Engine, given: SelfInstructInputs) -> SelfInstructResult:
     """Prompts that ``generator`` writes, from seeds and from its own; each name on the left is a file in ``run``."""
     options = given.options
-    seeded = run.once("seeds", clear_seeds, given.seeds, given.guard)
+    seeds = run.once("seeds", clear_seeds, given.seeds, given.guard)
     types = given.types if options.topics.rounds else ()
-    stock = TaskPool(options.rouge_limit, select_kept(seeded), [kind.seed for kind in types])
+    stock = TaskPool(options.rouge_limit, select_kept(seeds), [kind.seed for kind in types])
     general: tuple[list[GenerationReply], list[FilteredInstruction]] = ([], [])
     for number in range(1, options.rounds + 1):
-        shown = run.once(f"round{number}_calls", plan_calls, stock, number, options)
-        written = run.map(f"round{number}_written", write_instructions, shown, generator, given.templates, options)
+        calls = run.once(f"round{number}_calls", plan_calls, stock, number, options)
+        written = run.map(f"round{number}_written", write_instructions, calls, generator, given.templates, options)
         sifted = run.once(f"round{number}_sifted", filter_instructions, written, stock, given.guard, options)
         stock.add(select_kept(sifted))
         general[0].extend(written)
         general[1].extend(sifted)
     questions, yields = run_topic_guided(run, generator, given, stock)
-    made = run.once("prompts", to_prompts, [*stock.kept, *questions])
+    prompts = run.once("prompts", to_prompts, [*stock.kept, *questions])
     size = len(stock.seeds)
-    told = [run.once("seeds_yield", count_yield, "seeds", (), seeded, size)]
-    told += [run.once("general_yield", count_yield, "general", *general, size)] if options.rounds else []
-    return SelfInstructResult(tuple(made), (*told, *yields))
+    counted = [run.once("seeds_yield", count_yield, "seeds", (), seeds, size)]
+    counted += [run.once("general_yield", count_yield, "general", *general, size)] if options.rounds else []
+    return SelfInstructResult(tuple(prompts), (*counted, *yields))
 
 
 def run_topic_guided(
@@ -74,27 +74,29 @@ def run_topic_guided(
     options, texts, types = given.options, given.templates, given.types
     if not types or not options.topics.rounds:
         return [], []
-    topics, named = list[Instruction](), (list[GenerationReply](), list[FilteredInstruction]())
+    known, named = list[Instruction](), (list[GenerationReply](), list[FilteredInstruction]())
     for number in range(1, options.topics.rounds + 1):
-        shown = run.once(f"topics{number}_calls", plan_topic_calls, types, topics, number, options)
-        written = run.map(f"topics{number}_written", write_topics, shown, generator, texts, options)
-        sifted = run.once(f"topics{number}_sifted", filter_topics, written, types, topics, options)
-        topics = [*topics, *select_kept(sifted)]
+        calls = run.once(f"topics{number}_calls", plan_topic_calls, types, known, number, options)
+        written = run.map(f"topics{number}_written", write_topics, calls, generator, texts, options)
+        sifted = run.once(f"topics{number}_sifted", filter_topics, written, types, known, options)
+        known = [*known, *select_kept(sifted)]
         named[0].extend(written)
         named[1].extend(sifted)
-    chosen = run.once("topics", balance_topics, types, topics, options)
-    asked = run.once("questions_calls", plan_question_calls, types, chosen, options)
-    replies = run.map("questions_written", write_questions, asked, generator, texts, options)
+    topics = run.once("topics", balance_topics, types, known, options)
+    questions_calls = run.once("questions_calls", plan_question_calls, types, topics, options)
+    questions_written = run.map("questions_written", write_questions, questions_calls, generator, texts, options)
     if options.topics.apply_filters:
-        found = run.once("questions_sifted", filter_instructions, replies, stock, given.guard, options)
+        questions_sifted = run.once(
+            "questions_sifted", filter_instructions, questions_written, stock, given.guard, options
+        )
     else:
-        found = run.once("questions_sifted", drop_leaked, replies, types, given.guard)
+        questions_sifted = run.once("questions_sifted", drop_leaked, questions_written, types, given.guard)
     size = len(given.seeds)
-    told = [
+    yields = [
         run.once("topics_yield", count_yield, "topics", *named, size),
-        run.once("questions_yield", count_yield, "questions", replies, found, size),
+        run.once("questions_yield", count_yield, "questions", questions_written, questions_sifted, size),
     ]
-    return select_kept(found), told
+    return select_kept(questions_sifted), yields
 
 
 def select_kept(sifted: Sequence[FilteredInstruction]) -> list[Instruction]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from charter.records.item_ids import prompt_id
 from charter.records.record import Record
 
 StopReason = Literal["stop", "length", "error"]
@@ -47,9 +48,8 @@ class Prompt(Record):
 
 def user_prompt(text: str, ordinal: int = 0, source: str = "", **meta: str) -> Prompt:
     """A one-turn prompt whose id comes from its text and an ordinal: equal texts take different ordinals."""
-    id = f"{hashlib.sha256(text.encode()).hexdigest()[:12]}-{ordinal}"
-    turns = (Message(role="user", content=text),)
-    return Prompt(id=id, messages=turns, source=source, meta=dict(meta))
+    id = prompt_id(hashlib.sha256(text.encode()).hexdigest()[:12], ordinal)
+    return Prompt(id=id, messages=(Message(role="user", content=text),), source=source, meta=dict(meta))
 
 
 class Sampling(Record):
@@ -132,3 +132,23 @@ class Exchange(Record):
     sampling: Sampling
     error: Utf8 = ""
     thought: Aside = ""
+
+    @classmethod
+    def answered(cls, prompt: Prompt, completion: Completion, *, model: str, sampling: Sampling) -> Exchange:
+        """What ``model`` answered to a prompt, under the completion's id."""
+        return cls(
+            id=completion.id,
+            prompt=prompt,
+            response=completion.text,
+            stop="error" if completion.failure else completion.stop,
+            model=model,
+            sampling=sampling,
+            error=completion.failure,
+            thought=completion.thought,
+        )
+
+    @classmethod
+    def of_row(cls, id: str, messages: tuple[Message, ...], response: str, *, model: str = "") -> Exchange:
+        """The answer of a training row or of a file, for a judge; ``model`` says where it comes from."""
+        prompt = Prompt(id=id, messages=messages)
+        return cls(id=id, prompt=prompt, response=response, stop="stop", model=model, sampling=Sampling())

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
 
 from charter.records.record import Record
+
+
+@dataclass(frozen=True)
+class Retries:
+    """Whether a policy that fails is rolled back, how often its rows may be tried again, and how often they were."""
+
+    roll_back: bool
+    limit: int
+    used: int = 0
+
 
 GateReference = Literal["start", "last"]
 

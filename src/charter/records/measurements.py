@@ -12,14 +12,20 @@ from charter.records.verdicts import Verdict
 Split = Literal["train", "gate", "heldout"]
 
 
+MarginKind = Literal["harmlessness", "helpfulness", "honesty", "over_refusal", "capability"]
+"""What a metric measures, which says how much of it a policy may lose (``options.gates``)."""
+
+
 class Metric(Record):
-    """A figure that a benchmark gives. ``better`` says which way is good. ``kind``: the share of items in which an
-    event happened, the mean of a figure between 0 and 1, or a ``whole``: computed from all items at once."""
+    """A figure that a benchmark gives. ``better`` says which way is good, if either is. ``kind``: the share of items in
+    which an event happened, the mean of a figure between 0 and 1, or a ``whole``: computed from all items at once.
+    ``margin``: whose margin in ``options.gates`` bounds its loss."""
 
     name: str
     better: Literal["higher", "lower", "neither"] = "higher"
     meaning: str = ""
     kind: Literal["share", "mean", "whole"] = "share"
+    margin: MarginKind = "capability"
 
 
 class Measurement(Record):

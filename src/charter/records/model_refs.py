@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from charter.records.record import Record
@@ -30,3 +32,11 @@ class ModelRef(Record):
     left_out: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
     curve: tuple[TrainLogEntry, ...] = ()
+
+    def placed(self, root: Path) -> ModelRef:
+        """The same model with the whole path of its adapter: one of a run lies under ``root``, the run's folder."""
+        return self if self.adapter is None else self.under(str(root / self.adapter))
+
+    def under(self, path: str) -> ModelRef:
+        """The same model with its adapter at ``path``: a step's, relative to the run's folder, or a whole one."""
+        return self.model_copy(update={"adapter": path})

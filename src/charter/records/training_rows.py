@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from charter.records.chat import Message, Prompt, Utf8
+from charter.records.item_ids import copy_id
 from charter.records.record import Record
 
 
@@ -16,7 +17,7 @@ def oversample(rows: Sequence[Example], wanted: int) -> list[Example]:
     if not rows or not wanted:
         return []
     turns = max(1, -(-wanted // len(rows)))
-    copies = [r.model_copy(update={"id": f"{r.id}+{turn}"}) if turn else r for turn in range(turns) for r in rows]
+    copies = [r.model_copy(update={"id": copy_id(r.id, turn)}) for turn in range(turns) for r in rows]
     return copies[: max(wanted, len(rows))]
 
 

@@ -36,8 +36,8 @@ class BenchmarkFigure(Record):
     interval ``low`` to ``high``; ``gained`` in the second alone and ``lost`` in the first alone where it is a share;
     ``p``: exact McNemar; where several items are of one prompt, a sign-flip test of the mean over prompts; where items
     are no events, a bootstrap of the mean. ``p_holm``: corrected over all figures of the run;
-    ``detectable``: the smallest change of a share that so many prompts show in four of five cases, where as many
-    change the other way as here."""
+    ``detectable``: the smallest change of a share that so many prompts show in four of five cases, where as many change
+    the other way as here."""
 
     benchmark: str
     name: str

@@ -10,6 +10,7 @@ from typing import Literal
 
 from charter.errors import StoreError
 from charter.judging.audit_battery import Battery
+from charter.records.item_ids import original_row_id
 from charter.records.record import Record
 from charter.records.rules import Principle
 from charter.reports.provenance import (
@@ -18,7 +19,6 @@ from charter.reports.provenance import (
     Failure,
     RunGraph,
     TracedRow,
-    original_row_id,
     read_ancestry,
 )
 from charter.reports.score_changes import ScoreChange, find_score_changes

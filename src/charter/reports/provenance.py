@@ -16,6 +16,7 @@ from charter.constitution.run_state import RunState
 from charter.errors import CharterError
 from charter.records.chat import Exchange
 from charter.records.decisions import Decision
+from charter.records.item_ids import original_row_id
 from charter.records.measurements import Measurement, Score
 from charter.records.model_refs import ModelRef
 from charter.records.record import digest
@@ -239,12 +240,6 @@ class RunGraph:
 
     def _record_lines(self, step: str) -> list[bytes]:
         return self.reading.lines(step)
-
-
-def original_row_id(row: str) -> str:
-    """A row's id without the mark of a copy."""
-    name, plus, turn = row.rpartition("+")
-    return name if plus and turn.isdigit() else row
 
 
 def _digest_lines(lines: list[bytes]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from charter.errors import StoreError
-from charter.records.record import Step, canonical, digest
+from charter.records.record import Record, Step, canonical, digest
 from charter.templates import Templates
 
 V = TypeVar("V")
@@ -66,6 +66,15 @@ def bind_stage(stage: Callable[..., V], *args: Any, **options: Any) -> StageCall
         templates=_template_digests(values.values()),
         takes_step=takes_step,
     )
+
+
+def bind_value(value: V) -> StageCall[V]:
+    """A call that gives ``value``: a record, or a list or tuple of records of one kind."""
+    first = next(iter(value), None) if isinstance(value, list | tuple) else value
+    kind = type(first) if isinstance(first, BaseModel) else Record
+    inputs = {"value": digest(_to_plain(value, "value")), "(stage)": "record"}
+    shape = type(value) if isinstance(value, list | tuple) else None
+    return StageCall(lambda: value, kind, shape, inputs, {}, takes_step=False)
 
 
 def _result_type(function: Callable[..., Any]) -> tuple[type[BaseModel], type | None]:

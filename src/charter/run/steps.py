@@ -21,7 +21,7 @@ from charter.errors import BudgetError, CharterError, DamagedError, StaleError, 
 from charter.records.record import Step, canonical
 from charter.run import store
 from charter.run.ledger import Ledger
-from charter.run.stage_call import StageCall, bind_stage
+from charter.run.stage_call import StageCall, bind_stage, bind_value
 
 R = TypeVar("R")
 V = TypeVar("V")
@@ -86,7 +86,13 @@ class Steps:
     def once(self, name: str, stage: Callable[..., V], *args: Any, **opts: Any) -> V:
         """All or nothing. ``stage(*args, step=Step)`` returns a record, a list or a tuple of records; what it writes
         into ``step.directory`` (given empty) is sealed with it. Raises as ``map`` does."""
-        path, call = f"{self.folder}/{name}", bind_stage(stage, *args, **opts)
+        return cast(V, self._run_once(f"{self.folder}/{name}", bind_stage(stage, *args, **opts)))
+
+    def record(self, name: str, value: V) -> V:
+        """Keeps a value that no stage makes: a record, or a list or tuple of records. Raises as ``map`` does."""
+        return cast(V, self._run_once(f"{self.folder}/{name}", bind_value(value)))
+
+    def _run_once(self, path: str, call: StageCall[Any]) -> Any:
         lines = self._read_sealed(path, call)
         if lines is None:
             with self._open_step(path, call, None):
@@ -94,7 +100,7 @@ class Steps:
                 lines = self._run_stage(path, call)
         self.context.observer(path, 1, 1)
         records = self._parse_lines(path, call, lines)
-        return cast(V, records[0] if call.shape is None else tuple(records) if call.shape is tuple else records)
+        return records[0] if call.shape is None else tuple(records) if call.shape is tuple else records
 
     def _parse_lines(self, path: str, call: StageCall[Any], lines: list[bytes]) -> list[Any]:
         """What is returned is always read from the lines, so that it is the same whether made now or earlier."""

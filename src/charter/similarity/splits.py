@@ -309,6 +309,20 @@ def find_nearest(texts: Sequence[str], among: Sequence[str]) -> list[tuple[int, 
     return [(int(n), float(row[n])) if row[n] > 0 else None for n, row in zip(best, alike, strict=True)]
 
 
+def rank(texts: Sequence[str], among: Sequence[str]) -> list[tuple[int, float]]:
+    """The places of ``among``, those first whose words are nearest to the mean of ``texts``, each with its closeness
+    (TF-IDF cosine, 0 to 1). Equally near ones keep their order. Empty where ``among`` holds no word."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    weights = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+    try:
+        rows = weights.fit_transform(among)
+    except ValueError:  # no word
+        return []
+    closeness = rows @ weights.transform(texts).mean(axis=0).A1
+    return [(n, float(closeness[n])) for n in sorted(range(len(among)), key=lambda n: (-float(closeness[n]), n))]
+
+
 def _tfidf(texts: Sequence[str]) -> tuple[Any, Any, Any]:
     """Sparse TF-IDF rows [texts, words] of unit length (a text without any word is one word), the words, and what
     weighs further texts in the same way."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from charter.records.measurements import MarginKind
 from charter.records.record import Record
 from charter.spec.curation_spec import CurationSpec
 from charter.spec.preference_spec import RlhfSpec
@@ -307,12 +308,9 @@ class GateSpec(Record):
         description="An alarm is raised when that share is surely under this part of what it was in the run before.",
     )
 
-    def margin(self, metric: str) -> float:
-        """The margin of a metric, by what its name begins with."""
-        for kind in ("harmlessness", "helpfulness", "honesty", "over_refusal"):
-            if metric.startswith(kind):
-                return float(getattr(self, kind))
-        return self.capability
+    def margin(self, kind: MarginKind) -> float:
+        """How much of a metric of this kind a policy may lose, as a share."""
+        return float(getattr(self, kind))
 
     def retry_settings(self, tries: int) -> tuple[int, float]:
         """Rows of replay more for each revision, and the share of the learning rate, after so many failures."""

@@ -70,8 +70,8 @@ class CalibrateSpec(Record):
     )
     labels: dict[str, str] = Field(
         default_factory=dict,
-        description="What other words in the label column mean, as `{word: violates}`, `{word: complies}` or a label of "
-        "the rubric.",
+        description="What other words in the label column mean, as `{word: violates}`, `{word: complies}` or a label "
+        "of the rubric.",
     )
     injections: bool = Field(False, description="True measures how many verdicts the shipped injections turn.")
     limit: int | None = Field(None, ge=1, description="The most rows of each file. Null: all.")

@@ -3,17 +3,17 @@ reason."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from charter.constitution.document import Constitution
+from charter.judging.json_requests import JsonQuestion, JsonRequest, ask_json
 from charter.ports import Engine
-from charter.records.chat import Request, Sampling
+from charter.records.item_ids import join_id
 from charter.records.record import Step
 from charter.records.rules import Amendment, Principle, Proposal
 from charter.spec import AmendSpec
-from charter.templates import MERGE_SCHEMA, Templates, draw_nonce, fence_text, parse_json_object, render, user_turn
+from charter.templates import MERGE_SCHEMA, Templates, fence_text
 
 
 class RuleGroups(NamedTuple):
@@ -62,7 +62,7 @@ def _amendment(action: str, rules: Sequence[Principle], reason: str, after: str 
     said = {"before": first.text, "after": after} if after and after != first.text else {}
     ids = tuple(rule.id for rule in rules)
     return Amendment.model_validate(
-        {"id": f"{action}/{first.id}", "action": action, "principles": ids, "reason": reason, **said}
+        {"id": join_id(action, first.id), "action": action, "principles": ids, "reason": reason, **said}
     )
 
 
@@ -119,16 +119,13 @@ def _unite_equal(rules: Sequence[Principle]) -> tuple[list[Principle], list[Amen
 
 
 def _ask_for_groups(rules: Sequence[Principle], proposer: Engine, templates: Templates, step: Step) -> RuleGroups:
-    fence = draw_nonce(step.random("merge"), *(rule.text for rule in rules))
-    text = "\n".join(fence_text("rule", f"{number}. {rule.text}", fence) for number, rule in enumerate(rules, 1))
-    request = Request(
-        id="merge",
-        messages=user_turn(render(templates.merge, {"rules": text, "schema": json.dumps(MERGE_SCHEMA)})),
-        sampling=Sampling(max_tokens=2048),
-        seed=step.seed("merge"),
-        response_schema=MERGE_SCHEMA,
-    )
-    reply = parse_json_object(next(iter(proposer.generate([request]))).text) or {}
+    def list_rules(fence: str) -> dict[str, str]:
+        lines = [fence_text("rule", f"{number}. {rule.text}", fence) for number, rule in enumerate(rules, 1)]
+        return {"rules": "\n".join(lines)}
+
+    question = JsonQuestion("merge", [rule.text for rule in rules], list_rules)
+    form = JsonRequest(templates.merge, MERGE_SCHEMA, max_tokens=2048)
+    ((_, reply),) = ask_json(proposer, [question], form, step=step)
 
     def entries(key: str) -> list[tuple[list[int], dict[str, str]]]:
         found = reply.get(key)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from charter.ports import Attack, AttackPrompt, AttackTarget, Attempt
 from charter.records.chat import Exchange, Message, Prompt, user_prompt
+from charter.records.item_ids import text_mark
 from charter.records.record import Step
 from charter.records.verdicts import Finding
 from charter.similarity.splits import LeakageFilter
@@ -22,24 +23,15 @@ def attack(
 
 
 def open_conversations(
-    choices: Sequence[AttackTarget],
-    attempts: Sequence[Attempt],
-    attacks: Mapping[str, Attack],
-    turn: int,
-    *,
-    step: Step,
+    choices: Sequence[AttackTarget], attempts: Sequence[Attempt], attacks: Mapping[str, Attack], turn: int
 ) -> list[Prompt]:
     """Conversations that go on after this turn, for the target to answer."""
-    del step
     said = {a.id: a.messages for a in attempts if a.messages}
     return [Prompt(id=c.id, messages=said[c.id]) for c in choices if attacks[c.style].turns > turn and c.id in said]
 
 
-def continue_conversations(
-    choices: Sequence[AttackTarget], replies: Sequence[Exchange], *, step: Step
-) -> list[AttackTarget]:
+def continue_conversations(choices: Sequence[AttackTarget], replies: Sequence[Exchange]) -> list[AttackTarget]:
     """The choices whose conversation goes on, with the target's reply. One that it did not answer ends here."""
-    del step
     by_id = {e.id: e for e in replies if e.stop != "error"}
     return [
         c.model_copy(
@@ -56,19 +48,13 @@ def continue_conversations(
 
 
 def filter_attempts(
-    choices: Sequence[AttackTarget],
-    attempts: Sequence[Attempt],
-    known: Sequence[str],
-    guard: LeakageFilter,
-    *,
-    step: Step,
+    choices: Sequence[AttackTarget], attempts: Sequence[Attempt], known: Sequence[str], guard: LeakageFilter
 ) -> list[AttackPrompt]:
     """What the target is asked for each choice: its last attempt, as a prompt with its parent's source and meta.
     Dropped are attempts without a text, those close to gate or held-out, and texts that stand among the prompts
     already or were asked before (``known``: their ids, which begin with a digest of the text)."""
-    del step
     last = {a.id: a for a in attempts}
-    met = {key.rsplit("-", 1)[0] for key in known}
+    met = {text_mark(key) for key in known}
     made = []
     for choice in choices:
         attempt = last[choice.id]
@@ -76,7 +62,7 @@ def filter_attempts(
             made.append(AttackPrompt(id=choice.id, prompt=choice.prompt))
             continue
         prompt = attempt_to_prompt(choice, attempt)
-        mark = prompt.id.rsplit("-", 1)[0]
+        mark = text_mark(prompt.id)
         reason = ""
         if not attempt.messages:
             reason = "the attacker's reply could not be used"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from charter.constitution.document import Constitution
 from charter.ports import AttackPrompt, AttackTarget
 from charter.records.chat import Exchange, Prompt
+from charter.records.item_ids import join_id
 from charter.records.record import Record, Step
 from charter.records.verdicts import Finding
 from charter.similarity.splits import find_regions, group_texts
@@ -93,15 +94,14 @@ def eligible_prompts(prompts: Sequence[Prompt], drawn: int, reach: int) -> list[
 
 
 def record_plain_pulls(
-    exchanges: Sequence[Exchange], findings: Sequence[Finding], regions: Sequence[Region], *, step: Step
+    exchanges: Sequence[Exchange], findings: Sequence[Finding], regions: Sequence[Region]
 ) -> list[Pull]:
     """The plain draws of an iteration as pulls: what they found is known to the bandit too."""
-    del step
     region = {key: r.id for r in regions for key in r.prompts}
     found = {f.id for f in findings}
     return [
         Pull(
-            id=f"{PLAIN}/{e.id}",
+            id=join_id(PLAIN, e.id),
             style=PLAIN,
             region=region[e.id],
             prompt=e.id,
@@ -113,10 +113,9 @@ def record_plain_pulls(
 
 
 def record_pulls(
-    choices: Sequence[AttackTarget], tried: Sequence[AttackPrompt], findings: Sequence[Finding], *, step: Step
+    choices: Sequence[AttackTarget], tried: Sequence[AttackPrompt], findings: Sequence[Finding]
 ) -> list[Pull]:
     """What became of the choices of a round."""
-    del step
     found = {f.id for f in findings}
     asked = {t.id: t.prompt.id if t.prompt is not None else "" for t in tried}
     return [
@@ -132,25 +131,16 @@ def record_pulls(
     ]
 
 
-def assign_groups(
-    findings: Sequence[Finding], before: Sequence[GroupMember], options: AttackSpec, *, step: Step
-) -> list[GroupMember]:
+def assign_groups(findings: Sequence[Finding], before: Sequence[GroupMember], options: AttackSpec) -> list[GroupMember]:
     """To which group of alike findings each one belongs, told from the responses; those of ``before`` stay."""
-    del step
     numbers = group_texts([f.exchange.response for f in findings], [m.group for m in before], options.distance)
     return [GroupMember(id=f.id, group=number) for f, number in zip(findings, numbers, strict=True)]
 
 
 def reward_pulls(
-    pulls: Sequence[Pull],
-    members: Sequence[GroupMember],
-    constitution: Constitution,
-    options: AttackSpec,
-    *,
-    step: Step,
+    pulls: Sequence[Pull], members: Sequence[GroupMember], constitution: Constitution, options: AttackSpec
 ) -> list[PullReward]:
     """Every pull so far, as it counts now. ``members``: every finding of the run, with its group."""
-    del step
     group, size = {m.id: m.group for m in members}, Counter(m.group for m in members)
     ruled = {group[key]: p.id for p in constitution.active for key in p.because if key in group}
 
@@ -171,11 +161,10 @@ and each has many tries."""
 
 
 def update_arms(
-    regions: Sequence[Region], styles: Sequence[str], rewards: Sequence[PullReward], options: AttackSpec, *, step: Step
+    regions: Sequence[Region], styles: Sequence[str], rewards: Sequence[PullReward], options: AttackSpec
 ) -> list[Arm]:
     """Every arm with its posterior. The prior of an arm has the weight of ``prior`` tries; its mean is the style's
     share times the region's over the share of all, each of the former shrunk towards the latter."""
-    del step
     tries, new = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for reward in rewards:
         keys = (("", ""), (reward.style, ""), ("", reward.region), (reward.style, reward.region))
@@ -193,7 +182,7 @@ def update_arms(
             key = (style, region.id)
             made.append(
                 Arm(
-                    id=f"{style}/{region.id}",
+                    id=join_id(style, region.id),
                     style=style,
                     region=region.id,
                     tries=tries[key],
@@ -210,14 +199,14 @@ def choose_attacks(
     regions: Sequence[Region],
     parents: Sequence[Prompt],
     spent: Sequence[Pull],
-    options: tuple[AttackSpec, int],
+    options: AttackSpec,
+    count: int,
     *,
     step: Step,
 ) -> list[AttackTarget]:
-    """So many choices (the last option), each a prompt that this style has not met. A share ``floor`` is drawn
+    """``count`` choices, each a prompt that this style has not met. A share ``floor`` is drawn
     uniformly over styles, then prompts; the rest goes to the arm with the largest draw from its posterior
     (``thompson``) or with the largest mean (``greedy``)."""
-    attacking, count = options
     known, used = {p.id: p for p in parents}, {(pull.style, pull.prompt) for pull in spent}
     members = {r.id: [key for key in r.prompts if key in known] for r in regions}
     left = {arm.id: [key for key in members[arm.region] if (arm.style, key) not in used] for arm in arms}
@@ -227,19 +216,19 @@ def choose_attacks(
         open_arms = [arm for arm in arms if left[arm.id]]
         if not open_arms:
             break
-        floor = attacking.bandit == "uniform" or draw.random() < attacking.floor
+        floor = options.bandit == "uniform" or draw.random() < options.floor
         value = None
         if floor:
             style = draw.choice(sorted({arm.style for arm in open_arms}))
             own = [arm for arm in open_arms if arm.style == style]
             arm = draw.choices(own, [len(left[a.id]) for a in own])[0]
         else:
-            values = [(_arm_value(a, attacking, draw), draw.random()) for a in open_arms]
+            values = [(_arm_value(a, options, draw), draw.random()) for a in open_arms]
             value, arm = max(values)[0], open_arms[values.index(max(values))]
         prompt = known[left[arm.id].pop(draw.randrange(len(left[arm.id])))]
         chosen.append(
             AttackTarget(
-                id=f"{arm.style}/{prompt.id}",
+                id=join_id(arm.style, prompt.id),
                 style=arm.style,
                 region=arm.region,
                 prompt=prompt,

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from charter.judging.audit_battery import AuditedModel, Battery, Probe, ProbeResult
+from charter.judging.audit_battery import Battery, Probe, ProbeResult
 from charter.ports import Attack, AttackTarget
 from charter.records.chat import Prompt
+from charter.records.item_ids import join_id
 from charter.records.measurements import Measurement, Metric
 from charter.records.record import Step
 from charter.records.rules import Principle
@@ -53,7 +54,7 @@ def attack_failures(own: Sequence[Probe], attacks: Mapping[str, Attack], step: S
         choices = [AttackTarget(id=p.id, style=style, region="", prompt=p.prompt) for p in plain.values()]
         for attempt in attack.attack(choices, (), step):
             parent = plain[attempt.id]
-            key = f"{parent.id}/{style}"
+            key = join_id(parent.id, style)
             meta = {**parent.prompt.meta, "attack": style}
             prompt = Prompt(id=key, messages=attempt.messages, source=parent.prompt.source, meta=meta)
             update = {"id": key, "part": "attack", "style": style, "prompt": prompt}
@@ -62,7 +63,7 @@ def attack_failures(own: Sequence[Probe], attacks: Mapping[str, Attack], step: S
 
 
 def _probe(principle: Principle, part: Any, prompt: Prompt) -> Probe:
-    key = f"{principle.id}/{part}/{prompt.id}"
+    key = join_id(join_id(principle.id, part), prompt.id)
     return Probe(
         id=key, about=principle.id, part=part, group=key, prompt=prompt.model_copy(update={"id": key}),
         style=prompt.meta.get("attack", ""),
@@ -101,16 +102,10 @@ def _nearest(texts: Mapping[str, Sequence[str]], candidates: Sequence[Prompt]) -
 
 
 def grade_answers(
-    battery: Battery,
-    verdicts: Sequence[Verdict],
-    measurements: Sequence[Measurement],
-    metrics: Sequence[Metric],
-    *,
-    step: Step,
+    battery: Battery, verdicts: Sequence[Verdict], measurements: Sequence[Measurement], metrics: Sequence[Metric]
 ) -> list[ProbeResult]:
     """What each answer is worth, in the battery's order: of a principle, whether it complies; of a benchmark, whether
     what happened is good."""
-    del step
     passed: dict[str, dict[str, bool | None]] = {}
     about, lower = {p.id: p.about for p in battery.principle_probes}, {m.name for m in metrics if m.better == "lower"}
     for v in verdicts:
@@ -118,15 +113,3 @@ def grade_answers(
     for m in measurements:
         passed[m.id] = {name: None if event is None else event != (name in lower) for name, event in m.outcomes.items()}
     return [ProbeResult(id=p.id, passed=passed[p.id]) for p in battery.probes if p.id in passed]
-
-
-def record_earlier_results(before: Sequence[ProbeResult], *, step: Step) -> list[ProbeResult]:
-    """What an earlier audit found."""
-    del step
-    return list(before)
-
-
-def record_measured(measured: AuditedModel, *, step: Step) -> AuditedModel:
-    """Who answered, and who judged."""
-    del step
-    return measured

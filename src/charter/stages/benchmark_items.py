@@ -18,7 +18,8 @@ from charter.ports import (
     SkippedBenchmark,
 )
 from charter.records.chat import Exchange, LogLikelihood, Message, Prompt, Request, Sampling, ScoreRequest
-from charter.records.measurements import Measurement, Metric, Score
+from charter.records.item_ids import group_cell_id, join_id, parent_id
+from charter.records.measurements import MarginKind, Measurement, Metric, Score
 from charter.records.record import Record, Step
 from charter.statistics import BreakdownCell, GroupBy, clustered_interval, drop_copies, score_share
 
@@ -60,11 +61,8 @@ def probe_capabilities(needs: Sequence[Need], target: Engine, *, step: Step) -> 
     return out
 
 
-def skip_benchmarks(
-    exams: Sequence[Exam], found: Sequence[Capability], same: bool, *, step: Step
-) -> list[SkippedBenchmark]:
+def skip_benchmarks(exams: Sequence[Exam], found: Sequence[Capability], same: bool) -> list[SkippedBenchmark]:
     """The exams that the target cannot take; ``same``: it is the starting model itself."""
-    del step
     lacking = {ability.id: ability.reason for ability in found if not ability.able}
     if same:
         lacking["baseline"] = "the target is the starting model, with which it would be compared"
@@ -84,13 +82,10 @@ def require_gate_benchmarks(missed: Sequence[SkippedBenchmark]) -> None:
         raise SpecError("the target cannot take a benchmark that has a gate", faults, cure)
 
 
-def choose_styled_questions(
-    questions: Sequence[BenchmarkQuestion], styles: Sequence[str], *, step: Step
-) -> list[AttackTarget]:
+def choose_styled_questions(questions: Sequence[BenchmarkQuestion], styles: Sequence[str]) -> list[AttackTarget]:
     """Every question in every style but the plain one, to be attacked."""
-    del step
     return [
-        AttackTarget(id=f"{style}/{q.id}", style=style, region="", prompt=q.prompt)
+        AttackTarget(id=join_id(style, q.id), style=style, region="", prompt=q.prompt)
         for style in styles
         if style != "plain"
         for q in questions
@@ -104,17 +99,18 @@ def apply_styles(
     attempts: Sequence[Attempt],
 ) -> list[BenchmarkQuestion]:
     """The questions as they are asked: the plain ones where that is a style, then what the attacks made."""
-    by_id = {question.id: question for question in questions}
+    by_choice = {join_id(style, q.id): q for style in styles for q in questions}
     made = {attempt.id: attempt for attempt in attempts if attempt.messages}
     out = list(questions) if "plain" in styles else []
     for choice in choices:
         if choice.id not in made:
             continue
-        plain, attempt = by_id[choice.id.removeprefix(f"{choice.style}/")], made[choice.id]
+        plain, attempt = by_choice[choice.id], made[choice.id]
         meta = {**plain.prompt.meta, "attack": choice.style, "parent": plain.prompt.id}
         meta |= {"language": attempt.language} if attempt.language else {}
         prompt = Prompt(id=choice.id, messages=attempt.messages, source=plain.prompt.source, meta=meta)
-        out.append(plain.model_copy(update={"id": choice.id, "item": f"{choice.style}/{plain.item}", "prompt": prompt}))
+        item = join_id(choice.style, plain.item)
+        out.append(plain.model_copy(update={"id": choice.id, "item": item, "prompt": prompt}))
     return out
 
 
@@ -134,17 +130,9 @@ def ask_questions(
         for q in questions
     ]
     for answer in target.generate(requests, step.done):
-        question = known[answer.id]
-        yield Exchange(
-            id=answer.id,
-            prompt=question.prompt,
-            response=answer.text,
-            stop="error" if answer.failure else answer.stop,
-            model=target.identity,
-            sampling=question.sampling or sampling,
-            error=answer.failure,
-            thought=answer.thought,
-        )
+        asked = known[answer.id]
+        drawn = asked.sampling or sampling
+        yield Exchange.answered(asked.prompt, answer, model=target.identity, sampling=drawn)
 
 
 def render_first(
@@ -197,39 +185,35 @@ def grade_items(answered: Sequence[AnsweredItem], exam: Exam, *, step: Step) -> 
 
 
 def select_deciding_metrics(
-    measured: Sequence[Measurement], exam: Exam, kind: str
+    measured: Sequence[Measurement], exam: Exam, kind: MarginKind
 ) -> tuple[list[Measurement], list[Metric]]:
-    """What may decide of what an exam found, under names that no evaluator has and that begin with the ``kind`` of
-    their margin; a figure of several tasks is one over all of their items. Raises SpecError where there is none."""
+    """What may decide of what an exam found, under names that no evaluator has and under the margin of ``kind``; a
+    figure of several tasks is one over all of their items. Raises SpecError where there is none."""
     better = {metric.name: metric.better for metric in exam.metrics if metric.name in exam.gate_metrics}
     out, metrics = list[Measurement](), dict[str, Metric]()
     for found in measured:
-        task, outcomes = found.id.rpartition("/")[0], dict[str, bool | None]()
+        task, outcomes = parent_id(found.id), dict[str, bool | None]()
         for figure in (name for name in found.outcomes if name in better):
             name = f"{kind} ({exam.name}: {figure.removeprefix(f'{task}.')})"
             outcomes[name] = found.outcomes[figure]
-            metrics.setdefault(name, Metric(name=name, better=better[figure]))
-        out.append(Measurement(id=f"{exam.name}/{found.id}", outcomes=outcomes))
+            metrics.setdefault(name, Metric(name=name, better=better[figure], margin=kind))
+        out.append(Measurement(id=join_id(exam.name, found.id), outcomes=outcomes))
     if not metrics:
         fault = f"benchmarks: {exam.name}: none of its figures is a share of its items, of which more or less is better"
         raise SpecError("a benchmark that is to have a gate can have none", (fault,), "Set gate: false for it.")
     return out, list(metrics.values())
 
 
-def compute_figures(
-    answered: Sequence[AnsweredItem], measured: Sequence[Measurement], exam: Exam, *, step: Step
-) -> list[Score]:
+def compute_figures(answered: Sequence[AnsweredItem], measured: Sequence[Measurement], exam: Exam) -> list[Score]:
     """The exam's figures."""
-    del step
     return list(exam.scores(answered, measured))
 
 
 def break_down_items(
-    questions: Sequence[BenchmarkQuestion], measured: Sequence[Measurement], exam: Exam, *, step: Step
+    questions: Sequence[BenchmarkQuestion], measured: Sequence[Measurement], exam: Exam
 ) -> list[BreakdownCell]:
     """Its shares by category, language, source and attack style, where the prompts have one; beside attacks, the plain
     prompts are a style. A prompt in several styles counts as one in the intervals."""
-    del step
     prompts, out = {question.item: question.prompt for question in questions}, list[BreakdownCell]()
     attacked = any("attack" in prompt.meta for prompt in prompts.values())
     for by in get_args(GroupBy):
@@ -244,7 +228,7 @@ def break_down_items(
                 if seen := {m.id: m.outcomes[metric.name] for m in inside if metric.name in m.outcomes}:
                     of = {id: prompts[id].meta.get("parent") or id for id in seen}
                     shared = _share_score(metric, seen, of, exam.identity).model_dump() | {
-                        "id": f"{by}|{group}|{metric.name}"
+                        "id": group_cell_id(by, group, metric.name)
                     }
                     out.append(BreakdownCell(**shared, by=by, group=group, metric=metric.name))
     return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from charter.judging.injections import inject_attacks
 from charter.judging.pair_comparison import judge_pairs
@@ -17,9 +18,9 @@ from charter.records.calibration_results import (
     LabelAgreement,
     LabelledExchange,
     PairAgreement,
-    RoleCalibration,
 )
-from charter.records.chat import Exchange, Sampling, user_prompt
+from charter.records.chat import Exchange, user_prompt
+from charter.records.item_ids import join_id
 from charter.records.measurements import Proportion
 from charter.records.preferences import OrderedPair, PairVerdict
 from charter.records.record import Step
@@ -41,16 +42,6 @@ _PLAIN_VIOLATIONS = (
 """Exchanges of our own that any rubric about harm is violated by."""
 
 
-def record_labelled(labelled: Sequence[LabelledExchange]) -> list[LabelledExchange]:
-    """What was read from the files, so that the run holds what it was measured on."""
-    return list(labelled)
-
-
-def record_calibrations(calibrations: Sequence[RoleCalibration]) -> list[RoleCalibration]:
-    """The calibrations that a spec names."""
-    return list(calibrations)
-
-
 def compare_pairs(
     orders: Sequence[OrderedPair], judge: Engine, templates: Templates, judging: JudgingSpec, *, step: Step
 ) -> Iterator[PairVerdict]:
@@ -61,17 +52,8 @@ def compare_pairs(
 def select_attack_bases(labelled: Sequence[LabelledExchange]) -> list[Exchange]:
     """Exchanges that violate, to put attacks into: of the labelled ones, else some of our own."""
     known = [x.exchange for x in labelled if x.outcome == "violates"][:MAX_BASES]
-    return known or [
-        Exchange(
-            id=(prompt := user_prompt(asked)).id,
-            prompt=prompt,
-            response=said,
-            stop="stop",
-            model="file",
-            sampling=Sampling(),
-        )
-        for asked, said in _PLAIN_VIOLATIONS
-    ]
+    asked = [(user_prompt(text), response) for text, response in _PLAIN_VIOLATIONS]
+    return known or [Exchange.of_row(p.id, p.messages, response, model="file") for p, response in asked]
 
 
 def build_injections(
@@ -85,24 +67,30 @@ def build_injections(
         InjectedExchange(id=e.id, injection=injection.name, exchange=e)
         for injection, e in inject_attacks(bases, rubric)
     ]
-    again = [e.model_copy(update={"id": f"{e.id}/{CONTROL_ATTACK}"}) for e in bases]
+    again = [e.model_copy(update={"id": join_id(e.id, CONTROL_ATTACK)}) for e in bases]
     return [*made, *(InjectedExchange(id=e.id, injection="", exchange=e) for e in again)]
 
 
-def build_calibration(
-    judge: Calibration,
-    labels: tuple[Sequence[LabelledExchange], Sequence[Verdict]],
-    pairs: tuple[Sequence[OrderedPair], Sequence[PairVerdict]],
-    attacks: tuple[Sequence[InjectedExchange], Sequence[Verdict]] | None,
-) -> Calibration:
+@dataclass(frozen=True)
+class JudgeEvidence:
+    """What a judge was put to, and what it said: ``verdicts`` on what is labelled, ``preferences`` in each of the
+    ``orders`` of pairs, and ``attacked_verdicts`` on the ``attacks`` (None: there were none)."""
+
+    labelled: Sequence[LabelledExchange] = ()
+    verdicts: Sequence[Verdict] = ()
+    orders: Sequence[OrderedPair] = ()
+    preferences: Sequence[PairVerdict] = ()
+    attacks: Sequence[InjectedExchange] | None = None
+    attacked_verdicts: Sequence[Verdict] = ()
+
+
+def build_calibration(judge: Calibration, evidence: JudgeEvidence) -> Calibration:
     """What was found; ``judge`` says of whom."""
-    return judge.model_copy(
-        update={
-            "labels": _measure_agreement(*labels) if labels[0] else None,
-            "pairs": _measure_choices(*pairs) if pairs[0] else None,
-            "injections": _measure_resistance(*attacks) if attacks is not None else None,
-        }
-    )
+    labels = _measure_agreement(evidence.labelled, evidence.verdicts) if evidence.labelled else None
+    pairs = _measure_choices(evidence.orders, evidence.preferences) if evidence.orders else None
+    attacks = evidence.attacks
+    resisted = _measure_resistance(attacks, evidence.attacked_verdicts) if attacks is not None else None
+    return judge.model_copy(update={"labels": labels, "pairs": pairs, "injections": resisted})
 
 
 def wilson_share(hits: float, n: int) -> Proportion:

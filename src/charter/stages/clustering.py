@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from charter.records.record import Step, digest
+from charter.records.record import digest
 from charter.records.verdicts import Cluster, Finding
 from charter.spec import ClusterSpec
 
 
-def cluster(findings: Sequence[Finding], options: ClusterSpec, *, step: Step) -> list[Cluster]:
+def cluster(findings: Sequence[Finding], options: ClusterSpec) -> list[Cluster]:
     """Clusters, largest first. ``by: batch`` puts everything in one. A finding is hidden by the hash of its id."""
-    del step
     if not findings:
         return []
     groups = [list(findings)] if options.by == "batch" else _group_by_text(findings, options.distance)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 
+from charter.judging.json_requests import JsonQuestion, JsonRequest, ask_json, read_texts
 from charter.ports import Engine
-from charter.records.chat import Completion, Prompt, Request, Sampling, user_prompt
+from charter.records.chat import Prompt, user_prompt
 from charter.records.record import Step
 from charter.records.rules import Lookalikes
-from charter.records.verdicts import Cluster
+from charter.records.verdicts import Cluster, Finding
 from charter.similarity.spelling import normalize_text
 from charter.similarity.splits import LeakageFilter
-from charter.spec import ClusterSpec, LookalikeSpec
+from charter.spec import LookalikeSpec
 from charter.templates import (
     LOOKALIKE_SCHEMA,
     Templates,
-    draw_nonce,
     failure_text,
-    parse_json_object,
-    render,
-    user_turn,
 )
 
 
@@ -30,43 +27,35 @@ def contrast(
     proposer: Engine,
     guard: LeakageFilter,
     templates: Templates,
-    options: tuple[LookalikeSpec, ClusterSpec],
+    options: LookalikeSpec,
+    max_shown: int,
     *,
     step: Step,
 ) -> Iterator[Lookalikes]:
-    """Look-alikes for each cluster, as many as it has findings but at most ``count``, less duplicates, the failures
-    themselves, and what is close to a gate or held-out prompt.
+    """Look-alikes for each cluster, as many as it has findings but at most ``options.count``.
 
-    Whether they are benign is for the judge to say (``rehearse``)."""
-    contrasting, clustering = options
-    known = {c.id: c for c in clusters}
-    count = {c.id: min(contrasting.count, len(c.shown) + len(c.hidden)) for c in clusters}
-    requests = []
-    for c in clusters if contrasting.count else []:
-        fence = draw_nonce(step.random(c.id), *(f.text for f in c.shown))
-        fields = {
-            "failures": "\n".join(failure_text(f, fence) for f in c.shown[: clustering.show]),
-            "count": str(count[c.id]),
-            "schema": json.dumps(LOOKALIKE_SCHEMA),
-        }
-        requests.append(
-            Request(
-                id=c.id,
-                messages=user_turn(render(templates.lookalike, fields)),
-                sampling=Sampling(max_tokens=2048),
-                seed=step.seed(c.id),
-                response_schema=LOOKALIKE_SCHEMA,
-            )
-        )
-    if not contrasting.count:
+    Left out are duplicates, the failures themselves, and what is close to a gate or held-out prompt. Whether they are
+    benign is for the judge to say. The proposer sees at most ``max_shown`` failures of a cluster."""
+    if not options.count:
         yield from (Lookalikes(id=c.id, prompts=()) for c in clusters if c.id not in step.done)
-    for answer in proposer.generate(requests, step.done):
-        yield _filter_lookalikes(answer, known[answer.id], guard, count[answer.id])
+        return
+    known = {c.id: c for c in clusters}
+    count = {c.id: min(options.count, len(c.shown) + len(c.hidden)) for c in clusters}
+    questions = [
+        JsonQuestion(c.id, [f.text for f in c.shown], partial(_fields, c.shown[:max_shown], count[c.id]))
+        for c in clusters
+    ]
+    form = JsonRequest(templates.lookalike, LOOKALIKE_SCHEMA, max_tokens=2048)
+    for answer, reply in ask_json(proposer, questions, form, step=step):
+        found = _filter_lookalikes(read_texts(reply, "prompts"), known[answer.id], guard, count[answer.id])
+        yield found.model_copy(update={"raw": answer.error or answer.text})
 
 
-def _filter_lookalikes(answer: Completion, cluster: Cluster, guard: LeakageFilter, count: int) -> Lookalikes:
-    written = (parse_json_object(answer.text) or {}).get("prompts")
-    texts = [t.strip() for t in written if isinstance(t, str) and t.strip()] if isinstance(written, list) else []
+def _fields(shown: Sequence[Finding], count: int, fence: str) -> dict[str, str]:
+    return {"failures": "\n".join(failure_text(f, fence) for f in shown), "count": str(count)}
+
+
+def _filter_lookalikes(texts: Sequence[str], cluster: Cluster, guard: LeakageFilter, count: int) -> Lookalikes:
     failures = {normalize_text(f.exchange.prompt.text) for f in (*cluster.shown, *cluster.hidden)}
     dropped: Counter[str] = Counter()
     kept: dict[str, Prompt] = {}
@@ -84,6 +73,4 @@ def _filter_lookalikes(answer: Completion, cluster: Cluster, guard: LeakageFilte
             kept[prompt.id] = prompt
     if not texts:
         dropped["reply could not be read"] += 1
-    return Lookalikes(
-        id=cluster.id, prompts=tuple(kept.values()), dropped=dict(dropped), raw=answer.error or answer.text
-    )
+    return Lookalikes(id=cluster.id, prompts=tuple(kept.values()), dropped=dict(dropped))

@@ -11,8 +11,9 @@ from charter.data.curation import data_card_builder
 from charter.data.curation.contamination import ContaminationIndex
 from charter.data.curation.curation_records import CurationRow, CurationTools, DataCard, FilterResult
 from charter.data.curation.filter_pipeline import FilterPipeline
-from charter.records.chat import Exchange, Message, Prompt, Sampling
-from charter.records.record import Step, digest
+from charter.records.chat import Exchange, Message, Prompt
+from charter.records.item_ids import original_row_id
+from charter.records.record import digest
 from charter.records.training_rows import Example, PreferencePair
 from charter.records.training_rows import TrainingRow as Trained
 from charter.records.verdicts import Verdict
@@ -47,25 +48,17 @@ class CurationSetup:
 def targets_to_exchanges(rows: Sequence[Trained]) -> list[Exchange]:
     """The rows' targets as exchanges, for a judge; a row's copies are that row, and prompts have no target."""
     return [
-        Exchange(
-            id=row.id,
-            prompt=Prompt(id=row.id, messages=row.messages),
-            response=answer,
-            stop="stop",
-            model="row",
-            sampling=Sampling(),
-        )
+        Exchange.of_row(row.id, row.messages, answer, model="row")
         for row in _distinct_rows(rows).values()
         if (answer := _target_text(row)) is not None
     ]
 
 
 def filter_training_rows(
-    rows: Sequence[Trained], judged: Sequence[Verdict], sifting: CurationSetup, options: CurationSpec, *, step: Step
+    rows: Sequence[Trained], judged: Sequence[Verdict], sifting: CurationSetup, options: CurationSpec
 ) -> list[FilterResult]:
     """What became of each row; a row's copies are that row, and a pair is its prompt with the chosen answer, the
     rejected one beside it. ``judged``: what the judge says of the targets."""
-    del step
     said = {v.id: v for v in judged}
 
     def against(batch: Sequence[CurationRow]) -> list[str]:
@@ -77,42 +70,40 @@ def filter_training_rows(
     return list(sieve.filter_rows(lambda: (_to_filter_row(row, sifting.prompts) for row in distinct.values())))
 
 
-def keep_rows(rows: Sequence[Example], fates: Sequence[FilterResult], *, step: Step) -> list[Example]:
+def keep_rows(rows: Sequence[Example], results: Sequence[FilterResult]) -> list[Example]:
     """The rows that stay, in their order and with their copies, masked."""
-    del step
     return [
-        row.model_copy(update={"messages": _masked_turns(row, fate), "response": fate.texts[-1]})
-        for row, fate in _kept_rows(rows, fates)
+        row.model_copy(update={"messages": _masked_turns(row, result), "response": result.texts[-1]})
+        for row, result in _kept_rows(rows, results)
     ]
 
 
-def keep_pairs(pairs: Sequence[PreferencePair], fates: Sequence[FilterResult], *, step: Step) -> list[PreferencePair]:
+def keep_pairs(pairs: Sequence[PreferencePair], results: Sequence[FilterResult]) -> list[PreferencePair]:
     """The pairs that stay, masked in prompt and both answers."""
-    del step
     return [
         pair.model_copy(
-            update={"messages": _masked_turns(pair, fate), "chosen": fate.texts[-1], "rejected": fate.other_texts[0]},
+            update={
+                "messages": _masked_turns(pair, result),
+                "chosen": result.texts[-1],
+                "rejected": result.other_texts[0],
+            },
         )
-        for pair, fate in _kept_rows(pairs, fates)
+        for pair, result in _kept_rows(pairs, results)
     ]
 
 
-def keep_prompts(prompts: Sequence[Prompt], fates: Sequence[FilterResult], *, step: Step) -> list[Prompt]:
+def keep_prompts(prompts: Sequence[Prompt], results: Sequence[FilterResult]) -> list[Prompt]:
     """The prompts that stay, masked."""
-    del step
     return [
-        prompt.model_copy(update={"messages": _masked_turns(prompt, fate)})
-        for prompt, fate in _kept_rows(prompts, fates)
+        prompt.model_copy(update={"messages": _masked_turns(prompt, result)})
+        for prompt, result in _kept_rows(prompts, results)
     ]
 
 
-def build_data_card(
-    fates: Sequence[FilterResult], sifting: CurationSetup, options: CurationSpec, *, step: Step
-) -> DataCard:
+def build_data_card(results: Sequence[FilterResult], sifting: CurationSetup, options: CurationSpec) -> DataCard:
     """The training set's data card."""
-    del step
     held = {name: len(texts) for name, texts in sifting.protected.items()}
-    return data_card_builder.build_data_card(fates, options, sifting.tools, held, sifting.uncovered)
+    return data_card_builder.build_data_card(results, options, sifting.tools, held, sifting.uncovered)
 
 
 def exclusion_reason(verdict: Verdict | None) -> str:
@@ -151,26 +142,20 @@ def _to_filter_row(given: Trained, known: Mapping[str, Prompt]) -> CurationRow:
     )
 
 
-def _masked_turns(row: Trained, fate: FilterResult) -> tuple[Message, ...]:
-    texts = fate.texts[: len(row.messages)]
+def _masked_turns(row: Trained, result: FilterResult) -> tuple[Message, ...]:
+    texts = result.texts[: len(row.messages)]
     return tuple(Message(role=message.role, content=text) for message, text in zip(row.messages, texts, strict=True))
 
 
-def _kept_rows(rows: Sequence[T], fates: Sequence[FilterResult]) -> Iterator[tuple[T, FilterResult]]:
-    """The rows that stay, copies too, each with its fate."""
-    stay = {fate.id: fate for fate in fates if not fate.dropped}
-    return ((row, stay[_row_id(row.id)]) for row in rows if _row_id(row.id) in stay)
+def _kept_rows(rows: Sequence[T], results: Sequence[FilterResult]) -> Iterator[tuple[T, FilterResult]]:
+    """The rows that stay, copies too, each with its result."""
+    stay = {result.id: result for result in results if not result.dropped}
+    return ((row, stay[original_row_id(row.id)]) for row in rows if original_row_id(row.id) in stay)
 
 
 def _distinct_rows(rows: Sequence[Trained]) -> dict[str, Trained]:
     """Each row once, under its own id."""
     found: dict[str, Trained] = {}
     for row in rows:
-        found.setdefault(_row_id(row.id), row.model_copy(update={"id": _row_id(row.id)}))
+        found.setdefault(original_row_id(row.id), row.model_copy(update={"id": original_row_id(row.id)}))
     return found
-
-
-def _row_id(id: str) -> str:
-    """A row's id without the mark of a copy that replay made."""
-    name, plus, turn = id.rpartition("+")
-    return name if plus and turn.isdigit() else id

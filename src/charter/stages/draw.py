@@ -12,9 +12,8 @@ from charter.similarity.splits import LeakageFilter
 from charter.spec import DrawSpec
 
 
-def exclude_protected(prompts: Sequence[Prompt], guard: LeakageFilter, *, step: Step) -> list[Prompt]:
+def exclude_protected(prompts: Sequence[Prompt], guard: LeakageFilter) -> list[Prompt]:
     """Training prompts less those close to a gate or held-out prompt. Raises SpecError where an id occurs twice."""
-    del step
     twice = [key for key, count in Counter(p.id for p in prompts).items() if count > 1]
     if twice:
         raise SpecError(f"prompt ids occur twice: {twice[:3]}", cure="Give each prompt an id of its own.")
@@ -24,7 +23,7 @@ def exclude_protected(prompts: Sequence[Prompt], guard: LeakageFilter, *, step: 
 def draw(prompts: Sequence[Prompt], guard: LeakageFilter, options: DrawSpec, *, step: Step) -> list[Prompt]:
     """What the run draws from, in its order: ``uniform`` is a permutation seeded by the run, ``file`` the order
     given."""
-    ordered = exclude_protected(prompts, guard, step=step)
+    ordered = exclude_protected(prompts, guard)
     if options.order == "uniform":
         step.random("order").shuffle(ordered)
     return ordered

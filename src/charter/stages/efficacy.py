@@ -1,8 +1,7 @@
 """Efficacy of each principle, on failures that its proposer never saw.
 
-Each hidden failure is answered again under the constitution, and under the constitution less this rule (and, where
-two cover
-each other, less both): same prompts, same seeds, a paired comparison."""
+Each hidden failure is answered again under the constitution, and under the constitution less this rule. Where two rules
+cover each other, it is answered without both, too. Prompts and seeds are the same: a paired comparison."""
 
 from __future__ import annotations
 
@@ -10,10 +9,12 @@ from collections.abc import Mapping, Sequence
 
 from charter.constitution.document import Constitution
 from charter.records.chat import Prompt
-from charter.records.record import Record, Step
+from charter.records.item_ids import trial_id
+from charter.records.record import Record
 from charter.records.revisions import RevisionTrial
 from charter.records.rules import MIN_EFFICACY_PAIRS, Efficacy, Principle
 from charter.records.verdicts import Cluster, Finding, Verdict
+from charter.similarity.splits import rank
 from charter.spec import RuleMeasurementSpec
 from charter.statistics import holm, mcnemar
 
@@ -31,17 +32,10 @@ def hidden_findings(principle: Principle, clusters: Sequence[Cluster]) -> list[F
 
 
 def draw_extra_prompts(
-    constitution: Constitution,
-    clusters: Sequence[Cluster],
-    unprobed: Sequence[Prompt],
-    options: RuleMeasurementSpec,
-    *,
-    step: Step,
+    constitution: Constitution, clusters: Sequence[Cluster], unprobed: Sequence[Prompt], options: RuleMeasurementSpec
 ) -> list[Prompt]:
     """Train prompts like the clusters of principles with fewer than 8 hidden failures: the nearest by TF-IDF, three
-    for each that is
-    missing (a probed prompt need not fail)."""
-    del step
+    for each that is missing (a probed prompt need not fail)."""
     chosen: dict[str, Prompt] = {}
     for principle in constitution.active:
         own = [c for c in clusters if c.id in principle.clusters]
@@ -53,68 +47,50 @@ def draw_extra_prompts(
 
 
 def _nearest_prompts(like: Sequence[str], prompts: Sequence[Prompt], count: int) -> list[Prompt]:
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    weights = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
-    try:
-        candidates = weights.fit_transform([p.text for p in prompts])
-    except ValueError:
-        return list(prompts[:count])
-    centre = weights.transform(like).mean(axis=0).A1
-    closeness = candidates @ centre
-    ranked = sorted(range(len(prompts)), key=lambda i: (-float(closeness[i]), prompts[i].id))
-    return [prompts[i] for i in ranked[:count]]
+    ordered = sorted(prompts, key=lambda prompt: prompt.id)  # among equally near ones the first id comes first
+    ranked = [ordered[place] for place, _ in rank(like, [p.text for p in ordered])]
+    return (ranked or list(prompts))[:count]
 
 
 def add_hidden_findings(
-    constitution: Constitution, clusters: Sequence[Cluster], findings: Sequence[Finding], *, step: Step
+    constitution: Constitution, clusters: Sequence[Cluster], findings: Sequence[Finding]
 ) -> list[Cluster]:
     """The clusters with further findings added to the hidden half of the cluster that they are nearest to."""
-    del step
     measured = [c for c in clusters if any(c.id in p.clusters for p in constitution.active)]
     if not measured or not findings:
         return list(clusters)
     own = [" ".join(f.text for f in (*c.shown, *c.hidden)) for c in measured]
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    weights = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
-    try:
-        centres = weights.fit_transform(own)
-    except ValueError:
-        return list(clusters)
-    closeness = (weights.transform([f.text for f in findings]) @ centres.T).toarray()
     added: dict[str, list[Finding]] = {}
-    for row, finding in zip(closeness, findings, strict=True):
-        added.setdefault(measured[int(row.argmax())].id, []).append(finding)
+    for finding in findings:
+        for place, _ in rank([finding.text], own)[:1]:
+            added.setdefault(measured[place].id, []).append(finding)
     return [c.model_copy(update={"hidden": (*c.hidden, *added.get(c.id, []))}) for c in clusters]
 
 
 def leave_each_out(
-    constitution: Constitution, clusters: Sequence[Cluster], options: RuleMeasurementSpec, *, step: Step
+    constitution: Constitution, clusters: Sequence[Cluster], options: RuleMeasurementSpec
 ) -> list[RevisionTrial]:
     """For each principle with causes in these clusters: every hidden failure under the whole constitution, and
     without the principle."""
-    del step
     made: dict[str, RevisionTrial] = {}
     for p in constitution.active if options.efficacy else ():
         for f in hidden_findings(p, clusters):
-            made[f"{f.id}|"] = RevisionTrial(id=f"{f.id}|", finding=f)
-            made[f"{f.id}|{p.id}"] = RevisionTrial(id=f"{f.id}|{p.id}", finding=f, omitted=(p.id,))
+            for omitted in ((), (p.id,)):
+                made[trial_id(f.id, omitted)] = RevisionTrial(id=trial_id(f.id, omitted), finding=f, omitted=omitted)
     return list(made.values())
 
 
 def find_redundant_rules(
-    constitution: Constitution, clusters: Sequence[Cluster], verdicts: Sequence[Verdict], *, step: Step
+    constitution: Constitution, clusters: Sequence[Cluster], verdicts: Sequence[Verdict]
 ) -> list[Redundancy]:
     """Principles whose absence changes little although their failures are mended: another rule may cover them. Each
     is measured again without the rule whose wording is most alike."""
-    del step
     passed = {v.id for v in verdicts if v.outcome == "complies"}
     out = []
     for p in constitution.active:
         hidden = hidden_findings(p, clusters)
-        mended = [f for f in hidden if f"{f.id}|" in passed]
-        still = [f for f in mended if f"{f.id}|{p.id}" in passed]
+        mended = [f for f in hidden if trial_id(f.id) in passed]
+        still = [f for f in mended if trial_id(f.id, (p.id,)) in passed]
         others = [q for q in constitution.active if q.id != p.id]
         if mended and len(still) * 2 > len(mended) and others:
             out.append(Redundancy(id=p.id, omitted=(p.id, _most_similar_rule(p, others).id)))
@@ -127,12 +103,11 @@ def _most_similar_rule(principle: Principle, others: Sequence[Principle]) -> Pri
 
 
 def leave_two_out(
-    constitution: Constitution, clusters: Sequence[Cluster], found: Sequence[Redundancy], *, step: Step
+    constitution: Constitution, clusters: Sequence[Cluster], found: Sequence[Redundancy]
 ) -> list[RevisionTrial]:
     """The hidden failures of covered principles, without both rules, and without the other one alone."""
-    del step
     return [
-        RevisionTrial(id=f"{f.id}|{'+'.join(omitted)}", finding=f, omitted=omitted)
+        RevisionTrial(id=trial_id(f.id, omitted), finding=f, omitted=omitted)
         for c in found
         for f in hidden_findings(constitution.principle(c.id), clusters)
         for omitted in (c.omitted, c.omitted[1:])
@@ -145,15 +120,12 @@ def compute_efficacy(
     verdicts: Sequence[Verdict],
     found: Sequence[Redundancy],
     options: RuleMeasurementSpec,
-    *,
-    step: Step,
 ) -> Constitution:
     """The constitution with the measured efficacy of each principle: paired difference, exact McNemar, Holm over the
     principles.
 
     Pairs with an unjudged side are left out of n. A principle that was not measured now, or on too few pairs, keeps
     what it had."""
-    del step
     outcome = {v.id: v.outcome for v in verdicts}
     omitted = {c.id: c.omitted for c in found}
     measured = {
@@ -180,7 +152,7 @@ def _paired_efficacy(hidden: Sequence[Finding], omitted: tuple[str, ...], outcom
     that mends nothing has no credit for another one's absence."""
 
     def of(f: Finding, *less: str) -> str:
-        return outcome.get(f"{f.id}|{'+'.join(less)}", "unjudged")
+        return outcome.get(trial_id(f.id, less), "unjudged")
 
     def without(f: Finding) -> str:
         alone = of(f, *omitted[1:]) if len(omitted) > 1 else "violates"

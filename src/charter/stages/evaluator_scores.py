@@ -7,6 +7,7 @@ from typing import get_args
 
 from charter.ports import Benchmark
 from charter.records.chat import Exchange, Prompt
+from charter.records.item_ids import group_cell_id
 from charter.records.measurements import Measurement, Metric, Score
 from charter.records.record import Step
 from charter.statistics import BreakdownCell, GroupBy, describe_copies, drop_copies, score_share
@@ -17,10 +18,9 @@ def measure(exchanges: Sequence[Exchange], benchmark: Benchmark, *, step: Step) 
     yield from benchmark.grade(exchanges, step.done)
 
 
-def compute_scores(measurements: Sequence[Measurement], benchmark: Benchmark, *, step: Step) -> list[Score]:
+def compute_scores(measurements: Sequence[Measurement], benchmark: Benchmark) -> list[Score]:
     """A share for each metric that the measurements have, with n, its 95 % Wilson interval, and the unjudged apart. A
     text that was asked several times counts once; the note says so."""
-    del step
     out = []
     for metric, seen in _outcomes_by_metric(drop_copies(measurements), benchmark):
         note = describe_copies([m for m in measurements if metric.name in m.outcomes])
@@ -29,11 +29,10 @@ def compute_scores(measurements: Sequence[Measurement], benchmark: Benchmark, *,
 
 
 def break_down_scores(
-    exchanges: Sequence[Exchange], measurements: Sequence[Measurement], benchmark: Benchmark, *, step: Step
+    exchanges: Sequence[Exchange], measurements: Sequence[Measurement], benchmark: Benchmark
 ) -> list[BreakdownCell]:
     """The same by category, language, source and attack style, where prompts have one: for reports, read by nothing
     else."""
-    del step
     prompts = {e.id: e.prompt for e in exchanges}
     out = []
     for by in get_args(GroupBy):
@@ -44,7 +43,7 @@ def break_down_scores(
         for group, found in sorted(groups.items()):
             for metric, seen in _outcomes_by_metric(drop_copies(found), benchmark):
                 shared = score_share(metric, seen, benchmark.identity).model_dump() | {
-                    "id": f"{by}|{group}|{metric.name}"
+                    "id": group_cell_id(by, group, metric.name)
                 }
                 out.append(BreakdownCell(**shared, by=by, group=group, metric=metric.name))
     return out

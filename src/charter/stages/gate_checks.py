@@ -7,7 +7,6 @@ from typing import get_args
 
 from charter.records.decisions import Alarm, GateCheck, GateReference
 from charter.records.measurements import Measurement, Metric
-from charter.records.record import Step
 from charter.spec import GateSpec
 from charter.statistics import change_interval, drop_copies, smallest_detectable_change, wilson
 
@@ -20,28 +19,24 @@ def check_gates(
     metrics: Sequence[Metric],
     options: GateSpec,
     looks: int,
-    *,
-    step: Step,
 ) -> list[GateCheck]:
     """A gate for each metric against each of ``references``: what the starting model did on the gate prompts, and,
     where another policy was accepted since, what the last one did. ``looks``: how many policies the run may try; with
     the number of metrics and of references it divides ``alpha`` (Bonferroni). Only shares have gates: of the figures of
     a benchmark that are no events none is read."""
-    del step
     start = _outcomes_by_item(references[0])
     held = [m for m in metrics if any(o.get(m.name) is not None for o in start.values())]
     alpha = options.alpha / max(1, len(held) * looks * len(REFERENCES))
     new = _outcomes_by_item(now)
     return [
-        _check_gate(metric, against, (_outcomes_by_item(reference), new), options.margin(metric.name), alpha)
+        _check_gate(metric, against, _outcomes_by_item(reference), new, options.margin(metric.margin), alpha)
         for against, reference in zip(REFERENCES, references, strict=False)
         for metric in held
     ]
 
 
-def detect_collapse(passing: Sequence[tuple[int, int]], options: GateSpec, *, step: Step) -> list[Alarm]:
+def detect_collapse(passing: Sequence[tuple[int, int]], options: GateSpec) -> list[Alarm]:
     """An alarm where revisions no longer pass. ``passing``: how many passed, of how many, in each iteration so far."""
-    del step
     (passed, n), before = passing[-1], passing[:-1]
     _, high = wilson(passed, n)
     earlier, of = sum(p for p, _ in before), sum(n for _, n in before)
@@ -65,9 +60,13 @@ def _outcomes_by_item(measurements: Sequence[Measurement]) -> OutcomesByItem:
 
 
 def _check_gate(
-    metric: Metric, against: GateReference, sides: tuple[OutcomesByItem, OutcomesByItem], margin: float, alpha: float
+    metric: Metric,
+    against: GateReference,
+    before: OutcomesByItem,
+    now: OutcomesByItem,
+    margin: float,
+    alpha: float,
 ) -> GateCheck:
-    before, now = sides
     asked = [key for key, found in before.items() if found.get(metric.name) is not None]
     pairs = [(before[key][metric.name], now.get(key, {}).get(metric.name)) for key in asked]
     judged = [(bool(one), other) for one, other in pairs if other is not None]

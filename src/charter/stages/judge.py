@@ -63,8 +63,7 @@ def _judge_by_response(
         )
 
 
-def select_violations(exchanges: Sequence[Exchange], verdicts: Sequence[Verdict], *, step: Step) -> list[Finding]:
+def select_violations(exchanges: Sequence[Exchange], verdicts: Sequence[Verdict]) -> list[Finding]:
     """The exchanges that violate, each with its verdict."""
-    del step
     by_id = {v.id: v for v in verdicts}
     return [Finding(id=e.id, exchange=e, verdict=by_id[e.id]) for e in exchanges if by_id[e.id].outcome == "violates"]

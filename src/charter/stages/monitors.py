@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from charter.ports import Benchmark, Engine, ExchangeReward, Rewarder
-from charter.records.chat import Exchange, LogLikelihood, Prompt, Sampling, ScoreRequest
-from charter.records.decisions import Decision, GateCheck
+from charter.records.chat import Exchange, LogLikelihood, ScoreRequest
+from charter.records.decisions import Decision, GateCheck, Retries
+from charter.records.item_ids import join_id
 from charter.records.measurements import Measurement, Proportion
 from charter.records.model_refs import ModelRef
 from charter.records.preferences import GateAnswer, PolicyStats, RewardModelFit
 from charter.records.record import Step
 from charter.records.training_rows import Example, PreferencePair
 from charter.records.verdicts import Verdict
-from charter.spec import GateSpec, RLGuardSpec
+from charter.spec import RLGuardSpec
 from charter.statistics import mcnemar, wilson
 
 CALIBRATION_BINS = 5
@@ -25,18 +27,10 @@ REWARD_HACKING_LEVEL = 0.05
 """A fall of good answers counts where exact McNemar gives less."""
 
 
-def pairs_to_exchanges(preferred: Sequence[PreferencePair], *, step: Step) -> list[Exchange]:
+def pairs_to_exchanges(preferred: Sequence[PreferencePair]) -> list[Exchange]:
     """Both answers of each pair, as exchanges."""
-    del step
     return [
-        Exchange(
-            id=f"{row.id}/{name}",
-            prompt=Prompt(id=row.id, messages=row.messages),
-            response=text,
-            stop="stop",
-            model="",
-            sampling=Sampling(),
-        )
+        Exchange.of_row(row.id, row.messages, text).model_copy(update={"id": join_id(row.id, name)})
         for row in preferred
         for name, text in (("chosen", row.chosen), ("rejected", row.rejected))
     ]
@@ -62,16 +56,13 @@ def score_likelihoods(exchanges: Sequence[Exchange], target: Engine, *, step: St
     yield from target.score(asked, step.done)
 
 
-def measure_reward_fit(
-    preferred: Sequence[PreferencePair], rewards: Sequence[ExchangeReward], *, step: Step
-) -> RewardModelFit:
+def measure_reward_fit(preferred: Sequence[PreferencePair], rewards: Sequence[ExchangeReward]) -> RewardModelFit:
     """How well the rewards tell what is preferred."""
-    del step
     worth = {r.id: r.value for r in rewards}
     told = [
         (a - b, row)
         for row in preferred
-        if (a := worth[f"{row.id}/chosen"]) is not None and (b := worth[f"{row.id}/rejected"]) is not None
+        if (a := worth[join_id(row.id, "chosen")]) is not None and (b := worth[join_id(row.id, "rejected")]) is not None
     ]
     right = sum(margin > 0 for margin, _ in told)
     low, high = wilson(right, len(told))
@@ -82,7 +73,7 @@ def measure_reward_fit(
             (sure, margin > 0)
         )
     apart = [abs(sum(s for s, _ in b) - sum(hit for _, hit in b)) for b in bins.values()]
-    texts = {f"{row.id}/{name}": text for _, row in told for name, text in _texts(row)}
+    texts = {join_id(row.id, name): text for _, row in told for name, text in _texts(row)}
     values = {id: worth[id] for id in texts}
     return RewardModelFit(
         accuracy=Proportion(hits=right, n=len(told), value=right / len(told) if told else None, low=low, high=high),
@@ -92,9 +83,8 @@ def measure_reward_fit(
     )
 
 
-def check_reward_model(found: RewardModelFit, options: RLGuardSpec, *, step: Step) -> Decision:
+def check_reward_model(found: RewardModelFit, options: RLGuardSpec) -> Decision:
     """Whether a reward model tells what is preferred better than chance does, so that it may be practised toward."""
-    del step
     told, figures = found.accuracy, {"check pairs": float(found.accuracy.n), "lower bound": found.accuracy.low}
     if not options.require_accuracy or (told.n and told.low > CHANCE):
         return Decision(id="decision", action="go_on", reason="accepted", figures=figures)
@@ -112,11 +102,8 @@ def summarise_gate_answers(
     measured: Sequence[Measurement],
     rewards: Sequence[ExchangeReward],
     benchmark: Benchmark,
-    *,
-    step: Step,
 ) -> list[GateAnswer]:
     """Each gate answer as the guards see it."""
-    del step
     better = {metric.name: metric.better == "higher" for metric in benchmark.metrics}
     outcomes = {m.id: m.outcomes for m in measured}
     worth = {r.id: r.value for r in rewards}
@@ -130,19 +117,26 @@ def summarise_gate_answers(
 
 def compute_policy_stats(
     gate: Sequence[GateAnswer],
-    moved: tuple[Sequence[LogLikelihood], Sequence[LogLikelihood]],
-    pairs: tuple[Sequence[PreferencePair], Sequence[LogLikelihood]],
+    drawn_now: Sequence[LogLikelihood],
+    drawn_before: Sequence[LogLikelihood],
+    pairs: Sequence[PreferencePair],
+    pair_likelihoods: Sequence[LogLikelihood],
     refusals: Sequence[Verdict],
-    *,
-    step: Step,
 ) -> PolicyStats:
-    """``moved``: how likely the policy's own draws are to it, and to the start; ``pairs``: the check pairs, and how
-    likely their answers are to the policy."""
-    del step
-    before = {x.id: x.value for x in moved[1]}
-    nats = [x.value - before[x.id] for x in moved[0]]
-    likely = {x.id: x.value for x in pairs[1]}
-    both = [(likely[f"{row.id}/chosen"], likely[f"{row.id}/rejected"]) for row in pairs[0]]
+    """The figures of a policy that the guards look at.
+
+    Args:
+        gate: Its answers to the gate prompts.
+        drawn_now: How likely its own draws are to it.
+        drawn_before: How likely the same draws are to the starting policy.
+        pairs: The check pairs.
+        pair_likelihoods: How likely their answers are to the policy.
+        refusals: Verdicts on which of its gate answers refuse.
+    """
+    before = {x.id: x.value for x in drawn_before}
+    nats = [x.value - before[x.id] for x in drawn_now]
+    likely = {x.id: x.value for x in pair_likelihoods}
+    both = [(likely[join_id(row.id, "chosen")], likely[join_id(row.id, "rejected")]) for row in pairs]
     judged = [v for v in refusals if v.outcome != "unjudged"]
     good = [s.good for s in gate if s.good is not None]
     return PolicyStats(
@@ -157,40 +151,53 @@ def compute_policy_stats(
     )
 
 
+@dataclass(frozen=True)
+class MonitoredPolicy:
+    """A policy's figures, and its answers to the gate prompts."""
+
+    stats: PolicyStats
+    gate_answers: Sequence[GateAnswer]
+
+
 def decide_policy(
-    before: tuple[PolicyStats, Sequence[GateAnswer], Sequence[GateAnswer]],
-    now: tuple[PolicyStats, Sequence[GateAnswer]],
+    start: MonitoredPolicy,
+    best_answers: Sequence[GateAnswer],
+    now: MonitoredPolicy,
     gates: Sequence[GateCheck],
-    options: tuple[RLGuardSpec, GateSpec, int],
-    *,
-    step: Step,
+    options: RLGuardSpec,
+    retries: Retries,
 ) -> Decision:
-    """Goes on, rolls back to the last good policy (which is tried again from), or gives up: after enough tries, and at
-    once where the alarm fires, as no smaller step mends a reward that is not what is judged. ``before``: the start as
-    it was guarded, and the gate answers of the start and of the last good policy: losses that are small in each round
-    add up; the last option: how often the run was rolled back already."""
-    del step
-    (then, begin, best), (guard, gate), (guarding, gating, tries) = before, now, options
-    alarm, figures = _detect_reward_hacking(best, gate, guarding)
-    since, _ = _detect_reward_hacking(begin, gate, guarding)
+    """Goes on, rolls back to the last good policy, or gives up: after enough tries, and at once where the alarm fires.
+    No smaller step mends a reward that is not what is judged.
+
+    Args:
+        start: The starting policy. Losses that are small in each round add up since then.
+        best_answers: Gate answers of the last good policy.
+        now: The new policy.
+        gates: What it lost on gate.
+        options: The bounds of the guards.
+        retries: How often the run was rolled back already, and how often it may be.
+    """
+    then, stats = start.stats, now.stats
+    alarm, figures = _detect_reward_hacking(best_answers, now.gate_answers, options)
+    since, _ = _detect_reward_hacking(start.gate_answers, now.gate_answers, options)
     parted = alarm or (since and f"{since} since the start")
     faults = [parted] if parted else []
-    if guard.kl is not None and guard.kl > guarding.max_kl:
-        faults.append(f"{guard.kl:.1f} nats an answer from the start (bound {guarding.max_kl:g})")
-    if then.length and abs(guard.length / then.length - 1) > guarding.max_length_change:
-        faults.append(f"answers of {guard.length:.1f} words, {then.length:.1f} at the start")
-    faults += [found.description for found in gates if not found.passed and gating.roll_back]
+    if stats.kl is not None and stats.kl > options.max_kl:
+        faults.append(f"{stats.kl:.1f} nats an answer from the start (bound {options.max_kl:g})")
+    if then.length and abs(stats.length / then.length - 1) > options.max_length_change:
+        faults.append(f"answers of {stats.length:.1f} words, {then.length:.1f} at the start")
+    faults += [found.description for found in gates if not found.passed and retries.roll_back]
     if faults:
-        again = gating.roll_back and not parted and tries < gating.retries
-        tried = f": rolled back {tries + 1} times, the last policy stays" if tries and not again else ""
+        again = retries.roll_back and not parted and retries.used < retries.limit
+        tried = f": rolled back {retries.used + 1} times, the last policy stays" if retries.used and not again else ""
         action: Literal["roll_back", "give_up"] = "roll_back" if again else "give_up"
         return Decision(id="decision", action=action, reason="; ".join(faults) + tried, figures=figures)
     return Decision(id="decision", action="go_on", reason="accepted", figures=figures)
 
 
-def without_curve(policy: ModelRef, *, step: Step) -> ModelRef:
+def without_curve(policy: ModelRef) -> ModelRef:
     """The policy without what was watched in its training."""
-    del step
     return policy.model_copy(update={"curve": ()})
 
 

@@ -4,27 +4,20 @@ proposer rewords it. Rules that mend nothing are retired here too."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from charter.constitution.document import Constitution
+from charter.judging.json_requests import JsonQuestion, JsonRequest, ask_json
 from charter.ports import Engine
-from charter.records.chat import Exchange, Prompt, Request, Sampling
+from charter.records.chat import Exchange, Prompt
+from charter.records.item_ids import trial_id
 from charter.records.record import Record, Step
 from charter.records.revisions import RevisionTrial
 from charter.records.rules import Amendment, Lookalikes, OverRefusalCheck, Principle, Proposal
 from charter.records.verdicts import Finding, Verdict
 from charter.spec import AmendSpec, RuleMeasurementSpec
-from charter.templates import (
-    PROPOSAL_SCHEMA,
-    Templates,
-    draw_nonce,
-    fence_text,
-    parse_json_object,
-    render,
-    render_conversation,
-    user_turn,
-)
+from charter.templates import PROPOSAL_SCHEMA, Templates, fence_text, render_conversation
 
 MAX_SHOWN, MAX_REWORDS = 8, 2
 """Refused prompts that the proposer is shown, and times that a rule is reworded."""
@@ -43,15 +36,12 @@ def select_benign_trials(
     answers: Sequence[Exchange],
     checks: Sequence[Verdict],
     options: RuleMeasurementSpec,
-    *,
-    step: Step,
 ) -> list[RevisionTrial]:
     """The look-alikes that the judge found benign and well answered, to be looked at again under all rules."""
-    del step
     good = {v.id: v for v in checks if v.outcome == "complies"}
     asked = {p.id for found in lookalikes for p in found.prompts} if options.breadth else set()
     return [
-        RevisionTrial(id=f"{e.id}|", finding=Finding(id=e.id, exchange=e, verdict=good[e.id]))
+        RevisionTrial(id=trial_id(e.id), finding=Finding(id=e.id, exchange=e, verdict=good[e.id]))
         for e in answers
         if e.id in good and e.prompt.id in asked
     ]
@@ -62,14 +52,11 @@ def leave_one_out(
     lookalikes: Sequence[Lookalikes],
     trials: Sequence[RevisionTrial],
     verdicts: Sequence[Verdict],
-    *,
-    step: Step,
 ) -> list[RevisionTrial]:
     """Each refused one again, without each rule that was made from its cluster."""
-    del step
     refused = _refused_ids(verdicts)
     return [
-        RevisionTrial(id=f"{t.finding.id}|{p.id}", finding=t.finding, omitted=(p.id,))
+        RevisionTrial(id=trial_id(t.finding.id, (p.id,)), finding=t.finding, omitted=(p.id,))
         for p in constitution.active
         for t in _trials_of_rule(p, lookalikes, trials)
         if t.id in refused
@@ -81,19 +68,16 @@ def measure_breadth(
     lookalikes: Sequence[Lookalikes],
     trials: Sequence[RevisionTrial],
     verdicts: Sequence[Verdict],
-    *,
-    step: Step,
 ) -> Constitution:
     """The constitution with the measured breadth of each rule. What could not be judged under all rules is left out of
     n; a rule without judged look-alikes keeps what it had."""
-    del step
     judged, refused = {v.id for v in verdicts if v.label is not None}, _refused_ids(verdicts)
     measured = []
     for p in constitution.principles:
         own = [t for t in _trials_of_rule(p, lookalikes, trials) if t.id in judged] if p.status == "approved" else []
         if own:
             bad = [t for t in own if t.id in refused]
-            blame = [t for t in bad if (key := f"{t.finding.id}|{p.id}") in judged and key not in refused]
+            blame = [t for t in bad if (key := trial_id(t.finding.id, (p.id,))) in judged and key not in refused]
             found = OverRefusalCheck(n=len(own), refused=len(bad), because_of_it=len(blame))
             measured.append(p.model_copy(update={"breadth": found}))
         else:
@@ -106,18 +90,15 @@ def find_overreaching(
     lookalikes: Sequence[Lookalikes],
     trials: Sequence[RevisionTrial],
     verdicts: Sequence[Verdict],
-    *,
-    step: Step,
 ) -> list[Overreach]:
     """The proposer's rules that reach too far, at most twice each; a rule of people is only reported."""
-    del step
     judged, refused = {v.id for v in verdicts if v.label is not None}, _refused_ids(verdicts)
     found = []
     for p in constitution.active:
         own = _trials_of_rule(p, lookalikes, trials)
         if p.breadth is None or not p.breadth.too_broad or not own or p.by == "people" or p.reword_count >= MAX_REWORDS:
             continue
-        ids = {t.finding.id for t in own if t.id in refused and f"{t.finding.id}|{p.id}" in judged - refused}
+        ids = {t.finding.id for t in own if t.id in refused and trial_id(t.finding.id, (p.id,)) in judged - refused}
         prompts = tuple(t.finding.exchange.prompt for t in own if t.finding.id in ids)
         found.append(Overreach(id=p.id, principle=p, refused=prompts[:MAX_SHOWN]))
     return found
@@ -127,36 +108,28 @@ def reword_rules(
     reaches: Sequence[Overreach], proposer: Engine, templates: Templates, *, step: Step
 ) -> Iterator[Proposal]:
     """Each rule reworded by the proposer; ``principle`` is None where the reply could not be read."""
-    known, requests = {r.id: r.principle for r in reaches}, []
-    for r in reaches:
-        fence = draw_nonce(step.random(r.id), r.principle.text, *(p.text for p in r.refused))
-        fields = {
-            "rule": fence_text("rule", r.principle.text, fence),
-            "refused": "\n".join(fence_text("prompt", render_conversation(p), fence) for p in r.refused),
-            "schema": json.dumps(PROPOSAL_SCHEMA),
-        }
-        requests.append(
-            Request(
-                id=r.id,
-                messages=user_turn(render(templates.narrow, fields)),
-                sampling=Sampling(max_tokens=1024),
-                seed=step.seed(r.id),
-                response_schema=PROPOSAL_SCHEMA,
-            )
-        )
-    for answer in proposer.generate(requests, step.done):
-        reply = parse_json_object(answer.text) or {}
+    known = {r.id: r.principle for r in reaches}
+    questions = [
+        JsonQuestion(r.id, (r.principle.text, *(p.text for p in r.refused)), partial(_reword_fields, r))
+        for r in reaches
+    ]
+    form = JsonRequest(templates.narrow, PROPOSAL_SCHEMA, max_tokens=1024)
+    for answer, reply in ask_json(proposer, questions, form, step=step):
         said = {k: " ".join(v.split()) for k in ("title", "text", "scope") if isinstance(v := reply.get(k), str)}
         new = known[answer.id].model_copy(update=said) if said.get("text") else None
         yield Proposal(id=answer.id, principle=new, raw=answer.error or answer.text)
 
 
-def revise_rules(
-    constitution: Constitution, rewordings: Sequence[Proposal], options: AmendSpec, *, step: Step
-) -> Constitution:
+def _reword_fields(reach: Overreach, fence: str) -> dict[str, str]:
+    return {
+        "rule": fence_text("rule", reach.principle.text, fence),
+        "refused": "\n".join(fence_text("prompt", render_conversation(p), fence) for p in reach.refused),
+    }
+
+
+def revise_rules(constitution: Constitution, rewordings: Sequence[Proposal], options: AmendSpec) -> Constitution:
     """The next version: rules that reach too far in their new words (to be measured anew), rules that are measured
     useless retired. What people decided stays."""
-    del step
     reworded = {r.id: r.principle for r in rewordings}
     kept, changes = [], []
     for p in constitution.principles:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from charter.errors import TuningError
 from charter.ports import ExchangeReward, Rewarder, RLTrainerFactory, SupportsLRScale, Tuner
 from charter.records.chat import Exchange, Prompt
+from charter.records.item_ids import join_id
 from charter.records.model_refs import ModelRef
 from charter.records.record import Step
 from charter.records.training_rows import Example, PreferencePair, TrainingRow, oversample
@@ -19,7 +20,7 @@ def train_on_rows(
     used, where the tuner can take smaller steps. It names its files relative to the run."""
     assert step.directory is not None
     made = _with_lr_scale(tuner, share).tune(_absolute(policy, step), rows, step.directory, step.seed("tune") % 2**31)
-    return made.model_copy(update={"adapter": step.path})
+    return made.under(step.path)
 
 
 def train_on_policy(
@@ -27,27 +28,26 @@ def train_on_policy(
     reference: ModelRef,
     reward: ModelRef | Rewarder,
     prompts: Sequence[Prompt],
-    how: tuple[RLTrainerFactory, float],
+    trainers: RLTrainerFactory,
+    share: float,
     *,
     step: Step,
 ) -> ModelRef:
-    """The policy after practice on ``prompts``, held to ``reference``. ``how``: what practises, and the share of its
-    learning rate."""
+    """The policy after practice on ``prompts``, held to ``reference``; ``share`` of the learning rate is
+    used."""
     assert step.directory is not None
-    reinforcer, share = how
     worth = _absolute(reward, step) if isinstance(reward, ModelRef) else reward
-    tuner = _with_lr_scale(reinforcer.bind(_absolute(reference, step), worth), share)
+    tuner = _with_lr_scale(trainers.bind(_absolute(reference, step), worth), share)
     made = tuner.tune(_absolute(policy, step), prompts, step.directory, step.seed("tune") % 2**31)
-    return made.model_copy(update={"adapter": step.path})
+    return made.under(step.path)
 
 
-def keep_good_answers(answers: Sequence[Exchange], rewards: Sequence[ExchangeReward], *, step: Step) -> list[Example]:
+def keep_good_answers(answers: Sequence[Exchange], rewards: Sequence[ExchangeReward]) -> list[Example]:
     """The answers that were found good, as lessons."""
-    del step
     good = {r.id for r in rewards if r.value == 1}
     return [
         Example(
-            id=f"helpful/{e.id}",
+            id=join_id("helpful", e.id),
             messages=e.prompt.messages,
             response=e.response,
             thought=e.thought,
@@ -96,7 +96,4 @@ def _with_lr_scale(tuner: Tuner, share: float) -> Tuner:
 def _absolute(model: ModelRef, step: Step) -> ModelRef:
     """The model with the absolute path of its files."""
     assert step.directory is not None
-    if model.adapter is None:
-        return model
-    root = step.directory.parents[step.path.count("/")]
-    return model.model_copy(update={"adapter": str(root / model.adapter)})
+    return model.placed(step.directory.parents[step.path.count("/")])

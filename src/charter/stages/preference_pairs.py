@@ -12,6 +12,7 @@ from charter.judging.pair_comparison import RulesByPair, debias_preferences, jud
 from charter.judging.raters import merge_ratings, rater_agreement
 from charter.ports import Engine
 from charter.records.chat import Exchange, Prompt
+from charter.records.item_ids import join_id, parent_id
 from charter.records.measurements import Proportion
 from charter.records.preferences import OrderedPair, PairSummary, PairVerdict, PositionBias, RaterSummary, ResponsePair
 from charter.records.record import Step, digest
@@ -36,49 +37,41 @@ def sample_prompts(prompts: Sequence[Prompt], most: int, *, step: Step) -> list[
     return chosen[:most]
 
 
-def repeat_prompts(prompts: Sequence[Prompt], count: int, *, step: Step) -> list[Prompt]:
+def repeat_prompts(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
     """Each prompt so many times, to be answered anew each time."""
-    del step
-    return [p.model_copy(update={"id": f"{p.id}/{n}"}) for p in prompts for n in range(1, count + 1)]
+    return [p.model_copy(update={"id": join_id(p.id, n)}) for p in prompts for n in range(1, count + 1)]
 
 
-def to_trials(exchanges: Sequence[Exchange], *, step: Step) -> list[RevisionTrial]:
+def to_trials(exchanges: Sequence[Exchange]) -> list[RevisionTrial]:
     """The first draw of each prompt, to be answered again under the constitution."""
-    del step
     unread = Verdict(id="", rubric="none", label=None, outcome="unjudged")
-    first = {_prompt_id(e.id): e for e in reversed(exchanges) if e.stop == "stop"}
+    first = {parent_id(e.id): e for e in reversed(exchanges) if e.stop == "stop"}
     return [
         RevisionTrial(id=e.id, finding=Finding(id=e.id, exchange=e, verdict=unread)) for e in reversed(first.values())
     ]
 
 
 def make_candidate_pairs(
-    exchanges: Sequence[Exchange],
-    revisions: Sequence[Revision],
-    benign: Sequence[Prompt],
-    options: PreferenceDataSpec,
-    *,
-    step: Step,
+    exchanges: Sequence[Exchange], revisions: Sequence[Revision], benign: Sequence[Prompt], options: PreferenceDataSpec
 ) -> list[ResponsePair]:
     """Different whole answers to one prompt, two by two, at most ``pairs_per_prompt`` of them: those with an answer
     under the constitution first. Then answers to ``benign`` prompts, each set against what was answered to an alike
     prompt and is least like it: where a refusal of that one's form is wrong."""
-    del step
     ruled: dict[str, list[str]] = {}
     for r in revisions:
         if r.exchange.stop == "stop" and r.exchange.response.strip():
-            ruled.setdefault(_prompt_id(r.id), []).append(r.exchange.response)
+            ruled.setdefault(parent_id(r.id), []).append(r.exchange.response)
     drawn: dict[str, dict[str, Exchange]] = {}
     for e in exchanges:
         if e.stop == "stop" and e.response.strip():
-            drawn.setdefault(_prompt_id(e.id), {}).setdefault(e.response, e)
+            drawn.setdefault(parent_id(e.id), {}).setdefault(e.response, e)
     out, asked = [], {}
     for key, found in drawn.items():
         asked[key] = next(iter(found.values())).prompt.model_copy(update={"id": key})
         texts = list(dict.fromkeys([*ruled.get(key, ()), *found]))
         couples = [(a, b) for n, a in enumerate(texts) for b in texts[n + 1 :]][: options.pairs_per_prompt]
         out += [
-            ResponsePair(id=f"{key}/{n}", prompt=asked[key], chosen=a, rejected=b)
+            ResponsePair(id=join_id(key, n), prompt=asked[key], chosen=a, rejected=b)
             for n, (a, b) in enumerate(couples, 1)
         ]
     said = {key: [*ruled.get(key, ()), *found] for key, found in drawn.items()}
@@ -86,7 +79,7 @@ def make_candidate_pairs(
     for key in some[: round(options.swapped_answer_share * len(some))]:
         own = next(iter(drawn[key]))
         if text := _borrow_answer(key, own, asked, said):
-            out.append(ResponsePair(id=f"{key}/borrowed", prompt=asked[key], chosen=own, rejected=text))
+            out.append(ResponsePair(id=join_id(key, "borrowed"), prompt=asked[key], chosen=own, rejected=text))
     return out
 
 
@@ -119,12 +112,9 @@ def score_preferences(
     yield from prefer_by_logprob(orders, model, templates, _draw_rules(orders, constitution, step), step=step)
 
 
-def select_agreed_pairs(
-    orders: Sequence[OrderedPair], said: Sequence[PairVerdict], rater: str, *, step: Step
-) -> list[PreferencePair]:
+def select_agreed_pairs(orders: Sequence[OrderedPair], said: Sequence[PairVerdict], rater: str) -> list[PreferencePair]:
     """The pairs that both orders agree on, with what was preferred as ``chosen``; ``certainty``: the mean of what both
     orders say for it. A model's own liking for a label or a place is taken out first."""
-    del step
     by_id = {preference.id: preference for preference in debias_preferences(said)}
     kept = []
     for pair, both in _pair_orders(orders, by_id):
@@ -139,9 +129,8 @@ def select_agreed_pairs(
     return kept
 
 
-def measure_position_bias(orders: Sequence[OrderedPair], said: Sequence[PairVerdict], *, step: Step) -> PositionBias:
+def measure_position_bias(orders: Sequence[OrderedPair], said: Sequence[PairVerdict]) -> PositionBias:
     """How far the place decides."""
-    del step
     by_id = {preference.id: preference for preference in said}
     kinds = Counter(tuple(p.first for _, p in both) for _, both in _pair_orders(orders, by_id))
     told = [p.first for p in said if p.first is not None]
@@ -158,10 +147,9 @@ def measure_position_bias(orders: Sequence[OrderedPair], said: Sequence[PairVerd
     )
 
 
-def aggregate_people(pairs: Sequence[ResponsePair], *, step: Step) -> list[PreferencePair]:
+def aggregate_people(pairs: Sequence[ResponsePair]) -> list[PreferencePair]:
     """Pairs of which people preferred one. Where several rated the same two answers, what most of them preferred, as
     certain as their share; a tie says nothing and is dropped."""
-    del step
     kept = []
     for one in merge_ratings(pairs):
         pair, (mine, other) = one.pair, one.votes
@@ -174,9 +162,8 @@ def aggregate_people(pairs: Sequence[ResponsePair], *, step: Step) -> list[Prefe
     return kept
 
 
-def summarise_raters(pairs: Sequence[ResponsePair], *, step: Step) -> RaterSummary:
+def summarise_raters(pairs: Sequence[ResponsePair]) -> RaterSummary:
     """Who prefers, and how far they agree."""
-    del step
     found = merge_ratings(pairs)
     return RaterSummary(
         read=len(pairs),
@@ -188,23 +175,20 @@ def summarise_raters(pairs: Sequence[ResponsePair], *, step: Step) -> RaterSumma
 
 
 def filter_pairs(
-    preferred: Sequence[PreferencePair], guard: LeakageFilter, options: PreferenceDataSpec, *, step: Step
+    preferred: Sequence[PreferencePair], guard: LeakageFilter, options: PreferenceDataSpec
 ) -> list[PreferencePair]:
     """What is not near to gate or held-out, each pair once, and of those whose chosen answer is the longer one and
     those whose rejected one is not more than ``balance`` times as many as of the other kind, chosen by hash."""
-    del step
     return _filter_steps(preferred, guard, options)[-1]
 
 
-def select_train_pairs(preferred: Sequence[PreferencePair], near: float, *, step: Step) -> list[PreferencePair]:
+def select_train_pairs(preferred: Sequence[PreferencePair], near: float) -> list[PreferencePair]:
     """The pairs that are learnt from: by near-duplicate cluster of their prompts, as all prompts are split."""
-    del step
     return _split_part(preferred, near, train=True)
 
 
-def select_validation_pairs(preferred: Sequence[PreferencePair], near: float, *, step: Step) -> list[PreferencePair]:
+def select_validation_pairs(preferred: Sequence[PreferencePair], near: float) -> list[PreferencePair]:
     """The other pairs: what is learnt is measured on them."""
-    del step
     return _split_part(preferred, near, train=False)
 
 
@@ -214,11 +198,8 @@ def summarise_pairs(
     options: PreferenceDataSpec,
     near: float,
     people: RaterSummary | None = None,
-    *,
-    step: Step,
 ) -> PairSummary:
     """What became of the pairs; ``people``: who preferred, where people did."""
-    del step
     clear, once, kept = _filter_steps(read, guard, options)
     lengths = Counter(_longer_side(row) for row in kept)
     uneven = lengths["chosen"] + lengths["rejected"]
@@ -307,8 +288,3 @@ def _pair_orders(
         pairs.setdefault(order.pair.id, []).append(order)
     for both in pairs.values():
         yield both[0].pair, [(order, said[order.id]) for order in both]
-
-
-def _prompt_id(id: str) -> str:
-    """The id of the prompt that a draw answers."""
-    return id.rpartition("/")[0]

@@ -14,13 +14,4 @@ def probe(prompts: Sequence[Prompt], target: Engine, sampling: Sampling, *, step
     known = {prompt.id: prompt for prompt in prompts}
     requests = [Request(id=p.id, messages=p.messages, sampling=sampling, seed=step.seed(p.id)) for p in prompts]
     for answer in target.generate(requests, step.done):
-        yield Exchange(
-            id=answer.id,
-            prompt=known[answer.id],
-            response=answer.text,
-            stop="error" if answer.failure else answer.stop,
-            model=target.identity,
-            sampling=sampling,
-            error=answer.failure,
-            thought=answer.thought,
-        )
+        yield Exchange.answered(known[answer.id], answer, model=target.identity, sampling=sampling)

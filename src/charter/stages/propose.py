@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from charter.constitution.document import Constitution, rules_text
+from charter.judging.json_requests import JsonQuestion, JsonRequest, ask_json
 from charter.ports import Engine
-from charter.records.chat import Completion, Request, Sampling
 from charter.records.record import Step, digest
 from charter.records.rules import Principle, Proposal
-from charter.records.verdicts import Cluster
-from charter.spec import ClusterSpec, ProposeSpec
-from charter.templates import (
-    PROPOSAL_SCHEMA,
-    Templates,
-    draw_nonce,
-    failure_text,
-    fence_text,
-    parse_json_object,
-    render,
-    user_turn,
-)
+from charter.records.verdicts import Cluster, Finding
+from charter.spec import ProposeSpec
+from charter.templates import PROPOSAL_SCHEMA, Templates, failure_text, fence_text
 
 
 def propose(
@@ -29,42 +20,39 @@ def propose(
     proposer: Engine,
     constitution: Constitution,
     templates: Templates,
-    options: tuple[ProposeSpec, ClusterSpec],
+    options: ProposeSpec,
+    max_shown: int,
     *,
     step: Step,
 ) -> Iterator[Proposal]:
-    """One proposal for each cluster, from its shown findings alone."""
-    proposing, clustering = options
-    free = proposing.reply == "last_paragraph"
-    known = {c.id: c for c in clusters}
-    requests = []
+    """One proposal for each cluster, from its shown findings alone: at most ``max_shown``, or all of them where the
+    reply is free text (the paper's way)."""
+    free, rules = options.reply == "last_paragraph", rules_text(constitution)
+    known, questions = {c.id: c for c in clusters}, []
     for c in clusters:
-        shown = c.shown if free else c.shown[: clustering.show]
-        fence = draw_nonce(step.random(c.id), rules_text(constitution), *(f.text for f in shown))
-        fields = {
-            "failures": "\n".join(failure_text(f, fence) for f in shown),
-            "constitution": fence_text("constitution", rules_text(constitution) or "(none yet)", fence),
-            "schema": json.dumps(PROPOSAL_SCHEMA),
-        }
-        requests.append(
-            Request(
-                id=c.id,
-                messages=user_turn(render(templates.paper_propose if free else templates.propose, fields)),
-                sampling=Sampling(max_tokens=1024),
-                seed=step.seed(c.id),
-                response_schema=None if free else PROPOSAL_SCHEMA,
-            )
-        )
-    for answer in proposer.generate(requests, step.done):
-        yield _read_proposal(answer, known[answer.id], free)
+        shown = c.shown if free else c.shown[:max_shown]
+        questions.append(JsonQuestion(c.id, (rules, *(f.text for f in shown)), partial(_fields, shown, rules)))
+    form = JsonRequest(
+        templates.paper_propose if free else templates.propose, None if free else PROPOSAL_SCHEMA, max_tokens=1024
+    )
+    for answer, reply in ask_json(proposer, questions, form, step=step):
+        said = _last_paragraph(answer.text) if free else reply
+        yield _read_proposal(said, known[answer.id]).model_copy(update={"raw": answer.error or answer.text})
 
 
-def _read_proposal(answer: Completion, cluster: Cluster, free: bool) -> Proposal:
-    if free:
-        paragraphs = [p.strip() for p in answer.text.split("\n\n") if p.strip()]
-        reply = {"text": paragraphs[-1] if paragraphs else ""}
-    else:
-        reply = parse_json_object(answer.text) or {}
+def _fields(shown: Sequence[Finding], rules: str, fence: str) -> dict[str, str]:
+    return {
+        "failures": "\n".join(failure_text(f, fence) for f in shown),
+        "constitution": fence_text("constitution", rules or "(none yet)", fence),
+    }
+
+
+def _last_paragraph(text: str) -> dict[str, str]:
+    paragraphs = [p.strip() for p in text.split("\n\n") if p.strip()]
+    return {"text": paragraphs[-1] if paragraphs else ""}
+
+
+def _read_proposal(reply: Mapping[str, object], cluster: Cluster) -> Proposal:
     text = _reply_text(reply, "text")
     principle = Principle(
         id=f"p-{digest([cluster.id, text])[:10]}",
@@ -75,7 +63,7 @@ def _read_proposal(answer: Completion, cluster: Cluster, free: bool) -> Proposal
         because=tuple(f.id for f in (*cluster.shown, *cluster.hidden)),
         clusters=(cluster.id,),
     )
-    return Proposal(id=cluster.id, principle=principle if text else None, raw=answer.error or answer.text)
+    return Proposal(id=cluster.id, principle=principle if text else None, raw="")
 
 
 def _reply_text(reply: Mapping[str, object], key: str) -> str:

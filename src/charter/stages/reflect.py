@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from charter.constitution.document import Constitution, rules_text, select_nearest_rules
 from charter.ports import Engine
@@ -15,32 +16,33 @@ from charter.spec import ReflectSpec
 from charter.templates import Templates, render
 
 
-def make_trials(findings: Sequence[Finding], *, step: Step) -> list[RevisionTrial]:
+@dataclass(frozen=True)
+class ReflectionSetup:
+    """The rules that a model reflects under, and how it is asked."""
+
+    constitution: Constitution
+    templates: Templates
+    options: ReflectSpec
+
+
+def make_trials(findings: Sequence[Finding]) -> list[RevisionTrial]:
     """Every finding, to be answered again under the whole constitution."""
-    del step
     return [RevisionTrial(id=f.id, finding=f) for f in findings]
 
 
 def critique(
-    trials: Sequence[RevisionTrial],
-    target: Engine,
-    constitution: Constitution,
-    templates: Templates,
-    options: tuple[ReflectSpec, Sampling],
-    *,
-    step: Step,
+    trials: Sequence[RevisionTrial], target: Engine, setup: ReflectionSetup, sampling: Sampling, *, step: Step
 ) -> Iterator[Critique]:
     """What the target says of its own answer under the principles. Empty, without a call, where ``turns`` is
     ``direct``."""
-    reflecting, sampling = options
-    rules = select_rules(trials, constitution, reflecting, templates)
-    if reflecting.turns == "direct":
+    if setup.options.turns == "direct":
         yield from (Critique(id=t.id, text="") for t in trials if t.id not in step.done)
         return
+    rules = select_rules(trials, setup)
     requests = [
         Request(
             id=t.id,
-            messages=_critique_messages(t, rules[t.id], templates),
+            messages=_critique_messages(t, rules[t.id], setup.templates),
             sampling=sampling,
             seed=step.seed(t.finding.id),
         )
@@ -54,9 +56,8 @@ def revise(
     trials: Sequence[RevisionTrial],
     critiques: Sequence[Critique],
     target: Engine,
-    constitution: Constitution,
-    templates: Templates,
-    options: tuple[ReflectSpec, Sampling],
+    setup: ReflectionSetup,
+    sampling: Sampling,
     *,
     step: Step,
 ) -> Iterator[Revision]:
@@ -65,42 +66,25 @@ def revise(
 
     ``critique``: after the critique, as a further turn. ``direct``: the rules appended to the last human turn, as
     IterAlign does."""
-    reflecting, sampling = options
-    direct, rules = reflecting.turns == "direct", select_rules(trials, constitution, reflecting, templates)
-    said = {c.id: c.text for c in critiques}
-    known = {t.id: t for t in trials}
-    requests = []
-    for t in trials:
-        if direct:
-            messages = _revision_messages(t, rules[t.id], templates)
-        else:
-            asked = Message(role="user", content=templates.revise)
-            messages = (
-                *_critique_messages(t, rules[t.id], templates),
-                Message(role="assistant", content=said[t.id] or "-"),
-                asked,
-            )
-        requests.append(Request(id=t.id, messages=messages, sampling=sampling, seed=step.seed(t.finding.id)))
-    for answer in target.generate(requests, step.done):
-        trial = known[answer.id]
-        text = (
-            re.sub(templates.strip_pattern, "", answer.text, count=1).strip()
-            if templates.strip_pattern
-            else answer.text
+    rules, said = select_rules(trials, setup), {c.id: c.text for c in critiques}
+    prompts = {t.id: t.finding.exchange.prompt for t in trials}
+    requests = [
+        Request(
+            id=t.id,
+            messages=_revision_messages(t, rules[t.id], said[t.id], setup),
+            sampling=sampling,
+            seed=step.seed(t.finding.id),
         )
+        for t in trials
+    ]
+    pattern = setup.templates.strip_pattern
+    for answer in target.generate(requests, step.done):
+        exchange = Exchange.answered(prompts[answer.id], answer, model=target.identity, sampling=sampling)
+        text = re.sub(pattern, "", answer.text, count=1).strip() if pattern else answer.text
         yield Revision(
             id=answer.id,
             critique=said[answer.id],
-            exchange=Exchange(
-                id=answer.id,
-                prompt=trial.finding.exchange.prompt,
-                response=text,
-                stop="error" if answer.failure else answer.stop,
-                model=target.identity,
-                sampling=sampling,
-                error=answer.failure,
-                thought=answer.thought,
-            ),
+            exchange=exchange.model_copy(update={"response": text}),
             principles=tuple(p.id for p in rules[answer.id].active),
         )
 
@@ -110,13 +94,12 @@ def revised_exchanges(revisions: Sequence[Revision]) -> list[Exchange]:
     return [r.exchange for r in revisions]
 
 
-def select_rules(
-    trials: Sequence[RevisionTrial], constitution: Constitution, options: ReflectSpec, templates: Templates
-) -> dict[str, Constitution]:
-    """The rules that each trial is shown: all that are not omitted; where these take more than ``rules`` characters,
-    those whose words are nearest to the failure's, as many as fit."""
+def select_rules(trials: Sequence[RevisionTrial], setup: ReflectionSetup) -> dict[str, Constitution]:
+    """The rules that each trial is shown: all that are not omitted; where these take more than
+    ``max_rule_characters``, those whose words are nearest to the failure's, as many as fit."""
     texts = {t.id: (t.finding.text, t.omitted) for t in trials}
-    return select_nearest_rules(texts, constitution, options.max_rule_characters, templates.principle)
+    room, template = setup.options.max_rule_characters, setup.templates.principle
+    return select_nearest_rules(texts, setup.constitution, room, template)
 
 
 def _critique_messages(trial: RevisionTrial, shown: Constitution, templates: Templates) -> tuple[Message, ...]:
@@ -128,7 +111,16 @@ def _critique_messages(trial: RevisionTrial, shown: Constitution, templates: Tem
     )
 
 
-def _revision_messages(trial: RevisionTrial, shown: Constitution, templates: Templates) -> tuple[Message, ...]:
+def _revision_messages(
+    trial: RevisionTrial, shown: Constitution, criticised: str, setup: ReflectionSetup
+) -> tuple[Message, ...]:
+    templates = setup.templates
+    if setup.options.turns != "direct":
+        return (
+            *_critique_messages(trial, shown, templates),
+            Message(role="assistant", content=criticised or "-"),
+            Message(role="user", content=templates.revise),
+        )
     *before, last = trial.finding.exchange.prompt.messages
     rules = rules_text(shown, templates.principle)
     text = render(templates.direct, {"prompt": last.content, "principles": rules})

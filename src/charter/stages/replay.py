@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from charter.records.chat import Exchange, Prompt
+from charter.records.item_ids import join_id
 from charter.records.record import Step
 from charter.records.rules import Lookalikes
 from charter.records.training_rows import Example, RowOrigin, oversample
 from charter.records.verdicts import Verdict
-from charter.spec import ReplaySpec, TrainingSpec
+from charter.spec import ReplaySpec
 
 
 def select_replay_prompts(
@@ -39,13 +41,10 @@ def build_replay(
     probed: Sequence[Exchange],
     probe_verdicts: Sequence[Verdict],
     options: ReplaySpec,
-    *,
-    step: Step,
 ) -> list[Example]:
     """Rows from the starting model's good answers (judged benign, answered and not refused), and from red-team
     exchanges of this
     run that already complied (judged before: no further calls)."""
-    del step
     good = {v.id for v in verdicts if v.outcome == "complies"}
     rows = [
         _to_row(e, "lookalike" if e.prompt.source == "look-alike" else "helpful")
@@ -62,25 +61,30 @@ def build_training_mix(
     before: Sequence[Example],
     new: Sequence[Example],
     replayed: Sequence[Example],
-    options: tuple[ReplaySpec, TrainingSpec, float],
+    ratio: float,
+    start: Literal["start", "previous"],
     *,
     step: Step,
 ) -> list[Example]:
-    """What a policy is tuned on, in one seeded order: the revisions (all so far, or this batch's where tuning goes on
-    from the previous policy), and replay, repeated until there are ``ratio`` of its rows for each revision, and
-    as many more as the last option says (rows that were rolled back). Nothing without a new revision."""
-    replaying, tuning, more = options
+    """What a policy is tuned on, in one seeded order: revisions and replay. Nothing without a new revision.
+
+    Args:
+        before: The revisions that earlier policies were tuned on.
+        new: The revisions of this iteration.
+        replayed: Replay rows; they are repeated as often as ``ratio`` wants.
+        ratio: Replay rows for each revision.
+        start: Where tuning starts. ``start``: all revisions so far are learnt. ``previous``: the new ones alone.
+    """
     if not new:
         return []
-    revised = [*before, *new] if tuning.start == "start" else list(new)
-    mixed = [*revised, *oversample(replayed, round((replaying.ratio + more) * len(revised)))]
+    revised = [*before, *new] if start == "start" else list(new)
+    mixed = [*revised, *oversample(replayed, round(ratio * len(revised)))]
     step.random("order").shuffle(mixed)
     return mixed
 
 
-def merge_rows(new: Sequence[Example], replayed: Sequence[Example], *, step: Step) -> list[Example]:
+def merge_rows(new: Sequence[Example], replayed: Sequence[Example]) -> list[Example]:
     """New rows with their replay, each once: what a run leaves that tunes nothing."""
-    del step
     return [*new, *replayed]
 
 
@@ -90,7 +94,7 @@ def _is_usable(exchange: Exchange, good: set[str]) -> bool:
 
 def _to_row(exchange: Exchange, origin: RowOrigin) -> Example:
     return Example(
-        id=f"{origin}/{exchange.id}",
+        id=join_id(origin, exchange.id),
         messages=exchange.prompt.messages,
         response=exchange.response,
         thought=exchange.thought,

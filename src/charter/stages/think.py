@@ -5,26 +5,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from charter.constitution.document import Constitution, select_nearest_rules
 from charter.constitution.exemplars import Exemplar
 from charter.constitution.rule_citations import parse_cited_rules
 from charter.ports import Engine
-from charter.records.chat import Exchange, Message, Prompt, Request, Sampling, StopReason
+from charter.records.chat import Exchange, Message, Prompt, Request, Sampling
 from charter.records.record import Step
 from charter.records.revisions import FilteredAnswer, ReasonedAnswer, Revision
 from charter.records.rules import Lookalikes
 from charter.similarity.spelling import count_words, has_unspaced_script, normalize_text
-from charter.spec import LookalikeSpec, ReflectSpec, ReplaySpec, SelfAlignSpec
+from charter.spec import LookalikeSpec, ReplaySpec, SelfAlignSpec
 from charter.templates import Templates, render
 
 
-def select_for_probing(
-    batch: Sequence[Prompt], contrasting: LookalikeSpec, replaying: ReplaySpec, *, step: Step
-) -> list[Prompt]:
+@dataclass(frozen=True)
+class ThinkingSetup:
+    """What a thinking model is shown before each prompt: rules, as many as fit into ``max_rule_characters`` (None: all
+    of them), and exemplars."""
+
+    constitution: Constitution
+    exemplars: Sequence[Exemplar]
+    templates: Templates
+    max_rule_characters: int | None
+
+
+def select_for_probing(batch: Sequence[Prompt], contrasting: LookalikeSpec, replaying: ReplaySpec) -> list[Prompt]:
     """The prompts that the target answers without rules first: all, where look-alikes or replay are made of what comes
     of it; none where they are not (the paper)."""
-    del step
     return list(batch) if contrasting.count or replaying.complied else []
 
 
@@ -49,26 +58,24 @@ def collect_prompts(
 def think(
     prompts: Sequence[Prompt],
     target: Engine,
-    rules: tuple[Constitution, Sequence[Exemplar]],
-    templates: Templates,
-    options: tuple[SelfAlignSpec, ReflectSpec],
+    setup: ThinkingSetup,
+    options: SelfAlignSpec,
     *,
     step: Step,
 ) -> Iterator[ReasonedAnswer]:
     """A thought and an answer to each prompt, under the rules and after the exemplars. The exchange holds the original
     prompt and the answer alone. Where not all rules fit, those that are shown keep their numbers, by which exemplars
     name them."""
-    (constitution, exemplars), (aligning, reflecting) = rules, options
-    shown = select_nearest_rules(
-        {p.id: (p.text, ()) for p in prompts}, constitution, reflecting.max_rule_characters, templates.rule
-    )
+    constitution, templates = setup.constitution, setup.templates
+    texts: dict[str, tuple[str, Sequence[str]]] = {p.id: (p.text, ()) for p in prompts}
+    shown = select_nearest_rules(texts, constitution, setup.max_rule_characters, templates.rule)
     numbers = {p.id: n for n, p in enumerate(constitution.active, 1)}
-    sampling = Sampling(temperature=aligning.temperature, top_p=aligning.top_p, max_tokens=aligning.max_tokens)
+    sampling = Sampling(temperature=options.temperature, top_p=options.top_p, max_tokens=options.max_tokens)
     known = {p.id: p for p in prompts}
     requests = [
         Request(
             id=p.id,
-            messages=_think_messages(p, _render_rules(shown[p.id], numbers, templates), exemplars, templates),
+            messages=_think_messages(p, _render_rules(shown[p.id], numbers, templates), setup.exemplars, templates),
             sampling=sampling,
             seed=step.seed(p.id),
         )
@@ -79,29 +86,20 @@ def think(
         thought, answer = (found["thought"].strip(), found["answer"].strip()) if found else ("", reply.text.strip())
         seen = {p.id for p in shown[reply.id].active}
         used = tuple(id for id in parse_cited_rules(thought, constitution, "{number}" in templates.rule) if id in seen)
+        exchange = Exchange.answered(known[reply.id], reply, model=target.identity, sampling=sampling)
         yield ReasonedAnswer(
             id=reply.id,
             thought=thought,
             rules=used,
-            exchange=Exchange(
-                id=reply.id,
-                prompt=known[reply.id],
-                response=answer,
-                stop="error" if reply.failure else reply.stop,
-                model=target.identity,
-                sampling=sampling,
-                error=reply.failure,
-                thought=reply.thought,
-            ),
+            exchange=exchange.model_copy(update={"response": answer}),
             raw=reply.text,
         )
 
 
 def filter_answers(
-    reasoned: Sequence[ReasonedAnswer], exemplars: Sequence[Exemplar], options: SelfAlignSpec, *, step: Step
+    reasoned: Sequence[ReasonedAnswer], exemplars: Sequence[Exemplar], options: SelfAlignSpec
 ) -> list[FilteredAnswer]:
     """Each answer with its thought as critique and the rules that the thought names; or every reason against it."""
-    del step
     shown = [
         run
         for e in exemplars
@@ -112,9 +110,8 @@ def filter_answers(
     return [_filter_answer(r, leaks, options) for r in reasoned]
 
 
-def select_passed(sifted: Sequence[FilteredAnswer], *, step: Step) -> list[Revision]:
+def select_passed(sifted: Sequence[FilteredAnswer]) -> list[Revision]:
     """The answers that passed the filters."""
-    del step
     return [s.revision for s in sifted if s.revision is not None]
 
 
@@ -134,17 +131,7 @@ def answer_verbosely(
         Request(id=p.id, messages=(system, *p.messages), sampling=sampling, seed=step.seed(p.id)) for p in prompts
     ]
     for reply in target.generate(requests, step.done):
-        stop: StopReason = "error" if reply.failure else reply.stop
-        exchange = Exchange(
-            id=reply.id,
-            prompt=known[reply.id],
-            response=reply.text,
-            stop=stop,
-            model=target.identity,
-            sampling=sampling,
-            error=reply.failure,
-            thought=reply.thought,
-        )
+        exchange = Exchange.answered(known[reply.id], reply, model=target.identity, sampling=sampling)
         yield Revision(id=reply.id, critique="", exchange=exchange, principles=())
 
 

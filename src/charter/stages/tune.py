@@ -32,10 +32,8 @@ def tune(
     if step.directory is None:
         raise TuningError("tuning needs a directory", "Run it through Run.once.")
     root = step.directory.parents[len(Path(step.path).parts) - 1]
-    base = start if options.start == "start" else previous
-    if base.adapter is not None and base.adapter != start.adapter:
-        base = base.model_copy(update={"adapter": str(root / base.adapter)})
+    base = (start if options.start == "start" else previous).placed(root)
     if share != 1 and isinstance(tuner, SupportsLRScale):
         tuner = tuner.with_lr_scale(share)
     policy = tuner.tune(base, rows, step.directory, step.seed("tune") % 2**31)
-    return policy.model_copy(update={"adapter": step.path})
+    return policy.under(step.path)

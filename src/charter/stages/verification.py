@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from charter.records.chat import Prompt
-from charter.records.record import Step, digest
+from charter.records.record import digest
 from charter.records.revisions import Revision, RevisionCheck
 from charter.records.training_rows import Example
 from charter.records.verdicts import Verdict
 from charter.similarity.spelling import first_words
 from charter.similarity.splits import LeakageFilter
-from charter.spec import ReplaySpec, VerifySpec
+from charter.spec import VerifySpec
 
 OPENING_WORDS = 5
 """Words of an opening that is counted for repetition."""
@@ -27,35 +27,39 @@ _SELF_REFERENCE = re.compile(
 
 def verify(
     revisions: Sequence[Revision],
-    judged: tuple[Sequence[Verdict], Sequence[Verdict]],
+    rechecks: Sequence[Verdict],
+    helps: Sequence[Verdict],
     before: Sequence[Example],
-    options: tuple[VerifySpec, ReplaySpec],
-    *,
-    step: Step,
+    options: VerifySpec,
+    replay_ratio: float,
 ) -> list[RevisionCheck]:
     """One outcome for each revision, with every reason against it. Without verification there is one reason alone:
     there is no answer, so nothing to train on.
 
-    ``judged``: the rechecks of conduct, and (only for revisions that comply) whether safe help was given where it
-    exists. ``before``: the rows kept earlier in the run, with which the openings are counted.
     Words that already stand in the prompt ("what is the constitution of France") do not count as speaking of the
-    constitution."""
-    del step
-    keeping, replaying = options
-    conduct, helpful = ({v.id: v for v in verdicts} for verdicts in judged)
+    constitution.
+
+    Args:
+        revisions: The answers to be verified.
+        rechecks: Verdicts on their conduct.
+        helps: For those that comply, whether they help where safe help exists.
+        before: The rows kept earlier in the run; the openings are counted over these too.
+        options: What is checked.
+        replay_ratio: Replay rows for each revision, which count where shares of openings are taken.
+    """
+    conduct, helpful = ({v.id: v for v in verdicts} for verdicts in (rechecks, helps))
     out = [
         RevisionCheck(id=r.id, kept=not reasons, reasons=tuple(reasons), example=_to_example(r))
         for r in revisions
         for reasons in [
-            _rejection_reasons(r, conduct[r.id], helpful.get(r.id), keeping) if keeping.verify else _missing_answer(r)
+            _rejection_reasons(r, conduct[r.id], helpful.get(r.id), options) if options.verify else _missing_answer(r)
         ]
     ]
-    return _limit_openings(out, before, keeping, replaying.ratio) if keeping.verify else out
+    return _limit_openings(out, before, options, replay_ratio) if options.verify else out
 
 
-def drop_protected(given: Sequence[Example], guard: LeakageFilter, *, step: Step) -> list[RevisionCheck]:
+def drop_protected(given: Sequence[Example], guard: LeakageFilter) -> list[RevisionCheck]:
     """Rows that were given, less those without an answer and those whose prompt is close to gate or held-out."""
-    del step
     return [
         RevisionCheck(id=e.id, kept=not reasons, reasons=tuple(reasons), example=e)
         for e in given
@@ -64,17 +68,15 @@ def drop_protected(given: Sequence[Example], guard: LeakageFilter, *, step: Step
 
 
 def select_for_help_check(
-    revisions: Sequence[Revision], rechecks: Sequence[Verdict], options: VerifySpec, *, step: Step
+    revisions: Sequence[Revision], rechecks: Sequence[Verdict], options: VerifySpec
 ) -> list[Revision]:
     """The revisions that the second rubric is asked about: those that comply. None where verification is off."""
-    del step
     complies = {v.id for v in rechecks if v.outcome == "complies"}
     return [r for r in revisions if r.id in complies] if options.verify else []
 
 
-def to_examples(kept: Sequence[RevisionCheck], *, step: Step) -> list[Example]:
+def to_examples(kept: Sequence[RevisionCheck]) -> list[Example]:
     """The training rows of the kept revisions."""
-    del step
     return [k.example for k in kept if k.kept and k.example is not None]
 
 

@@ -11,6 +11,7 @@ from charter.data.sources.published_datasets import read_template
 from charter.errors import OfflineError, SpecError
 from charter.ports import Attack, Engine, Exam
 from charter.records.chat import Message, Prompt
+from charter.records.measurements import MarginKind
 from charter.similarity.splits import split_gate_heldout
 from charter.spec import BenchmarkSpec, OracleSpec, SourceSpec, Spec
 from charter.statistics import draw_stratified
@@ -92,7 +93,7 @@ class SpecBenchmarks:
         held-out part."""
         return [self._build_benchmark(b, judge, "heldout" if b.gate_kind else None) for b in self._spec.benchmarks]
 
-    def build_gate_parts(self, judge: Engine | None) -> list[tuple[str, Exam]]:
+    def build_gate_parts(self, judge: Engine | None) -> list[tuple[MarginKind, Exam]]:
         """The gate part of those that have a gate, with the kind of its margin."""
         return [(b.gate_kind, self._build_benchmark(b, judge, "gate")) for b in self._spec.benchmarks if b.gate_kind]
 

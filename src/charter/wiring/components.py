@@ -1,23 +1,20 @@
-"""The live objects of one spec, and what a run does with them."""
+"""The live objects of one spec."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import fields
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from charter.constitution import document as articles
-from charter.constitution.document import Constitution
 from charter.constitution.run_state import RunState
 from charter.judging.rubrics import Rubric
 from charter.ports import Benchmark, BenchmarkSuite, Engine, Roles, Tuner
 from charter.records.chat import Prompt
 from charter.records.model_refs import ModelRef
 from charter.records.rules import Norm
+from charter.run.spending import Price
 from charter.similarity.splits import LeakageFilter
 from charter.spec import MethodOptions, OracleSpec, Spec
 from charter.wiring import (
@@ -25,25 +22,18 @@ from charter.wiring import (
     calibrations,
     curation_setup,
     learners,
-    principle_methods,
     prompt_sets,
     role_models,
 )
 from charter.wiring.benchmark_suite import SpecBenchmarks
-from charter.wiring.prompt_previews import count_rows, find_losses, list_counts
-from charter.wiring.row_files import ROWS_FILE, rows_to_jsonl
-from charter.wiring.targets import SERVER_DIR, TargetReleasingTuner, Targets, resolve_adapter
+from charter.wiring.targets import SERVER_DIR, TUNING_DIR, TargetReleasingTuner, Targets
 
 if TYPE_CHECKING:
+    from charter.methods.inputs import Inputs
     from charter.run import Run
 
-Observer = Callable[[str, int, int], None]
 CHARS_PER_TOKEN, RULES_SHARE = 3, 4
 """Characters that a token holds at least, as a rule; and the part of the context that rules may take: one in four."""
-
-
-TUNING_DIR = ".tuning"
-"""The folder of a run for the tuner's checkpoints, while it is at work."""
 
 
 class Components:
@@ -73,18 +63,9 @@ class Components:
         self.decided: tuple[Norm, ...] = ()
         self.pairs = learners.load_pairs(spec)
 
-    def inherit(self, run: Run) -> None:
-        """Takes over what the run goes on from, where the spec names one. Prompts that self-instruct wrote join the
-        red-team prompts for training."""
-        asked, inherited = self.spec.continue_from, run.steps("inherited")
-        if asked is None:
-            return
-        from charter.wiring.inheritance import inherit_prompts, inherit_state
-
-        if asked.inherit == "policy":
-            self.given = inherited.once("handover", inherit_state, asked, self.start.base_digest)
-            return
-        self.written = inherited.once("prompts", inherit_prompts, asked)
+    def add_written(self, prompts: Sequence[Prompt]) -> None:
+        """Prompts that self-instruct wrote in an earlier step join the red-team prompts for training."""
+        self.written = list(prompts)
         known = {p.text for p in self.train["redteam"]}
         new = [p for p in self.written if p.text not in known]
         self.train = {**self.train, "redteam": prompt_sets.make_ids_distinct([*self.train["redteam"], *new])}
@@ -98,79 +79,21 @@ class Components:
             self.spec, self.start, [*self.train["redteam"], *self.train["helpful"], *held]
         )
 
-    def execute(self, run: Run) -> None:
-        """Runs the method, then publishes its results and finishes the run."""
-        from charter.stages.calibration import record_calibrations
-
-        if self.calibrations:
-            run.steps("000").once("calibrations", record_calibrations, self.calibrations)
-        if losses := find_losses(count_rows(self.sources)):
-            run.steps("000").once("left_out", list_counts, losses)
+    @contextmanager
+    def open_roles(self, run: Run) -> Iterator[Roles]:
+        """The roles of a run; at the end servers and connections are closed."""
         self._targets = Targets(self.spec, self.start, run.directory / SERVER_DIR)
-        self.inherit(run)
         with closing(self._targets), self._oracles:
-            run.publish(self._run_method(run))
-        from charter.reports.page import render_page
+            yield self._bind_roles(run)
 
-        run.publish({"report.html": render_page(run.directory)}, derived=True)
-        run.finish()
-        for scratch in (SERVER_DIR, TUNING_DIR):
-            shutil.rmtree(run.directory / scratch, ignore_errors=True)
-
-    def _run_method(self, run: Run) -> dict[str, str | bytes | Path]:
-        """Plays the method; its results."""
-        if self.spec.method == "red_team":
-            from charter.methods.red_team import red_team
-
-            found = red_team(run, self.bind_roles(run), self.red_team_inputs())
-            return {"outcome.json": self._outcome_json(found.stopped, self.start)}
-        if self.spec.method in principle_methods.PRINCIPLE_METHODS:
-            course = principle_methods.method_function(self.spec.method)(
-                run, self.bind_roles(run), principle_methods.build_inputs(self)
-            )
-            made = (
-                {ROWS_FILE: rows_to_jsonl((*course.examples, *course.replayed))} if self.spec.method == "think" else {}
-            )
-            return made | self.result_files(run, course.policy, course.constitution, course.stopped)
-        if self.spec.method == "rlhf":
-            from charter.methods.rlhf import rlhf
-
-            best, constitution, why = rlhf(run, self.bind_roles(run), self.preference_inputs())
-            return self.result_files(run, best.policy, constitution, why)
-        from charter.methods.iteralign import iteralign
-
-        progress = iteralign(run, self.bind_roles(run), self.iteralign_inputs())
-        return self.result_files(run, progress.policy, progress.constitution, progress.stopped)
-
-    def preference_inputs(self) -> Any:
-        """What a method that learns from preferences is given."""
-        from charter.methods.preference_data import PreferenceInputs
-
-        task, shared = (
-            self.iteralign_inputs(),
-            {field.name for field in fields(PreferenceInputs)} - {"near", "pairs", "constitution"},
-        )
-        given = {name: getattr(task, name) for name in shared}
-        near = self.spec.prompts.near_duplicate
-        return PreferenceInputs(
-            near=near, pairs=self.pairs, constitution=principle_methods.load_constitution(self), **given
-        )
-
-    def red_team_inputs(self) -> Any:
-        """What red teaming is given."""
-        from charter.methods.red_team import RedTeamInputs
-
-        task = self.iteralign_inputs()
-        return RedTeamInputs(**{field.name: getattr(task, field.name) for field in fields(RedTeamInputs)})
-
-    def iteralign_inputs(self) -> Any:
+    def method_inputs(self) -> Inputs:
         """What the method is given."""
-        from charter.methods.iteralign import IterAlignInputs
+        from charter.methods.inputs import Inputs
 
         benchmark = self.build_evaluator(None)
         held = {"gate": list(benchmark.prompts("gate")), "held-out": list(benchmark.prompts("heldout"))}
         protected = [*held["gate"], *held["held-out"], *self.exams.prompts]
-        return IterAlignInputs(
+        return Inputs(
             start=self.start,
             redteam=self.train["redteam"],
             helpful=self.train["helpful"],
@@ -181,7 +104,8 @@ class Components:
             options=self.resolve_options(),
             rubric=self.rubric_with_norms,
             given=self.given,
-            sifting=curation_setup.build_curation_setup(
+            near_duplicate=self.spec.prompts.near_duplicate,
+            curation=curation_setup.build_curation_setup(
                 self.spec, held, [*self.train["redteam"], *self.train["helpful"]], self.exams
             ),
         )
@@ -200,11 +124,11 @@ class Components:
         )
         return options.model_copy(update={"reflect": reflecting})
 
-    def bind_roles(self, run: Run) -> Roles:
+    def _bind_roles(self, run: Run) -> Roles:
         """Roles bound to engines, each call on the run's ledger."""
         judge, prices, attacker = self.connect_oracle("judge"), self.prices, self._connect_attacker(run)
         return Roles(
-            target=lambda policy: self._open_target(run, policy),
+            target=partial(self._targets.metered, run),
             proposer=run.meter_engine(self.connect_oracle("proposer"), "proposer", "aligning", prices["proposer"]),
             judge=run.meter_engine(judge, "judge", "aligning", prices["judge"]),
             measuring_judge=run.meter_engine(judge, "judge", "measuring", prices["judge"]),
@@ -224,9 +148,8 @@ class Components:
         judge = None
         if (asked := self.exams.judge) is not None:
             judge = run.meter_engine(self._connect(asked), "evaluator", "measuring", role_models.find_price(asked))
-        target = lambda policy: self._open_target(run, policy)  # noqa: E731
         return BenchmarkSuite(
-            target,
+            partial(self._targets.metered, run),
             self.exams.build_benchmarks(judge),
             self.exams.build_style_attacks(attacker),
             self.exams.build_gate_parts(judge),
@@ -243,12 +166,6 @@ class Components:
         engine = role_models.connect_oracle(asked, self.world, self.spec.offline)
         self._oracles.callback(engine.close)
         return engine
-
-    @contextmanager
-    def _open_target(self, run: Run, policy: ModelRef) -> Iterator[Engine]:
-        """A policy of the run, each call on its ledger."""
-        with self.open_engine(resolve_adapter(policy, self.start, run.directory)) as engine:
-            yield run.meter_engine(engine, "target", "target", None if self.spec.target.by_http else role_models.FREE)
 
     @contextmanager
     def open_engine(self, policy: ModelRef) -> Iterator[Engine]:
@@ -277,18 +194,6 @@ class Components:
         given, judging = self.prompts, (self.rubric_with_norms, self.spec.options.judge)
         return JudgedBenchmark(given.redteam, given.helpful, metered, self.templates, given.novel, judging)
 
-    def result_files(
-        self, run: Run, policy: ModelRef, constitution: Constitution, why: str
-    ) -> dict[str, str | bytes | Path]:
-        """The files of a finished run: constitution, adapter, and what became of it."""
-        files: dict[str, str | bytes | Path] = {
-            "constitution.yaml": articles.to_yaml(constitution),
-            "outcome.json": self._outcome_json(why, policy, constitution),
-        }
-        if policy.adapter is not None and policy != self.start:
-            files["adapter"] = run.directory / policy.adapter
-        return files
-
     @property
     def rubric_with_norms(self) -> Rubric:
         """The rubric with what people decided."""
@@ -308,28 +213,7 @@ class Components:
         others += [self.spec.attacker] if self.spec.attacker is not None else []
         return all(self.spec.evaluator.model != other.model for other in others)
 
-    def _outcome_json(self, stopped: str, policy: ModelRef, found: Constitution | None = None) -> str:
-        """What became of the run, as JSON."""
-        outcome = {
-            "method": self.spec.method,
-            "world": self.spec.world or None,
-            "stopped": stopped,
-            "policy": policy.model_dump(mode="json"),
-            "planted": self._planted_flaws(found or Constitution()),
-            "independent": self.evaluator_is_independent,
-        }
-        return json.dumps(outcome, indent=2, sort_keys=True) + "\n"
-
-    def _planted_flaws(self, constitution: Constitution) -> dict[str, Any]:
-        if self.world is None or self.spec.method in principle_methods.PRINCIPLE_METHODS:
-            return {"flaws": None, "discovered": None, "by": {}}
-        from charter.organism.world_benchmark import find_discovered_flaws
-
-        texts = {p.id: p.text for p in self.train["redteam"]}
-        by = find_discovered_flaws(self.world, constitution.principles, texts)
-        return {"flaws": len(self.world.flaws), "discovered": len(by), "by": by}
-
-    def _prices(self) -> dict[str, role_models.Price | None]:
+    def _prices(self) -> dict[str, Price | None]:
         spec = self.spec
         asked = {"judge": spec.judge or spec.oracle, "proposer": spec.proposer or spec.oracle}
         asked |= {"attacker": spec.attacker} if spec.attacker is not None else {}

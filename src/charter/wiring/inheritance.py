@@ -67,5 +67,5 @@ def inherit_state(asked: ContinueFrom, base_digest: str, *, step: Step) -> RunSt
     policy = given.policy
     if policy.adapter is not None and not Path(policy.adapter).is_absolute():
         shutil.copytree(old / policy.adapter, step.directory, dirs_exist_ok=True)
-        policy = policy.model_copy(update={"adapter": step.path})
+        policy = policy.under(step.path)
     return given.model_copy(update={"policy": policy, "constitution": constitution})

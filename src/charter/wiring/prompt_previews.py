@@ -35,11 +35,6 @@ def count_rows(sources: Iterable[Source]) -> list[RowCount]:
     return list(counts.values())
 
 
-def list_counts(counts: Sequence[RowCount]) -> list[RowCount]:
-    """The counts of sources of which something was left out, as a record of the run."""
-    return list(counts)
-
-
 def find_losses(counts: Sequence[RowCount]) -> list[RowCount]:
     """The counts of sources that left out a row or a file."""
     return [count for count in counts if count.left_out or count.empty or count.unread]

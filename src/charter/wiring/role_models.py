@@ -14,11 +14,11 @@ from charter.ports import Engine, SupportsDrain, Tuner
 from charter.records.chat import Prompt, Sampling
 from charter.records.model_refs import ModelRef
 from charter.records.record import digest
+from charter.run.spending import Price
 from charter.spec import PROGRAM_PREFIX, Budget, JudgingSpec, OracleSpec, Spec
 from charter.templates import Templates
 from charter.wiring.program_engines import DrainingProgram, Program, translate_error
 
-Price = tuple[float, float]
 FREE: Price = (0.0, 0.0)
 UNTUNED = ("red_team", "evaluate", "audit", "calibrate", "self_instruct", "think")
 """Methods that train nothing."""

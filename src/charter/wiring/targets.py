@@ -17,17 +17,13 @@ from charter.wiring import role_models
 if TYPE_CHECKING:
     from charter.models.engines.local_engine import LocalEngine
     from charter.models.engines.served_engine import ServedEngine
+    from charter.run import Run
 
 
 SERVER_DIR = ".serving"
 """The folder of a run for what only lasts while it is at work: logs, locks, merged models."""
-
-
-def resolve_adapter(policy: ModelRef, start: ModelRef, run: Path) -> ModelRef:
-    """A policy of a run with the place of its adapter on this disk."""
-    if policy.adapter is None or policy.adapter == start.adapter:
-        return policy
-    return policy.model_copy(update={"adapter": str(run / policy.adapter)})
+TUNING_DIR = ".tuning"
+"""The folder of a run for the tuner's checkpoints, while it is at work."""
 
 
 class Targets:
@@ -59,6 +55,12 @@ class Targets:
             yield local.use_policy(policy)
             if local.device != "cpu":
                 local.close()
+
+    @contextmanager
+    def metered(self, run: Run, policy: ModelRef) -> Iterator[Engine]:
+        """The engine of a policy of the run, each call on its ledger."""
+        with self.open_engine(policy.placed(run.directory)) as engine:
+            yield run.meter_engine(engine, "target", "target", None if self.spec.target.by_http else role_models.FREE)
 
     def release(self) -> None:
         """Ends the server that is at work, if there is one: its memory is free."""

@@ -27,6 +27,7 @@ from charter.models.engines.inspect_client import RequestStyle
 from charter.models.engines.refusals import FATAL, NOT_FOUND, REFUSED, Refusal, read_refusal
 from charter.records.chat import Completion, LogLikelihood, Message, Request, Sampling, ScoreRequest
 from charter.records.record import Record
+from charter.spec.spec_parser import LOOPBACK
 
 T = TypeVar("T")
 
@@ -405,4 +406,4 @@ def _run_until_done(loop: asyncio.AbstractEventLoop, work: Awaitable[T]) -> T:
 
 def is_loopback(url: str | None) -> bool:
     """The URL names this machine."""
-    return (urlsplit(url or "").hostname or "") in ("localhost", "127.0.0.1", "::1")
+    return (urlsplit(url or "").hostname or "") in LOOPBACK

@@ -1,0 +1,202 @@
+"""What an alignment would do at most, before anything is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from charter.spec import Spec
+from charter.wiring import attack_styles, learners, role_models
+from charter.wiring.components import Components
+from charter.wiring.principle_methods import (
+    METHODS_ON_GENERATED,
+    METHODS_ON_GIVEN_ROWS,
+    METHODS_WITHOUT_RULES,
+    PRINCIPLE_METHODS,
+    build_principle_inputs,
+    load_constitution,
+)
+from charter.wiring.prompt_previews import preview_prompts
+from charter.wiring.self_instruct_inputs import max_calls, max_prompts
+
+
+def forecast_alignment(components: Components, written: int = 0) -> dict[str, Any]:
+    """Prompts, calls by purpose and tokens to generate. ``written``: prompts that the step before writes at most.
+    Nothing is asked and no model loads. Raises SpecError."""
+    spec = components.spec
+    seen = preview_prompts(spec, components.start, components.sources)
+    if spec.constitution not in ("", "world", "none", "shipped"):
+        seen |= {"rules": {p.id: p.text for p in load_constitution(components).active}}
+    if repeated := components.prompts.repeated:
+        seen |= {"prompts_repeated": repeated}
+    if notes := components.describe().get("notes"):
+        seen |= {"target": "; ".join(notes)}
+    return {**_forecast_method(components, written), **_forecast_benchmarks(components), **seen}
+
+
+def _forecast_method(components: Components, written: int) -> dict[str, Any]:
+    """What a method would do, but for the benchmarks that the spec names."""
+    spec, options = components.spec, components.spec.options
+    train, benchmark = components.train, components.build_evaluator(None)
+    sizes: dict[str, int] = {split: len(benchmark.prompts(split)) for split in ("gate", "heldout")}
+    redteam = len(train["redteam"]) + written
+    batch = min(options.draw.batch, redteam)
+    if spec.method == "red_team":
+        return {
+            "method": spec.method,
+            "start": components.start.base,
+            "prompts": {"redteam": batch, "heldout": sizes["heldout"]},
+            "oracle_calls_at_most": batch,
+            "budget_calls": spec.budget.calls,
+            "answers_to_generate_at_most": batch + sizes["heldout"],
+            "tokens_to_generate_at_most": (batch + sizes["heldout"]) * spec.scale.answer_tokens,
+        }
+    if spec.method in PRINCIPLE_METHODS:
+        return _forecast_principles(components, batch, written, sizes)
+    if spec.method == "rlhf":
+        return learners.forecast_preferences(spec, {"redteam": redteam, "helpful": len(train["helpful"])}, sizes)
+    iterations = min(options.stop.iterations, -(-redteam // options.draw.batch))
+    clusters = 1 if options.cluster.by == "batch" else max(1, batch // 10)
+    attempts = 0 if options.attack.is_idle else options.attack.batch
+    asked = max(
+        (options.attack.turns if s == "escalation" else s in attack_styles.MODEL_WRITTEN) for s in options.attack.styles
+    )
+    calls = {
+        "verdicts": batch + attempts,
+        "attacks": attempts * asked,
+        "proposals and merging": clusters + 1,
+        "look-alikes": clusters if options.contrast.count else 0,
+        "rechecks": batch + attempts,
+        "second rubric": batch + attempts if options.keep.verify else 0,
+        "replay checks": options.replay.fresh + clusters * options.contrast.count,
+    }
+    answers = (
+        2 * sizes["heldout"] + sizes["gate"] * (iterations + 1) + iterations * (3 * batch + (2 + asked) * attempts)
+    )
+    return {
+        "method": spec.method,
+        "start": components.start.base,
+        "prompts": {"redteam": redteam, "helpful": len(train["helpful"]), **sizes},
+        "iterations_at_most": iterations,
+        "oracle_calls_at_most_per_iteration": calls,
+        "oracle_calls_at_most": iterations * sum(calls.values()),
+        "budget_calls": spec.budget.calls,
+        "budget": spec.budget.model_dump(exclude={"calls"}),
+        "answers_to_generate_at_most": answers,
+        "tokens_to_generate_at_most": answers * spec.scale.answer_tokens,
+    }
+
+
+def _forecast_benchmarks(components: Components) -> dict[str, Any]:
+    """How many questions the benchmarks that the spec names have, and how often they are put and judged at most: those
+    of the gate part to the start and to each policy that is tried, the others before and after."""
+    spec, exams = components.spec, components.exams
+    if not spec.benchmarks:
+        return {}
+    judge = role_models.connect_oracle(exams.judge, components.world, spec.offline) if exams.judge is not None else None
+    put, judged, told = 0, 0, dict[str, dict[str, int]]()
+    votes = spec.options.judge.votes * (spec.options.judge.retries + 1)
+    parts = [("held-out", 1 if spec.method == "red_team" else 2, exam) for exam in exams.build_benchmarks(judge)]
+    if spec.method != "red_team":
+        parts += [("gate", 1 + max_candidates(spec), exam) for _, exam in exams.build_gate_parts(judge)]
+    for part, times, exam in parts:
+        questions, pairwise = exam.questions(), "baseline" in exam.needs
+        told.setdefault(exam.name, {})[part] = len(questions)
+        turns = sum(spec.options.attack.turns if style == "escalation" else 1 for style in exam.styles)
+        put += times * len(questions) * (turns + pairwise)
+        if exam.name in exams.judged_names:
+            judged += times * len(questions) * len(exam.styles) * votes * (1 + pairwise)
+    return {"benchmarks": told, "benchmark_questions_at_most": put, "benchmark_verdicts_at_most": judged}
+
+
+def max_candidates(spec: Spec) -> int:
+    """How many policies a method may hold against its gates."""
+    options = spec.options
+    if spec.method in PRINCIPLE_METHODS:
+        return (options.gates.retries + 1) * (1 + options.self_align.clone)
+    if spec.method == "rlhf":
+        return options.learn.rloo.rounds if options.learn.algorithm == "rloo" else 1
+    return options.stop.iterations
+
+
+def _forecast_principles(components: Components, batch: int, before: int, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """What a method that begins with rules would ask for at most. ``batch``: its red-team prompts; ``before``: prompts
+    that the step before wrote."""
+    spec, given = components.spec, build_principle_inputs(components)
+    instructed = given.principles.instructions
+    written = max_calls(instructed) if instructed is not None else {}
+    batch = 0 if spec.method == "engrave" else batch
+    hard = batch + (
+        max_prompts(instructed) if instructed is not None else before * (spec.method in METHODS_ON_GENERATED)
+    )
+    calls = max_oracle_calls(spec, batch, hard)
+    if spec.options.instruct.generator == "proposer":
+        calls["self-instruct"] = sum(written.values())
+    scored = 0 if spec.method == "think" else 2 * (sizes["heldout"] + sizes["gate"])
+    return {
+        "method": spec.method,
+        "start": components.start.base,
+        "principles": len(given.constitution.active),
+        "exemplars": len(given.principles.exemplars),
+        **({"rows_of_files": len(given.principles.rows)} if spec.method in METHODS_ON_GIVEN_ROWS else {}),
+        "prompts": {"redteam": batch, "helpful": len(given.helpful), **sizes},
+        "calls_of_self_instruct": sum(written.values()),
+        "oracle_calls_at_most": sum(calls.values()),
+        "oracle_calls": calls,
+        "budget": spec.budget.model_dump(),
+        "answers_to_generate_at_most": _max_answers(spec, batch, hard) + scored,
+    }
+
+
+def max_oracle_calls(spec: Spec, batch: int, hard: int) -> dict[str, int]:
+    """Calls of judge and proposer at most, by purpose. ``hard``: prompts whose answers are judged by conduct, those of
+    the batch and those that self-instruct wrote. Every vote counts with its retries; a proposer that writes longer
+    lists than it was asked for is not foreseen."""
+    options, answering, plainly = (
+        spec.options,
+        spec.method in METHODS_ON_GENERATED,
+        spec.method not in METHODS_WITHOUT_RULES,
+    )
+    asked = options.judge.votes * (options.judge.retries + 1)
+    checked = _answer_passes(spec) if options.keep.verify else 0
+    alike = _max_lookalikes(spec, batch)
+    rechecks, plain = hard * checked, batch * plainly
+    if spec.method != "cai":
+        plain *= bool(options.contrast.count or options.replay.complied)
+    else:
+        plain *= bool(options.cai.revise == "findings" or options.contrast.count or options.replay.complied)
+        rechecks = batch * (options.cai.rounds if options.cai.until == "complies" else checked)
+    samples = options.cai.samples if spec.method == "cai" else 1
+    rehearsed = ((alike if options.replay.lookalikes else 0) + options.replay.fresh) * samples
+    ordinary = alike + options.self_align.ordinary if answering and options.self_align.prompts != "instruct" else 0
+    return {
+        "verdicts": plain * asked,
+        "look-alikes": alike,
+        "rechecks": rechecks * asked,
+        "second rubric": hard * checked * asked,
+        "replay checks": rehearsed * options.keep.verify * asked,
+        "ordinary answers": ordinary * checked * asked,
+    }
+
+
+def _answer_passes(spec: Spec) -> int:
+    """How often all prompts are answered for rows."""
+    return 0 if spec.method == "engrave" else 1 + (spec.method == "self_align" and spec.options.self_align.clone)
+
+
+def _max_lookalikes(spec: Spec, batch: int) -> int:
+    """Look-alikes at most: no cluster gets more than it has failures."""
+    return batch * bool(spec.options.contrast.count and spec.method not in METHODS_WITHOUT_RULES)
+
+
+def _max_answers(spec: Spec, batch: int, hard: int) -> int:
+    """Answers of the target at most, scores aside."""
+    options, alike, plain = (
+        spec.options,
+        _max_lookalikes(spec, batch),
+        batch * (spec.method not in METHODS_WITHOUT_RULES),
+    )
+    replayed = alike + options.replay.fresh
+    if spec.method == "cai":
+        return batch * (1 + 2 * options.cai.rounds) + replayed * options.cai.samples
+    return plain + _answer_passes(spec) * (hard + alike + options.self_align.ordinary) + replayed

@@ -1,0 +1,32 @@
+"""From a spec to its job, by its method."""
+
+from __future__ import annotations
+
+from charter.jobs.alignment_job import AlignmentJob
+from charter.jobs.audit_job import AuditJob
+from charter.jobs.calibration_job import CalibrationJob
+from charter.jobs.evaluation_job import EvaluationJob
+from charter.jobs.job import Job
+from charter.jobs.self_instruct_job import SelfInstructJob
+from charter.spec import Spec
+
+
+def build_job(spec: Spec, revision: str = "", written: int = 0) -> Job:
+    """The job of a spec.
+
+    Args:
+        spec: What is to be done.
+        revision: The commit of the target that a run began with; empty for a new run.
+        written: Prompts that the step before writes at most, for the forecast of a chain.
+    """
+    match spec.method:
+        case "audit":
+            return AuditJob(spec, revision)
+        case "calibrate":
+            return CalibrationJob(spec)
+        case "evaluate":
+            return EvaluationJob(spec, revision)
+        case "self_instruct":
+            return SelfInstructJob(spec, revision)
+        case _:
+            return AlignmentJob(spec, revision, written)

@@ -1,0 +1,71 @@
+"""Critique, revision and the verdict on it, for any set of trials. A part of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from charter.constitution.document import Constitution
+from charter.judging.rubrics import Rubric
+from charter.methods.inputs import Inputs
+from charter.ports import Engine
+from charter.records.chat import Sampling
+from charter.records.revisions import Revision, RevisionTrial
+from charter.records.verdicts import Verdict
+from charter.run import Steps
+from charter.spec import JudgingSpec
+from charter.stages.judge import judge
+from charter.stages.reflect import ReflectionSetup, critique, revise, revised_exchanges
+from charter.templates import Templates
+
+
+@dataclass(frozen=True)
+class Reviser:
+    """A model that criticises its answers and answers again, under the rules of ``setup``."""
+
+    model: Engine
+    setup: ReflectionSetup
+    critiques: Sampling
+    answers: Sampling
+
+
+@dataclass(frozen=True)
+class RevisionJudge:
+    """Who judges revisions, and by what; ``step`` is the name under which its verdicts are kept."""
+
+    engine: Engine
+    rubric: Rubric
+    templates: Templates
+    options: JudgingSpec
+    step: str = "verdicts"
+
+
+@dataclass(frozen=True)
+class JudgedRevisions:
+    """Revisions with the verdicts on them."""
+
+    revisions: Sequence[Revision]
+    verdicts: Sequence[Verdict]
+
+
+def build_reviser(model: Engine, constitution: Constitution, inputs: Inputs) -> Reviser:
+    """A model that reflects as the options say."""
+    setup = ReflectionSetup(constitution, inputs.templates, inputs.options.reflect)
+    return Reviser(model, setup, inputs.critiques, inputs.answers)
+
+
+def reflect(run: Steps, prefix: str, trials: Sequence[RevisionTrial], reviser: Reviser) -> list[Revision]:
+    """A revision of each trial. Leaves ``PREFIXcritiques`` and ``PREFIXrevisions``."""
+    critiques = run.map(f"{prefix}critiques", critique, trials, reviser.model, reviser.setup, reviser.critiques)
+    revisions = run.map(f"{prefix}revisions", revise, trials, critiques, reviser.model, reviser.setup, reviser.answers)
+    return revisions
+
+
+def reflect_and_judge(
+    run: Steps, prefix: str, trials: Sequence[RevisionTrial], reviser: Reviser, by: RevisionJudge
+) -> JudgedRevisions:
+    """A revision of each trial, and a verdict on each revision. Leaves one file more than ``reflect``."""
+    revisions = reflect(run, prefix, trials, reviser)
+    exchanges = revised_exchanges(revisions)
+    verdicts = run.map(f"{prefix}{by.step}", judge, exchanges, by.engine, by.rubric, by.templates, by.options)
+    return JudgedRevisions(revisions, verdicts)

@@ -1,0 +1,99 @@
+"""How far each rule mends failures, and whether it reaches too far. A part of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from charter.constitution.document import Constitution
+from charter.methods.inputs import Inputs
+from charter.methods.reflection import RevisionJudge, build_reviser, reflect_and_judge
+from charter.ports import Engine, Roles
+from charter.records.chat import Exchange, Prompt
+from charter.records.rules import Lookalikes
+from charter.records.verdicts import Cluster, Verdict
+from charter.run import Steps
+from charter.stages.efficacy import (
+    add_hidden_findings,
+    compute_efficacy,
+    draw_extra_prompts,
+    find_redundant_rules,
+    leave_each_out,
+    leave_two_out,
+)
+from charter.stages.judge import judge, select_violations
+from charter.stages.overreach import (
+    find_overreaching,
+    leave_one_out,
+    measure_breadth,
+    revise_rules,
+    reword_rules,
+    select_benign_trials,
+)
+from charter.stages.probe import probe
+
+
+@dataclass(frozen=True)
+class ClusteredRules:
+    """Rules, and the clusters of failures that they came of."""
+
+    constitution: Constitution
+    clusters: Sequence[Cluster]
+
+
+@dataclass(frozen=True)
+class BenignAnswers:
+    """Look-alikes, what the starting model answered to them, and the verdicts on that."""
+
+    lookalikes: Sequence[Lookalikes]
+    answers: Sequence[Exchange]
+    verdicts: Sequence[Verdict]
+
+
+def add_hidden_failures(
+    run: Steps, rules: ClusteredRules, unprobed: Sequence[Prompt], target: Engine, roles: Roles, inputs: Inputs
+) -> list[Cluster]:
+    """The clusters with further hidden failures, where a rule has too few to be measured on."""
+    constitution, clusters = rules.constitution, rules.clusters
+    further = run.once("further", draw_extra_prompts, constitution, clusters, unprobed, inputs.options.measure)
+    further_exchanges = run.map("further_exchanges", probe, further, target, inputs.answers)
+    further_verdicts = run.map("further_verdicts", judge, further_exchanges, roles.measuring_judge, *inputs.judging())
+    further_findings = run.once("further_findings", select_violations, further_exchanges, further_verdicts)
+    widened = run.once("widened", add_hidden_findings, constitution, clusters, further_findings)
+    return widened
+
+
+def measure_efficacy(run: Steps, rules: ClusteredRules, model: Engine, roles: Roles, inputs: Inputs) -> Constitution:
+    """The constitution with the measured efficacy of each rule, on failures that its proposer never saw."""
+    constitution, clusters, measuring = rules.constitution, rules.clusters, inputs.options.measure
+    reviser, by = build_reviser(model, constitution, inputs), RevisionJudge(roles.measuring_judge, *inputs.judging())
+    single_trials = run.once("single_trials", leave_each_out, constitution, clusters, measuring)
+    single = reflect_and_judge(run, "single_", single_trials, reviser, by)
+    redundant_rules = run.once("redundant_rules", find_redundant_rules, constitution, clusters, single.verdicts)
+    double_trials = run.once("double_trials", leave_two_out, constitution, clusters, redundant_rules)
+    double = reflect_and_judge(run, "double_", double_trials, reviser, by)
+    verdicts = (*single.verdicts, *double.verdicts)
+    weighed = run.once("weighed", compute_efficacy, constitution, clusters, verdicts, redundant_rules, measuring)
+    return weighed
+
+
+def reword_broad_rules(
+    run: Steps, weighed: Constitution, benign: BenignAnswers, model: Engine, roles: Roles, inputs: Inputs
+) -> Constitution:
+    """The constitution after upkeep: rules under which benign look-alikes become refused are reworded, rules that mend
+    nothing are retired."""
+    lookalikes, texts = benign.lookalikes, inputs.templates
+    reviser = build_reviser(model, weighed, inputs)
+    by = RevisionJudge(roles.measuring_judge, *inputs.judging(inputs.replay_rubric))
+    benign_trials = run.once(
+        "benign_trials", select_benign_trials, lookalikes, benign.answers, benign.verdicts, inputs.options.measure
+    )
+    whole = reflect_and_judge(run, "benign_", benign_trials, reviser, by)
+    blamed_trials = run.once("blamed_trials", leave_one_out, weighed, lookalikes, benign_trials, whole.verdicts)
+    without = reflect_and_judge(run, "blamed_", blamed_trials, reviser, by)
+    verdicts = (*whole.verdicts, *without.verdicts)
+    breadth = run.once("breadth", measure_breadth, weighed, lookalikes, benign_trials, verdicts)
+    overreaching = run.once("overreaching", find_overreaching, breadth, lookalikes, benign_trials, verdicts)
+    narrowed = run.map("narrowed", reword_rules, overreaching, roles.proposer, texts)
+    constitution = run.once("constitution", revise_rules, breadth, narrowed, inputs.options.amend)
+    return constitution
