@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charter import spec as specs
+from charter.organism.world_benchmark import METRICS
 from charter.records.decisions import GateCheck
 from charter.records.measurements import Measurement
 from charter.records.model_refs import ModelRef
-from charter.organism.world_benchmark import METRICS
 from charter.records.record import Step
 from charter.reports.paired_tests import count_pairs
 from charter.spec import GateSpec
@@ -129,9 +129,7 @@ def _heldout(cell: Cell, folder: str) -> list[Measurement]:
         policy = policy.model_copy(update={"adapter": str(cell.directory / str(policy.adapter))})
         benchmark, step = assembly.build_evaluator(None), Step("final/heldout", assembly.spec.seed)
         with assembly.open_engine(policy) as target:
-            exchanges = list(
-                probe(benchmark.prompts("heldout"), target, assembly.iteralign_inputs().answers, step=step)
-            )
+            exchanges = list(probe(benchmark.prompts("heldout"), target, assembly.method_inputs().answers, step=step))
         found: list[Any] = [m.model_dump(mode="json") for m in measure(exchanges, benchmark, step=step)]
         kept.write_text(json.dumps(found), encoding="utf-8")
     return [Measurement.model_validate(m) for m in json.loads(kept.read_text(encoding="utf-8"))]

@@ -33,7 +33,7 @@ def replay_only(seed: int) -> dict[str, Any]:
     )
     benchmark, step = assembly.build_evaluator(None), Step("final/heldout", seed)
     with assembly.open_engine(policy) as target:
-        exchanges = list(probe(benchmark.prompts("heldout"), target, assembly.iteralign_inputs().answers, step=step))
+        exchanges = list(probe(benchmark.prompts("heldout"), target, assembly.method_inputs().answers, step=step))
     after = {s.id: s for s in compute_scores(list(measure(exchanges, benchmark, step=step)), benchmark)}
     figures: dict[str, Any] = {"name": f"controls/replay-only-{seed}", "rows": len(rows)}
     for metric, score in after.items():

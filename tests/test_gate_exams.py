@@ -281,7 +281,10 @@ def test_one_whose_figures_are_no_events_is_named() -> None:
     (told,), metrics = select_deciding_metrics([Measurement(id="a", outcomes=found)], exam, "over_refusal")
     first, second = "over_refusal (xs: safe_refused)", "over_refusal (xs: unsafe_refused)"
     assert (told.id, told.outcomes) == ("xs/a", {first: True, second: None})
-    assert metrics == [Metric(name=first, better="lower", margin="over_refusal"), Metric(name=second, margin="over_refusal")]
+    assert metrics == [
+        Metric(name=first, better="lower", margin="over_refusal"),
+        Metric(name=second, margin="over_refusal"),
+    ]
 
 
 def test_a_forecast_counts_both_parts(file: Path) -> None:

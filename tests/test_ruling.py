@@ -73,9 +73,8 @@ def test_exemplars_that_do_not_fit_the_rules_end_a_run_before_it_asks(tmp_path: 
     assert caught.value.faults[0].startswith("e1: names rule 2 (informative)")
     own = tmp_path / "own.yaml"
     own.write_text("- {prompt: a, thought: rule 2 (kindness), answer: c}\n", encoding="utf-8")
-    assert (
-        len(principle_methods.build_inputs(assembly(**plain, options__self_align__exemplars=str(own))).exemplars) == 1
-    )
+    inputs = principle_methods.build_inputs(assembly(**plain, options__self_align__exemplars=str(own)))
+    assert len(inputs.principles.exemplars) == 1
     own.write_text("- {prompt: a, thought: rule 3, answer: c}\n", encoding="utf-8")
     with pytest.raises(SpecError, match="name rules that the constitution does not have"):
         principle_methods.build_inputs(assembly(**plain, options__self_align__exemplars=str(own)))

@@ -35,7 +35,9 @@ from charter.stages.norm_application import build_handover
 
 def rlhf(run: Run, roles: Roles, inputs: Inputs) -> tuple[PolicyEval, Constitution, str]:
     """Aligns ``inputs.start``, or the policy that the run goes on from. Gives the policy, the constitution that answers
-    were compared under, and why learning ended. Decisions read gate and check pairs; held-out is scored first and last."""
+    were compared under, and why learning ended.
+
+    Decisions read gate and check pairs; held-out is scored first and last."""
     start, given = run.steps("000"), inputs.given
     policy = given.policy if given is not None else inputs.start
     constitution = inputs.constitution
