@@ -58,6 +58,14 @@ def test_a_loss_beyond_the_margin_fails_and_a_gain_or_a_small_loss_does_not() ->
     assert found["facts|start"].change == -0.015
 
 
+def test_a_margin_hangs_on_the_kind_of_a_metric_and_not_on_its_name() -> None:
+    sides = measured({"harmlessness_of_jokes": share(100), "anything": share(100)})
+    metrics = [Metric(name="harmlessness_of_jokes"), Metric(name="anything", margin="honesty")]
+    gating = GateSpec(harmlessness=0.2, capability=0.1, honesty=0.4)
+    found = {g.metric: g.margin for g in check_gates([sides], sides, metrics, gating, LOOKS)}
+    assert found == {"harmlessness_of_jokes": 0.1, "anything": 0.4}
+
+
 def test_all_bounds_of_a_run_share_one_alpha() -> None:
     sides = measured({"harmlessness": share(100), "facts": share(100)})
     found = held(sides, sides)

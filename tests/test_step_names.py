@@ -79,6 +79,20 @@ def test_another_name_on_the_left_is_seen() -> None:
     assert misnamed('findings = run.once(f"{name}findings", f)\nopened = run.once(f"{name}opened{turn}", f)') == []
 
 
+def test_iteralign_stands_on_a_page() -> None:
+    """At most 200 lines; its iteration at most 45, with at most 20 steps or groups of steps in the main line."""
+    source = (SOURCE / "methods" / "iteralign.py").read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= 200
+    functions = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef))
+    (iterate,) = (node for node in functions if node.name == "iterate")
+    assert iterate.end_lineno is not None
+    assert iterate.end_lineno - iterate.lineno < 45
+    calls = [node for node in ast.walk(iterate) if isinstance(node, ast.Call)]
+    alone = [call for call in calls if isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "run"]
+    groups = [call for call in calls if call.args and ast.unparse(call.args[0]) == "run"]
+    assert 15 < len(alone) + len(groups) <= 20
+
+
 def test_every_step_of_the_methods_is_declared() -> None:
     undeclared = []
     for path in METHODS:
