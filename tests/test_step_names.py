@@ -13,6 +13,8 @@ import pytest
 from charter.errors import StoreError
 from charter.records.decisions import Decision
 from charter.records.step_names import ITERATION, STEPS, is_declared
+from charter.reports.costs import STEP_USES, TUNING_STEP
+from charter.reports.run_summary import VERDICT_STEPS
 from charter.run import Run
 from charter.run.reader import RunReader
 
@@ -122,6 +124,10 @@ def test_reports_ask_for_declared_steps_alone() -> None:
                     asked.append((path.name, pattern(node.args[0]).rpartition("/")[2]))
     assert len(asked) > 60
     assert [one for one in asked if not any(overlap(one[1], step) for step in STEPS)] == []
+
+
+def test_tables_that_are_keyed_by_steps_name_declared_ones() -> None:
+    assert [name for name in (*STEP_USES, *VERDICT_STEPS, TUNING_STEP) if not is_declared(name)] == []
 
 
 def test_a_reader_refuses_a_name_that_no_step_has(tmp_path: Path) -> None:
