@@ -20,6 +20,7 @@ from charter.similarity import (
     find_near_duplicates,
     jaccard,
     normalize_text,
+    rank,
     shingles,
     split_prompts,
 )
@@ -197,3 +198,13 @@ def test_many_texts_that_share_a_template_are_still_told_apart() -> None:
     assert find_near_duplicates(texts, 0.7) == {}
     again = [text.upper() + "!!" for text in texts[:50]]
     assert find_near_duplicates([*texts, *again], 0.7) == {3_000 + n: n for n in range(50)}
+
+
+def test_rank_gives_the_nearest_first_and_keeps_the_order_of_equal_ones() -> None:
+    among = ["plan for sewing", "a boat at sea", "plan for arson", "plan for arson"]
+    ranked = rank(["arson in barns"], among)
+    assert [place for place, _ in ranked] == [2, 3, 0, 1]
+    assert ranked[0][1] == ranked[1][1] > 0
+    assert [closeness for _, closeness in ranked[2:]] == [0, 0]
+    assert rank(["sewing", "sea"], among)[0][0] in (0, 1)
+    assert rank(["arson"], ["?", "!"]) == [], "no word to compare by"
