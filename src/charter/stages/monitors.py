@@ -1,5 +1,5 @@
-"""Monitors of learning from preferences: the accuracy of the reward model, the distance of the policy from its start, and
-reward hacking."""
+"""Monitors of learning from preferences: the reward model's accuracy, the policy's distance from its start, and reward
+hacking."""
 
 from __future__ import annotations
 
