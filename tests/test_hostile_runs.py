@@ -20,8 +20,7 @@ from charter.errors import CharterError, DamagedError, StoreError
 from charter.reports.integrity import verify_run
 from charter.run import Run, store
 from charter.run.reader import RunReader
-from charter.wiring.components import TUNING_DIR
-from charter.wiring.targets import SERVER_DIR
+from charter.wiring.targets import SERVER_DIR, TUNING_DIR
 from tests.hostile_runs import (
     DEEP,
     OTHER_TYPES,

@@ -372,7 +372,7 @@ def test_what_is_asked_of_a_chain_is_never_more_than_its_dry_run_says(chain: Pat
         written = plans[name].get("prompts_at_most", 0)
     for step in chain_runs(chain):
         asked = sum(c.calls for c in read_costs(RunReader(step)) if c.purpose == "aligning")
-        most = plans[step.name].get("oracle_calls_at_most", plans[step.name].get("calls"))
+        most = plans[step.name].get("oracle_calls_at_most", plans[step.name].get("calls")) or 0
         assert 0 < asked <= most, step.name
 
 

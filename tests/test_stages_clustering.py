@@ -39,7 +39,7 @@ def test_findings_that_say_alike_things_come_together() -> None:
 
 
 def test_a_smaller_distance_keeps_more_apart() -> None:
-    sizes = [len(cluster(FINDINGS, ClusterSpec(distance=distance), step=STEP)) for distance in (1.0, 0.8, 0.01)]
+    sizes = [len(cluster(FINDINGS, ClusterSpec(distance=distance))) for distance in (1.0, 0.8, 0.01)]
     assert sizes == sorted(sizes)
     assert sizes[1:] == [len(TOPICS), len(FINDINGS)]
 

@@ -86,7 +86,7 @@ def test_a_prompt_has_as_many_pairs_and_as_many_swapped_answers_as_the_spec_says
     benign = [user_prompt(f"ask {key}").model_copy(update={"id": key}) for key in texts]
 
     def pairs(**options: float) -> tuple[int, int]:
-        found = make_candidate_pairs(drawn, [], benign, PreferenceDataSpec.model_validate(options), step=STEP)
+        found = make_candidate_pairs(drawn, [], benign, PreferenceDataSpec.model_validate(options))
         swapped = [p for p in found if p.id.endswith("/borrowed")]
         return len(found) - len(swapped), len(swapped)
 
