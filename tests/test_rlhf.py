@@ -78,8 +78,17 @@ class Learner:
     share: float = 1.0
     identity: str = "toy learner"
 
-    def tune(self, start: ModelRef, rows: Sequence[TrainingRow], directory: Path, seed: int) -> ModelRef:
-        del seed
+    def tune(
+        self,
+        start: ModelRef,
+        rows: Sequence[TrainingRow],
+        directory: Path,
+        seed: int,
+        reference: ModelRef | None = None,
+        reward: ModelRef | Rewarder | None = None,
+    ) -> ModelRef:
+        assert (reference is None) is (reward is None)
+        assert reward is None or isinstance(reward, JudgeRewarder) or (isinstance(reward, ModelRef) and reward.adapter)
         self.tuned.append((start, list(rows)))
         self.shares.append(self.share)
         if self.lessons:
@@ -87,10 +96,6 @@ class Learner:
         chosen = [row.chosen for row in rows if isinstance(row, PreferencePair)]
         said = {t for text in chosen if "plan for" not in text for t in topics_in(text)}
         return written(directory, start, refuses(Path("/"), start) | said)
-
-    def bind(self, reference: ModelRef, reward: ModelRef | Rewarder) -> Tuner:
-        assert isinstance(reward, JudgeRewarder) or (isinstance(reward, ModelRef) and reward.adapter)
-        return self
 
     def with_lr_scale(self, share: float) -> Tuner:
         return replace(self, share=share)
@@ -581,4 +586,4 @@ def test_practice_is_told_how_far_it_may_go(launch: str, tmp_path: Path) -> None
     text = {"method": "rlhf", "world": "village", "templates": "world", "tuner": {"launch": launch}}
     spec = parse_spec(json.dumps({**text, "options": {"learn": {"guard": {"max_kl": 7.5}}}}))
     found = build_learners(spec, tmp_path, tmp_path, lambda tuner: tuner)
-    assert json.loads(found.rl_trainers.identity)["max_kl"] == 7.5
+    assert json.loads(found.rl_tuner.identity)["max_kl"] == 7.5

@@ -84,26 +84,6 @@ class Rendering(Protocol):
         ...
 
 
-@runtime_checkable
-class Tuner(Protocol):
-    """Makes a model from a starting one and rows: a policy from lessons or preferences, a reward model from
-    preferences."""
-
-    @property
-    def identity(self) -> str:
-        """Kind and hyperparameters, as canonical JSON."""
-        ...
-
-    def tune(self, start: ModelRef, rows: Sequence[TrainingRow], directory: Path, seed: int) -> ModelRef:
-        """Trains on ``rows`` (loss on the responses only) and writes the model under ``directory``.
-
-        Returns a reference whose ``adapter`` is the absolute path of what was written. The same arguments on the same
-        CPU and
-        thread count give byte-equal tensors. Raises TuningError, also where rows are of a kind it does not learn from.
-        """
-        ...
-
-
 class ExchangeReward(Record):
     """What an exchange is worth; None where that could not be told. Only differences mean anything."""
 
@@ -126,17 +106,31 @@ class Rewarder(Protocol):
 
 
 @runtime_checkable
-class RLTrainerFactory(Protocol):
-    """Makes tuners that practise: they draw answers to prompts, and learn from what these are worth."""
+class Tuner(Protocol):
+    """Makes a model from a starting one and rows: a policy from lessons, preferences, rated answers or prompts that it
+    answers itself; a reward model from preferences."""
 
     @property
     def identity(self) -> str:
         """Kind and hyperparameters, as canonical JSON."""
         ...
 
-    def bind(self, reference: ModelRef, reward: ModelRef | Rewarder) -> Tuner:
-        """A tuner whose rows are prompts and which is held to ``reference``. ``reward``: a reward model (a tuner's), or
-        whatever gives rewards."""
+    def tune(
+        self,
+        start: ModelRef,
+        rows: Sequence[TrainingRow],
+        directory: Path,
+        seed: int,
+        reference: ModelRef | None = None,
+        reward: ModelRef | Rewarder | None = None,
+    ) -> ModelRef:
+        """Trains on ``rows`` (loss on the responses only) and writes the model under ``directory``. ``reference`` and
+        ``reward`` are given where rows are prompts: what the policy is held to, and what its answers are worth.
+
+        Returns a reference whose ``adapter`` is the absolute path of what was written. The same arguments on the same
+        CPU and
+        thread count give byte-equal tensors. Raises TuningError, also where rows are of a kind it does not learn from.
+        """
         ...
 
 
@@ -324,12 +318,18 @@ class Attack(Protocol):
 
 @dataclass(frozen=True)
 class PreferenceTrainers:
-    """What learns from preferences: ``prefers`` a policy, at once; ``rewards`` a reward model, whose figures
-    ``rewarder`` gives; ``practises`` a policy, by drawing answers."""
+    """What learns from preferences.
+
+    Args:
+        preference_tuner: Makes a policy from given answers, at once.
+        reward_tuner: Makes a reward model.
+        rl_tuner: Makes a policy from prompts, by what its answers are worth.
+        load_rewarder: Gives the rewards of a reward model.
+    """
 
     preference_tuner: Tuner
     reward_tuner: Tuner
-    rl_trainers: RLTrainerFactory
+    rl_tuner: Tuner
     load_rewarder: Callable[[ModelRef], Rewarder]
 
 

@@ -11,10 +11,11 @@ from charter.judging.judge_reward import JudgeRewarder
 from charter.judging.pair_comparison import both_orders
 from charter.judging.rubrics import CONDUCT, Rubric
 from charter.ports import Rewarder, Roles
-from charter.records.chat import Prompt, Sampling
+from charter.records.chat import Exchange, Prompt, Sampling
 from charter.records.model_refs import ModelRef
 from charter.records.preferences import ResponsePair
-from charter.records.training_rows import Example, PreferencePair
+from charter.records.revisions import Revision
+from charter.records.training_rows import Example, PreferencePair, RatedAnswer
 from charter.run import Steps
 from charter.similarity.splits import LeakageFilter
 from charter.spec import MethodOptions
@@ -23,7 +24,7 @@ from charter.stages.contrast import contrast
 from charter.stages.curate import CurationSetup
 from charter.stages.judge import judge, select_violations
 from charter.stages.monitors import score_rewards
-from charter.stages.policy_training import keep_good_answers, merge_prompts
+from charter.stages.policy_training import keep_good_answers, merge_prompts, rate_answers
 from charter.stages.preference_pairs import (
     MODEL_RATER,
     aggregate_people,
@@ -69,14 +70,15 @@ class PreferenceInputs:
 
 @dataclass(frozen=True)
 class PreferenceData:
-    """Pairs to learn from, and to check on; lessons that are replayed beside; prompts to practise on; and what tells
-    the worth of an answer, once it is there."""
+    """Pairs to learn from, and to check on; lessons that are replayed beside; prompts to practise on; what tells the
+    worth of an answer, once it is there; and answers that were rated by themselves."""
 
     train_pairs: Sequence[PreferencePair]
     validation_pairs: Sequence[PreferencePair]
     replay: Sequence[Example]
     prompts: Sequence[Prompt]
     rewarder: Rewarder | None = None
+    rated: Sequence[RatedAnswer] = ()
 
 
 def collect_preferences(
@@ -94,6 +96,9 @@ def collect_preferences(
     benign = write_benign_prompts(run, policy, redteam, roles, task)
     benign = [*benign, *helpful]
     chosen = run.once("asked", merge_prompts, redteam, benign)
+    if task.options.learn.rates_answers:
+        rated = collect_rated_answers(run, policy, constitution, chosen, roles, task)
+        return PreferenceData((), (), collect_all_replay(run, policy, chosen, roles, task), chosen, rated=rated)
     place, people = None, None
     if asked.by == "people":
         people = run.once("raters", summarise_raters, task.pairs)
@@ -117,10 +122,31 @@ def collect_preferences(
         run.once("learnt", select_train_pairs, kept, task.near),
         run.once("checked", select_validation_pairs, kept, task.near),
     )
+    return PreferenceData(learn, check, collect_all_replay(run, policy, chosen, roles, task), chosen)
+
+
+def collect_rated_answers(
+    run: Steps,
+    policy: ModelRef,
+    constitution: Constitution,
+    prompts: Sequence[Prompt],
+    roles: Roles,
+    task: PreferenceInputs,
+) -> list[RatedAnswer]:
+    """Answers that the policy draws, and gives under the constitution, each found good or bad by the judge."""
+    drawn, revisions = draw_answers(run, policy, constitution, prompts, roles, task)
+    answers = [*drawn, *(r.exchange.model_copy(update={"id": f"{r.id}/ruled"}) for r in revisions)]
+    said = run.map("answer_ratings", score_rewards, answers, build_judge_rewarder(roles, task))
+    return run.once("rated", rate_answers, answers, said, task.guard, roles.judge.identity)
+
+
+def collect_all_replay(
+    run: Steps, policy: ModelRef, prompts: Sequence[Prompt], roles: Roles, task: PreferenceInputs
+) -> list[Example]:
+    """What the run before replayed, and fresh good answers of the starting policy."""
     before = task.given.replay_rows if task.given is not None else ()
-    fresh = collect_replay(run, policy, chosen, roles, task) if task.options.learn.replay_prompts else []
-    replay = list({row.id: row for row in (*before, *fresh)}.values())
-    return PreferenceData(learn, check, replay, chosen)
+    fresh = collect_replay(run, policy, prompts, roles, task) if task.options.learn.replay_prompts else []
+    return list({row.id: row for row in (*before, *fresh)}.values())
 
 
 def write_benign_prompts(
@@ -151,19 +177,32 @@ def draw_candidate_pairs(
 ) -> list[ResponsePair]:
     """Two answers to one prompt, from what the policy draws and what it answers under the constitution. ``prompts``:
     all, and the benign ones among them."""
+    drawn, revisions = draw_answers(run, policy, constitution, prompts[0], roles, task)
+    return run.once("pairs", make_candidate_pairs, drawn, revisions, prompts[1], task.options.learn.pairs)
+
+
+def draw_answers(
+    run: Steps,
+    policy: ModelRef,
+    constitution: Constitution,
+    prompts: Sequence[Prompt],
+    roles: Roles,
+    task: PreferenceInputs,
+) -> tuple[list[Exchange], list[Revision]]:
+    """What the policy draws, and what it answers under the constitution."""
     asked = task.options.learn.pairs
-    many = run.once("copies", repeat_prompts, prompts[0], asked.draws)
+    many = run.once("copies", repeat_prompts, prompts, asked.draws)
     warm = task.answers.model_copy(update={"temperature": asked.temperature})
     direct = task.options.reflect.model_copy(update={"turns": "direct"})
     with roles.target(policy) as target:
         drawn = run.map("drawn", probe, many, target, warm)
-        revisions = []
+        revisions = list[Revision]()
         if asked.under_rules and constitution.active:
             trials = run.once("again", to_trials, drawn)
             how = (direct, task.answers)
             thoughts = run.map("critiques", critique, trials, target, constitution, task.templates, how)
             revisions = run.map("revisions", revise, trials, thoughts, target, constitution, task.templates, how)
-    return run.once("pairs", make_candidate_pairs, drawn, revisions, prompts[1], asked)
+    return drawn, revisions
 
 
 def collect_replay(

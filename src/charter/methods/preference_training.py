@@ -15,6 +15,7 @@ from charter.records.decisions import Decision
 from charter.records.measurements import Measurement, Metric, Score, Split
 from charter.records.model_refs import ModelRef
 from charter.records.preferences import GateAnswer, PolicyStats
+from charter.records.training_rows import TrainingRow
 from charter.run import Run, Steps
 from charter.stages.evaluator_scores import break_down_scores, compute_scores, measure
 from charter.stages.gate_checks import check_gates
@@ -31,7 +32,7 @@ from charter.stages.monitors import (
     summarise_gate_answers,
     without_curve,
 )
-from charter.stages.policy_training import mix_examples, mix_pairs, train_on_policy, train_on_rows
+from charter.stages.policy_training import mix_examples, mix_pairs, mix_rated_answers, train_on_policy, train_on_rows
 from charter.stages.preference_pairs import sample_prompts
 from charter.stages.probe import probe
 
@@ -54,18 +55,23 @@ def train_on_preferences(
     run: Run, begun: PolicyEval, found: PreferenceData, roles: Roles, task: PreferenceInputs
 ) -> tuple[PolicyEval, str]:
     """The policy that is left when learning ends, and why it ended."""
-    return {"dpo": train_dpo, "rloo": train_rloo}[task.options.learn.algorithm](run, begun, found, roles, task)
+    train = {"dpo": train_offline, "kto": train_offline, "rloo": train_rloo}[task.options.learn.algorithm]
+    return train(run, begun, found, roles, task)
 
 
-def train_dpo(
+def train_offline(
     run: Run, begun: PolicyEval, found: PreferenceData, roles: Roles, task: PreferenceInputs
 ) -> tuple[PolicyEval, str]:
-    """The pairs learnt at once, and again where what comes of them may not stay."""
+    """What was preferred learnt at once, and again where what comes of it may not stay."""
     assert roles.learners is not None
     begin, gating = monitor_policy(run.steps("000"), begun, begun, found, roles, task), task.options.gates
     for tries in range(gating.retries + 1):
         folder, (more, share) = run.steps(f"{tries + 1:03d}"), gating.retry_settings(tries)
-        rows = folder.once("mixed", mix_pairs, found.train_pairs, found.replay, more)
+        if task.options.learn.algorithm == "kto":
+            args = (found.train_pairs, found.rated, found.replay, more)
+            rows: Sequence[TrainingRow] = folder.once("mixed", mix_rated_answers, *args)
+        else:
+            rows = folder.once("mixed", mix_pairs, found.train_pairs, found.replay, more)
         policy = folder.once("policy", train_on_rows, begun.policy, rows, roles.learners.preference_tuner, share)
         now, decision = evaluate_candidate(folder, (begin, begin, tries), policy, found, roles, task)
         if decision.action == "go_on":
@@ -81,7 +87,7 @@ def train_rloo(
     """Practice in rounds, each from the last good policy. A round that is rolled back is tried again, the first one
     with its warm-up; the smaller step stays for the rounds after it."""
     assert roles.learners is not None
-    rounds, gating, practises = task.options.learn.rloo.rounds, task.options.gates, roles.learners.rl_trainers
+    rounds, gating, practises = task.options.learn.rloo.rounds, task.options.gates, roles.learners.rl_tuner
     worth, rewarder, unfit = choose_reward(run.steps("reward"), begun.policy, found, roles, task)
     found = replace(found, rewarder=rewarder)
     begin = monitor_policy(run.steps("000"), begun, begun, found, roles, task)

@@ -41,6 +41,22 @@ class DpoSpec(Record):
     sft_weight: float = Field(1.0, ge=0)
 
 
+class KtoSpec(Record):
+    """KTO (Ethayarajh et al. 2024, arXiv 2402.01306): each answer is learnt as good or as bad. ``rows``: ``pairs``
+    gives a good and a bad answer of each pair; ``verdicts`` asks the judge about each answer by itself, and compares
+    none. ``beta`` and the weights are the paper's; ``undesirable_weight`` null makes good and bad answers weigh the
+    same in all (its equation 8). ``learning_rate`` is ten times the 1e-6 that TRL's guide gives for all weights, as for
+    LoRA; ``batch`` is the least that it gives, and one of 1 has no estimate of the divergence."""
+
+    rows: Literal["pairs", "verdicts"] = "pairs"
+    learning_rate: float = Field(1e-5, gt=0)
+    epochs: float = Field(2.0, gt=0)
+    batch: int = Field(16, ge=2)
+    beta: float = Field(0.1, gt=0)
+    desirable_weight: float = Field(1.0, gt=0)
+    undesirable_weight: float | None = Field(None, gt=0)
+
+
 class RewardModelSpec(Record):
     """The reward model. ``kind`` full starts from the policy's weights, lora from the base's."""
 
@@ -82,14 +98,15 @@ class RLGuardSpec(Record):
 
 
 class RlhfSpec(Record):
-    """What the method ``rlhf`` does: ``how`` a policy learns from preferences (``dpo`` is the light path). ``replay``:
-    prompts whose good answers of the starting policy are learnt beside, by ``dpo`` or in the warm-up of ``rloo``; where
-    there is neither, none is made."""
+    """What the method ``rlhf`` does: the ``algorithm`` by which a policy learns from preferences (``dpo`` is the light
+    path, ``kto`` needs no pairs). ``replay``: prompts whose good answers of the starting policy are learnt beside, by
+    ``dpo``, ``kto`` or in the warm-up of ``rloo``; where there is none of these, none is made."""
 
-    algorithm: Literal["rloo", "dpo"] = "rloo"
+    algorithm: Literal["rloo", "dpo", "kto"] = "rloo"
     replay: int = Field(300, ge=0)
     pairs: PreferenceDataSpec = PreferenceDataSpec()
     dpo: DpoSpec = DpoSpec()
+    kto: KtoSpec = KtoSpec()
     reward: RewardModelSpec = RewardModelSpec()
     rloo: RlooSpec = RlooSpec()
     guard: RLGuardSpec = RLGuardSpec()
@@ -97,7 +114,12 @@ class RlhfSpec(Record):
     @property
     def replay_prompts(self) -> int:
         """Prompts that are answered for replay: none where nothing would learn from it."""
-        return self.replay if self.algorithm == "dpo" or self.rloo.warm_up else 0
+        return self.replay if self.algorithm != "rloo" or self.rloo.warm_up else 0
+
+    @property
+    def rates_answers(self) -> bool:
+        """Whether the judge rates answers by themselves, so that none are compared."""
+        return self.algorithm == "kto" and self.kto.rows == "verdicts"
 
     @property
     def policy_count(self) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from charter.errors import TuningError
-from charter.ports import ExchangeReward, Rewarder, RLTrainerFactory, SupportsLRScale, Tuner
+from charter.ports import ExchangeReward, Rewarder, SupportsLRScale, Tuner
 from charter.records.chat import Exchange, Prompt
 from charter.records.model_refs import ModelRef
 from charter.records.record import Step
-from charter.records.training_rows import Example, PreferencePair, TrainingRow, oversample
+from charter.records.training_rows import Example, PreferencePair, RatedAnswer, TrainingRow, oversample
+from charter.similarity.splits import LeakageFilter
 
 
 def train_on_rows(
@@ -27,17 +28,16 @@ def train_on_policy(
     reference: ModelRef,
     reward: ModelRef | Rewarder,
     prompts: Sequence[Prompt],
-    how: tuple[RLTrainerFactory, float],
+    how: tuple[Tuner, float],
     *,
     step: Step,
 ) -> ModelRef:
     """The policy after practice on ``prompts``, held to ``reference``. ``how``: what practises, and the share of its
     learning rate."""
     assert step.directory is not None
-    reinforcer, share = how
     worth = _absolute(reward, step) if isinstance(reward, ModelRef) else reward
-    tuner = _with_lr_scale(reinforcer.bind(_absolute(reference, step), worth), share)
-    made = tuner.tune(_absolute(policy, step), prompts, step.directory, step.seed("tune") % 2**31)
+    held, seed = _absolute(reference, step), step.seed("tune") % 2**31
+    made = _with_lr_scale(*how).tune(_absolute(policy, step), prompts, step.directory, seed, held, worth)
     return made.model_copy(update={"adapter": step.path})
 
 
@@ -73,6 +73,52 @@ def mix_pairs(
     if not pairs:
         raise TuningError("There is no pair to learn from.", "Compare more prompts, or loosen options.learn.pairs.")
     return rows
+
+
+def mix_rated_answers(
+    pairs: Sequence[PreferencePair],
+    rated: Sequence[RatedAnswer],
+    replay: Sequence[Example],
+    more: int = 0,
+    *,
+    step: Step,
+) -> list[RatedAnswer]:
+    """Answers that were rated, both answers of each pair, and replay as good ones, in one seeded order. ``more``: so
+    many rows of replay more for each bad answer, the same ones again. Raises TuningError where all are of one kind."""
+    rows = list(rated)
+    for pair in pairs:
+        shared = {"messages": pair.messages, "rater": pair.rater}
+        rows += [
+            RatedAnswer(id=f"{pair.id}/chosen", response=pair.chosen, good=True, **shared),
+            RatedAnswer(id=f"{pair.id}/rejected", response=pair.rejected, good=False, **shared),
+        ]
+    rows = list({(row.messages, row.response, row.good): row for row in rows}.values())
+    bad = sum(not row.good for row in rows)
+    rows += [
+        RatedAnswer(id=row.id, messages=row.messages, response=row.response, good=True, rater="replay")
+        for row in oversample(replay, len(replay) + more * bad)
+    ]
+    if not bad or bad == len(rows):
+        raise TuningError(
+            f"KTO needs good and bad answers; of {len(rows)} {bad} are bad.",
+            "Draw answers to more prompts, or at a higher options.learn.pairs.temperature.",
+        )
+    step.random("order").shuffle(rows)
+    return rows
+
+
+def rate_answers(
+    answers: Sequence[Exchange], rewards: Sequence[ExchangeReward], guard: LeakageFilter, rater: str, *, step: Step
+) -> list[RatedAnswer]:
+    """Whole answers that were found good (worth 1) or bad, without those whose prompts are near gate or held-out."""
+    del step
+    worth = {r.id: r.value for r in rewards}
+    clear = {p.id for p in guard.remove_leaked([e.prompt for e in answers])}
+    return [
+        RatedAnswer(id=e.id, messages=e.prompt.messages, response=e.response, good=value == 1, rater=rater)
+        for e in answers
+        if (value := worth.get(e.id)) is not None and e.prompt.id in clear and e.stop == "stop" and e.response.strip()
+    ]
 
 
 def mix_examples(chosen: Sequence[Example], replay: Sequence[Example], more: int = 0, *, step: Step) -> list[Example]:
