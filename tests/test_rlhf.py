@@ -21,7 +21,7 @@ from charter.methods.preference_training import PolicyEval
 from charter.methods.rlhf import rlhf
 from charter.methods.row_curation import curate_pairs
 from charter.models.engines.scripted_engine import ScriptedEngine
-from charter.ports import Engine, ExchangeReward, PreferenceTrainers, Rewarder, Roles, Tuner
+from charter.ports import Engine, ExchangeReward, PreferenceTrainers, Rewarder, Roles
 from charter.records.chat import Exchange, Prompt, Request, ScoreRequest, user_prompt
 from charter.records.decisions import Decision, GateCheck
 from charter.records.model_refs import ModelRef, TrainLogEntry
@@ -97,7 +97,7 @@ class Learner:
         said = {t for text in chosen if "plan for" not in text for t in topics_in(text)}
         return written(directory, start, refuses(Path("/"), start) | said)
 
-    def with_lr_scale(self, share: float) -> Tuner:
+    def with_lr_scale(self, share: float) -> Learner:
         return replace(self, share=share)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
 from charter.records.chat import Completion, Exchange, LogLikelihood, Message, Prompt, Request, Sampling, ScoreRequest
 from charter.records.measurements import Measurement, Metric, Score, Split
@@ -107,8 +107,27 @@ class Rewarder(Protocol):
 
 @runtime_checkable
 class Tuner(Protocol):
-    """Makes a model from a starting one and rows: a policy from lessons, preferences, rated answers or prompts that it
-    answers itself; a reward model from preferences."""
+    """Makes a model from a starting one and rows: a policy from lessons, preferences or rated answers; a reward model
+    from preferences."""
+
+    @property
+    def identity(self) -> str:
+        """Kind and hyperparameters, as canonical JSON."""
+        ...
+
+    def tune(self, start: ModelRef, rows: Sequence[TrainingRow], directory: Path, seed: int) -> ModelRef:
+        """Trains on ``rows`` (loss on the responses only) and writes the model under ``directory``.
+
+        Returns a reference whose ``adapter`` is the absolute path of what was written. The same arguments on the same
+        CPU and
+        thread count give byte-equal tensors. Raises TuningError, also where rows are of a kind it does not learn from.
+        """
+        ...
+
+
+@runtime_checkable
+class RLTuner(Protocol):
+    """A tuner whose rows may be prompts: the policy draws answers to them, and learns from what these are worth."""
 
     @property
     def identity(self) -> str:
@@ -124,13 +143,8 @@ class Tuner(Protocol):
         reference: ModelRef | None = None,
         reward: ModelRef | Rewarder | None = None,
     ) -> ModelRef:
-        """Trains on ``rows`` (loss on the responses only) and writes the model under ``directory``. ``reference`` and
-        ``reward`` are given where rows are prompts: what the policy is held to, and what its answers are worth.
-
-        Returns a reference whose ``adapter`` is the absolute path of what was written. The same arguments on the same
-        CPU and
-        thread count give byte-equal tensors. Raises TuningError, also where rows are of a kind it does not learn from.
-        """
+        """As a tuner does. The policy is held to ``reference`` (None: its start); ``reward`` is a reward model, or what
+        gives rewards."""
         ...
 
 
@@ -138,7 +152,7 @@ class Tuner(Protocol):
 class SupportsLRScale(Protocol):
     """A tuner that can take smaller steps."""
 
-    def with_lr_scale(self, share: float) -> Tuner:
+    def with_lr_scale(self, share: float) -> Self:
         """The same tuner with this share of its learning rate."""
         ...
 
@@ -329,7 +343,7 @@ class PreferenceTrainers:
 
     preference_tuner: Tuner
     reward_tuner: Tuner
-    rl_tuner: Tuner
+    rl_tuner: RLTuner
     load_rewarder: Callable[[ModelRef], Rewarder]
 
 

@@ -20,7 +20,7 @@ from charter.models.tuners.reward_model import RewardModel
 from charter.models.tuners.training_job import halve_batch
 from charter.models.tuners.trl_trainers import read_train_log
 from charter.models.tuners.tuner_options import DpoOptions, RewardOptions, RlooOptions
-from charter.ports import ExchangeReward, Rewarder, Tuner
+from charter.ports import ExchangeReward, Rewarder, RLTuner, Tuner
 from charter.records.chat import Exchange, Message, Prompt, Sampling, ScoreRequest
 from charter.records.model_refs import ModelRef
 from charter.records.training_rows import PreferencePair, RatedAnswer, TrainingRow
@@ -73,7 +73,7 @@ def made(method: str, kind: str, start: ModelRef, **more: object) -> tuple[Tuner
 class Practice:
     """A tuner that is always given the same reference and reward."""
 
-    tuner: Tuner
+    tuner: RLTuner
     reference: ModelRef
 
     @property

@@ -28,7 +28,9 @@ _BELONGS = {
 
 
 class BenchmarkSpec(Record):
-    """One benchmark: a ``task`` or group of lm-eval; Dromedary's ``protocol``; or a ``judged`` one over ``prompts``.
+    """One benchmark: a ``task`` or group of lm-eval, or as a task a benchmark of your own
+    (``python:package.module:Object``, with its ``name``); Dromedary's ``protocol``; or a ``judged`` one over
+    ``prompts``.
 
     Of a task: ``include`` is a folder with task files of your own, ``path`` a local copy of its data (TruthfulQA, BBQ,
     HHH, or JSONL in the task's own columns), ``fewshot`` the number of examples (null: the task's own), ``chat`` asks
@@ -75,6 +77,11 @@ class BenchmarkSpec(Record):
         return self
 
     @property
+    def is_plugin(self) -> bool:
+        """Whether the task is a benchmark of the user's own."""
+        return self.task.startswith("python:")
+
+    @property
     def gate_kind(self) -> GateKind | None:
         """Under which margin it decides; None where it decides nothing."""
         if isinstance(self.gate, str) or not self.gate:
@@ -85,6 +92,8 @@ class BenchmarkSpec(Record):
     @property
     def _no_gate_reason(self) -> str:
         """Why nothing of it can decide, where that is plain from what it is."""
+        if self.is_plugin:
+            return "a benchmark of your own is measured whole"
         if self.judged == "helpfulness":
             return "it is a comparison with the starting model, which has no figure of its own to be held against"
         if len(self.styles) > 1:

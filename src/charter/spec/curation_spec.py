@@ -15,7 +15,8 @@ class CurationSpec(Record):
     normalisation. ``near``: rows whose word trigrams reach this Jaccard similarity. ``rejudge``: rows whose target the
     judge finds wanting when it is asked again. ``language_share``, ``length_share``: no language, and no length (rows
     of up to 8, 16, 32 ... words), has more than this share of the rows, as far as there are others. ``mask``: personal
-    data and secrets in the rows that stay are masked."""
+    data and secrets in the rows that stay are masked; ``detectors``: further ones of your own
+    (``python:package.module:Object``) that find what is masked."""
 
     enabled: bool = False
     exact: bool = True
@@ -25,5 +26,6 @@ class CurationSpec(Record):
     changed: int = Field(8, ge=2)
     rejudge: bool = False
     mask: bool = True
+    detectors: tuple[str, ...] = ()
     language_share: float = Field(1.0, gt=0, le=1)
     length_share: float = Field(1.0, gt=0, le=1)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from charter.records.chat import Sampling
 from charter.records.record import Record
@@ -85,15 +85,27 @@ class TunerSpec(Record):
     """Where training runs. ``launch``: a command that runs {script} with {job} in processes of its own, such as
     ``accelerate launch {script} {job}``; empty: in this process. ``save_steps``: steps between its checkpoints, which
     is what a kill costs at most. ``micro_batch``: rows at a time in one process (null: a step's rows at once).
-    ``quantize`` 4bit: LoRA over a base in 4 bits."""
+    ``quantize`` 4bit: LoRA over a base in 4 bits. ``program``: a tuner of your own (``python:package.module:Object``),
+    for which ``tuner: python:...`` is short."""
 
+    program: str = ""
     launch: str = ""
     save_steps: int = Field(50, ge=1)
     micro_batch: int | None = Field(None, ge=1)
     quantize: Literal["none", "4bit"] = "none"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, given: Any) -> Any:
+        """A name alone is that of a tuner of one's own."""
+        return {"program": given} if isinstance(given, str) else given
+
     def find_faults(self) -> list[str]:
         """What does not fit together, one line each."""
+        if self.program and not self.program.startswith(PROGRAM_PREFIX):
+            return ["tuner.program: names no object; write python:package.module:Object"]
+        if self.program and (self.launch or self.quantize != "none"):
+            return ["tuner.program: a tuner of your own cannot be launched or quantized; leave launch and quantize"]
         if not self.launch:
             return ["tuner.micro_batch: is for tuner.launch, which is not set"] if self.micro_batch else []
         found = _parse_placeholders(self.launch, LAUNCH_PLACEHOLDERS)

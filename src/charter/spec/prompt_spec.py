@@ -40,7 +40,8 @@ class Columns(Record):
 class SourceSpec(Record):
     """Prompts from one place: a published set by ``name`` (its files at ``path``, or from the hub where no path is
     given), a file or folder of your own at ``path`` (JSONL, JSON, CSV, TSV, TXT, Parquet, XLSX), or the data set
-    ``hub`` (owner/name).
+    ``hub`` (owner/name), or a source of your own, ``program`` (``python:package.module:Object``, for which that text
+    alone is short).
 
     ``config``, ``split`` (empty: all) and ``revision`` choose from a data set of the hub. ``language`` and ``licence``
     are said of all its prompts where no column says otherwise. ``limit`` takes so many, drawn by ``seed``.
@@ -49,6 +50,7 @@ class SourceSpec(Record):
     name: PublishedSet | None = None
     path: str = ""
     hub: str = ""
+    program: str = Field("", pattern=r"^(python:.+)?$")
     config: str = ""
     split: str = ""
     revision: str = ""
@@ -62,15 +64,19 @@ class SourceSpec(Record):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, given: Any) -> Any:
-        """``column: x`` is short for ``columns: {prompt: x}``."""
+        """``column: x`` is short for ``columns: {prompt: x}``, and ``python:...`` for ``program: python:...``."""
+        if isinstance(given, str):
+            return {"program": given}
         if isinstance(given, Mapping) and isinstance(given.get("column"), str) and "columns" not in given:
             return {**{k: v for k, v in given.items() if k != "column"}, "columns": {"prompt": given["column"]}}
         return given
 
     @model_validator(mode="after")
     def _one_place(self) -> SourceSpec:
-        if not (self.name or self.path or self.hub):
-            raise ValueError("names no source: give `name`, `path` or `hub`")
+        if self.program and self.model_fields_set > {"program"}:
+            raise ValueError("`program` stands alone: the source of your own says the rest")
+        if not (self.name or self.path or self.hub or self.program):
+            raise ValueError("names no source: give `name`, `path`, `hub` or `program`")
         if self.path and self.hub:
             raise ValueError("has both `path` and `hub`: give one")
         if self.name and self.columns != Columns():

@@ -267,6 +267,8 @@ def _rlhf_faults(spec: Spec) -> list[str]:
         faults.append("tuner.micro_batch: KTO estimates the divergence over a batch; set it to 2 or more")
     if learn.pairs.by == "people" and not learn.pairs.files:
         faults.append("options.learn.pairs.files: is empty; name files of pairs, or let `judge` or `model` compare")
+    if spec.tuner.program and learn.algorithm == "rloo":
+        faults.append("tuner.program: rloo has a tuner of its own; set options.learn.algorithm to dpo or kto")
     if learn.algorithm == "rloo" and learn.rloo.batch % learn.rloo.answers_per_prompt:
         faults.append("options.learn.rloo.batch: must be a multiple of options.learn.rloo.answers_per_prompt")
     if spec.tuner.launch and learn.algorithm == "rloo" and learn.rloo.reward == "judge":

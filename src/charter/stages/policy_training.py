@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from charter.errors import TuningError
-from charter.ports import ExchangeReward, Rewarder, SupportsLRScale, Tuner
+from charter.ports import ExchangeReward, Rewarder, RLTuner, SupportsLRScale, Tuner
 from charter.records.chat import Exchange, Prompt
 from charter.records.model_refs import ModelRef
 from charter.records.record import Step
 from charter.records.training_rows import Example, PreferencePair, RatedAnswer, TrainingRow, oversample
 from charter.similarity.splits import LeakageFilter
+
+T = TypeVar("T", bound=Tuner | RLTuner)
 
 
 def train_on_rows(
@@ -28,7 +31,7 @@ def train_on_policy(
     reference: ModelRef,
     reward: ModelRef | Rewarder,
     prompts: Sequence[Prompt],
-    how: tuple[Tuner, float],
+    how: tuple[RLTuner, float],
     *,
     step: Step,
 ) -> ModelRef:
@@ -135,7 +138,7 @@ def merge_prompts(redteam: Sequence[Prompt], helpful: Sequence[Prompt], *, step:
     return both
 
 
-def _with_lr_scale(tuner: Tuner, share: float) -> Tuner:
+def _with_lr_scale(tuner: T, share: float) -> T:
     return tuner.with_lr_scale(share) if share != 1 and isinstance(tuner, SupportsLRScale) else tuner
 
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charter.ports import PreferenceTrainers, Rewarder, Tuner
+from charter.ports import PreferenceTrainers, Rewarder, RLTuner, Tuner
 from charter.records.model_refs import ModelRef
 from charter.records.preferences import ResponsePair
 from charter.records.record import Record
 from charter.spec import Spec
+from charter.wiring.plugins import load_object
 from charter.wiring.role_models import tuner_options
 
 if TYPE_CHECKING:
@@ -22,9 +23,11 @@ TRAINER_NAMES = {"learning_rate": "lr", "answers_per_prompt": "group_size", "cen
 """What a trainer calls a key of the spec, where it has another name for it."""
 
 
-def build_learners(spec: Spec, folder: Path, root: Path, rest: Callable[[Tuner], Tuner]) -> PreferenceTrainers:
+def build_learners(
+    spec: Spec, folder: Path, root: Path, free_target_first: Callable[[Tuner], RLTuner]
+) -> PreferenceTrainers:
     """What learns from preferences; jobs and checkpoints of what is launched lie in ``folder``. ``root``: the run's, of
-    which models name their files; ``rest``: makes a tuner that waits for memory."""
+    which models name their files; ``free_target_first``: makes a tuner that waits for memory."""
     from charter.models.tuners.launched_tuner import LaunchedTuner
     from charter.models.tuners.local_tuner import LocalTuner
     from charter.models.tuners.reward_model import RewardModel
@@ -33,7 +36,7 @@ def build_learners(spec: Spec, folder: Path, root: Path, rest: Callable[[Tuner],
     offline = learn.algorithm if learn.algorithm != "rloo" else "dpo"
     options = {name: read_trainer_options(spec, name) for name in (offline, "reward", "rloo")}
     tuners = {
-        name: rest(LaunchedTuner(own, launch, folder, micro) if launch else LocalTuner(own))
+        name: free_target_first(LaunchedTuner(own, launch, folder, micro) if launch else LocalTuner(own))
         for name, own in options.items()
     }
 
@@ -42,6 +45,9 @@ def build_learners(spec: Spec, folder: Path, root: Path, rest: Callable[[Tuner],
         placed = model.model_copy(update={"adapter": str(root / model.adapter)})
         return RewardModel(placed, options["reward"], keep_loaded=False)
 
+    if spec.tuner.program:
+        own = load_object(spec.tuner.program, Tuner)
+        return PreferenceTrainers(free_target_first(own), tuners["reward"], tuners["rloo"], rewarder)
     return PreferenceTrainers(tuners[offline], tuners["reward"], tuners["rloo"], rewarder)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from charter.ports import Engine, Rewarder, SupportsLRScale, Tuner
+from charter.ports import Engine, Rewarder, RLTuner, SupportsLRScale, Tuner
 from charter.records.model_refs import ModelRef
 from charter.records.training_rows import TrainingRow
 from charter.spec import Spec
@@ -92,13 +92,9 @@ class TargetReleasingTuner:
         """The tuner's own."""
         return self.tuner.identity
 
-    def with_lr_scale(self, share: float) -> TargetReleasingTuner:
+    def with_lr_scale(self, share: float) -> Self:
         """The same with smaller steps, where the tuner can take them."""
-        return (
-            TargetReleasingTuner(self.tuner.with_lr_scale(share), self.targets)
-            if isinstance(self.tuner, SupportsLRScale)
-            else self
-        )
+        return replace(self, tuner=self.tuner.with_lr_scale(share)) if isinstance(self.tuner, SupportsLRScale) else self
 
     def tune(
         self,
@@ -113,4 +109,5 @@ class TargetReleasingTuner:
         self.targets.release()
         if reference is None and reward is None:
             return self.tuner.tune(start, rows, directory, seed)
+        assert isinstance(self.tuner, RLTuner)
         return self.tuner.tune(start, rows, directory, seed, reference, reward)
