@@ -65,9 +65,10 @@ def train_offline(
     """What was preferred learnt at once, and again where what comes of it may not stay."""
     assert roles.learners is not None
     begin, gating = monitor_policy(run.steps("000"), begun, begun, found, roles, task), task.options.gates
+    kto = task.options.learn.algorithm == "kto"
     for tries in range(gating.retries + 1):
         folder, (more, share) = run.steps(f"{tries + 1:03d}"), gating.retry_settings(tries)
-        if task.options.learn.algorithm == "kto":
+        if kto:
             args = (found.train_pairs, found.rated, found.replay, more)
             rows: Sequence[TrainingRow] = folder.once("mixed", mix_rated_answers, *args)
         else:
@@ -75,7 +76,7 @@ def train_offline(
         policy = folder.once("policy", train_on_rows, begun.policy, rows, roles.learners.preference_tuner, share)
         now, decision = evaluate_candidate(folder, (begin, begin, tries), policy, found, roles, task)
         if decision.action == "go_on":
-            return now, "the pairs were learnt"
+            return now, "the answers were learnt" if kto else "the pairs were learnt"
         if decision.action == "give_up":
             break
     return begin, decision.reason
