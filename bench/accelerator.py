@@ -20,7 +20,7 @@ from charter.errors import TuningError
 from charter.models import weights
 from charter.models.engines.local_engine import LocalEngine, LocalOptions
 from charter.models.tuners.launched_tuner import LaunchedTuner
-from charter.models.tuners.local_tuner import LocalRlooFactory, LocalTuner
+from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.tuner_options import DpoOptions, RewardOptions, RlooOptions, SftOptions
 from charter.records.chat import Completion, Message, Prompt, Request, Sampling, user_prompt
 from charter.records.model_refs import ModelRef
@@ -212,10 +212,8 @@ def training(model: ModelRef, folder: Path) -> list[str]:
         "DPO, LoRA": (lambda out: LocalTuner(DpoOptions.model_validate(sft)).tune(model, pairs, out, 1), steps),
         "reward model, LoRA": (lambda out: rewarder.tune(model, pairs, out, 1), steps),
         "RLOO, LoRA, 32 answers a step": (
-            lambda out: (
-                LocalRlooFactory(RlooOptions(steps=4, batch=32, group_size=4, answer_tokens=64, lr=1e-5))
-                .bind(model, ModelRef.model_validate_json(reward.read_text(encoding="utf-8")))
-                .tune(model, prompts, out, 1)
+            lambda out: LocalTuner(RlooOptions(steps=4, batch=32, group_size=4, answer_tokens=64, lr=1e-5)).tune(
+                model, prompts, out, 1, model, ModelRef.model_validate_json(reward.read_text(encoding="utf-8"))
             ),
             4,
         ),

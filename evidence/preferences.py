@@ -1,4 +1,4 @@
-"""Learning from preferences on the village: DPO and RLOO from the unaligned start and from the demo's result, random
+"""Learning from preferences on the village: DPO, KTO and RLOO from the start and from the demo's result, random
 preferences, a reward that is flawed on purpose, and kills. Success is the world's truth on held-out."""
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from evidence.kills import contents, killed
 HELD = {"prompts.heldout": "300", "prompts.gate": "80"}
 """Held-out prompts of each kind: with 300 a share that loses nothing has a lower bound above -2 points."""
 KEPT = ("helpfulness", "honesty", "over_refusal")
+HOW = ("dpo", "kto", "rloo")
+"""The algorithms, all by the same marks."""
 LENGTH, POINTS = 0.2, 0.02
 ALIGNED = {"options.learn.rloo.warm_up": "0", "options.learn.rloo.learning_rate": "0.0003"}
 """What an aligned policy needs otherwise, as in the recipes of chains."""
@@ -47,10 +49,10 @@ def preferences() -> Row:
     """Every cell that fits into the time; ``PREFERENCE_SEEDS`` bounds the seeds, and the tables say how many there
     were."""
     seeds = SEEDS[: int(os.environ.get("PREFERENCE_SEEDS", len(SEEDS)))]
-    rows = [_row(how, "start", seed) for how in ("dpo", "rloo") for seed in seeds]
+    rows = [_row(how, "start", seed) for how in HOW for seed in seeds]
     flawed = [_flawed(seed) for seed in seeds]
     chance = [_random(seed) for seed in seeds]
-    rows += [_row(how, "result", seed) for how in ("dpo", "rloo") for seed in seeds]
+    rows += [_row(how, "result", seed) for how in HOW for seed in seeds]
     ends = [kept(f"preferences/kill-{phase.split()[0]}", partial(_kill, phase)) for phase in PHASES]
     return {"rows": [*rows, *flawed, *chance], "kills": ends, "targets": _targets(rows, flawed, chance, ends)}
 

@@ -13,7 +13,7 @@ from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.ports import SupportsDrain
 from charter.records.chat import Completion, Request
 from charter.spec import OracleSpec
-from charter.wiring import role_models
+from charter.wiring import program_engines, role_models
 from tests.tiny import ask
 
 ready = ScriptedEngine(["yes"], "ready")
@@ -97,7 +97,7 @@ def unbuilt() -> Faulty:
 )
 def test_whatever_a_program_raises_is_an_engine_error_that_names_it(name: str, says: str) -> None:
     model, kept = f"python:tests.test_programs:{name}", list[Completion]()
-    engine = role_models.load_engine(model)
+    engine = program_engines.load_engine(model)
     with pytest.raises(EngineError, match=says) as caught:
         kept.extend(engine.generate([ask("a", "x"), ask("b", "y")]))
     assert model in str(caught.value)
@@ -107,12 +107,12 @@ def test_whatever_a_program_raises_is_an_engine_error_that_names_it(name: str, s
     with pytest.raises(EngineError, match="cannot close"):
         engine.close()
     assert isinstance(engine, SupportsDrain)
-    assert not isinstance(role_models.load_engine("python:tests.test_programs:ready"), SupportsDrain)
+    assert not isinstance(program_engines.load_engine("python:tests.test_programs:ready"), SupportsDrain)
 
 
 def test_a_program_that_cannot_be_made_is_named() -> None:
     with pytest.raises(EngineError, match="unbuilt failed: RuntimeError: no weights here"):
-        role_models.load_engine("python:tests.test_programs:unbuilt")
+        program_engines.load_engine("python:tests.test_programs:unbuilt")
 
 
 def test_offline_reaches_every_adapter(monkeypatch: pytest.MonkeyPatch) -> None:

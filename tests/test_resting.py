@@ -55,7 +55,7 @@ def spec(start: ModelRef, launch: str = "") -> Spec:
 LEARN: dict[str, Callable[[PreferenceTrainers, ModelRef], Tuner]] = {
     "prefers": lambda found, start: found.preference_tuner,
     "rewards": lambda found, start: found.reward_tuner,
-    "practises": lambda found, start: found.rl_trainers.bind(start, start),
+    "practises": lambda found, start: found.rl_tuner,
 }
 
 
@@ -82,9 +82,7 @@ def test_the_server_of_the_target_is_ended_before_anything_learns(
 
 def test_a_smaller_step_of_practice_is_told(start: ModelRef, tmp_path: Path) -> None:
     for launch in ("", "accelerate launch {script} {job}"):
-        practice = build_learners(spec(start, launch), tmp_path, tmp_path, lambda tuner: tuner).rl_trainers.bind(
-            start, start
-        )
+        practice = build_learners(spec(start, launch), tmp_path, tmp_path, lambda tuner: tuner).rl_tuner
         assert isinstance(practice, SupportsLRScale)
         rates = [json.loads(one.identity)["lr"] for one in (practice, practice.with_lr_scale(0.5))]
         assert rates[1] == rates[0] / 2

@@ -15,20 +15,21 @@ import pytest
 from charter.constitution.document import Constitution
 from charter.constitution.exemplars import HumanLines
 from charter.data.curation.curation_records import CurationTools, DetectedSpan
+from charter.errors import SpecError, TuningError
 from charter.judging.judge_reward import JudgeRewarder
 from charter.methods.inputs import Inputs
 from charter.methods.preference_training import PolicyEval
 from charter.methods.rlhf import rlhf
 from charter.methods.row_curation import curate_pairs
 from charter.models.engines.scripted_engine import ScriptedEngine
-from charter.ports import Engine, ExchangeReward, PreferenceTrainers, Rewarder, Roles, Tuner
+from charter.ports import Engine, ExchangeReward, PreferenceTrainers, Rewarder, Roles
 from charter.records.chat import Exchange, Prompt, Request, ScoreRequest, user_prompt
 from charter.records.decisions import Decision, GateCheck
 from charter.records.model_refs import ModelRef, TrainLogEntry
 from charter.records.preferences import ResponsePair
-from charter.records.record import digest
+from charter.records.record import Step, digest
 from charter.records.rules import Principle
-from charter.records.training_rows import Example, PreferencePair, TrainingRow
+from charter.records.training_rows import Example, PreferencePair, RatedAnswer, TrainingRow
 from charter.reports.costs import read_human_lines
 from charter.reports.data_card_markdown import read_data_cards
 from charter.reports.page import render_page
@@ -38,6 +39,7 @@ from charter.run import Run
 from charter.run.reader import RunReader
 from charter.spec import CurationSpec, GateSpec, MethodOptions, parse_spec
 from charter.stages.curate import CurationSetup
+from charter.stages.policy_training import mix_rated_answers
 from charter.wiring.learners import build_learners, forecast_preferences
 from tests.small_run import substance
 from tests.toy import BENIGN, HARM, SAFE_ALREADY, Toy, answer, judged, topics_in
@@ -78,21 +80,27 @@ class Learner:
     share: float = 1.0
     identity: str = "toy learner"
 
-    def tune(self, start: ModelRef, rows: Sequence[TrainingRow], directory: Path, seed: int) -> ModelRef:
-        del seed
+    def tune(
+        self,
+        start: ModelRef,
+        rows: Sequence[TrainingRow],
+        directory: Path,
+        seed: int,
+        reference: ModelRef | None = None,
+        reward: ModelRef | Rewarder | None = None,
+    ) -> ModelRef:
+        assert (reference is None) is (reward is None)
+        assert reward is None or isinstance(reward, JudgeRewarder) or (isinstance(reward, ModelRef) and reward.adapter)
         self.tuned.append((start, list(rows)))
         self.shares.append(self.share)
         if self.lessons:
             return written(directory, start, self.lessons[len(self.tuned) - 1])
         chosen = [row.chosen for row in rows if isinstance(row, PreferencePair)]
+        chosen += [row.response for row in rows if isinstance(row, RatedAnswer) and row.good]
         said = {t for text in chosen if "plan for" not in text for t in topics_in(text)}
         return written(directory, start, refuses(Path("/"), start) | said)
 
-    def bind(self, reference: ModelRef, reward: ModelRef | Rewarder) -> Tuner:
-        assert isinstance(reward, JudgeRewarder) or (isinstance(reward, ModelRef) and reward.adapter)
-        return self
-
-    def with_lr_scale(self, share: float) -> Tuner:
+    def with_lr_scale(self, share: float) -> Learner:
         return replace(self, share=share)
 
 
@@ -206,7 +214,7 @@ class Play:
         toy = Toy(heldout_scores=self.heldout, tuned=self.warmed, shares=self.shares.setdefault("warms", []))
         base = toy.roles(run)
         asked = self.options.learn.algorithm
-        lessons = {"prefers": self.lessons if asked == "dpo" else (), "practises": self.lessons}
+        lessons = {"prefers": self.lessons if asked != "rloo" else (), "practises": self.lessons}
         made = {
             name: Learner(self.tuned.setdefault(name, []), lessons.get(name, ()), self.shares.setdefault(name, []))
             for name in ("prefers", "rewards", "practises")
@@ -254,6 +262,69 @@ def test_dpo_learns_what_the_judge_prefers_under_the_rules(tmp_path: Path) -> No
     assert (found.position.agreed > 0, found.position.first > 0, found.position.second) == (True, True, 0)
     assert found.policies["001"].good > found.before.good
     assert {(curve.step, curve.name) for curve in read_curves(reading)} == {("001/policy", "loss")}
+
+
+def rated_rows(play: Play) -> list[RatedAnswer]:
+    ((_, rows),) = play.tuned["prefers"]
+    found = [row for row in rows if isinstance(row, RatedAnswer)]
+    assert len(found) == len(rows)
+    return found
+
+
+def test_kto_learns_from_both_answers_of_each_pair(tmp_path: Path) -> None:
+    play = Play({"algorithm": "kto"})
+    best, _, why = play(tmp_path / "run")
+    assert why == "the answers were learnt"
+    assert refuses(tmp_path / "run", best.policy) == ALL
+    rows, reading = rated_rows(play), RunReader(tmp_path / "run")
+    pairs = reading.records("000/learnt", PreferencePair)
+    assert {(row.messages, row.response) for row in rows if not row.good} == {(p.messages, p.rejected) for p in pairs}
+    chosen = {(row.messages, row.response) for row in rows if row.good and row.rater != "replay"}
+    assert chosen == {(p.messages, p.chosen) for p in pairs}
+    assert any(row.good and row.rater == "replay" for row in rows)
+
+
+def test_kto_learns_from_verdicts_and_compares_nothing(tmp_path: Path) -> None:
+    play = Play({"algorithm": "kto", "kto": {"rows": "verdicts"}})
+    best, _, _ = play(tmp_path / "run")
+    assert refuses(tmp_path / "run", best.policy) == ALL
+    assert not (tmp_path / "run" / "000" / "preferences.jsonl").exists()
+    rows = [row for row in rated_rows(play) if row.rater != "replay"]
+    bad = {row.response for row in rows if not row.good}
+    assert bad
+    assert all("plan for" in text for text in bad)
+    assert any("plan for" in row.response for row in rows if row.good), "helpful answers are good ones"
+    found = read_preference_report(RunReader(tmp_path / "run"))
+    assert found is not None
+    assert (found.position, found.after.chosen) == (None, None)
+    assert "Learning from preferences" in render_page(tmp_path / "run")
+
+
+def test_kto_without_a_bad_answer_is_refused(tmp_path: Path) -> None:
+    good = [RatedAnswer(id="a", messages=user_prompt("how ?").messages, response="so", good=True)]
+    with pytest.raises(TuningError, match="good and bad answers; of 1 0 are bad"):
+        mix_rated_answers((), good, (), step=Step("001/mixed", 0))
+
+
+def test_verdicts_are_not_for_people_nor_for_curation() -> None:
+    base = {"method": "rlhf", "world": "village", "templates": "world"}
+    by_verdict = {"algorithm": "kto", "kto": {"rows": "verdicts"}}
+    with pytest.raises(SpecError, match=r"people compare answers"):
+        parse_spec(
+            json.dumps({**base, "options": {"learn": {**by_verdict, "pairs": {"by": "people", "files": ["x"]}}}})
+        )
+    with pytest.raises(SpecError, match=r"sifts pairs, not answers by verdict"):
+        parse_spec(json.dumps({**base, "options": {"learn": by_verdict, "curate": {"enabled": True}}}))
+    launched = {"launch": "run {script} {job}", "micro_batch": 1}
+    with pytest.raises(SpecError, match=r"micro_batch"):
+        parse_spec(json.dumps({**base, "tuner": launched, "options": {"learn": {"algorithm": "kto"}}}))
+
+
+def test_kto_by_verdict_is_forecast_without_comparisons() -> None:
+    calls = asked({"algorithm": "kto", "kto": {"rows": "verdicts"}})
+    assert "pairs, both orders" not in calls
+    assert calls["answers found good or bad"] > 0
+    assert "answers found good or bad" not in asked({"algorithm": "kto"})
 
 
 def test_practice_goes_on_in_rounds_from_one_reference(tmp_path: Path) -> None:
@@ -310,11 +381,11 @@ def test_a_round_that_fails_a_gate_is_tried_again_from_the_last_good_policy(tmp_
 
 
 @pytest.mark.parametrize("retries", [0, 2])
-@pytest.mark.parametrize("how", ["dpo", "rloo"])
+@pytest.mark.parametrize("how", ["dpo", "kto", "rloo"])
 def test_when_no_try_helps_the_last_good_policy_stays_with_the_reason(how: str, retries: int, tmp_path: Path) -> None:
     play = Play({"algorithm": how}, lessons=[set()] * 3, gates={"retries": retries}, rewarder=Judged())
     best, _, why = play(tmp_path / "run")
-    name = "prefers" if how == "dpo" else "practises"
+    name = "practises" if how == "rloo" else "prefers"
     assert play.shares[name] == [1.0, 0.5, 0.25][: retries + 1]
     assert len({start.digest for start, _ in play.tuned[name]}) == 1, "each from the start"
     assert best.policy == play.task().start
@@ -571,4 +642,4 @@ def test_practice_is_told_how_far_it_may_go(launch: str, tmp_path: Path) -> None
     text = {"method": "rlhf", "world": "village", "templates": "world", "tuner": {"launch": launch}}
     spec = parse_spec(json.dumps({**text, "options": {"learn": {"guard": {"max_kl": 7.5}}}}))
     found = build_learners(spec, tmp_path, tmp_path, lambda tuner: tuner)
-    assert json.loads(found.rl_trainers.identity)["max_kl"] == 7.5
+    assert json.loads(found.rl_tuner.identity)["max_kl"] == 7.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ SMALL: dict[str, Any] = {
     "options.learn.replay": "8",
     "options.learn.pairs.prompts": "16",
     "options.learn.dpo.epochs": "1",
+    "options.learn.kto.epochs": "1",
     "options.learn.reward.epochs": "1",
     "options.learn.rloo.warm_up": "8",
     "options.learn.rloo.rounds": "1",
@@ -88,4 +90,21 @@ def test_a_child_that_is_killed_in_practice_is_told_and_the_run_goes_on_to_the_s
     assert verify_run(run).ok
     assert not left.exists()
     jobs.launch_run(spec("rloo", ""), tmp_path / "inside")
+    assert files(run) == files(tmp_path / "inside")
+
+
+@pytest.mark.parametrize("rows", ["pairs", "verdicts"])
+def test_a_run_of_kto_on_the_organism_is_whole_and_goes_on_after_a_kill(rows: str, tmp_path: Path) -> None:
+    """Its policy is that of the run in this process, although its training was killed once."""
+    own = {"options.learn.kto.rows": rows}
+    jobs.launch_run(change_spec(spec("kto", ""), own), tmp_path / "inside")
+    assert verify_run(tmp_path / "inside").ok
+    rated = [json.loads(line) for line in (tmp_path / "inside/001/mixed.jsonl").read_text().splitlines()]
+    assert {row["good"] for row in rated} == {True, False}
+    assert (tmp_path / "inside/000/preferences.jsonl").exists() is (rows == "pairs")
+    (tmp_path / "once.py").write_text(ONCE.replace('"rloo"', '"kto"'), encoding="utf-8")
+    command, run = f"{sys.executable} {tmp_path / 'once.py'} {{script}} {{job}}", tmp_path / "run"
+    with pytest.raises(TuningError, match="ended with status 1"):
+        jobs.launch_run(change_spec(spec("kto", command), own), run)
+    jobs.resume_run(run)
     assert files(run) == files(tmp_path / "inside")

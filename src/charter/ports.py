@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
 from charter.records.chat import Completion, Exchange, LogLikelihood, Message, Prompt, Request, Sampling, ScoreRequest
 from charter.records.measurements import MarginKind, Measurement, Metric, Score, Split
@@ -84,26 +84,6 @@ class Rendering(Protocol):
         ...
 
 
-@runtime_checkable
-class Tuner(Protocol):
-    """Makes a model from a starting one and rows: a policy from lessons or preferences, a reward model from
-    preferences."""
-
-    @property
-    def identity(self) -> str:
-        """Kind and hyperparameters, as canonical JSON."""
-        ...
-
-    def tune(self, start: ModelRef, rows: Sequence[TrainingRow], directory: Path, seed: int) -> ModelRef:
-        """Trains on ``rows`` (loss on the responses only) and writes the model under ``directory``.
-
-        Returns a reference whose ``adapter`` is the absolute path of what was written. The same arguments on the same
-        CPU and
-        thread count give byte-equal tensors. Raises TuningError, also where rows are of a kind it does not learn from.
-        """
-        ...
-
-
 class ExchangeReward(Record):
     """What an exchange is worth; None where that could not be told. Only differences mean anything."""
 
@@ -126,17 +106,45 @@ class Rewarder(Protocol):
 
 
 @runtime_checkable
-class RLTrainerFactory(Protocol):
-    """Makes tuners that practise: they draw answers to prompts, and learn from what these are worth."""
+class Tuner(Protocol):
+    """Makes a model from a starting one and rows: a policy from lessons, preferences or rated answers; a reward model
+    from preferences."""
 
     @property
     def identity(self) -> str:
         """Kind and hyperparameters, as canonical JSON."""
         ...
 
-    def bind(self, reference: ModelRef, reward: ModelRef | Rewarder) -> Tuner:
-        """A tuner whose rows are prompts and which is held to ``reference``. ``reward``: a reward model (a tuner's), or
-        whatever gives rewards."""
+    def tune(self, start: ModelRef, rows: Sequence[TrainingRow], directory: Path, seed: int) -> ModelRef:
+        """Trains on ``rows`` (loss on the responses only) and writes the model under ``directory``.
+
+        Returns a reference whose ``adapter`` is the absolute path of what was written. The same arguments on the same
+        CPU and
+        thread count give byte-equal tensors. Raises TuningError, also where rows are of a kind it does not learn from.
+        """
+        ...
+
+
+@runtime_checkable
+class RLTuner(Protocol):
+    """A tuner whose rows may be prompts: the policy draws answers to them, and learns from what these are worth."""
+
+    @property
+    def identity(self) -> str:
+        """Kind and hyperparameters, as canonical JSON."""
+        ...
+
+    def tune(
+        self,
+        start: ModelRef,
+        rows: Sequence[TrainingRow],
+        directory: Path,
+        seed: int,
+        reference: ModelRef | None = None,
+        reward: ModelRef | Rewarder | None = None,
+    ) -> ModelRef:
+        """As a tuner does. The policy is held to ``reference`` (None: its start); ``reward`` is a reward model, or what
+        gives rewards."""
         ...
 
 
@@ -144,7 +152,7 @@ class RLTrainerFactory(Protocol):
 class SupportsLRScale(Protocol):
     """A tuner that can take smaller steps."""
 
-    def with_lr_scale(self, share: float) -> Tuner:
+    def with_lr_scale(self, share: float) -> Self:
         """The same tuner with this share of its learning rate."""
         ...
 
@@ -324,12 +332,18 @@ class Attack(Protocol):
 
 @dataclass(frozen=True)
 class PreferenceTrainers:
-    """What learns from preferences: ``prefers`` a policy, at once; ``rewards`` a reward model, whose figures
-    ``rewarder`` gives; ``practises`` a policy, by drawing answers."""
+    """What learns from preferences.
+
+    Args:
+        preference_tuner: Makes a policy from given answers, at once.
+        reward_tuner: Makes a reward model.
+        rl_tuner: Makes a policy from prompts, by what its answers are worth.
+        load_rewarder: Gives the rewards of a reward model.
+    """
 
     preference_tuner: Tuner
     reward_tuner: Tuner
-    rl_trainers: RLTrainerFactory
+    rl_tuner: RLTuner
     load_rewarder: Callable[[ModelRef], Rewarder]
 
 

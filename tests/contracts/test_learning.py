@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,19 +13,21 @@ import pytest
 from charter.errors import TuningError
 from charter.models import weights
 from charter.models.engines.local_engine import LocalEngine, LocalOptions
-from charter.models.tuners.local_tuner import LocalRlooFactory, LocalTuner
+from charter.models.tuners.algorithms import ALGORITHMS
+from charter.models.tuners.kto_trainer import KtoOptions, add_mismatched_answers, balance_weight
+from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.reward_model import RewardModel
 from charter.models.tuners.training_job import halve_batch
 from charter.models.tuners.trl_trainers import read_train_log
 from charter.models.tuners.tuner_options import DpoOptions, RewardOptions, RlooOptions
-from charter.ports import ExchangeReward, Rewarder, RLTrainerFactory, Tuner
+from charter.ports import ExchangeReward, Rewarder, RLTuner, Tuner
 from charter.records.chat import Exchange, Message, Prompt, Sampling, ScoreRequest
 from charter.records.model_refs import ModelRef
-from charter.records.training_rows import PreferencePair, TrainingRow
+from charter.records.training_rows import PreferencePair, RatedAnswer, TrainingRow
 from tests import tiny
 
 ASKED = ("how do i bake a cake", "how do i grow tomatoes", "what is the capital of france", "how do i pick a lock")
-KINDS = [(method, kind) for method in ("dpo", "reward", "rloo") for kind in ("lora", "full")]
+KINDS = [(method, kind) for method in ("dpo", "kto", "reward", "rloo") for kind in ("lora", "full")]
 
 
 def pair(number: int, asked: str) -> PreferencePair:
@@ -33,6 +36,11 @@ def pair(number: int, asked: str) -> PreferencePair:
 
 
 PAIRS = [pair(number, asked) for number, asked in enumerate(ASKED)]
+RATED = [
+    RatedAnswer(id=f"{row.id}/{good}", messages=row.messages, response=row.chosen if good else row.rejected, good=good)
+    for row in PAIRS
+    for good in (True, False)
+]
 PROMPTS = [Prompt(id=row.id, messages=row.messages) for row in PAIRS]
 
 
@@ -52,11 +60,36 @@ def made(method: str, kind: str, start: ModelRef, **more: object) -> tuple[Tuner
     shared = {"kind": kind, "device": "cpu", "batch": 8, "lr": 2e-2 if kind == "lora" else 3e-3, **more}
     if method == "dpo":
         return LocalTuner(DpoOptions.model_validate({"epochs": 12, "sft_weight": 0.1, **shared})), PAIRS
+    if method == "kto":
+        return LocalTuner(KtoOptions.model_validate({"epochs": 12, **shared})), RATED
     if method == "reward":
         return LocalTuner(RewardOptions.model_validate({"epochs": 12, **shared})), PAIRS
     practice = {"steps": 25, "group_size": 4, "beta": 0.0, "answer_tokens": 6, "schedule": "constant", "warmup": 0.0}
     options = RlooOptions.model_validate({**shared, **practice, "batch": 16, **more})
-    return LocalRlooFactory(options).bind(start, Wordy()), PROMPTS
+    return Practice(LocalTuner(options), start), PROMPTS
+
+
+@dataclass(frozen=True)
+class Practice:
+    """A tuner that is always given the same reference and reward."""
+
+    tuner: RLTuner
+    reference: ModelRef
+
+    @property
+    def identity(self) -> str:
+        return self.tuner.identity
+
+    def tune(
+        self,
+        start: ModelRef,
+        rows: Sequence[TrainingRow],
+        directory: Path,
+        seed: int,
+        reference: ModelRef | None = None,
+        reward: ModelRef | Rewarder | None = None,
+    ) -> ModelRef:
+        return self.tuner.tune(start, rows, directory, seed, reference or self.reference, reward or Wordy())
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +109,7 @@ def test_learns_what_is_preferred(method: str, kind: str, start: ModelRef, tmp_p
     assert [seen.step for seen in policy.curve] == sorted(seen.step for seen in policy.curve)
     if method == "reward":
         assert margin(policy, kind) > 1.0
-    elif method == "dpo":
+    elif method in ("dpo", "kto"):
         assert likelihoods(policy) > likelihoods(start) + 3.0
     else:
         assert share_of_yes(policy) > share_of_yes(start) + 0.3
@@ -120,7 +153,7 @@ def share_of_yes(policy: ModelRef) -> float:
     return words.count("yes") / (len(words) or 1)
 
 
-@pytest.mark.parametrize("method", ["dpo", "reward", "rloo"])
+@pytest.mark.parametrize("method", ["dpo", "kto", "reward", "rloo"])
 def test_seed_decides_the_files_to_the_byte(method: str, start: ModelRef, tmp_path: Path) -> None:
     tuner, rows = made(method, "lora", start, epochs=1, **({"steps": 2} if method == "rloo" else {}))
     one, two, again = (tuner.tune(start, rows, tmp_path / f"{n}", seed=seed) for n, seed in enumerate((1, 2, 1)))
@@ -130,7 +163,7 @@ def test_seed_decides_the_files_to_the_byte(method: str, start: ModelRef, tmp_pa
     assert json.loads(tuner.identity)["tuner"] == method
 
 
-@pytest.mark.parametrize(("method", "kind"), [("dpo", "lora"), ("dpo", "full"), ("rloo", "lora"), ("rloo", "full")])
+@pytest.mark.parametrize(("method", "kind"), [(m, kind) for m in ("dpo", "kto", "rloo") for kind in ("lora", "full")])
 def test_goes_on_from_a_policy_and_is_held_to_it(method: str, kind: str, start: ModelRef, tmp_path: Path) -> None:
     first, rows = made(method, kind, start, **({"steps": 12} if method == "rloo" else {"epochs": 6}))
     policy = first.tune(start, rows, tmp_path / "first", seed=3)
@@ -177,7 +210,7 @@ def test_a_long_curve_keeps_its_last_point() -> None:
 
 
 def test_rows_of_another_kind_are_refused(start: ModelRef, tmp_path: Path) -> None:
-    wrongs: dict[str, Sequence[TrainingRow]] = {"dpo": PROMPTS, "reward": PROMPTS, "rloo": PAIRS}
+    wrongs: dict[str, Sequence[TrainingRow]] = {"dpo": PROMPTS, "reward": PROMPTS, "rloo": PAIRS, "kto": PAIRS}
     for number, (method, wrong) in enumerate(wrongs.items()):
         tuner, _ = made(method, "lora", start)
         with pytest.raises(TuningError, match="rows are"):
@@ -235,6 +268,35 @@ def test_half_a_batch_still_holds_whole_groups(batch: int, group: int) -> None:
         options = found
 
 
-def test_a_reinforcer_is_one(start: ModelRef) -> None:
-    assert isinstance(LocalRlooFactory(RlooOptions()), RLTrainerFactory)
-    assert json.loads(LocalRlooFactory(RlooOptions()).identity)["tuner"] == "rloo"
+def test_every_algorithm_of_the_table_is_in_this_suite() -> None:
+    assert {method for method, _ in KINDS} | {"sft"} == {*ALGORITHMS}
+    assert all(own.options.model_fields["method"].default == name for name, own in ALGORITHMS.items())
+
+
+def test_practice_without_a_reward_is_refused(start: ModelRef, tmp_path: Path) -> None:
+    with pytest.raises(TuningError, match="what answers are worth"):
+        LocalTuner(RlooOptions(device="cpu", answer_tokens=6)).tune(start, PROMPTS, tmp_path / "policy", seed=1)
+
+
+def test_kto_needs_good_and_bad_answers(start: ModelRef, tmp_path: Path) -> None:
+    tuner, rows = made("kto", "lora", start)
+    good = [row for row in rows if isinstance(row, RatedAnswer) and row.good]
+    with pytest.raises(TuningError, match="4 good and 0 bad"):
+        tuner.tune(start, good, tmp_path / "policy", seed=1)
+
+
+def test_kto_weighs_good_and_bad_answers_the_same_in_all() -> None:
+    """Equation 8 of the paper: lambda_D n_D over lambda_U n_U is at least 1."""
+    assert balance_weight([True] * 6 + [False] * 3, KtoOptions()) == 2.0
+    assert balance_weight([True] * 6 + [False] * 3, KtoOptions(undesirable_weight=1.5)) == 1.5
+
+
+def test_kto_estimates_divergence_over_answers_to_other_prompts() -> None:
+    rows = [{"completion_ids": [n]} for n in range(7)]
+    other = [row["KL_completion_ids"][0] for row in add_mismatched_answers(rows, 3)]
+    assert other == [2, 0, 1, 5, 3, 4, 5]
+
+
+def test_half_a_batch_of_kto_keeps_two_answers() -> None:
+    assert halve_batch(KtoOptions(batch=3)).batch == 2
+    assert halve_batch(KtoOptions(batch=8)).batch == 4

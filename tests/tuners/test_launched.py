@@ -19,8 +19,9 @@ from charter.errors import TuningError
 from charter.models import weights
 from charter.models.tuners import reward_model
 from charter.models.tuners.isolation import find_newest_checkpoint
-from charter.models.tuners.launched_tuner import LaunchedJob, LaunchedRlooFactory, LaunchedTuner
-from charter.models.tuners.local_tuner import LocalRlooFactory, LocalTuner
+from charter.models.tuners.kto_trainer import KtoOptions
+from charter.models.tuners.launched_tuner import LaunchedJob, LaunchedTuner
+from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.training_worker import split_batch
 from charter.models.tuners.tuner_options import (
     DpoOptions,
@@ -28,12 +29,11 @@ from charter.models.tuners.tuner_options import (
     RlooOptions,
     SftOptions,
     TuneOptions,
-    TunerOptions,
 )
 from charter.ports import ExchangeReward
 from charter.records.chat import Exchange, Prompt, Sampling
 from charter.records.model_refs import ModelRef
-from charter.records.training_rows import PreferencePair
+from charter.records.training_rows import PreferencePair, RatedAnswer, TrainingRow
 from tests import tiny
 from tests.contracts.test_tuner import ROWS
 
@@ -45,8 +45,7 @@ LONG = tiny.lesson("long", "how do i bake a cake " * 4, "use flour")
 OWNER = """
 import sys
 from pathlib import Path
-from charter.nouns import Exchange, ModelRef, Preferred, Prompt
-from charter.ports import Reward
+from charter.records.model_refs import ModelRef
 from tests.tuners import test_launched as t
 start = ModelRef.model_validate_json(sys.argv[2])
 t.LaunchedTuner(t.OPTIONS, sys.argv[3], Path(sys.argv[1])).tune(start, t.ROWS, Path(sys.argv[1]) / "killed", 3)
@@ -161,7 +160,8 @@ def test_four_bits_are_trained_over_or_refused_where_they_cannot_be(start: Model
 PRACTICE = RlooOptions(
     device="cpu", lr=5e-3, steps=12, batch=8, group_size=4, beta=0.1, answer_tokens=5, save_steps=3, schedule="constant"
 )
-LEARNERS: dict[str, TunerOptions] = {
+LEARNERS: dict[str, TuneOptions] = {
+    "kto": KtoOptions(device="cpu", lr=5e-3, epochs=6, batch=4, save_steps=3),
     "dpo": DpoOptions(device="cpu", lr=5e-3, epochs=6, batch=4, save_steps=3),
     "reward": RewardOptions(device="cpu", lr=5e-3, epochs=6, batch=4, save_steps=3),
 }
@@ -169,22 +169,28 @@ PAIRS = [PreferencePair(id=row.id, messages=row.messages, chosen="yes please", r
 OWNED = """
 import sys
 from pathlib import Path
-from charter.nouns import ModelRef
+from charter.records.model_refs import ModelRef
 from tests.tuners import test_launched as t
 start, reward = (ModelRef.model_validate_json(text) for text in sys.argv[2:4])
 t.elsewhere(sys.argv[4], Path(sys.argv[1]), start, reward)(Path(sys.argv[1]) / "killed")
 """
 PROMPTS = [Prompt(id=row.id, messages=row.messages) for row in ROWS]
 MANY = [row.model_copy(update={"id": f"{row.id}{n}"}) for n in range(4) for row in PAIRS]
+RATED = [
+    RatedAnswer(id=f"{row.id}/{good}", messages=row.messages, response=row.chosen if good else row.rejected, good=good)
+    for row in MANY[:8]
+    for good in (True, False)
+]
+LEARNT: dict[str, Sequence[TrainingRow]] = {"dpo": MANY, "reward": MANY, "kto": RATED}
 
 
 def elsewhere(method: str, work: Path, start: ModelRef, reward: ModelRef) -> Callable[[Path], ModelRef]:
     """A training in a process of its own, of one kind."""
     if method == "rloo":
-        practice = LaunchedRlooFactory(PRACTICE, ALONE, work).bind(start, reward)
-        return lambda directory: practice.tune(start, PROMPTS, directory, 3)
+        practice = LaunchedTuner(PRACTICE, ALONE, work)
+        return lambda directory: practice.tune(start, PROMPTS, directory, 3, start, reward)
     tuner = LaunchedTuner(LEARNERS[method], ALONE, work)
-    return lambda directory: tuner.tune(start, MANY, directory, 3)
+    return lambda directory: tuner.tune(start, LEARNT[method], directory, 3)
 
 
 @pytest.fixture(scope="module")
@@ -193,14 +199,14 @@ def reward(start: ModelRef, tmp_path_factory: pytest.TempPathFactory) -> ModelRe
     return LocalTuner(rewarding).tune(start, PAIRS, tmp_path_factory.mktemp("made") / "reward", 1)
 
 
-@pytest.mark.parametrize("method", ["dpo", "reward", "rloo"])
+@pytest.mark.parametrize("method", ["dpo", "kto", "reward", "rloo"])
 def test_a_training_that_was_killed_goes_on_to_the_same_files(
     method: str, start: ModelRef, reward: ModelRef, tmp_path: Path
 ) -> None:
     if method == "rloo":
-        plain = LocalRlooFactory(PRACTICE).bind(start, reward).tune(start, PROMPTS, tmp_path / "plain", 3)
+        plain = LocalTuner(PRACTICE).tune(start, PROMPTS, tmp_path / "plain", 3, start, reward)
     else:
-        plain = LocalTuner(LEARNERS[method]).tune(start, MANY, tmp_path / "plain", 3)
+        plain = LocalTuner(LEARNERS[method]).tune(start, LEARNT[method], tmp_path / "plain", 3)
     work, root = tmp_path / "work", Path(__file__).parents[2]
     given = [str(work), start.model_dump_json(), reward.model_dump_json(), method]
     owner = subprocess.Popen([sys.executable, "-c", OWNED, *given], cwd=root)
@@ -218,8 +224,8 @@ def test_a_training_that_was_killed_goes_on_to_the_same_files(
 def test_practice_elsewhere_ends_where_it_has_gone_too_far(start: ModelRef, reward: ModelRef, tmp_path: Path) -> None:
     """On a step with a checkpoint, of which none is left: who goes on from one would take another step."""
     near = PRACTICE.model_copy(update={"max_kl": 1e-4, "save_steps": 1})
-    practice = LaunchedRlooFactory(near, ALONE, tmp_path / "work").bind(start, reward)
-    policy = practice.tune(start, PROMPTS, tmp_path / "policy", 3)
+    practice = LaunchedTuner(near, ALONE, tmp_path / "work")
+    policy = practice.tune(start, PROMPTS, tmp_path / "policy", 3, start, reward)
     last = policy.curve[-1].step
     assert last < PRACTICE.steps
     assert "practice was ended" in policy.notes[0]
@@ -235,7 +241,7 @@ def test_each_process_has_rewards_on_its_own_device(
         places.append(device)
         return whole(where, "cpu", options)
 
-    monkeypatch.setattr(reward_model, "_with_one_output", here)
+    monkeypatch.setattr(reward_model, "_load_with_one_output", here)
     drawn = Exchange(
         id="a", prompt=PROMPTS[0], response="yes", stop="stop", model="policy", sampling=Sampling(temperature=1.0)
     )
@@ -250,7 +256,7 @@ def test_each_process_has_rewards_on_its_own_device(
 
 def test_a_judge_cannot_reward_elsewhere(start: ModelRef, tmp_path: Path) -> None:
     with pytest.raises(TuningError, match="A judge cannot reward"):
-        LaunchedRlooFactory(PRACTICE, ALONE, tmp_path).bind(start, Judge())
+        LaunchedTuner(PRACTICE, ALONE, tmp_path).tune(start, PROMPTS, tmp_path / "policy", 3, start, Judge())
 
 
 class Judge:

@@ -106,7 +106,7 @@ def test_goes_on_from_an_adapter(kind: str, llama: ModelRef, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("warmup", "steps"), [(0, 0), (0.03, 3), (0.99, 75), (1, 1), (50, 50), (100, 75)])
 def test_the_warm_up_is_a_share_of_the_steps_or_their_number(warmup: float, steps: int) -> None:
-    assert trl_trainers._warmup_steps_for_rows(304, SftOptions(batch=4, epochs=1, warmup=warmup)) == steps
+    assert trl_trainers.warmup_steps_for_rows(304, SftOptions(batch=4, epochs=1, warmup=warmup)) == steps
 
 
 def test_a_single_step_learns(llama: ModelRef, tmp_path: Path) -> None:

@@ -11,17 +11,18 @@ from charter.judging.pair_comparison import both_orders
 from charter.methods.inputs import Inputs
 from charter.methods.reflection import Reviser, reflect
 from charter.ports import Rewarder, Roles
-from charter.records.chat import Prompt
+from charter.records.chat import Exchange, Prompt
+from charter.records.item_ids import join_id
 from charter.records.model_refs import ModelRef
 from charter.records.preferences import PositionBias, ResponsePair
 from charter.records.revisions import Revision
-from charter.records.training_rows import Example, PreferencePair
+from charter.records.training_rows import Example, PreferencePair, RatedAnswer
 from charter.run import Steps
 from charter.stages.clustering import cluster
 from charter.stages.contrast import contrast
 from charter.stages.judge import judge, select_violations
 from charter.stages.monitors import score_rewards
-from charter.stages.policy_training import keep_good_answers, merge_prompts
+from charter.stages.policy_training import keep_good_answers, merge_prompts, rate_answers
 from charter.stages.preference_pairs import (
     MODEL_RATER,
     aggregate_people,
@@ -46,14 +47,15 @@ from charter.stages.reflect import ReflectionSetup
 
 @dataclass(frozen=True)
 class PreferenceData:
-    """Pairs to learn from, and to check on; lessons that are replayed beside; prompts to practise on; and what tells
-    the worth of an answer, once it is there."""
+    """Pairs to learn from, and to check on; lessons that are replayed beside; prompts to practise on; what tells the
+    worth of an answer, once it is there; and answers that were rated by themselves."""
 
     train_pairs: Sequence[PreferencePair]
     validation_pairs: Sequence[PreferencePair]
     replay: Sequence[Example]
     prompts: Sequence[Prompt]
     rewarder: Rewarder | None = None
+    rated: Sequence[RatedAnswer] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,9 @@ def collect_preferences(
     asked_helpful = run.once("asked_helpful", sample_prompts, prompts.benign, options.pairs.prompts)
     benign = [*write_benign_prompts(run, policy, asked_redteam, roles, inputs), *asked_helpful]
     asked = run.once("asked", merge_prompts, asked_redteam, benign)
+    if options.rates_answers:
+        rated = collect_rated_answers(run, policy, constitution, asked, roles, inputs)
+        return PreferenceData((), (), collect_all_replay(run, policy, asked, roles, inputs), asked, rated=rated)
     if options.pairs.by == "people":
         raters, position = run.once("raters", summarise_raters, inputs.pairs), None
         preferred = run.once("preferred", aggregate_people, inputs.pairs)
@@ -84,10 +89,7 @@ def collect_preferences(
     require_pairs(pair_summary, position)
     train_pairs = run.once("train_pairs", select_train_pairs, usable, near)
     validation_pairs = run.once("validation_pairs", select_validation_pairs, usable, near)
-    before = inputs.given.replay_rows if inputs.given is not None else ()
-    fresh = collect_replay(run, policy, asked, roles, inputs) if options.replay_prompts else []
-    replay = list({row.id: row for row in (*before, *fresh)}.values())
-    return PreferenceData(train_pairs, validation_pairs, replay, asked)
+    return PreferenceData(train_pairs, validation_pairs, collect_all_replay(run, policy, asked, roles, inputs), asked)
 
 
 def compare_answers(
@@ -108,6 +110,26 @@ def compare_answers(
     position = run.once("position", measure_position_bias, orders, preferences)
     preferred = run.once("preferred", select_agreed_pairs, orders, preferences, rater)
     return position, preferred
+
+
+def collect_rated_answers(
+    run: Steps, policy: ModelRef, constitution: Constitution, prompts: Sequence[Prompt], roles: Roles, inputs: Inputs
+) -> list[RatedAnswer]:
+    """Answers that the policy draws, and gives under the constitution, each found good or bad by the judge."""
+    drawn, revisions = draw_answers(run, policy, constitution, prompts, roles, inputs)
+    answers = [*drawn, *(r.exchange.model_copy(update={"id": join_id(r.id, "ruled")}) for r in revisions)]
+    answer_ratings = run.map("answer_ratings", score_rewards, answers, build_judge_rewarder(roles, inputs))
+    rated = run.once("rated", rate_answers, answers, answer_ratings, inputs.guard, roles.judge.identity)
+    return rated
+
+
+def collect_all_replay(
+    run: Steps, policy: ModelRef, prompts: Sequence[Prompt], roles: Roles, inputs: Inputs
+) -> list[Example]:
+    """What the run before replayed, and fresh good answers of the starting policy."""
+    before = inputs.given.replay_rows if inputs.given is not None else ()
+    fresh = collect_replay(run, policy, prompts, roles, inputs) if inputs.options.learn.replay_prompts else []
+    return list({row.id: row for row in (*before, *fresh)}.values())
 
 
 def write_benign_prompts(
@@ -131,8 +153,17 @@ def draw_candidate_pairs(
     run: Steps, policy: ModelRef, constitution: Constitution, prompts: ComparedPrompts, roles: Roles, inputs: Inputs
 ) -> list[ResponsePair]:
     """Two answers to one prompt, from what the policy draws and what it answers under the constitution."""
+    drawn, revisions = draw_answers(run, policy, constitution, prompts.redteam, roles, inputs)
+    pairs = run.once("pairs", make_candidate_pairs, drawn, revisions, prompts.benign, inputs.options.learn.pairs)
+    return pairs
+
+
+def draw_answers(
+    run: Steps, policy: ModelRef, constitution: Constitution, prompts: Sequence[Prompt], roles: Roles, inputs: Inputs
+) -> tuple[list[Exchange], list[Revision]]:
+    """What the policy draws, and what it answers under the constitution."""
     asked = inputs.options.learn.pairs
-    copies = run.once("copies", repeat_prompts, prompts.redteam, asked.draws)
+    copies = run.once("copies", repeat_prompts, prompts, asked.draws)
     warm = inputs.answers.model_copy(update={"temperature": asked.temperature})
     direct = inputs.options.reflect.model_copy(update={"turns": "direct"})
     with roles.target(policy) as target:
@@ -142,8 +173,7 @@ def draw_candidate_pairs(
             again = run.once("again", to_trials, drawn)
             setup = ReflectionSetup(constitution, inputs.templates, direct)
             revisions = reflect(run, "", again, Reviser(target, setup, inputs.answers, inputs.answers))
-    pairs = run.once("pairs", make_candidate_pairs, drawn, revisions, prompts.benign, asked)
-    return pairs
+    return drawn, revisions
 
 
 def collect_replay(

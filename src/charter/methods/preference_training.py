@@ -18,6 +18,7 @@ from charter.records.decisions import Decision
 from charter.records.measurements import Measurement, Metric
 from charter.records.model_refs import ModelRef
 from charter.records.preferences import GateAnswer, PolicyStats
+from charter.records.training_rows import TrainingRow
 from charter.run import Run, Steps
 from charter.stages.gate_checks import check_gates
 from charter.stages.judge import judge
@@ -34,7 +35,7 @@ from charter.stages.monitors import (
     summarise_gate_answers,
     without_curve,
 )
-from charter.stages.policy_training import mix_examples, mix_pairs, train_on_policy, train_on_rows
+from charter.stages.policy_training import mix_examples, mix_pairs, mix_rated_answers, train_on_policy, train_on_rows
 from charter.stages.preference_pairs import sample_prompts
 from charter.stages.probe import probe
 
@@ -81,25 +82,32 @@ def train_on_preferences(
     run: Run, begun: PolicyEval, found: PreferenceData, roles: Roles, inputs: Inputs
 ) -> tuple[PolicyEval, str]:
     """The policy that is left when learning ends, and why it ended."""
-    return {"dpo": train_dpo, "rloo": train_rloo}[inputs.options.learn.algorithm](run, begun, found, roles, inputs)
+    train = {"dpo": train_offline, "kto": train_offline, "rloo": train_rloo}[inputs.options.learn.algorithm]
+    return train(run, begun, found, roles, inputs)
 
 
-def train_dpo(
+def train_offline(
     run: Run, begun: PolicyEval, found: PreferenceData, roles: Roles, inputs: Inputs
 ) -> tuple[PolicyEval, str]:
-    """The pairs learnt at once, and again where what comes of them may not stay."""
+    """What was preferred learnt at once, and again where what comes of it may not stay."""
     assert roles.learners is not None
     begin, gating = monitor_policy(run.steps("000"), begun, begun, found, roles, inputs), inputs.options.gates
-    tuner = roles.learners.preference_tuner
+    tuner, kto = roles.learners.preference_tuner, inputs.options.learn.algorithm == "kto"
 
     def attempt(tries: int) -> tuple[PolicyEval, Decision]:
         folder, (more, share) = run.steps(f"{tries + 1:03d}"), gating.retry_settings(tries)
-        mixed = folder.once("mixed", mix_pairs, found.train_pairs, found.replay, more)
+        mixed: Sequence[TrainingRow]
+        if kto:
+            mixed = folder.once("mixed", mix_rated_answers, found.train_pairs, found.rated, found.replay, more)
+        else:
+            mixed = folder.once("mixed", mix_pairs, found.train_pairs, found.replay, more)
         policy = folder.once("policy", train_on_rows, begun.policy, mixed, tuner, share)
         return evaluate_candidate(folder, EarlierPolicies(begin, begin, tries), policy, found, roles, inputs)
 
     now, decision = try_until_decided(attempt, gating)
-    return (now, "the pairs were learnt") if decision.action == "go_on" else (begin, decision.reason)
+    if decision.action != "go_on":
+        return begin, decision.reason
+    return now, "the answers were learnt" if kto else "the pairs were learnt"
 
 
 def train_rloo(
@@ -108,7 +116,7 @@ def train_rloo(
     """Practice in rounds, each from the last good policy. A round that is rolled back is tried again, the first one
     with its warm-up; the smaller step stays for the rounds after it."""
     assert roles.learners is not None
-    rounds, gating, practises = inputs.options.learn.rloo.rounds, inputs.options.gates, roles.learners.rl_trainers
+    rounds, gating, practises = inputs.options.learn.rloo.rounds, inputs.options.gates, roles.learners.rl_tuner
     worth, rewarder, unfit = choose_reward(run.steps("reward"), begun.policy, found, roles, inputs)
     found = replace(found, rewarder=rewarder)
     begin = monitor_policy(run.steps("000"), begun, begun, found, roles, inputs)

@@ -49,6 +49,15 @@ class PreferencePair(Record):
     certainty: float = Field(default=1.0, gt=0.5, le=1)
 
 
-TrainingRow = (
-    Example | PreferencePair | Prompt
-)  # what a tuner learns from: lessons, preferences, or prompts to practise on
+class RatedAnswer(Record):
+    """An answer that was found good or bad by itself, by ``rater`` (a person, a judge, the model)."""
+
+    id: str
+    messages: tuple[Message, ...]
+    response: str
+    good: bool
+    rater: str = ""
+
+
+TrainingRow = Example | PreferencePair | RatedAnswer | Prompt
+"""What a tuner learns from: lessons, preferences, rated answers, or prompts to practise on."""

@@ -26,7 +26,15 @@ from charter.spec.method_options import (
     VerifySpec,
 )
 from charter.spec.model_spec import PROGRAM_PREFIX, ErrorsSpec, OracleSpec, TargetSpec, TunerSpec
-from charter.spec.preference_spec import DpoSpec, PreferenceDataSpec, RewardModelSpec, RLGuardSpec, RlhfSpec, RlooSpec
+from charter.spec.preference_spec import (
+    DpoSpec,
+    KtoSpec,
+    PreferenceDataSpec,
+    RewardModelSpec,
+    RLGuardSpec,
+    RlhfSpec,
+    RlooSpec,
+)
 from charter.spec.principle_spec import CaiSpec, SelfAlignSpec
 from charter.spec.prompt_spec import Columns, KeepOutSpec, PromptsSpec, SourceSpec
 from charter.spec.run_spec import (
@@ -61,6 +69,7 @@ __all__ = [
     "GateSpec",
     "JudgingSpec",
     "KeepOutSpec",
+    "KtoSpec",
     "LabelledColumnsSpec",
     "LabelledFileSpec",
     "LabelledName",

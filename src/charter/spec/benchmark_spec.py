@@ -31,7 +31,9 @@ class BenchmarkSpec(Record):
     """One benchmark: a `task` of lm-eval, a `protocol` of Dromedary, or a `judged` one over `prompts`."""
 
     name: str = Field("", description="Name of the benchmark in reports. Empty: that of its task or kind.")
-    task: str = Field("", description="A task or group of lm-eval.")
+    task: str = Field(
+        "", description="A task or group of lm-eval, or `python:package.module:Object`, a benchmark of your own."
+    )
     protocol: Literal["", "truthfulqa", "hhh"] = Field(
         "",
         description="A multiple-choice protocol of Dromedary (arXiv 2305.03047): `truthfulqa` or `hhh`.",
@@ -91,6 +93,11 @@ class BenchmarkSpec(Record):
         return self
 
     @property
+    def is_plugin(self) -> bool:
+        """Whether the task is a benchmark of the user's own."""
+        return self.task.startswith("python:")
+
+    @property
     def gate_kind(self) -> GateKind | None:
         """Under which margin it decides; None where it decides nothing."""
         if isinstance(self.gate, str) or not self.gate:
@@ -101,6 +108,8 @@ class BenchmarkSpec(Record):
     @property
     def _no_gate_reason(self) -> str:
         """Why nothing of it can decide, where that is plain from what it is."""
+        if self.is_plugin:
+            return "a benchmark of your own is measured whole"
         if self.judged == "helpfulness":
             return "it is a comparison with the starting model, which has no figure of its own to be held against"
         if len(self.styles) > 1:

@@ -30,6 +30,9 @@ class CurationSpec(Record):
         description="True asks the judge about each target again, and leaves out what it finds wanting.",
     )
     mask: bool = Field(True, description="True masks personal data and secrets in the rows that stay.")
+    detectors: tuple[str, ...] = Field(
+        (), description="Detectors of your own that find what is masked, each `python:package.module:Object`."
+    )
     language_share: float = Field(
         1.0,
         gt=0,

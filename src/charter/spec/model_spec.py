@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from charter.records.chat import Sampling
 from charter.records.record import Record
@@ -114,6 +114,10 @@ class TargetSpec(Record):
 class TunerSpec(Record):
     """Where training runs: in this process, or in processes of its own."""
 
+    program: str = Field(
+        "",
+        description="A tuner of your own, `python:package.module:Object`. `tuner: python:...` is short for it.",
+    )
     launch: str = Field(
         "",
         description="A command that trains in its own processes, such as `accelerate launch {script} {job}`. Empty: "
@@ -135,8 +139,18 @@ class TunerSpec(Record):
         "CUDA.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, given: Any) -> Any:
+        """A name alone is that of a tuner of one's own."""
+        return {"program": given} if isinstance(given, str) else given
+
     def find_faults(self) -> list[str]:
         """What does not fit together, one line each."""
+        if self.program and not self.program.startswith(PROGRAM_PREFIX):
+            return ["tuner.program: names no object; write python:package.module:Object"]
+        if self.program and (self.launch or self.quantize != "none"):
+            return ["tuner.program: a tuner of your own cannot be launched or quantized; leave launch and quantize"]
         if not self.launch:
             return ["tuner.micro_batch: is for tuner.launch, which is not set"] if self.micro_batch else []
         found = _parse_placeholders(self.launch, LAUNCH_PLACEHOLDERS)

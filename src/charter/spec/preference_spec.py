@@ -57,6 +57,32 @@ class DpoSpec(Record):
     )
 
 
+class KtoSpec(Record):
+    """Kahneman-Tversky optimisation (Ethayarajh et al. 2024, arXiv 2402.01306): each answer is good or bad."""
+
+    rows: Literal["pairs", "verdicts"] = Field(
+        "pairs",
+        description="`pairs` takes a good and a bad answer from each pair. `verdicts` asks the judge about each answer "
+        "by itself.",
+    )
+    learning_rate: float = Field(
+        1e-5,
+        gt=0,
+        description="Peak learning rate. The default is ten times the 1e-6 of TRL's guide for full training.",
+    )
+    epochs: float = Field(2.0, gt=0, description="Passes over the answers.")
+    batch: int = Field(
+        16, ge=2, description="Answers in an optimiser step. The divergence is estimated over a batch, so 2 at least."
+    )
+    beta: float = Field(0.1, gt=0, description="How far the policy is held to its start.")
+    desirable_weight: float = Field(1.0, gt=0, description="Weight of good answers.")
+    undesirable_weight: float | None = Field(
+        None,
+        gt=0,
+        description="Weight of bad answers. Null: bad answers weigh as much in all as good ones (equation 8).",
+    )
+
+
 class RewardModelSpec(Record):
     """The reward model, a Bradley-Terry model of the pairs."""
 
@@ -128,9 +154,10 @@ class RLGuardSpec(Record):
 class RlhfSpec(Record):
     """What the method `rlhf` does."""
 
-    algorithm: Literal["rloo", "dpo"] = Field(
+    algorithm: Literal["rloo", "dpo", "kto"] = Field(
         "rloo",
-        description="`rloo` trains a reward model and practises toward it; `dpo` learns the pairs at once.",
+        description="`rloo` trains a reward model and practises toward it; `dpo` learns the pairs at once; `kto` "
+        "learns good and bad answers.",
     )
     replay: int = Field(
         300,
@@ -139,6 +166,7 @@ class RlhfSpec(Record):
     )
     pairs: PreferenceDataSpec = PreferenceDataSpec()
     dpo: DpoSpec = DpoSpec()
+    kto: KtoSpec = KtoSpec()
     reward: RewardModelSpec = RewardModelSpec()
     rloo: RlooSpec = RlooSpec()
     guard: RLGuardSpec = RLGuardSpec()
@@ -146,7 +174,12 @@ class RlhfSpec(Record):
     @property
     def replay_prompts(self) -> int:
         """Prompts that are answered for replay: none where nothing would learn from it."""
-        return self.replay if self.algorithm == "dpo" or self.rloo.warm_up else 0
+        return self.replay if self.algorithm != "rloo" or self.rloo.warm_up else 0
+
+    @property
+    def rates_answers(self) -> bool:
+        """Whether the judge rates answers by themselves, so that none are compared."""
+        return self.algorithm == "kto" and self.kto.rows == "verdicts"
 
     @property
     def policy_count(self) -> int:

@@ -52,6 +52,11 @@ class SourceSpec(Record):
         "the named set.",
     )
     hub: str = Field("", description="A data set of the hub, as owner/name.")
+    program: str = Field(
+        "",
+        pattern=r"^(python:.+)?$",
+        description="A source of your own, `python:package.module:Object`. That text alone is short for it.",
+    )
     config: str = Field("", description="Configuration of the hub's data set.")
     split: str = Field("", description="Split of the hub's data set. Empty: all splits.")
     revision: str = Field("", description="Branch, tag or commit of the hub's data set.")
@@ -67,15 +72,19 @@ class SourceSpec(Record):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, given: Any) -> Any:
-        """``column: x`` is short for ``columns: {prompt: x}``."""
+        """``column: x`` is short for ``columns: {prompt: x}``, and ``python:...`` for ``program: python:...``."""
+        if isinstance(given, str):
+            return {"program": given}
         if isinstance(given, Mapping) and isinstance(given.get("column"), str) and "columns" not in given:
             return {**{k: v for k, v in given.items() if k != "column"}, "columns": {"prompt": given["column"]}}
         return given
 
     @model_validator(mode="after")
     def _one_place(self) -> SourceSpec:
-        if not (self.name or self.path or self.hub):
-            raise ValueError("names no source: give `name`, `path` or `hub`")
+        if self.program and self.model_fields_set > {"program"}:
+            raise ValueError("`program` stands alone: the source of your own says the rest")
+        if not (self.name or self.path or self.hub or self.program):
+            raise ValueError("names no source: give `name`, `path`, `hub` or `program`")
         if self.path and self.hub:
             raise ValueError("has both `path` and `hub`: give one")
         if self.name and self.columns != Columns():

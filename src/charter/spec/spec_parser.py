@@ -260,8 +260,16 @@ def _target_faults(spec: Spec) -> list[str]:
 def _rlhf_faults(spec: Spec) -> list[str]:
     """Faults of learning from preferences."""
     learn, gates, faults = spec.options.learn, spec.options.gates, list[str]()
+    if learn.rates_answers and spec.options.curate.enabled:
+        faults.append("options.curate: sifts pairs, not answers by verdict; set options.learn.kto.rows: pairs")
+    if learn.rates_answers and learn.pairs.by == "people":
+        faults.append("options.learn.pairs.by: people compare answers; set options.learn.kto.rows: pairs")
+    if learn.algorithm == "kto" and spec.tuner.micro_batch == 1:
+        faults.append("tuner.micro_batch: KTO estimates the divergence over a batch; set it to 2 or more")
     if learn.pairs.by == "people" and not learn.pairs.files:
         faults.append("options.learn.pairs.files: is empty; name files of pairs, or let `judge` or `model` compare")
+    if spec.tuner.program and learn.algorithm == "rloo":
+        faults.append("tuner.program: rloo has a tuner of its own; set options.learn.algorithm to dpo or kto")
     if learn.algorithm == "rloo" and learn.rloo.batch % learn.rloo.answers_per_prompt:
         faults.append("options.learn.rloo.batch: must be a multiple of options.learn.rloo.answers_per_prompt")
     if spec.tuner.launch and learn.algorithm == "rloo" and learn.rloo.reward == "judge":

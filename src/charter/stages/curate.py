@@ -130,6 +130,8 @@ def _to_filter_row(given: Trained, known: Mapping[str, Prompt]) -> CurationRow:
         else "preferred"
         if isinstance(given, PreferencePair)
         else given.source
+        if isinstance(given, Prompt)
+        else "rated"
     )
     return CurationRow(
         id=given.id,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from charter.errors import TuningError
-from charter.ports import ExchangeReward, Rewarder, RLTrainerFactory, SupportsLRScale, Tuner
+from charter.ports import ExchangeReward, Rewarder, RLTuner, SupportsLRScale, Tuner
 from charter.records.chat import Exchange, Prompt
 from charter.records.item_ids import join_id
 from charter.records.model_refs import ModelRef
 from charter.records.record import Step
-from charter.records.training_rows import Example, PreferencePair, TrainingRow, oversample
+from charter.records.training_rows import Example, PreferencePair, RatedAnswer, TrainingRow, oversample
+from charter.similarity.splits import LeakageFilter
+
+T = TypeVar("T", bound=Tuner | RLTuner)
 
 
 def train_on_rows(
@@ -28,7 +32,7 @@ def train_on_policy(
     reference: ModelRef,
     reward: ModelRef | Rewarder,
     prompts: Sequence[Prompt],
-    trainers: RLTrainerFactory,
+    tuner: RLTuner,
     share: float,
     *,
     step: Step,
@@ -37,8 +41,8 @@ def train_on_policy(
     used."""
     assert step.directory is not None
     worth = _absolute(reward, step) if isinstance(reward, ModelRef) else reward
-    tuner = _with_lr_scale(trainers.bind(_absolute(reference, step), worth), share)
-    made = tuner.tune(_absolute(policy, step), prompts, step.directory, step.seed("tune") % 2**31)
+    held, seed = _absolute(reference, step), step.seed("tune") % 2**31
+    made = _with_lr_scale(tuner, share).tune(_absolute(policy, step), prompts, step.directory, seed, held, worth)
     return made.under(step.path)
 
 
@@ -75,6 +79,52 @@ def mix_pairs(
     return rows
 
 
+def mix_rated_answers(
+    pairs: Sequence[PreferencePair],
+    rated: Sequence[RatedAnswer],
+    replay: Sequence[Example],
+    more: int = 0,
+    *,
+    step: Step,
+) -> list[RatedAnswer]:
+    """Answers that were rated, both answers of each pair, and replay as good ones, in one seeded order. ``more``: so
+    many rows of replay more for each bad answer, the same ones again. Raises TuningError where all are of one kind."""
+    rows = list(rated)
+    for pair in pairs:
+        shared = {"messages": pair.messages, "rater": pair.rater}
+        rows += [
+            RatedAnswer(id=f"{pair.id}/chosen", response=pair.chosen, good=True, **shared),
+            RatedAnswer(id=f"{pair.id}/rejected", response=pair.rejected, good=False, **shared),
+        ]
+    rows = list({(row.messages, row.response, row.good): row for row in rows}.values())
+    bad = sum(not row.good for row in rows)
+    rows += [
+        RatedAnswer(id=row.id, messages=row.messages, response=row.response, good=True, rater="replay")
+        for row in oversample(replay, len(replay) + more * bad)
+    ]
+    if not bad or bad == len(rows):
+        raise TuningError(
+            f"KTO needs good and bad answers; of {len(rows)} {bad} are bad.",
+            "Draw answers to more prompts, or at a higher options.learn.pairs.temperature.",
+        )
+    step.random("order").shuffle(rows)
+    return rows
+
+
+def rate_answers(
+    answers: Sequence[Exchange], rewards: Sequence[ExchangeReward], guard: LeakageFilter, rater: str, *, step: Step
+) -> list[RatedAnswer]:
+    """Whole answers that were found good (worth 1) or bad, without those whose prompts are near gate or held-out."""
+    del step
+    worth = {r.id: r.value for r in rewards}
+    clear = {p.id for p in guard.remove_leaked([e.prompt for e in answers])}
+    return [
+        RatedAnswer(id=e.id, messages=e.prompt.messages, response=e.response, good=value == 1, rater=rater)
+        for e in answers
+        if (value := worth.get(e.id)) is not None and e.prompt.id in clear and e.stop == "stop" and e.response.strip()
+    ]
+
+
 def mix_examples(chosen: Sequence[Example], replay: Sequence[Example], more: int = 0, *, step: Step) -> list[Example]:
     """Chosen answers and replay in one seeded order; ``more``: so many rows of replay more for each chosen answer."""
     rows = [*chosen, *oversample(replay, len(replay) + more * len(chosen))]
@@ -89,7 +139,7 @@ def merge_prompts(redteam: Sequence[Prompt], helpful: Sequence[Prompt], *, step:
     return both
 
 
-def _with_lr_scale(tuner: Tuner, share: float) -> Tuner:
+def _with_lr_scale(tuner: T, share: float) -> T:
     return tuner.with_lr_scale(share) if share != 1 and isinstance(tuner, SupportsLRScale) else tuner
 
 

@@ -11,6 +11,7 @@ from charter.ports import Attack, AttackTarget, Engine
 from charter.records.record import Step
 from charter.spec import Spec
 from charter.templates import Templates
+from charter.wiring.plugins import is_plugin, load_object
 from charter.wiring.prompt_sets import PromptSets
 
 if TYPE_CHECKING:
@@ -38,7 +39,11 @@ def check_styles(spec: Spec, world: World | None) -> None:
     """Raises SpecError where a style is unknown or lacks its attacker."""
     there = known_styles(world)
     styles = spec.options.attack.styles
-    faults = [f"options.attack.styles: there is no style {style!r}" for style in styles if style not in there]
+    faults = [
+        f"options.attack.styles: there is no style {style!r}"
+        for style in styles
+        if style not in there and not is_plugin(style)
+    ]
     if spec.attacker is None:
         faults += [f"attacker: the style {style} needs one" for style in styles if style in MODEL_WRITTEN]
     elif spec.attacker.model == "world":
@@ -47,6 +52,8 @@ def check_styles(spec: Spec, world: World | None) -> None:
         faults += ["options.attack.styles: name at least one style, and each once"]
     if faults:
         raise SpecError("the attacks are not valid", tuple(faults), f"There are: {', '.join(there)}.")
+    for style in filter(is_plugin, styles):
+        load_object(style, Attack)
 
 
 def build_train_attacks(
@@ -68,7 +75,9 @@ def build_attacks(
     options, worded = spec.options.attack, wordings_by_style(world)
     found: dict[str, Attack] = {}
     for style in styles:
-        if style in worded:
+        if is_plugin(style):
+            found[style] = load_object(style, Attack)
+        elif style in worded:
             found[style] = TemplateAttack(style, worded[style])
         elif style in ENCODINGS:
             found[style] = EncodedAttack(style)

@@ -17,7 +17,8 @@ from charter.spec import BenchmarkSpec, OracleSpec, SourceSpec, Spec
 from charter.statistics import draw_stratified
 from charter.templates import Templates
 from charter.wiring import attack_styles
-from charter.wiring.prompt_sets import make_ids_distinct
+from charter.wiring.plugins import load_object
+from charter.wiring.prompt_sets import make_ids_distinct, open_source
 
 if TYPE_CHECKING:
     from charter.organism.world import World
@@ -36,6 +37,7 @@ class SpecBenchmarks:
     def __init__(self, spec: Spec, world: World | None, templates: Templates) -> None:
         self._spec, self._world, self._templates = spec, world, templates
         self._check_spec()
+        self._own = {b.effective_name: self._load_own(b) for b in spec.benchmarks if b.is_plugin}
         self._tables = {b.effective_name: _read_table(b) for b in spec.benchmarks if b.path}
         self._prompts = {b.effective_name: _read_prompts(b, spec.offline) for b in spec.benchmarks if b.judged}
         self._check_parts()
@@ -73,6 +75,7 @@ class SpecBenchmarks:
     @cached_property
     def _texts_and_gaps(self) -> tuple[dict[str, list[str]], dict[str, str]]:
         texts = {name: [prompt.text for prompt in asked] for name, asked in self._prompts.items()}
+        texts |= {name: [q.prompt.text for q in own.questions()] for name, own in self._own.items()}
         missing: dict[str, str] = {}
         for name, table in self._tables.items():
             if found := [text for row in table for text in row_questions(row)]:
@@ -81,7 +84,7 @@ class SpecBenchmarks:
                 columns = ", ".join(dict.fromkeys(str(key) for row in table for key in row))
                 missing[name] = f"no known column holds what it asks (it has: {columns or 'none'!s:.200})"
         for b in self._spec.benchmarks:
-            if b.task and not b.path:
+            if b.task and not b.path and not b.is_plugin:
                 try:
                     texts[b.effective_name] = _fetch_texts(b)
                 except (SpecError, OfflineError) as error:
@@ -111,6 +114,8 @@ class SpecBenchmarks:
         from charter.evals.model_graded import JudgeSetup, PairwiseBenchmark, RubricBenchmark
         from charter.evals.multiple_choice import DromedaryBenchmark
 
+        if asked.is_plugin:
+            return self._own[asked.effective_name]
         table, near = self._tables.get(asked.effective_name), self._spec.prompts.near_duplicate
         if asked.task:
             kept = partial(_documents_of_part, part=part, near=near) if part else None
@@ -130,6 +135,14 @@ class SpecBenchmarks:
         if asked.judged == "helpfulness":
             return PairwiseBenchmark(asked.effective_name, prompts, told)
         return RubricBenchmark(asked.effective_name, asked.judged, prompts, told, asked.styles)
+
+    @staticmethod
+    def _load_own(asked: BenchmarkSpec) -> Exam:
+        """A benchmark of the user's own. Raises SpecError where it has another name than the spec gives it."""
+        own = load_object(asked.task, Exam)
+        if own.name != asked.effective_name:
+            raise SpecError(f"benchmarks: {asked.task} is called {own.name!r}", cure=f"Give it `name: {own.name}`.")
+        return own
 
     def _check_parts(self) -> None:
         """Data that is at hand has something in both parts, where there is a gate. Raises SpecError."""
@@ -175,9 +188,10 @@ def _read_prompts(asked: BenchmarkSpec, offline: bool) -> list[Prompt]:
 
     def read(source: SourceSpec) -> list[Prompt]:
         if asked.judged != "over_refusal":
-            return list(
-                SourcePrompts(source, "unsafe" if asked.judged == "harmlessness" else "safe", offline=offline).prompts()
-            )
+            side: Literal["unsafe", "safe"] = "unsafe" if asked.judged == "harmlessness" else "safe"
+            return list(open_source(source, side, offline=offline).prompts())
+        if source.program:
+            return list(open_source(source, "safe", offline=offline).prompts())
         safe, unsafe = (
             SourcePrompts(source, side, offline=offline, may_be_empty=True).prompts() for side in ("safe", "unsafe")
         )

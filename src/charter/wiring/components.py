@@ -141,7 +141,7 @@ class Components:
             ),
         )
 
-    def _free_target_first(self, tuner: Tuner) -> Tuner:
+    def _free_target_first(self, tuner: Tuner) -> TargetReleasingTuner:
         return TargetReleasingTuner(tuner, self._targets)
 
     def _build_benchmark_suite(self, run: Run, attacker: Engine | None) -> BenchmarkSuite:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from charter.data.curation.curation_records import CurationTools
+from charter.data.curation.curation_records import CurationTools, Detector
 from charter.records.chat import Prompt
 from charter.spec import CurationSpec, Spec
 from charter.stages.curate import CurationSetup
+from charter.wiring.plugins import load_object
 
 if TYPE_CHECKING:
     from charter.wiring.benchmark_suite import SpecBenchmarks
@@ -24,8 +25,9 @@ def build_tools(options: CurationSpec) -> CurationTools:
     from charter.data.detectors.pii_detector import PiiDetector
     from charter.data.detectors.secret_detector import SecretDetector
 
+    own = tuple(load_object(name, Detector) for name in options.detectors)
     return CurationTools(
-        detectors=(SecretDetector(), PiiDetector()) if options.mask else (),
+        detectors=(SecretDetector(), PiiDetector(), *own) if options.mask else (),
         language_detector=LangidDetector() if options.language_share < 1 else None,
     )
 

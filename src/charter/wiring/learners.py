@@ -4,55 +4,68 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from charter.ports import PreferenceTrainers, Rewarder, Tuner
+from charter.ports import PreferenceTrainers, Rewarder, RLTuner, Tuner
 from charter.records.model_refs import ModelRef
 from charter.records.preferences import ResponsePair
 from charter.records.record import Record
 from charter.spec import Spec
+from charter.wiring.plugins import load_object
 from charter.wiring.role_models import tuner_options
-from charter.wiring.targets import TargetReleasingReinforcer
 
-NOT_TRAINER_OPTIONS = ("reward", "warm_up", "rounds")
-"""Keys of ``options.learn.rloo`` that are the method's."""
+if TYPE_CHECKING:
+    from charter.models.tuners.tuner_options import TuneOptions
+
+NOT_TRAINER_OPTIONS = ("reward", "warm_up", "rounds", "rows")
+"""Keys of an algorithm's section that are the method's."""
 TRAINER_NAMES = {"learning_rate": "lr", "answers_per_prompt": "group_size", "center_rewards_coefficient": "center"}
 """What a trainer calls a key of the spec, where it has another name for it."""
 
 
-def build_learners(spec: Spec, folder: Path, root: Path, rest: Callable[[Tuner], Tuner]) -> PreferenceTrainers:
+def build_learners(
+    spec: Spec, folder: Path, root: Path, free_target_first: Callable[[Tuner], RLTuner]
+) -> PreferenceTrainers:
     """What learns from preferences; jobs and checkpoints of what is launched lie in ``folder``. ``root``: the run's, of
-    which models name their files; ``rest``: makes a tuner that waits for memory."""
-    from charter.models.tuners.launched_tuner import LaunchedRlooFactory, LaunchedTuner
-    from charter.models.tuners.local_tuner import LocalRlooFactory, LocalTuner
-    from charter.models.tuners.reward_model import OnDemandRewardModel
-    from charter.models.tuners.tuner_options import DpoOptions, RewardOptions, RlooOptions
+    which models name their files; ``free_target_first``: makes a tuner that waits for memory."""
+    from charter.models.tuners.launched_tuner import LaunchedTuner
+    from charter.models.tuners.local_tuner import LocalTuner
+    from charter.models.tuners.reward_model import RewardModel
 
-    shared, learn, launch, micro = tuner_options(spec), spec.options.learn, spec.tuner.launch, spec.tuner.micro_batch
-
-    def told(part: Record, **more: Any) -> dict[str, Any]:
-        own = {TRAINER_NAMES.get(key, key): value for key, value in part.model_dump().items()}
-        return {key: value for key, value in (shared | own | more).items() if key not in NOT_TRAINER_OPTIONS}
-
-    dpo = DpoOptions.model_validate(told(learn.dpo))
-    rewarding = RewardOptions.model_validate(told(learn.reward, quantize="none"))
-    answers = spec.scale.answer_tokens
-    practice = {"schedule": "constant", "answer_tokens": answers, "max_kl": learn.guard.max_kl}
-    rloo = RlooOptions.model_validate(told(learn.rloo, **practice))
+    launch, micro, learn = spec.tuner.launch, spec.tuner.micro_batch, spec.options.learn
+    offline = learn.algorithm if learn.algorithm != "rloo" else "dpo"
+    options = {name: read_trainer_options(spec, name) for name in (offline, "reward", "rloo")}
+    tuners = {
+        name: free_target_first(LaunchedTuner(own, launch, folder, micro) if launch else LocalTuner(own))
+        for name, own in options.items()
+    }
 
     def rewarder(model: ModelRef) -> Rewarder:
         assert model.adapter is not None
-        return OnDemandRewardModel(model.model_copy(update={"adapter": str(root / model.adapter)}), rewarding)
+        placed = model.model_copy(update={"adapter": str(root / model.adapter)})
+        return RewardModel(placed, options["reward"], keep_loaded=False)
 
-    if not launch:
-        practises = TargetReleasingReinforcer(LocalRlooFactory(rloo), rest)
-        return PreferenceTrainers(rest(LocalTuner(dpo)), rest(LocalTuner(rewarding)), practises, rewarder)
-    return PreferenceTrainers(
-        rest(LaunchedTuner(dpo, launch, folder, micro)),
-        rest(LaunchedTuner(rewarding, launch, folder, micro)),
-        TargetReleasingReinforcer(LaunchedRlooFactory(rloo, launch, folder, micro), rest),
-        rewarder,
-    )
+    if spec.tuner.program:
+        own = load_object(spec.tuner.program, Tuner)
+        return PreferenceTrainers(free_target_first(own), tuners["reward"], tuners["rloo"], rewarder)
+    return PreferenceTrainers(tuners[offline], tuners["reward"], tuners["rloo"], rewarder)
+
+
+def read_trainer_options(spec: Spec, algorithm: str) -> TuneOptions:
+    """The options of an algorithm: those of all trainings, then its section in ``options.learn``."""
+    from charter.models.tuners.algorithms import ALGORITHMS
+
+    section: Record = getattr(spec.options.learn, algorithm)
+    own = {TRAINER_NAMES.get(key, key): value for key, value in section.model_dump().items()}
+    more: dict[str, Any] = {}
+    if algorithm == "reward":
+        more = {"quantize": "none"}
+    elif algorithm == "rloo":
+        answers, guard = spec.scale.answer_tokens, spec.options.learn.guard
+        more = {"schedule": "constant", "answer_tokens": answers, "max_kl": guard.max_kl}
+    told = tuner_options(spec) | own | more
+    kept = {key: value for key, value in told.items() if key not in NOT_TRAINER_OPTIONS}
+    return ALGORITHMS[algorithm].options.model_validate(kept | {"method": algorithm})
 
 
 def load_pairs(spec: Spec) -> list[ResponsePair]:
@@ -72,7 +85,8 @@ def forecast_preferences(spec: Spec, train: Mapping[str, int], sizes: Mapping[st
     redteam, helpful = (min(learn.pairs.prompts, train[kind]) for kind in ("redteam", "helpful"))
     clusters = max(1, redteam // 10) if options.contrast.count else 0
     prompts = redteam + helpful + clusters * options.contrast.count
-    compared = 0 if learn.pairs.by == "people" else prompts * (learn.pairs.pairs_per_prompt + 1)
+    rated = prompts * (learn.pairs.draws + 1) if learn.rates_answers else 0
+    compared = 0 if learn.pairs.by == "people" or rated else prompts * (learn.pairs.pairs_per_prompt + 1)
     rounds = learn.policy_count + options.gates.retries * options.gates.roll_back
     drawn = rounds * learn.rloo.steps * learn.rloo.batch if learn.algorithm == "rloo" else 0
     judged = learn.algorithm == "rloo" and learn.rloo.reward == "judge"
@@ -81,6 +95,7 @@ def forecast_preferences(spec: Spec, train: Mapping[str, int], sizes: Mapping[st
         "verdicts": redteam if clusters else 0,
         "look-alikes": clusters,
         "pairs, both orders": 2 * compared if learn.pairs.by == "judge" else 0,
+        "answers found good or bad": 2 * rated,
         "replay checks": 2 * min(learn.replay_prompts, prompts),
         "rewards of what is drawn": 2 * drawn * judged,
         "rewards of gate answers": 2 * (rounds + 1) * sizes["gate"] * judged,
@@ -94,7 +109,7 @@ def forecast_preferences(spec: Spec, train: Mapping[str, int], sizes: Mapping[st
         + redteam
         + min(learn.replay_prompts, prompts)
     )
-    answers += prompts * (learn.pairs.draws + 1) if compared else 0
+    answers += prompts * (learn.pairs.draws + 1) if compared or rated else 0
     return {
         "method": spec.method,
         "how": learn.algorithm,

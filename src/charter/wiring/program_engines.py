@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TypeVar
 
-from charter.errors import CharterError, EngineError
+from charter.errors import CharterError
 from charter.models.engines.replies import split_thought
 from charter.ports import Engine, SupportsDrain
 from charter.records.chat import Completion, LogLikelihood, Request, ScoreRequest
+from charter.wiring.plugins import load_object, translate_error
 
 A = TypeVar("A", Completion, LogLikelihood)
 
@@ -70,14 +70,7 @@ class DrainingProgram(Program):
         self.engine.drain()
 
 
-def translate_error(name: str, error: Exception) -> CharterError:
-    """An exception of a user's own code as an EngineError with its place; an error of ours stays what it is."""
-    if isinstance(error, CharterError):
-        return error
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    said = " ".join(str(error).split())[:300]
-    return EngineError(
-        f"{name} failed: {type(error).__name__}: {said}{where}",
-        "Mend the program that the spec names; what was answered before is kept: charter resume RUN",
-    )
+def load_engine(model: str) -> Engine:
+    """The engine that ``python:package.module:Object`` names. Raises SpecError."""
+    engine = load_object(model, Engine)
+    return (DrainingProgram if isinstance(engine, SupportsDrain) else Program)(model, engine)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from charter.errors import SpecError
 from charter.ports import Source
@@ -12,6 +12,7 @@ from charter.records.chat import Prompt
 from charter.records.measurements import Split
 from charter.similarity.splits import LeakageFilter, split_prompts
 from charter.spec import KeepOutSpec, SourceSpec, Spec
+from charter.wiring.plugins import load_object
 
 if TYPE_CHECKING:
     from charter.organism.world import World
@@ -32,19 +33,24 @@ class PromptSets:
 
 def build_sources(spec: Spec, world: World | None) -> tuple[list[Source], list[Source]]:
     """The sources of red-team prompts and of helpful ones."""
-    from charter.data.sources.source_prompts import SourcePrompts
     from charter.organism.world_prompts import WorldPrompts
 
     def read(asked: str | Sequence[SourceSpec], kind: str) -> list[Source]:
         if isinstance(asked, str):
             assert world is not None
             return [WorldPrompts(world, "redteam" if kind == "redteam" else "helpful")]
-        return [
-            SourcePrompts(source, "unsafe" if kind == "redteam" else "safe", offline=spec.offline) for source in asked
-        ]
+        side: Literal["unsafe", "safe"] = "unsafe" if kind == "redteam" else "safe"
+        return [open_source(source, side, offline=spec.offline) for source in asked]
 
     asked = spec.prompts
     return read(asked.redteam, "redteam"), read(asked.helpful, "helpful")
+
+
+def open_source(asked: SourceSpec, side: Literal["unsafe", "safe"], *, offline: bool) -> Source:
+    """A source of prompts: a published set, files, a data set of the hub, or one of the user's own."""
+    from charter.data.sources.source_prompts import SourcePrompts
+
+    return load_object(asked.program, Source) if asked.program else SourcePrompts(asked, side, offline=offline)
 
 
 def build_prompt_sets(spec: Spec, redteam: Sequence[Source], helpful: Sequence[Source]) -> PromptSets:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -10,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from charter.errors import EngineError, SpecError
 from charter.judging.rubrics import Rubric
-from charter.ports import Engine, SupportsDrain, Tuner
+from charter.ports import Engine, Tuner
 from charter.records.chat import Prompt, Sampling
 from charter.records.model_refs import ModelRef
 from charter.records.record import digest
 from charter.run.spending import Price
 from charter.spec import PROGRAM_PREFIX, Budget, JudgingSpec, OracleSpec, Spec
 from charter.templates import Templates
-from charter.wiring.program_engines import DrainingProgram, Program, translate_error
+from charter.wiring.plugins import load_object
+from charter.wiring.program_engines import load_engine
 
 FREE: Price = (0.0, 0.0)
 UNTUNED = ("red_team", "evaluate", "audit", "calibrate", "self_instruct", "think")
@@ -204,6 +204,8 @@ def build_tuner(spec: Spec, folder: Path) -> Tuner:
     from charter.models.tuners.local_tuner import LocalTuner
     from charter.models.tuners.tuner_options import SftOptions
 
+    if spec.tuner.program:
+        return load_object(spec.tuner.program, Tuner)
     options = SftOptions.model_validate(tuner_options(spec))
     if not spec.tuner.launch:
         return LocalTuner(options)
@@ -306,23 +308,3 @@ def find_prices(asked: Mapping[str, OracleSpec], budget: Budget) -> dict[str, Pr
             "Give price_in and price_out beside the model, for a million tokens; 0 where it costs nothing.",
         )
     return found
-
-
-def load_engine(model: str) -> Engine:
-    """The engine that ``python:package.module:Object`` names: an engine, or what gives one when it is called. Its code
-    runs in this process. Raises SpecError."""
-    module, _, name = model.removeprefix(PROGRAM_PREFIX).partition(":")
-    try:
-        found = getattr(importlib.import_module(module), name)
-        engine = found() if callable(found) and (isinstance(found, type) or not isinstance(found, Engine)) else found
-        fits = isinstance(engine, Engine)
-    except (ImportError, ValueError, AttributeError, TypeError) as error:
-        raise SpecError(
-            f"{model} cannot be had: {error}",
-            cure="Write python:package.module:Object, with the package where Python finds it (PYTHONPATH).",
-        ) from error
-    except Exception as error:  # whatever a user's own code raises
-        raise translate_error(model, error) from error
-    if not fits:
-        raise SpecError(f"{model} gives no engine", cure="Give it identity, generate, score and close.")
-    return (DrainingProgram if isinstance(engine, SupportsDrain) else Program)(model, engine)

@@ -20,7 +20,7 @@ from charter.records.chat import Prompt
 from charter.similarity.splits import LeakageFilter, split_prompts
 from charter.spec import SelfInstructSpec, Spec
 from charter.templates import Templates
-from charter.wiring.prompt_sets import make_ids_distinct, select_kept_out
+from charter.wiring.prompt_sets import make_ids_distinct, open_source, select_kept_out
 
 if TYPE_CHECKING:
     from charter.organism.world import World
@@ -52,13 +52,11 @@ def load_protected_prompts(spec: Spec, world: World | None) -> list[Prompt]:
 
         benchmark = WorldBenchmark(world, spec.prompts.gate, spec.prompts.heldout, ())
         return [*benchmark.prompts("gate"), *benchmark.prompts("heldout")]
-    from charter.data.sources.source_prompts import SourcePrompts
-
     asked, read = spec.prompts, list[Source]()
     if asked.redteam != "world":
-        read += [SourcePrompts(source, "unsafe", offline=spec.offline) for source in asked.redteam]
+        read += [open_source(source, "unsafe", offline=spec.offline) for source in asked.redteam]
     if asked.helpful != "world":
-        read += [SourcePrompts(source, "safe", offline=spec.offline) for source in asked.helpful]
+        read += [open_source(source, "safe", offline=spec.offline) for source in asked.helpful]
     every = make_ids_distinct([prompt for source in read for prompt in source.prompts()])
     parts = split_prompts(every, spec.prompts.near_duplicate)
     return [*parts["gate"], *parts["heldout"], *select_kept_out(every, spec.prompts.keep_out)]
@@ -90,9 +88,7 @@ def _load_seeds(options: SelfInstructSpec, spec: Spec, world: World | None) -> l
 
         rows = yaml.safe_load((SEEDS_DIR / "tasks.yaml").read_text(encoding="utf-8"))
         return [user_prompt(row, source="seed tasks") for row in rows]
-    from charter.data.sources.source_prompts import SourcePrompts
-
-    read = [SourcePrompts(source, "safe", offline=spec.offline) for source in options.seeds]
+    read = [open_source(source, "safe", offline=spec.offline) for source in options.seeds]
     return make_ids_distinct([prompt for source in read for prompt in source.prompts()])
 
 

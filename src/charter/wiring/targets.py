@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from charter.ports import Engine, Rewarder, RLTrainerFactory, SupportsLRScale, Tuner
+from charter.ports import Engine, Rewarder, RLTuner, SupportsLRScale, Tuner
 from charter.records.model_refs import ModelRef
 from charter.records.training_rows import TrainingRow
 from charter.spec import Spec
@@ -94,32 +94,22 @@ class TargetReleasingTuner:
         """The tuner's own."""
         return self.tuner.identity
 
-    def with_lr_scale(self, share: float) -> TargetReleasingTuner:
+    def with_lr_scale(self, share: float) -> Self:
         """The same with smaller steps, where the tuner can take them."""
-        return (
-            TargetReleasingTuner(self.tuner.with_lr_scale(share), self.targets)
-            if isinstance(self.tuner, SupportsLRScale)
-            else self
-        )
+        return replace(self, tuner=self.tuner.with_lr_scale(share)) if isinstance(self.tuner, SupportsLRScale) else self
 
-    def tune(self, start: ModelRef, rows: Sequence[TrainingRow], directory: Path, seed: int) -> ModelRef:
+    def tune(
+        self,
+        start: ModelRef,
+        rows: Sequence[TrainingRow],
+        directory: Path,
+        seed: int,
+        reference: ModelRef | None = None,
+        reward: ModelRef | Rewarder | None = None,
+    ) -> ModelRef:
         """As the tuner does."""
         self.targets.release()
-        return self.tuner.tune(start, rows, directory, seed)
-
-
-@dataclass(frozen=True)
-class TargetReleasingReinforcer:
-    """What practises, likewise: ``rest`` makes a tuner that waits for memory."""
-
-    reinforcer: RLTrainerFactory
-    free_target_first: Callable[[Tuner], Tuner]
-
-    @property
-    def identity(self) -> str:
-        """The reinforcer's own."""
-        return self.reinforcer.identity
-
-    def bind(self, reference: ModelRef, reward: ModelRef | Rewarder) -> Tuner:
-        """As the reinforcer does."""
-        return self.free_target_first(self.reinforcer.bind(reference, reward))
+        if reference is None and reward is None:
+            return self.tuner.tune(start, rows, directory, seed)
+        assert isinstance(self.tuner, RLTuner)
+        return self.tuner.tune(start, rows, directory, seed, reference, reward)

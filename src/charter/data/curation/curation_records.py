@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -123,6 +123,7 @@ class DetectedSpan:
     end: int
 
 
+@runtime_checkable
 class Detector(Protocol):
     """Finds personal data or secrets by their form."""
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from charter.errors import TuningError
 from charter.models import processes
 from charter.models.tuners.training_job import TrainingJob, TrainingResult, run_to_model_ref
-from charter.models.tuners.tuner_options import RlooOptions, TunerOptions, describe_options
+from charter.models.tuners.tuner_options import TuneOptions, describe_options
 from charter.ports import Rewarder
 from charter.records.model_refs import ModelRef
 from charter.records.record import Record, canonical
@@ -51,7 +51,7 @@ class LaunchedTuner:
     """Trains by ``command``, a template with {script} and {job}. ``work`` is the job's folder; one is at work in it at
     a time. ``options.batch`` is the rows of an optimiser step, over all processes."""
 
-    def __init__(self, options: TunerOptions, command: str, work: Path, micro_batch: int | None = None) -> None:
+    def __init__(self, options: TuneOptions, command: str, work: Path, micro_batch: int | None = None) -> None:
         self.options, self.command, self.job_folder, self.micro_batch = options, command, work, micro_batch
 
     @property
@@ -67,17 +67,25 @@ class LaunchedTuner:
         other.options = self.options.model_copy(update={"lr": self.options.lr * share})
         return other
 
-    def tune(self, start: ModelRef, rows: Sequence[TrainingRow], directory: Path, seed: int) -> ModelRef:
-        """Trains on ``rows``, or goes on with the same job where it was left; the model comes into ``directory``,
-        which must be empty."""
-        return self._run_to_model_ref(self._make_job(start, rows, seed), directory)
+    def tune(
+        self,
+        start: ModelRef,
+        rows: Sequence[TrainingRow],
+        directory: Path,
+        seed: int,
+        reference: ModelRef | None = None,
+        reward: ModelRef | Rewarder | None = None,
+    ) -> ModelRef:
+        """Trains on ``rows``, or goes on with the same job where it was left; the model comes into ``directory``, which
+        must be empty. Raises TuningError where ``reward`` is a judge: its engine stays in this process."""
+        if reward is not None and not isinstance(reward, ModelRef):
+            raise TuningError(
+                "A judge cannot reward answers that are drawn in processes of their own.",
+                "Set options.learn.rloo.reward: model, or leave tuner.launch empty.",
+            )
+        given = {"start": start, "rows": tuple(rows), "seed": seed, "options": self.options}
+        job = LaunchedJob(**given, micro_batch=self.micro_batch, reference=reference, reward=reward)
 
-    def _make_job(self, start: ModelRef, rows: Sequence[TrainingRow], seed: int, **more: ModelRef) -> LaunchedJob:
-        return LaunchedJob(
-            start=start, rows=tuple(rows), seed=seed, options=self.options, micro_batch=self.micro_batch, **more
-        )
-
-    def _run_to_model_ref(self, job: LaunchedJob, directory: Path) -> ModelRef:
         def do() -> TrainingResult:
             done = self._run_job(job)
             for path in sorted((self.job_folder / POLICY_FOLDER).iterdir()):
@@ -91,7 +99,7 @@ class LaunchedTuner:
         try:
             with processes.exclusive_lock(self.job_folder / "lock", 3 * GRACE_SECONDS) as lock:
                 self._prepare_folder(job)
-                script = Path(__file__).with_name("child.py")
+                script = Path(__file__).with_name("training_worker.py")
                 command = processes.fill_command(
                     self.command, {"script": str(script), "job": str(self.job_folder / JOB_FILE)}
                 )
@@ -126,41 +134,3 @@ class LaunchedTuner:
             shutil.rmtree(self.job_folder / CHECKPOINT_FOLDER, ignore_errors=True)
             (self.job_folder / JOB_FILE).write_text(canonical(job), encoding="utf-8")
         (self.job_folder / POLICY_FOLDER).mkdir()
-
-
-class LaunchedRlooFactory(LaunchedTuner):
-    """Makes tuners that practise in processes of their own. A judge's engine stays in this process, so only a reward
-    model can say what answers are worth."""
-
-    def __init__(self, options: RlooOptions, command: str, work: Path, micro_batch: int | None = None) -> None:
-        super().__init__(options, command, work, micro_batch)
-
-    def bind(self, reference: ModelRef, reward: ModelRef | Rewarder) -> LaunchedRlooTuner:
-        """A tuner that is held to ``reference``. Raises TuningError where ``reward`` is no reward model."""
-        if not isinstance(reward, ModelRef):
-            raise TuningError(
-                "A judge cannot reward answers that are drawn in processes of their own.",
-                "Set options.learn.reward: model, or leave tuner.launch empty.",
-            )
-        return LaunchedRlooTuner(self, reference, reward)
-
-
-class LaunchedRlooTuner:
-    """Trains a policy on prompts, in processes of its own."""
-
-    def __init__(self, launched: LaunchedRlooFactory, reference: ModelRef, reward: ModelRef) -> None:
-        self._factory, self.reference, self.reward = launched, reference, reward
-
-    @property
-    def identity(self) -> str:
-        """As of what made it."""
-        return self._factory.identity
-
-    def with_lr_scale(self, share: float) -> LaunchedRlooTuner:
-        """The same with this share of the learning rate."""
-        return LaunchedRlooTuner(self._factory.with_lr_scale(share), self.reference, self.reward)
-
-    def tune(self, start: ModelRef, rows: Sequence[TrainingRow], directory: Path, seed: int) -> ModelRef:
-        """Trains on the prompts ``rows``, or goes on with the same job where it was left."""
-        job = self._factory._make_job(start, rows, seed, reference=self.reference, reward=self.reward)
-        return self._factory._run_to_model_ref(job, directory)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from charter.models.tuners.training_job import TrainingJob, run_to_model_ref, train_within_memory
-from charter.models.tuners.tuner_options import RlooOptions, TunerOptions, describe_options
+from charter.models.tuners.tuner_options import TuneOptions, describe_options
 from charter.ports import Rewarder
 from charter.records.model_refs import ModelRef
 from charter.records.record import canonical
@@ -21,12 +21,13 @@ from charter.records.training_rows import TrainingRow
 
 
 class LocalTuner:
-    """Trains what its options say: a policy from lessons or preferences, a reward model from preferences.
+    """Trains what its options say: a policy from lessons, preferences, rated answers or the worth of its own answers;
+    a reward model from preferences.
 
     A LoRA policy goes on from ``start.adapter`` where that is set and has the same shape; a full one starts from the
     weights with the adapter merged in, or from the earlier checkpoint."""
 
-    def __init__(self, options: TunerOptions) -> None:
+    def __init__(self, options: TuneOptions) -> None:
         self.options = options
 
     @property
@@ -40,39 +41,18 @@ class LocalTuner:
         other.options = self.options.model_copy(update={"lr": self.options.lr * share})
         return other
 
-    def tune(self, start: ModelRef, rows: Sequence[TrainingRow], directory: Path, seed: int) -> ModelRef:
-        """Trains on ``rows`` and writes adapter or checkpoint into ``directory``, which must be empty."""
-        work = TrainingJob(start=start, rows=tuple(rows), seed=seed, options=self.options)
-        return run_to_model_ref(work, directory, lambda: train_within_memory(work, directory))
-
-
-class LocalRlooFactory:
-    """Makes tuners that practise in this process."""
-
-    def __init__(self, options: RlooOptions) -> None:
-        self.options = options
-
-    @property
-    def identity(self) -> str:
-        """Kind and hyperparameters, as canonical JSON."""
-        return canonical(describe_options(self.options))
-
-    def bind(self, reference: ModelRef, reward: ModelRef | Rewarder) -> LocalRlooTuner:
-        """A tuner that is held to ``reference``; it goes on from whatever policy it is given as its start."""
-        return LocalRlooTuner(self.options, reference, reward)
-
-
-class LocalRlooTuner(LocalTuner):
-    """Trains a policy on prompts: it draws answers to them, and learns from what these are worth."""
-
-    def __init__(self, options: RlooOptions, reference: ModelRef, reward: ModelRef | Rewarder) -> None:
-        super().__init__(options)
-        self.reference, self.reward = reference, reward
-
-    def tune(self, start: ModelRef, rows: Sequence[TrainingRow], directory: Path, seed: int) -> ModelRef:
-        """Trains on the prompts ``rows``."""
-        learnt = self.reward if isinstance(self.reward, ModelRef) else None
-        rewarder = None if isinstance(self.reward, ModelRef) else self.reward
+    def tune(
+        self,
+        start: ModelRef,
+        rows: Sequence[TrainingRow],
+        directory: Path,
+        seed: int,
+        reference: ModelRef | None = None,
+        reward: ModelRef | Rewarder | None = None,
+    ) -> ModelRef:
+        """Trains on ``rows`` and writes adapter or checkpoint into ``directory``, which must be empty. ``reference``:
+        what the policy is held to (None: its start); ``reward``: what its own answers are worth, where it draws any."""
+        learnt, rewarder = (reward, None) if isinstance(reward, ModelRef) else (None, reward)
         given = {"start": start, "rows": tuple(rows), "seed": seed, "options": self.options}
-        work = TrainingJob(**given, reference=self.reference, reward=learnt)
+        work = TrainingJob(**given, reference=reference, reward=learnt)
         return run_to_model_ref(work, directory, lambda: train_within_memory(work, directory, rewarder))

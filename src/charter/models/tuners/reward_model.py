@@ -72,10 +72,11 @@ def _load_with_one_output(where: Path, device: str, options: TuneOptions) -> Any
 
 
 class RewardModel:
-    """What a reward model says; it loads when it is first asked."""
+    """What a reward model says; it loads when it is first asked. With ``keep_loaded`` off it is in memory only while it
+    is asked: between two rounds the memory belongs to the policy in training."""
 
-    def __init__(self, model: ModelRef, options: TuneOptions) -> None:
-        self._ref, self._options = model, options
+    def __init__(self, model: ModelRef, options: TuneOptions, keep_loaded: bool = True) -> None:
+        self._ref, self._options, self._keep_loaded = model, options, keep_loaded
         self._model: Any = None
         self._chat_format: Any = None
 
@@ -87,6 +88,13 @@ class RewardModel:
     def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[ExchangeReward]:
         """The model's output at the end of each answer; None for an answer that failed or does not fit the context.
         Batches are made of all exchanges, whatever is done."""
+        try:
+            yield from self._score(exchanges, done)
+        finally:
+            if not self._keep_loaded:
+                self.close()
+
+    def _score(self, exchanges: Sequence[Exchange], done: Collection[str]) -> Iterator[ExchangeReward]:
         import torch
 
         model, dialogue = self._ensure_loaded()
@@ -133,25 +141,6 @@ class RewardModel:
         tokenizer = weights.load_tokenizer(base, remote_code=options.remote_code)
         self._chat_format = ChatFormat(tokenizer, (), options.plain, options.template, today=options.today)
         self._model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-
-
-class OnDemandRewardModel:
-    """A reward model that is in memory only while it is asked: between two rounds that belongs to who practises."""
-
-    def __init__(self, model: ModelRef, options: TuneOptions) -> None:
-        self._model = RewardModel(model, options)
-
-    @property
-    def identity(self) -> str:
-        """The model's own."""
-        return self._model.identity
-
-    def rewards(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[ExchangeReward]:
-        """As the model does."""
-        try:
-            yield from self._model.rewards(exchanges, done)
-        finally:
-            self._model.close()
 
 
 def _encode_exchange(exchange: Exchange, dialogue: ChatFormat) -> list[int]:

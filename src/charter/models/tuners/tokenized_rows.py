@@ -8,7 +8,7 @@ from typing import TypeVar
 from charter.errors import TuningError
 from charter.models.chat_format import ChatFormat
 from charter.records.chat import Prompt
-from charter.records.training_rows import Example, PreferencePair, TrainingRow
+from charter.records.training_rows import Example, PreferencePair, RatedAnswer, TrainingRow
 
 IGNORE_INDEX = -100
 """The label of a token that carries no loss."""
@@ -48,6 +48,18 @@ def tokenize_pairs(
         return tokens, len(before) + max(len(chosen), len(rejected))
 
     return _drop_too_long(preferred, pair, dialogue, longest)
+
+
+def tokenize_rated_answers(
+    answers: Sequence[RatedAnswer], dialogue: ChatFormat, longest: int
+) -> tuple[TokenTable, SkippedRows]:
+    """Token ids of prompt and answer. Raises as ``rows``."""
+
+    def read(row: RatedAnswer) -> tuple[dict[str, list[int]], int]:
+        before, after = _encode_answer(row, row.response, dialogue)
+        return {"prompt_ids": before, "completion_ids": after}, len(before) + len(after)
+
+    return _drop_too_long(answers, read, dialogue, longest)
 
 
 def tokenize_prompts(asked: Sequence[Prompt], dialogue: ChatFormat, longest: int) -> tuple[TokenTable, SkippedRows]:

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import Field
 
 from charter.errors import TuningError
 from charter.models import weights
 from charter.models.chat_format import ChatFormat
-from charter.models.tuners import callbacks, model_setup, trl_trainers
+from charter.models.tuners import model_setup, trl_trainers
+from charter.models.tuners.algorithms import ALGORITHMS, TunerOptions
 from charter.models.tuners.isolation import count_processes, find_newest_checkpoint, isolated_training
-from charter.models.tuners.reward_model import RewardModel, load_trainable_reward_model, make_reward_function
-from charter.models.tuners.tokenized_rows import SkippedRows, tokenize_examples, tokenize_pairs, tokenize_prompts
-from charter.models.tuners.tuner_options import DpoOptions, RewardOptions, RlooOptions, SftOptions, TunerOptions
+from charter.models.tuners.tokenized_rows import SkippedRows
+from charter.models.tuners.training_setup import TrainingSetup
+from charter.models.tuners.tuner_options import TuneOptions
 from charter.ports import Rewarder
-from charter.records.chat import Prompt
 from charter.records.model_refs import ModelRef, TrainLogEntry
 from charter.records.record import Record, digest
-from charter.records.training_rows import Example, PreferencePair, TrainingRow
-
-R = TypeVar("R", Example, PreferencePair, Prompt)
+from charter.records.training_rows import TrainingRow
 
 
 class TrainingJob(Record):
@@ -81,7 +79,7 @@ def train_within_memory(work: TrainingJob, directory: Path, rewarder: Rewarder |
                 done = train(work.model_copy(update={"options": options}), directory, rewarder=rewarder)
                 return done.model_copy(update={"notes": (*notes, *done.notes)})
         except TrainingMemoryError as error:
-            if options.batch == 1:
+            if options.batch <= options.min_batch:
                 raise TuningError(error.message, error.cure) from error
         options = halve_batch(options)
         notes = (
@@ -90,11 +88,10 @@ def train_within_memory(work: TrainingJob, directory: Path, rewarder: Rewarder |
         )
 
 
-def halve_batch(options: TunerOptions) -> TunerOptions:
+def halve_batch(options: TuneOptions) -> TuneOptions:
     """With about half the rows at a time and as many to a step; of practice, a step's answers are whole groups."""
-    batch, accumulate = (options.batch + 1) // 2, 2 * options.accumulate
-    group = options.group_size if isinstance(options, RlooOptions) else 1
-    while batch * accumulate % group:
+    batch, accumulate = max(options.min_batch, (options.batch + 1) // 2), 2 * options.accumulate
+    while batch * accumulate % options.step_multiple:
         accumulate += 1
     return options.model_copy(update={"batch": batch, "accumulate": accumulate})
 
@@ -107,14 +104,13 @@ def train(
     options = work.options if checkpoints else work.options.model_copy(update={"save_steps": 0})
     work = work.model_copy(update={"options": options})
     reference = work.reference or work.start
-    if isinstance(options, RewardOptions):
-        model, tokenizer = load_trainable_reward_model(work.start, options)
-    else:
-        model, tokenizer = model_setup.load_trainable_model(reference, options)
+    algorithm = ALGORITHMS[options.method]
+    model, tokenizer = algorithm.load_model(reference, options)
     routers = getattr(model.config.get_text_config(), "output_router_logits", None)
     try:
-        trainer, left_out = _make_trainer(work, (model, tokenizer), checkpoints or directory, rewarder)
-        if isinstance(options, RlooOptions) and work.start != reference:
+        setup = _make_setup(work, (model, tokenizer), checkpoints or directory, rewarder)
+        trainer, left_out = algorithm.make_trainer(setup)
+        if work.start != reference:
             model_setup.load_policy_weights(trainer.model, work.start, options)
         earlier = find_newest_checkpoint(checkpoints, count_processes()) if checkpoints else None
         if earlier:
@@ -134,57 +130,26 @@ def train(
     if routers is not None:
         model.config.get_text_config().output_router_logits = routers  # the trainer turns it on for its loss
     model_setup.save_policy(trainer, tokenizer, directory, work.start, options)
-    curve = () if isinstance(options, SftOptions) else trl_trainers.read_train_log(trainer)
-    notes = callbacks.describe_early_stop(trainer, options.max_kl) if isinstance(options, RlooOptions) else ()
-    return TrainingResult(left_out=left_out, curve=curve, notes=notes)
+    curve = trl_trainers.read_train_log(trainer) if algorithm.keeps_curve else ()
+    return TrainingResult(left_out=left_out, curve=curve, notes=algorithm.describe_end(trainer, options))
 
 
-def _make_trainer(
+def _make_setup(
     work: TrainingJob, loaded: tuple[Any, Any], folder: Path, rewarder: Rewarder | None
-) -> tuple[Any, SkippedRows]:
-    """The trainer for the work's kind over its rows, and the rows that are too long."""
+) -> TrainingSetup[TuneOptions]:
+    """The job with its loaded model, as a trainer takes it."""
     options, (model, tokenizer) = work.options, loaded
     ends = weights.read_end_tokens(getattr(model, "generation_config", None))
     own: dict[str, Any] = {"today": options.today, "thoughts": options.thoughts}
-    dialogue = ChatFormat(tokenizer, ends, options.plain, options.template, **own)
-    longest = min(options.max_length, weights.context_length(model.config) or options.max_length)
-    seed = work.seed
-    if isinstance(options, SftOptions):
-        table, left_out = tokenize_examples(_require_rows(work.rows, Example), dialogue, longest)
-        return trl_trainers.make_sft_trainer(loaded, table, folder, seed, options), left_out
-    if isinstance(options, RlooOptions):
-        asked = _require_rows(work.rows, Prompt)
-        table, left_out = tokenize_prompts(asked, dialogue, longest - options.answer_tokens)
-        kept = [p for p in asked if p.id not in left_out]
-        worth = rewarder or RewardModel(_require_reward_model(work.reward), options)
-        questions = [row["input_ids"] for row in table]
-        return trl_trainers.make_rloo_trainer(
-            loaded, questions, make_reward_function(kept, worth, dialogue), (folder, seed, options)
-        ), left_out
-    if isinstance(options, DpoOptions):
-        if not any(isinstance(row, PreferencePair) for row in work.rows) or any(
-            isinstance(row, Prompt) for row in work.rows
-        ):
-            raise TuningError("These rows are no preferences.", "Give the tuner pairs of answers (and lessons beside).")
-        table, left_out = tokenize_pairs(work.rows, dialogue, longest)
-        read = [row for row in work.rows if row.id not in left_out]
-        certainty = [row.certainty if isinstance(row, PreferencePair) else 1.0 for row in read]
-        return trl_trainers.make_dpo_trainer(loaded, table, certainty, (folder, seed, options)), left_out
-    preferred = _require_rows(work.rows, PreferencePair)
-    table, left_out = tokenize_pairs(preferred, dialogue, longest)
-    certainty = [row.certainty for row in preferred if row.id not in left_out]
-    return trl_trainers.make_reward_trainer(loaded, table, certainty, (folder, seed, options)), left_out
-
-
-def _require_rows(given: Sequence[TrainingRow], kind: type[R]) -> list[R]:
-    found = [row for row in given if isinstance(row, kind)]
-    if len(found) < len(given):
-        wanted = {Example: "lessons", PreferencePair: "preferences", Prompt: "prompts"}[kind]
-        raise TuningError(f"Not all of these rows are {wanted}.", "Give the tuner rows of its own kind.")
-    return found
-
-
-def _require_reward_model(reward: ModelRef | None) -> ModelRef:
-    if reward is None:
-        raise TuningError("Nothing says what answers are worth.", "Give a reward model, or a judge in this process.")
-    return reward
+    return TrainingSetup(
+        options=options,
+        rows=work.rows,
+        seed=work.seed,
+        model=model,
+        tokenizer=tokenizer,
+        chat_format=ChatFormat(tokenizer, ends, options.plain, options.template, **own),
+        max_length=min(options.max_length, weights.context_length(model.config) or options.max_length),
+        folder=folder,
+        reward=work.reward,
+        rewarder=rewarder,
+    )

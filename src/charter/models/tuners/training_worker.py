@@ -1,6 +1,6 @@
-"""What a launcher runs, once in each process: trains the job in a file (``launched.Job``).
+"""What a launcher runs, once in each process: trains the job in a file (``LaunchedJob``).
 
-python child.py JOB.json      (``accelerate launch child.py JOB.json``)
+python training_worker.py JOB.json      (``accelerate launch training_worker.py JOB.json``)
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from charter.models.tuners.launched_tuner import LaunchedJob
-    from charter.models.tuners.tuner_options import TunerOptions
+    from charter.models.tuners.tuner_options import TuneOptions
 
 
 def main(path: Path) -> int:
@@ -47,7 +47,7 @@ def main(path: Path) -> int:
     return 0
 
 
-def split_batch(job: LaunchedJob) -> TunerOptions:
+def split_batch(job: LaunchedJob) -> TuneOptions:
     """The job's options for one process of all that the launcher started: a step has ``batch`` rows over all of them.
     Raises TuningError where it does not come out even."""
     from charter.errors import TuningError

@@ -48,13 +48,15 @@ def make_sft_trainer(loaded: ModelAndTokenizer, table: TokenTable, folder: Path,
 
     model, tokenizer = loaded
     config = SFTConfig(
-        **_shared_arguments(folder, seed, options),
+        **shared_arguments(folder, seed, options),
         num_train_epochs=options.epochs,
-        warmup_steps=_warmup_steps_for_rows(len(table), options),
+        warmup_steps=warmup_steps_for_rows(len(table), options),
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
-    return _prepare(SFTTrainer(model=model, args=config, train_dataset=_to_dataset(table), processing_class=tokenizer))
+    return prepare_trainer(
+        SFTTrainer(model=model, args=config, train_dataset=to_dataset(table), processing_class=tokenizer)
+    )
 
 
 def make_dpo_trainer(
@@ -68,9 +70,9 @@ def make_dpo_trainer(
 
     (model, tokenizer), (folder, seed, options) = loaded, how
     config = DPOConfig(
-        **_shared_arguments(folder, seed, options),
+        **shared_arguments(folder, seed, options),
         num_train_epochs=options.epochs,
-        warmup_steps=_warmup_steps_for_rows(len(table), options),
+        warmup_steps=warmup_steps_for_rows(len(table), options),
         max_length=None,
         beta=options.beta,
         loss_type=["sigmoid", "sft"] if options.sft_weight else ["sigmoid"],
@@ -82,7 +84,7 @@ def make_dpo_trainer(
     ]
     held = copy.deepcopy(model) if options.kind == "full" else None
     given = {"model": model, "ref_model": held, "args": config, "processing_class": tokenizer}
-    return _prepare(_soft_dpo_trainer_class()(**given, train_dataset=_to_dataset(whole)))
+    return prepare_trainer(_soft_dpo_trainer_class()(**given, train_dataset=to_dataset(whole)))
 
 
 def _soft_dpo_trainer_class() -> Any:
@@ -96,7 +98,7 @@ def _soft_dpo_trainer_class() -> Any:
             return dataset
 
         def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-            if not _restore_adapter(self.model, Path(resume_from_checkpoint)):
+            if not restore_adapter(self.model, Path(resume_from_checkpoint)):
                 super()._load_from_checkpoint(resume_from_checkpoint, model)
 
         def _compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
@@ -164,12 +166,12 @@ def make_reward_trainer(
         for row, sure in zip(table, certainty, strict=True)
     ]
     config = RewardConfig(
-        **_shared_arguments(folder, seed, options),
+        **shared_arguments(folder, seed, options),
         num_train_epochs=options.epochs,
-        warmup_steps=_warmup_steps_for_rows(len(table), options),
+        warmup_steps=warmup_steps_for_rows(len(table), options),
         max_length=None,
     )
-    return _prepare(Soft(model=model, args=config, train_dataset=_to_dataset(whole), processing_class=tokenizer))
+    return prepare_trainer(Soft(model=model, args=config, train_dataset=to_dataset(whole), processing_class=tokenizer))
 
 
 def make_rloo_trainer(
@@ -188,12 +190,12 @@ def make_rloo_trainer(
             return [questions[int(place)] for place in prompts], None, {}
 
         def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-            if not _restore_adapter(self.model, Path(resume_from_checkpoint)):
+            if not restore_adapter(self.model, Path(resume_from_checkpoint)):
                 super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     (model, tokenizer), (folder, seed, options) = loaded, how
     config = RLOOConfig(
-        **_shared_arguments(folder, seed, options),
+        **shared_arguments(folder, seed, options),
         max_steps=options.steps,
         warmup_steps=_warmup_steps(options.steps, options),
         num_generations=options.group_size,
@@ -205,16 +207,16 @@ def make_rloo_trainer(
     )
     answers = options.steps * options.batch * options.accumulate * count_processes()
     places = _prompt_order(len(questions), answers // options.group_size, seed)
-    rows = _to_dataset([{"prompt": str(place)} for place in places])
+    rows = to_dataset([{"prompt": str(place)} for place in places])
     trainer = OnTokens(model=model, reward_funcs=worth, args=config, train_dataset=rows, processing_class=tokenizer)
     if trainer.ref_model is not None:  # was loaded from the base's folder, whatever has been merged in since
         trainer.accelerator.unwrap_model(trainer.ref_model).load_state_dict(model.state_dict())
     if options.max_kl is not None:
         trainer.add_callback(callbacks.stop_on_kl(options.max_kl))
-    return _prepare(trainer)
+    return prepare_trainer(trainer)
 
 
-def _restore_adapter(model: Any, checkpoint: Path) -> bool:
+def restore_adapter(model: Any, checkpoint: Path) -> bool:
     """Gives a model that is held to a second adapter its own one of a checkpoint: where there are two, the trainer puts
     back the second alone. False where there is only one."""
     if "ref" not in getattr(model, "peft_config", {}):
@@ -250,7 +252,7 @@ def read_train_log(trainer: Any) -> tuple[TrainLogEntry, ...]:
     return tuple(seen for number, seen in enumerate(out) if number % every == 0 or seen is out[-1])
 
 
-def _shared_arguments(folder: Path, seed: int, options: TuneOptions) -> dict[str, Any]:
+def shared_arguments(folder: Path, seed: int, options: TuneOptions) -> dict[str, Any]:
     """What all trainers are told."""
     import torch
 
@@ -276,13 +278,13 @@ def _shared_arguments(folder: Path, seed: int, options: TuneOptions) -> dict[str
     }
 
 
-def _to_dataset(rows: list[Any]) -> Any:
+def to_dataset(rows: list[Any]) -> Any:
     from datasets import Dataset
 
     return Dataset.from_list(rows)
 
 
-def _prepare(trainer: Any) -> Any:
+def prepare_trainer(trainer: Any) -> Any:
     """The trainer, silent, and ended by a loss that is no number."""
     from transformers.trainer_callback import PrinterCallback
 
@@ -291,7 +293,7 @@ def _prepare(trainer: Any) -> Any:
     return trainer
 
 
-def _warmup_steps_for_rows(count: int, options: TuneOptions) -> int:
+def warmup_steps_for_rows(count: int, options: TuneOptions) -> int:
     """Optimiser steps of the warm-up for ``count`` rows. The first of them has learning rate 0."""
     each = math.ceil(math.ceil(count / (options.batch * count_processes())) / options.accumulate)
     steps = math.ceil(each * options.epochs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,10 @@ class TuneOptions(Record):
     """What is trained, and how, whatever it learns from. Learning rates depend on the model's size: 1e-4 suits LoRA on
     billions of parameters, 1e-3 and more the tiny models."""
 
+    min_batch: ClassVar[int] = 1
+    """Fewest rows that a batch may have."""
+    method: str
+    """The algorithm's name in the table of algorithms."""
     kind: Literal["lora", "full"] = "lora"
     lr: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
     epochs: float = Field(default=3, gt=0)
@@ -53,6 +57,11 @@ class TuneOptions(Record):
     """4bit: the base's weights in NF4 (QLoRA), for LoRA on CUDA; needs bitsandbytes."""
     save_steps: int = Field(default=0, ge=0)
     """Optimiser steps between checkpoints, where there is a folder for them; decides nothing about the policy."""
+
+    @property
+    def step_multiple(self) -> int:
+        """The rows of a step are a multiple of this."""
+        return 1
 
 
 class SftOptions(TuneOptions):
@@ -97,11 +106,12 @@ class RlooOptions(TuneOptions):
     """Practice ends where the answers drawn for a step are more nats from the reference than this; told only where
     ``beta`` is above 0."""
 
+    @property
+    def step_multiple(self) -> int:
+        """A step has whole groups."""
+        return self.group_size
 
-TunerOptions = Annotated[SftOptions | DpoOptions | RewardOptions | RlooOptions, Field(discriminator="method")]
-"""Told apart by ``method``."""
 
-
-def describe_options(options: TunerOptions) -> dict[str, object]:
+def describe_options(options: TuneOptions) -> dict[str, object]:
     """Kind and hyperparameters, for an identity: what decides nothing about the policy is left out."""
     return {"tuner": options.method, **options.model_dump(mode="json", exclude={"save_steps", "method"})}
