@@ -44,9 +44,10 @@ class DpoSpec(Record):
 class KtoSpec(Record):
     """KTO (Ethayarajh et al. 2024, arXiv 2402.01306): each answer is learnt as good or as bad. ``rows``: ``pairs``
     gives a good and a bad answer of each pair; ``verdicts`` asks the judge about each answer by itself, and compares
-    none. ``beta`` and the weights are the paper's; ``undesirable_weight`` null makes good and bad answers weigh the
-    same in all (its equation 8). ``learning_rate`` is ten times the 1e-6 that TRL's guide gives for all weights, as for
-    LoRA; ``batch`` is the least that it gives, and one of 1 has no estimate of the divergence."""
+    none. ``beta`` and ``desirable_weight`` are the defaults of TRL's KTOConfig; ``undesirable_weight`` null makes good
+    and bad answers weigh the same in all (the paper's equation 8). ``learning_rate`` is ten times TRL's 1e-6, which is
+    for all weights, as LoRA takes larger steps; ``epochs`` are those of DPO, and ``batch`` holds as many answers as
+    eight pairs. A batch of 1 has no estimate of the divergence."""
 
     rows: Literal["pairs", "verdicts"] = "pairs"
     learning_rate: float = Field(1e-5, gt=0)
