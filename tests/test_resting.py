@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -82,7 +83,7 @@ def test_the_server_of_the_target_is_ended_before_anything_learns(
 
 def test_a_smaller_step_of_practice_is_told(start: ModelRef, tmp_path: Path) -> None:
     for launch in ("", "accelerate launch {script} {job}"):
-        practice = build_learners(spec(start, launch), tmp_path, tmp_path, lambda tuner: tuner).rl_tuner
+        practice = build_learners(spec(start, launch), tmp_path, tmp_path, unchanged).rl_tuner
         assert isinstance(practice, SupportsLRScale)
         rates = [json.loads(one.identity)["lr"] for one in (practice, practice.with_lr_scale(0.5))]
         assert rates[1] == rates[0] / 2
@@ -90,7 +91,7 @@ def test_a_smaller_step_of_practice_is_told(start: ModelRef, tmp_path: Path) -> 
 
 def test_a_reward_model_is_in_memory_only_while_it_is_asked(start: ModelRef, tmp_path: Path) -> None:
     made = LocalTuner(RewardOptions(device="cpu", lr=1e-2, epochs=1, batch=4)).tune(start, PAIRS, tmp_path / "rm", 1)
-    found = build_learners(spec(start), tmp_path, tmp_path, lambda tuner: tuner)
+    found = build_learners(spec(start), tmp_path, tmp_path, unchanged)
     rewarder, before = found.load_rewarder(made.model_copy(update={"adapter": "rm"})), held()
     said = []
     for _ in range(2):
@@ -109,3 +110,8 @@ def held() -> int:
 
     gc.collect()
     return sum(issubclass(type(found), PreTrainedModel) for found in gc.get_objects())
+
+
+def unchanged(tuner: Any) -> Any:
+    """A tuner as it is."""
+    return tuner

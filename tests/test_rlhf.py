@@ -641,5 +641,10 @@ def asked(learn: dict[str, Any], gates: dict[str, Any] | None = None) -> dict[st
 def test_practice_is_told_how_far_it_may_go(launch: str, tmp_path: Path) -> None:
     text = {"method": "rlhf", "world": "village", "templates": "world", "tuner": {"launch": launch}}
     spec = parse_spec(json.dumps({**text, "options": {"learn": {"guard": {"max_kl": 7.5}}}}))
-    found = build_learners(spec, tmp_path, tmp_path, lambda tuner: tuner)
+    found = build_learners(spec, tmp_path, tmp_path, unchanged)
     assert json.loads(found.rl_tuner.identity)["max_kl"] == 7.5
+
+
+def unchanged(tuner: Any) -> Any:
+    """A tuner as it is."""
+    return tuner

@@ -279,6 +279,7 @@ def shared_arguments(folder: Path, seed: int, options: TuneOptions) -> dict[str,
 
 
 def to_dataset(rows: list[Any]) -> Any:
+    """Rows as the trainers take them."""
     from datasets import Dataset
 
     return Dataset.from_list(rows)
