@@ -298,4 +298,3 @@ def test_principles_that_an_oracle_proposed_are_no_lines_by_people() -> None:
     reworded = rule("d", "never spy", because=("f2",), by="people")
     both = Constitution(principles=(*RULES.principles, proposed, reworded))
     assert human_lines(both, ()).principles == 3
-    assert "types" not in human_lines(both, ()).model_dump()
