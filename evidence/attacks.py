@@ -103,7 +103,7 @@ def hunted(world: World, prompts: Sequence[Prompt], kind: str, seed: int) -> tup
             groups = bandit.assign_groups(hunt.findings, groups, options)
         told = bandit.reward_pulls(pulls, groups, Constitution(), options) if groups else []
         arms = bandit.update_arms(areas, options.styles, told, options)
-        choices = bandit.choose_attacks(arms, areas, prompts, pulls, (options, ROUND), step=step)
+        choices = bandit.choose_attacks(arms, areas, prompts, pulls, options, ROUND, step=step)
         tests = []
         for choice in choices:
             (attempt,) = made[choice.style].attack([choice], (), step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from charter.constitution.document import Constitution
@@ -13,7 +13,8 @@ from charter.constitution.exemplars import Exemplar
 from charter.constitution.run_state import RunState
 from charter.data.instructing.instruction_records import SelfInstructInputs
 from charter.methods.cai import cai
-from charter.methods.principle_driven import PrincipleInputs, PrincipleState
+from charter.methods.inputs import Inputs, PrincipleInputs
+from charter.methods.principle_driven import PrincipleState
 from charter.methods.self_align import clone_alone, engrave_alone, self_align, think_alone
 from charter.ports import Engine, Roles
 from charter.records.chat import Prompt, Request
@@ -86,25 +87,17 @@ class RuledToy(Toy):
         hushed = self.silent and later and self.silent in " ".join(m.content for m in request.messages[:2])
         return "" if hushed else thinks(request, refused)
 
-    def brief(self) -> PrincipleInputs:
+    def brief(self) -> Inputs:
         """What the method is given."""
-        task = self.task()
-        known = {
-            f.name: getattr(task, f.name)
-            for f in fields(PrincipleInputs)
-            if hasattr(task, f.name) and f.name != "given"
-        }
-        own = {
-            "constitution": self.constitution,
-            "exemplars": self.exemplars,
-            "given": self.given,
-            "base": self.base,
-            "instructions": self.instructions,
-            "written": self.written,
-            "rows": self.rows,
-            "samples": self.samples,
-        }
-        return PrincipleInputs(**known | own)
+        principles = PrincipleInputs(
+            exemplars=self.exemplars,
+            instructions=self.instructions,
+            generated_prompts=self.written,
+            rows=self.rows,
+            tuning_base=self.base,
+            samples=self.samples,
+        )
+        return replace(self.task(), constitution=self.constitution, given=self.given, principles=principles)
 
 
 def lists(request: Request) -> str:

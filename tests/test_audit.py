@@ -40,7 +40,13 @@ from charter.records.record import Step
 from charter.records.rules import Principle
 from charter.records.verdicts import Finding, Verdict
 from charter.reports.audit_answers import note_missing_benchmarks, read_answers
-from charter.reports.audit_comparison import AuditReport, compare_measurements, compare_sides, decide_outcome
+from charter.reports.audit_comparison import (
+    AuditReport,
+    SideResults,
+    compare_measurements,
+    compare_sides,
+    decide_outcome,
+)
 from charter.reports.audit_tables import line_rows as audit_rows
 from charter.reports.integrity import verify_run
 from charter.reports.junit import render_junit
@@ -95,7 +101,7 @@ def prompt(key: str) -> object:
 
 def measured(
     of: Battery, failing: Mapping[str, int] | None = None, who: Mapping[str, str] | None = None
-) -> tuple[AuditedModel, list[ProbeResult]]:
+) -> SideResults:
     """Everything passes, but the first so many prompts of a line."""
     failing = failing or {}
     seen: dict[str, int] = {}
@@ -104,7 +110,7 @@ def measured(
         line = probe.about if probe.part != "benchmark" else "helpfulness"
         seen[line] = seen.get(line, 0) + 1
         results.append(ProbeResult(id=probe.id, passed={line: seen[line] > failing.get(line, 0)}))
-    return WHO.model_copy(update={"battery": of.digest, **(who or {})}), results
+    return SideResults(WHO.model_copy(update={"battery": of.digest, **(who or {})}), results)
 
 
 def audit_of(of: Battery, before: Mapping[str, int], after: Mapping[str, int], margin: float = 0.05) -> AuditReport:
@@ -170,14 +176,14 @@ def test_as_many_passes_before_as_after_are_no_drop_however_they_are_spread() ->
                       for r in results] for bad in (whole, some))  # fmt: skip
     assert sum(r.passed["p-1"] is True for r in before if "p-1" in r.passed) == 440
     assert sum(r.passed["p-1"] is True for r in after if "p-1" in r.passed) == 440
-    found = compare_measurements(of, (who, before), (who, after), 0.05)
+    found = compare_measurements(of, SideResults(who, before), SideResults(who, after), 0.05)
     line = found.lines[0]
     assert line.n == 100
     assert line.change == pytest.approx(0)
     assert line.p == pytest.approx(0.52, abs=0.05)
     assert (line.state, found.outcome) == ("too few data", "could not tell")
     assert line.detectable is not None
-    calm = compare_measurements(of, (who, results), (who, results), 0.05).lines[0]
+    calm = compare_measurements(of, SideResults(who, results), SideResults(who, results), 0.05).lines[0]
     assert line.detectable > (calm.detectable or 1), "what n shows is said for as many gains as there were"
 
 
@@ -185,7 +191,7 @@ def test_what_was_not_judged_is_left_out_and_counted() -> None:
     of = battery()
     who, results = measured(of)
     unjudged = [ProbeResult(id=r.id, passed=dict.fromkeys(r.passed)) if n < 40 else r for n, r in enumerate(results)]
-    line = compare_measurements(of, (who, results), (who, unjudged), 0.05).lines[0]
+    line = compare_measurements(of, SideResults(who, results), SideResults(who, unjudged), 0.05).lines[0]
     assert (line.n, line.unjudged, line.state) == (40, 40, "too few data")
 
 
@@ -196,13 +202,19 @@ def unjudged_first(results: Sequence[ProbeResult], count: int) -> list[ProbeResu
 def test_what_cannot_be_judged_any_more_may_not_hide_a_drop() -> None:
     of = battery((330, 80))
     who, results = measured(of)
-    hidden = compare_measurements(of, (who, results), (who, unjudged_first(results, 264)), 0.05).lines[0]
+    hidden = compare_measurements(
+        of, SideResults(who, results), SideResults(who, unjudged_first(results, 264)), 0.05
+    ).lines[0]
     assert (hidden.n, hidden.unjudged, hidden.state) == (66, 264, "too few data")
     assert hidden.low > -0.05  # by those that were judged alone it would be kept
     assert "were those that cannot be judged now failures" in hidden.state_text
-    few = compare_measurements(of, (who, results), (who, unjudged_first(results, 4)), 0.05).lines[0]
+    few = compare_measurements(of, SideResults(who, results), SideResults(who, unjudged_first(results, 4)), 0.05).lines[
+        0
+    ]
     assert (few.unjudged, few.state) == (4, "kept")  # even as failures they are within the margin
-    before = compare_measurements(of, (who, unjudged_first(results, 40)), (who, results), 0.05).lines[0]
+    before = compare_measurements(
+        of, SideResults(who, unjudged_first(results, 40)), SideResults(who, results), 0.05
+    ).lines[0]
     assert (before.n, before.state) == (290, "kept")  # nothing is known of these that could have been lost
 
 
@@ -210,7 +222,10 @@ def test_what_one_side_alone_has_is_a_line_of_too_few_data() -> None:
     of = battery()
     (who, first), (_, second) = measured(of), measured(of)
     more = [ProbeResult(id=f"mc/{n}", passed={"mc: accuracy": True}) for n in range(80)]
-    for sides in (((who, [*first, *more]), (who, second)), ((who, first), (who, [*second, *more]))):
+    for sides in (
+        (SideResults(who, [*first, *more]), SideResults(who, second)),
+        (SideResults(who, first), SideResults(who, [*second, *more])),
+    ):
         found = compare_measurements(of, *sides, 0.05)
         assert states(found)["mc: accuracy"] == "too few data"
         assert found.lines[-1].state_text == "nothing was measured on both sides"
@@ -221,9 +236,9 @@ def test_the_styles_of_one_prompt_count_as_one() -> None:
     of = battery()
     (who, first), (_, second) = measured(of), measured(of)
     styled = [(f"harm/{style}{n}", f"harm/{n}") for n in range(20) for style in ("", "a/", "b/", "c/")]
-    first += [ProbeResult(id=id, group=group, passed={"harm: harmlessness": True}) for id, group in styled]
-    second += [ProbeResult(id=id, group=group, passed={"harm: harmlessness": True}) for id, group in styled]
-    line = compare_measurements(of, (who, first), (who, second), 0.05).lines[-1]
+    first = [*first, *(ProbeResult(id=id, group=group, passed={"harm: harmlessness": True}) for id, group in styled)]
+    second = [*second, *(ProbeResult(id=id, group=group, passed={"harm: harmlessness": True}) for id, group in styled)]
+    line = compare_measurements(of, SideResults(who, first), SideResults(who, second), 0.05).lines[-1]
     assert (line.n, line.state) == (20, "too few data")
 
 
@@ -243,10 +258,9 @@ def test_a_failure_and_the_attacks_on_it_count_as_one() -> None:
 def test_what_a_state_claims_holds(pairs: list[tuple[bool, bool]]) -> None:
     of = battery((len(pairs), 60))
     sides = [measured(of), measured(of)]
-    for side, (_, results) in enumerate(sides):
-        results[: len(pairs)] = [
-            ProbeResult(id=r.id, passed={"p-1": pair[side]}) for r, pair in zip(results, pairs, strict=False)
-        ]
+    for side, (who, results) in enumerate(sides):
+        told = [ProbeResult(id=r.id, passed={"p-1": pair[side]}) for r, pair in zip(results, pairs, strict=False)]
+        sides[side] = SideResults(who, [*told, *results[len(pairs) :]])
     line = compare_measurements(of, sides[0], sides[1], 0.05).lines[0]
     lost = sum(a and not b for a, b in pairs)
     gained = sum(b and not a for a, b in pairs)
@@ -283,9 +297,9 @@ def test_benchmarks_that_a_spec_names_are_lines_whose_items_are_prompts() -> Non
     """An item may be worth any figure between 0 and 1."""
     of = battery()
     (who, first), (_, second) = measured(of), measured(of)
-    first += [ProbeResult(id=f"mc/{n}", passed={"mc: mc2": 0.8}) for n in range(80)]
-    second += [ProbeResult(id=f"mc/{n}", passed={"mc: mc2": 0.3 if n < 30 else 0.8}) for n in range(80)]
-    line = compare_measurements(of, (who, first), (who, second), 0.05).lines[-1]
+    first = [*first, *(ProbeResult(id=f"mc/{n}", passed={"mc: mc2": 0.8}) for n in range(80))]
+    second = [*second, *(ProbeResult(id=f"mc/{n}", passed={"mc: mc2": 0.3 if n < 30 else 0.8}) for n in range(80))]
+    line = compare_measurements(of, SideResults(who, first), SideResults(who, second), 0.05).lines[-1]
     assert (line.id, line.kind, line.n, line.state) == ("mc: mc2", "benchmark", 80, "weakened")
     assert line.change == pytest.approx(-30 * 0.5 / 80)
 

@@ -36,7 +36,7 @@ from charter.reports.run_summary import summarise_run
 from charter.run import Run
 from charter.run.reader import RunReader
 from charter.spec import JudgingSpec, parse_spec
-from charter.stages.calibration import build_calibration
+from charter.stages.calibration import JudgeEvidence, build_calibration
 from charter.templates import Templates
 from charter.wiring.calibrations import load_calibrations
 from charter.wiring.role_models import load_rubric
@@ -357,7 +357,7 @@ def replayed(models: Sequence[str], judge: str) -> Calibration:
             label = None if told == "unjudged" else told
             verdicts.append(Verdict(id=asked.id, rubric="r", label=label, outcome=told))
     who = Calibration(judge="j", rubric="r", judging_digest="a")
-    return build_calibration(who, (labelled, verdicts), ([], []), None)
+    return build_calibration(who, JudgeEvidence(labelled=labelled, verdicts=verdicts))
 
 
 @needs_data

@@ -350,7 +350,7 @@ def test_a_run_sifts_its_rows_before_tuning_and_goes_on_to_the_same(tmp_path: Pa
         roles = Roles()
         assert curate_rows(run.steps("001"), ROWS, roles, task) == kept  # type: ignore[arg-type]
         assert roles.judge.calls == 0, "read, not done again"
-    for step in ("fates", "data_card", "curated", "target_verdicts"):
+    for step in ("filter_results", "data_card", "curated", "target_verdicts"):
         paths = [tmp_path / name / "001" / f"{step}.jsonl" for name in ("first", "again")]
         assert paths[0].read_bytes() == paths[1].read_bytes()
     fates = [FilterResult.model_validate(line) for line in lines(tmp_path / "first" / "001" / "fates.jsonl")]
@@ -380,7 +380,7 @@ class SiftedToy(Toy):
         task = super().task()
         options = task.options.model_copy(update={"curate": CurationSpec(enabled=True)})
         held = [p.text for p in (*task.redteam, *task.helpful)][::2]
-        return replace(task, options=options, sifting=CurationSetup({"bench": held}, CurationTools((Digits(),))))
+        return replace(task, options=options, curation=CurationSetup({"bench": held}, CurationTools((Digits(),))))
 
 
 class SiftedRuledToy(SiftedToy, RuledToy):

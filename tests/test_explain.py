@@ -18,6 +18,7 @@ from charter.constitution.run_state import RunState
 from charter.errors import StoreError
 from charter.records.chat import Exchange, Prompt, Sampling, user_prompt
 from charter.records.decisions import Decision
+from charter.records.item_ids import original_row_id
 from charter.records.measurements import Measurement
 from charter.records.model_refs import ModelRef
 from charter.records.record import Step
@@ -27,7 +28,6 @@ from charter.records.training_rows import Example
 from charter.records.verdicts import Finding, Verdict
 from charter.reports.explanation import Explanation, explain_item
 from charter.reports.page import render_page
-from charter.reports.provenance import original_row_id
 from charter.run import Run
 from charter.run.reader import RunReader
 from tests.told_run import SPEC, give

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from charter.records.step_names import is_declared
+from charter.run.reader import RunReader
 from tests import golden
 
 KEPT: dict[str, Any] = json.loads(golden.FILE.read_text(encoding="utf-8"))
@@ -20,6 +22,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def compare(name: str, run: Path) -> None:
+    undeclared = [step for step in RunReader(run).steps if not is_declared(step.rpartition("/")[2])]
+    assert undeclared == [], "charter/records/step_names.py lists every step"
     said, kept = golden.digests(golden.substance(run)), KEPT["runs"][name]
     if SAME_MACHINE:
         for key in kept:

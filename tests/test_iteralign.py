@@ -22,7 +22,7 @@ MEASURED = ("single", "double", "further", "benign", "blamed")
 ITERATION = [
     "exchanges",
     "verdicts",
-    "clean",
+    "stop",
     "findings",
     "clusters",
     "proposals",
@@ -40,7 +40,7 @@ ITERATION = [
     "single_critiques",
     "single_revisions",
     "single_verdicts",
-    "covers",
+    "redundant_rules",
     "double_trials",
     "double_critiques",
     "double_revisions",
@@ -55,16 +55,16 @@ ITERATION = [
     "rehearsals",
     "answers",
     "checks",
-    "benign",
+    "benign_trials",
     "benign_critiques",
     "benign_revisions",
     "benign_verdicts",
-    "blamed",
+    "blamed_trials",
     "blamed_critiques",
     "blamed_revisions",
     "blamed_verdicts",
     "breadth",
-    "too_broad",
+    "overreaching",
     "narrowed",
     "constitution",
     "replay",
@@ -128,7 +128,7 @@ def test_each_step_is_a_sealed_file(plain: tuple[Path, Toy]) -> None:
         assert (directory / "000" / f"{step}.seal.json").exists()
     assert {path.name.removesuffix(".seal.json") for path in (directory / "001").glob("*.seal.json")} == set(ITERATION)
     last = {path.name.removesuffix(".seal.json") for path in (directory / "002").glob("*.seal.json")}
-    assert last == {"exchanges", "verdicts", "clean", "findings"}
+    assert last == {"exchanges", "verdicts", "stop", "findings"}
     assert (directory / "001" / "policy" / "refuses.json").exists()
     assert (directory / "HEAD").exists()
 
@@ -242,7 +242,7 @@ def test_batches_that_gave_no_row_still_count_as_drawn(tmp_path: Path) -> None:
     toy = Toy({**SMALL, "stop": {"iterations": 3, "min_prompts": 24}}, stern=True)
     toy.play(tmp_path / "run")
     assert toy.tuned == []
-    drawn = [records(tmp_path / "run", f"{n:03d}/clean")[0]["figures"]["drawn"] for n in (1, 2, 3)]
+    drawn = [records(tmp_path / "run", f"{n:03d}/stop")[0]["figures"]["drawn"] for n in (1, 2, 3)]
     assert drawn == [48, 72, 96]
     asked = [[e["id"] for e in records(tmp_path / "run", f"{n:03d}/answers")] for n in (1, 2, 3)]
     assert len({key for ids in asked for key in ids}) == sum(map(len, asked))

@@ -71,7 +71,7 @@ def test_the_stop_rule_and_its_sample_know_nothing_of_attempts(played: Path, tmp
     alone = tmp_path / "alone"
     TOY.with_(options={**OPTIONS, "attack": {}}).play(alone)
     assert texts(alone)["001/verdicts.jsonl"] == texts(played)["001/verdicts.jsonl"]
-    assert texts(alone)["001/clean.jsonl"] == texts(played)["001/clean.jsonl"]
+    assert texts(alone)["001/stop.jsonl"] == texts(played)["001/stop.jsonl"]
     assert not [name for name in texts(alone) if "round" in name or "regions" in name]
     drawn = [e["id"] for n in ("001", "002") for e in rows(played, f"{n}/exchanges")]
     prompts = [p["id"] for p in rows(played, "000/prompts")]
@@ -126,7 +126,7 @@ def test_a_failure_that_only_attacks_bring_out_keeps_the_run_going(tmp_path: Pat
     order = {**OPTIONS, "draw": {"batch": 16, "later": 12, "order": "file"}}
     order["stop"] = {"min_prompts": 10, "max_violation_rate": 0.3, "iterations": 1}
     toy.with_(redteam=hot, options=order).play(tmp_path / "hot")
-    assert rows(tmp_path / "hot", "001/clean")[0]["action"] == "stop"
+    assert rows(tmp_path / "hot", "001/stop")[0]["action"] == "stop"
     assert rows(tmp_path / "hot", "001/rows")
 
 

@@ -10,6 +10,7 @@ from charter.constitution.document import Constitution, amend_by_people, extract
 from charter.constitution.run_state import RunState
 from charter.judging.judge_requests import judge_request
 from charter.judging.rubrics import CONDUCT, HELP, REPLAY, Rubric
+from charter.methods.policy_state import PolicyState
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.organism.oracle import Oracle
 from charter.organism.world import World
@@ -115,7 +116,15 @@ def given(*rules: str) -> RunState:
 def test_a_run_leaves_the_findings_that_caused_its_rules() -> None:
     found = [finding("one", id="f1"), finding("two", id="f9")]
     policy = ModelRef(base="b", base_digest="d", digest="p", adapter="002/policy")
-    left = build_handover(policy, given().constitution, ([example("f1", "x")], []), (["h"], ["p"]), found)
+    state = PolicyState(
+        policy=policy,
+        constitution=given().constitution,
+        examples=(example("f1", "x"),),
+        rehearsed=("h",),
+        probed=("p",),
+        causes=tuple(found),
+    )
+    left = build_handover(state.handover)
     assert [f.id for f in left.findings] == ["f1"]
     assert (left.policy, left.replay_prompt_ids, left.probed_prompt_ids) == (policy, ("h",), ("p",))
 

@@ -41,7 +41,7 @@ options:
   tune: {{rank: 4, alpha: 8, epochs: 1, learning_rate: 0.0001}}
 scale: {{answer_tokens: 16, critique_tokens: 16, temperature: 1.0, stop: [e, a, o], row_tokens: 4096}}
 """
-UNHAPPENED = {"too_broad", "narrowed", "alarms"}
+UNHAPPENED = {"overreaching", "narrowed", "alarms"}
 """What follows only where a rule is to blame for refusals of its look-alikes, or where hardly a revision passes; chance
 need not bring one."""
 

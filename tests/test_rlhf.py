@@ -16,7 +16,7 @@ from charter.constitution.document import Constitution
 from charter.constitution.exemplars import HumanLines
 from charter.data.curation.curation_records import CurationTools, DetectedSpan
 from charter.judging.judge_reward import JudgeRewarder
-from charter.methods.preference_data import PreferenceInputs
+from charter.methods.inputs import Inputs
 from charter.methods.preference_training import PolicyEval
 from charter.methods.rlhf import rlhf
 from charter.methods.row_curation import curate_pairs
@@ -220,20 +220,10 @@ class Play:
         learn = {"learn": {**LEARN, **self.learn}, "contrast": {"count": 2}}
         return MethodOptions.model_validate({**learn, "gates": gates})
 
-    def task(self) -> PreferenceInputs:
+    def task(self) -> Inputs:
         task = Toy(heldout_scores=self.heldout).task()
-        return PreferenceInputs(
-            start=task.start,
-            redteam=task.redteam,
-            helpful=task.helpful,
-            guard=task.guard,
-            near=0.9,
-            templates=task.templates,
-            answers=task.answers,
-            options=self.options,
-            given=self.given,
-            pairs=self.pairs,
-            constitution=RULES,
+        return replace(
+            task, near_duplicate=0.9, options=self.options, given=self.given, pairs=self.pairs, constitution=RULES
         )
 
     def _count(self) -> None:
@@ -493,7 +483,7 @@ def test_what_is_learnt_from_is_sifted_where_the_spec_asks_for_it(how: str, tmp_
         {"mmlu": "no copy"},
     )
     curate = plain.options.model_copy(update={"curate": CurationSpec(enabled=True)})
-    play.task = lambda: replace(plain, options=curate, sifting=sifting)  # type: ignore[method-assign]
+    play.task = lambda: replace(plain, options=curate, curation=sifting)  # type: ignore[method-assign]
     play(tmp_path / "run")
     folders = ["pairs", "replayed", "practised"][: 3 if how == "rloo" else 2]
     found = read_data_cards(RunReader(tmp_path / "run"))
@@ -528,7 +518,7 @@ def test_a_pair_goes_with_its_prompt_and_its_chosen_answer_and_is_masked_in_both
     task = replace(
         Play(DPO).task(),
         options=MethodOptions(curate=CurationSpec(enabled=True)),
-        sifting=CurationSetup({"gate": [held]}, CurationTools((Names("jo"),))),
+        curation=CurationSetup({"gate": [held]}, CurationTools((Names("jo"),))),
     )
     with Run.create(tmp_path / "run", spec_text="toy: 1\n", seed=5) as run:
         (kept,) = curate_pairs(run.steps("pairs"), pairs, Play(DPO).roles(run), task)

@@ -16,7 +16,7 @@ import pytest
 from charter import jobs
 from charter.constitution import document as articles
 from charter.constitution.exemplars import read_exemplars
-from charter.methods.principle_driven import PrincipleInputs
+from charter.methods.inputs import Inputs
 from charter.models.engines.local_engine import LocalEngine, LocalOptions
 from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.tuner_options import SftOptions
@@ -35,7 +35,7 @@ from charter.reports.principle_usage import read_principle_usage
 from charter.run import Run
 from charter.run.reader import RunReader
 from charter.templates import Templates
-from charter.wiring.principle_methods import SEEDS_DIR
+from charter.wiring.self_instruct_inputs import SEEDS_DIR
 from tests import zoo
 from tests.records import START
 from tests.ruled_toy import RuledToy
@@ -151,12 +151,12 @@ class FullSize(RuledToy):
         options = SftOptions(device="cpu", kind=self.kind, r=4, alpha=8, epochs=1, batch=4)
         return replace(super().roles(run), target=target, tuner=LocalTuner(options))
 
-    def brief(self) -> PrincipleInputs:
+    def brief(self) -> Inputs:
         """With everything at full size."""
         given = articles.read_constitution(SEEDS_DIR / "principles.yaml"), read_exemplars(SEEDS_DIR / "exemplars.yaml")
         texts, short = Templates(), Sampling(max_tokens=6)
         brief = replace(super().brief(), start=self.start, templates=texts, answers=short)
-        return replace(brief, constitution=given[0], exemplars=given[1])
+        return replace(brief, constitution=given[0], principles=replace(brief.principles, exemplars=given[1]))
 
 
 WORDINGS = (

@@ -563,3 +563,22 @@ def test_the_environment_and_the_spec_are_kept_as_given(run: Run) -> None:
     assert json.loads((run.directory / store.ENVIRONMENT).read_text()) == {"python": "3"}
     assert (run.directory / store.SPEC).read_text() == "name: small\n"
     assert run.seed == 7
+
+
+def test_a_value_that_no_stage_makes_is_sealed_and_read_again(tmp_path: Path) -> None:
+    one, none = WORDS[0], list[Word]()
+    with begin(tmp_path / "run") as run:
+        folder = run.steps("000")
+        assert folder.record("one", one) == one
+        assert folder.record("several", WORDS[:3]) == WORDS[:3]
+        assert folder.record("none", none) == []
+    with Run.open(tmp_path / "run") as run:
+        folder, sealed = run.steps("000"), len(events(run, "sealed"))
+        assert (folder.record("one", one), folder.record("several", WORDS[:3])) == (one, WORDS[:3])
+        assert folder.record("none", none) == []
+        assert len(events(run, "sealed")) == sealed == 3
+        with pytest.raises(StaleError, match="000/one"):
+            folder.record("one", WORDS[1])
+        with pytest.raises(StoreError):
+            folder.record("number", 7)
+    assert verify_run(tmp_path / "run").ok

@@ -23,6 +23,7 @@ from charter.similarity.splits import (
     conversation_prefixes,
     find_near_duplicates,
     jaccard,
+    rank,
     shingles,
     split_prompts,
 )
@@ -308,3 +309,13 @@ def test_the_sets_that_overlap_are_those_that_comparing_all_of_them_finds() -> N
     pairs = [(a, b) for a in range(200) for b in range(200) if near[a][b]]
     right = overlap.join_groups(np.arange(200), *map(list, zip(*pairs, strict=True)))
     assert len({*zip(groups.tolist(), right.tolist(), strict=True)}) == len(set(groups.tolist())) == len(set(right))
+
+
+def test_rank_gives_the_nearest_first_and_keeps_the_order_of_equal_ones() -> None:
+    among = ["plan for sewing", "a boat at sea", "plan for arson", "plan for arson"]
+    ranked = rank(["arson in barns"], among)
+    assert [place for place, _ in ranked] == [2, 3, 0, 1]
+    assert ranked[0][1] == ranked[1][1] > 0
+    assert [closeness for _, closeness in ranked[2:]] == [0, 0]
+    assert rank(["sewing", "sea"], among)[0][0] in (0, 1)
+    assert rank(["arson"], ["?", "!"]) == [], "no word to compare by"

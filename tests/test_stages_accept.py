@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from charter.methods.policy_trial import count_retries
 from charter.records.decisions import Decision, GateCheck
 from charter.records.measurements import Score
 from charter.records.verdicts import Outcome, Verdict
@@ -77,7 +78,7 @@ def decided(
     gating: GateSpec | None = None,
     tries: int = 0,
 ) -> Decision:
-    return accept(history, now, gates, rows, (StopSpec(patience=patience), gating or GateSpec(), tries))
+    return accept(history, now, gates, rows, patience, count_retries(gating or GateSpec(), tries))
 
 
 def test_a_policy_that_fails_a_gate_is_rolled_back_and_given_up_in_the_end() -> None:

@@ -35,7 +35,7 @@ def hunted(kind: str, seed: int, floor: float = 0.1) -> int:
     for number in range(100):
         arms = bandit.update_arms(AREAS, STYLES, told, asked)
         spend = (asked, 10)
-        for c in bandit.choose_attacks(arms, AREAS, PROMPTS, pulls, spend, step=step(f"{number}", seed)):
+        for c in bandit.choose_attacks(arms, AREAS, PROMPTS, pulls, *spend, step=step(f"{number}", seed)):
             hit = (c.style, c.region) == ("chain", "r5") and int(c.prompt.id.split("-")[1]) % 2 == 0
             pulls.append(Pull(id=c.id, style=c.style, region=c.region, prompt=c.prompt.id))
             told.append(PullReward(id=c.id, style=c.style, region=c.region, new=hit, why=""))
@@ -54,7 +54,7 @@ def test_choices_are_those_of_the_seed_and_of_the_step() -> None:
     arms = bandit.update_arms(AREAS, STYLES, [], options())
 
     def chosen(place: Step) -> list[str]:
-        return [c.id for c in bandit.choose_attacks(arms, AREAS, PROMPTS, [], (options(), 30), step=place)]
+        return [c.id for c in bandit.choose_attacks(arms, AREAS, PROMPTS, [], options(), 30, step=place)]
 
     assert chosen(step()) == chosen(step())
     assert chosen(step()) != chosen(step(seed=2))
@@ -66,7 +66,7 @@ def test_no_style_meets_a_prompt_twice_and_no_stranger_is_chosen(kind: str) -> N
     asked = options(bandit=kind)
     spent = [Pull(id=f"chain/{p.id}", style="chain", region="r0", prompt=p.id) for p in PROMPTS[:40]]
     arms = bandit.update_arms(AREAS, STYLES, [], asked)
-    found = bandit.choose_attacks(arms, AREAS, PROMPTS[:60], spent, (asked, 500), step=step())
+    found = bandit.choose_attacks(arms, AREAS, PROMPTS[:60], spent, asked, 500, step=step())
     ids = [c.id for c in found]
     assert len(set(ids)) == len(ids) == 3 * 60 - 40
     assert not set(ids) & {pull.id for pull in spent}
@@ -81,7 +81,7 @@ def test_the_floor_is_drawn_uniformly_whatever_was_learned() -> None:
     found = [
         c
         for seed in range(30)
-        for c in bandit.choose_attacks(arms, AREAS, PROMPTS, [], (asked, 20), step=step(seed=seed))
+        for c in bandit.choose_attacks(arms, AREAS, PROMPTS, [], asked, 20, step=step(seed=seed))
     ]
     floor = [c for c in found if c.why == "floor"]
     assert 0.24 < len(floor) / len(found) < 0.36

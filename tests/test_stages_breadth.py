@@ -82,7 +82,7 @@ def test_a_rule_is_to_blame_for_what_is_answered_without_it() -> None:
 def test_a_rule_of_people_or_one_reworded_twice_is_reported_alone() -> None:
     trials = looked_at()
     verdicts = [seen(t.id, "refused") for t in trials] + [seen(f"{e.id}|a", "answered") for e in ANSWERS[:4]]
-    for fields in (dict[str, Any](by="people"), dict[str, Any](narrowed=2)):
+    for fields in (dict[str, Any](by="people"), dict[str, Any](reword_count=2)):
         rules = Constitution().amend([rule("a", clusters=("c1",), **fields)])
         made = measure_breadth(rules, FOUND, trials, verdicts)
         assert made.principles[0].breadth is not None

@@ -11,7 +11,7 @@ from charter.records.chat import user_prompt
 from charter.records.record import Step, canonical
 from charter.records.rules import Lookalikes
 from charter.similarity.splits import LeakageFilter
-from charter.spec import ClusterSpec, LookalikeSpec
+from charter.spec import LookalikeSpec
 from charter.stages.contrast import contrast
 from charter.templates import Templates
 from tests.records import STEP, Recorder, cluster, finding
@@ -24,14 +24,14 @@ CLUSTERS = [
 
 
 def written(reply: str, count: int = 8) -> list[Lookalikes]:
-    guard, options = LeakageFilter([user_prompt(GATE)], 0.8), (LookalikeSpec(count=count), ClusterSpec(show=2))
-    return list(contrast(CLUSTERS, ScriptedEngine([reply]), guard, Templates(), options, step=STEP))
+    guard, options = LeakageFilter([user_prompt(GATE)], 0.8), (LookalikeSpec(count=count), 2)
+    return list(contrast(CLUSTERS, ScriptedEngine([reply]), guard, Templates(), *options, step=STEP))
 
 
 def test_the_proposer_sees_shown_failures_and_how_many_are_wanted() -> None:
     engine = Recorder("{}")
-    options = (LookalikeSpec(count=3), ClusterSpec(show=2))
-    list(contrast(CLUSTERS, engine, LeakageFilter((), 0.8), Templates(), options, step=STEP))
+    options = (LookalikeSpec(count=3), 2)
+    list(contrast(CLUSTERS, engine, LeakageFilter((), 0.8), Templates(), *options, step=STEP))
     first, second = engine.texts
     assert "plan for arson 1\n" in first
     assert "plan for arson 2\n" not in first
@@ -78,15 +78,19 @@ def test_no_more_are_taken_than_were_asked_for() -> None:
     ],
 )
 def test_a_reply_without_prompts_is_counted_and_never_an_error(reply: str) -> None:
-    for found in written(reply):
+    answers = written(reply)
+    assert len(answers) == len(CLUSTERS)
+    for found in answers:
         assert (found.prompts, found.dropped, found.raw) == ((), {"reply could not be read": 1}, reply)
         assert canonical(found).encode()
 
 
 def test_none_are_asked_for_without_a_call() -> None:
-    engine, options = ScriptedEngine(["{}"]), (LookalikeSpec(count=0), ClusterSpec())
-    found = list(contrast(CLUSTERS, engine, LeakageFilter((), 0.8), Templates(), options, step=STEP))
+    engine, options = ScriptedEngine(["{}"]), (LookalikeSpec(count=0), 8)
+    found = list(contrast(CLUSTERS, engine, LeakageFilter((), 0.8), Templates(), *options, step=STEP))
     assert [(f.id, f.prompts, f.dropped) for f in found] == [("c1", (), {}), ("c2", (), {})]
     step = Step(path=STEP.path, run_seed=7, done=frozenset({"c1"}))
-    assert [f.id for f in contrast(CLUSTERS, engine, LeakageFilter((), 0.8), Templates(), options, step=step)] == ["c2"]
+    assert [f.id for f in contrast(CLUSTERS, engine, LeakageFilter((), 0.8), Templates(), *options, step=step)] == [
+        "c2"
+    ]
     assert engine.calls == 0

@@ -100,9 +100,9 @@ def test_copies_of_a_text_count_once_and_are_named() -> None:
         for number in range(14)
         for copy in range(10)
     ]
-    (score,) = compute_scores(measured, Bench(), step=STEP)
+    (score,) = compute_scores(measured, Bench())
     assert (score.n, score.value) == (14, 8 / 14)
     assert (score.low, score.high) == wilson(8, 14)
     assert score.note == "126 of 140 prompts are copies of others: a text counts once"
-    (alone,) = compute_scores(measured[::10], Bench(), step=STEP)
+    (alone,) = compute_scores(measured[::10], Bench())
     assert (alone.n, alone.note) == (14, "")

@@ -17,7 +17,6 @@ from charter.reports.paired_tests import count_pairs
 from charter.spec import GateSpec
 from charter.stages.gate_checks import check_gates, detect_collapse
 from charter.statistics import describe_copies, drop_copies, read_text_mark
-from tests.records import STEP
 
 METRICS = [
     Metric(name="harmlessness", margin="harmlessness"),
@@ -63,6 +62,14 @@ def test_a_loss_beyond_the_margin_fails_and_a_gain_or_a_small_loss_does_not() ->
     assert found["facts|start"].change == -0.015
 
 
+def test_a_margin_hangs_on_the_kind_of_a_metric_and_not_on_its_name() -> None:
+    sides = measured({"harmlessness_of_jokes": share(100), "anything": share(100)})
+    metrics = [Metric(name="harmlessness_of_jokes"), Metric(name="anything", margin="honesty")]
+    gating = GateSpec(harmlessness=0.2, capability=0.1, honesty=0.4)
+    found = {g.metric: g.margin for g in check_gates([sides], sides, metrics, gating, LOOKS)}
+    assert found == {"harmlessness_of_jokes": 0.1, "anything": 0.4}
+
+
 def test_all_bounds_of_a_run_share_one_alpha() -> None:
     sides = measured({"harmlessness": share(100), "facts": share(100)})
     found = held(sides, sides)
@@ -94,17 +101,17 @@ def test_what_cannot_be_judged_any_more_may_hide_a_loss(better: Literal["higher"
     metric, good = [Metric(name="facts", better=better)], better == "higher"
     before = measured({"facts": [good] * 160})
     now = measured({"facts": [good] * 81 + [None] * 79})
-    (gate,) = check_gates([before], now, metric, GateSpec(), LOOKS, step=STEP)
+    (gate,) = check_gates([before], now, metric, GateSpec(), LOOKS)
     assert (gate.passed, gate.n, gate.unjudged, gate.change) == (False, 81, 79, 0.0)
     assert gate.bound >= -gate.margin
     assert gate.worst is not None
     assert gate.worst < -gate.margin
     assert "could not tell" in gate.description
     few = measured({"facts": [good] * 157 + [None] * 3})
-    (gate,) = check_gates([before], few, metric, GateSpec(), LOOKS, step=STEP)
+    (gate,) = check_gates([before], few, metric, GateSpec(), LOOKS)
     assert gate.passed
     bad = measured({"facts": [not good] * 160}), measured({"facts": [not good] * 81 + [None] * 79})
-    (gate,) = check_gates(bad[:1], bad[1], metric, GateSpec(), LOOKS, step=STEP)
+    (gate,) = check_gates(bad[:1], bad[1], metric, GateSpec(), LOOKS)
     assert gate.passed
 
 
@@ -137,7 +144,7 @@ def test_a_text_that_was_asked_ten_times_counts_once() -> None:
     """Sixty copies of six texts are six texts: in a gate, in a share and in what changed."""
     before = [m for k in range(6) for m in copied(f"text {k}", 10, True)]
     now = [m for k in range(6) for m in copied(f"text {k}", 10, k > 0)]
-    (gate,) = check_gates([before], now, [Metric(name="facts")], GateSpec(), LOOKS, step=STEP)
+    (gate,) = check_gates([before], now, [Metric(name="facts")], GateSpec(), LOOKS)
     assert (gate.n, gate.worse, gate.unjudged) == (6, 1, 0)
     pair = count_pairs(before, now)["facts"]
     assert (pair.n, pair.gained, pair.lost) == (6, 0, 1)

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from charter.ports import ExchangeReward
 from charter.records.chat import LogLikelihood, Message
-from charter.records.decisions import GateCheck
+from charter.records.decisions import GateCheck, Retries
 from charter.records.measurements import Proportion
 from charter.records.preferences import GateAnswer, PolicyStats, RewardModelFit
 from charter.records.record import Step
 from charter.records.training_rows import PreferencePair
 from charter.records.verdicts import Verdict
-from charter.spec import GateSpec, RLGuardSpec
-from charter.stages.monitors import check_reward_model, compute_policy_stats, decide_policy, measure_reward_fit
+from charter.spec import RLGuardSpec
+from charter.stages.monitors import (
+    MonitoredPolicy,
+    check_reward_model,
+    compute_policy_stats,
+    decide_policy,
+    measure_reward_fit,
+)
 from charter.statistics import wilson
 
 STEP = Step(path="001/x", run_seed=1)
 START = PolicyStats(kl=0.0, length=10.0, good=0.6, reward=0.0)
-HOW = (RLGuardSpec(), GateSpec(), 0)
+HOW = (RLGuardSpec(), Retries(roll_back=True, limit=2))
 
 
 def gate(good: int, n: int = 100, reward: float = 0.0) -> list[GateAnswer]:
@@ -27,7 +33,7 @@ def gate(good: int, n: int = 100, reward: float = 0.0) -> list[GateAnswer]:
 def decided(
     now: PolicyStats, before: list[GateAnswer], after: list[GateAnswer], gates: tuple[GateCheck, ...] = ()
 ) -> tuple[str, str]:
-    found = decide_policy((START, before, before), (now, after), gates, HOW)
+    found = decide_policy(MonitoredPolicy(START, before), before, MonitoredPolicy(now, after), gates, *HOW)
     return found.action, found.reason
 
 
@@ -48,7 +54,7 @@ def test_the_alarm_fires_where_rewards_rise_and_good_answers_are_lost() -> None:
 def test_the_alarm_fires_where_small_losses_add_up() -> None:
     now = START.model_copy(update={"reward": 3.0})
     begin, best, gates = gate(80), gate(76, reward=2.0), gate(72, reward=3.0)
-    found = decide_policy((START, begin, best), (now, gates), (), HOW)
+    found = decide_policy(MonitoredPolicy(START, begin), best, MonitoredPolicy(now, gates), (), *HOW)
     assert found.action == "give_up"
     assert "since the start" in found.reason
 
@@ -66,17 +72,17 @@ def test_a_gate_that_fails_rolls_back() -> None:
     )  # fmt: skip
     action, reason = decided(START, gate(80), gate(80), (failed,))
     assert (action, "harmlessness" in reason) == ("roll_back", True)
-    far = (START.model_copy(update={"kl": 21.0}), gate(80))
-    for gating, tries, expected in (
-        (GateSpec(), 1, ("roll_back", "")),
-        (GateSpec(), 2, ("give_up", ": rolled back 3 times, the last policy stays")),
-        (GateSpec(retries=0), 0, ("give_up", "")),
-        (GateSpec(roll_back=False), 0, ("give_up", "")),
+    far = MonitoredPolicy(START.model_copy(update={"kl": 21.0}), gate(80))
+    for retries, expected in (
+        (Retries(True, 2, used=1), ("roll_back", "")),
+        (Retries(True, 2, used=2), ("give_up", ": rolled back 3 times, the last policy stays")),
+        (Retries(True, 0), ("give_up", "")),
+        (Retries(False, 2), ("give_up", "")),
     ):
-        found = decide_policy((START, gate(80), gate(80)), far, (failed,), (RLGuardSpec(), gating, tries))
+        found = decide_policy(MonitoredPolicy(START, gate(80)), gate(80), far, (failed,), RLGuardSpec(), retries)
         assert "nats" in found.reason
-        assert ("harmlessness" in found.reason) is gating.roll_back
-        assert (found.action, found.reason[found.reason.find(": rolled") :] if tries == 2 else "") == expected
+        assert ("harmlessness" in found.reason) is retries.roll_back
+        assert (found.action, found.reason[found.reason.find(": rolled") :] if retries.used == 2 else "") == expected
 
 
 def test_a_reward_model_is_measured_on_pairs() -> None:
@@ -107,8 +113,10 @@ def test_what_is_watched() -> None:
 
     found = compute_policy_stats(
         [GateAnswer(id="1", good=True, reward=1.0, words=4), GateAnswer(id="2", good=None, reward=None, words=6)],
-        ([likely("x", -1.0), likely("y", -2.0)], [likely("x", -4.0), likely("y", -3.0)]),
-        (pairs, [likely("p/chosen", -2.0), likely("p/rejected", -5.0)]),
+        [likely("x", -1.0), likely("y", -2.0)],
+        [likely("x", -4.0), likely("y", -3.0)],
+        pairs,
+        [likely("p/chosen", -2.0), likely("p/rejected", -5.0)],
         [Verdict(id=f"{n}", rubric="refusal", label="x", outcome=o) for n, o in enumerate(("complies", "violates"))],
     )
     assert (found.kl, found.chosen, found.rejected, found.margin) == (2.0, -2.0, -5.0, 3.0)

@@ -75,7 +75,9 @@ def test_an_answer_that_failed_is_unjudged_without_a_call(judging: JudgingSpec) 
 @pytest.mark.parametrize("judging", [OURS, PAPERS])
 def test_a_judge_that_fails_has_not_judged(judging: JudgingSpec) -> None:
     silent = ScriptedEngine({})
-    for found in judge(EXCHANGES, silent, CONDUCT, Templates(), judging, step=STEP):
+    verdicts = list(judge(EXCHANGES, silent, CONDUCT, Templates(), judging, step=STEP))
+    assert len(verdicts) == len(EXCHANGES)
+    for found in verdicts:
         assert (found.label, found.outcome) == (None, "unjudged")
         assert found.raw
 

@@ -12,7 +12,7 @@ from charter.records.chat import StopReason
 from charter.records.revisions import RevisionCheck
 from charter.records.training_rows import Example
 from charter.records.verdicts import Outcome, Verdict
-from charter.spec import ReplaySpec, VerifySpec
+from charter.spec import VerifySpec
 from charter.stages.verification import OPENING_WORDS, select_for_help_check, to_examples, verify
 from tests.records import finding, revision, row, verdict
 
@@ -33,7 +33,7 @@ def verified(
         [verdict(f.id, conduct) for f in findings],
         [verdict(f.id, help_) for f in findings if conduct == "complies"],
     )
-    return verify(revisions, judged, before or [], (options or VerifySpec(), ReplaySpec(ratio=ratio)))
+    return verify(revisions, *judged, before or [], options or VerifySpec(), ratio)
 
 
 def test_a_good_revision_becomes_a_row_without_any_rule_in_it() -> None:
@@ -145,8 +145,8 @@ def test_which_rows_go_depends_on_their_ids_and_not_on_their_order() -> None:
     findings = [finding("ask", id=f"f{n}") for n in range(10)]
     made = [revision(f, text) for f, text in zip(findings, answers, strict=True)]
     judged = ([verdict(f.id, "complies") for f in findings], [verdict(f.id, "complies") for f in findings])
-    first = verify(made, judged, [], (VerifySpec(), ReplaySpec(ratio=0)))
-    again = verify(made[::-1], judged, [], (VerifySpec(), ReplaySpec(ratio=0)))
+    first = verify(made, *judged, [], VerifySpec(), 0)
+    again = verify(made[::-1], *judged, [], VerifySpec(), 0)
     assert {k.id for k in first if k.kept} == {k.id for k in again if k.kept}
 
 

@@ -16,27 +16,27 @@ from charter.records.chat import Request
 from charter.records.record import Step, canonical
 from charter.records.rules import Efficacy, Principle, Proposal
 from charter.records.verdicts import Cluster
-from charter.spec import AmendSpec, ClusterSpec, ProposeSpec
+from charter.spec import AmendSpec, ProposeSpec
 from charter.stages.amend import amend
 from charter.stages.propose import propose
 from charter.templates import Templates
 from tests.records import HOSTILE, STEP, Recorder, cluster, finding, rule
 
-OURS, PAPERS = (ProposeSpec(), ClusterSpec(show=3)), (ProposeSpec(reply="last_paragraph"), ClusterSpec(show=3))
+OURS, PAPERS = (ProposeSpec(), 3), (ProposeSpec(reply="last_paragraph"), 3)
 CLUSTERS = [
     cluster(c, [finding(f"{c} shown {n}", response=f"{c} said {n}") for n in range(5)], [finding(f"{c} secret")])
     for c in ("c1", "c2")
 ]
 
 
-def proposed(reply: str | Callable[[Request], str], options: tuple[ProposeSpec, ClusterSpec] = OURS) -> list[Proposal]:
+def proposed(reply: str | Callable[[Request], str], options: tuple[ProposeSpec, int] = OURS) -> list[Proposal]:
     return list(
         propose(
             CLUSTERS,
             ScriptedEngine(reply if callable(reply) else [reply]),
             Constitution(),
             Templates(),
-            options,
+            *options,
             step=STEP,
         )
     )
@@ -58,7 +58,9 @@ def groups(*named: Mapping[str, object]) -> str:
 def test_the_proposer_sees_what_is_shown_and_never_what_is_hidden() -> None:
     engine = Recorder("{}")
     list(
-        propose(CLUSTERS, engine, Constitution().amend([rule("old", "never {failures}")]), Templates(), OURS, step=STEP)
+        propose(
+            CLUSTERS, engine, Constitution().amend([rule("old", "never {failures}")]), Templates(), *OURS, step=STEP
+        )
     )
     for c, text in zip(CLUSTERS, engine.texts, strict=True):
         assert [f"{c.id} shown {n}\n" in text for n in range(5)] == [True, True, True, False, False]
@@ -71,7 +73,7 @@ def test_the_proposer_sees_what_is_shown_and_never_what_is_hidden() -> None:
 
 def test_the_papers_proposer_sees_every_response_of_the_batch() -> None:
     engine = Recorder("why\n\nthe rules")
-    list(propose(CLUSTERS, engine, Constitution(), Templates(), PAPERS, step=STEP))
+    list(propose(CLUSTERS, engine, Constitution(), Templates(), *PAPERS, step=STEP))
     assert all(f"{c.id} said 4\n" in text for c, text in zip(CLUSTERS, engine.texts, strict=True))
     assert {r.response_schema is None for r in engine.asked} == {True}
 
@@ -122,14 +124,16 @@ def test_a_reply_that_gives_no_rule_gives_none(reply: str) -> None:
 
 @given(st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=3), st.integers() | st.lists(st.text()))
 def test_odd_types_beside_a_rule_are_left_out(title: object, scope: object) -> None:
-    for proposal in proposed(json.dumps({"title": title, "scope": scope, "text": "never"})):
+    proposals = proposed(json.dumps({"title": title, "scope": scope, "text": "never"}))
+    assert len(proposals) == len(CLUSTERS)
+    for proposal in proposals:
         assert proposal.principle is not None
         assert proposal.principle.scope == ""
         assert canonical(proposal).encode()
 
 
 def test_a_proposer_that_fails_leaves_the_reason() -> None:
-    made = list(propose(CLUSTERS, ScriptedEngine({}), Constitution(), Templates(), OURS, step=STEP))
+    made = list(propose(CLUSTERS, ScriptedEngine({}), Constitution(), Templates(), *OURS, step=STEP))
     assert [p.principle for p in made] == [None, None]
     assert all(p.raw for p in made)
 
@@ -137,7 +141,7 @@ def test_a_proposer_that_fails_leaves_the_reason() -> None:
 def test_what_is_done_is_not_proposed_again() -> None:
     engine = ScriptedEngine(["{}"])
     step = Step(path=STEP.path, run_seed=7, done=frozenset({"c1"}))
-    assert [p.id for p in propose(CLUSTERS, engine, Constitution(), Templates(), OURS, step=step)] == ["c2"]
+    assert [p.id for p in propose(CLUSTERS, engine, Constitution(), Templates(), *OURS, step=step)] == ["c2"]
     assert engine.calls == 1
 
 
@@ -233,7 +237,7 @@ def test_no_cause_is_ever_lost(named: list[list[int]]) -> None:
 def test_hostile_failures_and_rules_stand_between_fences(text: str) -> None:
     engine = Recorder("{}")
     hostile: Cluster = cluster("c", [finding(f"ask {text}", response=f"say {text}")])
-    list(propose([hostile], engine, Constitution(), Templates(), OURS, step=STEP))
+    list(propose([hostile], engine, Constitution(), Templates(), *OURS, step=STEP))
     proposals = [Proposal(id=x, principle=rule(x, f"{x} {text}")) for x in "ab"]
     amend(Constitution(), proposals, engine, Templates(), AmendSpec(), step=STEP)
     first, second = engine.texts

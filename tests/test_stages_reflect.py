@@ -10,29 +10,31 @@ from charter.records.chat import Sampling
 from charter.records.record import Step
 from charter.records.revisions import Critique, Revision, RevisionTrial
 from charter.spec import ReflectSpec
-from charter.stages.reflect import critique, make_trials, revise, revised_exchanges
+from charter.stages.reflect import ReflectionSetup, critique, make_trials, revise, revised_exchanges
 from charter.templates import Templates
 from tests.records import HOSTILE, STEP, Recorder, finding, rule, talk
 
 RULES = Constitution().amend([rule("a"), rule("b"), rule("c", status="rejected")])
 FINDINGS = [finding(f"ask {n}", id=f"f{n}", response=f"bad {n}") for n in range(4)]
-OURS, DIRECT = (ReflectSpec(), Sampling()), (ReflectSpec(turns="direct"), Sampling())
+OURS, DIRECT = ReflectSpec(), ReflectSpec(turns="direct")
 
 
 def reflected(
     engine: ScriptedEngine,
     tried: list[RevisionTrial],
-    how: tuple[ReflectSpec, Sampling],
+    how: ReflectSpec,
     templates: Templates | None = None,
 ) -> list[Revision]:
-    texts = templates or Templates()
-    thoughts = list(critique(tried, engine, RULES, texts, how, step=STEP))
-    return list(revise(tried, thoughts, engine, RULES, texts, how, step=STEP))
+    setup = ReflectionSetup(RULES, templates or Templates(), how)
+    thoughts = list(critique(tried, engine, setup, Sampling(), step=STEP))
+    return list(revise(tried, thoughts, engine, setup, Sampling(), step=STEP))
 
 
 def test_a_critique_names_the_rules_in_force_after_the_failure() -> None:
     engine = Recorder("hm")
-    thoughts = list(critique(make_trials(FINDINGS), engine, RULES, Templates(), OURS, step=STEP))
+    thoughts = list(
+        critique(make_trials(FINDINGS), engine, ReflectionSetup(RULES, Templates(), OURS), Sampling(), step=STEP)
+    )
     assert thoughts == [Critique(id=f.id, text="hm") for f in FINDINGS]
     first = engine.asked[0].messages
     assert [m.role for m in first] == ["user", "assistant", "user"]
@@ -69,7 +71,7 @@ def test_direct_appends_the_rules_to_the_last_human_turn_without_a_critique() ->
 
 
 @pytest.mark.parametrize("how", [OURS, DIRECT])
-def test_trials_of_one_finding_leave_rules_out_and_share_their_seed(how: tuple[ReflectSpec, Sampling]) -> None:
+def test_trials_of_one_finding_leave_rules_out_and_share_their_seed(how: ReflectSpec) -> None:
     engine = Recorder("good")
     tried = [
         RevisionTrial(id="f0|", finding=FINDINGS[0]),
@@ -110,11 +112,11 @@ def test_a_failed_revision_is_an_error_and_no_answer() -> None:
 def test_what_is_done_is_not_reflected_again() -> None:
     step = Step(path=STEP.path, run_seed=7, done=frozenset({"f0", "f1"}))
     for how in (OURS, DIRECT):
-        tried = make_trials(FINDINGS)
-        thoughts = list(critique(tried, ScriptedEngine(["x"]), RULES, Templates(), how, step=step))
+        tried, setup = make_trials(FINDINGS), ReflectionSetup(RULES, Templates(), how)
+        thoughts = list(critique(tried, ScriptedEngine(["x"]), setup, Sampling(), step=step))
         assert [c.id for c in thoughts] == ["f2", "f3"]
         known = [Critique(id=f.id, text="x") for f in FINDINGS]
-        again = list(revise(tried, known, ScriptedEngine(["x"]), RULES, Templates(), how, step=step))
+        again = list(revise(tried, known, ScriptedEngine(["x"]), setup, Sampling(), step=step))
         assert [r.id for r in again] == ["f2", "f3"]
 
 
@@ -138,10 +140,10 @@ def shown(limit: int | None, *omitted: str) -> list[tuple[str, ...]]:
     rules = Constitution().amend([rule(w.split()[0], f"a plan for {w} is forbidden") for w in words])
     failures = [finding(f"i need a plan for {w} now", id=w) for w in reversed(words)]
     tried = [RevisionTrial(id=f.id, finding=f, omitted=omitted) for f in failures]
-    how = (ReflectSpec(max_rule_characters=limit), Sampling())
+    setup = ReflectionSetup(rules, Templates(), ReflectSpec(max_rule_characters=limit))
     engine = Recorder("good")
-    thoughts = list(critique(tried, engine, rules, Templates(), how, step=STEP))
-    made = list(revise(tried, thoughts, engine, rules, Templates(), how, step=STEP))
+    thoughts = list(critique(tried, engine, setup, Sampling(), step=STEP))
+    made = list(revise(tried, thoughts, engine, setup, Sampling(), step=STEP))
     for r, asked in zip(made, engine.asked, strict=False):
         told = asked.messages[2].content
         assert {p.id for p in rules.principles if p.text in told} == set(r.principles)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Literal
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from charter.records.record import Step
 from charter.records.rules import Lookalikes
 from charter.records.training_rows import Example
 from charter.records.verdicts import Verdict
-from charter.spec import ReplaySpec, TrainingSpec
+from charter.spec import ReplaySpec
 from charter.stages.replay import build_replay, build_training_mix, select_replay_prompts
 from tests.records import STEP, row, said, verdict
 
@@ -92,11 +93,10 @@ def mixed(
     new: list[Example],
     replayed: list[Example],
     ratio: float = 3,
-    start: str = "start",
+    start: Literal["start", "previous"] = "start",
     more: float = 0,
 ) -> list[Example]:
-    options = (ReplaySpec(ratio=ratio), TrainingSpec.model_validate({"start": start}), more)
-    return build_training_mix(before, new, replayed, options, step=STEP)
+    return build_training_mix(before, new, replayed, ratio + more, start, step=STEP)
 
 
 def test_tuning_from_the_start_takes_all_revisions_and_from_the_previous_only_the_new() -> None:

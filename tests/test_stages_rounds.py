@@ -22,7 +22,7 @@ def test_a_later_round_without_an_answer_leaves_the_earlier_one_with_its_verdict
     found = final_revisions(rounds)
     assert [r.exchange.response for r in found] == ["first", "kept"]
     judged = [[verdict("f0", "violates"), verdict("f1", "complies")], [verdict("f0", "unjudged")], []]
-    assert [(v.id, v.outcome) for v in final_verdicts(found, (rounds, judged))] == [
+    assert [(v.id, v.outcome) for v in final_verdicts(found, rounds, judged)] == [
         ("f0", "violates"),
         ("f1", "complies"),
     ]
@@ -33,7 +33,7 @@ def test_the_last_answer_counts_and_one_that_nobody_judged_has_no_verdict() -> N
     found = final_revisions(rounds)
     assert [r.exchange.response for r in found] == ["three", "four"]
     judged = [[verdict("f0", "violates"), verdict("f1", "violates")], [verdict("f1", "complies")]]
-    assert [(v.id, v.outcome) for v in final_verdicts(found, (rounds, judged))] == [("f1", "complies")]
+    assert [(v.id, v.outcome) for v in final_verdicts(found, rounds, judged)] == [("f1", "complies")]
 
 
 def test_where_no_round_gave_an_answer_the_first_failure_is_there_to_be_counted() -> None:

@@ -18,8 +18,9 @@ from charter.errors import SpecError
 from charter.organism.world import World
 from charter.records.chat import Exchange, Prompt, Sampling, user_prompt
 from charter.records.revisions import ReasonedAnswer
-from charter.spec import MethodOptions, ReflectSpec, SelfAlignSpec
+from charter.spec import MethodOptions, SelfAlignSpec
 from charter.stages.think import (
+    ThinkingSetup,
     _cut_repetition,
     answer_verbosely,
     collect_prompts,
@@ -28,7 +29,8 @@ from charter.stages.think import (
     think,
 )
 from charter.templates import Templates
-from charter.wiring.principle_methods import PRINCIPLES_DIR, SEEDS_DIR
+from charter.wiring.principle_methods import PRINCIPLES_DIR
+from charter.wiring.self_instruct_inputs import SEEDS_DIR
 from tests.records import HOSTILE, STEP, Recorder, rule, talk
 
 RULES = Constitution(principles=(rule("a", "never lie", title="candor"), rule("b", "be kind", title="ethical")))
@@ -41,8 +43,8 @@ def thoughts(
 ) -> tuple[ReasonedAnswer, Recorder]:
     engine = Recorder(reply)
     given = prompt or user_prompt("why is the sky blue ?")
-    how = (OPEN, ReflectSpec())
-    (found,) = think([given], engine, (RULES, EXEMPLARS), templates or Templates(), how, step=STEP)
+    setup = ThinkingSetup(RULES, EXEMPLARS, templates or Templates(), None)
+    (found,) = think([given], engine, setup, OPEN, step=STEP)
     return found, engine
 
 
@@ -97,8 +99,7 @@ def test_thought_and_answer_begin_lines_in_any_markup(reply: str, thought: str, 
 
 def test_rules_keep_their_numbers_where_not_all_of_them_fit() -> None:
     engine, given = Recorder("Thought: rules 1 and 2 apply\nAnswer: y"), user_prompt("be kind to me")
-    how = (OPEN, ReflectSpec(max_rule_characters=40))
-    (found,) = think([given], engine, (RULES, EXEMPLARS), Templates(), how, step=STEP)
+    (found,) = think([given], engine, ThinkingSetup(RULES, EXEMPLARS, Templates(), 40), OPEN, step=STEP)
     assert "2. (ethical) be kind" in engine.asked[0].messages[0].content
     assert "never lie" not in engine.asked[0].messages[0].content
     assert found.rules == ("b",), "only what was shown is named"

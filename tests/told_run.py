@@ -150,7 +150,7 @@ def _iteration(run: Run, tale: Tale, judge: Engine) -> Constitution:
     give(run, "001/exchanges", exchanges)
     verdicts = [verdict(id, "violates", words, "harmful") for id in ids] + [verdict("x-odd", "unjudged", words, None)]
     run.steps("001").map("verdicts", judged, verdicts, judge)
-    give(run, "001/clean", [Decision(id="clean", action="go_on", reason="6 of 7 prompts violate")])
+    give(run, "001/stop", [Decision(id="stop", action="go_on", reason="6 of 7 prompts violate")])
     findings = [Finding(id=e.id, exchange=e, verdict=v) for e, v in zip(exchanges, verdicts, strict=False)]
     give(run, "001/findings", findings)
     cluster = Cluster(id="c1", terms=(words("term"),), shown=tuple(findings[:3]), hidden=tuple(findings[3:]))

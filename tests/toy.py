@@ -12,7 +12,8 @@ from pathlib import Path
 
 from charter.attacks.jailbreak_templates import TemplateAttack
 from charter.attacks.model_written import EscalationAttack
-from charter.methods.iteralign import IterAlignInputs, IterAlignState, iteralign
+from charter.methods.inputs import Inputs
+from charter.methods.iteralign import IterAlignState, iteralign
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.ports import Attack, Engine, Roles
 from charter.records.chat import Exchange, Prompt, Request, Sampling, user_prompt
@@ -141,11 +142,11 @@ class Toy:
 
         return ScriptedEngine(reply, identity or role, shuffle=self.shuffle)
 
-    def task(self) -> IterAlignInputs:
+    def task(self) -> Inputs:
         """The method's task over the toy's prompts."""
         benchmark = ToyBenchmark(self.heldout, self.heldout_scores)
         protected = [*benchmark.prompts("gate"), *benchmark.prompts("heldout")]
-        return IterAlignInputs(
+        return Inputs(
             start=START,
             redteam=self.redteam or prompts((*HARM, SAFE_ALREADY), 0, 96),
             helpful=prompts(BENIGN, 500, 60),

@@ -9,6 +9,7 @@ from charter.judging.judge_requests import COMPARISON_MENU, SideBySide, compare_
 from charter.judging.votes import ask_with_retries, comparison_question, majority_label
 from charter.ports import Engine
 from charter.records.chat import ScoreRequest
+from charter.records.item_ids import join_id, split_id
 from charter.records.preferences import OrderedPair, PairVerdict, ResponsePair
 from charter.records.record import Step
 from charter.spec import JudgingSpec
@@ -24,7 +25,7 @@ MIN_SHARE = 1e-16
 def both_orders(pairs: Sequence[ResponsePair]) -> list[OrderedPair]:
     """Each pair twice: with the chosen response first, and second."""
     return [
-        OrderedPair(id=f"{p.id}/{1 + (not first)}", pair=p, chosen_first=first)
+        OrderedPair(id=join_id(p.id, 1 + (not first)), pair=p, chosen_first=first)
         for p in pairs
         for first in (True, False)
     ]
@@ -68,13 +69,13 @@ def prefer_by_logprob(
     requests, done = [], set[str]()
     for order in orders:
         asked = compare_request(order.id, place_side_by_side(order, rules), templates, step)
-        made = [ScoreRequest(id=f"{order.id}/{label}", messages=asked.messages, completion=label) for label in labels]
+        made = [ScoreRequest(id=join_id(order.id, x), messages=asked.messages, completion=x) for x in labels]
         requests += made
         done |= {request.id for request in made} if order.id in step.done else set()
     found: dict[str, dict[str, float]] = {}
     under = {order.id: rules.get(order.pair.id, ("", ""))[0] for order in orders}
     for answer in model.score(requests, done):
-        id, _, label = answer.id.rpartition("/")
+        id, label = split_id(answer.id)
         seen = found.setdefault(id, {})
         seen[label] = answer.value
         if len(seen) == len(labels):

@@ -28,7 +28,6 @@ from charter.methods.bandit_red_teaming import (
     build_prompt_pool,
     run_attack_rounds,
 )
-from charter.methods.benchmark_evaluation import measure_gate_benchmarks, run_benchmarks
 from charter.methods.inputs import Inputs
 from charter.methods.norm_following import NormedRun, apply_norms, measure_norms, take_over, write_prompts
 from charter.methods.policy_state import PolicyState
@@ -42,7 +41,7 @@ from charter.methods.rule_measurement import (
     measure_efficacy,
     reword_broad_rules,
 )
-from charter.methods.scoring import score
+from charter.methods.scoring import score_heldout, score_start
 from charter.ports import Roles
 from charter.records.chat import Prompt
 from charter.records.training_rows import Example
@@ -89,7 +88,9 @@ def iteralign(run: Run, roles: Roles, task: Inputs) -> IterAlignState:
     prompts = start.once("prompts", draw, task.redteam, task.guard, options.draw)
     helpful = start.once("helpful", exclude_protected, task.helpful, task.guard)
     pool = build_prompt_pool(start, prompts, options)
-    state = score_start(start, roles, task)
+    policy = given.policy if given is not None else task.start
+    scores, measurements = score_start(start, policy, roles, task)
+    state = IterAlignState(policy=policy, history=(scores,), gate_measurements=(measurements,))
     before = write_prompts(start, state.policy, roles, task)
     rest, first = [p for p in prompts if given is None or p.id not in given.probed_prompt_ids] or prompts, 1
     if before is not None:
@@ -109,8 +110,7 @@ def iteralign(run: Run, roles: Roles, task: Inputs) -> IterAlignState:
         if state.stopped:
             break
     end = run.steps("final")
-    score(end, "heldout", state.policy, roles, task.answers)
-    run_benchmarks(end, state.policy, task.start, roles.suite, task.answers)
+    score_heldout(end, state.policy, roles, task)
     measure_norms(end, before.norm_prompts if before is not None else (), state.policy, roles, task)
     end.once("handover", build_handover, state.handover)
     return state if state.stopped else replace(state, stopped="the last batch was done")
@@ -155,19 +155,8 @@ def iterate(run: Steps, now: IterAlignState, draws: Draws, roles: Roles, task: I
         benign = BenignAnswers(lookalikes, answers, checks)
         now = replace(now, constitution=reword_broad_rules(run, weighed, benign, starting, roles, task))
     replay = run.once("replay", build_replay, answers, checks, exchanges, verdicts, options.replay)
-    asked = (*now.rehearsed, *(p.id for p in rehearsals))
-    now = replace(now, rehearsed=asked, replayed=(*now.replayed, *replay))
+    now = replace(now, rehearsed=(*now.rehearsed, *(p.id for p in rehearsals)), replayed=(*now.replayed, *replay))
     return train_policy(run, now, tuple(examples), roles, task)
-
-
-def score_start(run: Steps, roles: Roles, task: Inputs) -> IterAlignState:
-    """The policy to begin with, scored on gate, on held-out and on the benchmarks that the spec names."""
-    policy = task.given.policy if task.given is not None else task.start
-    gate = score(run, "gate", policy, roles, task.answers)
-    measured, _ = measure_gate_benchmarks(run, policy, gate.measurements, roles, task.answers)
-    score(run, "heldout", policy, roles, task.answers)
-    run_benchmarks(run, policy, task.start, roles.suite, task.answers)
-    return IterAlignState(policy=policy, history=(gate.scores,), gate_measurements=(measured,))
 
 
 def count_draws(now: IterAlignState, batch: Sequence[Prompt], verdicts: Sequence[Verdict]) -> IterAlignState:

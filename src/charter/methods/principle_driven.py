@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 
 from charter.constitution.document import Constitution
 from charter.constitution.exemplars import Exemplar, HumanLines, human_lines
-from charter.methods.benchmark_evaluation import measure_gate_benchmarks, run_benchmarks
 from charter.methods.inputs import Inputs
 from charter.methods.policy_state import PolicyState
 from charter.methods.policy_trial import PolicyTrial, TrialPlan, try_policy, try_until_decided
 from charter.methods.reflection import JudgedRevisions
 from charter.methods.revision_checks import keep_revisions
-from charter.methods.scoring import score
+from charter.methods.scoring import score_heldout, score_start
 from charter.ports import Roles
 from charter.records.chat import Exchange, Prompt
 from charter.records.decisions import Decision
@@ -64,11 +63,8 @@ class ReplaySources:
 def measure_baseline(run: Steps, roles: Roles, inputs: Inputs) -> PrincipleState:
     """Prompts in their order, the rules, how much people wrote, and the scores before."""
     course = set_up(run, inputs)
-    gate = score(run, "gate", course.policy, roles, inputs.answers)
-    measured, _ = measure_gate_benchmarks(run, course.policy, gate.measurements, roles, inputs.answers)
-    score(run, "heldout", course.policy, roles, inputs.answers)
-    run_benchmarks(run, course.policy, inputs.start, roles.suite, inputs.answers)
-    return replace(course, history=(gate.scores,), gate_measurements=(measured,))
+    scores, measurements = score_start(run, course.policy, roles, inputs)
+    return replace(course, history=(scores,), gate_measurements=(measurements,))
 
 
 def set_up(run: Steps, inputs: Inputs) -> PrincipleState:
@@ -192,9 +188,7 @@ def train_under_gates(
 
 def measure_final(run: Run, course: PrincipleState, roles: Roles, inputs: Inputs) -> PrincipleState:
     """The scores after, and what a next run needs."""
-    end = run.steps("final")
-    score(end, "heldout", course.policy, roles, inputs.answers)
-    run_benchmarks(end, course.policy, inputs.start, roles.suite, inputs.answers)
+    score_heldout(run.steps("final"), course.policy, roles, inputs)
     return save_state(run, course)
 
 

@@ -67,5 +67,5 @@ def reflect_and_judge(
     """A revision of each trial, and a verdict on each revision. Leaves one file more than ``reflect``."""
     revisions = reflect(run, prefix, trials, reviser)
     exchanges = revised_exchanges(revisions)
-    verdicts = run.map(f"{prefix}{by.step}", judge, exchanges, by.engine, by.rubric, by.templates, by.options)
-    return JudgedRevisions(revisions, verdicts)
+    judging = (by.engine, by.rubric, by.templates, by.options)
+    return JudgedRevisions(revisions, run.map(f"{prefix}{by.step}", judge, exchanges, *judging))

@@ -21,12 +21,11 @@ from dataclasses import replace
 from charter.constitution.document import Constitution
 from charter.constitution.exemplars import HumanLines, human_lines
 from charter.constitution.run_state import RunState
-from charter.methods.benchmark_evaluation import run_benchmarks
 from charter.methods.inputs import Inputs
 from charter.methods.preference_data import ComparedPrompts, PreferenceData, collect_preferences
 from charter.methods.preference_training import PolicyEval, score_on_gate, train_on_preferences
 from charter.methods.row_curation import curate_pairs, curate_prompts, curate_rows
-from charter.methods.scoring import score
+from charter.methods.scoring import score_heldout
 from charter.ports import Roles
 from charter.run import Run
 from charter.stages.draw import draw, exclude_protected
@@ -35,7 +34,9 @@ from charter.stages.norm_application import build_handover
 
 def rlhf(run: Run, roles: Roles, inputs: Inputs) -> tuple[PolicyEval, Constitution, str]:
     """Aligns ``inputs.start``, or the policy that the run goes on from. Gives the policy, the constitution that answers
-    were compared under, and why learning ended. Decisions read gate and check pairs; held-out is scored twice."""
+    were compared under, and why learning ended.
+
+    Decisions read gate and check pairs; held-out is scored first and last."""
     start, given = run.steps("000"), inputs.given
     policy = given.policy if given is not None else inputs.start
     constitution = inputs.constitution
@@ -43,13 +44,11 @@ def rlhf(run: Run, roles: Roles, inputs: Inputs) -> tuple[PolicyEval, Constituti
     helpful = start.once("helpful", exclude_protected, inputs.helpful, inputs.guard)
     start.once("supervision", count_human_lines, constitution, given, len(inputs.pairs), len(prompts) + len(helpful))
     begun = score_on_gate(start, policy, roles, inputs)
-    score(start, "heldout", policy, roles, inputs.answers)
-    run_benchmarks(start, policy, inputs.start, roles.suite, inputs.answers)
+    score_heldout(start, policy, roles, inputs)
     found = collect_preferences(start, policy, constitution, ComparedPrompts(prompts, helpful), roles, inputs)
     best, why = train_on_preferences(run, begun, curate_preferences(run, found, roles, inputs), roles, inputs)
     end = run.steps("final")
-    score(end, "heldout", best.policy, roles, inputs.answers)
-    run_benchmarks(end, best.policy, inputs.start, roles.suite, inputs.answers)
+    score_heldout(end, best.policy, roles, inputs)
     left = given if given is not None else RunState(policy=policy, constitution=constitution)
     final = left.model_copy(update={"policy": best.policy, "constitution": constitution})
     end.once("handover", build_handover, final)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from charter.methods.benchmark_evaluation import measure_gate_benchmarks, run_benchmarks
+from charter.methods.inputs import Inputs
 from charter.ports import Roles
 from charter.records.chat import Exchange, Sampling
 from charter.records.measurements import Measurement, Score, Split
@@ -31,3 +33,18 @@ def score(run: Steps, split: Split, policy: ModelRef, roles: Roles, answers: Sam
         run.once("heldout_breakdown", break_down_scores, exchanges, measurements, roles.benchmark)
     scores = run.once(f"{split}_scores", compute_scores, measurements, roles.benchmark)
     return SplitScores(exchanges, measurements, scores)
+
+
+def score_start(run: Steps, policy: ModelRef, roles: Roles, inputs: Inputs) -> tuple[list[Score], list[Measurement]]:
+    """Scores the policy to begin with on gate, on held-out and on the benchmarks that the spec names. Gives its gate
+    scores, and the measurements that later policies are held against."""
+    gate = score(run, "gate", policy, roles, inputs.answers)
+    measurements, _ = measure_gate_benchmarks(run, policy, gate.measurements, roles, inputs.answers)
+    score_heldout(run, policy, roles, inputs)
+    return gate.scores, measurements
+
+
+def score_heldout(run: Steps, policy: ModelRef, roles: Roles, inputs: Inputs) -> None:
+    """Scores a policy on held-out and on the benchmarks that the spec names: for the report, no decision reads it."""
+    score(run, "heldout", policy, roles, inputs.answers)
+    run_benchmarks(run, policy, inputs.start, roles.suite, inputs.answers)

@@ -10,9 +10,15 @@ def join_id(parent: str, part: str | int) -> str:
     return f"{parent}/{part}"
 
 
+def split_id(id: str) -> tuple[str, str]:
+    """The item that a part belongs to, and the part; an empty item where ``id`` names no part."""
+    parent, _, part = id.rpartition("/")
+    return parent, part
+
+
 def parent_id(id: str) -> str:
     """The item that a part belongs to; empty where ``id`` names no part."""
-    return id.rpartition("/")[0]
+    return split_id(id)[0]
 
 
 def trial_id(finding: str, omitted: Sequence[str] = ()) -> str:

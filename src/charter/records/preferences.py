@@ -40,7 +40,7 @@ class PairSummary(Record):
     left out for their length; how many are learnt from, and how many only check. ``longer``: share of all kept whose
     chosen answer is the longer one; ``people``: who preferred, where people did."""
 
-    id: str = "sorted"
+    id: str = "pair_summary"
     read: int
     protected: int
     repeated: int
@@ -68,7 +68,7 @@ class PolicyStats(Record):
     ``length``: mean words of gate answers; ``refusals``: share of them that refuse; ``good``: share of them that is
     good in all that was measured; ``reward``: mean of the learnt reward. None where there is nothing to tell."""
 
-    id: str = "guarded"
+    id: str = "policy_stats"
     kl: float | None = None
     chosen: float | None = None
     rejected: float | None = None

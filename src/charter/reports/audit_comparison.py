@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from charter.errors import SpecError, StoreError
 from charter.judging.audit_battery import AuditedModel, Battery, ProbePart, ProbeResult
@@ -142,27 +142,30 @@ def compare_sides(reading: RunReader) -> AuditReport:
             f"{reading.directory} is no finished audit", f"Go on with it: charter resume {reading.directory}"
         )
     before, after = (read_answers(reading, side) for side in SIDES)
-    found = compare_measurements(batteries[0], (sides[0][0], before), (sides[1][0], after), reading.spec.audit.margin)
+    baseline, model = SideResults(sides[0][0], before), SideResults(sides[1][0], after)
+    found = compare_measurements(batteries[0], baseline, model, reading.spec.audit.margin)
     return found.model_copy(
         update={"notes": (*found.notes, *note_missing_benchmarks(reading, batteries[0].exams, before, after))}
     )
 
 
-def compare_measurements(
-    battery: Battery,
-    baseline: tuple[AuditedModel, Sequence[ProbeResult]],
-    model: tuple[AuditedModel, Sequence[ProbeResult]],
-    margin: float,
-) -> AuditReport:
+class SideResults(NamedTuple):
+    """Who answered a battery, and what each answer is worth."""
+
+    model: AuditedModel
+    results: Sequence[ProbeResult]
+
+
+def compare_measurements(battery: Battery, baseline: SideResults, model: SideResults, margin: float) -> AuditReport:
     """The comparison of two finished measurements. Raises SpecError where battery, judge or asking differ."""
-    require_comparable(baseline[0], model[0])
-    before, after = ({r.id: r.passed for r in side[1]} for side in (baseline, model))
-    groups = {r.id: r.group for side in (baseline, model) for r in side[1] if r.group}
+    require_comparable(baseline.model, model.model)
+    before, after = ({r.id: r.passed for r in side.results} for side in (baseline, model))
+    groups = {r.id: r.group for side in (baseline, model) for r in side.results if r.group}
     lines = decide_lines(list(_build_lines(battery, before, after, groups)), margin)
     return AuditReport(
         outcome=decide_outcome(lines),
-        model=model[0],
-        baseline=baseline[0],
+        model=model.model,
+        baseline=baseline.model,
         battery=battery.digest,
         made_from=battery.head,
         margin=margin,

@@ -76,7 +76,7 @@ def summarise_iteration(reading: RunReader, folder: str) -> IterationSummary:
     return IterationSummary(
         folder=folder,
         decision=next(iter(reading.records(f"{folder}/decision", Decision)), None),
-        clean=next(iter(reading.records(f"{folder}/clean", Decision)), None),
+        clean=next(iter(reading.records(f"{folder}/stop", Decision)), None),
         counts={
             "probed": len(verdicts),
             "failures": len(reading.records(f"{folder}/findings", Finding)),

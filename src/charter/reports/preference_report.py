@@ -86,13 +86,13 @@ def read_preference_report(reading: RunReader) -> PreferenceReport | None:
     """None where nothing was learnt from preferences."""
     found = {}
     for folder in ("000", *reading.iterations):
-        if guarded := reading.records(f"{folder}/guarded", PolicyStats):
+        if guarded := reading.records(f"{folder}/policy_stats", PolicyStats):
             found[folder] = guarded[0]
     if "000" not in found:
         return None
     kept = str((reading.outcome.get("policy") or {}).get("adapter") or "").split("/")[0]
     position, fit = reading.records("000/position", PositionBias), reading.records("reward/fit", RewardModelFit)
-    parted = reading.records("000/sorted", PairSummary)
+    parted = reading.records("000/pair_summary", PairSummary)
     decided = reading.records("reward/decision", Decision)
     undone = [f for f in found for d in reading.records(f"{f}/decision", Decision) if d.action != "go_on"]
     return PreferenceReport(

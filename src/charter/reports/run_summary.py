@@ -106,7 +106,7 @@ def summarise_reading(reading: RunReader) -> RunSummary:
     taken = read_costs(reading)
     asked = [cost for cost in taken if cost.purpose != "target"]
     planted = reading.outcome.get("planted") or {}
-    constitution, measured = reading.constitution, read_own_calibration(reading)
+    measured = read_own_calibration(reading)
     return RunSummary(
         run=reading.name,
         method=reading.spec.method,
@@ -115,14 +115,7 @@ def summarise_reading(reading: RunReader) -> RunSummary:
         before=score_figures(reading.scores(f"{START_STEP}_scores")),
         after=score_figures(reading.scores(f"{FINAL_STEP}_scores")),
         iterations=[score_figures(gate) for gate in read_gate_scores(reading).values()],
-        constitution={
-            "version": constitution.version,
-            "principles": [
-                p.model_dump(mode="json") | {"judgement": p.efficacy.judgement if p.efficacy else None}
-                for p in constitution.principles
-            ],
-            "amendments": [{"version": v} | a.model_dump(mode="json") for v, a in reading.amendments],
-        },
+        constitution=_summarise_constitution(reading),
         planted={key: planted.get(key) for key in ("flaws", "discovered")},
         target=reading.environment.get("target", {}),
         failed=count_failed_answers(reading),
@@ -159,6 +152,18 @@ def summarise_reading(reading: RunReader) -> RunSummary:
             for folder, card in read_data_cards(reading).items()
         },
     )
+
+
+def _summarise_constitution(reading: RunReader) -> dict[str, Any]:
+    constitution = reading.constitution
+    return {
+        "version": constitution.version,
+        "principles": [
+            p.model_dump(mode="json") | {"judgement": p.efficacy.judgement if p.efficacy else None}
+            for p in constitution.principles
+        ],
+        "amendments": [{"version": v} | a.model_dump(mode="json") for v, a in reading.amendments],
+    }
 
 
 def _records_by_iteration(reading: RunReader, name: str, kind: type[Record]) -> dict[str, list[dict[str, Any]]]:

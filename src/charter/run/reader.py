@@ -16,6 +16,7 @@ from charter.errors import DamagedError, StoreError
 from charter.records.measurements import Score
 from charter.records.record import Record
 from charter.records.rules import Amendment, Principle, PrincipleStatus
+from charter.records.step_names import is_declared
 from charter.run import store
 
 R = TypeVar("R", bound=Record)
@@ -116,7 +117,12 @@ class RunReader:
         return store.read_bytes(self.directory / name).decode(errors="replace")
 
     def records(self, step: str, kind: type[R]) -> list[R]:
-        """A step's records so far; none where it has not begun. Raises DamagedError naming file and line."""
+        """A step's records so far; none where it has not begun. Raises StoreError where no step has this name, and
+        DamagedError naming file and line."""
+        name = step.rpartition("/")[2]
+        if step not in self.steps and not is_declared(name):
+            cure = "This is a defect of who asks: charter/records/step_names.py lists the names."
+            raise StoreError(f"no step is called {name}", cure)
         path = store.records_path(self.directory, step)
         return store.parse_records(path, store.read_lines(path).lines, kind)
 

@@ -17,9 +17,10 @@ from charter.records.verdicts import Finding, Verdict
 from charter.spec import AuditSpec
 
 SPECIFIC_SHARE = 0.25
-"""A fresh prompt is as like the failures of its principle as all but a quarter of these are like the others."""
+"""A fresh prompt must resemble its principle's failures at least as much as this share of them, the least alike ones,
+resemble the others."""
 CANDIDATE_FACTOR = 1.25
-"""Fresh prompts are drawn from so many times as many: those most like the failures."""
+"""Candidates for each fresh prompt that is wanted: the prompts most like the failures."""
 
 
 def draw_probes(

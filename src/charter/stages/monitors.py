@@ -1,5 +1,5 @@
-"""What watches over learning from preferences: whether a reward model is right, how far a policy has moved, and whether
-what is learnt still is what is judged."""
+"""Monitors of learning from preferences: the reward model's accuracy, the policy's distance from its start, and reward
+hacking."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def measure_reward_fit(preferred: Sequence[PreferencePair], rewards: Sequence[Ex
 
 
 def check_reward_model(found: RewardModelFit, options: RLGuardSpec) -> Decision:
-    """Whether a reward model tells what is preferred better than chance does, so that it may be practised toward."""
+    """Whether a reward model predicts preferences better than chance. Only then may a policy be trained on it."""
     told, figures = found.accuracy, {"check pairs": float(found.accuracy.n), "lower bound": found.accuracy.low}
     if not options.require_accuracy or (told.n and told.low > CHANCE):
         return Decision(id="decision", action="go_on", reason="accepted", figures=figures)
