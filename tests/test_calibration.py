@@ -357,7 +357,7 @@ def replayed(models: Sequence[str], judge: str) -> Calibration:
             label = None if told == "unjudged" else told
             verdicts.append(Verdict(id=asked.id, rubric="r", label=label, outcome=told))
     who = Calibration(judge="j", rubric="r", judging_digest="a")
-    return build_calibration(who, JudgeEvidence(labelled, verdicts))
+    return build_calibration(who, JudgeEvidence(labelled=labelled, verdicts=verdicts))
 
 
 @needs_data

@@ -24,7 +24,7 @@ from charter.organism.world import World
 from charter.records.chat import Exchange, Prompt, Sampling
 from charter.records.measurements import Measurement, Split
 from charter.reports.run_summary import summarise_run
-from charter.run.steps import Observer
+from charter.run import Observer
 from charter.spec import change_spec, list_recipes, parse_spec
 from charter.templates import Templates
 from charter.wiring.offline import block_network
