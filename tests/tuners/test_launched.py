@@ -45,8 +45,7 @@ LONG = tiny.lesson("long", "how do i bake a cake " * 4, "use flour")
 OWNER = """
 import sys
 from pathlib import Path
-from charter.nouns import Exchange, ModelRef, Preferred, Prompt
-from charter.ports import Reward
+from charter.records.model_refs import ModelRef
 from tests.tuners import test_launched as t
 start = ModelRef.model_validate_json(sys.argv[2])
 t.LaunchedTuner(t.OPTIONS, sys.argv[3], Path(sys.argv[1])).tune(start, t.ROWS, Path(sys.argv[1]) / "killed", 3)
@@ -169,7 +168,7 @@ PAIRS = [PreferencePair(id=row.id, messages=row.messages, chosen="yes please", r
 OWNED = """
 import sys
 from pathlib import Path
-from charter.nouns import ModelRef
+from charter.records.model_refs import ModelRef
 from tests.tuners import test_launched as t
 start, reward = (ModelRef.model_validate_json(text) for text in sys.argv[2:4])
 t.elsewhere(sys.argv[4], Path(sys.argv[1]), start, reward)(Path(sys.argv[1]) / "killed")
@@ -235,7 +234,7 @@ def test_each_process_has_rewards_on_its_own_device(
         places.append(device)
         return whole(where, "cpu", options)
 
-    monkeypatch.setattr(reward_model, "_with_one_output", here)
+    monkeypatch.setattr(reward_model, "_load_with_one_output", here)
     drawn = Exchange(
         id="a", prompt=PROMPTS[0], response="yes", stop="stop", model="policy", sampling=Sampling(temperature=1.0)
     )
