@@ -215,6 +215,7 @@ def test_a_failure_and_the_attacks_on_it_count_as_one() -> None:
     assert (half.lost, half.change) == (0.5, -0.025)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=120))
 def test_what_a_state_claims_holds(pairs: list[tuple[bool, bool]]) -> None:
