@@ -6,6 +6,7 @@ An interrupt reaches the processes that tests start, also where the shell that b
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import os
 import signal
@@ -28,6 +29,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _pass_over_what_imports_left() -> None:
+    """Takes what there is out of the garbage collector's sight. An engine that closes collects, and a pass over all of
+    torch and transformers takes longer than many a test."""
+    gc.collect()
+    gc.freeze()
 
 
 def play_once(session: pytest.TempPathFactory, name: str, play: Callable[[Path], None]) -> Path:
