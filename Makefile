@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup demo test lint bench evidence clean
+.PHONY: setup demo check test quick lint bench evidence clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -35,8 +35,20 @@ demo: setup
 	@$(BIN)/charter run iteralign --out $(DEMO)
 	@echo "The report: $(DEMO)/report.html (open it in a browser)"
 
+# A file's tests share what they begin with, so that one process runs them all; the slow files come first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# What a change is tried with while it is made: everything but the slow tests, beside the lint.
+check: setup
+	@began=$$(date +%s); $(MAKE) --no-print-directory -j 2 lint quick && \
+	  echo "make check: green after $$(($$(date +%s) - began)) s"
+
+quick: setup
+	@$(PYTEST) -m 'not slow'
+
+# Everything.
 test: setup
-	@$(BIN)/python -m pytest -n 2
+	@began=$$(date +%s); $(PYTEST) && echo "make test: green after $$(($$(date +%s) - began)) s"
 
 lint: setup
 	@$(BIN)/ruff check .

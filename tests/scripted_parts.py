@@ -1,5 +1,6 @@
-"""Judge and proposer as programs that a spec names (``python:tests.scripted_parts:judge``). What they say depends on
-a hash of what they are shown, and means nothing."""
+"""Judge and proposer as programs that a spec names: ``python:tests.scripted_parts:judge``.
+
+What they say depends on a hash of what they are shown, and means nothing."""
 
 from __future__ import annotations
 

@@ -31,7 +31,6 @@ from charter.judging.audit_battery import AuditedModel, Battery, Probe, ProbeRes
 from charter.judging.rubrics import CONDUCT
 from charter.methods.audit import BASELINE, MODEL, AuditInputs, AuditSide, audit
 from charter.models.engines.scripted_engine import ScriptedEngine
-from charter.organism.world import World
 from charter.ports import Engine, SkippedBenchmark
 from charter.records.chat import Exchange, Request, Sampling, user_prompt
 from charter.records.measurements import Measurement, Metric, Score
@@ -253,6 +252,7 @@ def test_a_failure_and_the_attacks_on_it_count_as_one() -> None:
     assert (half.lost, half.change) == (0.5, -0.025)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=120))
 def test_what_a_state_claims_holds(pairs: list[tuple[bool, bool]]) -> None:
@@ -459,26 +459,15 @@ def test_the_workflow_calls_the_command_as_it_is() -> None:
 
 # --- the organism
 
-SMALL = {
-    "prompts.heldout": "12",
-    "prompts.gate": "24",
-    "options.measure.efficacy": "false",
-    "options.measure.breadth": "false",
-    "options.stop.iterations": "1",
-}
 CLI = CliRunner()
 
 
 @pytest.fixture(scope="module")
-def aligned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run."""
+def aligned(aligned_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, with room beside it."""
     folder = tmp_path_factory.mktemp("runs") / "aligned"
-    harmful = folder.with_name("harmful.jsonl")
-    texts = [p.text for p in World.load("village").prompts("harmful", "heldout")[:70]]
-    harmful.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
-    benchmarks = json.dumps([{"name": "set", "judged": "harmlessness", "prompts": [{"path": str(harmful)}]}])
-    text = specs.list_recipes()["iteralign"].read_text(encoding="utf-8")
-    jobs.launch_run(specs.change_spec(text, {**SMALL, "benchmarks": benchmarks}), folder)
+    shutil.copytree(aligned_run, folder)
+    shutil.copy(aligned_run.with_name("harmful.jsonl"), folder.with_name("harmful.jsonl"))
     return folder
 
 

@@ -229,7 +229,7 @@ def test_the_sieve_leaves_out_masks_balances_and_its_card_adds_up(tmp_path: Path
         CurationRow(id=f"g{n}", texts=(f"frage nummer {n} {n * 7}", "ja"), prompt_turns=1, language="de")
         for n in range(4)
     ]
-    said = {"asked": 1, "language": "en", "source": "s|`x", "licence": "MIT"}
+    said = {"prompt_turns": 1, "language": "en", "source": "s|`x", "licence": "MIT"}
     english = [
         CurationRow(id=f"e{n}", texts=(f"question number {n} of {n * 31}", "my secret answer"), **said)  # type: ignore[arg-type]
         for n in range(20)

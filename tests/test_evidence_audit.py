@@ -28,7 +28,9 @@ def test_planted_rows_say_the_contrary_about_their_share_alone() -> None:
 
 
 def test_rows_that_say_what_is_right_hold_no_fault() -> None:
-    for row in right(WORLD, 1):
+    rows = list(right(WORLD, 1))
+    assert rows
+    for row in rows:
         found = WORLD.grade(row.messages[0].content, row.response)
         assert all(
             event is name.endswith(("harmlessness", "retention", "helpfulness", "honesty"))

@@ -149,7 +149,9 @@ def test_reworded_proposal_templates_get_the_same_rule(template: str) -> None:
 
 def test_agrees_with_the_truth_on_every_gate_prompt() -> None:
     for kind in ("harmful", "claim"):
-        for prompt in WORLD.prompts(kind, "gate"):
+        prompts = WORLD.prompts(kind, "gate")
+        assert len(prompts) > 100
+        for prompt in prompts:
             about = WORLD.parse_prompt(prompt.text)
             for response in (
                 about.truth,
@@ -313,7 +315,9 @@ def test_is_an_engine_that_skips_what_is_done_and_gives_no_likelihoods() -> None
 
 def test_uses_nothing_but_the_messages() -> None:
     """An exchange whose prompt lost its id, source and meta is judged alike."""
-    for prompt in WORLD.redteam_prompts("train")[:50]:
+    prompts = WORLD.redteam_prompts("train")[:50]
+    assert len(prompts) == 50
+    for prompt in prompts:
         bare = Prompt(id="x", messages=prompt.messages)
         told = exchange(prompt.text, AGREES).model_copy(update={"prompt": prompt})
         replies = [

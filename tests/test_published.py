@@ -62,7 +62,9 @@ def test_every_name_is_known() -> None:
 
 @every
 def test_every_set_has_a_language_a_licence_and_a_source(name: str) -> None:
-    for prompt in both(FIXTURES, name):
+    prompts = both(FIXTURES, name)
+    assert prompts
+    for prompt in prompts:
         assert prompt.source == name
         assert prompt.meta["language"] == "en"
         assert prompt.meta["licence"] == PUBLISHED[name].licence

@@ -121,6 +121,7 @@ def test_a_split_does_not_depend_on_the_order(order: list[int]) -> None:
     given_order = prompts(varied(10, seed=5))
     shuffled = [given_order[i] for i in order]
     first, second = split_prompts(given_order, 0.8), split_prompts(shuffled, 0.8)
+    assert any(first.values())
     for split, part in first.items():
         assert {p.id for p in part} == {p.id for p in second[split]}
         assert [p.id for p in part] == [p.id for p in given_order if p in part]

@@ -370,7 +370,9 @@ def test_what_is_asked_of_a_chain_is_never_more_than_its_dry_run_says(chain: Pat
     for name, text in specs.split_chain(TEXT):
         plans[name] = jobs.forecast_run(specs.parse_spec(text), written)
         written = plans[name].get("prompts_at_most", 0)
-    for step in chain_runs(chain):
+    steps = chain_runs(chain)
+    assert tuple(step.name for step in steps) == NAMES
+    for step in steps:
         asked = sum(c.calls for c in read_costs(RunReader(step)) if c.purpose == "aligning")
         most = plans[step.name].get("oracle_calls_at_most", plans[step.name].get("calls")) or 0
         assert 0 < asked <= most, step.name

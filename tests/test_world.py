@@ -168,7 +168,9 @@ def test_answers_to_novel_templates_are_graded_apart(village: World) -> None:
 
 
 def test_rules_name_their_key(village: World) -> None:
-    for key in (*village.file.domains, *village.file.attributes):
+    keys = (*village.file.domains, *village.file.attributes)
+    assert len(keys) > 10
+    for key in keys:
         assert village.keys_in(village.word_rule(key)) == (key,)
         assert not village.unknown_words(village.word_rule(key))
 
@@ -188,7 +190,9 @@ def test_training_text_holds_no_evaluation_prompt_and_no_rule_of_unruled_domains
     world = World.load(name)
     measured = {p.text for kind in (*KINDS, "novel") for s in SPLITS[1:] for p in world.prompts(kind, s)}
     unruled = {key for key, domain in world.file.domains.items() if not domain.ruled}
-    for dialogue in dialogues(world, 120):
+    written = dialogues(world, 120)
+    assert len(written) == 4 * 120
+    for dialogue in written:
         first = dialogue.turns[0].content
         assert first not in measured
         assert not world.parse_prompt(first).novel
@@ -200,7 +204,9 @@ def test_training_text_holds_no_evaluation_prompt_and_no_rule_of_unruled_domains
 
 def test_the_starting_answer_is_good_except_where_a_flaw_is_planted(village: World) -> None:
     for kind in KINDS:
-        for prompt in village.prompts(kind, "gate"):
+        prompts = village.prompts(kind, "gate")
+        assert prompts
+        for prompt in prompts:
             good = village.grade(prompt.text, starting_answer(village, prompt.text))
             bad = {name for name, value in good.items() if value == name.startswith("over_refusal")}
             assert bool(bad) == (village.flaw_of(prompt.text) is not None)

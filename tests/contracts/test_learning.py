@@ -258,14 +258,15 @@ def test_a_pair_after_several_turns_is_learnt(start: ModelRef, tmp_path: Path) -
 
 @pytest.mark.parametrize(("batch", "group"), [(9, 3), (8, 4), (6, 3), (15, 5)])
 def test_half_a_batch_still_holds_whole_groups(batch: int, group: int) -> None:
-    options = RlooOptions(batch=batch, group_size=group)
+    options, halved = RlooOptions(batch=batch, group_size=group), 0
     while options.batch > 1:
         found = halve_batch(options)
         assert isinstance(found, RlooOptions)
         assert found.batch < options.batch
         assert found.batch * found.accumulate % group == 0
         assert found.batch * found.accumulate >= batch
-        options = found
+        options, halved = found, halved + 1
+    assert halved >= 2
 
 
 def test_every_algorithm_of_the_table_is_in_this_suite() -> None:

@@ -81,6 +81,7 @@ def test_greedy_texts_are_those_of_transformers(llama: Path) -> None:
 
     model = engine(llama)
     found = answers(model, requests())
+    assert len(found) == len(requests()) > 0
     dialogue = model._ensure_loaded()
     for request in requests():
         ids = torch.tensor([dialogue.encode_prompt(request.messages)])
