@@ -15,7 +15,7 @@ from charter.records.verdicts import Finding
 class SpacedAttack:
     """Puts a space after each letter of the last user turn."""
 
-    identity = "spaced 1"
+    identity = "spaced@1"
     turns = 1
 
     def attack(self, choices: Sequence[AttackTarget], worked: Sequence[Finding], step: Step) -> Iterator[Attempt]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
+from examples.attack_plugin import SpacedAttack
 
 from charter.attacks.encodings import ENCODINGS, EncodedAttack
 from charter.attacks.jailbreak_templates import JAILBREAK_TEMPLATES, TemplateAttack
@@ -36,6 +37,7 @@ MADE: dict[str, Callable[[Engine], Attack]] = {
     **{style: lambda _, s=style, w=words: TemplateAttack(s, w) for style, words in JAILBREAK_TEMPLATES.items()},  # type: ignore[misc]
     **{style: lambda _, s=style: EncodedAttack(s) for style in ENCODINGS},  # type: ignore[misc]
     **ASKED,
+    "spaced": lambda _: SpacedAttack(),
 }
 
 
