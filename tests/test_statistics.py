@@ -398,7 +398,7 @@ def test_the_interval_of_what_moved_covers_it_where_seeds_agree(up: float, down:
             drawn, luck = rng.random(), rng.random()
             move = 1 if drawn < up else -1 if drawn < up + down else 0
             moves.append(move * (1.0 if seeds == 1 or luck < 0.5 else 2 / 3))
-        found = known(tuple(sorted(moves)))
+        found = mean_change(moves)
         assert found is not None
         true = (up - down) * (1.0 if seeds == 1 else 5 / 6)
         held += found.low <= true <= found.high
