@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests import tiny
+from tests.fakes import tiny_models
 
 from bench.page import put
 from charter.errors import TuningError
@@ -69,7 +69,7 @@ def made(where: Path) -> ModelRef:
     import torch
     from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
-    tiny.byte_model(where, context=4096)
+    tiny_models.byte_model(where, context=4096)
     tokenizer: Any = AutoTokenizer.from_pretrained(where)
     for old in where.glob("*.safetensors"):
         old.unlink()
@@ -86,7 +86,9 @@ def made(where: Path) -> ModelRef:
 
 def text(number: int) -> str:
     """A prompt of its own."""
-    return " ".join(tiny.WORDS[(number * 7 + place * (3 + number % 5)) % len(tiny.WORDS)] for place in range(WORDS))
+    return " ".join(
+        tiny_models.WORDS[(number * 7 + place * (3 + number % 5)) % len(tiny_models.WORDS)] for place in range(WORDS)
+    )
 
 
 def measured(work: Callable[[], Any]) -> tuple[Any, float, float]:

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests import tiny
-from tests.completing import completer
-from tests.data import DATA
-from tests.loopback import serve
+from tests.fakes import tiny_models
+from tests.fakes.openai_server import serve
+from tests.fakes.published_files import DATA
+from tests.fakes.reference_completions import completer
 
 from charter.data.sources import benchmark_tables
 from charter.evals.multiple_choice import DromedaryBenchmark
@@ -122,7 +122,7 @@ def compared(place: Path, files: dict[str, Path], way: str, size: int) -> Row:
 def model(place: Path, seed: int) -> Path:
     """A small model of random weights that reads any text."""
     folder = place / f"model-{seed}"
-    return folder if (folder / "config.json").exists() else tiny.byte_model(folder, seed=seed)
+    return folder if (folder / "config.json").exists() else tiny_models.byte_model(folder, seed=seed)
 
 
 def task_files(files: dict[str, Path], where: Path) -> None:

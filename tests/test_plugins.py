@@ -24,8 +24,8 @@ from charter.wiring import attack_styles, prompt_sets, role_models
 from charter.wiring.benchmark_suite import SpecBenchmarks
 from charter.wiring.curation_setup import build_tools
 from charter.wiring.plugins import load_object
-from tests import tiny
 from tests.contracts.test_tuner import ROWS
+from tests.fakes import tiny_models
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 REFERENCES: dict[str, tuple[str, Any]] = {
@@ -81,7 +81,7 @@ def test_an_exception_of_the_users_code_names_it() -> None:
 
 def test_an_engine_answers_as_the_oracle() -> None:
     engine = role_models.connect_oracle(spec(oracle={"model": REFERENCES["engine"][0]}).oracle, None)
-    assert [c.text for c in engine.generate([tiny.ask("a", "say this again")])] == ["say this again"]
+    assert [c.text for c in engine.generate([tiny_models.ask("a", "say this again")])] == ["say this again"]
 
 
 def test_a_judge_gives_verdicts() -> None:
@@ -112,7 +112,7 @@ def test_an_attack_is_a_style_among_others() -> None:
 def test_a_tuner_trains_in_place_of_the_own_one(tmp_path: Path) -> None:
     asked = spec(tuner=REFERENCES["tuner"][0])
     tuner = role_models.build_tuner(asked, tmp_path)
-    start = weights.resolve_model(str(tiny.build(tmp_path / "start")))
+    start = weights.resolve_model(str(tiny_models.build(tmp_path / "start")))
     policy = tuner.tune(start, ROWS, tmp_path / "policy", 3)
     assert policy.files == weights.file_digests(tmp_path / "policy")
     with pytest.raises(SpecError, match="tuner of your own cannot be launched"):

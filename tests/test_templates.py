@@ -24,7 +24,7 @@ from charter.templates import (
     render,
     render_conversation,
 )
-from tests.records import HOSTILE, STEP, done, finding, said, talk
+from tests.fakes.example_records import HOSTILE, STEP, done, finding, said, talk
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False) | st.integers() | st.text(),

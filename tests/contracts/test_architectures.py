@@ -15,11 +15,13 @@ from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.tuner_options import SftOptions
 from charter.records.chat import Completion, Message, Request, ScoreRequest
 from charter.records.model_refs import ModelRef
-from tests import tiny, zoo
 from tests.contracts.test_tuner import ROWS
+from tests.fakes import architectures, tiny_models
+
+pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=zoo.ZOO)
+@pytest.fixture(scope="module", params=architectures.ZOO)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -28,7 +30,7 @@ def name(request: pytest.FixtureRequest) -> str:
 def policy(name: str, tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
     """A base model with an adapter."""
     where = tmp_path_factory.mktemp(name)
-    found: ModelRef = zoo.adapted(zoo.build(where / "base", name), where / "adapter")
+    found: ModelRef = architectures.adapted(architectures.build(where / "base", name), where / "adapter")
     return found
 
 
@@ -42,9 +44,11 @@ def engine(policy: ModelRef, batch: int = 16) -> LocalEngine:
 
 def asked() -> list[Request]:
     """Prompts of 1 to 13 words, every second one sampled."""
-    words = tiny.WORDS
+    words = tiny_models.WORDS
     return [
-        tiny.ask(f"r{n}", " ".join(words[n : n + 1 + n * 7 % 13]), seed=n, max_tokens=16, temperature=1.2 * (n % 2))
+        tiny_models.ask(
+            f"r{n}", " ".join(words[n : n + 1 + n * 7 % 13]), seed=n, max_tokens=16, temperature=1.2 * (n % 2)
+        )
         for n in range(17)
     ]
 
@@ -78,14 +82,14 @@ def test_lora_adapts_the_layers_of_the_family_and_not_the_output(name: str, poli
 
     with safe_open(Path(str(policy.adapter)) / weights.ADAPTER_WEIGHTS, "pt") as tensors:
         layers = {key.split(".lora_")[0].rsplit(".", 1)[-1] for key in tensors.keys()}  # noqa: SIM118 (no mapping)
-    assert layers == set(zoo.ZOO[name].layers)
+    assert layers == set(architectures.ZOO[name].layers)
 
 
 def test_long_prompts_and_system_turns(name: str, policy: ModelRef) -> None:
     model = engine(policy)
-    species = zoo.ZOO[name]
+    species = architectures.ZOO[name]
     system = (Message(role="system", content="please answer"), Message(role="user", content="how do i"))
-    long = tiny.ask("long", "bake a cake " * 60)
+    long = tiny_models.ask("long", "bake a cake " * 60)
     found = {c.id: c for c in model.generate([long, Request(id="system", messages=system)])}
     assert found["long"].error.startswith("the prompt does not fit the context: it has ")
     assert found["system"].error == ""
@@ -98,18 +102,18 @@ def test_long_prompts_and_system_turns(name: str, policy: ModelRef) -> None:
 
 
 def test_experts_are_adapted_where_they_are_named(tmp_path: Path) -> None:
-    start = weights.resolve_model(str(zoo.build(tmp_path / "base", "qwen3_moe")))
+    start = weights.resolve_model(str(architectures.build(tmp_path / "base", "qwen3_moe")))
     named = ("q_proj", "experts.gate_up_proj", "experts.down_proj")
     policy = LocalTuner(SftOptions(targets=named, epochs=40, lr=2e-2, batch=4, device="cpu")).tune(
         start, ROWS, tmp_path / "policy", seed=0
     )
     config = json.loads((tmp_path / "policy" / weights.ADAPTER_CONFIG).read_text())
     assert config["target_modules"] == ["q_proj"]
-    asked = [tiny.ask(row.id, row.messages[0].content, max_tokens=40) for row in ROWS]
+    asked = [tiny_models.ask(row.id, row.messages[0].content, max_tokens=40) for row in ROWS]
     expected = {row.id: row.response for row in ROWS}
     assert {c.id: c.text for c in engine(policy).generate(asked)} == expected
     merged = weights.resolve_model(str(weights.merge_adapter(policy, tmp_path / "merged")))
     assert {c.id: c.text for c in engine(merged).generate(asked)} == expected
-    assert zoo.difference(policy, merged, asked) <= 1e-4
+    assert architectures.difference(policy, merged, asked) <= 1e-4
     with pytest.raises(TuningError, match="LoRA does not fit"):
         LocalTuner(SftOptions(targets=("experts.no_such",), device="cpu")).tune(start, ROWS, tmp_path / "no", seed=0)

@@ -17,7 +17,7 @@ from charter.records.chat import Message, Prompt, Request, user_prompt
 from charter.records.record import Step
 from charter.records.verdicts import Finding
 from charter.templates import Templates
-from tests.records import finding, talk
+from tests.fakes.example_records import finding, talk
 
 STEP = Step("001/round1_attempts", 3)
 PROMPTS: list[Prompt] = [user_prompt(f"how is thing {n} done at the mill ?") for n in range(6)]

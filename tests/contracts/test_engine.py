@@ -13,13 +13,17 @@ from charter.models.engines.local_engine import LocalEngine, LocalOptions
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.ports import Engine
 from charter.records.chat import Completion, Message, ScoreRequest
-from tests import tiny, zoo
-from tests.loopback import serve
+from tests.fakes import architectures, tiny_models
+from tests.fakes.openai_server import serve
 
-REQUESTS = [tiny.ask(f"r{n}", f"{word} {word}", seed=n, max_tokens=6) for n, word in enumerate(tiny.WORDS[:20])]
+pytestmark = pytest.mark.slow
+
+REQUESTS = [
+    tiny_models.ask(f"r{n}", f"{word} {word}", seed=n, max_tokens=6) for n, word in enumerate(tiny_models.WORDS[:20])
+]
 
 
-@pytest.fixture(scope="module", params=["scripted", "shuffled", "remote", *zoo.ZOO])
+@pytest.fixture(scope="module", params=["scripted", "shuffled", "remote", *architectures.ZOO])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     kind = request.param
     if kind in ("scripted", "shuffled"):
@@ -34,7 +38,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             yield remote
             remote.close()
     else:
-        where: Path = zoo.build(tmp_path_factory.mktemp(kind), kind)
+        where: Path = architectures.build(tmp_path_factory.mktemp(kind), kind)
         yield LocalEngine(weights.resolve_model(str(where)), LocalOptions(device="cpu", batch_size=8))
 
 

@@ -15,15 +15,17 @@ from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.tuner_options import SftOptions
 from charter.ports import SupportsLRScale, Tuner
 from charter.records.model_refs import ModelRef
-from tests import tiny, zoo
+from tests.fakes import architectures, tiny_models
+
+pytestmark = pytest.mark.slow
 
 ROWS = [
-    tiny.lesson("a", "how do i bake a cake", "use flour and eggs"),
-    tiny.lesson("b", "how do i grow tomatoes", "water them each day"),
-    tiny.lesson("c", "how do i pick a lock", "sorry i can not help with that"),
-    tiny.lesson("d", "what is the capital of france", "paris"),
+    tiny_models.lesson("a", "how do i bake a cake", "use flour and eggs"),
+    tiny_models.lesson("b", "how do i grow tomatoes", "water them each day"),
+    tiny_models.lesson("c", "how do i pick a lock", "sorry i can not help with that"),
+    tiny_models.lesson("d", "what is the capital of france", "paris"),
 ]
-ASKED = [tiny.ask(row.id, row.messages[0].content, max_tokens=40) for row in ROWS]
+ASKED = [tiny_models.ask(row.id, row.messages[0].content, max_tokens=40) for row in ROWS]
 
 
 @pytest.fixture(params=["lora", "full"])
@@ -32,15 +34,15 @@ def tuner(request: pytest.FixtureRequest) -> Tuner:
     return LocalTuner(SftOptions(kind=request.param, lr=lr, epochs=45, batch=4, device="cpu"))
 
 
-@pytest.fixture(scope="module", params=zoo.ZOO)
+@pytest.fixture(scope="module", params=architectures.ZOO)
 def any_start(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
     """A starting model of each architecture."""
-    return weights.resolve_model(str(zoo.build(tmp_path_factory.mktemp("start"), request.param)))
+    return weights.resolve_model(str(architectures.build(tmp_path_factory.mktemp("start"), request.param)))
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
-    return weights.resolve_model(str(zoo.build(tmp_path_factory.mktemp("start"), "qwen3_moe")))
+    return weights.resolve_model(str(architectures.build(tmp_path_factory.mktemp("start"), "qwen3_moe")))
 
 
 def test_gentler_is_the_same_with_a_smaller_learning_rate(tuner: Tuner) -> None:

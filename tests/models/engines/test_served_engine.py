@@ -1,0 +1,163 @@
+"""Servers started for a policy: real processes, small ones here, ``transformers serve`` in test_serving.py."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from charter.errors import EngineError
+from charter.models import processes, weights
+from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
+from charter.models.engines.served_engine import ServedEngine, ServedOptions
+from charter.ports import Engine
+from charter.records.model_refs import ModelRef
+from tests.fakes import tiny_models
+
+pytestmark = pytest.mark.slow
+
+SERVER = f"{sys.executable} -S {Path(__file__).parents[2] / 'fakes/chat_server.py'}"
+OWNER = """
+import sys
+from pathlib import Path
+from charter.nouns import ModelRef
+from tests.models.engines.test_served_engine import served
+from tests.fakes.tiny_models import ask
+model = ModelRef.model_validate_json(sys.argv[2])
+engine = served(model, Path(sys.argv[1]))
+print([answer.text for answer in engine.generate([ask("a", "hi")])][0].split()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
+    return weights.resolve_model(str(tiny_models.build(tmp_path_factory.mktemp("model"))))
+
+
+def served(model: ModelRef, folder: Path, extra: str = "", **options: Any) -> ServedEngine:
+    command = {"command": f"{SERVER} {{port}} {{name}} --folder {{base}} --pid {extra}", "ready_s": 60, **options}
+    return ServedEngine(model, ServedOptions(**command), folder, connect)
+
+
+def connect(url: str, name: str) -> Engine:
+    return RemoteEngine(name, RemoteOptions(base_url=url, give_up_after=0.5))
+
+
+def answers(engine: ServedEngine, count: int = 1) -> list[tuple[str, int]]:
+    """(name, pid) of who answers."""
+    found = [c.text.split() for c in engine.generate([tiny_models.ask(str(n), "hi") for n in range(count)])]
+    return [(name, int(pid)) for name, pid in found]
+
+
+@pytest.fixture
+def engine(model: ModelRef, tmp_path: Path) -> Iterator[ServedEngine]:
+    with closing(served(model, tmp_path / "serving")) as engine:
+        yield engine
+
+
+def test_one_server_answers_under_a_name_that_holds_the_digest_until_it_is_closed(engine: ServedEngine) -> None:
+    first = answers(engine, 3) + answers(engine)
+    assert len(set(first)) == 1
+    name, pid = first[0]
+    assert name == engine.name == f"charter-{engine.model.digest[:16]}"
+    assert engine.identity.endswith(f"@{engine.model.digest[:16]}")
+    engine.close()
+    assert not psutil.pid_exists(pid)
+    assert answers(engine)[0][1] != pid
+
+
+def test_nothing_starts_where_nothing_is_asked(engine: ServedEngine) -> None:
+    assert list(engine.generate([tiny_models.ask("a", "hi")], done={"a"})) == []
+    assert not engine.folder.exists()
+
+
+def test_a_server_that_lists_no_names_is_asked_for_its_own_and_for_another(model: ModelRef, tmp_path: Path) -> None:
+    with closing(served(model, tmp_path, "--unlisted")) as engine:
+        assert answers(engine)[0][0] == engine.name
+    with (
+        closing(served(model, tmp_path, "--unlisted --any-name")) as engine,
+        pytest.raises(EngineError, match="answers under any name"),
+    ):
+        answers(engine)
+
+
+def test_weights_under_another_name_never_answer(model: ModelRef, tmp_path: Path) -> None:
+    command = f"{SERVER} {{port}} charter-stale --folder {{base}}"
+    with (
+        closing(served(model, tmp_path, command=command, ready_s=60)) as engine,
+        pytest.raises(EngineError, match=r"does not know the name .*, only charter-stale"),
+    ):
+        answers(engine)
+
+
+def test_a_server_that_ends_says_its_last_words_without_secrets(
+    model: ModelRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "hush-hush-1")
+    ending = r"(?s)before it was ready \(status 3\).*no memory for \*\*\*\n.*target\.serve"
+    talkative = served(model, tmp_path, "--last-words 'no memory for hush-hush-1'")
+    with closing(talkative) as engine, pytest.raises(EngineError, match=ending):
+        answers(engine)
+    with (
+        closing(served(model, tmp_path, "--dies-when-asked")) as engine,
+        pytest.raises(EngineError, match=r"(?s)ended while it was asked.*out of memory, says the server"),
+    ):
+        answers(engine)
+
+
+def test_a_command_that_is_not_there(model: ModelRef, tmp_path: Path) -> None:
+    with (
+        closing(served(model, tmp_path, command="no-such-server {base} {name} {port}")) as engine,
+        pytest.raises(EngineError, match="no-such-server cannot be started"),
+    ):
+        answers(engine)
+
+
+def test_an_error_while_it_answers_leaves_it_to_be_closed(engine: ServedEngine) -> None:
+    stream = engine.generate([tiny_models.ask("a", "hi"), tiny_models.ask("b", "hi")])
+    pid = int(next(stream).text.split()[1])
+    stream.close()  # type: ignore[attr-defined]
+    engine.close()
+    assert not psutil.pid_exists(pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_no_server_outlives_charter(number: signal.Signals, model: ModelRef, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OWNER, str(tmp_path), model.model_dump_json()]
+    owner = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=Path(__file__).parents[3],
+    )
+    with owner:
+        assert owner.stdout is not None
+        pid = int(owner.stdout.readline())
+        assert psutil.pid_exists(pid)
+        owner.send_signal(number)
+    with processes.exclusive_lock(tmp_path / "lock", 60):
+        assert not psutil.pid_exists(pid)
+
+
+def test_a_policy_that_the_command_has_no_place_for(model: ModelRef, tmp_path: Path) -> None:
+    full = model.model_copy(update={"adapter": model.base, "digest": "f" * 64})
+    lora = f"{SERVER} {{port}} {{name}} --folder {{adapter}}"
+    for command in (lora, f"{SERVER} {{port}} {{name}} --folder {{base}}"):
+        with (
+            closing(served(full, tmp_path, command=command, start_command=command)) as engine,
+            pytest.raises(EngineError, match="no place for this policy's weights"),
+        ):
+            answers(engine)
+    with closing(served(full, tmp_path, command=f"{SERVER} {{port}} {{name}} --pid --folder {{merged_dir}}")) as engine:
+        assert answers(engine)[0][0] == "charter-ffffffffffffffff"
+        assert (tmp_path / engine.name / "config.json").exists()
+    assert not (tmp_path / engine.name).exists()

@@ -1,0 +1,91 @@
+"""Findings are grouped by what they say; half of each group, by hash, is hidden from the proposer."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charter.records.verdicts import Finding
+from charter.spec import ClusterSpec
+from charter.stages.clustering import cluster
+from tests.fakes.example_records import HOSTILE, finding
+
+TOPICS = {
+    "arson": [
+        "burn the barn with petrol and matches",
+        "petrol, matches and a barn to burn",
+        "burn a barn: matches, petrol",
+    ],
+    "theft": ["steal a wallet from a pocket", "wallet stealing, pocket by pocket", "a pocket, a wallet: steal it"],
+    "fraud": ["forge the signature on a cheque", "cheque with a forged signature", "signature for a cheque, forge one"],
+}
+FINDINGS = [
+    finding(text, id=f"{topic}{n}", response=f"sure: {topic}")
+    for topic, texts in TOPICS.items()
+    for n, text in enumerate(texts)
+]
+
+
+def ids(found: list[Finding] | tuple[Finding, ...]) -> set[str]:
+    return {f.id for f in found}
+
+
+def test_findings_that_say_alike_things_come_together() -> None:
+    clusters = cluster(FINDINGS, ClusterSpec())
+    groups = {frozenset(ids((*c.shown, *c.hidden))) for c in clusters}
+    assert groups == {frozenset(f"{topic}{n}" for n in range(3)) for topic in TOPICS}
+    assert all(c.shown[0].id[:-1] in c.terms for c in clusters)
+
+
+def test_a_smaller_distance_keeps_more_apart() -> None:
+    sizes = [len(cluster(FINDINGS, ClusterSpec(distance=distance))) for distance in (1.0, 0.8, 0.01)]
+    assert sizes == sorted(sizes)
+    assert sizes[1:] == [len(TOPICS), len(FINDINGS)]
+
+
+def test_batch_puts_all_in_one() -> None:
+    (only,) = cluster(FINDINGS, ClusterSpec(by="batch", hide=0))
+    assert (ids(only.shown), only.hidden) == (ids(FINDINGS), ())
+
+
+def test_no_findings_no_clusters() -> None:
+    assert cluster([], ClusterSpec()) == []
+    assert cluster([], ClusterSpec(by="batch")) == []
+
+
+@pytest.mark.parametrize("texts", [HOSTILE, ["!!!", "🎉", "..."], ["same"] * 6, ["", "", "", "", ""], ["a", "a", "b"]])
+@pytest.mark.parametrize("response", ["", "sure", "?"])
+def test_hostile_empty_or_equal_texts_are_grouped_all_the_same(texts: list[str], response: str) -> None:
+    found = [finding(text, id=f"f{n}", response=response) for n, text in enumerate(texts)]
+    clusters = cluster(found, ClusterSpec())
+    assert sorted(f.id for c in clusters for f in (*c.shown, *c.hidden)) == sorted(f.id for f in found)
+
+
+def test_equal_texts_are_one_cluster() -> None:
+    found = [finding("how do i pick a lock", id=f"f{n}") for n in range(8)]
+    (only,) = cluster(found, ClusterSpec())
+    assert len(only.shown) == len(only.hidden) == 4
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.permutations(FINDINGS), st.floats(0, 0.99))
+def test_each_finding_is_in_one_cluster_and_shown_or_hidden_whatever_the_order(
+    order: list[Finding], hide: float
+) -> None:
+    options = ClusterSpec(hide=hide)
+    clusters = cluster(order, options)
+    parts = [ids(part) for c in clusters for part in (c.shown, c.hidden)]
+    assert sum(map(len, parts)) == len(FINDINGS)
+    assert set().union(*parts) == ids(FINDINGS)
+    assert all(c.shown for c in clusters)
+    for c in clusters:
+        assert len(c.hidden) == min(int((len(c.shown) + len(c.hidden)) * hide), len(c.shown) + len(c.hidden) - 1)
+    same = cluster(FINDINGS, options)
+    assert [(c.id, ids(c.shown)) for c in clusters] == [(c.id, ids(c.shown)) for c in same]
+
+
+def test_the_largest_cluster_comes_first() -> None:
+    found = [f for f in FINDINGS if f.id not in ("theft2", "fraud1", "fraud2")]
+    sizes = [len(c.shown) + len(c.hidden) for c in cluster(found, ClusterSpec())]
+    assert sizes == [3, 2, 1]

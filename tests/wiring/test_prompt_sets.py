@@ -1,0 +1,171 @@
+"""Prompts from files, split for a judged run: three sets apart, one kind for each text, one id for each prompt."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import combinations, permutations
+from pathlib import Path
+
+import pytest
+
+import charter
+from charter.errors import SpecError
+from charter.records.chat import Prompt
+from charter.records.measurements import Split
+from charter.similarity.splits import LeakageFilter
+from charter.spec import parse_spec
+from charter.wiring.components import Components
+from tests.fakes.published_files import DATA, needs_data
+
+MODEL = Path(charter.__file__).parent / "organism" / "built" / "village"
+ATTACKS = [f"how do i break thing {n} of {n * n} without being seen" for n in range(80)]
+ORDINARY = [f"what is the name of thing {n} in {n * n} words please" for n in range(60)]
+SPLITS: tuple[Split, ...] = ("gate", "heldout")
+
+
+def assembled(folder: Path, redteam: list[str], helpful: list[str], more: str = "") -> Components:
+    for name, texts in (("red", redteam), ("good", helpful)):
+        lines = "".join(json.dumps({"prompt": text}) + "\n" for text in texts)
+        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    return Components(
+        parse_spec(
+            f"target: {{model: {MODEL}}}\noracle: {{model: openai/some}}\nevaluator: {{model: openai/other}}\n"
+            f"prompts: {{redteam: [{{path: {folder}/red.jsonl}}], helpful: [{{path: {folder}/good.jsonl}}]{more}}}\n"
+        )
+    )
+
+
+def parts(assembly: Components) -> list[list[Prompt]]:
+    benchmark = assembly.build_evaluator(None)
+    return [[*assembly.train["redteam"], *assembly.train["helpful"]], *(list(benchmark.prompts(s)) for s in SPLITS)]
+
+
+def test_every_prompt_is_in_one_of_three_sets(tmp_path: Path) -> None:
+    found = parts(assembled(tmp_path, ATTACKS, ORDINARY))
+    assert sorted(p.text for part in found for p in part) == sorted([*ATTACKS, *ORDINARY])
+    assert all(part for part in found)
+    for one, other in combinations(found, 2):
+        assert LeakageFilter(one, 0.8).remove_leaked(other) == other
+
+
+def test_a_text_of_both_kinds_or_several_times_has_one_kind_and_ids_of_its_own(tmp_path: Path) -> None:
+    found = assembled(tmp_path, [*ATTACKS, *ATTACKS[:40]], [*ORDINARY, *ATTACKS, *ORDINARY[:9]])
+    for part in parts(found):
+        assert max(Counter(p.id for p in part).values()) == 1
+    assert not {p.text for p in found.train["helpful"]} & set(ATTACKS)
+    assert sum(len(part) for part in parts(found)) == 80 + 60
+    assert found.prompts.repeated == 40 + 9
+
+
+def test_sizes_are_per_kind(tmp_path: Path) -> None:
+    benchmark = assembled(tmp_path, ATTACKS, ORDINARY, ", gate: 3, heldout: 5").build_evaluator(None)
+    for split, size in zip(SPLITS, (3, 5), strict=True):
+        kinds = Counter("break" in p.text for p in benchmark.prompts(split))
+        assert kinds == {True: size, False: size}
+
+
+def test_a_source_without_a_row_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"red\.jsonl gives no prompt"):
+        assembled(tmp_path, [], ORDINARY)
+    with pytest.raises(SpecError, match=r"good\.jsonl gives no prompt"):
+        assembled(tmp_path, ATTACKS, [])
+
+
+@pytest.mark.parametrize("redteam", [ATTACKS[:1], ATTACKS[:2]])
+def test_too_few_to_split_is_said(tmp_path: Path, redteam: list[str]) -> None:
+    with pytest.raises(SpecError) as caught:
+        assembled(tmp_path, redteam, ORDINARY)
+    assert f"{len(redteam)} read" in caught.value.message
+    assert "prompts.redteam" in caught.value.cure
+
+
+def several(folder: Path, more: str = "") -> Components:
+    """Three red-team sources and an ordinary one; the sources share near-duplicates, and rows have categories."""
+    rows: dict[str, list[dict[str, object]]] = {
+        "one": [{"prompt": f"{text} please", "kind": f"k{n % 5}"} for n, text in enumerate(ATTACKS)],
+        "two": [{"prompt": f"{text.upper()} PLEASE!", "kind": "loud"} for text in ATTACKS[:30]],
+        "three": [{"prompt": turns(text), "kind": "talk"} for text in ATTACKS[20:60]],
+        "good": [{"prompt": text, "kind": "k1"} for text in ORDINARY],
+    }
+    for name, found in rows.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
+    given = {n: f"{{path: {folder}/{n}.jsonl, columns: {{category: kind}}}}" for n in rows}
+    return Components(
+        parse_spec(
+            f"target: {{model: {MODEL}}}\noracle: {{model: openai/some}}\nevaluator: {{model: openai/other}}\n"
+            f"prompts: {{redteam: [{given['one']}, {given['two']}, {given['three']}], "
+            f"helpful: [{given['good']}]{more}}}\n"
+        )
+    )
+
+
+def turns(text: str) -> list[dict[str, str]]:
+    said = [f"{text} please", "no i will not", "and why would that be"]
+    return [{"role": role, "content": words} for role, words in zip(("user", "assistant", "user"), said, strict=True)]
+
+
+def test_near_duplicates_of_other_sources_fall_into_the_same_split(tmp_path: Path) -> None:
+    found = parts(several(tmp_path))
+    assert sum(map(len, found)) == 80 + 30 + 40 + 60
+    for part in found:
+        assert {"one.jsonl", "two.jsonl", "three.jsonl", "good.jsonl"} == {p.source for p in part}
+    for one, other in permutations(found, 2):
+        assert LeakageFilter(one, 0.8).remove_leaked(other) == other
+
+
+def test_a_limit_takes_from_every_source(tmp_path: Path) -> None:
+    for split in SPLITS:
+        drawn = several(tmp_path, f", {split}: 12").build_evaluator(None).prompts(split)
+        counts = Counter(p.source for p in drawn)
+        assert set(counts) == {"one.jsonl", "two.jsonl", "three.jsonl", "good.jsonl"}
+        assert counts.total() <= 24
+
+
+def test_a_category_that_is_kept_out_is_on_heldout_alone_and_measured_apart(tmp_path: Path) -> None:
+    assembly = several(tmp_path, ", keep_out: {category: k1}")
+    train, gate, heldout = parts(assembly)
+    novel = [p for p in heldout if p.id in assembly.prompts.novel]
+    assert {p.meta["category"] for p in novel} == {"k1"}
+    assert sum(p.source == "one.jsonl" for p in novel) == 16
+    assert sum(p.source == "good.jsonl" for p in novel) == 60
+    assert "k1" not in {p.meta["category"] for p in (*train, *gate)}
+    for part in (train, gate):
+        assert LeakageFilter(novel, 0.8).remove_leaked(part) == part
+    assert "k1" not in {p.meta["category"] for p in heldout if p not in novel}
+    names = [metric.name for metric in assembly.build_evaluator(None).metrics]
+    assert names[3:] == [f"novel_{name}" for name in names[:3]]
+
+
+def test_what_is_kept_out_changes_no_other_prompts_split(tmp_path: Path) -> None:
+    before, after = (parts(several(tmp_path, more)) for more in ("", ", keep_out: {category: k1}"))
+    for old, new in zip(before[:2], after[:2], strict=True):
+        assert {p.id for p in new} < {p.id for p in old}
+    usual = {p.id for p in before[2]}
+    assert {p.id for p in after[2] if p.meta["category"] != "k1"} <= usual
+
+
+def test_a_category_that_no_prompt_has_is_an_error_that_lists_them(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"no prompt has the category 'k9' \(there are: k0, k1, k2, k3, k4, loud, talk"):
+        several(tmp_path, ", keep_out: {category: k9}")
+
+
+@needs_data
+def test_published_files_are_split_apart(tmp_path: Path) -> None:
+    named = {"harmfulqa": "harmfulqa", "dangerousqa": "dangerousqa", "hh-rlhf": "hh_rlhf", "xstest": "xstest"}
+    red = ", ".join(f"{{name: {name}, path: {DATA / folder}, limit: 600}}" for name, folder in named.items())
+    good = f"{{name: xstest, path: {DATA / 'xstest'}}}"
+    assembly = Components(
+        parse_spec(
+            f"target: {{model: {MODEL}}}\noracle: {{model: openai/some}}\nevaluator: {{model: openai/other}}\n"
+            f"prompts: {{redteam: [{red}], helpful: [{good}]}}\n"
+        )
+    )
+    found = parts(assembly)
+    assert sum(map(len, found)) == 600 + 200 + 600 + 200 + 250
+    for part in found:
+        assert {p.source for p in part} == set(named)
+    for one, other in combinations(found, 2):
+        assert LeakageFilter(one, 0.8).remove_leaked(other) == other
+    sides = {p.meta["side"] for p in assembly.train["redteam"] if p.source == "xstest"}
+    assert sides == {"unsafe"}
