@@ -1,0 +1,1 @@
+"""A flat IterAlign, and an object of one's own for every port."""
