@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 SETTING_UP: Mapping[str, str] = {
+    "left_out": "rows of the sources that were left out, each source with its reasons",
     "handover": "what a run leaves to the next one, or takes over from the one before",
     "calibrations": "how far the judges of this run were found to be right",
     "prompts": "the red-team prompts in the order in which they are drawn",
@@ -197,6 +198,8 @@ SELF_INSTRUCT: Mapping[str, str] = {
 """Prompts that a model writes."""
 
 PREFERENCES: Mapping[str, str] = {
+    "answer_ratings": "what the judge found each answer worth, for KTO from verdicts",
+    "rated": "answers found good or bad, for KTO from verdicts",
     "asked_redteam": "red-team prompts whose answers are compared",
     "asked_helpful": "ordinary prompts whose answers are compared",
     "copies": "each prompt as often as it is answered",
