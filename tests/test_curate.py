@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from charter import cli
 from charter.data.curation.curation_records import CurationTools, DataCard, DetectedSpan, FilterResult
 from charter.errors import SpecError, StoreError
 from charter.jobs.curation_job import collect_protected_texts, curate_file
-from charter.judging.rubrics import CONDUCT, Rubric
+from charter.methods.inputs import Inputs
 from charter.methods.row_curation import curate_rows
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.chat import Message, Prompt, Request, user_prompt
@@ -28,7 +28,6 @@ from charter.run import Run
 from charter.run.reader import RunReader
 from charter.spec import CurationSpec, MethodOptions, change_curation, read_spec
 from charter.stages.curate import CurationSetup
-from charter.templates import Templates
 from tests.ruled_toy import RuledToy
 from tests.told_run import SPEC
 from tests.toy import Toy
@@ -301,12 +300,8 @@ class Digits:
         return [DetectedSpan("SEVEN", n, n + 1) for n, char in enumerate(text) if char == "7"]
 
 
-@dataclass(frozen=True)
-class Task:
-    options: MethodOptions
-    sifting: CurationSetup | None
-    rubric: Rubric = CONDUCT
-    templates: Templates = Templates()  # noqa: RUF009
+def inputs(options: MethodOptions, curation: CurationSetup | None) -> Inputs:
+    return replace(Toy().task(), options=options, curation=curation)
 
 
 class Roles:
@@ -336,8 +331,8 @@ ROWS = [
 
 def test_a_run_sifts_its_rows_before_tuning_and_goes_on_to_the_same(tmp_path: Path) -> None:
     known: list[Prompt] = [user_prompt("known prompt", source="set", licence="MIT", language="en")]
-    sifting = CurationSetup({"gate": [HELD]}, CurationTools((Digits(),)), known)
-    task = Task(MethodOptions(curate=CurationSpec(enabled=True, rejudge=True)), sifting)
+    curation = CurationSetup({"gate": [HELD]}, CurationTools((Digits(),)), known)
+    task = inputs(MethodOptions(curate=CurationSpec(enabled=True, rejudge=True)), curation)
     for name in ("first", "again"):
         with Run.create(tmp_path / name, spec_text=SPEC, environment={}) as run:
             kept = curate_rows(run.steps("001"), ROWS, Roles(), task)  # type: ignore[arg-type]
@@ -353,7 +348,7 @@ def test_a_run_sifts_its_rows_before_tuning_and_goes_on_to_the_same(tmp_path: Pa
     for step in ("filter_results", "data_card", "curated", "target_verdicts"):
         paths = [tmp_path / name / "001" / f"{step}.jsonl" for name in ("first", "again")]
         assert paths[0].read_bytes() == paths[1].read_bytes()
-    fates = [FilterResult.model_validate(line) for line in lines(tmp_path / "first" / "001" / "fates.jsonl")]
+    fates = [FilterResult.model_validate(line) for line in lines(tmp_path / "first" / "001" / "filter_results.jsonl")]
     assert {f.id: f.dropped for f in fates if f.dropped} == {
         "b": "contaminated",
         "c": "target: harmful",
@@ -369,7 +364,7 @@ def test_a_run_sifts_its_rows_before_tuning_and_goes_on_to_the_same(tmp_path: Pa
 
 def test_nothing_is_sifted_and_nothing_recorded_where_nothing_is_asked(tmp_path: Path) -> None:
     with Run.create(tmp_path / "run", spec_text=SPEC, environment={}) as run:
-        assert curate_rows(run.steps("001"), ROWS, Roles(), Task(MethodOptions(), None)) is ROWS  # type: ignore[arg-type]
+        assert curate_rows(run.steps("001"), ROWS, Roles(), inputs(MethodOptions(), None)) is ROWS  # type: ignore[arg-type]
     assert not (tmp_path / "run" / "001").exists()
 
 
@@ -399,7 +394,7 @@ def test_every_method_that_tunes_sifts_its_rows_and_leaves_a_card(method: str, t
     assert made[0] == "001"
     assert made[1].filters[0].dropped > 0
     assert made[1].masked["SEVEN"] > 0
-    held, (_, rows) = set(toy.task().sifting.protected["bench"]), toy.tuned[-1]
+    held, (_, rows) = set(toy.task().curation.protected["bench"]), toy.tuned[-1]
     assert len({row.id.split("+")[0] for row in rows}) == made[1].kept
     assert not {row.messages[-1].content for row in rows} & held
     assert not any("7" in row.response for row in rows)
