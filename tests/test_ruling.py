@@ -148,7 +148,7 @@ def test_a_dry_run_counts_what_self_instruct_writes_and_the_clones_of_all() -> N
 def test_a_dry_run_of_rounds_counts_what_each_of_them_asks() -> None:
     found = plan("cai", options__keep__verify="false", options__judge__retries="0")
     assert (found["rechecks"], found["second rubric"], found["replay checks"]) == (4 * 480, 0, 0)
-    assert plan("cai-paper", options__cai__of="findings")["verdicts"] > 0
+    assert plan("cai-paper", options__cai__revise="findings")["verdicts"] > 0
 
 
 def test_a_model_without_weights_cannot_be_aligned_by_rules() -> None:
@@ -161,7 +161,7 @@ def test_a_model_without_weights_cannot_be_aligned_by_rules() -> None:
 
 
 def test_patterns_of_thought_need_their_parts() -> None:
-    with pytest.raises(SpecError, match=r"templates\.thought: lacks the named groups"):
+    with pytest.raises(SpecError, match=r"templates\.thought_pattern: lacks the named groups"):
         specs.parse_spec("world: village\ntemplates: {thought_pattern: '(?P<thought>.*)'}\n")
     with pytest.raises(SpecError, match=r"templates\.think: lacks \{principles\}"):
         specs.parse_spec("world: village\ntemplates: {think_prompt: 'be good'}\n")
