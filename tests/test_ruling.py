@@ -163,5 +163,5 @@ def test_a_model_without_weights_cannot_be_aligned_by_rules() -> None:
 def test_patterns_of_thought_need_their_parts() -> None:
     with pytest.raises(SpecError, match=r"templates\.thought_pattern: lacks the named groups"):
         specs.parse_spec("world: village\ntemplates: {thought_pattern: '(?P<thought>.*)'}\n")
-    with pytest.raises(SpecError, match=r"templates\.think: lacks \{principles\}"):
+    with pytest.raises(SpecError, match=r"templates\.think_prompt: lacks \{principles\}"):
         specs.parse_spec("world: village\ntemplates: {think_prompt: 'be good'}\n")
