@@ -19,7 +19,7 @@ from charter.records.model_refs import ModelRef
 from charter.run.reader import RunReader
 from charter.spec import Spec, parse_spec
 from charter.wiring.targets import Targets
-from tests import small_run
+from tests.fakes import scripted_run
 
 VILLAGE = "version: 1\nworld: village\ntemplates: world\n"
 
@@ -44,7 +44,7 @@ def test_a_forecast_counts_what_the_step_before_writes() -> None:
 
 
 def test_the_end_of_a_run_publishes_its_outcome_and_its_page_and_leaves_no_scratch_folder(tmp_path: Path) -> None:
-    with small_run.begin(tmp_path / "run", spec_text=VILLAGE) as run:
+    with scripted_run.begin(tmp_path / "run", spec_text=VILLAGE) as run:
         for name in SCRATCH_DIRS:
             (run.directory / name).mkdir()
         finish_run(run, {"world": None, "method": "iteralign"}, {"notes.txt": "kept\n"})
@@ -80,7 +80,7 @@ def test_a_metered_target_is_asked_on_the_ledger_of_the_run_from_its_own_folder(
             return self
 
     monkeypatch.setitem(targets._local, "d", Local(lambda request: "yes"))
-    with small_run.begin(tmp_path / "run", spec_text=VILLAGE) as run:
+    with scripted_run.begin(tmp_path / "run", spec_text=VILLAGE) as run:
         with targets.metered(run, start.under("001/policy")) as engine:
             answers = list(engine.generate([Request(id="a", messages=())]))
         calls = [json.loads(line) for line in (run.directory / "journal.jsonl").read_text().splitlines()]
@@ -90,7 +90,7 @@ def test_a_metered_target_is_asked_on_the_ledger_of_the_run_from_its_own_folder(
 
 
 def test_what_does_not_go_on_from_the_end_of_a_run_is_refused_before_a_folder_is_made(tmp_path: Path) -> None:
-    with small_run.begin(tmp_path / "old", spec_text=VILLAGE + "method: red_team\n") as run:
+    with scripted_run.begin(tmp_path / "old", spec_text=VILLAGE + "method: red_team\n") as run:
         finish_run(run, {}, {})
     with pytest.raises(SpecError, match="self_instruct does not go on"):
         jobs.continue_run(tmp_path / "old", tmp_path / "new", VILLAGE + "method: self_instruct\n")
