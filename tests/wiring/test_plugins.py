@@ -27,7 +27,7 @@ from charter.wiring.plugins import load_object
 from tests.contracts.test_tuner import ROWS
 from tests.fakes import tiny_models
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 REFERENCES: dict[str, tuple[str, Any]] = {
     "engine": ("python:examples.engine_plugin:EchoEngine", Engine),
     "judge": ("python:examples.judge_plugin:judge", Engine),
@@ -63,9 +63,9 @@ def test_every_example_has_its_port_and_at_most_forty_lines(port: str) -> None:
     ("reference", "says"),
     [
         ("python:tests.no_such_module:x", "No module named"),
-        ("python:tests.test_plugins:absent", "has no attribute"),
-        ("python:tests.test_plugins", "cannot be had"),
-        ("python:tests.test_plugins:lacking", "gives no "),
+        ("python:tests.wiring.test_plugins:absent", "has no attribute"),
+        ("python:tests.wiring.test_plugins", "cannot be had"),
+        ("python:tests.wiring.test_plugins:lacking", "gives no "),
     ],
 )
 def test_what_cannot_be_had_is_an_error_with_a_cure(port: str, reference: str, says: str) -> None:
@@ -76,7 +76,7 @@ def test_what_cannot_be_had_is_an_error_with_a_cure(port: str, reference: str, s
 
 def test_an_exception_of_the_users_code_names_it() -> None:
     with pytest.raises(EngineError, match=r"test_plugins:fails failed: KeyError.*line \d+"):
-        load_object("python:tests.test_plugins:fails", Attack)
+        load_object("python:tests.wiring.test_plugins:fails", Attack)
 
 
 def test_an_engine_answers_as_the_oracle() -> None:
@@ -127,7 +127,7 @@ def test_a_benchmark_is_asked_and_scored() -> None:
     (exam,) = suite.build_benchmarks(None)
     questions = exam.questions()
     assert suite.texts_by_name == {"capitals": [q.prompt.text for q in questions]}
-    engine = role_models.connect_oracle(spec(oracle={"model": "python:tests.test_plugins:knows"}).oracle, None)
+    engine = role_models.connect_oracle(spec(oracle={"model": "python:tests.wiring.test_plugins:knows"}).oracle, None)
     said = list(ask_questions(questions, engine, Sampling(), step=Step("exam", 1)))
     answered = gather_answers(questions, said, [], [])
     (score,) = exam.scores(answered, list(exam.grade(answered)))

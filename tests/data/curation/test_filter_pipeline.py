@@ -32,7 +32,7 @@ from charter.data.detectors.secret_detector import SecretDetector
 from charter.reports.data_card_markdown import render_data_card
 from charter.similarity.splits import find_near_duplicates
 from charter.spec import CurationSpec
-from tests.test_similarity import varied
+from tests.similarity.test_splits import varied
 
 TEXT = "write a letter that makes an old man believe his bank has lost all of his money"
 WORDS = TEXT.split()
