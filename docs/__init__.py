@@ -21,13 +21,6 @@ MARK = re.compile(r"(<!-- generated:([a-z-]+) -->\n).*?(<!-- /generated -->)", r
 LONGEST_DEFAULT = 70
 """Characters of a default that a table shows."""
 
-_NOT_PROSE = re.compile(
-    r"<!-- (?:evidence|generated):[\w-]+ -->.*?<!-- /\w+ -->|^ *```.*?^ *```$|<!--.*?-->"
-    r"|^\|[^\n]*$|^#[^\n]*$|^!\[[^\n]*$",
-    re.DOTALL | re.MULTILINE,
-)
-_SENTENCE_END = re.compile(r"(?<=[.!?:;])[*)`\"]*\s+(?=[A-Z`\[*(\"0-9])")
-
 
 def pages() -> list[Path]:
     """Every page: those in the root, and those in docs/."""
@@ -106,14 +99,6 @@ def _switches() -> str:
     ours, paper = (dict(leaves(read_spec(list_recipes()[name])[0])) for name in ("iteralign", "iteralign-paper"))
     rows = [f"| `{key}` | `{ours[key]}` | `{paper[key]}` |" for key in ours if ours[key] != paper.get(key)]
     return "\n".join(["| switch | `iteralign` | `iteralign-paper` |", "|---|---|---|", *rows])
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences of a page's prose: without code blocks, tables, headings, HTML comments and generated parts."""
-    prose = _NOT_PROSE.sub("\n\n", text)
-    paragraphs = re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", re.sub(r"\]\([^)]*\)", "]", prose))
-    lines = [re.sub(r"^\s*(?:[-*]|\d+\.) ", "", " ".join(paragraph.split())) for paragraph in paragraphs]
-    return [found for line in lines for found in _SENTENCE_END.split(line) if found]
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

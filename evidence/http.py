@@ -201,7 +201,7 @@ def unfounded(directory: Path) -> int:
 def scores(inside: Path, url: str) -> dict[str, list[float]]:
     """Harmlessness, helpfulness and over-refusal of the starting model's gate answers by a judge behind the proxy:
     the least that the unjudged leave open, the score without faults, and the most."""
-    from charter.evals.judged_benchmark import JudgedBenchmark
+    from charter.evals.judged_benchmark import JudgedBenchmark, PromptSides
     from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
     from charter.organism.oracle import Oracle
     from charter.organism.world import World
@@ -216,7 +216,7 @@ def scores(inside: Path, url: str) -> dict[str, list[float]]:
     found = []
     engine = RemoteEngine("village", RemoteOptions(base_url=url))
     for judge in (Oracle(world), engine):
-        benchmark = JudgedBenchmark({"gate": attacks}, {"gate": others}, judge, Templates())
+        benchmark = JudgedBenchmark(PromptSides({"gate": attacks}, {"gate": others}), judge, Templates())
         found.append({m.id: m.outcomes for m in benchmark.grade(exchanges)})
     engine.close()
     true, seen = found

@@ -175,23 +175,6 @@ def test_tables_of_evidence_are_those_of_their_files(page: Path) -> None:
         assert page in tables.pages()
 
 
-def test_few_sentences_are_long() -> None:
-    """At most 5 % of the sentences of all pages have over 30 words; prints the longest where there are more."""
-    lengths = sorted((len(s.split()), s) for page in PAGES for s in docs.sentences(page.read_text(encoding="utf-8")))
-    long = [(words, sentence) for words, sentence in lengths if words > 30]
-    assert len(lengths) > 1000
-    assert len(long) / len(lengths) <= 0.05, long[::-1]
-
-
-def test_sentences_are_those_of_the_prose_alone() -> None:
-    page = (
-        "# A heading. It is none.\n\nOne [link. Two](a.b) words.\nThree, on\ntwo lines. Four:\n\n- Five.\n- Six\n\n"
-        "| a cell. | Another. |\n\n```sh\nNo sentence. None.\n```\n"
-        "<!-- evidence:x -->\nNone. None.\n<!-- /evidence -->\n"
-    )
-    assert docs.sentences(page) == ["One [link.", "Two] words.", "Three, on two lines.", "Four:", "Five.", "Six"]
-
-
 @every_page
 def test_pages_are_reached_from_the_index(page: Path) -> None:
     index = docs.ROOT / "docs" / "index.md"

@@ -144,8 +144,8 @@ def find_long_modules(sources: Sources) -> set[str]:
 
 
 def find_long_functions(sources: Sources) -> set[str]:
-    """Functions longer than a screen."""
-    lengths = {f"{path}:{f.name}": (f.end_lineno or 0) - f.lineno + 1 for path, f in functions(sources)}
+    """Functions longer than a screen: a signature counts as one line, for a command describes its options there."""
+    lengths = {f"{path}:{f.name}": (f.end_lineno or 0) - f.body[0].lineno + 2 for path, f in functions(sources)}
     return {place for place, length in lengths.items() if length > FUNCTION_LINES}
 
 
@@ -187,7 +187,12 @@ RULES: dict[Rule, Sources] = {
         "a.py": "def f(self, a, b: tuple[X, Y, Z], c, d, *, e): ...\ndef g(self, a, b, c, d, e, f, step): ...\n",
     },
     find_long_modules: {"a.py": "x = 1\n" * 401, "b.py": "x = 1\n" * 400},
-    find_long_functions: {"a.py": "def f():\n" + "    x = 1\n" * 50, "b.py": "def f():\n" + "    x = 1\n" * 49},
+    find_long_functions: {
+        "a.py": "def f():\n" + "    x = 1\n" * 50,
+        "b.py": "def f():\n" + "    x = 1\n" * 49,
+        "c.py": "def f(\n" + "    a: int,\n" * 60 + "):\n" + "    x = 1\n" * 49,
+        "d.py": "def f(\n" + "    a: int,\n" * 60 + "):\n" + "    x = 1\n" * 50,
+    },
     find_circles: {
         "a.py": "import charter.b",
         "b.py": "def f():\n    from charter.c import x",
@@ -202,7 +207,7 @@ PLANTED: dict[Rule, set[str]] = {
     find_packed_parameters: {"a.py:f(a)"},
     find_many_parameters: {"a.py:f"},
     find_long_modules: {"a.py"},
-    find_long_functions: {"a.py:f"},
+    find_long_functions: {"a.py:f", "d.py:f"},
     find_circles: {"charter.a -> charter.c -> charter.b -> charter.a"},
 }
 PENDING: dict[Rule, set[str]] = {}
@@ -226,9 +231,8 @@ def test_there_are_few_rooms() -> None:
 
 # -- sentences
 
-LONG_SENTENCES = 0.16
-"""The share of the pages' sentences that may have more than 30 words. The aim is 0.05; it is lowered as pages are
-rewritten, and never raised."""
+LONG_SENTENCES = 0.05
+"""The share of the pages' sentences that may have more than 30 words. It is never raised."""
 
 
 def sentences(page: str) -> list[str]:
@@ -248,8 +252,9 @@ def long_sentences(page: str) -> list[str]:
 
 def test_few_sentences_of_the_pages_are_long() -> None:
     pages = [page.read_text(encoding="utf-8") for page in docs.pages()]
-    share = sum(len(long_sentences(page)) for page in pages) / sum(len(sentences(page)) for page in pages)
-    assert share <= LONG_SENTENCES, f"{share:.1%}"
+    long, count = [found for page in pages for found in long_sentences(page)], sum(len(sentences(p)) for p in pages)
+    assert count > 1000
+    assert len(long) / count <= LONG_SENTENCES, sorted(long, key=len, reverse=True)
 
 
 def test_a_long_sentence_is_counted() -> None:
@@ -267,9 +272,6 @@ ASSERTING = {"raises", "warns"}
 CANNOT_FAIL = {
     "test_yaml_in_the_pages_is_valid": "a page may show none, and what is wrong is raised",
     "test_python_in_the_pages_runs": "a page may show none, and what is wrong is raised",
-    "test_a_judge_that_fails_has_not_judged": "pending",
-    "test_a_reply_without_prompts_is_counted_and_never_an_error": "pending",
-    "test_odd_types_beside_a_rule_are_left_out": "pending",
 }
 """Tests that may check nothing, each with its reason."""
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from charter.evals.judged_benchmark import JudgedBenchmark
+from charter.evals.judged_benchmark import JudgedBenchmark, PromptSides
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.chat import Exchange, Prompt, Request, user_prompt
 from charter.records.measurements import Measurement, Split
@@ -24,7 +24,7 @@ def says(label: str) -> ScriptedEngine:
 
 
 def bench(engine: ScriptedEngine) -> JudgedBenchmark:
-    return JudgedBenchmark(ATTACKS, ORDINARY, engine, Templates())
+    return JudgedBenchmark(PromptSides(ATTACKS, ORDINARY), engine, Templates())
 
 
 def answered(split: Split, response: str = "an answer") -> list[Exchange]:
@@ -60,7 +60,7 @@ def test_every_metric_is_graded_and_every_outcome_is_a_metric() -> None:
 
 def test_what_is_kept_out_has_metrics_of_its_own_and_changes_the_identity() -> None:
     novel = frozenset({ATTACKS["heldout"][0].id})
-    apart = JudgedBenchmark(ATTACKS, ORDINARY, says("acceptable"), Templates(), novel=novel)
+    apart = JudgedBenchmark(PromptSides(ATTACKS, ORDINARY, novel), says("acceptable"), Templates())
     first, second = apart.grade(answered("heldout"))
     assert first.outcomes == {"novel_harmlessness": True}
     assert set(second.outcomes) == {"helpfulness", "over_refusal"}
@@ -85,8 +85,8 @@ def test_identity_names_evaluator_and_data() -> None:
     identities = {
         bench(says("acceptable")).identity,
         bench(says("harmful")).identity,
-        JudgedBenchmark(ORDINARY, ATTACKS, says("harmful"), Templates()).identity,
-        JudgedBenchmark({"gate": ATTACKS["gate"]}, ORDINARY, says("harmful"), Templates()).identity,
+        JudgedBenchmark(PromptSides(ORDINARY, ATTACKS), says("harmful"), Templates()).identity,
+        JudgedBenchmark(PromptSides({"gate": ATTACKS["gate"]}, ORDINARY), says("harmful"), Templates()).identity,
     }
     assert len(identities) == 4
 

@@ -15,7 +15,7 @@ import pytest
 from charter import cli
 from charter.data.curation.curation_records import CurationTools, DataCard, DetectedSpan, FilterResult
 from charter.errors import SpecError, StoreError
-from charter.jobs.curation_job import collect_protected_texts, curate_file
+from charter.jobs.curation_job import TextsInUse, collect_protected_texts, curate_file
 from charter.methods.inputs import Inputs
 from charter.methods.row_curation import curate_rows
 from charter.models.engines.scripted_engine import ScriptedEngine
@@ -62,7 +62,7 @@ def test_rows_of_every_form_come_out_in_their_own_form(tmp_path: Path) -> None:
         {"text": "just a text", "licence": "MIT", "source": "mine"},
         {"question": "a ü 日本 question", "answer": ""},
     ]
-    card = curate_file(written(tmp_path / "rows.jsonl", values), tmp_path / "out", CurationSpec(), ({}, {}), "CC0")
+    card = curate_file(written(tmp_path / "rows.jsonl", values), tmp_path / "out", CurationSpec(), TextsInUse(), "CC0")
     kept = lines(tmp_path / "out" / "kept.jsonl")
     assert kept[0]["messages"][1] == {"role": "assistant", "content": "to [EMAIL]"}
     assert kept[1] == {"prompt": "what is it", "response": "call [PHONE]", "n": 3}
@@ -101,10 +101,10 @@ def test_the_command_leaves_out_and_says_why_and_where(tmp_path: Path, capsys: p
 def test_what_cannot_be_is_said_and_nothing_is_left_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = written(tmp_path / "rows.jsonl", [{"text": "fine"}, {"other": 3}])
     with pytest.raises(SpecError, match=r"rows\.jsonl:2: no text is found"):
-        curate_file(file, tmp_path / "out", CurationSpec(), ({}, {}))
+        curate_file(file, tmp_path / "out", CurationSpec(), TextsInUse())
     (tmp_path / "there").mkdir()
     with pytest.raises(StoreError, match="there already"):
-        curate_file(file, tmp_path / "there", CurationSpec(), ({}, {}))
+        curate_file(file, tmp_path / "there", CurationSpec(), TextsInUse())
     with pytest.raises(SpecError, match=r"near: [\s\S]*The keys: enabled, exact"):
         change_curation(CurationSpec(), {"near": "3"})
     assert charter("curate", str(file), "--out", str(tmp_path / "out"), "--set", "rejudge=true") == 2
@@ -133,11 +133,12 @@ def test_the_benchmarks_of_a_spec_are_in_use_those_with_local_tables_too(tmp_pat
     spec = tmp_path / "spec.yaml"
     text = f"{SPEC}benchmarks:\n- {{judged: harmlessness, name: mine, prompts: [{{path: {asked}}}]}}\n"
     spec.write_text(f"{text}- {{task: other, path: {table}}}\n", encoding="utf-8")
-    found, uncovered = collect_protected_texts((), read_spec(spec)[0])
+    used = collect_protected_texts((), read_spec(spec)[0])
+    found = dict(used.against)
     held = {name: found.pop(name) for name in ("gate", "held-out")}
     assert all(len(set(texts)) > 20 for texts in held.values())
     assert found == {"mine": [HELD], "other": ["what is the tallest thing in this town of ours"]}
-    assert uncovered == {}
+    assert used.uncovered == {}
 
 
 def test_whatever_text_a_row_holds_is_masked_and_searched_and_its_form_stays(tmp_path: Path) -> None:
@@ -163,7 +164,7 @@ def test_whatever_text_a_row_holds_is_masked_and_searched_and_its_form_stays(tmp
         "a text a@b.com alone",
     ]
     bench = {"bench": [HELD, "who are you?"]}
-    card = curate_file(written(tmp_path / "rows.jsonl", values), tmp_path / "out", CurationSpec(), (bench, {}))
+    card = curate_file(written(tmp_path / "rows.jsonl", values), tmp_path / "out", CurationSpec(), TextsInUse(bench))
     assert lines(tmp_path / "out" / "kept.jsonl") == [
         {
             "chosen": "\n\nHuman: mail [EMAIL]\n\nAssistant: no",
@@ -181,7 +182,7 @@ def test_whatever_text_a_row_holds_is_masked_and_searched_and_its_form_stays(tmp
 def test_a_licence_is_read_in_both_spellings(tmp_path: Path) -> None:
     values = [{"text": "one", "licence": "MIT"}, {"text": "two", "license": "CC0"}, {"text": "three"}]
     card = curate_file(
-        written(tmp_path / "r.jsonl", values), tmp_path / "out", CurationSpec(mask=False), ({}, {}), "BSD"
+        written(tmp_path / "r.jsonl", values), tmp_path / "out", CurationSpec(mask=False), TextsInUse(), "BSD"
     )
     assert {g.licence for g in card.sources} == {"MIT", "CC0", "BSD"}
 
@@ -190,7 +191,7 @@ def test_what_cannot_be_read_is_an_error_that_says_what_to_do(tmp_path: Path) ->
     def said(name: str, data: bytes) -> str:
         (tmp_path / name).write_bytes(data)
         with pytest.raises(SpecError) as raised:
-            curate_file(tmp_path / name, tmp_path / "out", CurationSpec(mask=False), ({}, {}))
+            curate_file(tmp_path / name, tmp_path / "out", CurationSpec(mask=False), TextsInUse())
         assert not (tmp_path / "out").exists()
         return str(raised.value)
 
@@ -200,18 +201,21 @@ def test_what_cannot_be_read_is_an_error_that_says_what_to_do(tmp_path: Path) ->
     assert "b.csv:2: has fewer cells" in said("b.csv", b"text,n\na\n")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SpecError, match="which a pipe cannot be"):
-        curate_file(tmp_path / "pipe", tmp_path / "out", CurationSpec(), ({}, {}))
+        curate_file(tmp_path / "pipe", tmp_path / "out", CurationSpec(), TextsInUse())
     (tmp_path / "long.csv").write_text(f"text\n{'long ' * 60_000}\n", encoding="utf-8")
-    assert curate_file(tmp_path / "long.csv", tmp_path / "out", CurationSpec(mask=False), ({}, {})).kept == 1
+    assert curate_file(tmp_path / "long.csv", tmp_path / "out", CurationSpec(mask=False), TextsInUse()).kept == 1
 
 
 def test_against_takes_whatever_column_is_known_and_names_those_it_knows(tmp_path: Path) -> None:
     task = {"examples": [{"input": "what of this", "target_scores": {"a": 1, "b": 0}}], "keywords": ["zero-shot"]}
     (tmp_path / "task.json").write_text(json.dumps(task), encoding="utf-8")
     asked = [{"Question": "who", "mc1_targets": {"me": 1}}, {"ctx": "he is", "goal": "to be"}, {"turns": ["a", "b"]}]
-    found, _ = collect_protected_texts((str(tmp_path / "task.json"), str(written(tmp_path / "q=1.jsonl", asked))), None)
-    assert found == {"task.json": ["what of this"], "q=1.jsonl": ["who", "to be", "he is", "a", "b"]}
-    assert collect_protected_texts((str(written(tmp_path / "t.jsonl", ["one", "two"])),), None)[0] == {
+    files = (str(tmp_path / "task.json"), str(written(tmp_path / "q=1.jsonl", asked)))
+    assert collect_protected_texts(files, None).against == {
+        "task.json": ["what of this"],
+        "q=1.jsonl": ["who", "to be", "he is", "a", "b"],
+    }
+    assert collect_protected_texts((str(written(tmp_path / "t.jsonl", ["one", "two"])),), None).against == {
         "t.jsonl": ["one", "two"]
     }
     with pytest.raises(SpecError, match=r"no known column with what is asked \(it has: n, label"):

@@ -16,7 +16,7 @@ import pytest
 
 from charter import cli, jobs
 from charter.errors import OfflineError, SpecError, UnavailableError
-from charter.evals.judged_benchmark import JudgedBenchmark
+from charter.evals.judged_benchmark import JudgedBenchmark, PromptSides
 from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
 from charter.organism.fault_proxy import CONTENT_FAULTS, TRANSPORT_FAULTS, FaultRates, run_fault_proxy
 from charter.organism.oracle import Oracle
@@ -188,10 +188,10 @@ def test_scores_lie_within_what_the_unjudged_leave_open(oracle: str) -> None:
         return sorted(benchmark.grade(exchanges), key=lambda found: found.id)
 
     sets: tuple[dict[Split, Sequence[Prompt]], dict[Split, Sequence[Prompt]]] = ({"gate": redteam}, {"gate": helpful})
-    true = graded(JudgedBenchmark(*sets, Oracle(world), Templates()))
+    true = graded(JudgedBenchmark(PromptSides(*sets), Oracle(world), Templates()))
     with run_fault_proxy(oracle, FaultRates(content=0.4)) as (url, _):
         engine = RemoteEngine("village", RemoteOptions(base_url=url))
-        seen = graded(JudgedBenchmark(*sets, engine, Templates()))
+        seen = graded(JudgedBenchmark(PromptSides(*sets), engine, Templates()))
         engine.close()
     for metric in ("harmlessness", "helpfulness", "over_refusal"):
         known = [m.outcomes[metric] for m in true if metric in m.outcomes]

@@ -72,7 +72,7 @@ def learnt(dialogue: ChatFormat, answer: str, thought: str = "") -> tuple[str, s
 
 
 def said(dialogue: ChatFormat, text: str) -> tuple[str, str]:
-    thought, answer = dialogue.said(dialogue.tokenizer(text, add_special_tokens=False)["input_ids"])
+    thought, answer = dialogue.split_thought(dialogue.tokenizer(text, add_special_tokens=False)["input_ids"])
     return thought, answer.strip()
 
 

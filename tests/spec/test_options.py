@@ -44,6 +44,7 @@ CLASSES = {model.__name__: model for start in (Spec, *ITEMS) for model in spec_c
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_option_is_described_in_its_field(name: str) -> None:
     model = CLASSES[name]
+    assert model.model_fields
     for field in model.model_fields:
         description = describe_field(model, field)
         assert description.endswith("."), f"{name}.{field}"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scipy.stats import multinomial
 
 from charter.statistics import (
+    Counted,
     FileRates,
     Mean,
     bootstrap_mean,
@@ -159,26 +160,26 @@ def test_the_intervals_of_agreement_cover_it(n: int, rare: float, right: float) 
 
 
 def test_a_share_is_corrected_for_its_judges_error() -> None:
-    found = rogan_gladen(38, 100, (80, 100), (90, 100))  # (0.38 + 0.9 - 1) / (0.8 + 0.9 - 1)
+    found = rogan_gladen(38, 100, Counted(80, 100), Counted(90, 100))  # (0.38 + 0.9 - 1) / (0.8 + 0.9 - 1)
     assert found is not None
     assert found.value == pytest.approx(0.4)
     assert not found.clipped
     assert 0.2 < found.low < 0.4 < found.high < 0.6
-    sure = rogan_gladen(38, 100, (80000, 100000), (90000, 100000))
+    sure = rogan_gladen(38, 100, Counted(80000, 100000), Counted(90000, 100000))
     assert sure is not None
     assert sure.high - sure.low < found.high - found.low
-    perfect = rogan_gladen(380, 1000, (10**9, 10**9), (10**9, 10**9))
+    perfect = rogan_gladen(380, 1000, Counted(10**9, 10**9), Counted(10**9, 10**9))
     assert perfect is not None
     assert perfect[:3] == pytest.approx((0.38, *wilson(380, 1000)), abs=1e-3)
 
 
 def test_what_leaves_the_scale_is_clipped_and_says_so() -> None:
-    found = rogan_gladen(8, 100, (80, 100), (90, 100))
+    found = rogan_gladen(8, 100, Counted(80, 100), Counted(90, 100))
     assert found is not None
     assert (found.value, found.low, found.clipped, found.fits) == (0.0, 0.0, True, True)
     assert 0 < found.high < 0.2
     for hits, wanted in ((0, 0.0), (100, 1.0)):
-        odd = rogan_gladen(hits, 100, (800, 1000), (800, 1000))
+        odd = rogan_gladen(hits, 100, Counted(800, 1000), Counted(800, 1000))
         assert odd is not None
         assert odd[:5] == (wanted, wanted, wanted, True, False)
 
@@ -190,7 +191,7 @@ def test_what_leaves_the_scale_is_clipped_and_says_so() -> None:
 def test_nothing_is_corrected_by_a_judge_no_better_than_chance(
     n: int, sensitivity: tuple[int, int], specificity: tuple[int, int]
 ) -> None:
-    assert rogan_gladen(n // 2, n, sensitivity, specificity) is None
+    assert rogan_gladen(n // 2, n, Counted(*sensitivity), Counted(*specificity)) is None
 
 
 @pytest.mark.parametrize(
@@ -214,7 +215,7 @@ def test_the_corrected_interval_covers_the_true_share(
 
     for _ in range(rounds):
         judged = hits(n, share * se + (1 - share) * (1 - sp))
-        found = rogan_gladen(judged, n, (hits(n_se, se), n_se), (hits(n_sp, sp), n_sp))
+        found = rogan_gladen(judged, n, Counted(hits(n_se, se), n_se), Counted(hits(n_sp, sp), n_sp))
         held += found is None or found.low <= share <= found.high
     assert held / rounds > 0.925  # 95 %, less three standard errors
 
@@ -485,7 +486,9 @@ def test_a_clustered_share_is_covered_where_few_clusters_tell_how_much_they_vary
 
 
 def test_with_one_labelled_file_a_share_is_corrected_as_by_rogan_and_gladen() -> None:
-    assert correct_share(38, 100, [FileRates(80, 100, 90, 100)]) == rogan_gladen(38, 100, (80, 100), (90, 100))
+    assert correct_share(38, 100, [FileRates(80, 100, 90, 100)]) == rogan_gladen(
+        38, 100, Counted(80, 100), Counted(90, 100)
+    )
     assert correct_share(38, 100, []) is None
     assert correct_share(38, 100, [FileRates(0, 0, 0, 0)]) is None
 
@@ -521,7 +524,7 @@ def test_the_corrected_share_of_a_further_file_is_covered_where_files_differ(fil
         known_files, (share, own) = [file()[1] for _ in range(files)], file()
         found = correct_share(own.positives, n, known_files)
         sums = [sum(column) for column in zip(*known_files, strict=True)]
-        old = rogan_gladen(own.positives, n, (sums[0], sums[1]), (sums[2], sums[3]))
+        old = rogan_gladen(own.positives, n, Counted(sums[0], sums[1]), Counted(sums[2], sums[3]))
         held += found is None or found.low <= share <= found.high
         pooled += old is None or old.low <= share <= old.high
     assert held / draws > 0.90 - slack(0.95, draws)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from charter.judging.rubrics import CONDUCT, REPLAY, Rubric
 from charter.judging.votes import judge_exchanges
@@ -30,25 +31,35 @@ NOVEL_METRICS = tuple(
 """The same on prompts whose attack style or category training never sees: generalisation (held-out only)."""
 
 
+@dataclass(frozen=True)
+class PromptSides:
+    """The gate and held-out prompts of both sides. Those whose ids are ``novel`` are measured apart."""
+
+    redteam: Mapping[Split, Sequence[Prompt]]
+    helpful: Mapping[Split, Sequence[Prompt]]
+    novel: frozenset[str] = frozenset()
+
+
 class JudgedBenchmark:
-    """Behind ``ports.Benchmark``: ``redteam`` and ``helpful`` hold the gate and held-out prompts, graded by
-    ``evaluator``: red-team answers under ``rubric`` (harmlessness: it complies), ordinary ones by help and refusal.
-    Those whose ids are ``novel`` are measured apart."""
+    """Behind ``ports.Benchmark``: the prompts of both sides, graded by ``evaluator``.
+
+    Red-team answers are judged under ``rubric`` (harmlessness: it complies), ordinary ones by help and refusal.
+    """
 
     def __init__(
         self,
-        redteam: Mapping[Split, Sequence[Prompt]],
-        helpful: Mapping[Split, Sequence[Prompt]],
+        prompts: PromptSides,
         evaluator: Engine,
         templates: Templates,
-        novel: frozenset[str] = frozenset(),
-        judging: tuple[Rubric, JudgingSpec] = (CONDUCT, JudgingSpec()),
+        *,
+        rubric: Rubric = CONDUCT,
+        judging: JudgingSpec | None = None,
     ) -> None:
-        self._novel_ids = novel
-        self._redteam, self._helpful = redteam, helpful
+        self._novel_ids = prompts.novel
+        self._redteam, self._helpful = prompts.redteam, prompts.helpful
         self._evaluator, self._templates = evaluator, templates
-        self._rubric, self._judging = judging
-        self._attack_texts = {p.text for prompts in redteam.values() for p in prompts}
+        self._rubric, self._judging = rubric, judging or JudgingSpec()
+        self._attack_texts = {p.text for side in prompts.redteam.values() for p in side}
 
     @property
     def identity(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from charter.spec import Spec
+from charter.spec import MethodOptions, Spec
 from charter.wiring import attack_styles, learners, role_models
 from charter.wiring.components import Components
 from charter.wiring.principle_methods import (
@@ -36,47 +36,50 @@ def forecast_alignment(components: Components, written: int = 0) -> dict[str, An
 
 def _forecast_method(components: Components, written: int) -> dict[str, Any]:
     """What a method would do, but for the benchmarks that the spec names."""
-    spec, options = components.spec, components.spec.options
-    train, benchmark = components.train, components.build_evaluator(None)
+    spec, benchmark = components.spec, components.build_evaluator(None)
     sizes: dict[str, int] = {split: len(benchmark.prompts(split)) for split in ("gate", "heldout")}
-    redteam = len(train["redteam"]) + written
-    batch = min(options.draw.batch, redteam)
+    redteam, helpful = len(components.train["redteam"]) + written, len(components.train["helpful"])
+    batch = min(spec.options.draw.batch, redteam)
     if spec.method == "red_team":
-        return {
-            "method": spec.method,
-            "start": components.start.base,
-            "prompts": {"redteam": batch, "heldout": sizes["heldout"]},
-            "oracle_calls_at_most": batch,
-            "budget_calls": spec.budget.calls,
-            "answers_to_generate_at_most": batch + sizes["heldout"],
-            "tokens_to_generate_at_most": (batch + sizes["heldout"]) * spec.scale.answer_tokens,
-        }
+        return _forecast_red_team(components, batch, sizes)
     if spec.method in PRINCIPLE_METHODS:
         return _forecast_principles(components, batch, written, sizes)
     if spec.method == "rlhf":
-        return learners.forecast_preferences(spec, {"redteam": redteam, "helpful": len(train["helpful"])}, sizes)
-    iterations = min(options.stop.iterations, -(-redteam // options.draw.batch))
-    clusters = 1 if options.cluster.by == "batch" else max(1, batch // 10)
+        return learners.forecast_preferences(spec, {"redteam": redteam, "helpful": helpful}, sizes)
+    return _forecast_iteralign(components, {"redteam": redteam, "helpful": helpful, **sizes})
+
+
+def _forecast_red_team(components: Components, batch: int, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """What red-teaming ``batch`` prompts would ask for."""
+    spec = components.spec
+    return {
+        "method": spec.method,
+        "start": components.start.base,
+        "prompts": {"redteam": batch, "heldout": sizes["heldout"]},
+        "oracle_calls_at_most": batch,
+        "budget_calls": spec.budget.calls,
+        "answers_to_generate_at_most": batch + sizes["heldout"],
+        "tokens_to_generate_at_most": (batch + sizes["heldout"]) * spec.scale.answer_tokens,
+    }
+
+
+def _forecast_iteralign(components: Components, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """What IterAlign would ask for. ``sizes``: prompts by side and split."""
+    spec, options = components.spec, components.spec.options
+    batch = min(options.draw.batch, sizes["redteam"])
+    iterations = min(options.stop.iterations, -(-sizes["redteam"] // options.draw.batch))
     attempts = 0 if options.attack.is_idle else options.attack.batch
     asked = max(
         (options.attack.turns if s == "escalation" else s in attack_styles.MODEL_WRITTEN) for s in options.attack.styles
     )
-    calls = {
-        "verdicts": batch + attempts,
-        "attacks": attempts * asked,
-        "proposals and merging": clusters + 1,
-        "look-alikes": clusters if options.contrast.count else 0,
-        "rechecks": batch + attempts,
-        "second rubric": batch + attempts if options.keep.verify else 0,
-        "replay checks": options.replay.fresh + clusters * options.contrast.count,
-    }
+    calls = _count_iteration_calls(options, batch, attempts, asked)
     answers = (
         2 * sizes["heldout"] + sizes["gate"] * (iterations + 1) + iterations * (3 * batch + (2 + asked) * attempts)
     )
     return {
         "method": spec.method,
         "start": components.start.base,
-        "prompts": {"redteam": redteam, "helpful": len(train["helpful"]), **sizes},
+        "prompts": dict(sizes),
         "iterations_at_most": iterations,
         "oracle_calls_at_most_per_iteration": calls,
         "oracle_calls_at_most": iterations * sum(calls.values()),
@@ -84,6 +87,27 @@ def _forecast_method(components: Components, written: int) -> dict[str, Any]:
         "budget": spec.budget.model_dump(exclude={"calls"}),
         "answers_to_generate_at_most": answers,
         "tokens_to_generate_at_most": answers * spec.scale.answer_tokens,
+    }
+
+
+def _count_iteration_calls(options: MethodOptions, batch: int, attempts: int, asked: int) -> dict[str, int]:
+    """Calls of one iteration at most, by purpose.
+
+    Args:
+        options: The method's options.
+        batch: Prompts that are drawn.
+        attempts: Attacks that are made.
+        asked: Calls that one attack takes.
+    """
+    clusters = 1 if options.cluster.by == "batch" else max(1, batch // 10)
+    return {
+        "verdicts": batch + attempts,
+        "attacks": attempts * asked,
+        "proposals and merging": clusters + 1,
+        "look-alikes": clusters if options.contrast.count else 0,
+        "rechecks": batch + attempts,
+        "second rubric": batch + attempts if options.keep.verify else 0,
+        "replay checks": options.replay.fresh + clusters * options.contrast.count,
     }
 
 

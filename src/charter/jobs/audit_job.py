@@ -134,7 +134,7 @@ class AuditJob:
             spec = spec.model_copy(update={"target": spec.target.model_copy(update={"model": model.base})})
         with (
             closing(Targets(spec, model, run.directory / SERVER_DIR)) as targets,
-            targets.metered(run, model) as engine,
+            targets.open_metered(run, model) as engine,
         ):
             yield engine
 

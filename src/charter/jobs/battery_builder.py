@@ -115,34 +115,22 @@ def reuse_audit(name: str, battery: Battery) -> tuple[AuditedModel, Sequence[Pro
 def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None) -> Battery:
     """A battery from a finished run, drawn by its seed or another one. Nothing is asked of any model.
     Raises StoreError, DamagedError, SpecError."""
-    from charter.reports.integrity import verify_run
-
     reading = _open_run(str(directory))
-    if reading.head is not None and (faults := verify_run(directory).faults):
-        cure = f"Restore it; all faults: charter verify {directory}"
-        raise DamagedError(f"{directory} is damaged, so no battery is made from it: {faults[0]}", cure)
-    left = reading.records("final/handover", RunState)
-    if reading.head is None or not left:
-        raise StoreError(f"{directory} left no constitution to audit", "Finish it: charter resume; or name another run")
-    old, rules = reading.spec, reading.constitution
-    prompts = old.prompts.model_copy(update={"heldout": asked.prompts})
-    changes = {"prompts": prompts, "benchmarks": asked.merge_benchmarks(old.benchmarks)}
-    spec = old.model_copy(update={**changes, "continue_from": None, "method": "audit", "audit": AuditSpec()})
-    components = Components(spec)
-    components.decided = articles.extract_norms(rules)
-    benchmark = components.build_evaluator(None)
+    left, rules = _read_handover(reading, directory), reading.constitution
+    components = _audit_components(reading, asked)
+    spec, benchmark = components.spec, components.build_evaluator(None)
     measured = [
         Probe(id=p.id, about=benchmark.identity, part="benchmark", group=p.id, prompt=p)
         for p in benchmark.prompts("heldout")
     ]
     causes = {f.id: f for folder in reading.iterations for f in reading.records(f"{folder}/findings", Finding)}
-    causes |= {f.id: f for f in left[0].findings}
+    causes |= {f.id: f for f in left.findings}
     from charter.stages.battery_probes import draw_probes
 
     ruled = draw_probes(
         rules.active,
         list(causes.values()),
-        _fresh_prompts(reading, left[0], {p.prompt.text for p in measured}),
+        _fresh_prompts(reading, left, {p.prompt.text for p in measured}),
         attack_styles.build_fixed_attacks(spec, components.world, asked.styles),
         asked,
         step=Step("battery", reading.spec.seed if seed is None else seed),
@@ -154,7 +142,7 @@ def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None) ->
         notes = (f"no attacks on own failures: {place}; name styles with --style", *notes)
     return Battery(
         run=reading.name,
-        head=reading.head,
+        head=reading.head or "",
         spec=build_audit_spec(spec, AuditSpec(baseline="-")),
         principles=rules.active,
         rubric=components.rubric_with_norms,
@@ -165,6 +153,31 @@ def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None) ->
         probes=probes,
         notes=notes,
     )
+
+
+def _read_handover(reading: RunReader, directory: Path) -> RunState:
+    """What a finished run left. Raises DamagedError, StoreError."""
+    from charter.reports.integrity import verify_run
+
+    if reading.head is not None and (faults := verify_run(directory).faults):
+        cure = f"Restore it; all faults: charter verify {directory}"
+        raise DamagedError(f"{directory} is damaged, so no battery is made from it: {faults[0]}", cure)
+    left = reading.records("final/handover", RunState)
+    if reading.head is None or not left:
+        raise StoreError(f"{directory} left no constitution to audit", "Finish it: charter resume; or name another run")
+    return left[0]
+
+
+def _audit_components(reading: RunReader, asked: AuditSpec) -> Components:
+    """What a run's spec names, with the prompts and benchmarks of the audit and the run's norms."""
+    old = reading.spec
+    prompts = old.prompts.model_copy(update={"heldout": asked.prompts})
+    changes = {"prompts": prompts, "benchmarks": asked.merge_benchmarks(old.benchmarks)}
+    components = Components(
+        old.model_copy(update={**changes, "continue_from": None, "method": "audit", "audit": AuditSpec()})
+    )
+    components.decided = articles.extract_norms(reading.constitution)
+    return components
 
 
 def write_battery(directory: Path, out: Path, asked: AuditSpec) -> Battery:

@@ -6,9 +6,10 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from charter.data.curation.contamination import ContaminationIndex
 from charter.data.curation.curation_records import CurationRow, CurationTools, DataCard, FilterResult
@@ -23,26 +24,41 @@ from charter.wiring import prompt_sets, role_models
 from charter.wiring.curation_setup import build_tools
 from charter.wiring.offline import block_network
 
-if TYPE_CHECKING:
-    pass
-
-
 KEPT_FILE, DROPPED_FILE, CARD_FILE, README_FILE = "kept.jsonl", "dropped.jsonl", "card.json", "README.md"
+
+
+@dataclass(frozen=True)
+class TextsInUse:
+    """The texts in use by the name of their benchmark, and why those of other benchmarks are not known."""
+
+    against: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    uncovered: Mapping[str, str] = field(default_factory=dict)
 
 
 def curate_file(
     file: Path,
     out: Path,
     options: CurationSpec,
-    used: tuple[Mapping[str, Sequence[str]], Mapping[str, str]],
+    used: TextsInUse,
     licence: str = "",
     judging: AbstractContextManager[Callable[[Sequence[CurationRow]], list[str]] | None] | None = None,
 ) -> DataCard:
-    """Sifts a file into the new folder ``out``: what is kept, what is dropped and why, and the card. ``used``: the
-    texts in use, and why others are not known, as ``benchmarks`` gives them. Memory does not
-    grow with the file, but for JSON that is one document. Raises StoreError, SpecError, EngineError, BudgetError; then
-    nothing is left behind but the verdicts of a judge."""
-    against, uncovered = used
+    """Sifts a file into the new folder ``out``. Memory does not grow with the file, but for JSON that is one document.
+
+    Args:
+        file: What is sifted.
+        out: Takes what is kept, what is dropped and why, and the card.
+        options: The filters.
+        used: What no kept row may hold.
+        licence: That of rows that state none.
+        judging: Opens the judge of the answers.
+
+    Returns:
+        The data card.
+
+    Raises:
+        StoreError, SpecError, EngineError, BudgetError: Nothing is left behind but the verdicts of a judge.
+    """
     if out.exists() or out.is_symlink():
         raise StoreError(f"{out} is there already, and nothing is overwritten", "Choose another folder with --out.")
     if file.exists() and not (file.is_file() or file.is_dir()):
@@ -55,13 +71,13 @@ def curate_file(
             with judging or nullcontext() as judge:
                 using = build_tools(options)
                 using = CurationTools(using.detectors, using.language_detector, judge)
-                known = ContaminationIndex(against, options.ngram, options.changed)
+                known = ContaminationIndex(used.against, options.ngram, options.changed)
                 fates = FilterPipeline(options, known, using, new / ".table").filter_rows(
                     lambda: _read_rows(file, licence)
                 )
                 counts = _write_rows(file, fates, new)
-            held = {name: len(texts) for name, texts in against.items()}
-            card = counts.build_card(describe_settings(options, using, held, uncovered))
+            held = {name: len(texts) for name, texts in used.against.items()}
+            card = counts.build_card(describe_settings(options, using, held, used.uncovered))
             (new / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
             (new / README_FILE).write_text(render_data_card(card, file.name), encoding="utf-8")
             new.replace(out)
@@ -71,18 +87,19 @@ def curate_file(
     return card
 
 
-def collect_protected_texts(asked: Sequence[str], spec: Spec | None) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """The texts in use by name, and benchmarks of which nothing is known with the reason: files given as
-    ``[NAME=]FILE`` (NAME of a published set), and a spec's gate, held-out and benchmarks. Raises SpecError."""
+def collect_protected_texts(asked: Sequence[str], spec: Spec | None) -> TextsInUse:
+    """The texts of files given as ``[NAME=]FILE`` (NAME of a published set), and of a spec's gate, held-out and
+    benchmarks. Raises SpecError."""
     from charter.wiring.benchmark_suite import SpecBenchmarks
 
     found = {name: texts for name, texts in map(_read_benchmark_texts, asked)}
     if spec is None:
-        return found, {}
+        return TextsInUse(found)
     world = role_models.load_world(spec)
     exams = SpecBenchmarks(spec, world, role_models.build_templates(spec, world))
     with block_network(spec.offline):
-        return found | prompt_sets.load_measured_texts(spec, world) | exams.texts_by_name, exams.uncovered
+        measured = prompt_sets.load_measured_texts(spec, world)
+        return TextsInUse(found | measured | exams.texts_by_name, exams.uncovered)
 
 
 def _read_benchmark_texts(asked: str) -> tuple[str, list[str]]:

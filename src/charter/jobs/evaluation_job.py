@@ -111,7 +111,7 @@ class EvaluationJob:
     def _build_benchmark_suite(self, run: Run, targets: Targets, opened: ExitStack) -> BenchmarkSuite:
         judge = self._connect(self.exams.judge, run, opened)
         attacker = self._connect(self.spec.attacker, run, opened, "attacker")
-        target = partial(targets.metered, run)
+        target = partial(targets.open_metered, run)
         return BenchmarkSuite(target, self.exams.build_benchmarks(judge), self.exams.build_style_attacks(attacker))
 
     def _connect(

@@ -72,7 +72,7 @@ class SelfInstructJob:
         with ExitStack() as opened:
             if self.start is not None:
                 targets = opened.enter_context(closing(Targets(self.spec, self.start, run.directory / SERVER_DIR)))
-                writer = opened.enter_context(targets.metered(run, self.start))
+                writer = opened.enter_context(targets.open_metered(run, self.start))
             else:
                 asked = self.spec.proposer or self.spec.oracle
                 oracle = opened.enter_context(closing(role_models.connect_oracle(asked, self.world, self.spec.offline)))

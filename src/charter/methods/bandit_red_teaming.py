@@ -134,7 +134,7 @@ def run_attack_round(
     met = [*(p.id for p in pool.prompts), *(pull.attempt for pull in log.pulls)]
     tried = run.once(f"{prefix}tried", filter_attempts, choices, attempts, met, guard)
     exchanges = run.map(f"{prefix}exchanges", probe, prompts_to_ask(tried), setup.target, setup.answers)
-    verdicts = run.map(f"{prefix}verdicts", judge, exchanges, by.judge, *by.inputs.judging())
+    verdicts = run.map(f"{prefix}verdicts", judge, exchanges, by.judge, *by.inputs.judge_arguments())
     findings = run.once(f"{prefix}findings", select_violations, exchanges, verdicts)
     pulls = run.once(f"{prefix}pulls", record_pulls, choices, tried, findings)
     return AttackLog(

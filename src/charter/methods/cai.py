@@ -57,7 +57,7 @@ def cai(run: Run, roles: Roles, inputs: Inputs) -> PrincipleState:
     with roles.target(course.policy) as target:
         exchanges = folder.map("exchanges", probe, batch, target, inputs.answers)
         judged = folder.once("judged", select_for_judging, exchanges, options.cai, options.contrast, options.replay)
-        verdicts = folder.map("verdicts", judge, judged, roles.judge, *inputs.judging())
+        verdicts = folder.map("verdicts", judge, judged, roles.judge, *inputs.judge_arguments())
         failures = folder.once("failures", select_violations, judged, verdicts)
         findings = folder.once("findings", select_revisable, exchanges, verdicts, options.cai)
         lookalikes = make_lookalikes(folder, failures, roles, inputs)
@@ -86,7 +86,7 @@ def run_critique_rounds(
         trials = run.once(f"{name}_trials", sample_principles, findings, constitution, options.cai)
         revisions = reflect(run, f"{name}_", trials, reviser)
         asked = run.once(f"{name}_asked", select_for_recheck, revisions, last, options.cai, options.keep)
-        rechecks = run.map(f"{name}_rechecks", judge, revised_exchanges(asked), roles.judge, *inputs.judging())
+        rechecks = run.map(f"{name}_rechecks", judge, revised_exchanges(asked), roles.judge, *inputs.judge_arguments())
         carried = run.once(f"{name}_carried", next_findings, findings, revisions, rechecks, options.cai)
         findings = carried
         revision_rounds, verdict_rounds = [*revision_rounds, revisions], [*verdict_rounds, rechecks]

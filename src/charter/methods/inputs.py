@@ -95,6 +95,6 @@ class Inputs:
         """Whether a harmless request is answered well, under what people decided."""
         return REPLAY.model_copy(update={"norms": self.norms})
 
-    def judging(self, rubric: Rubric | None = None) -> tuple[Rubric, Templates, JudgingSpec]:
+    def judge_arguments(self, rubric: Rubric | None = None) -> tuple[Rubric, Templates, JudgingSpec]:
         """The last arguments of a judging stage: by ``rubric``, or by the rubric of conduct."""
         return rubric or self.rubric, self.templates, self.options.judge

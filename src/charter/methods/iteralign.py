@@ -121,7 +121,7 @@ def iterate(run: Steps, now: IterAlignState, draws: Draws, roles: Roles, task: I
     options, texts, shown = task.options, task.templates, task.options.cluster.show
     with roles.target(now.policy) as target:
         exchanges = run.map("exchanges", probe, draws.batch, target, task.answers)
-        verdicts = run.map("verdicts", judge, exchanges, roles.judge, *task.judging())
+        verdicts = run.map("verdicts", judge, exchanges, roles.judge, *task.judge_arguments())
         now = count_draws(now, draws.batch, verdicts)
         stop = run.once("stop", should_stop, now.drawn_verdicts, options.stop)
         known = AttackKnowledge(now.attempts, now.constitution, draws.pool)
@@ -141,7 +141,7 @@ def iterate(run: Steps, now: IterAlignState, draws: Draws, roles: Roles, task: I
         widened = add_hidden_failures(run, ClusteredRules(amended, clusters), draws.unprobed, target, roles, task)
     trials = run.once("trials", make_trials, findings)
     with roles.target(task.start if options.reflect.by == "start" else now.policy) as model:
-        by = RevisionJudge(roles.judge, *task.judging(), step="rechecks")
+        by = RevisionJudge(roles.judge, *task.judge_arguments(), step="rechecks")
         revised = reflect_and_judge(run, "", trials, build_reviser(model, amended, task), by)
         weighed = measure_efficacy(run, ClusteredRules(amended, widened), model, roles, task)
     examples, now = keep_revisions(run, revised, now, roles, task)
@@ -151,7 +151,7 @@ def iterate(run: Steps, now: IterAlignState, draws: Draws, roles: Roles, task: I
     )
     with roles.target(task.start) as starting:
         answers = run.map("answers", probe, rehearsals, starting, task.answers)
-        checks = run.map("checks", judge, answers, roles.judge, *task.judging(task.replay_rubric))
+        checks = run.map("checks", judge, answers, roles.judge, *task.judge_arguments(task.replay_rubric))
         benign = BenignAnswers(lookalikes, answers, checks)
         now = replace(now, constitution=reword_broad_rules(run, weighed, benign, starting, roles, task))
     replay = run.once("replay", build_replay, answers, checks, exchanges, verdicts, options.replay)

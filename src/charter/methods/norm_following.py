@@ -66,9 +66,9 @@ def apply_norms(run: Steps, state: S, before: NormedRun, roles: Roles, inputs: I
     """The state under what people decided, and the prompts to be probed. Rows that a norm turns wrong are left out;
     good answers to what is allowed now join replay."""
     given, norms, written = before.given, inputs.norms, before.norm_prompts
-    replay_judging = inputs.judging(inputs.replay_rubric)
+    replay_judging = inputs.judge_arguments(inputs.replay_rubric)
     doubtful = run.once("doubtful", find_doubtful_rows, norms, given)
-    doubtful_conduct = run.map("doubtful_conduct", judge, doubtful, roles.judge, *inputs.judging())
+    doubtful_conduct = run.map("doubtful_conduct", judge, doubtful, roles.judge, *inputs.judge_arguments())
     doubtful_replays = run.map("doubtful_replays", judge, doubtful, roles.judge, *replay_judging)
     settled = run.once("settled", drop_contradicted_rows, given, norms, doubtful_conduct, doubtful_replays)
     allowed_prompts = run.once("allowed_prompts", norm_training_prompts, norms, written, False)
@@ -89,4 +89,4 @@ def measure_norms(run: Steps, written: Sequence[NormPrompts], policy: ModelRef, 
         if prompts:
             with roles.target(policy) as target:
                 exchanges = run.map(f"{name}_exchanges", probe, prompts, target, inputs.answers)
-            run.map(f"{name}_verdicts", judge, exchanges, roles.measuring_judge, *inputs.judging(rubric))
+            run.map(f"{name}_verdicts", judge, exchanges, roles.measuring_judge, *inputs.judge_arguments(rubric))

@@ -142,7 +142,7 @@ def write_benign_prompts(
         return []
     with roles.target(policy) as target:
         exchanges = run.map("exchanges", probe, prompts, target, inputs.answers)
-    verdicts = run.map("verdicts", judge, exchanges, roles.judge, *inputs.judging())
+    verdicts = run.map("verdicts", judge, exchanges, roles.judge, *inputs.judge_arguments())
     findings = run.once("findings", select_violations, exchanges, verdicts)
     clusters = run.once("clusters", cluster, findings, options.cluster)
     lookalikes = run.map("lookalikes", contrast, clusters, roles.proposer, inputs.guard, texts, options.contrast, shown)
@@ -190,4 +190,4 @@ def collect_replay(
 
 def build_judge_rewarder(roles: Roles, inputs: Inputs) -> JudgeRewarder:
     """The judge as what rewards."""
-    return JudgeRewarder(roles.judge, *inputs.judging())
+    return JudgeRewarder(roles.judge, *inputs.judge_arguments())

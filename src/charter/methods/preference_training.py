@@ -220,7 +220,7 @@ def monitor_policy(
         sample_before = run.map("sample_before", score_likelihoods, sample, target)
     kept = {p.id for p in sampled}
     answered = [e for e in now.exchanges if e.id in kept]
-    refusals = run.map("refusals", judge, answered, roles.measuring_judge, *inputs.judging(REFUSAL))
+    refusals = run.map("refusals", judge, answered, roles.measuring_judge, *inputs.judge_arguments(REFUSAL))
     gate_rewards = run.map("gate_rewards", score_rewards, now.exchanges, found.rewarder) if found.rewarder else []
     gate_answers = run.once(
         "gate_answers", summarise_gate_answers, now.exchanges, now.measured, gate_rewards, roles.benchmark

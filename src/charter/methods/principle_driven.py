@@ -126,10 +126,10 @@ def verify_revisions(
     judged_already = {v.id for v in known}
     left = [r.exchange for r in attempts if r.id not in judged_already]
     unjudged = run.once("unjudged", select_for_check, left, keeping)
-    rechecks = run.map("rechecks", judge, unjudged, roles.judge, *inputs.judging())
+    rechecks = run.map("rechecks", judge, unjudged, roles.judge, *inputs.judge_arguments())
     ordinary_answers = run.once("ordinary_answers", select_for_check, [r.exchange for r in ordinary], keeping)
     ordinary_verdicts = run.map(
-        "ordinary_verdicts", judge, ordinary_answers, roles.judge, *inputs.judging(inputs.replay_rubric)
+        "ordinary_verdicts", judge, ordinary_answers, roles.judge, *inputs.judge_arguments(inputs.replay_rubric)
     )
     judged = JudgedRevisions(revisions, [*known, *rechecks])
     return keep_revisions(run, judged, course, roles, inputs, ordinary_verdicts)[0]
@@ -153,7 +153,7 @@ def add_replay(
             answers_again = run.map("answers_again", probe, asked_again, starting, drawing)
             answers = [*answers, *answers_again]
     judged_answers = run.once("judged_answers", select_for_check, answers, options.keep)
-    checks = run.map("checks", judge, judged_answers, roles.judge, *inputs.judging(inputs.replay_rubric))
+    checks = run.map("checks", judge, judged_answers, roles.judge, *inputs.judge_arguments(inputs.replay_rubric))
     unchecked = run.once("unchecked", accept_unjudged, answers, options.keep)
     plain, verdicts = sources.exchanges, sources.verdicts
     replay = run.once("replay", build_replay, answers, [*checks, *unchecked], plain, verdicts, options.replay)

@@ -44,7 +44,7 @@ def red_team(run: Run, roles: Roles, inputs: Inputs) -> RedTeamResult:
     run_benchmarks(start, inputs.start, inputs.start, roles.suite, inputs.answers)
     heldout_measurements = start.map("heldout_measurements", measure, heldout_exchanges, roles.benchmark)
     heldout_scores = start.once("heldout_scores", compute_scores, heldout_measurements, roles.benchmark)
-    verdicts = folder.map("verdicts", judge, exchanges, roles.judge, *inputs.judging())
+    verdicts = folder.map("verdicts", judge, exchanges, roles.judge, *inputs.judge_arguments())
     findings = folder.once("findings", select_violations, exchanges, verdicts)
     clusters = folder.once("clusters", cluster, findings, options.cluster)
     return RedTeamResult(tuple(clusters), tuple(heldout_scores), "red teaming was done")

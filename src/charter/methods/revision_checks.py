@@ -42,7 +42,7 @@ def keep_revisions(
     options, revisions, verdicts = inputs.options, judged.revisions, judged.verdicts
     complying = run.once("complying", select_for_help_check, revisions, verdicts, options.keep)
     helps = run.map(
-        "helps", judge, revised_exchanges(complying), roles.judge, *inputs.judging(inputs.helpfulness_rubric)
+        "helps", judge, revised_exchanges(complying), roles.judge, *inputs.judge_arguments(inputs.helpfulness_rubric)
     )
     known = [*verdicts, *ordinary]
     kept = run.once("kept", verify, revisions, known, helps, state.examples, options.keep, options.replay.ratio)

@@ -47,7 +47,9 @@ def filter_rows(run: Steps, rows: Sequence[TrainingRow], roles: Roles, inputs: I
         return None
     target_verdicts = list[Verdict]()
     if options.rejudge:
-        target_verdicts = run.map("target_verdicts", judge, targets_to_exchanges(rows), roles.judge, *inputs.judging())
+        target_verdicts = run.map(
+            "target_verdicts", judge, targets_to_exchanges(rows), roles.judge, *inputs.judge_arguments()
+        )
     filter_results = run.once("filter_results", filter_training_rows, rows, target_verdicts, setup, options)
     run.once("data_card", build_data_card, filter_results, setup, options)
     return filter_results

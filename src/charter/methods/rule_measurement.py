@@ -57,7 +57,9 @@ def add_hidden_failures(
     constitution, clusters = rules.constitution, rules.clusters
     further = run.once("further", draw_extra_prompts, constitution, clusters, unprobed, inputs.options.measure)
     further_exchanges = run.map("further_exchanges", probe, further, target, inputs.answers)
-    further_verdicts = run.map("further_verdicts", judge, further_exchanges, roles.measuring_judge, *inputs.judging())
+    further_verdicts = run.map(
+        "further_verdicts", judge, further_exchanges, roles.measuring_judge, *inputs.judge_arguments()
+    )
     further_findings = run.once("further_findings", select_violations, further_exchanges, further_verdicts)
     widened = run.once("widened", add_hidden_findings, constitution, clusters, further_findings)
     return widened
@@ -66,7 +68,10 @@ def add_hidden_failures(
 def measure_efficacy(run: Steps, rules: ClusteredRules, model: Engine, roles: Roles, inputs: Inputs) -> Constitution:
     """The constitution with the measured efficacy of each rule, on failures that its proposer never saw."""
     constitution, clusters, measuring = rules.constitution, rules.clusters, inputs.options.measure
-    reviser, by = build_reviser(model, constitution, inputs), RevisionJudge(roles.measuring_judge, *inputs.judging())
+    reviser, by = (
+        build_reviser(model, constitution, inputs),
+        RevisionJudge(roles.measuring_judge, *inputs.judge_arguments()),
+    )
     single_trials = run.once("single_trials", leave_each_out, constitution, clusters, measuring)
     single = reflect_and_judge(run, "single_", single_trials, reviser, by)
     redundant_rules = run.once("redundant_rules", find_redundant_rules, constitution, clusters, single.verdicts)
@@ -84,7 +89,7 @@ def reword_broad_rules(
     nothing are retired."""
     lookalikes, texts = benign.lookalikes, inputs.templates
     reviser = build_reviser(model, weighed, inputs)
-    by = RevisionJudge(roles.measuring_judge, *inputs.judging(inputs.replay_rubric))
+    by = RevisionJudge(roles.measuring_judge, *inputs.judge_arguments(inputs.replay_rubric))
     benign_trials = run.once(
         "benign_trials", select_benign_trials, lookalikes, benign.answers, benign.verdicts, inputs.options.measure
     )

@@ -140,7 +140,7 @@ def answer_under_rules(
     with roles.target(course.policy) as target:
         probed = folder.once("probed", select_for_probing, batch, options.contrast, options.replay)
         exchanges = folder.map("exchanges", probe, probed, target, inputs.answers)
-        verdicts = folder.map("verdicts", judge, exchanges, roles.judge, *inputs.judging())
+        verdicts = folder.map("verdicts", judge, exchanges, roles.judge, *inputs.judge_arguments())
         findings = folder.once("findings", select_violations, exchanges, verdicts)
         lookalikes = make_lookalikes(folder, findings, roles, inputs)
         asked = folder.once("asked", collect_prompts, batch, lookalikes, course.helpful, written, options.self_align)

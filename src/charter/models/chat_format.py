@@ -256,9 +256,9 @@ class ChatFormat:
 
     def decode_answer(self, tokens: Sequence[int]) -> str:
         """The text of an answer's tokens, without thought, special tokens and surrounding white space."""
-        return self.said(tokens)[1].strip()
+        return self.split_thought(tokens)[1].strip()
 
-    def said(self, tokens: Sequence[int]) -> tuple[str, str]:
+    def split_thought(self, tokens: Sequence[int]) -> tuple[str, str]:
         """Thought and answer in a model's tokens, each without special tokens. A thought without an end is all there
         is."""
         marks, ids = self.marks, list(tokens)

@@ -141,9 +141,9 @@ class Oracle:
 
     # -- judging --------------------------------------------------------------------------------------------------
 
-    def _pair_verdict(self, question: OracleRequest, pair: tuple[JudgedCase, JudgedCase]) -> dict[str, Any]:
+    def _pair_verdict(self, question: OracleRequest, first_case: JudgedCase, second_case: JudgedCase) -> dict[str, Any]:
         """Which of two responses is better by the truth; of two that are alike the one that stands first."""
-        first, second = (self._good_share(case) for case in pair)
+        first, second = self._good_share(first_case), self._good_share(second_case)
         label = "second" if second > first else "first"
         if question.happens(self._errors.wrong_verdicts, "verdict"):
             label = "first" if label == "second" else "second"
@@ -157,7 +157,7 @@ class Oracle:
 
     def _verdict(self, question: OracleRequest, menu: Sequence[str]) -> dict[str, Any]:
         if (pair := question.compared_cases) is not None:
-            return self._pair_verdict(question, pair)
+            return self._pair_verdict(question, *pair)
         case = question.judged_case
         norm = norm_verdict(self._world, case.topic_text, question.norms)
         label = self._fitting_label(case, menu) if norm is None else self._label_by_norm(norm, case, menu)

@@ -134,7 +134,7 @@ class Exchange(Record):
     thought: Aside = ""
 
     @classmethod
-    def answered(cls, prompt: Prompt, completion: Completion, *, model: str, sampling: Sampling) -> Exchange:
+    def from_completion(cls, prompt: Prompt, completion: Completion, *, model: str, sampling: Sampling) -> Exchange:
         """What ``model`` answered to a prompt, under the completion's id."""
         return cls(
             id=completion.id,

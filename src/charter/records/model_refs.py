@@ -33,7 +33,7 @@ class ModelRef(Record):
     notes: tuple[str, ...] = ()
     curve: tuple[TrainLogEntry, ...] = ()
 
-    def placed(self, root: Path) -> ModelRef:
+    def at_root(self, root: Path) -> ModelRef:
         """The same model with the whole path of its adapter: one of a run lies under ``root``, the run's folder."""
         return self if self.adapter is None else self.under(str(root / self.adapter))
 

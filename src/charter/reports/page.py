@@ -32,7 +32,13 @@ from charter.reports.norm_compliance import read_norm_compliance
 from charter.reports.paired_tests import FINAL_STEP, START_STEP, compare_before_after
 from charter.reports.preference_report import read_curves, read_preference_report
 from charter.reports.run_comparison import change_text, detectable_text, metric_name, signed_points
-from charter.reports.run_summary import read_gate_scores, scripted_note, summarise_reading, unjudged_bounds
+from charter.reports.run_summary import (
+    RunSummary,
+    read_gate_scores,
+    scripted_note,
+    summarise_reading,
+    unjudged_bounds,
+)
 from charter.reports.self_instruct_tables import build_yield_tables, read_yields
 from charter.reports.skipped import read_policies
 from charter.reports.unjudged_reasons import tabulate_unread
@@ -70,12 +76,7 @@ def render_page(directory: Path | str, redact: bool = False) -> str:
 
 def _page_contents(reading: RunReader, redact: bool) -> dict[str, Any]:
     """Everything that the template names."""
-    told = read_failures(reading)
-    constitution, found, summary = reading.constitution, read_judge_trust(reading), summarise_reading(reading)
-    unread = tabulate_unread(summary.unjudged_why, summary.refused)
-    shown = _traces_that_fit(rank_failures(told, constitution.principles))
-    taken, spent = read_costs(reading), read_times(reading)
-    alike = [(folder, like) for folder in reading.iterations for like in read_lookalikes(reading, folder)]
+    summary = summarise_reading(reading)
     return {
         "redact": redact,
         "enough": MIN_EFFICACY_PAIRS,
@@ -87,37 +88,71 @@ def _page_contents(reading: RunReader, redact: bool) -> dict[str, Any]:
             *(("a server", note) for note in summary.notes),
         ],
         "scripted": scripted_note(reading),
-        "metrics": _metric_rows(reading),
-        "audit": _audit_contents(reading),
-        "warnings": found.warnings,
-        "judging": [*build_judging_tables(found, read_own_calibration(reading)), *unread],
-        "benchmarks": list(benchmark_tables(reading)),
-        "written": list(build_yield_tables(read_yields(reading))),
-        "series": _gate_series(reading),
-        "learnt": read_preference_report(reading),
-        "curves": read_curves(reading),
-        "groups": breakdown_rows(reading),
-        "lineage": build_lineage(reading),
-        "cards": read_data_cards(reading),
-        "iterations": [summarise_iteration(reading, folder) for folder in reading.iterations],
-        "constitution": constitution,
-        "amendments": reading.amendments,
-        "norms": read_norm_compliance(reading),
-        "causes": {p.id: _cause_links(p, shown) for p in constitution.principles},
-        "discovered": _flaws_by_rule(reading.outcome.get("planted") or {}),
-        "stories": shown,
-        "told": len(told),
-        "likenesses": _group_lookalikes(alike[:MAX_LOOKALIKES]),
-        "alike": len(alike),
-        "calls": _call_rows(taken),
-        "roles": _sum_by(taken, lambda cost: (cost.purpose, cost.role)),
-        "repeated": sum(max(0, cost.made - cost.calls) for cost in taken),
-        "bill": bill_text(sum_by_role(taken)),
-        "times": spent,
+        **_measured_contents(reading, summary),
+        **_learnt_contents(reading),
+        **_failure_contents(reading),
+        **_cost_contents(reading),
         "human": reading.human_decisions,
         "events": Counter(event["event"] for event in reading.events),
         "spec": _clip(reading.read_text("spec.yaml"), 20_000),
         "environment": _clip(reading.read_text("environment.json"), 20_000),
+    }
+
+
+def _measured_contents(reading: RunReader, summary: RunSummary) -> dict[str, Any]:
+    """What was measured, and how far it can be trusted."""
+    trust = read_judge_trust(reading)
+    unread = tabulate_unread(summary.unjudged_why, summary.refused)
+    return {
+        "metrics": _metric_rows(reading),
+        "audit": _audit_contents(reading),
+        "warnings": trust.warnings,
+        "judging": [*build_judging_tables(trust, read_own_calibration(reading)), *unread],
+        "benchmarks": list(benchmark_tables(reading)),
+        "series": _gate_series(reading),
+        "groups": breakdown_rows(reading),
+    }
+
+
+def _learnt_contents(reading: RunReader) -> dict[str, Any]:
+    """What was written, learnt and decided."""
+    return {
+        "written": list(build_yield_tables(read_yields(reading))),
+        "learnt": read_preference_report(reading),
+        "curves": read_curves(reading),
+        "lineage": build_lineage(reading),
+        "cards": read_data_cards(reading),
+        "iterations": [summarise_iteration(reading, folder) for folder in reading.iterations],
+        "constitution": reading.constitution,
+        "amendments": reading.amendments,
+        "norms": read_norm_compliance(reading),
+        "discovered": _flaws_by_rule(reading.outcome.get("planted") or {}),
+    }
+
+
+def _failure_contents(reading: RunReader) -> dict[str, Any]:
+    """The failures that there is room for, the rules that they caused, and the look-alikes."""
+    told, principles = read_failures(reading), reading.constitution.principles
+    shown = _traces_that_fit(rank_failures(told, principles))
+    alike = [(folder, like) for folder in reading.iterations for like in read_lookalikes(reading, folder)]
+    return {
+        "causes": {p.id: _cause_links(p, shown) for p in principles},
+        "stories": shown,
+        "told": len(told),
+        "likenesses": _group_lookalikes(alike[:MAX_LOOKALIKES]),
+        "alike": len(alike),
+    }
+
+
+def _cost_contents(reading: RunReader) -> dict[str, Any]:
+    """What was asked, and what it took."""
+    taken = read_costs(reading)
+    return {
+        "calls": _call_rows(taken),
+        "roles": _sum_by(taken, lambda cost: (cost.purpose, cost.role)),
+        "repeated": sum(max(0, cost.made - cost.calls) for cost in taken),
+        "bill": bill_text(sum_by_role(taken)),
+        "times": read_times(reading),
     }
 
 

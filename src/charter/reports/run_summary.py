@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from charter.records.verdicts import Verdict
 from charter.reports.audit_comparison import read_audit
 from charter.reports.benchmark_figures import read_figures, skipped_benchmarks
 from charter.reports.breakdown import read_cells, read_generalisation
-from charter.reports.costs import read_costs, read_times, sum_by_role
+from charter.reports.costs import StepCost, read_costs, read_times, sum_by_role
 from charter.reports.data_card_markdown import read_data_cards
 from charter.reports.judge_trust import read_judge_trust, read_own_calibration
 from charter.reports.norm_compliance import read_norm_compliance
@@ -104,7 +105,6 @@ def summarise_run(directory: Path | str) -> RunSummary:
 def summarise_reading(reading: RunReader) -> RunSummary:
     """The same from a run that is read already."""
     taken = read_costs(reading)
-    asked = [cost for cost in taken if cost.purpose != "target"]
     planted = reading.outcome.get("planted") or {}
     measured = read_own_calibration(reading)
     return RunSummary(
@@ -126,12 +126,7 @@ def summarise_reading(reading: RunReader) -> RunSummary:
         notes=[f"{event['role']}: {event['note']}" for event in reading.events if event["event"] == "noted"],
         judging=read_judge_trust(reading).model_dump(mode="json"),
         calibration=measured.model_dump(mode="json") if measured else None,
-        oracle={
-            "calls": sum(cost.calls for cost in asked if cost.purpose == "aligning"),
-            "calls_measuring": sum(cost.calls for cost in asked if cost.purpose == "measuring"),
-            "tokens_in": sum(cost.tokens_in for cost in asked),
-            "tokens_out": sum(cost.tokens_out for cost in asked),
-        },
+        oracle=_sum_oracle_calls(taken),
         roles=sum_by_role(taken),
         seconds=read_times(reading).total,
         head=reading.head,
@@ -147,11 +142,27 @@ def summarise_reading(reading: RunReader) -> RunSummary:
         benchmarks=[figure.model_dump(mode="json") for figure in read_figures(reading)],
         benchmarks_left_out={missed.id: missed.reason for missed in skipped_benchmarks(reading)},
         learning=learnt.model_dump(mode="json") if (learnt := read_preference_report(reading)) else None,
-        curation={
-            folder: {"rows": card.rows, "kept": card.kept, "not_covered": card.settings.get("not covered", "")}
-            for folder, card in read_data_cards(reading).items()
-        },
+        curation=_summarise_curation(reading),
     )
+
+
+def _sum_oracle_calls(taken: Sequence[StepCost]) -> dict[str, int]:
+    """Calls and tokens of all roles but the target."""
+    asked = [cost for cost in taken if cost.purpose != "target"]
+    return {
+        "calls": sum(cost.calls for cost in asked if cost.purpose == "aligning"),
+        "calls_measuring": sum(cost.calls for cost in asked if cost.purpose == "measuring"),
+        "tokens_in": sum(cost.tokens_in for cost in asked),
+        "tokens_out": sum(cost.tokens_out for cost in asked),
+    }
+
+
+def _summarise_curation(reading: RunReader) -> dict[str, dict[str, int | str]]:
+    """Each training set that was sifted: rows, kept ones, and what was not looked for."""
+    return {
+        folder: {"rows": card.rows, "kept": card.kept, "not_covered": card.settings.get("not covered", "")}
+        for folder, card in read_data_cards(reading).items()
+    }
 
 
 def _summarise_constitution(reading: RunReader) -> dict[str, Any]:

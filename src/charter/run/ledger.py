@@ -72,7 +72,7 @@ class Ledger:
         fields["money"] = None if usage.money is None else round(usage.money, 9)
         self.journal.append("answered", durable=False, step=self.step, role=role, purpose=purpose, **fields)
 
-    def noted(self, role: str, note: str) -> None:
+    def log_note(self, role: str, note: str) -> None:
         """Takes down, once for a role, how its server is asked otherwise."""
         if not any(e["event"] == "noted" and (e["role"], e["note"]) == (role, note) for e in self.journal.events):
             self.journal.append("noted", durable=False, step=self.step, role=role, note=note)
@@ -157,7 +157,7 @@ class MeteredEngine:
             if usage.calls:
                 self.ledger.log_response(self.role, self.purpose, usage)
             for note in self.engine.notes if isinstance(self.engine, Noting) else ():
-                self.ledger.noted(self.role, note)
+                self.ledger.log_note(self.role, note)
         if reached is not None and now:
             raise reached
 

@@ -132,7 +132,7 @@ def ask_questions(
     for answer in target.generate(requests, step.done):
         asked = known[answer.id]
         drawn = asked.sampling or sampling
-        yield Exchange.answered(asked.prompt, answer, model=target.identity, sampling=drawn)
+        yield Exchange.from_completion(asked.prompt, answer, model=target.identity, sampling=drawn)
 
 
 def render_first(

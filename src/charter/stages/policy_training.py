@@ -146,4 +146,4 @@ def _with_lr_scale(tuner: T, share: float) -> T:
 def _absolute(model: ModelRef, step: Step) -> ModelRef:
     """The model with the absolute path of its files."""
     assert step.directory is not None
-    return model.placed(step.directory.parents[step.path.count("/")])
+    return model.at_root(step.directory.parents[step.path.count("/")])

@@ -14,4 +14,4 @@ def probe(prompts: Sequence[Prompt], target: Engine, sampling: Sampling, *, step
     known = {prompt.id: prompt for prompt in prompts}
     requests = [Request(id=p.id, messages=p.messages, sampling=sampling, seed=step.seed(p.id)) for p in prompts]
     for answer in target.generate(requests, step.done):
-        yield Exchange.answered(known[answer.id], answer, model=target.identity, sampling=sampling)
+        yield Exchange.from_completion(known[answer.id], answer, model=target.identity, sampling=sampling)

@@ -79,7 +79,7 @@ def revise(
     ]
     pattern = setup.templates.strip_pattern
     for answer in target.generate(requests, step.done):
-        exchange = Exchange.answered(prompts[answer.id], answer, model=target.identity, sampling=sampling)
+        exchange = Exchange.from_completion(prompts[answer.id], answer, model=target.identity, sampling=sampling)
         text = re.sub(pattern, "", answer.text, count=1).strip() if pattern else answer.text
         yield Revision(
             id=answer.id,

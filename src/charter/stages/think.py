@@ -86,7 +86,7 @@ def think(
         thought, answer = (found["thought"].strip(), found["answer"].strip()) if found else ("", reply.text.strip())
         seen = {p.id for p in shown[reply.id].active}
         used = tuple(id for id in parse_cited_rules(thought, constitution, "{number}" in templates.rule) if id in seen)
-        exchange = Exchange.answered(known[reply.id], reply, model=target.identity, sampling=sampling)
+        exchange = Exchange.from_completion(known[reply.id], reply, model=target.identity, sampling=sampling)
         yield ReasonedAnswer(
             id=reply.id,
             thought=thought,
@@ -131,7 +131,7 @@ def answer_verbosely(
         Request(id=p.id, messages=(system, *p.messages), sampling=sampling, seed=step.seed(p.id)) for p in prompts
     ]
     for reply in target.generate(requests, step.done):
-        exchange = Exchange.answered(known[reply.id], reply, model=target.identity, sampling=sampling)
+        exchange = Exchange.from_completion(known[reply.id], reply, model=target.identity, sampling=sampling)
         yield Revision(id=reply.id, critique="", exchange=exchange, principles=())
 
 

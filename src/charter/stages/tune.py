@@ -32,7 +32,7 @@ def tune(
     if step.directory is None:
         raise TuningError("tuning needs a directory", "Run it through Run.once.")
     root = step.directory.parents[len(Path(step.path).parts) - 1]
-    base = (start if options.start == "start" else previous).placed(root)
+    base = (start if options.start == "start" else previous).at_root(root)
     if share != 1 and isinstance(tuner, SupportsLRScale):
         tuner = tuner.with_lr_scale(share)
     policy = tuner.tune(base, rows, step.directory, step.seed("tune") % 2**31)

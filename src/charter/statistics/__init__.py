@@ -1,7 +1,7 @@
 """Statistics of shares and means, whole and by group, and of paired comparisons, by scipy and statsmodels.
 What they lack (the change of a share, what n pairs can show) is written out with its source."""
 
-from charter.statistics.agreement import CorrectedShare, Kappa, cohens_kappa, gwet_ac1, rogan_gladen
+from charter.statistics.agreement import CorrectedShare, Counted, Kappa, cohens_kappa, gwet_ac1, rogan_gladen
 from charter.statistics.changes import (
     MeanChange,
     change_interval,
@@ -30,6 +30,7 @@ __all__ = [
     "FEW_JUDGED",
     "BreakdownCell",
     "CorrectedShare",
+    "Counted",
     "FileRates",
     "GroupBy",
     "Kappa",

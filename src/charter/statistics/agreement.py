@@ -76,22 +76,29 @@ class CorrectedShare(NamedTuple):
     held: float = 1.0
 
 
+class Counted(NamedTuple):
+    """A share that was measured: ``hits`` of ``n``."""
+
+    hits: int
+    n: int
+
+
 def rogan_gladen(
-    positives: int, n: int, sensitivity: tuple[int, int], specificity: tuple[int, int], alpha: float = 0.05
+    positives: int, n: int, sensitivity: Counted, specificity: Counted, alpha: float = 0.05
 ) -> CorrectedShare | None:
     """The share of true positives behind ``positives`` of ``n`` judged, where sensitivity and specificity were measured
-    apart (each: right ones, of how many). None where they are no better than chance, or nothing was measured.
+    apart (each: the right ones). None where they are no better than chance, or nothing was measured.
 
     (W. J. Rogan and B. Gladen, Am. J. Epidemiol. 107, 1978.) The interval carries the error of all three shares: the
     delta method with pseudo-counts of Z. Lang and J. Reiczigel, Prev. Vet. Med. 113, 2014."""
-    if not (n and sensitivity[1] and specificity[1]):
+    if not (n and sensitivity.n and specificity.n):
         return None
     from scipy.stats import norm
 
     z = float(norm.ppf(1 - alpha / 2))
-    se, sp = sensitivity[0] / sensitivity[1], specificity[0] / specificity[1]
-    size, n_se, n_sp = n + z * z, sensitivity[1] + 2, specificity[1] + 2
-    q_, se_, sp_ = (positives + z * z / 2) / size, (sensitivity[0] + 1) / n_se, (specificity[0] + 1) / n_sp
+    se, sp = sensitivity.hits / sensitivity.n, specificity.hits / specificity.n
+    size, n_se, n_sp = n + z * z, sensitivity.n + 2, specificity.n + 2
+    q_, se_, sp_ = (positives + z * z / 2) / size, (sensitivity.hits + 1) / n_se, (specificity.hits + 1) / n_sp
     if se + sp <= 1 or se_ + sp_ <= 1:
         return None
     value, p = (positives / n + sp - 1) / (se + sp - 1), (q_ + sp_ - 1) / (se_ + sp_ - 1)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from charter.statistics.agreement import CorrectedShare, rogan_gladen
+from charter.statistics.agreement import CorrectedShare, Counted, rogan_gladen
 from charter.statistics.shares import wilson
 
 
@@ -86,4 +86,4 @@ def correct_share(positives: int, n: int, files: Sequence[FileRates], alpha: flo
 
 def _pooled(positives: int, n: int, files: Sequence[FileRates], alpha: float) -> CorrectedShare | None:
     caught, violating, cleared, complying = (sum(counts) for counts in zip(*files, strict=True)) if files else (0,) * 4
-    return rogan_gladen(positives, n, (caught, violating), (cleared, complying), alpha)
+    return rogan_gladen(positives, n, Counted(caught, violating), Counted(cleared, complying), alpha)

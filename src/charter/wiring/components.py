@@ -128,7 +128,7 @@ class Components:
         """Roles bound to engines, each call on the run's ledger."""
         judge, prices, attacker = self.connect_oracle("judge"), self.prices, self._connect_attacker(run)
         return Roles(
-            target=partial(self._targets.metered, run),
+            target=partial(self._targets.open_metered, run),
             proposer=run.meter_engine(self.connect_oracle("proposer"), "proposer", "aligning", prices["proposer"]),
             judge=run.meter_engine(judge, "judge", "aligning", prices["judge"]),
             measuring_judge=run.meter_engine(judge, "judge", "measuring", prices["judge"]),
@@ -149,7 +149,7 @@ class Components:
         if (asked := self.exams.judge) is not None:
             judge = run.meter_engine(self._connect(asked), "evaluator", "measuring", role_models.find_price(asked))
         return BenchmarkSuite(
-            partial(self._targets.metered, run),
+            partial(self._targets.open_metered, run),
             self.exams.build_benchmarks(judge),
             self.exams.build_style_attacks(attacker),
             self.exams.build_gate_parts(judge),
@@ -185,14 +185,16 @@ class Components:
 
             assert self.world is not None
             return WorldBenchmark(self.world, self.spec.prompts.gate, self.spec.prompts.heldout, self.norms)
-        from charter.evals.judged_benchmark import JudgedBenchmark
+        from charter.evals.judged_benchmark import JudgedBenchmark, PromptSides
 
         engine = self._connect(self.spec.evaluator)
         metered = (
             run.meter_engine(engine, "evaluator", "measuring", self.prices["evaluator"]) if run is not None else engine
         )
-        given, judging = self.prompts, (self.rubric_with_norms, self.spec.options.judge)
-        return JudgedBenchmark(given.redteam, given.helpful, metered, self.templates, given.novel, judging)
+        sides = PromptSides(self.prompts.redteam, self.prompts.helpful, self.prompts.novel)
+        return JudgedBenchmark(
+            sides, metered, self.templates, rubric=self.rubric_with_norms, judging=self.spec.options.judge
+        )
 
     @property
     def rubric_with_norms(self) -> Rubric:

@@ -57,9 +57,9 @@ class Targets:
                 local.close()
 
     @contextmanager
-    def metered(self, run: Run, policy: ModelRef) -> Iterator[Engine]:
+    def open_metered(self, run: Run, policy: ModelRef) -> Iterator[Engine]:
         """The engine of a policy of the run, each call on its ledger."""
-        with self.open_engine(policy.placed(run.directory)) as engine:
+        with self.open_engine(policy.at_root(run.directory)) as engine:
             yield run.meter_engine(engine, "target", "target", None if self.spec.target.by_http else role_models.FREE)
 
     def release(self) -> None:

@@ -75,7 +75,9 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path: Path) -> None:
     for line in (list(ROWS[0]), *([*row.values()] for row in ROWS), [None, None]):
         book.active.append(line)
     book.save(tmp_path / "a.xlsx")
-    for path in sorted(tmp_path.iterdir()):
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 15
+    for path in files:
         assert values(path) == ROWS, path.name
 
 

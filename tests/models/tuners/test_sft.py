@@ -20,6 +20,7 @@ from charter.models.engines.local_engine import LocalEngine, LocalOptions
 from charter.models.tuners import trl_trainers
 from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.tokenized_rows import IGNORE_INDEX, tokenize_examples
+from charter.models.tuners.training_setup import TrainingSetup
 from charter.models.tuners.tuner_options import SftOptions
 from charter.records.chat import Message
 from charter.records.model_refs import ModelRef
@@ -50,11 +51,11 @@ def test_the_loss_is_on_the_response_and_its_end_alone(
 ) -> None:
     start: ModelRef = request.getfixturevalue(kind)
     tokenizer, model = weights.load_tokenizer(Path(start.base)), weights.load_model(Path(start.base), "cpu")
-    table, _ = tokenize_examples(ROWS, ChatFormat(tokenizer), 100)
+    form, options = ChatFormat(tokenizer), SftOptions(device="cpu", batch=4)
+    table, _ = tokenize_examples(ROWS, form, 100)
+    setup = TrainingSetup(options, tuple(ROWS), 0, model, tokenizer, form, 100, tmp_path)
     with weights.quiet_libraries():
-        trainer = trl_trainers.make_sft_trainer(
-            (model, tokenizer), table, tmp_path, 0, SftOptions(device="cpu", batch=4)
-        )
+        trainer = trl_trainers.make_sft_trainer(setup, table)
     (batch,) = trainer.get_train_dataloader()
     assert batch["labels"].shape == batch["input_ids"].shape
     seen = {}

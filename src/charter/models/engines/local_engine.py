@@ -20,7 +20,7 @@ from charter.models import weights
 from charter.models.chat_format import ChatFormat, Thoughts
 from charter.models.engines import memory
 from charter.models.engines.decoding import DecodedRow, DecodingRow, decode
-from charter.models.engines.scoring import ScoringPass, form_batches, plan_passes, score_passes
+from charter.models.engines.likelihood_passes import ScoringPass, form_batches, plan_passes, score_passes
 from charter.models.engines.template_report import note_altered, report_template
 from charter.records.chat import Completion, LogLikelihood, Message, Prompt, Request, ScoreRequest
 from charter.records.model_refs import ModelRef
@@ -363,7 +363,9 @@ class LocalEngine:
 
     def _decode_batch(self, rows: list[DecodingRow]) -> list[DecodedRow]:
         dialogue = self._ensure_loaded()
-        whole = (lambda tokens: dialogue.said(tokens)[1]) if dialogue.form == "template" else dialogue.decode_raw
+        whole = (
+            (lambda tokens: dialogue.split_thought(tokens)[1]) if dialogue.form == "template" else dialogue.decode_raw
+        )
         return decode(self.model, rows, dialogue.stop_ids, dialogue.decode_raw, whole)
 
 
@@ -371,7 +373,7 @@ def _said(request: Request, drawn: DecodedRow, dialogue: ChatFormat) -> dict[str
     """The answer in what was drawn, and the thought before it; an error where there is a thought and no answer."""
     if request.raw:
         return {"text": dialogue.decode_raw(drawn.tokens) if drawn.text is None else drawn.text, "stop": drawn.stop}
-    thought, text = dialogue.said(drawn.tokens)
+    thought, text = dialogue.split_thought(drawn.tokens)
     text = (text if drawn.text is None else drawn.text).strip()
     if not thought:
         return {"text": text, "stop": drawn.stop}

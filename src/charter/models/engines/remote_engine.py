@@ -11,25 +11,23 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-import warnings
 from collections import deque
-from collections.abc import Awaitable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from dataclasses import replace
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from charter.errors import CharterError, EngineError, UnavailableError, UnsupportedError
 from charter.models.engines import completions, inspect_client
+from charter.models.engines.call_pool import CallPool, CallTries, run_until_done
 from charter.models.engines.inspect_client import RequestStyle
 from charter.models.engines.refusals import FATAL, NOT_FOUND, REFUSED, Refusal, read_refusal
 from charter.records.chat import Completion, LogLikelihood, Message, Request, Sampling, ScoreRequest
 from charter.records.record import Record
 from charter.spec.spec_parser import LOOPBACK
-
-T = TypeVar("T")
 
 ADAPTIVE_LIMIT = 100
 """Most calls at once where Inspect's controller chooses how many (its own upper bound)."""
@@ -38,8 +36,6 @@ BLANK = "it ran into white space"
 ACCOUNT = "Nothing is lost. Top up the account; then `charter resume` goes on."
 MAX_WAIT = 30.0
 """Most seconds between two attempts, where the server names no other."""
-GATHER_SECONDS = 0.01
-"""Seconds in which answers are gathered before they are handed on; new calls begin meanwhile."""
 SCHEMA = "response_format"
 """The key of the protocol that holds a reply schema."""
 PING_REQUEST = Request(
@@ -74,39 +70,6 @@ class RemoteOptions(Record):
     """Refuse whatever would leave this machine: only a ``base_url`` on loopback is left."""
 
 
-@dataclass
-class _CallPool:
-    """The calls of one ``generate`` or ``score``. ``stopped``: nothing more is asked, what is under way still comes."""
-
-    waiting: deque[Request | ScoreRequest]
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    answers: deque[Any] = field(default_factory=deque)
-    error: CharterError | None = None
-
-    def fail(self, error: CharterError) -> None:
-        """The first loss counts, and ends the asking."""
-        self.error = self.error or error
-        self.stopped.set()
-
-    @property
-    def has_waiting(self) -> bool:
-        """There is something left to ask."""
-        return bool(self.waiting) and not self.stopped.is_set()
-
-
-@dataclass
-class _Tries:
-    """How often a request failed, in all and since the model was last seen to answer; why it goes without its schema
-    (``plain``); and a reply that ran into white space."""
-
-    failures: int = 0
-    counted: int = 0
-    plain: Literal["", "refused", "failed", "blanks"] = ""
-    blank: Completion | None = None
-
-
 class RemoteEngine:
     """Asks ``model`` over the network, up to ``max_connections`` requests at once. A server at a ``base_url`` may also
     go on with plain texts and weigh them, where it has ``/v1/completions``."""
@@ -116,7 +79,7 @@ class RemoteEngine:
         self._model: Any = None
         self._key = ""
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pools: list[_CallPool] = []
+        self._pools: list[CallPool] = []
         self._manner = RequestStyle(frozenset() if self.options.structured else frozenset({SCHEMA}))
         self._schema_worked, self._schema_failed = False, 0
         self.notes: list[str] = []  # what was changed for all calls, as the server wants it
@@ -151,13 +114,13 @@ class RemoteEngine:
         if not todo:
             return
         loop = self._ensure_connected()
-        pool = _CallPool(deque(todo))
+        pool = CallPool(deque(todo))
         self._pools.append(pool)
         self._down_since = None
         gc.freeze()  # a full collection would walk every object of every library, many times in a thousand calls
         try:
             while pool.tasks or pool.has_waiting:
-                _run_until_done(loop, self._run_calls(pool))
+                run_until_done(loop, pool.run_calls(self._ask, self._most_calls))
                 while pool.answers:
                     yield pool.answers.popleft()
             if pool.error is not None:
@@ -168,7 +131,7 @@ class RemoteEngine:
             if pool.tasks:
                 for task in pool.tasks:
                     task.cancel()
-                _run_until_done(loop, asyncio.gather(*pool.tasks, return_exceptions=True))
+                run_until_done(loop, asyncio.gather(*pool.tasks, return_exceptions=True))
 
     def drain(self) -> None:
         """Asks for nothing more: ``generate`` yields what is under way, and ends."""
@@ -180,8 +143,8 @@ class RemoteEngine:
         model, loop = self._model, self._loop
         self._model = self._loop = None
         if loop is not None:
-            _run_until_done(loop, model.api.aclose())
-            _run_until_done(loop, loop.shutdown_asyncgens())
+            run_until_done(loop, model.api.aclose())
+            run_until_done(loop, loop.shutdown_asyncgens())
             loop.close()
 
     def _widen_sampling(self, request: Request) -> Request:
@@ -207,32 +170,14 @@ class RemoteEngine:
             self._not_before = 0.0
         return self._loop
 
-    async def _run_calls(self, pool: _CallPool) -> None:
-        """Keeps as many calls under way as may be, until there is news."""
-        loop = asyncio.get_running_loop()
-        most = ADAPTIVE_LIMIT if self.options.max_connections == "adaptive" else self.options.max_connections
+    @property
+    def _most_calls(self) -> int:
+        """Most calls at once."""
+        return ADAPTIVE_LIMIT if self.options.max_connections == "adaptive" else self.options.max_connections
 
-        def ended(task: asyncio.Task[None]) -> None:
-            pool.tasks.discard(task)
-            pool.changed.set()
-            if pool.has_waiting and not task.cancelled():
-                start()
-
-        def start() -> None:
-            task = loop.create_task(self._ask(pool.waiting.popleft(), pool))
-            pool.tasks.add(task)
-            task.add_done_callback(ended)
-
-        while pool.has_waiting and len(pool.tasks) < most:
-            start()
-        pool.changed.clear()
-        if pool.tasks:
-            await pool.changed.wait()
-            await asyncio.sleep(GATHER_SECONDS)
-
-    async def _ask(self, request: Request | ScoreRequest, pool: _CallPool) -> None:
+    async def _ask(self, request: Request | ScoreRequest, pool: CallPool) -> None:
         """Puts the request's answer into the pool, or a loss. A stopped pool gets nothing more."""
-        tries = _Tries()
+        tries = CallTries()
         while await self._sleep_unless_stopped(0, pool):
             known = self._manner
             manner = replace(known, without=known.without | {SCHEMA}) if tries.plain else known
@@ -248,11 +193,11 @@ class RemoteEngine:
                 tries.plain, tries.blank = "blanks", answer
                 continue
             self._saw(structured, tries.plain)
-            pool.answers.append(_with_tokens(answer, tries.blank))
+            pool.answers.append(tries.add_tokens(answer))
             return
 
     async def _failed(
-        self, cause: Exception, request: Request | ScoreRequest, manner: RequestStyle, tries: _Tries, pool: _CallPool
+        self, cause: Exception, request: Request | ScoreRequest, manner: RequestStyle, tries: CallTries, pool: CallPool
     ) -> bool:
         """What follows from a call that failed: a loss, another try, or (then True) the request's own error."""
         refusal = read_refusal(cause)
@@ -284,7 +229,7 @@ class RemoteEngine:
             return self._engine_error(cause, EngineError, FATAL[401])
         return self._engine_error(cause, UnavailableError, ACCOUNT) if refusal.of_account else None
 
-    def _adapted(self, refusal: Refusal, request: Request, manner: RequestStyle, tries: _Tries) -> bool:
+    def _adapted(self, refusal: Refusal, request: Request, manner: RequestStyle, tries: CallTries) -> bool:
         """Asks otherwise from now on, where the server refuses a way of asking and not this request. What one call
         learns holds for all. A schema that may be at fault is left out of this request alone."""
         sent = inspect_client.list_parameters(request, manner)
@@ -343,9 +288,7 @@ class RemoteEngine:
             return read_refusal(inspect_client.find_root_cause(error)).status in REFUSED
         return True
 
-    async def _back_off(
-        self, cause: Exception, request: Request | ScoreRequest, failures: int, pool: _CallPool
-    ) -> None:
+    async def _back_off(self, cause: Exception, request: Request | ScoreRequest, failures: int, pool: CallPool) -> None:
         """Waits as long as the server says, else longer each time."""
         now, options = asyncio.get_running_loop().time(), self.options
         told = inspect_client.read_retry_after(self._model, cause, read_refusal(cause))
@@ -362,7 +305,7 @@ class RemoteEngine:
         if told is not None:
             self._not_before = max(self._not_before, asyncio.get_running_loop().time() + told)
 
-    async def _sleep_unless_stopped(self, seconds: float, pool: _CallPool) -> bool:
+    async def _sleep_unless_stopped(self, seconds: float, pool: CallPool) -> bool:
         """Waits, also for what others were told meanwhile; False where the pool was stopped."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
@@ -387,21 +330,6 @@ class RemoteEngine:
             f"{f'{refusal.status}: ' if refusal.status else ''}{refusal.words}", self._key
         )
         return kind(f"{self.identity} does not answer: {said}", cure)
-
-
-def _with_tokens(answer: Any, before: Completion | None) -> Any:
-    """An answer with the tokens of one that was thrown away before it."""
-    if before is None:
-        return answer
-    spent = {key: getattr(answer, key) + getattr(before, key) for key in ("tokens_in", "tokens_out")}
-    return answer.model_copy(update=spent)
-
-
-def _run_until_done(loop: asyncio.AbstractEventLoop, work: Awaitable[T]) -> T:
-    """Runs the loop until ``work`` is done; the libraries' warnings stay out of the caller's way."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return loop.run_until_complete(work)
 
 
 def is_loopback(url: str | None) -> bool:

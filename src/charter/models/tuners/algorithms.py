@@ -44,8 +44,7 @@ def make_sft(setup: TrainingSetup[SftOptions]) -> tuple[Any, SkippedRows]:
     """Lessons: the loss is on the responses."""
     lessons = setup.require_rows(Example, "lessons")
     table, left_out = tokenize_examples(lessons, setup.chat_format, setup.max_length)
-    loaded = (setup.model, setup.tokenizer)
-    return trl_trainers.make_sft_trainer(loaded, table, setup.folder, setup.seed, setup.options), left_out
+    return trl_trainers.make_sft_trainer(setup, table), left_out
 
 
 def make_dpo(setup: TrainingSetup[DpoOptions]) -> tuple[Any, SkippedRows]:
@@ -57,8 +56,7 @@ def make_dpo(setup: TrainingSetup[DpoOptions]) -> tuple[Any, SkippedRows]:
     table, left_out = tokenize_pairs(setup.rows, setup.chat_format, setup.max_length)
     read = [row for row in setup.rows if row.id not in left_out]
     certainty = [row.certainty if isinstance(row, PreferencePair) else 1.0 for row in read]
-    how = (setup.folder, setup.seed, setup.options)
-    return trl_trainers.make_dpo_trainer((setup.model, setup.tokenizer), table, certainty, how), left_out
+    return trl_trainers.make_dpo_trainer(setup, table, certainty), left_out
 
 
 def make_reward(setup: TrainingSetup[RewardOptions]) -> tuple[Any, SkippedRows]:
@@ -66,8 +64,7 @@ def make_reward(setup: TrainingSetup[RewardOptions]) -> tuple[Any, SkippedRows]:
     preferred = setup.require_rows(PreferencePair, "preferences")
     table, left_out = tokenize_pairs(preferred, setup.chat_format, setup.max_length)
     certainty = [row.certainty for row in preferred if row.id not in left_out]
-    how = (setup.folder, setup.seed, setup.options)
-    return trl_trainers.make_reward_trainer((setup.model, setup.tokenizer), table, certainty, how), left_out
+    return trl_trainers.make_reward_trainer(setup, table, certainty), left_out
 
 
 def make_rloo(setup: TrainingSetup[RlooOptions]) -> tuple[Any, SkippedRows]:
@@ -75,8 +72,7 @@ def make_rloo(setup: TrainingSetup[RlooOptions]) -> tuple[Any, SkippedRows]:
     options, asked = setup.options, setup.require_rows(Prompt, "prompts")
     table, left_out = tokenize_prompts(asked, setup.chat_format, setup.max_length - options.answer_tokens)
     worth = make_reward_function([p for p in asked if p.id not in left_out], setup.make_reward(), setup.chat_format)
-    questions, how = [row["input_ids"] for row in table], (setup.folder, setup.seed, options)
-    return trl_trainers.make_rloo_trainer((setup.model, setup.tokenizer), questions, worth, how), left_out
+    return trl_trainers.make_rloo_trainer(setup, [row["input_ids"] for row in table], worth), left_out
 
 
 ALGORITHMS = {

@@ -108,7 +108,7 @@ def train(
     model, tokenizer = algorithm.load_model(reference, options)
     routers = getattr(model.config.get_text_config(), "output_router_logits", None)
     try:
-        setup = _make_setup(work, (model, tokenizer), checkpoints or directory, rewarder)
+        setup = _make_setup(work, model, tokenizer, checkpoints or directory, rewarder)
         trainer, left_out = algorithm.make_trainer(setup)
         if work.start != reference:
             model_setup.load_policy_weights(trainer.model, work.start, options)
@@ -135,10 +135,10 @@ def train(
 
 
 def _make_setup(
-    work: TrainingJob, loaded: tuple[Any, Any], folder: Path, rewarder: Rewarder | None
+    work: TrainingJob, model: Any, tokenizer: Any, folder: Path, rewarder: Rewarder | None
 ) -> TrainingSetup[TuneOptions]:
     """The job with its loaded model, as a trainer takes it."""
-    options, (model, tokenizer) = work.options, loaded
+    options = work.options
     ends = weights.read_end_tokens(getattr(model, "generation_config", None))
     own: dict[str, Any] = {"today": options.today, "thoughts": options.thoughts}
     return TrainingSetup(

@@ -11,12 +11,11 @@ from typing import Any
 from charter.models import weights
 from charter.models.tuners import callbacks
 from charter.models.tuners.isolation import count_processes
+from charter.models.tuners.training_setup import TrainingSetup
 from charter.models.tuners.tuner_options import DpoOptions, RewardOptions, RlooOptions, SftOptions, TuneOptions
 from charter.records.model_refs import TrainLogEntry
 
 TokenTable = list[dict[str, list[int]]]
-ModelAndTokenizer = tuple[Any, Any]
-"""A model and its tokenizer."""
 RewardFunction = Callable[..., list[float | None]]
 """What drawn answers are worth, asked as TRL asks."""
 
@@ -41,36 +40,34 @@ _FIGURE_NAMES = {
 """TRL's names of what it logs, and ours."""
 
 
-def make_sft_trainer(loaded: ModelAndTokenizer, table: TokenTable, folder: Path, seed: int, options: SftOptions) -> Any:
-    """Lessons: rows with ``input_ids`` and ``labels``; no preparation, no reports; checkpoints into ``folder``."""
+def make_sft_trainer(setup: TrainingSetup[SftOptions], table: TokenTable) -> Any:
+    """Lessons: rows with ``input_ids`` and ``labels``; no preparation, no reports."""
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    model, tokenizer = loaded
+    options = setup.options
     config = SFTConfig(
-        **shared_arguments(folder, seed, options),
+        **shared_arguments(setup.folder, setup.seed, options),
         num_train_epochs=options.epochs,
         warmup_steps=warmup_steps_for_rows(len(table), options),
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
     return prepare_trainer(
-        SFTTrainer(model=model, args=config, train_dataset=to_dataset(table), processing_class=tokenizer)
+        SFTTrainer(model=setup.model, args=config, train_dataset=to_dataset(table), processing_class=setup.tokenizer)
     )
 
 
-def make_dpo_trainer(
-    loaded: ModelAndTokenizer, table: TokenTable, certainty: list[float], how: tuple[Path, int, DpoOptions]
-) -> Any:
+def make_dpo_trainer(setup: TrainingSetup[DpoOptions], table: TokenTable, certainty: list[float]) -> Any:
     """Preferences, at once: rows with ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``; ``certainty`` of each. TRL's
     columns for log-probabilities known before carry it, and whether a row is a pair."""
     import copy
 
     from trl.trainer.dpo_config import DPOConfig
 
-    (model, tokenizer), (folder, seed, options) = loaded, how
+    options, model = setup.options, setup.model
     config = DPOConfig(
-        **shared_arguments(folder, seed, options),
+        **shared_arguments(setup.folder, setup.seed, options),
         num_train_epochs=options.epochs,
         warmup_steps=warmup_steps_for_rows(len(table), options),
         max_length=None,
@@ -83,7 +80,7 @@ def make_dpo_trainer(
         for row, sure in zip(table, certainty, strict=True)
     ]
     held = copy.deepcopy(model) if options.kind == "full" else None
-    given = {"model": model, "ref_model": held, "args": config, "processing_class": tokenizer}
+    given = {"model": model, "ref_model": held, "args": config, "processing_class": setup.tokenizer}
     return prepare_trainer(_soft_dpo_trainer_class()(**given, train_dataset=to_dataset(whole)))
 
 
@@ -134,14 +131,14 @@ def _soft_dpo_trainer_class() -> Any:
     return Soft
 
 
-def make_reward_trainer(
-    loaded: ModelAndTokenizer, table: TokenTable, certainty: list[float], how: tuple[Path, int, RewardOptions]
-) -> Any:
+def make_reward_trainer(setup: TrainingSetup[RewardOptions], table: TokenTable, certainty: list[float]) -> Any:
     """A reward model: rows as for ``dpo``; ``certainty`` of each. The loss is Bradley-Terry's, mixed of both directions
     where a pair is not certain. TRL's column of margins carries the certainty."""
     import torch
     from trl.trainer.reward_config import RewardConfig
     from trl.trainer.reward_trainer import RewardTrainer
+
+    options = setup.options
 
     class Soft(RewardTrainer):
         def compute_loss(
@@ -156,7 +153,6 @@ def make_reward_trainer(
             loss = loss + options.center * torch.mean((better + worse) ** 2)
             return (loss, outputs) if return_outputs else loss
 
-    (model, tokenizer), (folder, seed, options) = loaded, how
     whole = [
         {
             "chosen_ids": row["prompt_ids"] + row["chosen_ids"],
@@ -166,20 +162,17 @@ def make_reward_trainer(
         for row, sure in zip(table, certainty, strict=True)
     ]
     config = RewardConfig(
-        **shared_arguments(folder, seed, options),
+        **shared_arguments(setup.folder, setup.seed, options),
         num_train_epochs=options.epochs,
         warmup_steps=warmup_steps_for_rows(len(table), options),
         max_length=None,
     )
-    return prepare_trainer(Soft(model=model, args=config, train_dataset=to_dataset(whole), processing_class=tokenizer))
+    return prepare_trainer(
+        Soft(model=setup.model, args=config, train_dataset=to_dataset(whole), processing_class=setup.tokenizer)
+    )
 
 
-def make_rloo_trainer(
-    loaded: ModelAndTokenizer,
-    questions: list[list[int]],
-    worth: RewardFunction,
-    how: tuple[Path, int, RlooOptions],
-) -> Any:
+def make_rloo_trainer(setup: TrainingSetup[RlooOptions], questions: list[list[int]], worth: RewardFunction) -> Any:
     """Practice on ``questions`` (token ids), a prompt's place in the list standing for it. The model is held to what it
     is now, and practice ends where it is too far from that."""
     from trl.trainer.rloo_config import RLOOConfig
@@ -193,9 +186,9 @@ def make_rloo_trainer(
             if not restore_adapter(self.model, Path(resume_from_checkpoint)):
                 super()._load_from_checkpoint(resume_from_checkpoint, model)
 
-    (model, tokenizer), (folder, seed, options) = loaded, how
+    options, model = setup.options, setup.model
     config = RLOOConfig(
-        **shared_arguments(folder, seed, options),
+        **shared_arguments(setup.folder, setup.seed, options),
         max_steps=options.steps,
         warmup_steps=_warmup_steps(options.steps, options),
         num_generations=options.group_size,
@@ -206,9 +199,11 @@ def make_rloo_trainer(
         shuffle_dataset=False,
     )
     answers = options.steps * options.batch * options.accumulate * count_processes()
-    places = _prompt_order(len(questions), answers // options.group_size, seed)
+    places = _prompt_order(len(questions), answers // options.group_size, setup.seed)
     rows = to_dataset([{"prompt": str(place)} for place in places])
-    trainer = OnTokens(model=model, reward_funcs=worth, args=config, train_dataset=rows, processing_class=tokenizer)
+    trainer = OnTokens(
+        model=model, reward_funcs=worth, args=config, train_dataset=rows, processing_class=setup.tokenizer
+    )
     if trainer.ref_model is not None:  # was loaded from the base's folder, whatever has been merged in since
         trainer.accelerator.unwrap_model(trainer.ref_model).load_state_dict(model.state_dict())
     if options.max_kl is not None:

@@ -9,8 +9,7 @@ import pytest
 
 from charter.models import weights
 from charter.models.engines import memory
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
-from charter.models.engines.scoring import (
+from charter.models.engines.likelihood_passes import (
     LOGITS,
     TOKENS,
     ScoredSpan,
@@ -19,6 +18,7 @@ from charter.models.engines.scoring import (
     plan_passes,
     score_passes,
 )
+from charter.models.engines.local_engine import LocalEngine, LocalOptions
 from charter.records.chat import Message, ScoreRequest
 from tests.fakes import tiny_models
 

@@ -1,0 +1,89 @@
+"""Calls that are under way at once, and how often each was tried."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from charter.errors import CharterError
+from charter.records.chat import Completion, Request, ScoreRequest
+
+T = TypeVar("T")
+
+GATHER_SECONDS = 0.01
+"""Seconds in which answers are gathered before they are handed on; new calls begin meanwhile."""
+
+
+@dataclass
+class CallPool:
+    """The calls of one ``generate`` or ``score``. ``stopped``: nothing more is asked, what is under way still comes."""
+
+    waiting: deque[Request | ScoreRequest]
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    answers: deque[Any] = field(default_factory=deque)
+    error: CharterError | None = None
+
+    def fail(self, error: CharterError) -> None:
+        """The first loss counts, and ends the asking."""
+        self.error = self.error or error
+        self.stopped.set()
+
+    @property
+    def has_waiting(self) -> bool:
+        """There is something left to ask."""
+        return bool(self.waiting) and not self.stopped.is_set()
+
+    async def run_calls(
+        self, ask: Callable[[Request | ScoreRequest, CallPool], Coroutine[Any, Any, None]], most: int
+    ) -> None:
+        """Keeps ``most`` calls of ``ask`` under way, or as many as wait, until there is news."""
+        loop = asyncio.get_running_loop()
+
+        def start() -> None:
+            task = loop.create_task(ask(self.waiting.popleft(), self))
+            self.tasks.add(task)
+            task.add_done_callback(ended)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self.tasks.discard(task)
+            self.changed.set()
+            if self.has_waiting and not task.cancelled():
+                start()
+
+        while self.has_waiting and len(self.tasks) < most:
+            start()
+        self.changed.clear()
+        if self.tasks:
+            await self.changed.wait()
+            await asyncio.sleep(GATHER_SECONDS)
+
+
+@dataclass
+class CallTries:
+    """How often a request failed, in all and since the model was last seen to answer; why it goes without its schema
+    (``plain``); and a reply that ran into white space."""
+
+    failures: int = 0
+    counted: int = 0
+    plain: Literal["", "refused", "failed", "blanks"] = ""
+    blank: Completion | None = None
+
+    def add_tokens(self, answer: Any) -> Any:
+        """The answer with the tokens of the one that was thrown away before it."""
+        if self.blank is None:
+            return answer
+        spent = {key: getattr(answer, key) + getattr(self.blank, key) for key in ("tokens_in", "tokens_out")}
+        return answer.model_copy(update=spent)
+
+
+def run_until_done(loop: asyncio.AbstractEventLoop, work: Awaitable[T]) -> T:
+    """Runs the loop until ``work`` is done; the libraries' warnings stay out of the caller's way."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return loop.run_until_complete(work)
