@@ -59,9 +59,9 @@ def test_the_end_of_a_run_publishes_its_outcome_and_its_page_and_leaves_no_scrat
 def test_a_policy_of_a_run_is_placed_under_its_folder_and_another_one_stays_where_it_is() -> None:
     start = ModelRef(base="b", base_digest="d", digest="d")
     policy = start.under("001/policy")
-    assert start.placed(Path("/runs/one")) == start
-    assert policy.placed(Path("/runs/one")).adapter == "/runs/one/001/policy"
-    assert start.under("/elsewhere/adapter").placed(Path("/runs/one")).adapter == "/elsewhere/adapter"
+    assert start.at_root(Path("/runs/one")) == start
+    assert policy.at_root(Path("/runs/one")).adapter == "/runs/one/001/policy"
+    assert start.under("/elsewhere/adapter").at_root(Path("/runs/one")).adapter == "/elsewhere/adapter"
     assert policy.model_copy(update={"adapter": None}) == start
 
 
@@ -81,7 +81,7 @@ def test_a_metered_target_is_asked_on_the_ledger_of_the_run_from_its_own_folder(
 
     monkeypatch.setitem(targets._local, "d", Local(lambda request: "yes"))
     with scripted_run.begin(tmp_path / "run", spec_text=VILLAGE) as run:
-        with targets.metered(run, start.under("001/policy")) as engine:
+        with targets.open_metered(run, start.under("001/policy")) as engine:
             answers = list(engine.generate([Request(id="a", messages=())]))
         calls = [json.loads(line) for line in (run.directory / "journal.jsonl").read_text().splitlines()]
     assert [answer.text for answer in answers] == ["yes"]
