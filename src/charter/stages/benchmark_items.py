@@ -135,11 +135,8 @@ def ask_questions(
         yield Exchange.from_completion(asked.prompt, answer, model=target.identity, sampling=drawn)
 
 
-def render_first(
-    questions: Sequence[BenchmarkQuestion], target: Rendering, sampling: Sampling, *, step: Step
-) -> list[Rendered]:
+def render_first(questions: Sequence[BenchmarkQuestion], target: Rendering, sampling: Sampling) -> list[Rendered]:
     """The first question as the target reads it."""
-    del step
     found = []
     for q in questions[:1]:
         given = {"id": q.id, "messages": q.prompt.messages, "raw": q.raw}

@@ -112,10 +112,9 @@ def mix_rated_answers(
 
 
 def rate_answers(
-    answers: Sequence[Exchange], rewards: Sequence[ExchangeReward], guard: LeakageFilter, rater: str, *, step: Step
+    answers: Sequence[Exchange], rewards: Sequence[ExchangeReward], guard: LeakageFilter, rater: str
 ) -> list[RatedAnswer]:
     """Whole answers that were found good (worth 1) or bad, without those whose prompts are near gate or held-out."""
-    del step
     worth = {r.id: r.value for r in rewards}
     clear = {p.id for p in guard.remove_leaked([e.prompt for e in answers])}
     return [
