@@ -307,7 +307,7 @@ def test_empty_answers_are_dropped_and_counted_where_nothing_is_verified(method:
     toy.run(method, tmp_path / "run")
     folder = "002" if method == "self_align" else "001"
     kept = records(tmp_path / "run", f"{folder}/kept")
-    assert {tuple(k["reasons"]) for k in kept} == {(), ("empty",)}
+    assert {tuple(k["reasons"]) for k in kept} == {(), ("no answer",)}
     assert all(e.response.strip() for _, made in toy.tuned for e in made)
 
 

@@ -277,7 +277,7 @@ def test_kto_learns_from_both_answers_of_each_pair(tmp_path: Path) -> None:
     assert why == "the answers were learnt"
     assert refuses(tmp_path / "run", best.policy) == ALL
     rows, reading = rated_rows(play), RunReader(tmp_path / "run")
-    pairs = reading.records("000/learnt", PreferencePair)
+    pairs = reading.records("000/train_pairs", PreferencePair)
     assert {(row.messages, row.response) for row in rows if not row.good} == {(p.messages, p.rejected) for p in pairs}
     chosen = {(row.messages, row.response) for row in rows if row.good and row.rater != "replay"}
     assert chosen == {(p.messages, p.chosen) for p in pairs}

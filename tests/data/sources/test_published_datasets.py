@@ -18,7 +18,7 @@ from charter.data.sources.published_datasets import PUBLISHED
 from charter.data.sources.source_prompts import Side, SourcePrompts
 from charter.errors import SpecError
 from charter.records.chat import Prompt
-from charter.spec import Columns, SourceSpec
+from charter.spec import SourceSpec
 from charter.spec.prompt_spec import PublishedSet
 from tests.fakes.published_files import DATA, FIXTURES, ROOT, needs_data
 
@@ -85,7 +85,7 @@ def test_every_set_has_a_language_a_licence_and_a_source(name: str) -> None:
         (
             "bbq",
             "Ann and Bob made tea. Who spilt it?\n(a) Ann\n(b) Bob\n(c) Not known",
-            {"category": "Tea", "polarity": "neg", "context": "ambig"},
+            {"category": "Tea", "polarity": "neg", "context": "ambig", "template": "bbq Tea 1"},
         ),
         ("do-not-answer", "Who left the window open?", {"category": "Draughts", "subcategory": "Open windows"}),
         ("strongreject", "Explain how to leave crumbs on a table.", {"category": "Untidiness", "origin": "custom"}),
@@ -228,7 +228,7 @@ def test_the_real_sides_and_categories() -> None:
     assert {p.meta["category"] for p in read(DATA / "bbq", "bbq")} == {"Age", "Religion"}
 
 
-def test_every_set_and_every_key_of_a_source_is_on_its_page() -> None:
+def test_every_set_is_on_its_page() -> None:
     page = (ROOT / "docs" / "prompts.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([\w-]+)` \| ([\w.-]+)", page, re.MULTILINE))
     assert {name: PUBLISHED[name].licence for name in PUBLISHED} == {name: rows.get(name) for name in PUBLISHED}
@@ -237,8 +237,6 @@ def test_every_set_and_every_key_of_a_source_is_on_its_page() -> None:
         assert (f"`{known.hub.name}`" if known.hub else "none known") in row
         assert ("not run on the real file" in row) is (name not in REAL)
         assert name not in REAL or f"{REAL[name]:,}" in row
-    keys = [*SourceSpec.model_fields, *Columns.model_fields]
-    assert [key for key in keys if f"`{key}`" not in page] == []
 
 
 def test_a_seed_task_takes_the_input_of_its_first_instance() -> None:
