@@ -360,6 +360,30 @@ def replayed(models: Sequence[str], judge: str) -> Calibration:
     return build_calibration(who, JudgeEvidence(labelled=labelled, verdicts=verdicts))
 
 
+def test_equal_exchanges_count_once_in_all_and_in_each_file(tmp_path: Path) -> None:
+    """The copies are of the answers on which the judge errs. Within a file each counts once, and in all too; the same
+    answer under another label, or to another prompt, is no copy."""
+    rows = [{"prompt": f"Thing {n}?", "response": "no", "label": "complies"} for n in range(4)]
+    again = [{**rows[0], "prompt": text} for text in ("thing 0", "THING 0!", "Thing 0?")]
+    odd = {**rows[1], "label": "violates"}
+    files = [put(tmp_path / "a.jsonl", [*rows, *again, odd]), put(tmp_path / "b.jsonl", [rows[0], rows[0]])]
+    known, _ = read_labelled(files, CONDUCT)
+    assert len({x.id for x in known}) == len(known) == 10
+    wrong = {x.id for x in known if "0" in x.exchange.prompt.text}
+    verdicts = [
+        Verdict(id=x.id, rubric="r", label="x", outcome="violates" if x.id in wrong else "complies") for x in known
+    ]
+    who = Calibration(judge="j", rubric="r", judging_digest="a")
+    labels = build_calibration(who, JudgeEvidence(labelled=known, verdicts=verdicts)).labels
+    assert labels is not None
+    assert (labels.copies, labels.accuracy.n, labels.specificity.hits, labels.specificity.n) == (5, 5, 3, 4)
+    assert [(f.cleared, f.complying, f.violating) for f in labels.files] == [(3, 4, 1), (0, 1, 0)]
+    tables = [rows for _, rows in build_calibration_tables(who.model_copy(update={"labels": labels}))]
+    assert ("left out: equal to another exchange", "5", "") in tables[0]
+    without = labels.model_copy(update={"copies": 0})
+    assert "copies" not in without.model_dump()
+
+
 @needs_data
 @pytest.mark.parametrize(("judge", "least"), [("strmatch_label", 4), ("gpt4_label", 5)])
 def test_a_judge_calibrated_on_four_models_covers_the_share_of_the_fifth(judge: str, least: int) -> None:
