@@ -187,7 +187,8 @@ def test_published_files_are_split_apart(tmp_path: Path) -> None:
         )
     )
     found = parts(assembly)
-    assert sum(map(len, found)) == 600 + 200 + 600 + 200 + 250
+    assert assembly.prompts.repeated == 7
+    assert sum(map(len, found)) == 600 + 200 + 600 + 200 + 250 - 7
     for part in found:
         assert {p.source for p in part} == set(named)
     for one, other in combinations(found, 2):
