@@ -160,6 +160,25 @@ def test_a_small_drop_among_enough_prompts_is_neither_kept_nor_weakened() -> Non
     assert "cannot be ruled out" in found.lines[0].state_text
 
 
+def test_probes_of_the_same_words_count_once_and_are_named() -> None:
+    """Forty probes of one rule say what forty others say, in capitals: they are forty prompts, and so are their
+    failures."""
+    of = battery((80, 80))
+    own = [p for p in of.probes if p.about == "p-1"]
+    shouted = {p.id: first.prompt.text.upper() for p, first in zip(own[40:], own[:40], strict=True)}
+    probes = [
+        p.model_copy(update={"prompt": user_prompt(shouted[p.id]).model_copy(update={"id": p.id})})
+        if p.id in shouted
+        else p
+        for p in of.probes
+    ]
+    of = of.model_copy(update={"probes": tuple(probes)})
+    found = audit_of(of, {}, {})
+    assert [line.n for line in found.lines] == [40, 80, 60]
+    assert found.notes == (f"40 of {len(probes)} probes have the text of another one: it counts once",)
+    assert audit_of(battery(), {}, {}).notes == ()
+
+
 def test_a_wider_margin_keeps_more() -> None:
     assert states(audit_of(battery(), {}, {"p-1": 3}, margin=0.15))["p-1"] == "kept"
 

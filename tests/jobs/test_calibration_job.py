@@ -20,7 +20,7 @@ from charter.errors import SpecError
 from charter.judging.injections import INJECTIONS
 from charter.judging.judge_requests import judging_digest
 from charter.judging.pair_comparison import both_orders
-from charter.judging.rubrics import CONDUCT, HARM
+from charter.judging.rubrics import CONDUCT, HARM, REFUSAL
 from charter.methods.calibrate import CalibrationInputs, calibrate
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.organism.world import World
@@ -35,7 +35,7 @@ from charter.reports.page import render_page
 from charter.reports.run_summary import summarise_run
 from charter.run import Run
 from charter.run.reader import RunReader
-from charter.spec import JudgingSpec, parse_spec
+from charter.spec import JudgingSpec, LabelledFileSpec, parse_spec
 from charter.stages.calibration import JudgeEvidence, build_calibration
 from charter.templates import Templates
 from charter.wiring.calibrations import load_calibrations
@@ -360,6 +360,30 @@ def replayed(models: Sequence[str], judge: str) -> Calibration:
     return build_calibration(who, JudgeEvidence(labelled=labelled, verdicts=verdicts))
 
 
+def test_equal_exchanges_count_once_in_all_and_in_each_file(tmp_path: Path) -> None:
+    """The copies are of the answers on which the judge errs. Within a file each counts once, and in all too; the same
+    answer under another label, or to another prompt, is no copy."""
+    rows = [{"prompt": f"Thing {n}?", "response": "no", "label": "complies"} for n in range(4)]
+    again = [{**rows[0], "prompt": text} for text in ("thing 0", "THING 0!", "Thing 0?")]
+    odd = {**rows[1], "label": "violates"}
+    files = [put(tmp_path / "a.jsonl", [*rows, *again, odd]), put(tmp_path / "b.jsonl", [rows[0], rows[0]])]
+    known, _ = read_labelled(files, CONDUCT)
+    assert len({x.id for x in known}) == len(known) == 10
+    wrong = {x.id for x in known if "0" in x.exchange.prompt.text}
+    verdicts = [
+        Verdict(id=x.id, rubric="r", label="x", outcome="violates" if x.id in wrong else "complies") for x in known
+    ]
+    who = Calibration(judge="j", rubric="r", judging_digest="a")
+    labels = build_calibration(who, JudgeEvidence(labelled=known, verdicts=verdicts)).labels
+    assert labels is not None
+    assert (labels.copies, labels.accuracy.n, labels.specificity.hits, labels.specificity.n) == (5, 5, 3, 4)
+    assert [(f.cleared, f.complying, f.violating) for f in labels.files] == [(3, 4, 1), (0, 1, 0)]
+    tables = [rows for _, rows in build_calibration_tables(who.model_copy(update={"labels": labels}))]
+    assert ("left out: equal to another exchange", "5", "") in tables[0]
+    without = labels.model_copy(update={"copies": 0})
+    assert "copies" not in without.model_dump()
+
+
 @needs_data
 @pytest.mark.parametrize(("judge", "least"), [("strmatch_label", 4), ("gpt4_label", 5)])
 def test_a_judge_calibrated_on_four_models_covers_the_share_of_the_fifth(judge: str, least: int) -> None:
@@ -378,6 +402,40 @@ def test_a_judge_calibrated_on_four_models_covers_the_share_of_the_fifth(judge: 
         assert found.high - found.low < 0.4
         held += found.fits and found.low <= share <= found.high
     assert held >= least
+
+
+XSTEST_ACCURACY: Mapping[str, tuple[float, ...]] = {
+    "strmatch_label": (0.936, 0.924, 0.893, 0.809, 0.860),
+    "gpt4_label": (0.936, 0.782, 0.771, 0.767, 0.740),
+}
+"""XSTest (P. Röttger et al., arXiv 2308.01263): how often a machine's label is people's label, by MODELS. String match
+knows two classes, and a partial refusal is a refusal; GPT-4 knows three, and a reply off the menu is wrong."""
+
+
+@needs_data
+@pytest.mark.parametrize("judge", [*XSTEST_ACCURACY])
+@pytest.mark.parametrize("place", range(len(MODELS)))
+def test_the_published_labels_of_xstest_have_their_accuracy(judge: str, place: int) -> None:
+    folder, model = DATA / "xstest_completions", MODELS[place]
+    two = judge == "strmatch_label"
+    words = {"1_full_compliance": "answers", "2_full_refusal": "refuses", "3_partial_refusal": "partly"}
+    meanings = {"3_partial_refusal": "refuses"} if two else {}
+    file = LabelledFileSpec(path=str(folder / f"{model}.csv"), name="xstest-completions", labels=meanings)
+    labelled, _ = read_labelled([file], REFUSAL)
+    with (folder / f"{model}_machine.csv").open(newline="", encoding="utf-8") as machine:
+        said = [words.get(row[judge]) for row in csv.DictReader(machine)]
+    verdicts = [
+        Verdict(id=x.id, rubric="r", label=label, outcome=REFUSAL.outcomes[label] if label else "unjudged")
+        for x, label in zip(labelled, said, strict=True)
+    ]
+    who = Calibration(judge="j", rubric="r", judging_digest="a")
+    found = build_calibration(who, JudgeEvidence(labelled=labelled, verdicts=verdicts)).labels
+    assert found is not None
+    assert (len(labelled), found.copies) == (450, 0)
+    same = sum(row.get(label, 0) for label, row in found.confusion.items())
+    assert round(same / 450, 3) == XSTEST_ACCURACY[judge][place]
+    if two:
+        assert found.accuracy.value == same / 450
 
 
 def test_rates_by_file_are_shown_with_whether_they_are_the_same(erring: Path) -> None:

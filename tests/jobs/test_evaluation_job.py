@@ -19,6 +19,7 @@ from charter.ports import SkippedBenchmark
 from charter.records.chat import Exchange
 from charter.records.measurements import Measurement, Score
 from charter.run.reader import RunReader
+from charter.spec import JudgingSpec
 from charter.statistics import BreakdownCell
 
 WORLD = World.load("village")
@@ -127,7 +128,13 @@ def test_from_the_command_line_and_as_a_report(files: Path, tmp_path: Path) -> N
     for said in sets:
         words += ["--set", said]
     planned = CliRunner().invoke(app, [*words, "--dry-run"], catch_exceptions=False)
-    assert "questions: dromedary truthfulqa legacy halved" in planned.stdout
+    assert "log likelihoods" in planned.stdout
+    plan = json.loads(CliRunner().invoke(app, [*words, "--dry-run", "--json"], catch_exceptions=False).stdout)
+    assert plan["log_likelihoods"] == {"dromedary_truthfulqa_legacy_halved": 3 * 2 * 2}
+    assert plan["questions"] == {"styles": 4 * 2}
+    tries = 1 + JudgingSpec().retries
+    assert plan["judge_calls_at_most"] == {"styles": 4 * 2 * tries}
+    assert plan["judge_calls_at_most_in_all"] == 4 * 2 * tries
     assert not (tmp_path / "run").exists()
     shown = CliRunner().invoke(app, words, catch_exceptions=False)
     assert shown.exit_code == 0

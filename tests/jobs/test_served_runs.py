@@ -19,6 +19,7 @@ import charter
 from charter import jobs
 from charter.errors import SpecError
 from charter.models import processes
+from charter.organism.world import World
 from charter.reports.integrity import verify_run
 from charter.reports.page import render_page
 from charter.reports.run_summary import summarise_run
@@ -182,9 +183,24 @@ def test_a_launch_that_cannot_be_is_a_fault_of_the_spec(tuner: dict[str, Any], f
         parse_spec(spec({"tuner": tuner}))
 
 
-def test_a_dry_run_of_red_teaming_counts_its_calls() -> None:
+def test_a_dry_run_of_red_teaming_counts_its_calls_and_the_prompts_of_a_file(tmp_path: Path) -> None:
     plan = jobs.forecast_run(parse_spec(yaml.safe_dump({**SPEC, "method": "red_team"})))
     assert plan["oracle_calls_at_most"] == 8
+    sources, kinds = {}, {"redteam": "harmful", "helpful": "benign"}
+    for side, kind in kinds.items():
+        texts = [prompt.text for prompt in World.load("village").prompts(kind, "heldout")[:60]]
+        file = tmp_path / f"{side}.jsonl"
+        file.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts), encoding="utf-8")
+        sources[side] = [{"path": str(file)}]
+    judge = {"model": "python:tests.fakes.scripted_judge:judge"}
+    asked = {**SPEC, "method": "red_team", "prompts": {**sources, "gate": 3, "heldout": 4}, "evaluator": judge}
+    plan = jobs.forecast_run(parse_spec(yaml.safe_dump(asked)))
+    assert plan["prompts_read"] == 2 * 60
+    assert plan["prompts"] == {"redteam": 8, "heldout": 2 * 4}
+    unasked = plan["prompts_asked_of_nobody"]
+    assert unasked["gate, for methods that train"] == 2 * 3
+    assert 8 < unasked["redteam, not drawn"] < 60 - 8
+    assert 8 < unasked["helpful, for training"] < 60
 
 
 def _records(directory: Path) -> dict[str, bytes]:

@@ -293,5 +293,6 @@ def test_a_forecast_counts_both_parts(file: Path) -> None:
     plan = forecast_run(specs.parse_spec(SPEC.format(path=file, gate="true") + "options: {stop: {iterations: 3}}\n"))
     gate, heldout = (6 * len(side) for side in asked(exams(file)))
     assert plan["benchmarks"] == {"tqa": {"held-out": heldout, "gate": gate}}
-    assert plan["benchmark_questions_at_most"] == 2 * heldout + 4 * gate
+    assert plan["benchmark_questions_at_most"] == 0
+    assert plan["benchmark_log_likelihoods_at_most"] == 2 * heldout + 4 * gate
     assert plan["benchmark_verdicts_at_most"] == 0

@@ -208,6 +208,30 @@ def test_a_clause_that_comes_again_and_again_is_cut_at_its_second_coming() -> No
     assert kept.revision.exchange.stop == "stop"
 
 
+@pytest.mark.parametrize(
+    ("before", "clause", "other"),
+    [
+        ("上着を持っていく。", "そこはとても寒いです。", "そこはとても暑いです。"),
+        ("请带上外套。", "那里天气非常冷！", "那里天气非常热！"),
+        ("उत्तर जाओ। ", "वहाँ बहुत ठंड है। ", "वहाँ बहुत गर्मी है। "),
+        ("خذ معطفا معك، ", "الجو بارد جدا هناك؛ ", "الجو حار جدا هناك؛ "),
+    ],
+)
+def test_a_clause_that_comes_again_is_cut_in_scripts_with_other_full_stops(
+    before: str, clause: str, other: str
+) -> None:
+    again = before + clause * 3 + clause[:3]
+    assert _cut_repetition(again, 3) == (before + clause).strip()
+    differ = before + clause + other + clause
+    assert _cut_repetition(differ, 3) == differ.strip()
+
+
+def test_a_short_clause_may_come_again_in_a_script_without_spaces() -> None:
+    """Four letters are two words, which come again in any text; six are three."""
+    assert _cut_repetition("是的没错，" * 5, 3) == "是的没错，" * 5
+    assert _cut_repetition("是的完全没错，" * 5, 3) == "是的完全没错，"
+
+
 @given(st.text(max_size=200), st.integers(2, 4))
 def test_a_cut_text_is_a_beginning_and_cutting_again_changes_nothing(text: str, most: int) -> None:
     cut = _cut_repetition(text, most)

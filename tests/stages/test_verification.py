@@ -119,6 +119,24 @@ def test_one_opening_may_not_fill_the_rows() -> None:
     assert sum(k.kept for k in kept[:8]) == 1
 
 
+@pytest.mark.parametrize(
+    ("opening", "ends", "others"),
+    [
+        ("申し訳ございませんが、", "春夏秋冬海山川空", ("まず安全を確かめてください", "次の三つを試してください")),
+        ("很抱歉，我不能帮助你们", "春夏秋冬海山川空", ("请先确认周围是否安全", "可以试试下面三种办法")),
+        ("ขอโทษนะคะ ฉันช่วย", "กขคงจฉชซ", ("ลองถามเพื่อนบ้านก่อน", "ให้เริ่มจากงานเล็กเล็ก")),
+    ],
+)
+def test_one_opening_may_not_fill_the_rows_where_words_have_no_spaces(
+    opening: str, ends: str, others: tuple[str, str]
+) -> None:
+    """Eight answers that begin alike and end differently are eight times one opening; without letters of their own they
+    would be eight words."""
+    kept = verified([*(f"{opening}{end * 6}" for end in ends), *others])
+    assert sum(k.kept for k in kept[:8]) == 1
+    assert all(k.kept for k in kept[8:])
+
+
 def test_the_rows_of_replay_count_beside_the_revisions() -> None:
     answers = [f"I am sorry that you number {n}" for n in range(8)] + ["one of a kind", "two of a kind"]
     assert sum(k.kept for k in verified(answers, ratio=1)[:8]) == 1

@@ -11,11 +11,13 @@ import pytest
 
 import charter
 from charter.errors import SpecError
-from charter.records.chat import Prompt
+from charter.records.chat import Message, Prompt, user_prompt
 from charter.records.measurements import Split
 from charter.similarity.splits import LeakageFilter
 from charter.spec import parse_spec
+from charter.statistics import describe_copies, drop_copies
 from charter.wiring.components import Components
+from charter.wiring.prompt_sets import make_ids_distinct
 from tests.fakes.published_files import DATA, needs_data
 
 MODEL = Path(charter.__file__).parent / "organism" / "built" / "village"
@@ -58,6 +60,29 @@ def test_a_text_of_both_kinds_or_several_times_has_one_kind_and_ids_of_its_own(t
     assert found.prompts.repeated == 40 + 9
 
 
+def test_a_text_in_other_case_and_with_other_marks_counts_once(tmp_path: Path) -> None:
+    again = [f"{text.upper()}?!" for text in ATTACKS]
+    found = parts(assembled(tmp_path, [*ATTACKS, *again], [*ORDINARY, f"{ATTACKS[0]}."]))
+    assert sorted(p.text for part in found for p in part) == sorted([*ATTACKS, *again, *ORDINARY])
+    for part in found:
+        attacks = [p for p in part if p.text not in ORDINARY]
+        assert len(drop_copies(attacks)) == len(attacks) / 2
+
+
+def test_prompts_of_the_same_words_have_the_ids_of_copies() -> None:
+    texts = ["Is it late?", "is it late", "Is it late now?", "is it late now", "IS IT LATE"]
+    prompts = make_ids_distinct([user_prompt(text) for text in texts])
+    assert [p.text for p in prompts] == texts
+    assert len({p.id for p in prompts}) == 5
+    assert [p.text for p in drop_copies(prompts)] == ["Is it late?", "Is it late now?"]
+    assert describe_copies(prompts) == "3 of 5 prompts are copies of others: a text counts once"
+    turns = (Message(role="system", content="x"), Message(role="user", content="Is it late?"))
+    apart = Prompt(id=user_prompt("other").id, messages=turns)
+    assert drop_copies(make_ids_distinct([prompts[0], apart])) == [prompts[0], apart]
+    own = [Prompt(id=id, messages=prompts[0].messages) for id in ("a-1", "b-1")]
+    assert make_ids_distinct(own) == own
+
+
 def test_sizes_are_per_kind(tmp_path: Path) -> None:
     benchmark = assembled(tmp_path, ATTACKS, ORDINARY, ", gate: 3, heldout: 5").build_evaluator(None)
     for split, size in zip(SPLITS, (3, 5), strict=True):
@@ -66,9 +91,9 @@ def test_sizes_are_per_kind(tmp_path: Path) -> None:
 
 
 def test_a_source_without_a_row_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"red\.jsonl gives no prompt"):
+    with pytest.raises(SpecError, match=r"red\.jsonl gives no row"):
         assembled(tmp_path, [], ORDINARY)
-    with pytest.raises(SpecError, match=r"good\.jsonl gives no prompt"):
+    with pytest.raises(SpecError, match=r"good\.jsonl gives no row"):
         assembled(tmp_path, ATTACKS, [])
 
 
@@ -162,7 +187,8 @@ def test_published_files_are_split_apart(tmp_path: Path) -> None:
         )
     )
     found = parts(assembly)
-    assert sum(map(len, found)) == 600 + 200 + 600 + 200 + 250
+    assert assembly.prompts.repeated == 7
+    assert sum(map(len, found)) == 600 + 200 + 600 + 200 + 250 - 7
     for part in found:
         assert {p.source for p in part} == set(named)
     for one, other in combinations(found, 2):

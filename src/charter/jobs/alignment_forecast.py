@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from charter.jobs.benchmark_calls import count_calls
 from charter.spec import MethodOptions, Spec
 from charter.wiring import attack_styles, learners, role_models
 from charter.wiring.components import Components
@@ -51,11 +52,17 @@ def _forecast_method(components: Components, written: int) -> dict[str, Any]:
 
 def _forecast_red_team(components: Components, batch: int, sizes: Mapping[str, int]) -> dict[str, Any]:
     """What red-teaming ``batch`` prompts would ask for."""
-    spec = components.spec
+    spec, train = components.spec, components.train
     return {
         "method": spec.method,
         "start": components.start.base,
+        "prompts_read": sum(len(source.prompts()) for source in components.sources),
         "prompts": {"redteam": batch, "heldout": sizes["heldout"]},
+        "prompts_asked_of_nobody": {
+            "redteam, not drawn": len(train["redteam"]) - batch,
+            "helpful, for training": len(train["helpful"]),
+            "gate, for methods that train": sizes["gate"],
+        },
         "oracle_calls_at_most": batch,
         "budget_calls": spec.budget.calls,
         "answers_to_generate_at_most": batch + sizes["heldout"],
@@ -118,19 +125,23 @@ def _forecast_benchmarks(components: Components) -> dict[str, Any]:
     if not spec.benchmarks:
         return {}
     judge = role_models.connect_oracle(exams.judge, components.world, spec.offline) if exams.judge is not None else None
-    put, judged, told = 0, 0, dict[str, dict[str, int]]()
-    votes = spec.options.judge.votes * (spec.options.judge.retries + 1)
+    told: dict[str, dict[str, int]] = {}
+    put, weighed, judged = 0, 0, 0
     parts = [("held-out", 1 if spec.method == "red_team" else 2, exam) for exam in exams.build_benchmarks(judge)]
     if spec.method != "red_team":
         parts += [("gate", 1 + max_candidates(spec), exam) for _, exam in exams.build_gate_parts(judge)]
     for part, times, exam in parts:
-        questions, pairwise = exam.questions(), "baseline" in exam.needs
-        told.setdefault(exam.name, {})[part] = len(questions)
-        turns = sum(spec.options.attack.turns if style == "escalation" else 1 for style in exam.styles)
-        put += times * len(questions) * (turns + pairwise)
-        if exam.name in exams.judged_names:
-            judged += times * len(questions) * len(exam.styles) * votes * (1 + pairwise)
-    return {"benchmarks": told, "benchmark_questions_at_most": put, "benchmark_verdicts_at_most": judged}
+        calls = count_calls(exam, spec.options, exam.name in exams.judged_names)
+        told.setdefault(exam.name, {})[part] = len(exam.questions())
+        put += times * calls.answers
+        weighed += times * calls.log_likelihoods
+        judged += times * calls.verdicts
+    return {
+        "benchmarks": told,
+        "benchmark_questions_at_most": put,
+        "benchmark_log_likelihoods_at_most": weighed,
+        "benchmark_verdicts_at_most": judged,
+    }
 
 
 def max_candidates(spec: Spec) -> int:

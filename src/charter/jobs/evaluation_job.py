@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from charter.jobs.benchmark_calls import count_calls
 from charter.jobs.job import finish_run
 from charter.ports import BenchmarkSuite, Engine
 from charter.records.chat import Sampling
@@ -98,13 +99,24 @@ class EvaluationJob:
         return role_models.answer_sampling(self.spec)
 
     def forecast(self) -> dict[str, Any]:
-        """What would be asked."""
+        """What would be asked at most, by benchmark: answers, log-likelihoods and calls of the judge."""
+        from charter.stages.benchmark_items import skip_benchmarks
+
         made = self.exams.build_benchmarks(self._connect(self.exams.judge, None, ExitStack()))
-        asked = {exam.name: len(exam.questions()) * len(exam.styles) for exam in made}
+        skipped = {lack.id: lack.reason for lack in skip_benchmarks(made, (), self.spec.continue_from is None)}
+        calls = {
+            exam.name: count_calls(exam, self.spec.options, exam.name in self.exams.judged_names)
+            for exam in made
+            if exam.name not in skipped
+        }
         return {
             "method": "evaluate",
             "start": self.start.base,
-            "questions": asked,
+            "questions": {name: count.answers for name, count in calls.items() if count.answers},
+            "log_likelihoods": {name: count.log_likelihoods for name, count in calls.items() if count.log_likelihoods},
+            "judge_calls_at_most": {name: count.verdicts for name, count in calls.items() if count.verdicts},
+            "judge_calls_at_most_in_all": sum(count.verdicts for count in calls.values()),
+            "left_out": skipped,
             "budget_calls": self.spec.budget.calls,
         }
 

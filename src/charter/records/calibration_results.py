@@ -45,7 +45,8 @@ class LabelAgreement(Record):
     shares leave out what was unjudged: ``sensitivity`` of what violates, ``specificity`` of what complies.
 
     ``ac1``: Gwet's AC1, beside ``kappa``. ``files``: the same two by labelled file, and of each the p that it is one
-    and the same in all files (None with fewer than two files that tell)."""
+    and the same in all files (None with fewer than two files that tell). Equal exchanges of one outcome count once, in
+    all and in each file: ``copies`` were left out of the whole."""
 
     confusion: dict[str, dict[str, int]]
     unjudged_violating: int
@@ -62,6 +63,7 @@ class LabelAgreement(Record):
     files: tuple[FileErrors, ...] = ()
     sensitivity_p: float | None = None
     specificity_p: float | None = None
+    copies: int = Field(default=0, exclude_if=lambda count: not count)
 
 
 class PairAgreement(Record):

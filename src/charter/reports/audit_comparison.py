@@ -16,6 +16,7 @@ from charter.judging.audit_battery import AuditedModel, Battery, ProbePart, Prob
 from charter.records.record import Record
 from charter.reports.audit_answers import SIDES, note_missing_benchmarks, read_answers
 from charter.run.reader import RunReader
+from charter.similarity.spelling import normalize_turns
 from charter.statistics import (
     change_interval,
     flip_signs,
@@ -171,7 +172,7 @@ def compare_measurements(battery: Battery, baseline: SideResults, model: SideRes
         margin=margin,
         prompts=len(battery.probes),
         lines=lines,
-        notes=battery.notes,
+        notes=(*battery.notes, *_note_copies(battery)),
     )
 
 
@@ -222,20 +223,29 @@ def decide_outcome(lines: Iterable[AuditLine]) -> AuditOutcome:
 
 def group_passes(
     battery: Battery, before: PassesByItem, after: PassesByItem, *, groups: Mapping[str, str] | None = None
-) -> dict[str, dict[str, list[PassPair]]]:
+) -> dict[str, dict[object, list[PassPair]]]:
     """Line -> group -> what became of its answers that were judged on both sides. A principle without any is there, and
     so is a metric that only one side has. ``groups``: of items that are no probes of the battery. Copies of a text are
-    one group."""
-    found: dict[str, dict[str, list[PassPair]]] = {p.id: {} for p in battery.principles}
+    one group: of probes by their normalised words, of other items by their ids."""
+    found: dict[str, dict[object, list[PassPair]]] = {p.id: {} for p in battery.principles}
     known = {**(groups or {}), **{probe.id: probe.group for probe in battery.probes}}
+    texts = {probe.id: normalize_turns(probe.prompt.messages) for probe in battery.probes if probe.id == probe.group}
     for side in (before, after):
         found |= {key: {} for passed in side.values() for key in passed if key not in found}
     for item, passed in before.items():
         for key, first in passed.items():
             second = after.get(item, {}).get(key)
             if first is not None and second is not None:
-                found[key].setdefault(read_text_mark(known.get(item, item)), []).append((first, second))
+                group = known.get(item, item)
+                found[key].setdefault(texts.get(group, read_text_mark(group)), []).append((first, second))
     return found
+
+
+def _note_copies(battery: Battery) -> list[str]:
+    """How many probes are others again, as a note; none where none is."""
+    texts = {(p.about, p.part, p.style, normalize_turns(p.prompt.messages)) for p in battery.probes}
+    copies = len(battery.probes) - len(texts)
+    return [f"{copies} of {len(battery.probes)} probes have the text of another one: it counts once"] if copies else []
 
 
 def _build_lines(

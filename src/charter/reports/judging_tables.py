@@ -75,6 +75,7 @@ def _label_rows(found: LabelAgreement) -> TableRows:
         ("Gwet's AC1: the same, steady where one label is rare", ac1, str(found.accuracy.n)),
         ("unjudged, of what violates", str(found.unjudged_violating), ""),
         ("unjudged, of what complies", str(found.unjudged_complying), ""),
+        *([("left out: equal to another exchange", str(found.copies), "")] if found.copies else []),
     ]
 
 

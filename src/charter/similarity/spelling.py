@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections.abc import Sequence
 
 import regex
+
+from charter.records.chat import Message
 
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\u30FC"
 """Letters of scripts that are written without spaces between words."""
@@ -45,6 +48,11 @@ def normalize_text(text: str) -> str:
         return " ".join(_PLAIN.findall(plain)) or "".join(plain.split())
     plain = _UNSEEN.sub("", _nfkc(_nfkc(text).casefold())).replace("i\u0307", "i")  # as of Turkish dotted capital I
     return " ".join(_TOKENS.findall(plain)) or "".join(plain.split())
+
+
+def normalize_turns(messages: Sequence[Message]) -> tuple[tuple[str, str], ...]:
+    """Speakers and normalised texts of a prompt: its copies have the same ones."""
+    return tuple((message.role, normalize_text(message.content)) for message in messages)
 
 
 def fold_lookalikes(text: str) -> str:

@@ -25,6 +25,7 @@ from charter.records.measurements import Proportion
 from charter.records.preferences import OrderedPair, PairVerdict
 from charter.records.record import Step
 from charter.records.verdicts import Verdict
+from charter.similarity.spelling import normalize_turns
 from charter.spec import JudgingSpec
 from charter.statistics import cohens_kappa, gwet_ac1, homogeneity_p, mcnemar, wilson
 from charter.templates import Templates
@@ -49,9 +50,18 @@ def compare_pairs(
     yield from judge_pairs(orders, judge, templates, judging, step=step)
 
 
+def drop_equal_exchanges(labelled: Sequence[LabelledExchange]) -> list[LabelledExchange]:
+    """The first of those that have one outcome, one response, and prompts of the same normalised words."""
+    first: dict[object, LabelledExchange] = {}
+    for known in labelled:
+        exchange = known.exchange
+        first.setdefault((normalize_turns(exchange.prompt.messages), exchange.response, known.outcome), known)
+    return list(first.values())
+
+
 def select_attack_bases(labelled: Sequence[LabelledExchange]) -> list[Exchange]:
     """Exchanges that violate, to put attacks into: of the labelled ones, else some of our own."""
-    known = [x.exchange for x in labelled if x.outcome == "violates"][:MAX_BASES]
+    known = [x.exchange for x in drop_equal_exchanges(labelled) if x.outcome == "violates"][:MAX_BASES]
     asked = [(user_prompt(text), response) for text, response in _PLAIN_VIOLATIONS]
     return known or [Exchange.of_row(p.id, p.messages, response, model="file") for p, response in asked]
 
@@ -103,7 +113,8 @@ def _measure_agreement(labelled: Sequence[LabelledExchange], verdicts: Sequence[
     said = {v.id: v for v in verdicts}
     confusion: dict[str, Counter[str]] = {}
     outcomes: Counter[tuple[str, str]] = Counter()
-    for known in labelled:
+    distinct = drop_equal_exchanges(labelled)
+    for known in distinct:
         verdict = said[known.id]
         confusion.setdefault(known.label, Counter())[verdict.label or "unjudged"] += 1
         outcomes[known.outcome, verdict.outcome] += 1
@@ -128,16 +139,21 @@ def _measure_agreement(labelled: Sequence[LabelledExchange], verdicts: Sequence[
         files=files,
         sensitivity_p=homogeneity_p([(file.caught, file.violating) for file in files]),
         specificity_p=homogeneity_p([(file.cleared, file.complying) for file in files]),
+        copies=len(labelled) - len(distinct),
     )
 
 
 def _by_file(labelled: Sequence[LabelledExchange], said: Mapping[str, Verdict]) -> tuple[FileErrors, ...]:
     """How the judge did on each file, in the order of the files."""
-    counts: dict[str, Counter[tuple[str, bool]]] = {}
+    rows: dict[str, list[LabelledExchange]] = {}
     for known in labelled:
-        outcome, own = said[known.id].outcome, counts.setdefault(known.exchange.prompt.source, Counter())
-        if outcome != "unjudged":
-            own[known.outcome, outcome == known.outcome] += 1
+        rows.setdefault(known.exchange.prompt.source, []).append(known)
+    counts: dict[str, Counter[tuple[str, bool]]] = {}
+    for file, found in rows.items():
+        own = counts.setdefault(file, Counter())
+        for known in drop_equal_exchanges(found):
+            if (outcome := said[known.id].outcome) != "unjudged":
+                own[known.outcome, outcome == known.outcome] += 1
     return tuple(
         FileErrors(
             file=file,

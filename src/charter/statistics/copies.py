@@ -1,4 +1,7 @@
-"""Copies: a text that stands several times among the prompts is one text, and counts once."""
+"""Copies: a text that stands several times among the prompts is one text, and counts once.
+
+Ids tell copies apart from other texts. Where prompts are read, those of the same normalised words get ids of one
+text."""
 
 from __future__ import annotations
 

@@ -10,8 +10,10 @@ from charter.errors import SpecError
 from charter.ports import Source
 from charter.records.chat import Prompt
 from charter.records.measurements import Split
+from charter.similarity.spelling import normalize_turns
 from charter.similarity.splits import LeakageFilter, split_prompts
 from charter.spec import KeepOutSpec, SourceSpec, Spec
+from charter.statistics import read_text_mark
 from charter.wiring.plugins import load_object
 
 if TYPE_CHECKING:
@@ -59,8 +61,8 @@ def build_prompt_sets(spec: Spec, redteam: Sequence[Source], helpful: Sequence[S
     several times is one prompt. Raises SpecError."""
     given = [_given(side) for side in (redteam, helpful)]
     read = [_once(side, spec.prompts.keep_out) for side in given]
-    attacking = {p.text for p in read[0]}
-    both = make_ids_distinct([*read[0], *(p for p in read[1] if p.text not in attacking)])
+    attacking = {normalize_turns(p.messages) for p in read[0]}
+    both = make_ids_distinct([*read[0], *(p for p in read[1] if normalize_turns(p.messages) not in attacking)])
     attacks = {p.id for p in both[: len(read[0])]}
     repeated = sum(map(len, given)) - sum(map(len, read))
     asked = spec.prompts
@@ -167,11 +169,14 @@ def _sample_per_kind(kinds: dict[str, list[Prompt]], most: int | None) -> dict[s
 
 
 def make_ids_distinct(prompts: Sequence[Prompt]) -> list[Prompt]:
-    """Prompts of several sources together; an id that comes again takes the next ordinal."""
+    """Prompts of several sources together; an id that comes again takes the next ordinal. Where ids come from texts, a
+    prompt whose normalised words came before takes the id of that text: the two count as copies (``drop_copies``)."""
     out: dict[str, Prompt] = {}
+    marks: dict[object, str] = {}
     for prompt in prompts:
-        stem, ordinal = prompt.id.rsplit("-", 1)[0], 0
-        key = prompt.id
+        stem, ordinal, key = prompt.id.rsplit("-", 1)[0], 0, prompt.id
+        if read_text_mark(key) == stem and (first := marks.setdefault(normalize_turns(prompt.messages), stem)) != stem:
+            stem, key = first, f"{first}-0"
         while key in out:
             ordinal += 1
             key = f"{stem}-{ordinal}"

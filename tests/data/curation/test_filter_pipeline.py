@@ -80,6 +80,30 @@ def test_what_is_found_says_how_and_what_is_only_like_it_stays() -> None:
     assert ContaminationIndex({"empty": ["", "!?"]}).find("...") is None
 
 
+@pytest.mark.parametrize(
+    ("text", "altered", "like"),
+    [
+        ("请问怎样在家里安全地修理一台旧自行车", "请问怎样在家里安全地修理一辆旧自行车", "请问怎样在学校里打扫房间"),
+        (
+            "庭の古い木の椅子を子供と直す方法を教えて",
+            "庭の古い木の椅子を子供と作す方法を教えて",
+            "花に水をやる時間",
+        ),
+        ("ช่วยอธิบายวิธีซ่อมจักรยานเก่าที่บ้าน", "ช่วยอธิบายวิธีซ่อมจักรยานเกาที่บ้าน", "ช่วยอธิบายเรื่องแมวให้ฟังหน่อย"),
+    ],
+)
+def test_a_text_without_spaces_is_found_within_a_row(text: str, altered: str, like: str) -> None:
+    known = ContaminationIndex({"bench": [text]}, ngram=100)
+    for row, how in ((f"{text}！", "verbatim"), (f"好。{altered}。好。", "near"), (f"好。{text}。好。", "near")):
+        found = known.find(row)
+        assert found is not None, row
+        assert (found.text, found.how) == (text, how)
+    assert known.find(like) is None
+    run = ContaminationIndex({"bench": [text]}, ngram=8).find(f"好。{text[:12]}。再见")
+    assert run is not None
+    assert run.how == "n-gram"
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.sampled_from(string.ascii_lowercase), min_size=8, max_size=30), st.data())
 def test_one_word_altered_never_hides_a_text(words: list[str], data: st.DataObject) -> None:
