@@ -68,7 +68,7 @@ def test_pairs_of_two_dialogues_share_what_comes_before_the_answer(tmp_path: Pat
             {"chosen": talk("hi", "one", "go on", last="a"), "rejected": talk("hi", "two", "go on", last="b")},
         ],
     )
-    first, second = read_pairs([file])
+    (first, second), _ = read_pairs([file])
     assert [m.content for m in first.prompt.messages] == ["hi", "hello", "rob?"]
     assert (first.chosen, first.rejected) == ("No.", "Sure.")
     assert [m.content for m in second.prompt.messages] == ["hi"]
@@ -84,7 +84,7 @@ def test_pairs_with_columns_and_with_scored_options(tmp_path: Path) -> None:
         {"input": "q", "target_scores": {"x": 0, "y": 1, "z": 0}},
     ]
     (folder / "task.json").write_text(json.dumps({"name": "n", "examples": examples}), encoding="utf-8")
-    found = read_pairs([plain, str(tmp_path / "honest")])
+    found, _ = read_pairs([plain, str(tmp_path / "honest")])
     assert len({p.id for p in found}) == len(found) == 5
     assert [(p.chosen, p.rejected, p.category) for p in found[2:]] == [
         ("good", "bad", "honest"),
@@ -96,7 +96,7 @@ def test_pairs_with_columns_and_with_scored_options(tmp_path: Path) -> None:
 
 @needs_data
 def test_the_published_pairs_are_read_whole() -> None:
-    found = read_pairs([str(DATA / "hh_rlhf" / "harmless-base"), str(DATA / "hhh_alignment")])
+    found, _ = read_pairs([str(DATA / "hh_rlhf" / "harmless-base"), str(DATA / "hhh_alignment")])
     assert Counter(p.category for p in found) == {"": 2312, "harmless": 58, "helpful": 59, "honest": 61, "other": 43}
     assert len({p.id for p in found}) == len(found)
     assert all(p.chosen != p.rejected and p.prompt.messages[-1].role == "user" for p in found)
@@ -125,6 +125,31 @@ def test_labelled_rows_take_labels_outcomes_and_words_that_were_given_a_meaning(
 def test_a_row_that_is_no_pair_is_named(tmp_path: Path, row: Any) -> None:
     with pytest.raises(SpecError, match=r"x\.jsonl(:1:?)? "):
         read_pairs([put(tmp_path / "x.jsonl", [row])])
+
+
+def test_unusable_rows_of_pairs_and_of_labelled_paths_may_be_skipped_and_are_counted_by_reason(tmp_path: Path) -> None:
+    good = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    file = put(tmp_path / "p.jsonl", [good, {"prompt": "q", "chosen": "", "rejected": "b"}, {"above": 1}, good])
+    found, (count,) = read_pairs([file], skip=2)
+    assert len(found) == 2
+    assert (count.id, count.rows, count.used) == ("p.jsonl", 4, 2)
+    assert count.reasons == {"`chosen` is empty": 1, "has no column `chosen`": 1}
+    assert [row.id for row in count.left_out] == [f"{file}:2", f"{file}:3"]
+    with pytest.raises(SpecError, match=r"p\.jsonl:2: `chosen` is empty; 2 of 4 rows cannot be used") as error:
+        read_pairs([file], skip=1)
+    assert "`skip: 2`" in error.value.cure
+    known = put(tmp_path / "l.jsonl", [{"prompt": "q", "response": "a", "label": "harmful"}, {"prompt": "q"}])
+    some, (left,) = read_labelled([known], CONDUCT, skip=1)
+    assert (len(some), len(left.left_out)) == (1, 1)
+
+
+def test_a_forecast_of_a_calibration_tells_what_is_skipped(tmp_path: Path) -> None:
+    good = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    file = put(tmp_path / "p.jsonl", [good, {"prompt": "q", "chosen": "", "rejected": "b"}])
+    calibrated = f"calibrate: {{pairs: [{file}, {file}], skip: 1}}\n"
+    rows = jobs.forecast_run(parse_spec(f"version: 1\nmethod: calibrate\nworld: village\n{calibrated}"))["rows"]
+    assert list(rows) == ["p.jsonl", "p.jsonl (2)"]
+    assert rows["p.jsonl"] == "2 rows read, 1 used, 1 left out (1 `chosen` is empty)"
 
 
 # --- what is counted

@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 
 SETTING_UP: Mapping[str, str] = {
     "handover": "what a run leaves to the next one, or takes over from the one before",
+    "left_out": "rows of files that were skipped, by file and line, each with the reason",
     "calibrations": "how far the judges of this run were found to be right",
     "prompts": "the red-team prompts in the order in which they are drawn",
     "helpful": "ordinary prompts, for replay",
