@@ -14,6 +14,8 @@ import pytest
 import yaml
 
 from charter import jobs
+from charter.cli.show_commands import print_summary
+from charter.data.sources.data_rows import RowCount, SkippedRow
 from charter.data.sources.human_labels import read_pairs
 from charter.data.sources.labelled_sets import read_labelled
 from charter.errors import SpecError
@@ -32,6 +34,7 @@ from charter.reports.integrity import verify_run
 from charter.reports.judge_trust import correct_by_calibration, list_unlike_rates, read_judge_trust
 from charter.reports.judging_tables import build_calibration_tables
 from charter.reports.page import render_page
+from charter.reports.rater_tables import tabulate_raters
 from charter.reports.run_summary import summarise_run
 from charter.run import Run
 from charter.run.reader import RunReader
@@ -180,6 +183,52 @@ def measured(directory: Path, answer: Callable[[Request], str], of: CalibrationI
 
 def reply(label: str) -> str:
     return json.dumps({"rationale": "", "label": label})
+
+
+INJECTING = "version: 1\nworld: village\nmethod: calibrate\ncalibrate: {injections: true}\n"
+
+
+def rated(number: int, *labels: str) -> LabelledExchange:
+    known = knowing(f"response {number}", labels[0], f"x{number}")
+    return known.model_copy(update={"ratings": dict(zip(("ann", "<b>bob</b>"), labels, strict=True))})
+
+
+def test_raters_of_a_labelled_file_are_compared_and_skipped_rows_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of ten: seven harmful by both, one acceptable by both, two apart. Agreement 0.8. By chance 0.8^2 + 0.2^2 = 0.68
+    for kappa, so (0.8 - 0.68) / 0.32; and 2 * 0.8 * 0.2 = 0.32 for AC1, so (0.8 - 0.32) / 0.68."""
+    told = [("harmful", "harmful")] * 7 + [("acceptable", "acceptable"), ("harmful", "acceptable")]
+    known = [rated(n, *pair) for n, pair in enumerate([*told, ("acceptable", "harmful")])]
+    skipped = (SkippedRow(id="l.csv:3", reason="`label` is <i>empty</i>"), SkippedRow(id="l.csv:9", reason="is no row"))
+    with Run.create(tmp_path / "run", spec_text=INJECTING) as run:
+        run.steps("000").record("left_out", [RowCount(id="l.csv", rows=12, used=10, left_out=skipped)])
+        run.steps("000").record("labelled", known)
+        run.finish()
+    ((title, (head, row)),) = tabulate_raters(RunReader(tmp_path / "run"))
+    assert title.startswith("Raters of a labelled file")
+    assert row[1:3] == ("<b>bob</b>, ann", "10")
+    assert [cell.split()[0] for cell in row[3:]] == ["80.0%", "0.37", "0.71"]
+    assert len(head) == len(row)
+    page = render_page(tmp_path / "run")
+    assert "l.csv:3" in page
+    assert "&lt;i&gt;empty" in page
+    assert "&lt;b&gt;bob&lt;/b&gt;, ann" in page
+    assert "<b>bob" not in page
+    assert summarise_run(tmp_path / "run").rows_left_out == {"l.csv": {"`label` is <i>empty</i>": 1, "is no row": 1}}
+    print_summary(tmp_path / "run", quiet=False, as_json=False)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "2 rows of l.csv were left out. `label` is <i>empty</i>: 1; is no row: 1." in out
+    assert "<b>bob</b>, ann" in out
+
+
+def test_one_label_alone_tells_nothing_of_agreement_beyond_chance(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", spec_text=INJECTING) as run:
+        run.steps("000").record("labelled", [rated(n, "harmful", "harmful") for n in range(3)])
+        run.finish()
+    ((_, (_, row)),) = tabulate_raters(RunReader(tmp_path / "run"))
+    assert row[3].startswith("100.0%")
+    assert row[4:] == ("–", "–")
 
 
 def test_a_judge_is_counted_against_labels(tmp_path: Path) -> None:
