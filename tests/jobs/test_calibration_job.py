@@ -15,7 +15,6 @@ import yaml
 
 from charter import jobs
 from charter.cli.show_commands import print_summary
-from charter.data.sources.data_rows import RowCount, SkippedRow
 from charter.data.sources.human_labels import read_pairs
 from charter.data.sources.labelled_sets import read_labelled
 from charter.errors import SpecError
@@ -29,6 +28,7 @@ from charter.organism.world import World
 from charter.records.calibration_results import Calibration, FileErrors, LabelledExchange
 from charter.records.chat import Exchange, Request, Sampling, user_prompt
 from charter.records.preferences import ResponsePair
+from charter.records.row_counts import RowCount, SkippedRow
 from charter.records.verdicts import Outcome, Verdict
 from charter.reports.integrity import verify_run
 from charter.reports.judge_trust import correct_by_calibration, list_unlike_rates, read_judge_trust

@@ -262,6 +262,11 @@ STEPS: Mapping[str, str] = {
 _PATTERNS = tuple(name for name in STEPS if "*" in name)
 
 
+def is_inner_name(name: str) -> bool:
+    """Whether a name from a journal, seal or record names something inside the run: a POSIX path that stays there."""
+    return not set(name) & {"\\", "\0"} and all(part not in ("", ".", "..") for part in name.split("/"))
+
+
 def is_declared(name: str) -> bool:
     """Whether a step's name, without its folder, is one of these."""
     return name in STEPS or any(fnmatchcase(name, pattern) for pattern in _PATTERNS)

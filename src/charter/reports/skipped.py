@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from charter.data.sources.data_rows import RowCount
 from charter.records.chat import Exchange
 from charter.records.model_refs import ModelRef
 from charter.records.revisions import ReasonedAnswer, Revision
+from charter.records.row_counts import RowCount
 from charter.reports.costs import TUNING_STEP
 from charter.run.reader import RunReader
 

@@ -15,8 +15,8 @@ from charter.wiring.plugins import load_object
 from charter.wiring.role_models import tuner_options
 
 if TYPE_CHECKING:
-    from charter.data.sources.data_rows import RowCount
     from charter.models.tuners.tuner_options import TuneOptions
+    from charter.records.row_counts import RowCount
 
 NOT_TRAINER_OPTIONS = ("reward", "warm_up", "rounds", "rows")
 """Keys of an algorithm's section that are the method's."""

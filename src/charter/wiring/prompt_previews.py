@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from charter.data.sources.data_rows import RowCount
 from charter.errors import CharterError
 from charter.ports import Source
 from charter.records.chat import Prompt
 from charter.records.model_refs import ModelRef
+from charter.records.row_counts import RowCount
 from charter.spec import Spec
 from charter.wiring import role_models
 

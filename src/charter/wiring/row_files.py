@@ -15,7 +15,8 @@ from charter.records.training_rows import Example, RowOrigin
 from charter.spec import Spec
 
 if TYPE_CHECKING:
-    from charter.data.sources.data_rows import DataRow, RowCount
+    from charter.data.sources.data_rows import DataRow
+    from charter.records.row_counts import RowCount
 
 ROWS_FILE = "rows.jsonl"
 """What a run of ``think`` leaves for others to read: a row of chat turns a line, with its id and origin."""

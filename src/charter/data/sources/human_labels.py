@@ -13,7 +13,6 @@ from charter.data.sources.chat_turns import is_conversation, read_prompt, read_r
 from charter.data.sources.data_files import list_files, read_files
 from charter.data.sources.data_rows import (
     DataRow,
-    RowCount,
     check_characters,
     has_column,
     read_column,
@@ -27,6 +26,7 @@ from charter.records.calibration_results import LabelledExchange
 from charter.records.chat import Message, Prompt, user_prompt
 from charter.records.preferences import ResponsePair
 from charter.records.record import digest
+from charter.records.row_counts import RowCount
 
 R = TypeVar("R", ResponsePair, LabelledExchange)
 _SPEAKER = re.compile(r"(?:^|\n\n)(?:Human|Assistant):")

@@ -15,12 +15,13 @@ from typing import Any
 
 from charter.data.sources.chat_turns import read_prompt, read_reply
 from charter.data.sources.data_files import list_files, read_files
-from charter.data.sources.data_rows import DataRow, RowCount, read_column, read_usable, require_rows
+from charter.data.sources.data_rows import DataRow, read_column, read_usable, require_rows
 from charter.data.sources.human_labels import sample
 from charter.errors import RowError, SpecError
 from charter.judging.rubrics import Rubric
 from charter.records.calibration_results import LabelledExchange
 from charter.records.chat import Exchange, Message, Sampling, user_prompt
+from charter.records.row_counts import RowCount
 from charter.records.verdicts import Outcome
 from charter.spec import LabelledFileSpec
 
