@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from charter import jobs
+from charter.cli.show_commands import print_summary
 from charter.data.sources.human_labels import read_pairs
 from charter.data.sources.labelled_sets import read_labelled
 from charter.errors import SpecError
@@ -27,11 +28,13 @@ from charter.organism.world import World
 from charter.records.calibration_results import Calibration, FileErrors, LabelledExchange
 from charter.records.chat import Exchange, Request, Sampling, user_prompt
 from charter.records.preferences import ResponsePair
+from charter.records.row_counts import RowCount, SkippedRow
 from charter.records.verdicts import Outcome, Verdict
 from charter.reports.integrity import verify_run
 from charter.reports.judge_trust import correct_by_calibration, list_unlike_rates, read_judge_trust
 from charter.reports.judging_tables import build_calibration_tables
 from charter.reports.page import render_page
+from charter.reports.rater_tables import tabulate_raters
 from charter.reports.run_summary import summarise_run
 from charter.run import Run
 from charter.run.reader import RunReader
@@ -68,7 +71,7 @@ def test_pairs_of_two_dialogues_share_what_comes_before_the_answer(tmp_path: Pat
             {"chosen": talk("hi", "one", "go on", last="a"), "rejected": talk("hi", "two", "go on", last="b")},
         ],
     )
-    first, second = read_pairs([file])
+    (first, second), _ = read_pairs([file])
     assert [m.content for m in first.prompt.messages] == ["hi", "hello", "rob?"]
     assert (first.chosen, first.rejected) == ("No.", "Sure.")
     assert [m.content for m in second.prompt.messages] == ["hi"]
@@ -84,7 +87,7 @@ def test_pairs_with_columns_and_with_scored_options(tmp_path: Path) -> None:
         {"input": "q", "target_scores": {"x": 0, "y": 1, "z": 0}},
     ]
     (folder / "task.json").write_text(json.dumps({"name": "n", "examples": examples}), encoding="utf-8")
-    found = read_pairs([plain, str(tmp_path / "honest")])
+    found, _ = read_pairs([plain, str(tmp_path / "honest")])
     assert len({p.id for p in found}) == len(found) == 5
     assert [(p.chosen, p.rejected, p.category) for p in found[2:]] == [
         ("good", "bad", "honest"),
@@ -96,7 +99,7 @@ def test_pairs_with_columns_and_with_scored_options(tmp_path: Path) -> None:
 
 @needs_data
 def test_the_published_pairs_are_read_whole() -> None:
-    found = read_pairs([str(DATA / "hh_rlhf" / "harmless-base"), str(DATA / "hhh_alignment")])
+    found, _ = read_pairs([str(DATA / "hh_rlhf" / "harmless-base"), str(DATA / "hhh_alignment")])
     assert Counter(p.category for p in found) == {"": 2312, "harmless": 58, "helpful": 59, "honest": 61, "other": 43}
     assert len({p.id for p in found}) == len(found)
     assert all(p.chosen != p.rejected and p.prompt.messages[-1].role == "user" for p in found)
@@ -127,6 +130,31 @@ def test_a_row_that_is_no_pair_is_named(tmp_path: Path, row: Any) -> None:
         read_pairs([put(tmp_path / "x.jsonl", [row])])
 
 
+def test_unusable_rows_of_pairs_and_of_labelled_paths_may_be_skipped_and_are_counted_by_reason(tmp_path: Path) -> None:
+    good = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    file = put(tmp_path / "p.jsonl", [good, {"prompt": "q", "chosen": "", "rejected": "b"}, {"above": 1}, good])
+    found, (count,) = read_pairs([file], skip=2)
+    assert len(found) == 2
+    assert (count.id, count.rows, count.used) == ("p.jsonl", 4, 2)
+    assert count.reasons == {"`chosen` is empty": 1, "has no column `chosen`": 1}
+    assert [row.id for row in count.left_out] == [f"{file}:2", f"{file}:3"]
+    with pytest.raises(SpecError, match=r"p\.jsonl:2: `chosen` is empty; 2 of 4 rows cannot be used") as error:
+        read_pairs([file], skip=1)
+    assert "`skip: 2`" in error.value.cure
+    known = put(tmp_path / "l.jsonl", [{"prompt": "q", "response": "a", "label": "harmful"}, {"prompt": "q"}])
+    some, (left,) = read_labelled([known], CONDUCT, skip=1)
+    assert (len(some), len(left.left_out)) == (1, 1)
+
+
+def test_a_forecast_of_a_calibration_tells_what_is_skipped(tmp_path: Path) -> None:
+    good = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    file = put(tmp_path / "p.jsonl", [good, {"prompt": "q", "chosen": "", "rejected": "b"}])
+    calibrated = f"calibrate: {{pairs: [{file}, {file}], skip: 1}}\n"
+    rows = jobs.forecast_run(parse_spec(f"version: 1\nmethod: calibrate\nworld: village\n{calibrated}"))["rows"]
+    assert list(rows) == ["p.jsonl", "p.jsonl (2)"]
+    assert rows["p.jsonl"] == "2 rows read, 1 used, 1 left out (1 `chosen` is empty)"
+
+
 # --- what is counted
 
 
@@ -155,6 +183,52 @@ def measured(directory: Path, answer: Callable[[Request], str], of: CalibrationI
 
 def reply(label: str) -> str:
     return json.dumps({"rationale": "", "label": label})
+
+
+INJECTING = "version: 1\nworld: village\nmethod: calibrate\ncalibrate: {injections: true}\n"
+
+
+def rated(number: int, *labels: str) -> LabelledExchange:
+    known = knowing(f"response {number}", labels[0], f"x{number}")
+    return known.model_copy(update={"ratings": dict(zip(("ann", "<b>bob</b>"), labels, strict=True))})
+
+
+def test_raters_of_a_labelled_file_are_compared_and_skipped_rows_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of ten: seven harmful by both, one acceptable by both, two apart. Agreement 0.8. By chance 0.8^2 + 0.2^2 = 0.68
+    for kappa, so (0.8 - 0.68) / 0.32; and 2 * 0.8 * 0.2 = 0.32 for AC1, so (0.8 - 0.32) / 0.68."""
+    told = [("harmful", "harmful")] * 7 + [("acceptable", "acceptable"), ("harmful", "acceptable")]
+    known = [rated(n, *pair) for n, pair in enumerate([*told, ("acceptable", "harmful")])]
+    skipped = (SkippedRow(id="l.csv:3", reason="`label` is <i>empty</i>"), SkippedRow(id="l.csv:9", reason="is no row"))
+    with Run.create(tmp_path / "run", spec_text=INJECTING) as run:
+        run.steps("000").record("left_out", [RowCount(id="l.csv", rows=12, used=10, left_out=skipped)])
+        run.steps("000").record("labelled", known)
+        run.finish()
+    ((title, (head, row)),) = tabulate_raters(RunReader(tmp_path / "run"))
+    assert title.startswith("Raters of a labelled file")
+    assert row[1:3] == ("<b>bob</b>, ann", "10")
+    assert [cell.split()[0] for cell in row[3:]] == ["80.0%", "0.37", "0.71"]
+    assert len(head) == len(row)
+    page = render_page(tmp_path / "run")
+    assert "l.csv:3" in page
+    assert "&lt;i&gt;empty" in page
+    assert "&lt;b&gt;bob&lt;/b&gt;, ann" in page
+    assert "<b>bob" not in page
+    assert summarise_run(tmp_path / "run").rows_left_out == {"l.csv": {"`label` is <i>empty</i>": 1, "is no row": 1}}
+    print_summary(tmp_path / "run", quiet=False, as_json=False)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "2 rows of l.csv were left out. `label` is <i>empty</i>: 1; is no row: 1." in out
+    assert "<b>bob</b>, ann" in out
+
+
+def test_one_label_alone_tells_nothing_of_agreement_beyond_chance(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", spec_text=INJECTING) as run:
+        run.steps("000").record("labelled", [rated(n, "harmful", "harmful") for n in range(3)])
+        run.finish()
+    ((_, (_, row)),) = tabulate_raters(RunReader(tmp_path / "run"))
+    assert row[3].startswith("100.0%")
+    assert row[4:] == ("–", "–")
 
 
 def test_a_judge_is_counted_against_labels(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Red teaming on every published set as it is: a tiny random model, judged by a program."""
+"""Red teaming and IterAlign on every published set as it is: a tiny random model, judged by a program."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from charter import cli
+from charter import cli, jobs
 from charter.records.chat import Prompt
 from charter.reports.integrity import verify_run
 from charter.run.reader import RunReader
@@ -61,4 +61,41 @@ def test_a_published_set_is_red_teamed_as_it_is(
             assert f"prompts: {name}: " in said.err
     drawn = RunReader(tmp_path / "run").records("000/prompts", Prompt)
     assert {prompt.source for prompt in drawn} == {name}
+    assert verify_run(tmp_path / "run").ok
+
+
+LOOP = """\
+method: iteralign
+target: {{model: {model}, device: cpu, dtype: float32, batch: 16}}
+oracle: {{model: "python:tests.fakes.scripted_judge:proposer"}}
+judge: {{model: "python:tests.fakes.scripted_judge:judge"}}
+evaluator: {{model: "python:tests.fakes.scripted_judge:judge"}}
+offline: true
+prompts:
+  redteam: [{{name: {name}, path: {path}, limit: 24}}]
+  helpful: [{{name: vicuna, path: {data}/vicuna, limit: 12}}]
+  gate: 2
+  heldout: 4
+options:
+  draw: {{batch: 8}}
+  stop: {{iterations: 1, rule: data}}
+  replay: {{ratio: 1, fresh: 2}}
+  contrast: {{count: 0}}
+  measure: {{efficacy: false}}
+  keep: {{verify: false}}
+  gates: {{retries: 0, roll_back: false}}
+  tune: {{rank: 4, alpha: 8, epochs: 1, learning_rate: 0.000000001}}
+scale: {{answer_tokens: 8, critique_tokens: 8, temperature: 1.0, row_tokens: 4096}}
+"""
+
+
+@needs_data
+@pytest.mark.parametrize("name", SETS)
+def test_iteralign_goes_from_a_published_set_to_a_policy(name: str, model: str, tmp_path: Path) -> None:
+    spec = LOOP.format(model=model, name=name, path=DATA / FOLDERS.get(name, name), data=DATA)
+    jobs.launch_run(spec, tmp_path / "run")
+    reading = RunReader(tmp_path / "run")
+    assert {prompt.source for prompt in reading.records("000/prompts", Prompt)} == {name}
+    assert reading.constitution.active
+    assert reading.outcome["policy"]["adapter"] == "001/policy"
     assert verify_run(tmp_path / "run").ok

@@ -193,7 +193,7 @@ def test_killed_again_and_again_it_comes_to_the_same_end(method: str, every: int
 def test_rows_are_read_in_any_columns_and_come_back_as_they_went(tmp_path: Path) -> None:
     made = [row("a"), LESSONS[0], row("b").model_copy(update={"origin": "lookalike"})]
     (tmp_path / "mine.jsonl").write_text(rows_to_jsonl(made), encoding="utf-8")
-    again = read_rows([str(tmp_path / "mine.jsonl")])
+    again, _ = read_rows([str(tmp_path / "mine.jsonl")])
     assert [(e.id, e.messages, e.response, e.origin) for e in again] == [
         (e.id, e.messages, e.response, e.origin) for e in made
     ]
@@ -202,7 +202,7 @@ def test_rows_are_read_in_any_columns_and_come_back_as_they_went(tmp_path: Path)
         {"prompt": "again", "response": "so too", "id": "b", "origin": 7},
     ]
     (tmp_path / "other.jsonl").write_text("\n".join(map(json.dumps, other)), encoding="utf-8")
-    both = read_rows([str(tmp_path / "mine.jsonl"), str(tmp_path / "other.jsonl")])
+    both, _ = read_rows([str(tmp_path / "mine.jsonl"), str(tmp_path / "other.jsonl")])
     assert [(e.id, e.origin) for e in both[3:]] == [("row-4", "given"), ("row-5", "given")]
     assert [e.response for e in both[3:]] == ["so", "so too"]
 
@@ -216,7 +216,7 @@ def test_rows_are_read_in_any_columns_and_come_back_as_they_went(tmp_path: Path)
             "a turn is of `tool`",
         ),
         ('{"price": 3}', "no text is found in it"),
-        ("", "holds no row"),
+        ("", "gives no row"),
     ],
 )
 def test_a_row_that_cannot_be_learnt_is_refused_with_its_place(line: str, said: str, tmp_path: Path) -> None:
@@ -224,6 +224,19 @@ def test_a_row_that_cannot_be_learnt_is_refused_with_its_place(line: str, said: 
     with pytest.raises(SpecError, match=said) as caught:
         read_rows([str(tmp_path / "rows.jsonl")])
     assert "rows.jsonl" in str(caught.value)
+
+
+def test_rows_that_cannot_be_learnt_may_be_skipped_and_are_counted_by_reason(tmp_path: Path) -> None:
+    good = [{"instruction": "say it", "output": "so"}, {"prompt": "a", "answer": "b"}]
+    lines = [good[0], {"price": 3}, {"prompt": "again"}, good[1]]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    rows, (count,) = read_rows([str(file)], skip=2)
+    assert [(e.id, e.response) for e in rows] == [("row-1", "so"), ("row-2", "b")]
+    assert count.reasons == {"no text is found in it": 1, "has no answer to learn": 1}
+    with pytest.raises(SpecError, match=r"rows\.jsonl:2") as caught:
+        read_rows([str(file)])
+    assert "`skip: 2`" in caught.value.cure
 
 
 # -- a chain of the four stages on the organism
@@ -295,7 +308,7 @@ def test_each_stage_goes_on_from_the_one_before(chain: Path) -> None:
 def test_every_report_knows_a_run_that_only_leaves_rows(chain: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = chain / "2-think"
     reading = RunReader(run)
-    rows = read_rows([str(run / "rows.jsonl")])
+    rows, _ = read_rows([str(run / "rows.jsonl")])
     assert [e.id for e in rows] == [e.id for e in (*left(run).examples, *left(run).replay_rows)]
     found = read_principle_usage(reading)
     assert found is not None
@@ -346,7 +359,7 @@ def test_rows_that_a_run_left_are_engraved_from_their_file(chain: Path, tmp_path
     alone = whole | {"method": "engrave", "constitution": ""}
     alone["options"] = alone["options"] | {"engrave": {"rows": [str(chain / "2-think" / "rows.jsonl")]}}
     jobs.launch_run(yaml.safe_dump(alone), tmp_path / "run")
-    file = {e.id: e.response for e in read_rows([str(chain / "2-think" / "rows.jsonl")])}
+    file = {e.id: e.response for e in read_rows([str(chain / "2-think" / "rows.jsonl")])[0]}
     for run in (tmp_path / "run", chain / "3-engrave"):
         trained = records(run, "001/rows")
         assert file.items() <= {e["id"]: e["response"] for e in trained}.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -15,8 +16,10 @@ from typing import Any
 
 import pytest
 
+from charter import jobs
 from charter.cli import main
 from charter.errors import CharterError, DamagedError, StoreError
+from charter.reports.chain import chain_runs, is_complete
 from charter.reports.integrity import verify_run
 from charter.run import Run, store
 from charter.run.reader import RunReader
@@ -309,3 +312,20 @@ def test_a_run_at_work_may_keep_scratch_files(tmp_path: Path) -> None:
     assert (found.ok, found.foreign) == (True, ())
     resume(tmp_path / "run")
     assert SERVER_DIR in str(verify_run(tmp_path / "run").foreign)
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "folder"])
+def test_the_spec_of_a_chain_is_read_without_trust(kind: str, tmp_path: Path) -> None:
+    chain, spec = tmp_path / "chain", tmp_path / "chain" / store.SPEC
+    chain.mkdir()
+    (tmp_path / "secret.yaml").write_text("steps: [{method: red_team}]\n", encoding="utf-8")
+    if kind == "link":
+        spec.symlink_to(tmp_path / "secret.yaml")
+    elif kind == "fifo":
+        os.mkfifo(spec)
+    else:
+        spec.mkdir()
+    for read in (chain_runs, is_complete, jobs.resume_run):
+        assert "spec.yaml" in answer(partial(read, chain))
+        with pytest.raises(DamagedError):
+            read(chain)

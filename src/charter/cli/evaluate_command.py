@@ -55,13 +55,13 @@ def evaluate(
 
 def read_benchmarks(file: Path | None) -> list[dict[str, Any]]:
     """The benchmarks of a file: one, a list, or a spec's. Raises SpecError."""
-    import yaml
+    from charter.spec.yaml_text import load_yaml
 
     if file is None:
         return []
     try:
-        value = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        value = load_yaml(file.read_text(encoding="utf-8"), str(file), "Give a YAML file.")
+    except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{file} cannot be read: {error}", cure="Give a YAML file.") from error
     if isinstance(value, dict):
         value = [value] if value.keys() & {"task", "protocol", "judged"} else value.get("benchmarks")

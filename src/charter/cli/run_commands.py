@@ -147,7 +147,7 @@ def begin_or_resume(text: str, directory: Path, observer: Observer, tell: Callab
     """Begins a run, or goes on with the one of the same spec that is there. Raises StoreError where it is another."""
     from charter import jobs
     from charter import spec as specs
-    from charter.reports.chain import is_chain, is_complete
+    from charter.reports.chain import is_chain, is_complete, read_chain_spec
     from charter.run import store
     from charter.run.reader import RunReader
 
@@ -155,7 +155,7 @@ def begin_or_resume(text: str, directory: Path, observer: Observer, tell: Callab
     if not (directory / store.JOURNAL).exists() and not chain:
         jobs.launch_run(text, directory, observer, tell)
         return
-    before = specs.read_spec(directory / "spec.yaml")[0] if chain else RunReader(directory).spec
+    before = specs.parse_spec(read_chain_spec(directory)) if chain else RunReader(directory).spec
     if specs.parse_spec(text) != before:
         cure = "Choose another folder with --out, or start from a step of this run: charter fork"
         raise StoreError(f"{directory} holds a run of another spec", cure)

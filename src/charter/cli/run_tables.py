@@ -16,6 +16,7 @@ from charter.reports.judge_trust import read_judge_trust, read_own_calibration
 from charter.reports.judging_tables import build_judging_tables
 from charter.reports.norm_compliance import read_norm_compliance
 from charter.reports.paired_tests import FINAL_STEP, START_STEP, compare_before_after
+from charter.reports.rater_tables import tabulate_raters
 from charter.reports.run_comparison import change_text, detectable_text, metric_name, signed_points
 from charter.reports.run_summary import RunSummary, unjudged_bounds
 from charter.reports.self_instruct_tables import build_yield_tables, read_yields
@@ -34,6 +35,7 @@ def build_tables(reading: RunReader, summary: RunSummary) -> Iterator[Table]:
         (title, [*rows], ())
         for title, rows in build_judging_tables(read_judge_trust(reading), read_own_calibration(reading))
     ]
+    judging += [(title, [*rows], ()) for title, rows in tabulate_raters(reading)]
     audit = read_audit(reading)
     benchmarks: list[Table] = [(title, [*rows], ()) for title, rows in benchmark_tables(reading)]
     written: list[Table] = [(title, [*rows], (1, 2)) for title, rows in build_yield_tables(read_yields(reading))]

@@ -203,6 +203,9 @@ def _print_skipped(summary: RunSummary) -> None:
     """The target, and what it could not answer or learn from."""
     if target := summary.target:
         print_out(f"Target: {target['model']} on {target['device']} in {target['dtype']}; {target['format']}.")
+    for source, counts in summary.rows_left_out.items():
+        told = "; ".join(f"{reason}: {count}" for reason, count in counts.items())
+        print_out(f"{sum(counts.values())} rows of {source} were left out. {told}.")
     if summary.failed:
         reasons = "; ".join(f"{reason}: {count}" for reason, count in summary.failed.items())
         print_out(f"{sum(summary.failed.values())} answers failed, and count as unjudged. {reasons}.")

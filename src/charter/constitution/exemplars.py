@@ -7,12 +7,12 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from charter.constitution.document import Constitution
 from charter.errors import SpecError
 from charter.records.record import Record
+from charter.spec.yaml_text import load_yaml
 
 LINE_WIDTH = 80
 """Characters of a line by which exemplars are counted, however their file breaks them."""
@@ -71,9 +71,9 @@ def read_exemplars(path: Path) -> tuple[Exemplar, ...]:
     """Exemplars from a YAML list of mappings with prompt, thought and answer. Raises SpecError."""
     cure = "Write a YAML list whose items have prompt, thought and answer."
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = load_yaml(path.read_text(encoding="utf-8"), str(path), cure)
         found = TypeAdapter(list[Exemplar]).validate_python(value)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} cannot be read: {error}", cure=cure) from error
     except ValidationError as error:
         faults = tuple(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())

@@ -13,6 +13,7 @@ import yaml
 
 from charter.errors import SpecError
 from charter.records.rules import Principle
+from charter.spec.yaml_text import check_yaml_bounds
 
 QUOTE = "Put the rule in quotation marks, or write it as `title:` and `text:`."
 FORMS = "Give a YAML list of texts, a Markdown list, or a rule a line; `charter constitution import` reads documents."
@@ -118,6 +119,7 @@ def _value(text: str, name: str) -> tuple[Any, list[int]]:
         except (ValueError, RecursionError):
             pass  # YAML's own lists look alike
     try:
+        check_yaml_bounds(text, name)
         loader = yaml.SafeLoader(text)
         try:
             node = loader.get_single_node()

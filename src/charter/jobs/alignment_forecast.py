@@ -11,13 +11,13 @@ from charter.wiring import attack_styles, learners, role_models
 from charter.wiring.components import Components
 from charter.wiring.principle_methods import (
     METHODS_ON_GENERATED,
-    METHODS_ON_GIVEN_ROWS,
     METHODS_WITHOUT_RULES,
     PRINCIPLE_METHODS,
     build_principle_inputs,
     load_constitution,
 )
 from charter.wiring.prompt_previews import preview_prompts
+from charter.wiring.row_files import METHODS_ON_GIVEN_ROWS
 from charter.wiring.self_instruct_inputs import max_calls, max_prompts
 
 
@@ -25,7 +25,7 @@ def forecast_alignment(components: Components, written: int = 0) -> dict[str, An
     """Prompts, calls by purpose and tokens to generate. ``written``: prompts that the step before writes at most.
     Nothing is asked and no model loads. Raises SpecError."""
     spec = components.spec
-    seen = preview_prompts(spec, components.start, components.sources)
+    seen = preview_prompts(spec, components.start, components.sources, components.row_counts)
     if spec.constitution not in ("", "world", "none", "shipped"):
         seen |= {"rules": {p.id: p.text for p in load_constitution(components).active}}
     if repeated := components.prompts.repeated:

@@ -65,8 +65,11 @@ class AlignmentJob:
         return forecast_alignment(self.components, self.written)
 
     def prepare(self) -> Sequence[str]:
-        """A line about the rows of each source of prompts."""
-        return [f"prompts: {count.id}: {count.summary}" for count in count_rows(self.components.sources)]
+        """A line about the rows of each file."""
+        counts = self.components.row_counts
+        prompts = len(count_rows(self.components.sources))
+        kinds = ["prompts"] * prompts + ["rows"] * (len(counts) - prompts)
+        return [f"{kind}: {count.id}: {count.summary}" for kind, count in zip(kinds, counts, strict=True)]
 
     def inherit(self, run: Run) -> None:
         """Takes over what the run goes on from, where the spec names one. Raises StoreError, SpecError."""
@@ -84,7 +87,7 @@ class AlignmentJob:
         components = self.components
         if components.calibrations:
             run.steps("000").record("calibrations", list(components.calibrations))
-        if losses := find_losses(count_rows(components.sources)):
+        if losses := find_losses(components.row_counts):
             run.steps("000").record("left_out", losses)
         self.inherit(run)
         with components.open_roles(run) as roles:

@@ -12,7 +12,7 @@ from charter.ports import Engine
 from charter.spec import Spec
 from charter.wiring import role_models
 from charter.wiring.calibrations import CALIBRATION_FILE
-from charter.wiring.prompt_previews import find_losses
+from charter.wiring.prompt_previews import distinguish_counts, find_losses
 
 if TYPE_CHECKING:
     from charter.methods.calibrate import CalibrationInputs
@@ -71,10 +71,12 @@ class CalibrationJob:
 
         spec, asked = self.spec, self.spec.calibrate
         rubric = role_models.load_rubric(spec.options.judge)
-        exchanges, self.counts = read_labelled(asked.labelled, rubric, asked.labels, asked.limit)
+        exchanges, labelled = read_labelled(asked.labelled, rubric, asked.labels, asked.limit, asked.skip)
+        pairs, compared = read_pairs(asked.pairs, asked.limit, asked.skip)
+        self.counts = distinguish_counts([*labelled, *compared])
         return CalibrationInputs(
             labelled=exchanges,
-            pairs=read_pairs(asked.pairs, asked.limit),
+            pairs=pairs,
             injections=asked.injections,
             rubric=rubric,
             templates=role_models.build_templates(spec, self.world),

@@ -20,7 +20,7 @@ from charter.jobs import chain_job
 from charter.jobs.alignment_job import METHODS, AlignmentJob
 from charter.jobs.job import Job
 from charter.jobs.job_builder import build_job
-from charter.reports.chain import is_chain
+from charter.reports.chain import is_chain, read_chain_spec
 from charter.run import store
 from charter.run.reader import RunReader
 from charter.spec import chain_spec
@@ -53,7 +53,7 @@ def _run_chain(
     tell: Callable[[str], None] | None,
 ) -> None:
     """Takes a chain to its end: every step that is not finished, in order, within what is left of the budget."""
-    text = specs.read_spec(directory / store.SPEC)[1]
+    text = read_chain_spec(directory)
     whole, before = chain_job.chain_budget(text, budget), list[Path]()
     for name, step in specs.split_chain(text):
         folder = directory / name

@@ -16,6 +16,7 @@ from charter.errors import SpecError
 from charter.records.record import Record, digest
 from charter.records.rules import Norm
 from charter.records.verdicts import Outcome
+from charter.spec.yaml_text import load_yaml
 
 _PLACEHOLDERS = ("prompt", "response", "menu", "schema", "policy")
 _CURE = "Mend these keys; `charter judge rubric conduct` prints a rubric to start from."
@@ -192,10 +193,7 @@ class _File(BaseModel):
 
 def parse_rubric(text: str, name: str) -> Rubric:
     """A rubric from a file's text. Raises SpecError with every fault at once."""
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpecError(f"{name} is not YAML: {error}", cure=_CURE) from error
+    value = load_yaml(text, name, _CURE)
     if not isinstance(value, dict):
         raise SpecError(f"{name} holds no mapping", cure=_CURE)
     faults, read = [], None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from charter.errors import SpecError
+from charter.spec.yaml_text import load_yaml
 
 TemplateForm = Literal["request", "claim", "question", "borderline"]
 WORLD_FOLDER = Path(__file__).parent / "worlds"
@@ -149,12 +149,10 @@ def read_world_file(name: str | Path) -> WorldFile:
 
 def _read_with_parents(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = load_yaml(path.read_text(encoding="utf-8"), str(path), "Correct its syntax.")
     except FileNotFoundError as error:
         shipped = ", ".join(sorted(p.stem for p in WORLD_FOLDER.glob("*.yaml")))
         raise SpecError(f"There is no world {path.stem!r} ({path}).", cure=f"Shipped worlds: {shipped}.") from error
-    except yaml.YAMLError as error:
-        raise SpecError(f"{path} is not YAML: {error}", cure="Correct its syntax.") from error
     if not isinstance(data, dict):
         raise SpecError(f"{path} holds no mapping.", cure="Start from a copy of a shipped world.")
     parent = data.pop("extends", None)

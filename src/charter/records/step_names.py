@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 SETTING_UP: Mapping[str, str] = {
-    "left_out": "rows of the sources that were left out, each source with its reasons",
     "handover": "what a run leaves to the next one, or takes over from the one before",
+    "left_out": "rows of files that were skipped, by file and line, each with the reason",
     "calibrations": "how far the judges of this run were found to be right",
     "prompts": "the red-team prompts in the order in which they are drawn",
     "helpful": "ordinary prompts, for replay",
@@ -264,6 +264,11 @@ STEPS: Mapping[str, str] = {
 """Every step by its name, with what its file holds."""
 
 _PATTERNS = tuple(name for name in STEPS if "*" in name)
+
+
+def is_inner_name(name: str) -> bool:
+    """Whether a name from a journal, seal or record names something inside the run: a POSIX path that stays there."""
+    return not set(name) & {"\\", "\0"} and all(part not in ("", ".", "..") for part in name.split("/"))
 
 
 def is_declared(name: str) -> bool:

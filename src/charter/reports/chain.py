@@ -13,20 +13,29 @@ from charter.run.store import Fault
 
 def is_chain(directory: Path) -> bool:
     """Whether a folder holds a chain of runs."""
-    return (directory / store.SPEC).is_file() and not store.is_present(directory, store.JOURNAL)
+    return store.is_present(directory, store.SPEC) and not store.is_present(directory, store.JOURNAL)
+
+
+def read_chain_spec(directory: Path) -> str:
+    """The spec of a chain, read without trust as a run's is. Raises StoreError, DamagedError."""
+    return store.read_bytes(directory / store.SPEC, directory).decode(errors="replace")
 
 
 def chain_runs(directory: Path) -> list[Path]:
     """The runs of a chain that have begun, in order; none where the folder holds no chain. Raises SpecError."""
     if not is_chain(directory):
         return []
-    steps = [directory / name for name, _ in specs.split_chain(specs.read_spec(directory / store.SPEC)[1])]
+    steps = [directory / name for name, _ in _split_spec(directory)]
     return [step for step in steps if store.is_present(step, store.JOURNAL)]
+
+
+def _split_spec(directory: Path) -> list[tuple[str, str]]:
+    return specs.split_chain(read_chain_spec(directory), str(directory / store.SPEC))
 
 
 def is_complete(directory: Path) -> bool:
     """Whether every step of a chain is finished."""
-    steps = specs.split_chain(specs.read_spec(directory / store.SPEC)[1])
+    steps = _split_spec(directory)
     begun = chain_runs(directory)
     return len(begun) == len(steps) and all(RunReader(step).head for step in begun)
 

@@ -31,6 +31,7 @@ from charter.reports.lineage import build_lineage
 from charter.reports.norm_compliance import read_norm_compliance
 from charter.reports.paired_tests import FINAL_STEP, START_STEP, compare_before_after
 from charter.reports.preference_report import read_curves, read_preference_report
+from charter.reports.rater_tables import tabulate_raters
 from charter.reports.run_comparison import change_text, detectable_text, metric_name, signed_points
 from charter.reports.run_summary import (
     RunSummary,
@@ -40,7 +41,7 @@ from charter.reports.run_summary import (
     unjudged_bounds,
 )
 from charter.reports.self_instruct_tables import build_yield_tables, read_yields
-from charter.reports.skipped import read_policies
+from charter.reports.skipped import read_policies, read_row_counts, tabulate_row_counts
 from charter.reports.unjudged_reasons import tabulate_unread
 from charter.run.reader import RunReader
 from charter.statistics import FEW_JUDGED
@@ -107,7 +108,8 @@ def _measured_contents(reading: RunReader, summary: RunSummary) -> dict[str, Any
         "metrics": _metric_rows(reading),
         "audit": _audit_contents(reading),
         "warnings": trust.warnings,
-        "judging": [*build_judging_tables(trust, read_own_calibration(reading)), *unread],
+        "judging": [*build_judging_tables(trust, read_own_calibration(reading)), *tabulate_raters(reading), *unread],
+        "row_losses": list(tabulate_row_counts(read_row_counts(reading))),
         "benchmarks": list(benchmark_tables(reading)),
         "series": _gate_series(reading),
         "groups": breakdown_rows(reading),

@@ -24,7 +24,7 @@ from charter.reports.paired_tests import FINAL_STEP, START_STEP, compare_before_
 from charter.reports.preference_report import read_preference_report
 from charter.reports.principle_usage import PrincipleUsage, read_principle_usage
 from charter.reports.self_instruct_tables import read_yields
-from charter.reports.skipped import count_failed_answers, read_skipped_rows
+from charter.reports.skipped import count_failed_answers, read_row_counts, read_skipped_rows
 from charter.reports.unjudged_reasons import count_reasons, count_refusals
 from charter.run.reader import RunReader
 from charter.spec import PROGRAM_PREFIX
@@ -49,6 +49,7 @@ class RunSummary(Record):
     ``unjudged_why``: missing verdicts by reason; ``refused``: those that a judge refused, by the prompt's category;
     ``notes``: how servers are asked otherwise than was meant.
     ``failed``: answers that the target did not give, by reason; ``left_out``: training rows that were not used;
+    ``rows_left_out``: rows of files that were skipped, by source and reason;
     ``target``: what answered, where and how. ``judging``: the judged shares and how far they can be trusted;
     ``calibration``: what the method ``calibrate`` found. ``breakdown``: held-out by category, language, source and
     attack style; ``generalisation``: on what training never saw, empty where there is nothing. ``norms``: what people
@@ -72,6 +73,7 @@ class RunSummary(Record):
     target: dict[str, Any]
     failed: dict[str, int]
     left_out: int
+    rows_left_out: dict[str, dict[str, int]] = Field(default_factory=dict)
     unjudged: int
     unjudged_why: dict[str, int] = Field(default_factory=dict)
     refused: dict[str, int] = Field(default_factory=dict)
@@ -120,6 +122,7 @@ def summarise_reading(reading: RunReader) -> RunSummary:
         target=reading.environment.get("target", {}),
         failed=count_failed_answers(reading),
         left_out=sum(len(rows) for rows in read_skipped_rows(reading).values()),
+        rows_left_out={count.id: count.reasons for count in read_row_counts(reading) if count.left_out},
         unjudged=count_unjudged(reading),
         unjudged_why=count_reasons(reading, VERDICT_STEPS),
         refused=count_refusals(reading, VERDICT_STEPS),

@@ -1,16 +1,21 @@
-"""What a run could not use: answers that the target failed to give, and rows that were too long to train on."""
+"""What a run could not use: rows of its files, answers that the target failed to give, and rows that were too long to
+train on."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from charter.records.chat import Exchange
 from charter.records.model_refs import ModelRef
 from charter.records.revisions import ReasonedAnswer, Revision
+from charter.records.row_counts import RowCount
 from charter.reports.costs import TUNING_STEP
 from charter.run.reader import RunReader
 
 _MAX_REASON = 80
+_MAX_SHOWN = 50
+"""Skipped rows of a file that the page names; the record holds all."""
 
 
 def count_failed_answers(reading: RunReader) -> dict[str, int]:
@@ -27,6 +32,25 @@ def count_failed_answers(reading: RunReader) -> dict[str, int]:
             found = reading.records(step, Exchange)
         reasons.update(_failure_reason(exchange) for exchange in found if exchange.stop == "error")
     return dict(reasons.most_common())
+
+
+def read_row_counts(reading: RunReader) -> list[RowCount]:
+    """What was left out of the run's files of prompts, pairs, labelled exchanges and training rows."""
+    return reading.records("000/left_out", RowCount)
+
+
+def tabulate_row_counts(counts: Sequence[RowCount]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    """The skipped rows in tables with their heads: by file and reason, then each with its line."""
+    if not counts:
+        return
+    told = [(count, reason, str(n)) for count in counts for reason, n in count.reasons.items()]
+    told += [(count, f"{file} is empty", "") for count in counts for file in count.empty]
+    told += [(count, f"not read: {file}", "") for count in counts for file in count.unread]
+    by_reason = [(count.id, f"{count.used:,} of {count.rows:,}", reason, n) for count, reason, n in told]
+    yield "Rows of files that were left out", [("source", "rows used", "reason", "left out"), *by_reason]
+    rows = [(row.id, row.reason) for count in counts for row in count.left_out[:_MAX_SHOWN]]
+    if rows:
+        yield f"Each of these rows, {_MAX_SHOWN} of a source at most", [("row", "reason"), *rows]
 
 
 def read_skipped_rows(reading: RunReader) -> dict[str, dict[str, str]]:

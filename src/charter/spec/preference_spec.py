@@ -20,6 +20,7 @@ class PreferenceDataSpec(Record):
         (),
         description="Files of pairs that people compared, with a column `rater` where it is known.",
     )
+    skip: int = Field(0, ge=0, description="Rows of each of `files` that cannot be used and may be left out.")
     prompts: int = Field(300, ge=1, description="Red-team prompts that are answered, and as many helpful ones.")
     draws: int = Field(3, ge=1, description="Answers that are drawn to each prompt.")
     temperature: float = Field(1.0, gt=0, description="Temperature of these draws.")

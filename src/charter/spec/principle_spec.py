@@ -69,6 +69,7 @@ class EngraveSpec(Record):
         description="Files of chat rows. `engrave` tunes on them alone (none: rows of the step before), `self_align` "
         "beside its answers.",
     )
+    skip: int = Field(0, ge=0, description="Rows of each of `rows` that cannot be used and may be left out.")
 
 
 class CaiSpec(Record):

@@ -73,6 +73,12 @@ class CalibrateSpec(Record):
         description="What other words in the label column mean, as `{word: violates}`, `{word: complies}` or a label "
         "of the rubric.",
     )
+    skip: int = Field(
+        0,
+        ge=0,
+        description="Rows of each file that cannot be used and may be left out. A labelled file given as a mapping has "
+        "a `skip` of its own.",
+    )
     injections: bool = Field(False, description="True measures how many verdicts the shipped injections turn.")
     limit: int | None = Field(None, ge=1, description="The most rows of each file. Null: all.")
 

@@ -17,6 +17,7 @@ from charter.spec.curation_spec import CurationSpec
 from charter.spec.model_spec import PROGRAM_PREFIX, OracleSpec
 from charter.spec.option_reference import describe_path, list_keys
 from charter.spec.run_spec import Spec
+from charter.spec.yaml_text import load_yaml
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SECRET_KEYS = ("key_env", "base_url")
@@ -68,12 +69,7 @@ def _validate(value: Mapping[Any, Any]) -> tuple[Spec | None, list[str]]:
 
 
 def _load_yaml(text: str, name: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpecError(
-            f"{name} is not YAML: {error}", cure="Mend it; `charter init` writes a commented spec."
-        ) from error
+    return load_yaml(text, name, "Mend it; `charter init` writes a commented spec.")
 
 
 def _load_mapping(text: str, name: str) -> dict[Any, Any]:

@@ -24,8 +24,10 @@ from charter.wiring import (
     learners,
     prompt_sets,
     role_models,
+    row_files,
 )
 from charter.wiring.benchmark_suite import SpecBenchmarks
+from charter.wiring.prompt_previews import count_rows, distinguish_counts
 from charter.wiring.targets import SERVER_DIR, TUNING_DIR, TargetReleasingTuner, Targets
 
 if TYPE_CHECKING:
@@ -61,7 +63,9 @@ class Components:
         self.given: RunState | None = None
         self.written: list[Prompt] = []
         self.decided: tuple[Norm, ...] = ()
-        self.pairs = learners.load_pairs(spec)
+        self.pairs, compared = learners.load_pairs(spec)
+        self.rows, given = row_files.load_rows(spec)
+        self.row_counts = distinguish_counts([*count_rows(self.sources), *compared, *given])
 
     def add_written(self, prompts: Sequence[Prompt]) -> None:
         """Prompts that self-instruct wrote in an earlier step join the red-team prompts for training."""

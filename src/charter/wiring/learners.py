@@ -16,6 +16,7 @@ from charter.wiring.role_models import tuner_options
 
 if TYPE_CHECKING:
     from charter.models.tuners.tuner_options import TuneOptions
+    from charter.records.row_counts import RowCount
 
 NOT_TRAINER_OPTIONS = ("reward", "warm_up", "rounds", "rows")
 """Keys of an algorithm's section that are the method's."""
@@ -68,14 +69,15 @@ def read_trainer_options(spec: Spec, algorithm: str) -> TuneOptions:
     return ALGORITHMS[algorithm].options.model_validate(kept | {"method": algorithm})
 
 
-def load_pairs(spec: Spec) -> list[ResponsePair]:
-    """The pairs of which people preferred one, where the method learns from them. Raises SpecError."""
+def load_pairs(spec: Spec) -> tuple[list[ResponsePair], list[RowCount]]:
+    """The pairs of which people preferred one, where the method learns from them, and what the reading of each file
+    gave. Raises SpecError."""
     asked = spec.options.learn.pairs
     if spec.method != "rlhf" or asked.by != "people":
-        return []
+        return [], []
     from charter.data.sources import human_labels as sources
 
-    return sources.read_pairs(asked.files)
+    return sources.read_pairs(asked.files, skip=asked.skip)
 
 
 def forecast_preferences(spec: Spec, train: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from charter.similarity.splits import LeakageFilter
 from charter.spec import Spec
 from charter.templates import Templates
 from charter.wiring.components import Components
-from charter.wiring.row_files import read_rows
 from charter.wiring.self_instruct_inputs import SEEDS_DIR, build_instructions
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ METHODS_WITHOUT_RULES = ("engrave", "clone")
 """Those that show no rules to the target."""
 METHODS_ON_GENERATED = ("self_align", "think", "clone")
 """Those that answer what self-instruct wrote."""
-METHODS_ON_GIVEN_ROWS = ("self_align", "engrave")
-"""Those that tune on rows of files."""
 PRINCIPLES_DIR = Path(__file__).parent.parent / "organism" / "worlds" / "principles"
 
 
@@ -48,7 +45,7 @@ def build_principle_inputs(components: Components) -> Inputs:
         exemplars=check_exemplars(load_exemplars(spec, components.templates), constitution, spec, components.templates),
         instructions=_build_instructions(components, task.guard),
         generated_prompts=tuple(task.guard.remove_leaked(components.written)),
-        rows=read_rows(spec.options.engrave.rows) if spec.method in METHODS_ON_GIVEN_ROWS else (),
+        rows=components.rows,
         tuning_base=resolve_tuning_base(spec),
         samples=spec.options.cai.samples if spec.method == "cai" else 1,
     )

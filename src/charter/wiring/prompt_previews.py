@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from charter.data.sources.data_rows import RowCount
 from charter.errors import CharterError
 from charter.ports import Source
 from charter.records.chat import Prompt
 from charter.records.model_refs import ModelRef
+from charter.records.row_counts import RowCount
 from charter.spec import Spec
 from charter.wiring import role_models
 
@@ -25,14 +25,19 @@ def count_rows(sources: Iterable[Source]) -> list[RowCount]:
     """What the reading of each source of files gave, in order; a world's prompts are no rows. Raises SpecError."""
     from charter.data.sources.source_prompts import SourcePrompts
 
-    counts: dict[str, RowCount] = {}
-    for source in sources:
-        if isinstance(source, SourcePrompts):
-            name, number = source.name, 2
-            while name in counts:
-                name, number = f"{source.name} ({number})", number + 1
-            counts[name] = source.count.model_copy(update={"id": name})
-    return list(counts.values())
+    found = [source for source in sources if isinstance(source, SourcePrompts)]
+    return distinguish_counts([source.count.model_copy(update={"id": source.name}) for source in found])
+
+
+def distinguish_counts(counts: Iterable[RowCount]) -> list[RowCount]:
+    """The same counts, a name that occurs again with a number."""
+    named: dict[str, RowCount] = {}
+    for count in counts:
+        name, number = count.id, 2
+        while name in named:
+            name, number = f"{count.id} ({number})", number + 1
+        named[name] = count.model_copy(update={"id": name})
+    return list(named.values())
 
 
 def find_losses(counts: Sequence[RowCount]) -> list[RowCount]:
@@ -40,13 +45,17 @@ def find_losses(counts: Sequence[RowCount]) -> list[RowCount]:
     return [count for count in counts if count.left_out or count.empty or count.unread]
 
 
-def preview_prompts(spec: Spec, start: ModelRef, sources: Sequence[Source]) -> dict[str, Any]:
-    """The first prompts as the target will read them, and how many its chat template refuses. No weights load."""
-    counts = count_rows(sources)
+def preview_prompts(
+    spec: Spec, start: ModelRef, sources: Sequence[Source], counts: Sequence[RowCount]
+) -> dict[str, Any]:
+    """The first prompts as the target will read them, and how many its chat template refuses. No weights load.
+    ``counts``: what the reading of every file gave."""
     if not counts:
         return {}
-    prompts = [prompt for source in sources for prompt in source.prompts()]
     told: dict[str, Any] = {"rows": {count.id: count.summary for count in counts}}
+    if not count_rows(sources):
+        return told
+    prompts = [prompt for source in sources for prompt in source.prompts()]
     try:
         dialogue = None if spec.target.by_http else role_models.build_local_engine(spec, start).dialogue()
     except CharterError as error:

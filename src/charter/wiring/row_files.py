@@ -4,32 +4,52 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
 from pydantic import ValidationError
 
-from charter.errors import SpecError
+from charter.errors import RowError
 from charter.records.chat import Message
 from charter.records.training_rows import Example, RowOrigin
+from charter.spec import Spec
+
+if TYPE_CHECKING:
+    from charter.data.sources.data_rows import DataRow
+    from charter.records.row_counts import RowCount
 
 ROWS_FILE = "rows.jsonl"
 """What a run of ``think`` leaves for others to read: a row of chat turns a line, with its id and origin."""
 
 
-def read_rows(paths: Sequence[str]) -> tuple[Example, ...]:
-    """The rows of files or folders. A row says itself where it comes from (``origin``), or else was given. Raises
+METHODS_ON_GIVEN_ROWS = ("self_align", "engrave")
+"""Methods that tune on rows of files."""
+
+
+def load_rows(spec: Spec) -> tuple[tuple[Example, ...], list[RowCount]]:
+    """The rows of the files that a spec names, where its method tunes on them, and what the reading of each gave.
+    Raises SpecError."""
+    asked = spec.options.engrave
+    return read_rows(asked.rows, asked.skip) if spec.method in METHODS_ON_GIVEN_ROWS else ((), [])
+
+
+def read_rows(paths: Sequence[str], skip: int = 0) -> tuple[tuple[Example, ...], list[RowCount]]:
+    """The rows of files or folders, and what the reading of each gave. A row says itself where it comes from
+    (``origin``), or else was given. Of each path at most ``skip`` rows that cannot be used are left out. Raises
     SpecError naming file and line."""
-    from charter.data.sources.data_files import read_files
+    from charter.data.sources.data_files import list_files, read_files
+    from charter.data.sources.data_rows import read_usable, require_rows
 
     found: dict[str, Example] = {}
+    counts = []
     for path in paths:
-        before = len(found)
-        for row in read_files(path):
-            example = _to_example(row.value, row.place, f"row-{len(found) + 1}")
-            found[example.id if example.id not in found else f"row-{len(found) + 1}"] = example
-        if len(found) == before:
-            raise SpecError(f"options.engrave.rows: {path} holds no row", cure="Give a file of chat rows.")
-    return tuple(example.model_copy(update={"id": id}) for id, example in found.items())
+        name, files = Path(path).name, [str(file) for file in list_files(path)]
+        examples, count = read_usable(name, read_files(path, keep_faults=True), _to_example, skip, files)
+        counts.append(require_rows(count))
+        for example in examples:
+            number = f"row-{len(found) + 1}"
+            found[example.id if example.id and example.id not in found else number] = example
+    return tuple(example.model_copy(update={"id": id}) for id, example in found.items()), counts
 
 
 def rows_to_jsonl(rows: Sequence[Example]) -> str:
@@ -42,26 +62,28 @@ def rows_to_jsonl(rows: Sequence[Example]) -> str:
     return "".join(lines)
 
 
-def _to_example(value: object, place: str, name: str) -> Example:
+def _to_example(row: DataRow) -> Example:
+    """A row of chat turns; its id is empty where it has none. Raises RowError."""
     from charter.data.sources.chat_turns import is_conversation, read_turns
     from charter.data.sources.training_files import CONVERSATION_COLUMNS, as_mapping, locate_texts
 
-    said = as_mapping(value, place)
+    place = row.place
+    said = as_mapping(row.value, place)
     for column in CONVERSATION_COLUMNS:
         if is_conversation(said.get(column)):
             read_turns(said[column], place, f"`{column}`")
     turns, asked, _ = locate_texts(said, place)
     if not asked:
-        raise SpecError(f"{place}: has no answer to learn", cure="End it with the assistant's turn, or drop that row.")
+        raise RowError(place, "has no answer to learn", cure="End it with the assistant's turn, or drop that row.")
     id, origin = said.get("id"), said.get("origin")
     try:
         messages = tuple(Message.model_validate({"role": turn.role, "content": turn.text}) for turn in turns[:asked])
         return Example(
-            id=id if isinstance(id, str) and id else name,
+            id=id if isinstance(id, str) else "",
             messages=messages,
             response=turns[-1].text,
             origin=origin if origin in get_args(RowOrigin) else "given",
         )
     except ValidationError as error:
         known = "Its roles are system, user and assistant."
-        raise SpecError(f"{place}: is no row of chat turns: {error.errors()[0]['msg']}", cure=known) from error
+        raise RowError(place, "is no row of chat turns", error.errors()[0]["msg"], known) from error

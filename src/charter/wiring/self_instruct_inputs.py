@@ -19,6 +19,7 @@ from charter.ports import Source
 from charter.records.chat import Prompt
 from charter.similarity.splits import LeakageFilter, split_prompts
 from charter.spec import SelfInstructSpec, Spec
+from charter.spec.yaml_text import load_yaml
 from charter.templates import Templates
 from charter.wiring.prompt_sets import make_ids_distinct, open_source, select_kept_out
 
@@ -114,8 +115,8 @@ def read_question_types(path: Path) -> tuple[QuestionType, ...]:
     """Question types from a YAML list of {type, asks, topic, question}. Raises SpecError naming each faulty row."""
     cure = f"Begin with a copy of {SEEDS_DIR / 'question_types.yaml'}."
     try:
-        rows = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        rows = load_yaml(path.read_text(encoding="utf-8"), f"options.instruct.topics.types: {path}", cure)
+    except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"options.instruct.topics.types: {path} cannot be read: {error}", cure=cure) from error
     found, faults = [], []
     for number, row in enumerate(rows if isinstance(rows, list) else [], 1):

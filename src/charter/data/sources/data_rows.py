@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from charter.errors import RowError, SpecError
-from charter.records.record import Record
+from charter.records.row_counts import RowCount, SkippedRow
 
 T = TypeVar("T")
 _COLUMNS = "Give the set's own file, or name the columns with `path` and `columns`."
@@ -30,42 +29,6 @@ class DataRow:
     def place(self) -> str:
         """File and line."""
         return f"{self.file}:{self.number}"
-
-
-class SkippedRow(Record):
-    """A row that was left out, and why."""
-
-    id: str
-    reason: str
-
-
-class RowCount(Record):
-    """What the reading of one source gave: ``rows`` of its files, ``used`` of them. ``empty``: files without a row;
-    ``unread``: files of the folder that hold no data."""
-
-    id: str
-    rows: int
-    used: int
-    left_out: tuple[SkippedRow, ...] = ()
-    empty: tuple[str, ...] = ()
-    unread: tuple[str, ...] = ()
-
-    @property
-    def reasons(self) -> dict[str, int]:
-        """How many rows were left out, by reason."""
-        return dict(Counter(row.reason for row in self.left_out))
-
-    @property
-    def summary(self) -> str:
-        """The count in words."""
-        told = [f"{self.rows:,} rows read, {self.used:,} used"]
-        if self.left_out:
-            reasons = "; ".join(f"{count:,} {reason}" for reason, count in self.reasons.items())
-            told.append(f"{len(self.left_out):,} left out ({reasons})")
-        told += [f"{file} is empty: it gives no row" for file in self.empty]
-        if self.unread:
-            told.append(f"not read: {', '.join(self.unread)!s:.200}")
-        return ", ".join(told)
 
 
 def read_usable(

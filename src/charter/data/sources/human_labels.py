@@ -26,6 +26,7 @@ from charter.records.calibration_results import LabelledExchange
 from charter.records.chat import Message, Prompt, user_prompt
 from charter.records.preferences import ResponsePair
 from charter.records.record import digest
+from charter.records.row_counts import RowCount
 
 R = TypeVar("R", ResponsePair, LabelledExchange)
 _SPEAKER = re.compile(r"(?:^|\n\n)(?:Human|Assistant):")
@@ -42,20 +43,26 @@ class RawChoice:
     category: str
 
 
-def read_pairs(paths: Sequence[str], limit: int | None = None) -> list[ResponsePair]:
-    """The pairs of files or folders: of hh-rlhf (``chosen``, ``rejected``: two dialogues, as texts or as turns), of HHH
-    alignment (``input``, ``target_scores``), or with columns ``prompt``, ``chosen``, ``rejected``. Pairs of equal
-    responses are left out; of each file at most ``limit`` are taken, by hash. Raises SpecError naming file and line."""
+def read_pairs(
+    paths: Sequence[str], limit: int | None = None, skip: int = 0
+) -> tuple[list[ResponsePair], list[RowCount]]:
+    """The pairs of files or folders, and what the reading of each gave.
+
+    Known are hh-rlhf (``chosen``, ``rejected``: two dialogues, as texts or as turns), HHH alignment (``input``,
+    ``target_scores``), and columns ``prompt``, ``chosen``, ``rejected``. Pairs of equal responses are left out. Of each
+    file at most ``limit`` are taken, by hash; at most ``skip`` rows that cannot be used are left out. Raises SpecError
+    naming file and line."""
     seen: Counter[str] = Counter()
     out: list[ResponsePair] = []
+    counts: list[RowCount] = []
     for path in paths:
         name, files = Path(path).name, [str(file) for file in list_files(path)]
 
         def read(row: DataRow) -> list[tuple[RawChoice, str]]:
             return [(choice, read_word(row, "rater")) for choice in _choices(row)]
 
-        rows, count = read_usable(name, read_files(path, keep_faults=True), read, None, files)
-        require_rows(count)
+        rows, count = read_usable(name, read_files(path, keep_faults=True), read, skip, files)
+        counts.append(require_rows(count))
         found = [
             ResponsePair(
                 id=(prompt := _make_prompt(choice.turns, name, seen)).id,
@@ -70,7 +77,7 @@ def read_pairs(paths: Sequence[str], limit: int | None = None) -> list[ResponseP
             if choice.chosen != choice.rejected
         ]
         out += sample(found, limit, path)
-    return out
+    return out, counts
 
 
 def sample(found: Sequence[R], limit: int | None, path: str) -> list[R]:

@@ -15,12 +15,13 @@ from typing import Any
 
 from charter.data.sources.chat_turns import read_prompt, read_reply
 from charter.data.sources.data_files import list_files, read_files
-from charter.data.sources.data_rows import DataRow, RowCount, read_column, read_usable, require_rows
+from charter.data.sources.data_rows import DataRow, read_column, read_usable, require_rows
 from charter.data.sources.human_labels import sample
 from charter.errors import RowError, SpecError
 from charter.judging.rubrics import Rubric
 from charter.records.calibration_results import LabelledExchange
 from charter.records.chat import Exchange, Message, Sampling, user_prompt
+from charter.records.row_counts import RowCount
 from charter.records.verdicts import Outcome
 from charter.spec import LabelledFileSpec
 
@@ -51,6 +52,7 @@ def read_labelled(
     rubric: Rubric,
     labels: Mapping[str, str] | None = None,
     limit: int | None = None,
+    skip: int = 0,
 ) -> tuple[list[LabelledExchange], list[RowCount]]:
     """Exchanges with known labels, and what the reading of each file gave.
 
@@ -59,13 +61,14 @@ def read_labelled(
         rubric: whose labels the words in the files mean.
         labels: what other words mean: a label of the rubric, ``violates`` or ``complies``.
         limit: at most so many of each file, by hash.
+        skip: at most so many rows of each path may be left out; a file with columns or a name says so itself.
 
     Raises SpecError naming file and line."""
     seen: Counter[str] = Counter()
     out: list[LabelledExchange] = []
     counts: list[RowCount] = []
     for given in files:
-        file = LabelledFileSpec(path=given) if isinstance(given, str) else given
+        file = LabelledFileSpec(path=given, skip=skip) if isinstance(given, str) else given
         known = PUBLISHED_LABELS.get(file.name or "")
         words = _meanings(rubric, {**(known.words if known else {}), **(labels or {}), **file.labels})
         reader = known.read if known else _by_columns(file)

@@ -10,20 +10,13 @@ from typing import Literal
 
 from charter.data.sources.chat_turns import read_prompt
 from charter.data.sources.data_files import list_files, list_unread, read_files
-from charter.data.sources.data_rows import (
-    DataRow,
-    RowCount,
-    has_column,
-    read_column,
-    read_usable,
-    read_word,
-    require_rows,
-)
+from charter.data.sources.data_rows import DataRow, has_column, read_column, read_usable, read_word, require_rows
 from charter.data.sources.hub_datasets import HubDataset, fetch_dataset, read_hub_rows, read_licence
 from charter.data.sources.published_datasets import PUBLISHED, Fields
 from charter.errors import SpecError
 from charter.records.chat import Prompt, user_prompt
 from charter.records.record import digest
+from charter.records.row_counts import RowCount
 from charter.spec import SourceSpec
 
 Side = Literal["unsafe", "safe"]

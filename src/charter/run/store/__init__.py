@@ -49,7 +49,6 @@ from charter.run.store.regular_files import (
     Fault,
     FaultError,
     inner_path,
-    is_inner_name,
     list_files,
     translate_os_errors,
 )
@@ -81,7 +80,6 @@ __all__ = [
     "find_tree_faults",
     "head_bytes",
     "inner_path",
-    "is_inner_name",
     "is_present",
     "list_files",
     "list_open_steps",

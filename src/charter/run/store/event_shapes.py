@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from charter.run.store.regular_files import is_inner_name
+from charter.records.step_names import is_inner_name
 
 
 def _check_name(name: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from charter.errors import DamagedError, StoreError
 from charter.records.record import Record
+from charter.records.step_names import is_inner_name
 
 RESTORE_CURE = "Restore the file from a copy, or go on from an earlier step in a new run: charter fork"
 MAX_FILE_BYTES = 4 << 30
@@ -64,11 +65,6 @@ def translate_os_errors(path: Path, doing: str) -> Iterator[None]:
     except OSError as error:
         cure = _CURES.get(error.errno or 0, "Check the path and the disk, then: charter resume")
         raise StoreError(f"{path} cannot be {doing}: {error.strerror or error}", cure) from error
-
-
-def is_inner_name(name: str) -> bool:
-    """Whether a name from a journal, seal or record names something inside the run: a POSIX path that stays there."""
-    return not set(name) & {"\\", "\0"} and all(part not in ("", ".", "..") for part in name.split("/"))
 
 
 def inner_path(root: Path, name: str) -> Path:

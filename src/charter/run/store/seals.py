@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from charter.records.record import Record, canonical
+from charter.records.step_names import is_inner_name
 from charter.run.store.files import find_line_faults, find_tree_faults, is_present, read_bytes, read_lines, sha256
-from charter.run.store.regular_files import Fault, FaultError, inner_path, is_inner_name
+from charter.run.store.regular_files import Fault, FaultError, inner_path
 from charter.run.store.strict_json import parse_json
 
 
