@@ -223,13 +223,13 @@ def decide_outcome(lines: Iterable[AuditLine]) -> AuditOutcome:
 
 def group_passes(
     battery: Battery, before: PassesByItem, after: PassesByItem, *, groups: Mapping[str, str] | None = None
-) -> dict[str, dict[object, list[PassPair]]]:
+) -> dict[str, dict[str, list[PassPair]]]:
     """Line -> group -> what became of its answers that were judged on both sides. A principle without any is there, and
     so is a metric that only one side has. ``groups``: of items that are no probes of the battery. Copies of a text are
     one group: of probes by their normalised words, of other items by their ids."""
-    found: dict[str, dict[object, list[PassPair]]] = {p.id: {} for p in battery.principles}
+    found: dict[str, dict[str, list[PassPair]]] = {p.id: {} for p in battery.principles}
     known = {**(groups or {}), **{probe.id: probe.group for probe in battery.probes}}
-    texts = {probe.id: normalize_turns(probe.prompt.messages) for probe in battery.probes if probe.id == probe.group}
+    texts = {p.id: repr(normalize_turns(p.prompt.messages)) for p in battery.probes if p.id == p.group}
     for side in (before, after):
         found |= {key: {} for passed in side.values() for key in passed if key not in found}
     for item, passed in before.items():
