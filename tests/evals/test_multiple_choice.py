@@ -146,8 +146,7 @@ def test_questions_are_read_from_every_published_form(tmp_path: Path) -> None:
         other[name] = dict(zip(row[name]["choices"], row[name]["labels"], strict=True))
     (tmp_path / "mc_task.json").write_text(json.dumps([other]))
     (tmp_path / "hub.jsonl").write_text(json.dumps(row) + "\n")
-    assert (
-        benchmark_tables.read_truthfulqa(str(tmp_path / "mc_task.json"))
-        == benchmark_tables.read_truthfulqa(str(tmp_path / "hub.jsonl"))
-        == [row]
-    )
+    asked = {key: row[key] for key in ("question", "mc1_targets", "mc2_targets")}
+    for name in ("mc_task.json", "hub.jsonl"):
+        (again,) = benchmark_tables.read_truthfulqa(str(tmp_path / name))
+        assert {key: again[key] for key in asked} == asked

@@ -156,7 +156,7 @@ def test_from_the_command_line_and_as_a_report(files: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("a: [", "cannot be read"), ("a: 1", "no list of benchmarks"), ("[1]", "no list of benchmarks")]
+    ("text", "said"), [("a: [", "is not YAML"), ("a: 1", "no list of benchmarks"), ("[1]", "no list of benchmarks")]
 )
 def test_a_file_that_names_no_benchmarks_is_said(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text(text)

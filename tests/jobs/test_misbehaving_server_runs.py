@@ -187,7 +187,7 @@ def test_a_target_without_weights_is_asked_whatever_its_name(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("weights were looked for")
 
-    for name in ("folder", "resolve", "load_config"):
+    for name in ("model_folder", "resolve_model", "load_config"):
         monkeypatch.setattr(f"charter.models.weights.{name}", refuse)
     said = lambda asked: {"text": json.dumps(GOOD) if asked["model"] == "judge" else "A plain answer."}  # noqa: E731
     with serve(said) as server:

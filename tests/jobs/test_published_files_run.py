@@ -33,7 +33,7 @@ prompts:
   helpful:
     - {{name: xstest, path: {data}/xstest, limit: 24}}
   gate: 12
-  heldout: 16
+  heldout: 32
   keep_out: {{category: {category}}}
 options:
   draw: {{batch: 24, later: 10}}
@@ -43,7 +43,8 @@ options:
   tune: {{rank: 4, alpha: 8, epochs: 1, learning_rate: 0.0001}}
 scale: {{answer_tokens: 16, critique_tokens: 16, temperature: 1.0, stop: [e, a, o], row_tokens: 4096}}
 """
-UNHAPPENED = {"overreaching", "narrowed", "alarms"}
+BLAMED = {f"blamed_{step}" for step in ("trials", "critiques", "revisions", "verdicts")}
+UNHAPPENED = {"overreaching", "narrowed", "alarms", *BLAMED}
 """What follows only where a rule is to blame for refusals of its look-alikes, or where hardly a revision passes; chance
 need not bring one."""
 

@@ -408,7 +408,7 @@ def test_the_shipped_seeds_and_types_are_whole() -> None:
         ("- a", "row 1: is no mapping"),
         ("- {type: a, asks: b, topic: c, question: d}\n- {type: a, asks: b, topic: c, question: d}", "a: named twice"),
         ("{}", "no list of question types"),
-        ("- [", "cannot be read"),
+        ("- [", "is not YAML"),
     ],
 )
 def test_a_faulty_file_of_question_types_is_told_by_row(text: str, said: str, tmp_path: Path) -> None:

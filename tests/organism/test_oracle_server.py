@@ -26,9 +26,9 @@ pytestmark = pytest.mark.slow
 
 SERVE = """
 from charter.organism.oracle import OracleErrors
-from charter.organism.server import serve
+from charter.organism.oracle_server import serve_oracle
 from charter.organism.world import World
-serve(World.load("village"), 0, OracleErrors(wrong_verdicts=0.5))
+serve_oracle(World.load("village"), 0, OracleErrors(wrong_verdicts=0.5))
 """
 ORACLE = Oracle(World.load("village"), OracleErrors(wrong_verdicts=0.5))
 

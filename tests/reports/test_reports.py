@@ -27,7 +27,7 @@ from tests.fakes.recorded_run import SPEC, Tale, judged, plain, tell, verdict
 
 KEYS = (
     *("run", "method", "identity", "world", "before", "after", "iterations"),
-    *("constitution", "planted", "target", "failed", "left_out"),
+    *("constitution", "planted", "target", "failed", "left_out", "rows_left_out"),
     *("unjudged", "unjudged_why", "refused", "notes", "judging", "calibration"),
     *("oracle", "roles", "seconds", "head"),
     *("breakdown", "generalisation", "norms", "audit", "written", "ruled", "changes", "gates", "alarms"),

@@ -75,7 +75,8 @@ def _build_transcripts(threads: RunGraph) -> Iterator[Transcripts]:
                 items = {m.id: m for m in reading.records(step, Measurement)}
                 of = {e.id: items.get(e.id) or items.get(_document_id(e.id)) for e in answers.exchanges}
                 measured |= {id: found for id, found in of.items() if found is not None}
-        scores = reading.records(f"{answers.step.removesuffix('_exchanges')}_scores", Score) if measured else []
+        scored = f"{answers.step.removesuffix('_exchanges')}_scores"
+        scores = reading.records(scored, Score) if measured and scored in reading.steps else []
         yield Transcripts(
             name=answers.step,
             created=threads.sealed_at(answers.step),

@@ -36,7 +36,7 @@ def scores_to_csv(reading: RunReader) -> tuple[str, int]:
         found: list[Score] = []
         if threads.step_types[step] == "Score":
             found = reading.records(step, Score)
-        elif threads.step_types[step] == "Cell":
+        elif threads.step_types[step] == BreakdownCell.__name__:
             found = [*reading.records(step, BreakdownCell)]
         folder, _, name = step.partition("/")
         split = name.removesuffix("_scores").removesuffix("_breakdown")

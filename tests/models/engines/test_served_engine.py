@@ -27,7 +27,7 @@ SERVER = f"{sys.executable} -S {Path(__file__).parents[2] / 'fakes/chat_server.p
 OWNER = """
 import sys
 from pathlib import Path
-from charter.nouns import ModelRef
+from charter.records.model_refs import ModelRef
 from tests.models.engines.test_served_engine import served
 from tests.fakes.tiny_models import ask
 model = ModelRef.model_validate_json(sys.argv[2])

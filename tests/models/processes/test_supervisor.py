@@ -34,9 +34,9 @@ time.sleep(600)
 OWNER = """
 import sys
 from pathlib import Path
-from charter.processes import Child, alone
+from charter.models.processes import ManagedProcess, exclusive_lock
 folder = Path(sys.argv[1])
-with alone(folder / "lock", 5) as lock, Child(sys.argv[2:], folder / "log", grace=0.5, lock=lock) as child:
+with exclusive_lock(folder / "lock", 5) as lock, ManagedProcess(sys.argv[2:], folder / "log", grace=0.5, lock=lock) as child:
     child.wait()
 """
 
