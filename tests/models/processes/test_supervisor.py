@@ -36,8 +36,9 @@ import sys
 from pathlib import Path
 from charter.models.processes import ManagedProcess, exclusive_lock
 folder = Path(sys.argv[1])
-with exclusive_lock(folder / "lock", 5) as lock, ManagedProcess(sys.argv[2:], folder / "log", grace=0.5, lock=lock) as child:
-    child.wait()
+with exclusive_lock(folder / "lock", 5) as lock:
+    with ManagedProcess(sys.argv[2:], folder / "log", grace=0.5, lock=lock) as child:
+        child.wait()
 """
 
 
