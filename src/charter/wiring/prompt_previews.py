@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from charter.errors import CharterError
@@ -64,10 +65,17 @@ def preview_prompts(
         return told | {"first_prompts": _turns(prompts), "template": "the server's own"}
     refused, reason = _refused(dialogue, prompts)
     words = f"{sum(refused.values())} of {len(prompts)} prompts are refused by the target's chat template"
+    answer = f"{words}: {reason:.200}" if refused else f"none of {len(prompts)} prompts is refused"
+    if joined := sum(map(_repeats_a_speaker, prompts)) if dialogue.joins else 0:
+        answer += f"; the template refuses two turns of one speaker in a row, so they are joined in {joined} of them"
     return told | {
         "first_prompts": {str(n): _rendered(dialogue, p) for n, p in enumerate(prompts[:SHOWN], 1)},
-        "template": f"{words}: {reason:.200}" if refused else f"none of {len(prompts)} prompts is refused",
+        "template": answer,
     }
+
+
+def _repeats_a_speaker(prompt: Prompt) -> bool:
+    return any(one.role == other.role for one, other in pairwise(prompt.messages))
 
 
 def _refused(dialogue: ChatFormat, prompts: Sequence[Prompt]) -> tuple[Counter[tuple[str, ...]], str]:
