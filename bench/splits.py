@@ -42,16 +42,17 @@ def repeated(count: int, source: random.Random) -> Iterator[str]:
         yield " ".join(copy)
 
 
-def measured(texts: Sequence[str]) -> tuple[float, float, float]:
-    """CPU seconds of the split and of the guard, and the share of prompts in train."""
+def measured(texts: Sequence[str]) -> tuple[float, float, float, int]:
+    """CPU seconds of the split and of the guard, the share of prompts in train, and how many of them the guard removes
+    (none where both see the same near-duplicates)."""
     prompts: list[Prompt] = [user_prompt(text, n) for n, text in enumerate(texts)]
     begun = time.process_time()
     parts = split_prompts(prompts, NEAR)
     split = time.process_time()
     kept = LeakageFilter([*parts["gate"], *parts["heldout"]], NEAR).remove_leaked(parts["train"])
     guarded = time.process_time()
-    assert len(kept) == len(parts["train"]), "a split by cluster leaves the guard nothing to do"
-    return split - begun, guarded - split, len(parts["train"]) / len(prompts)
+    removed = len(parts["train"]) - len(kept)
+    return split - begun, guarded - split, len(parts["train"]) / len(prompts), removed
 
 
 def main(words: Sequence[str]) -> int:
@@ -60,8 +61,8 @@ def main(words: Sequence[str]) -> int:
     rows = []
     for kind in (unlike, templated, repeated):
         texts = list(kind(count, random.Random(0)))
-        split, guard, share = measured(texts)
-        rows.append(f"| {kind.__name__} | {count:,} | {split:.1f} | {guard:.1f} | {share:.2f} |")
+        split, guard, share, removed = measured(texts)
+        rows.append(f"| {kind.__name__} | {count:,} | {split:.1f} | {guard:.1f} | {share:.2f} | {removed:,} |")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     text = "\n".join(
         [
@@ -70,8 +71,8 @@ def main(words: Sequence[str]) -> int:
             f"`python -m bench.splits`: one core ({platform.machine()}), CPU seconds, one measurement each; "
             f"peak memory {peak:,.0f} MiB.",
             "",
-            "| texts | n | split, s | guard, s | share in train |",
-            "|---|---:|---:|---:|---:|",
+            "| texts | n | split, s | guard, s | share in train | removed by the guard |",
+            "|---|---:|---:|---:|---:|---:|",
             *rows,
             "",
             "`unlike`: 6 to 40 words with Zipf frequencies; `templated`: one sentence with two gaps; `repeated`: "
