@@ -20,7 +20,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from charter.models.thought_marks import ThoughtMarks, read_marks
-from charter.records.chat import Message
+from charter.records.chat import Message, fold_system_turns
 
 ROLE_PREFIXES = {"system": "", "user": "User: ", "assistant": "Assistant: "}
 """How a turn begins in the plain format."""
@@ -310,7 +310,7 @@ class ChatFormat:
         """The messages with the roles that the template has, and in the turns that it takes."""
         turns = list(messages)
         if self.merges_system and any(message.role == "system" for message in messages):
-            turns = _fold_system(messages)
+            turns = fold_system_turns(messages)
         return _join_speakers(turns) if self.joins else turns
 
     def _apply_template(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
@@ -351,21 +351,6 @@ class ChatFormat:
 def _write_date(template: str, day: date) -> str:
     """A chat template in which ``day`` stands for today, in the formats that it asks for."""
     return _TODAY.sub(lambda found: repr(day.strftime(found[2])), template)
-
-
-def _fold_system(messages: Sequence[Message]) -> list[Message]:
-    """System turns before the words of the next user turn, or as a user turn at the end."""
-    turns: list[Message] = []
-    waiting: list[str] = []
-    for message in messages:
-        if message.role == "system":
-            waiting.append(message.content)
-        elif message.role == "user" and waiting:
-            turns.append(Message(role="user", content="\n\n".join([*waiting, message.content])))
-            waiting = []
-        else:
-            turns.append(message)
-    return [*turns, Message(role="user", content="\n\n".join(waiting))] if waiting else turns
 
 
 def _join_speakers(messages: Sequence[Message]) -> list[Message]:

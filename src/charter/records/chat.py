@@ -4,6 +4,7 @@ that a stage makes from an item carries the item's id, so that a step can go on 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -50,6 +51,21 @@ def user_prompt(text: str, ordinal: int = 0, source: str = "", **meta: str) -> P
     """A one-turn prompt whose id comes from its text and an ordinal: equal texts take different ordinals."""
     id = prompt_id(hashlib.sha256(text.encode()).hexdigest()[:12], ordinal)
     return Prompt(id=id, messages=(Message(role="user", content=text),), source=source, meta=dict(meta))
+
+
+def fold_system_turns(messages: Sequence[Message]) -> list[Message]:
+    """The turns with each system turn before the words of the next user turn, or as a user turn at the end."""
+    turns: list[Message] = []
+    waiting: list[str] = []
+    for message in messages:
+        if message.role == "system":
+            waiting.append(message.content)
+        elif message.role == "user" and waiting:
+            turns.append(Message(role="user", content="\n\n".join([*waiting, message.content])))
+            waiting = []
+        else:
+            turns.append(message)
+    return [*turns, Message(role="user", content="\n\n".join(waiting))] if waiting else turns
 
 
 class Sampling(Record):

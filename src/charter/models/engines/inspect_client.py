@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from charter.errors import CharterError, EngineError
 from charter.models.engines import replies
 from charter.models.engines.refusals import Refusal
-from charter.records.chat import Completion, Message, Request
+from charter.records.chat import Completion, Request, fold_system_turns
 
 DEFAULT_KEY_ENV = "CHARTER_API_KEY"
 """The variable with the key of a server at a ``base_url``, where no other is named; many need none."""
@@ -127,21 +127,6 @@ def call_model(model: Any, request: Request, manner: RequestStyle) -> Awaitable[
     )
     turns = fold_system_turns(request.messages) if manner.folded else request.messages
     return model.generate([kinds[turn.role](content=turn.content) for turn in turns], config=config)  # type: ignore[no-any-return]
-
-
-def fold_system_turns(messages: Sequence[Message]) -> list[Message]:
-    """The turns with each system turn put before the next turn of the user."""
-    turns: list[Message] = []
-    waiting: list[str] = []
-    for message in messages:
-        if message.role == "system":
-            waiting.append(message.content)
-        elif message.role == "user" and waiting:
-            turns.append(Message(role="user", content="\n\n".join([*waiting, message.content])))
-            waiting = []
-        else:
-            turns.append(message)
-    return [*turns, Message(role="user", content="\n\n".join(waiting))] if waiting else turns
 
 
 def to_completion(request: Request, output: Any, key: str) -> Completion:
