@@ -16,7 +16,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 from charter.models.thought_marks import ThoughtMarks, read_marks
@@ -31,6 +31,10 @@ Thoughts = Literal["drop", "keep"]
 """Whether thoughts, empty ones too, are learnt beside answers."""
 _TODAY = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
 _ASKED, _SAID = "a user turn", "an answer in a test of the template"
+
+
+def _name_turn(place: int) -> str:
+    return f"qz{place}vx"
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class ChatFormat:
         self.stop_texts = ("\nUser:",) if self.form == "plain" else ()
         own = () if tokenizer.eos_token_id is None else (int(tokenizer.eos_token_id),)
         self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys((*own, *ends)))
+        self._render_names = cache(self._template_names)
 
     @cached_property
     def merges_system(self) -> bool:
@@ -137,15 +142,19 @@ class ChatFormat:
         if self.form != "template":
             return False
         turns = [m.model_copy(update={"content": self._answer_in(m)}) for m in self._fit_roles(messages)]
-        names = [f"qz{place}vx" for place in range(len(turns))]
-        blank = [m.model_copy(update={"content": name}) for m, name in zip(turns, names, strict=True)]
         try:
-            found, wanted = (self._apply_template(side, add_generation_prompt=True) for side in (turns, blank))
+            found = self._apply_template(turns, add_generation_prompt=True)
+            wanted = self._render_names(*(turn.role for turn in turns))
         except ValueError:
             return False
-        for name, turn in zip(names, turns, strict=True):
-            wanted = wanted.replace(name, turn.content)
+        for place, turn in enumerate(turns):
+            wanted = wanted.replace(_name_turn(place), turn.content)
         return "".join(found.split()) != "".join(wanted.split())
+
+    def _template_names(self, *roles: Literal["system", "user", "assistant"]) -> str:
+        """What the template makes of turns that hold nothing but their names."""
+        turns = [Message(role=role, content=_name_turn(place)) for place, role in enumerate(roles)]
+        return self._apply_template(turns, add_generation_prompt=True)
 
     def _answer_in(self, message: Message) -> str:
         """A message's content; of an earlier answer without its thought, which templates drop."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import get_args
 
@@ -71,11 +71,13 @@ class World:
         """Borderline phrases that ordinary traffic holds; the others are only evaluated."""
         self.named_lookalikes = tuple(name for name, activity in file.lookalikes.items() if activity.named)
         self._parse_cached = lru_cache(maxsize=8192)(self._parse)
+        self._drawn = cache(self._draw_prompts)
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> World:
-        """A shipped world by name, or a YAML file. Raises SpecError with every fault."""
-        return cls(read_world_file(name_or_path))
+        """A shipped world by name, or a YAML file; files that say the same are one world. Raises SpecError with every
+        fault."""
+        return _build_world(read_world_file(name_or_path).model_dump_json())
 
     # -- prompts --------------------------------------------------------------------------------------------------
 
@@ -90,13 +92,13 @@ class World:
         the
         latter on gate too; half of the claims are about flawed attributes."""
         if kind == "novel":
-            return tuple(p for k in NOVEL_KINDS for p in self._prompts(k, split, NOVEL_COUNT, novel=True))
+            return tuple(p for k in NOVEL_KINDS for p in self._drawn(k, split, NOVEL_COUNT, True))
         for known in get_args(PromptKind):
             if kind == known:
-                return self._prompts(known, split, PROMPT_COUNTS[known][split])
+                return self._drawn(known, split, PROMPT_COUNTS[known][split], False)
         raise ValueError(f"There is no kind of prompt {kind!r}; there are novel, {', '.join(get_args(PromptKind))}.")
 
-    def _prompts(self, kind: PromptKind, split: Split, size: int, novel: bool = False) -> tuple[Prompt, ...]:
+    def _draw_prompts(self, kind: PromptKind, split: Split, size: int, novel: bool) -> tuple[Prompt, ...]:
         unnamed = tuple(name for name in self.file.lookalikes if name not in self.named_lookalikes)
         hidden: dict[Split, tuple[str, ...]] = {
             "train": (),
@@ -295,6 +297,12 @@ class World:
     @cached_property
     def _novel_patterns(self) -> list[re.Pattern[str]]:
         return [compile_template(template) for group in self.file.novel.values() for template in group]
+
+
+@lru_cache(maxsize=8)
+def _build_world(text: str) -> World:
+    """The world of a file's JSON. A run asks for its prompts again and again, and drawing them takes seconds."""
+    return World(WorldFile.model_validate_json(text))
 
 
 def _target_templates(file: WorldFile) -> dict[str, str]:
