@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,16 @@ from charter.templates import user_turn
 from charter.wiring import role_models
 from charter.wiring.learners import build_learners
 
-SOURCES = sorted(Path(charter.__file__).parent.rglob("*.py"))
 ITEMS = (SourceSpec, Columns, BenchmarkSpec, ContinueFrom, OracleSpec)
 """Parts of a spec that no spec holds by default."""
 RLHF = "method: rlhf\nworld: village\n"
+
+
+@cache
+def parse_sources() -> dict[Path, ast.Module]:
+    """The syntax tree of every module of the package."""
+    paths = sorted(Path(charter.__file__).parent.rglob("*.py"))
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
 
 
 def spec_classes(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
@@ -60,8 +67,8 @@ def test_no_option_is_described_twice(name: str) -> None:
     assert len(own) == len(set(own))
     (tree,) = [
         node
-        for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for path, source in parse_sources().items()
+        for node in source.body
         if isinstance(node, ast.ClassDef) and node.name == name and model.__module__.endswith(path.stem)
     ]
     texts = [n for n in tree.body[1:] if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)]
@@ -79,7 +86,7 @@ def read_names(tree: ast.AST) -> Iterator[str]:
 
 
 def test_code_reads_every_option() -> None:
-    read = {name for path in SOURCES for name in read_names(ast.parse(path.read_text(encoding="utf-8")))}
+    read = {name for source in parse_sources().values() for name in read_names(source)}
     idle = [o.path for o in list_options(Spec()) if o.path.split(".")[-1] not in read]
     assert idle == [], "an option that nothing reads decides nothing: take it out"
     assert [f"{m.__name__}.{f}" for m in ITEMS for f in m.model_fields if f not in read] == []

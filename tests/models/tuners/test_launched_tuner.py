@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,11 +18,19 @@ import pytest
 
 from charter.errors import TuningError
 from charter.models import weights
-from charter.models.tuners import reward_model
+from charter.models.tuners import reward_model, training_worker
 from charter.models.tuners.isolation import find_newest_checkpoint
 from charter.models.tuners.kto_trainer import KtoOptions
-from charter.models.tuners.launched_tuner import LaunchedJob, LaunchedTuner
+from charter.models.tuners.launched_tuner import (
+    CHECKPOINT_FOLDER,
+    JOB_FILE,
+    POLICY_FOLDER,
+    RESULT_FILE,
+    LaunchedJob,
+    LaunchedTuner,
+)
 from charter.models.tuners.local_tuner import LocalTuner
+from charter.models.tuners.training_job import TrainingResult
 from charter.models.tuners.training_worker import split_batch
 from charter.models.tuners.tuner_options import (
     DpoOptions,
@@ -33,6 +42,7 @@ from charter.models.tuners.tuner_options import (
 from charter.ports import ExchangeReward
 from charter.records.chat import Exchange, Prompt, Sampling
 from charter.records.model_refs import ModelRef
+from charter.records.record import canonical
 from charter.records.training_rows import PreferencePair, RatedAnswer, TrainingRow
 from tests.contracts.test_tuner import ROWS
 from tests.fakes import tiny_models
@@ -201,7 +211,7 @@ def reward(start: ModelRef, tmp_path_factory: pytest.TempPathFactory) -> ModelRe
     return LocalTuner(rewarding).tune(start, PAIRS, tmp_path_factory.mktemp("made") / "reward", 1)
 
 
-@pytest.mark.parametrize("method", ["dpo", "kto", "reward", "rloo"])
+@pytest.mark.parametrize("method", ["dpo", "rloo"])
 def test_a_training_that_was_killed_goes_on_to_the_same_files(
     method: str, start: ModelRef, reward: ModelRef, tmp_path: Path
 ) -> None:
@@ -221,6 +231,29 @@ def test_a_training_that_was_killed_goes_on_to_the_same_files(
     assert "goes on from checkpoint-" in (work / "log").read_text()
     assert policy == plain.model_copy(update={"adapter": policy.adapter})
     assert len(policy.curve) > 1
+
+
+@pytest.mark.parametrize("method", ["kto", "reward"])
+def test_a_training_goes_on_from_its_checkpoint_to_the_same_files(
+    method: str, start: ModelRef, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What a kill leaves is a checkpoint and no result. The child's own code runs in this process."""
+    plain = LocalTuner(LEARNERS[method]).tune(start, LEARNT[method], tmp_path / "plain", 3)
+    job = LaunchedJob(start=start, rows=tuple(LEARNT[method]), seed=3, options=LEARNERS[method])
+    policy, file = tmp_path / POLICY_FOLDER, tmp_path / JOB_FILE
+    file.write_text(canonical(job), encoding="utf-8")
+    for goes_on in (False, True):
+        policy.mkdir()
+        assert training_worker.main(file) == 0
+        assert ("goes on from checkpoint-" in capfd.readouterr().out) is goes_on
+        assert weights.file_digests(policy) == plain.files
+        result = TrainingResult.model_validate_json((tmp_path / RESULT_FILE).read_bytes())
+        assert result.curve == plain.curve
+        assert len(result.curve) > 1
+        last = find_newest_checkpoint(tmp_path / CHECKPOINT_FOLDER, 1)
+        assert last is not None
+        for left in (last, policy):
+            shutil.rmtree(left)
 
 
 def test_practice_elsewhere_ends_where_it_has_gone_too_far(start: ModelRef, reward: ModelRef, tmp_path: Path) -> None:
