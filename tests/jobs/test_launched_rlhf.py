@@ -96,17 +96,28 @@ def test_a_child_that_is_killed_in_practice_is_told_and_the_run_goes_on_to_the_s
 
 
 @pytest.mark.parametrize("rows", ["pairs", "verdicts"])
-def test_a_run_of_kto_on_the_organism_is_whole_and_goes_on_after_a_kill(rows: str, tmp_path: Path) -> None:
-    """Its policy is that of the run in this process, although its training was killed once."""
-    own = {"options.learn.kto.rows": rows}
+def test_a_run_of_kto_on_the_organism_is_whole_and_goes_on_to_the_same_end(rows: str, tmp_path: Path) -> None:
+    """Its policy is that of the run in this process, although it was broken off once: on pairs within the training."""
+    own, run = {"options.learn.kto.rows": rows}, tmp_path / "run"
     jobs.launch_run(change_spec(spec("kto", ""), own), tmp_path / "inside")
     assert verify_run(tmp_path / "inside").ok
     rated = [json.loads(line) for line in (tmp_path / "inside/001/mixed.jsonl").read_text().splitlines()]
     assert {row["good"] for row in rated} == {True, False}
     assert (tmp_path / "inside/000/preferences.jsonl").exists() is (rows == "pairs")
-    (tmp_path / "once.py").write_text(ONCE.replace('"rloo"', '"kto"'), encoding="utf-8")
-    command, run = f"{sys.executable} {tmp_path / 'once.py'} {{script}} {{job}}", tmp_path / "run"
-    with pytest.raises(TuningError, match="ended with status 1"):
-        jobs.launch_run(change_spec(spec("kto", command), own), run)
+    if rows == "pairs":
+        (tmp_path / "once.py").write_text(ONCE.replace('"rloo"', '"kto"'), encoding="utf-8")
+        command = f"{sys.executable} {tmp_path / 'once.py'} {{script}} {{job}}"
+        with pytest.raises(TuningError, match="ended with status 1"):
+            jobs.launch_run(change_spec(spec("kto", command), own), run)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            jobs.launch_run(change_spec(spec("kto", ""), own), run, interrupt_training)
+    assert not (run / "001" / "policy.seal.json").exists()
     jobs.resume_run(run)
     assert files(run) == files(tmp_path / "inside")
+
+
+def interrupt_training(path: str, done: int, total: int) -> None:
+    """Breaks a run off before it trains."""
+    if path == "001/policy":
+        raise KeyboardInterrupt
