@@ -1,4 +1,4 @@
-"""What all tests share: finished runs, each played once a session, and the marker ``slow``.
+"""What all tests share: finished runs, each played once a session, files in memory, and the marker ``slow``.
 
 An interrupt reaches the processes that tests start, also where the shell that began the tests ignores it.
 """
@@ -9,6 +9,7 @@ import fcntl
 import gc
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,17 @@ import pytest
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 << 30
 SHARED_RUNS = {"golden_run", "aligned_run"}
 """Fixtures that play a whole run; whatever asks for one is slow."""
+
+
+def pytest_configure() -> None:
+    """Puts the files of tests into memory where there is room. A run flushes each step to the disk, and on a disk a
+    small run waits longer than it works."""
+    known = "PYTEST_DEBUG_TEMPROOT" in os.environ
+    if not known and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

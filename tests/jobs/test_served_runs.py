@@ -119,14 +119,27 @@ def test_a_target_by_http_alone_is_red_teamed(in_process: Path, offline: None, t
     assert not (tmp_path / "run" / "adapter").exists()
 
 
+def ask_server(*more: str) -> str:
+    """The spec of red teaming a target that a command serves."""
+    serve = " ".join((f"{SERVER} {{port}} {{name}} --folder {{base}}", *more))
+    return yaml.safe_dump({**SPEC, "method": "red_team", "target": {"serve": serve, "connections": 1}})
+
+
+@pytest.fixture(scope="module")
+def peace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a served target that nothing disturbs."""
+    directory = tmp_path_factory.mktemp("runs") / "peace"
+    jobs.launch_run(ask_server(), directory)
+    return directory
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_run_goes_on_after_a_kill_and_its_server_is_gone(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_run_goes_on_after_a_kill_and_its_server_is_gone(
+    number: signal.Signals, peace: Path, tmp_path: Path
+) -> None:
     """The server holds its third answer back, so that the signal comes in the midst of a step."""
     hold = tmp_path / "held"
-    for name in ("killed", "peace"):
-        serve = f"{SERVER} {{port}} {{name}} --folder {{base}} --hold {hold}"
-        asked = {**SPEC, "method": "red_team", "target": {"serve": serve, "connections": 1}}
-        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(asked))
+    (tmp_path / "killed.yaml").write_text(ask_server(f"--hold {hold}"))
     run = [sys.executable, "-m", "charter.cli", "run", "--quiet", "--out"]
     charter = subprocess.Popen([*run, str(tmp_path / "killed"), str(tmp_path / "killed.yaml")], stderr=subprocess.PIPE)
     with charter:
@@ -141,8 +154,7 @@ def test_a_run_goes_on_after_a_kill_and_its_server_is_gone(number: signal.Signal
     with processes.exclusive_lock(tmp_path / "killed" / ".serving" / "lock", 60):
         assert not psutil.pid_exists(server)
     jobs.resume_run(tmp_path / "killed")
-    jobs.launch_run((tmp_path / "peace.yaml").read_text(), tmp_path / "peace")
-    assert _records(tmp_path / "killed") == _records(tmp_path / "peace")
+    assert _records(tmp_path / "killed") == _records(peace)
     assert verify_run(tmp_path / "killed").ok
 
 
