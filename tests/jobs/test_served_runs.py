@@ -134,9 +134,7 @@ def peace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_run_goes_on_after_a_kill_and_its_server_is_gone(
-    number: signal.Signals, peace: Path, tmp_path: Path
-) -> None:
+def test_a_run_goes_on_after_a_kill_and_its_server_is_gone(number: signal.Signals, peace: Path, tmp_path: Path) -> None:
     """The server holds its third answer back, so that the signal comes in the midst of a step."""
     hold = tmp_path / "held"
     (tmp_path / "killed.yaml").write_text(ask_server(f"--hold {hold}"))

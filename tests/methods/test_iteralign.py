@@ -157,6 +157,7 @@ def test_aligning_and_measuring_are_counted_apart(plain: tuple[Path, Toy]) -> No
     assert len(toy.asked["judge"]) == measuring + aligning
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [7, 60, 190])
 def test_killed_again_and_again_it_comes_to_the_same_end(plain: tuple[Path, Toy], tmp_path: Path, every: int) -> None:
     directory, kills = tmp_path / "run", 0
@@ -182,22 +183,33 @@ def test_another_seed_is_another_run(plain: tuple[Path, Toy], tmp_path: Path) ->
     assert made(tmp_path / "run")["001/exchanges.jsonl"] != made(plain[0])["001/exchanges.jsonl"]
 
 
+@pytest.fixture(scope="module")
+def told(plain: tuple[Path, Toy], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An uninterrupted run with our options, and one with the paper's."""
+    directory = tmp_path_factory.mktemp("paper") / "run"
+    Toy(PAPER_OPTIONS).play(directory)
+    return {"ours": plain[0], "paper": directory}
+
+
 OTHERS = prompts((*BENIGN, "stamps", SAFE_ALREADY), 7000, 50)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{"heldout_scores": "inverted"}, {"heldout_scores": "unjudged"}, {"heldout": OTHERS}, {"heldout": OTHERS[:1]}],
 )
-@pytest.mark.parametrize("options", [SMALL, PAPER_OPTIONS])
-def test_no_decision_reads_heldout(changes: dict[str, Any], options: dict[str, Any], tmp_path: Path) -> None:
-    Toy(options).play(tmp_path / "told")
-    Toy(options).with_(**changes).play(tmp_path / "changed")
-    told, changed = (made(tmp_path / name, leave_out="heldout") for name in ("told", "changed"))
-    assert changed == told
-    assert len(told) >= 50
-    assert (tmp_path / "told/stopped.txt").read_text() == (tmp_path / "changed/stopped.txt").read_text()
-    assert made(tmp_path / "told") != made(tmp_path / "changed")
+@pytest.mark.parametrize(("name", "options"), [("ours", SMALL), ("paper", PAPER_OPTIONS)])
+def test_no_decision_reads_heldout(
+    told: dict[str, Path], changes: dict[str, Any], name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    whole, other = told[name], tmp_path / "changed"
+    Toy(options).with_(**changes).play(other)
+    decided = made(whole, leave_out="heldout")
+    assert made(other, leave_out="heldout") == decided
+    assert len(decided) >= 50
+    assert (whole / "stopped.txt").read_text() == (other / "stopped.txt").read_text()
+    assert made(whole) != made(other)
 
 
 def test_metadata_of_prompts_changes_nothing(plain: tuple[Path, Toy], tmp_path: Path) -> None:
@@ -382,6 +394,7 @@ def origins(rows: Rows) -> set[str]:
     return {r["origin"] for r in rows}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "name", "value"), SWITCHES)
 def test_each_switch_alone_has_its_effect(
     plain: tuple[Path, Toy], tmp_path: Path, key: str, name: str, value: object

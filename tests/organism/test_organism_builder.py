@@ -136,7 +136,7 @@ def test_made_up_words_that_no_plain_text_has_are_strangers_at_every_step(villag
 
 def test_a_village_warms_up_from_scratch(village: World) -> None:
     with use_one_thread():
-        _, loss = OrganismTrainer(village, 5, Schedule()).warm_up(lambda *_: None)
+        _, loss = OrganismTrainer(village, 3, Schedule()).warm_up(lambda *_: None)
     assert loss < Schedule().warm_loss
 
 
