@@ -94,6 +94,7 @@ def test_what_the_bandit_knew_and_why_it_chose_is_on_record(played: Path) -> Non
     assert later[: len(told)] == [r.id for r in told]
 
 
+@pytest.mark.slow
 def test_every_kill_leaves_the_same_run(played: Path, tmp_path: Path) -> None:
     for kill in (20, 33, 41, 60):
         where = tmp_path / str(kill)
