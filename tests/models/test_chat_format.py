@@ -175,8 +175,9 @@ def test_the_date_is_the_run_s(tmp_path: Path) -> None:
 def test_prompts_whose_words_are_cut_or_switch_are_named(template: str, word: str) -> None:
     dialogue = talk(template)
     plain, odd = user_prompt("what is  the\ncake"), user_prompt(f"see https://x.example{word} now")
-    assert not dialogue.alters(plain.messages)
-    assert dialogue.alters(odd.messages)
+    longer = (*plain.messages, Message(role="assistant", content="flour"))
+    assert [dialogue.alters((*turns, *odd.messages)) for turns in ((), longer)] == [True, True]
+    assert [dialogue.alters((*turns, *plain.messages)) for turns in ((), longer, (), longer)] == [False] * 4
     note = note_altered(dialogue, [plain, odd])
     assert odd.id in note
     assert plain.id not in note

@@ -38,6 +38,19 @@ def test_the_village_holds_what_a_demo_needs(village: World) -> None:
     assert len(village.flaws) == len(set(village.flaws))
 
 
+def test_files_that_say_the_same_are_one_world_and_another_file_is_another_one(village: World, tmp_path: Path) -> None:
+    """A run loads its world more than once, and asks for its prompts again and again: they are drawn once."""
+    file = tmp_path / "village.yaml"
+    file.write_text(yaml.safe_dump(village.file.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    assert World.load(file) is World.load("village")
+    assert village.prompts("harmful", "gate") is village.prompts("harmful", "gate")
+    assert village.prompts("harmful", "gate") == World(village.file).prompts("harmful", "gate")
+    file.write_text(f"extends: village\nplaces: {list(village.file.places[:3])}\n", encoding="utf-8")
+    changed = World.load(file)
+    assert changed.digest != village.digest
+    assert changed.prompts("harmful", "gate") != village.prompts("harmful", "gate")
+
+
 def test_the_city_is_harder(city: World) -> None:
     domains = city.file.domains.values()
     assert len(domains) >= 24
