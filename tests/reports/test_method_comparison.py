@@ -164,6 +164,7 @@ def compare(*words: object) -> int:
     return int(stop.value.code or 0)
 
 
+@pytest.mark.slow
 def test_methods_are_run_first_and_not_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quick, bad = tmp_path / "quick.yaml", tmp_path / "replayless.yaml"
     quick.write_text(SHORT)

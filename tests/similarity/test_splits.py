@@ -22,6 +22,7 @@ from charter.similarity.splits import (
     cluster_prompts,
     conversation_prefixes,
     find_near_duplicates,
+    find_top_ranked,
     jaccard,
     rank,
     shingles,
@@ -320,3 +321,13 @@ def test_rank_gives_the_nearest_first_and_keeps_the_order_of_equal_ones() -> Non
     assert [closeness for _, closeness in ranked[2:]] == [0, 0]
     assert rank(["sewing", "sea"], among)[0][0] in (0, 1)
     assert rank(["arson"], ["?", "!"]) == [], "no word to compare by"
+
+
+word_lists = st.lists(st.text("abc? ", max_size=12), min_size=1, max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(word_lists, word_lists)
+def test_the_top_of_many_ranks_is_that_of_each(texts: list[str], among: list[str]) -> None:
+    each = [rank([text], among)[:1] for text in texts]
+    assert find_top_ranked(texts, among) == [first[0] for (first,) in filter(None, each)]

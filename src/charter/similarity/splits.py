@@ -312,15 +312,31 @@ def find_nearest(texts: Sequence[str], among: Sequence[str]) -> list[tuple[int, 
 def rank(texts: Sequence[str], among: Sequence[str]) -> list[tuple[int, float]]:
     """The places of ``among``, those first whose words are nearest to the mean of ``texts``, each with its closeness
     (TF-IDF cosine, 0 to 1). Equally near ones keep their order. Empty where ``among`` holds no word."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    weights = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+    weights = _word_weights()
     try:
         rows = weights.fit_transform(among)
     except ValueError:  # no word
         return []
     closeness = rows @ weights.transform(texts).mean(axis=0).A1
     return [(n, float(closeness[n])) for n in sorted(range(len(among)), key=lambda n: (-float(closeness[n]), n))]
+
+
+def find_top_ranked(texts: Sequence[str], among: Sequence[str]) -> list[int]:
+    """For each text alone the place that ``rank`` puts first. Empty where ``among`` holds no word."""
+    weights = _word_weights()
+    try:
+        rows = weights.fit_transform(among)
+    except ValueError:  # no word
+        return []
+    closeness = (rows @ weights.transform(texts).T).toarray()
+    return [int(n) for n in closeness.argmax(axis=0)]
+
+
+def _word_weights() -> Any:
+    """TF-IDF over the words as they are, in lower case."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
 
 
 def _tfidf(texts: Sequence[str]) -> tuple[Any, Any, Any]:

@@ -14,7 +14,7 @@ from charter.records.record import Record
 from charter.records.revisions import RevisionTrial
 from charter.records.rules import MIN_EFFICACY_PAIRS, Efficacy, Principle
 from charter.records.verdicts import Cluster, Finding, Verdict
-from charter.similarity.splits import rank
+from charter.similarity.splits import find_top_ranked, rank
 from charter.spec import RuleMeasurementSpec
 from charter.statistics import holm, mcnemar
 
@@ -61,9 +61,9 @@ def add_hidden_findings(
         return list(clusters)
     own = [" ".join(f.text for f in (*c.shown, *c.hidden)) for c in measured]
     added: dict[str, list[Finding]] = {}
-    for finding in findings:
-        for place, _ in rank([finding.text], own)[:1]:
-            added.setdefault(measured[place].id, []).append(finding)
+    places = find_top_ranked([finding.text for finding in findings], own)  # none where no cluster holds a word
+    for finding, place in zip(findings, places, strict=False):
+        added.setdefault(measured[place].id, []).append(finding)
     return [c.model_copy(update={"hidden": (*c.hidden, *added.get(c.id, []))}) for c in clusters]
 
 
