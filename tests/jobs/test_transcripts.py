@@ -170,6 +170,7 @@ def test_an_audit_has_a_log_for_each_side_with_what_was_said_of_every_answer(tmp
         assert [sample.scores["mc2"].value for sample in exam if sample.scores] == [0.4, 0.4]
 
 
+@pytest.mark.slow
 def test_inspects_own_viewer_takes_the_logs(logs: Path, tmp_path: Path) -> None:
     code = "from inspect_ai._cli.main import main; main()"
     words = ["view", "bundle", "--log-dir", str(logs), "--output-dir", str(tmp_path / "view")]

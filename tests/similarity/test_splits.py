@@ -73,6 +73,7 @@ def test_a_letter_is_the_same_however_it_is_written() -> None:
     assert normalize_text("ｂａｋｅ Ａ Ｃａｋｅ") == "bake a cake"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8, 0.9, 1.0])
 def test_the_guard_of_a_world_agrees_with_exact_jaccard(threshold: float) -> None:
     texts = varied(120, seed=3)

@@ -171,6 +171,7 @@ def test_what_is_said_to_be_detectable_is_detected_four_times_in_five() -> None:
     assert 0.69 < caught / 120 < 0.91
 
 
+@pytest.mark.slow
 def test_a_policy_that_loses_no_more_than_its_margins_hardly_ever_fails() -> None:
     """Whole runs of eight policies, each at the very edge of each margin, with as many changes the other way."""
     draw, failed = random.Random(5), 0
