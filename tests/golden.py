@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from charter import spec as specs
 from charter.jobs import launch_run
 from charter.jobs.battery_builder import audit_spec
@@ -143,6 +141,8 @@ def digests(said: dict[str, Any]) -> dict[str, Any]:
 
 def machine() -> str:
     """Processors of one kind round alike: elsewhere tensors may differ in their last bits."""
+    import torch
+
     return f"{torch.backends.cpu.get_cpu_capability()} torch {torch.__version__.split('+')[0]}"
 
 

@@ -14,14 +14,13 @@ from charter.run.reader import RunReader
 from tests import golden
 
 KEPT: dict[str, Any] = json.loads(golden.FILE.read_text(encoding="utf-8"))
-SAME_MACHINE = KEPT["machine"] == golden.machine()
 
 
 def compare(name: str, run: Path) -> None:
     undeclared = [step for step in RunReader(run).steps if not is_declared(step.rpartition("/")[2])]
     assert undeclared == [], "charter/records/step_names.py lists every step"
     said, kept = golden.digests(golden.substance(run)), KEPT["runs"][name]
-    if SAME_MACHINE:
+    if KEPT["machine"] == golden.machine():
         for key in kept:
             assert said[key] == kept[key], f"{name}: {key}"
     else:  # processors that round otherwise: what was decided, and how much was said, stay
