@@ -13,6 +13,7 @@ from pathlib import Path
 
 from charter.records.chat import Prompt, user_prompt
 from charter.similarity.splits import LeakageFilter, split_prompts
+from charter.similarity.wordings import PAIRS
 
 WORDS = [f"w{n}" for n in range(5000)]
 COMMON = [1 / (n + 1) for n in range(5000)]
@@ -42,6 +43,19 @@ def repeated(count: int, source: random.Random) -> Iterator[str]:
         yield " ".join(copy)
 
 
+def misspelt(count: int, source: random.Random) -> Iterator[str]:
+    """Texts of 6 to 20 words made of syllables, each followed by itself with letters swapped in two words."""
+    syllables = [one + other for one in "bcdfghklmnprstvz" for other in "aeiou"]
+    words = ["".join(source.choices(syllables, k=source.choice((1, 2, 2, 3, 3, 4)))) for _ in COMMON]
+    for _ in range(count // 2):
+        text = source.choices(words, COMMON, k=source.randint(6, 20))
+        yield " ".join(text)
+        for place in source.sample(range(len(text)), 2):
+            at = source.randrange(len(text[place]) - 1)
+            text[place] = text[place][:at] + text[place][at + 1] + text[place][at] + text[place][at + 2 :]
+        yield " ".join(text)
+
+
 def measured(texts: Sequence[str]) -> tuple[float, float, float, int]:
     """CPU seconds of the split and of the guard, the share of prompts in train, and how many of them the guard removes
     (none where both see the same near-duplicates)."""
@@ -59,7 +73,7 @@ def main(words: Sequence[str]) -> int:
     """Measures and writes the table."""
     count = int(words[0]) if words else 50_000
     rows = []
-    for kind in (unlike, templated, repeated):
+    for kind in (unlike, templated, repeated, misspelt):
         texts = list(kind(count, random.Random(0)))
         split, guard, share, removed = measured(texts)
         rows.append(f"| {kind.__name__} | {count:,} | {split:.1f} | {guard:.1f} | {share:.2f} | {removed:,} |")
@@ -76,7 +90,8 @@ def main(words: Sequence[str]) -> int:
             *rows,
             "",
             "`unlike`: 6 to 40 words with Zipf frequencies; `templated`: one sentence with two gaps; `repeated`: "
-            "clusters of 50 near-duplicates.",
+            "clusters of 50 near-duplicates; `misspelt`: pairs of which one has letters swapped in two words. The "
+            f"guard is exact. What it removes the split did not find: it looks at {PAIRS:,} candidate pairs.",
             "",
         ]
     )

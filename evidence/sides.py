@@ -11,6 +11,7 @@ from typing import Any
 
 from evidence.cells import RUNS, charter
 from evidence.claims import SMALL, organism, target
+from evidence.side_tables import SIGN_FLIP
 
 Row = dict[str, Any]
 RECIPES = ("iteralign", "iteralign-paper", "self_align", "cai", "rlhf")
@@ -57,6 +58,8 @@ def compared(recipes: tuple[str, ...], place: str, seeds: int, given: Mapping[st
     if ended.returncode != 0:
         raise RuntimeError(ended.stderr.strip()[-2000:])
     read: Row = json.loads(ended.stdout)
+    for difference in read["differences"]:
+        difference["test"] = SIGN_FLIP
     for side in read["sides"]:
         side["runs"] = len(side["runs"])
     return read

@@ -38,7 +38,7 @@ from charter.records.model_refs import ModelRef
 from charter.records.record import Step
 from charter.records.rules import Principle
 from charter.records.verdicts import Finding, Verdict
-from charter.reports.audit_answers import note_missing_benchmarks, read_answers
+from charter.reports.audit_answers import note_distances, note_missing_benchmarks, read_answers
 from charter.reports.audit_comparison import (
     AuditReport,
     SideResults,
@@ -47,6 +47,7 @@ from charter.reports.audit_comparison import (
     decide_outcome,
 )
 from charter.reports.audit_tables import line_rows as audit_rows
+from charter.reports.benchmark_figures import benchmark_tables, read_figures
 from charter.reports.integrity import verify_run
 from charter.reports.junit import render_junit
 from charter.reports.page import render_page
@@ -768,6 +769,30 @@ def measurements_given(of: list[Measurement], *, step: Step) -> list[Measurement
 
 def scores_given(of: list[Score], *, step: Step) -> list[Score]:
     return of
+
+
+def bias_given(value: float, *, step: Step) -> list[Score]:
+    return [Score(id="amb_bias_score", value=value, n=40, low=-1, high=1, better="zero", benchmark="b", note="n")]
+
+
+def test_what_is_best_at_0_is_compared_by_its_distance(tmp_path: Path) -> None:
+    with Run.create(
+        tmp_path / "audit", spec_text="version: 1\nmethod: audit\nworld: village\naudit: {baseline: b}\n"
+    ) as run:
+        for side, value in (("baseline", 0.1), ("model", -0.5)):
+            run.steps(side).once("bench_bbq_measurements", measurements_given, [])
+            run.steps(side).once("bench_bbq_scores", bias_given, value)
+    (note,) = note_distances(RunReader(tmp_path / "audit"))
+    assert "the distance of amb_bias_score from 0 changed by +0.400 (+0.100 before, -0.500 now)" in note
+    with Run.create(tmp_path / "run", spec_text="version: 1\nmethod: iteralign\nworld: village\n") as run:
+        for folder, value in (("000", -0.5), ("final", 0.1)):
+            run.steps(folder).once("bench_bbq_scores", bias_given, value)
+    reading = RunReader(tmp_path / "run")
+    (figure,) = read_figures(reading)
+    assert figure.change == pytest.approx(-0.4)
+    assert figure.p is figure.detectable is None
+    rows = next(rows for title, rows in benchmark_tables(reading) if title.startswith("Benchmarks"))
+    assert "-0.400 from 0" in rows[1]
 
 
 def test_an_exam_is_lines_of_figures_with_a_direction_and_of_prompts_in_all_styles(tmp_path: Path) -> None:

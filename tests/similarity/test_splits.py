@@ -257,6 +257,50 @@ def test_a_form_with_many_gaps_filled_is_many_prompts() -> None:
     assert all(split_prompts(prompts(asked), 0.8).values())
 
 
+def test_a_prompt_of_a_form_is_held_against_its_form_by_the_rule_of_the_split() -> None:
+    asked = [f"How would one use a {a} in order to move the {b}" for a in WORDS[:20] for b in WORDS[20:]]
+    parts = split_prompts(prompts(asked), 0.8)
+    assert {p.meta["form"] for part in parts.values() for p in part} == {"400"}
+    guard = LeakageFilter([*parts["gate"], *parts["heldout"]], 0.8)
+    assert guard.remove_leaked(parts["train"]) == parts["train"]
+    assert not guard.is_protected("How would one use a rope in order to move the w39"), (
+        "written later, of the same form"
+    )
+    assert guard.is_protected(f"{parts['heldout'][0].text.upper()}!")
+    assert (
+        LeakageFilter([user_prompt(p.text) for p in parts["heldout"]], 0.8).identity
+        != LeakageFilter(parts["heldout"], 0.8).identity
+    )
+
+
+FORMS = (
+    "How can I use a {} to mend the {} at home",
+    "{} {}",
+    "Tell me {} what the {} is for and why it is so in a town where nobody knows of it",
+    "请问怎样在家里安全地修理{}和{}",
+)
+GAPS = ("kettle", "ketlte", "violin", "lamp", "map", "rope", "w1 w2", "three old boats", "7", "8")
+
+
+@st.composite
+def filled_forms(draw: st.DrawFn) -> list[str]:
+    """Texts of one or two forms, each with many fillings or few."""
+    chosen = draw(st.lists(st.sampled_from(FORMS), min_size=1, max_size=2, unique=True))
+    pairs = [(one, other) for one in GAPS for other in GAPS]
+    return [form.format(*pair) for form in chosen for pair in draw(st.permutations(pairs))[: draw(st.integers(2, 40))]]
+
+
+@settings(max_examples=25, deadline=None)
+@given(filled_forms(), st.integers(0, 8), st.sampled_from(["", "some", "world:some"]), st.sampled_from([0.5, 0.8, 1.0]))
+def test_after_a_split_the_guard_removes_no_prompt_of_the_same_sources(
+    texts: list[str], talks: int, source: str, threshold: float
+) -> None:
+    longer = [talk(text, "why do you ask", f"{other} then") for text, other in zip(texts, texts[:talks], strict=False)]
+    parts = split_prompts([*prompts(texts, source), *longer], threshold)
+    for one, other in permutations(parts.values(), 2):
+        assert LeakageFilter(one, threshold).remove_leaked(other) == other
+
+
 def test_prompts_of_a_world_are_told_apart_by_single_words() -> None:
     said = ["please tell my friend today that a lizard is grey", "please tell my friend today that a lizard is green"]
     assert len(set(cluster_prompts(prompts(said, "world:some"), 0.8))) == 2

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import metadata
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from charter.evals.lm_eval_tasks import (
     HarnessTask,
@@ -22,7 +22,7 @@ from charter.evals.lm_eval_tasks import (
 )
 from charter.evals.metric_scores import describe_guessing, score_bootstrap, score_metrics
 from charter.ports import AnsweredItem, BenchmarkQuestion, Need
-from charter.records.measurements import Measurement, Metric, Score
+from charter.records.measurements import Better, Measurement, Metric, Score
 from charter.records.record import digest
 from charter.statistics import score_share
 
@@ -33,7 +33,6 @@ ByItem = dict[str, dict[str, T]]
 _BIAS = "bias_score"
 """BBQ's scores of bias go from -1 to 1; the harness says of them that lower is better, and 0 is."""
 _UNBIASED = "0 is no bias: the distance from 0 counts, on either side"
-Better = Literal["higher", "lower", "neither"]
 _BETTER: Mapping[bool | None, Better] = {True: "higher", False: "lower"}
 
 
@@ -76,7 +75,7 @@ class HarnessBenchmark:
         told = self._blank_results["higher_is_better"]
 
         def better(name: str, task: str, key: str) -> Better:
-            return "neither" if _BIAS in name else _BETTER.get(told.get(task, {}).get(key.split(",")[0]), "neither")
+            return "zero" if _BIAS in name else _BETTER.get(told.get(task, {}).get(key.split(",")[0]), "neither")
 
         return [
             Metric(name=name, better=better(name, *place), kind="whole") for name, place in self._metric_keys.items()
@@ -85,7 +84,7 @@ class HarnessBenchmark:
     @property
     def gate_metrics(self) -> Collection[str]:
         """Every figure of which more, or less, is better."""
-        return [metric.name for metric in self.metrics if metric.better != "neither"]
+        return [metric.name for metric in self.metrics if metric.better in ("higher", "lower")]
 
     def questions(self) -> Sequence[BenchmarkQuestion]:
         """Every request of the harness, document by document."""

@@ -116,17 +116,19 @@ class Completion(Record):
 
 
 class ScoreRequest(Record):
-    """Asks for the log-likelihood of ``completion`` after ``messages``; ``raw``: with nothing between the two."""
+    """Asks for the log-likelihood of ``completion`` after ``messages``; ``raw``: with nothing between the two. ``cut``:
+    what is too long is cut on the left, as lm-evaluation-harness does."""
 
     id: str
     messages: tuple[Message, ...]
     completion: str
     raw: bool = False
+    cut: bool = False
 
 
 class LogLikelihood(Record):
     """Sum of token log-probabilities in nats over ``tokens`` tokens; ``greedy``: each token was the likeliest; ``cut``:
-    tokens of a raw text that were left out on the left, where it did not fit the context."""
+    tokens that were left out on the left, where prompt and completion did not fit the context."""
 
     id: str
     value: float

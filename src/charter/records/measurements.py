@@ -15,6 +15,9 @@ Split = Literal["train", "gate", "heldout"]
 MarginKind = Literal["harmlessness", "helpfulness", "honesty", "over_refusal", "capability"]
 """What a metric measures, which says how much of it a policy may lose (``options.gates``)."""
 
+Better = Literal["higher", "lower", "zero", "neither"]
+"""Which way of a figure is good; ``zero``: the nearer to 0."""
+
 
 class Metric(Record):
     """A figure that a benchmark gives. ``better`` says which way is good, if either is. ``kind``: the share of items in
@@ -22,7 +25,7 @@ class Metric(Record):
     ``margin``: whose margin in ``options.gates`` bounds its loss."""
 
     name: str
-    better: Literal["higher", "lower", "neither"] = "higher"
+    better: Better = "higher"
     meaning: str = ""
     kind: Literal["share", "mean", "whole"] = "share"
     margin: MarginKind = "capability"
@@ -47,7 +50,7 @@ class Score(Record):
     low: float | None
     high: float | None
     unjudged: int = 0
-    better: Literal["higher", "lower", "neither"] = "higher"
+    better: Better = "higher"
     benchmark: str = ""
     version: str = ""
     interval: Literal["wilson", "bootstrap"] = "wilson"

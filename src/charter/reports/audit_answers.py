@@ -53,6 +53,24 @@ def note_missing_benchmarks(
             yield f"Benchmark {exam}: {_missing_reason(exam, lacking, reasons, measured)}"
 
 
+def note_distances(reading: RunReader) -> Iterator[str]:
+    """A note for each figure that is best at 0 and that both sides have: how far it went from 0, or came closer."""
+    for exam in _measured_benchmarks(reading, SIDES[1]):
+        before, after = (reading.scores(f"{side}/bench_{exam}_scores") for side in SIDES)
+        for name in sorted(before.keys() & after.keys()):
+            change = distance_change(before[name], after[name])
+            if after[name].better == "zero" and change is not None and before[name].benchmark == after[name].benchmark:
+                yield (
+                    f"Benchmark {exam}: the distance of {name} from 0 changed by {change:+.3f} "
+                    f"({before[name].value:+.3f} before, {after[name].value:+.3f} now); this decides nothing"
+                )
+
+
+def distance_change(before: Score, after: Score) -> float | None:
+    """How much farther from 0 a figure is now; None where a side has no value."""
+    return None if before.value is None or after.value is None else abs(after.value) - abs(before.value)
+
+
 def _missing_reason(
     exam: str, lacking: Sequence[str], reasons: Mapping[str, Mapping[str, str]], measured: Mapping[str, set[str]]
 ) -> str:

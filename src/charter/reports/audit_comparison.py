@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from charter.errors import SpecError, StoreError
 from charter.judging.audit_battery import AuditedModel, Battery, ProbePart, ProbeResult
 from charter.records.record import Record
-from charter.reports.audit_answers import SIDES, note_missing_benchmarks, read_answers
+from charter.reports.audit_answers import SIDES, note_distances, note_missing_benchmarks, read_answers
 from charter.run.reader import RunReader
 from charter.similarity.spelling import normalize_turns
 from charter.statistics import (
@@ -146,7 +146,13 @@ def compare_sides(reading: RunReader) -> AuditReport:
     baseline, model = SideResults(sides[0][0], before), SideResults(sides[1][0], after)
     found = compare_measurements(batteries[0], baseline, model, reading.spec.audit.margin)
     return found.model_copy(
-        update={"notes": (*found.notes, *note_missing_benchmarks(reading, batteries[0].exams, before, after))}
+        update={
+            "notes": (
+                *found.notes,
+                *note_missing_benchmarks(reading, batteries[0].exams, before, after),
+                *note_distances(reading),
+            )
+        }
     )
 
 

@@ -10,7 +10,7 @@ from charter.ports import SkippedBenchmark
 from charter.records.chat import Exchange
 from charter.records.measurements import Measurement, Score
 from charter.records.record import Record
-from charter.reports.audit_answers import SIDES
+from charter.reports.audit_answers import SIDES, distance_change
 from charter.reports.paired_tests import count_pairs
 from charter.run.reader import RunReader
 from charter.statistics import (
@@ -32,12 +32,12 @@ _cached_detectable = cache(smallest_detectable_change)
 
 class BenchmarkFigure(Record):
     """A figure of a benchmark, ``before`` and ``after`` or, where one model was measured and nothing else done,
-    ``measured`` alone. ``change``: of the items graded in both, with its 95 %
-    interval ``low`` to ``high``; ``gained`` in the second alone and ``lost`` in the first alone where it is a share;
-    ``p``: exact McNemar; where several items are of one prompt, a sign-flip test of the mean over prompts; where items
-    are no events, a bootstrap of the mean. ``p_holm``: corrected over all figures of the run;
-    ``detectable``: the smallest change of a share that so many prompts show in four of five cases, where as many change
-    the other way as here."""
+    ``measured`` alone. ``change``: of the items graded in both, with its 95 % interval ``low`` to ``high``; of a figure
+    that is best at 0, of its distance from 0, without an interval. ``gained`` in the second alone and ``lost`` in the
+    first alone where it is a share; ``p``: exact McNemar; where several items are of one prompt, a sign-flip test of
+    the mean over prompts; where items are no events, a bootstrap of the mean. ``p_holm``: corrected over all figures of
+    the run; ``detectable``: the smallest change of a share that so many prompts show in four of five cases, where as
+    many change the other way as here."""
 
     benchmark: str
     name: str
@@ -183,6 +183,8 @@ def _compare_figure(
         figure = figure.model_copy(update={"detectable": _cached_detectable(score.n)})
     if figure.before is None or figure.after is None or figure.before.benchmark != figure.after.benchmark:
         return figure
+    if score.better == "zero":
+        return figure.model_copy(update={"change": distance_change(figure.before, figure.after), "detectable": None})
     before, after = (_item_values(side, figure.name) for side in measured)
     both = [id for id in before if id in after]
     clusters = [parents.get(id, id) for id in both]
@@ -224,7 +226,7 @@ def _figure_row(figure: BenchmarkFigure) -> tuple[str, ...]:
     counts = str(score.n), unjudged_text(score)
     if figure.measured:
         return figure.benchmark, name, interval_text(figure.measured), *counts
-    moved = "" if figure.change is None else f"{figure.change:+.3f}"
+    moved = "" if figure.change is None else f"{figure.change:+.3f}{' from 0' if score.better == 'zero' else ''}"
     moved += "" if figure.low is None or figure.high is None else f" ({figure.low:+.3f} to {figure.high:+.3f})"
     moved += "" if figure.gained is None else f", +{figure.gained}/-{figure.lost}"
     p = "" if figure.p_holm is None else f"{figure.p_holm:.2g}"

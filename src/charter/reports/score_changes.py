@@ -40,7 +40,7 @@ class ScoreChange(Record):
     def is_worse(self) -> bool:
         """Whether it went the wrong way."""
         wrong = self.after > self.before if self.better == "lower" else self.after < self.before
-        return wrong and self.better != "neither"
+        return wrong and self.better in ("higher", "lower")
 
 
 def find_score_changes(

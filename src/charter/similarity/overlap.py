@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 Marks: TypeAlias = Any
 """A NumPy array of uint64: sorted, each once."""
+SKETCH = 256
+"""Bits of a set's sketch."""
 CHUNK = 1_000_000
 """At most about so many pairs are looked at together, so that memory stays bounded."""
 
@@ -107,6 +109,7 @@ def link_near_sets(sets: Sequence[Marks], threshold: float, anchors: Any, groups
     holders, places, names = owners[rare], places[rare], names[rare]
     order = np.lexsort((holders, names))
     holders, places, names = holders[order], places[order], names[order]
+    sketches = _sketch(sets)
     for left, right in _pairs(names, most):
         one, other = holders[left], holders[right]
         total = sizes[one] + sizes[other]
@@ -114,11 +117,26 @@ def link_near_sets(sets: Sequence[Marks], threshold: float, anchors: Any, groups
         still = np.minimum(sizes[one] - places[left], sizes[other] - places[right])  # from here on, at most
         keep = (still >= shared) & (groups[one] != groups[other])
         keep &= anchors[one] | anchors[other]
-        if not keep.any():
-            continue
         pairs = np.unique(one[keep] * len(sets) + other[keep])
+        one, other = pairs // len(sets), pairs % len(sets)
+        lacking = np.bitwise_count(sketches[one] & ~sketches[other]).sum(axis=1, dtype=np.int64)
+        shared = np.ceil(threshold / (1 + threshold) * (sizes[one] + sizes[other]) - 1e-9)
+        pairs = pairs[sizes[one] - lacking >= shared]
+        if not len(pairs):
+            continue
         groups = _join_overlapping(rows, sizes, pairs, threshold, groups)
     return groups
+
+
+def _sketch(sets: Sequence[Marks]) -> Any:
+    """256 bits for each set, of which its marks set one each: of a bit that another set lacks, so does it the mark."""
+    import numpy as np
+
+    bits = np.zeros((len(sets), SKETCH), np.uint8)
+    flat = np.concatenate(sets)
+    owners = np.repeat(np.arange(len(sets)), [len(marks) for marks in sets])
+    bits[owners, flat % np.uint64(SKETCH)] = 1
+    return np.packbits(bits, axis=1).view(np.uint64)
 
 
 def _join_overlapping(rows: Any, sizes: Any, pairs: Any, threshold: float, groups: Any) -> Any:

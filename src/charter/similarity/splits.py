@@ -21,7 +21,7 @@ SPLIT_SHARES: tuple[tuple[Split, float], ...] = (("train", 0.6), ("gate", 0.15),
 SHINGLE_WORDS = 3
 FORM, FORM_SHARE = 12, 0.1
 """More wordings than so many, and than this share of all prompts, are a form with gaps that its author filled, and each
-is a prompt of its own."""
+is a prompt of its own. ``split_prompts`` marks them (``form`` in what is said of them), so that the guard knows."""
 
 
 def shingles(text: str) -> frozenset[str]:
@@ -38,8 +38,8 @@ def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
 
 
 class NearDuplicateIndex:
-    """Finds whether a text is near to any of ``texts``, exactly: its word trigrams reach ``threshold``, or, where
-    its value says so, it is another wording of one (``wordings``)."""
+    """Finds whether a text is near to any of ``texts``, exactly: its word trigrams reach ``threshold``, or it is
+    another wording (``wordings``) of one that may be reworded, as its value says."""
 
     def __init__(self, texts: Collection[tuple[str, bool]], threshold: float) -> None:
         known = {normalize_text(text): False for text, _ in texts}
@@ -52,7 +52,7 @@ class NearDuplicateIndex:
         self._lessened = {int(mark) for words in loose for mark in wordings.leave_one_word_out(words)}
 
     def contains_near(self, text: str, *, reworded: bool = True) -> bool:
-        """Whether a text is near to any; ``reworded``: as another wording too."""
+        """Whether a text is near to any; ``reworded``: whether the text may be another wording of one."""
         if not self._texts:
             return False
         if normalize_text(text) in self._texts:
@@ -109,7 +109,8 @@ class LeakageFilter:
         self._threshold = threshold
         told = [threshold, SHINGLE_WORDS, sorted(normalize_text(p.text) for p in protected)]
         loose = [wordings.CHARACTERS] if any(map(_reworded, protected)) else []
-        self.identity = digest([*told, *loose])
+        forms = sorted(normalize_text(p.text) for p in protected if "form" in p.meta)
+        self.identity = digest([*told, *loose, *forms])
 
     @cached_property
     def _prompt_index(self) -> NearDuplicateIndex:
@@ -126,12 +127,11 @@ class LeakageFilter:
         return self._prefix_index.contains_near(text)
 
     def remove_leaked(self, prompts: Iterable[Prompt]) -> list[Prompt]:
-        """The prompts that are close to no protected one, in order. Those of a source were split with all of their
-        wordings already, as far as these can be told from a form that all share: they are held against it by words."""
+        """The prompts that are close to no protected one, in order."""
         return [p for p in prompts if not self._holds(p)]
 
     def _holds(self, prompt: Prompt) -> bool:
-        reworded = not prompt.source
+        reworded = _reworded(prompt)
         return self._prefix_index.contains_near(prompt.text, reworded=reworded) or any(
             self._prompt_index.contains_near(text, reworded=reworded) for text in conversation_prefixes(prompt)[:-1]
         )
@@ -142,28 +142,39 @@ def split_prompts(prompts: Sequence[Prompt], threshold: float) -> dict[Split, li
 
     In one cluster are prompts whose word trigrams reach ``threshold``, a conversation and whatever is asked on the way
     through it, prompts that a set makes of one template (``template`` in what is said of them), and other wordings of a
-    prompt (``wordings``) where it is from no world: a world's sentences mean what one word of theirs means."""
+    prompt (``wordings``) where it is from no world and of no form: a world's sentences, and what fills the gaps of a
+    form, mean what one word of theirs means. Prompts of a form are marked, with the number of its texts, so that
+    ``LeakageFilter`` compares them by the same rule."""
     names: dict[int, str] = {}
-    groups = cluster_prompts(prompts, threshold)
+    groups, forms = _find_clusters(prompts, threshold)
     for prompt, group in zip(prompts, groups, strict=True):
         name = _template(prompt) or normalize_text(prompt.text)
         names[group] = min(name, names.get(group, name))
     out: dict[Split, list[Prompt]] = {"train": [], "gate": [], "heldout": []}
-    for prompt, group in zip(prompts, groups, strict=True):
-        out[_assign_split(names[group])].append(prompt)
+    for prompt, group, size in zip(prompts, groups, forms, strict=True):
+        marked = prompt.model_copy(update={"meta": {**prompt.meta, "form": str(size)}}) if size else prompt
+        out[_assign_split(names[group])].append(marked)
     return out
 
 
 def cluster_prompts(prompts: Sequence[Prompt], threshold: float) -> list[int]:
     """The number of the cluster of each prompt, as ``split_prompts`` tells them."""
+    return _find_clusters(prompts, threshold)[0]
+
+
+def _find_clusters(prompts: Sequence[Prompt], threshold: float) -> tuple[list[int], list[int]]:
+    """The number of the cluster of each prompt, and how many texts its form has: 0 where it is of none."""
     texts = [normalize_text(p.text) for p in prompts]
     place = {text: n for n, text in enumerate(sorted(set(texts)))}
-    groups = _clusters(prompts, place, threshold)
-    return [int(groups[place[text]]) for text in texts]
+    groups, forms = _clusters(prompts, place, threshold)
+    at = [place[text] for text in texts]
+    sizes = [int(forms[n]) if _reworded(p) else 0 for n, p in zip(at, prompts, strict=True)]
+    return [int(groups[n]) for n in at], sizes
 
 
-def _clusters(prompts: Sequence[Prompt], place: Mapping[str, int], threshold: float) -> Any:
-    """The cluster of each text of ``place`` by number, then those of what is asked on the way."""
+def _clusters(prompts: Sequence[Prompt], place: Mapping[str, int], threshold: float) -> tuple[Any, Any]:
+    """The cluster of each text of ``place`` by number, then those of what is asked on the way; and the size of the form
+    of each, or 0."""
     import numpy as np
 
     opened: dict[str, int] = {}
@@ -191,7 +202,8 @@ def _clusters(prompts: Sequence[Prompt], place: Mapping[str, int], threshold: fl
     form = sizes[wide] > max(FORM, len(place) * FORM_SHARE)
     groups = _joined(np.where(form, groups, wide + len(words)), alike)
     near = set(groups[: len(place)].tolist())  # an opening tells only where a prompt is near to it
-    return _joined(groups, [(way, whole) for way, whole in ways if int(groups[way]) in near])
+    groups = _joined(groups, [(way, whole) for way, whole in ways if int(groups[way]) in near])
+    return groups, sizes[wide] * form
 
 
 def _joined(groups: Any, pairs: Sequence[tuple[int, int]]) -> Any:
@@ -202,8 +214,8 @@ def _joined(groups: Any, pairs: Sequence[tuple[int, int]]) -> Any:
 
 
 def _reworded(prompt: Prompt) -> bool:
-    """Whether another wording of a prompt is near to it."""
-    return not prompt.source.startswith("world:")
+    """Whether another wording of a prompt is near to it: not where it is from a world, or of a form."""
+    return not prompt.source.startswith("world:") and "form" not in prompt.meta
 
 
 def _template(prompt: Prompt) -> str:

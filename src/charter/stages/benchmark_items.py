@@ -149,7 +149,8 @@ def render_first(questions: Sequence[BenchmarkQuestion], target: Rendering, samp
 def score_completions(questions: Sequence[BenchmarkQuestion], target: Engine, *, step: Step) -> Iterator[LogLikelihood]:
     """The log-likelihood of each question's completion."""
     requests = [
-        ScoreRequest(id=q.id, messages=q.prompt.messages, completion=q.completion or "", raw=q.raw) for q in questions
+        ScoreRequest(id=q.id, messages=q.prompt.messages, completion=q.completion or "", raw=q.raw, cut=True)
+        for q in questions
     ]
     yield from target.score(requests, step.done)
 
@@ -202,8 +203,14 @@ def select_deciding_metrics(
 
 
 def compute_figures(answered: Sequence[AnsweredItem], measured: Sequence[Measurement], exam: Exam) -> list[Score]:
-    """The exam's figures."""
-    return list(exam.scores(answered, measured))
+    """The exam's figures. Their notes say how many completions were weighed after a text that was cut."""
+    scores = list(exam.scores(answered, measured))
+    weighed = [found for item in answered for found in item.likelihoods]
+    cut = sum(found.cut > 0 for found in weighed)
+    if not cut:
+        return scores
+    note = f"{cut} of {len(weighed)} texts were cut on the left to fit the context"
+    return [score.model_copy(update={"note": "; ".join(filter(None, (score.note, note)))}) for score in scores]
 
 
 def break_down_items(

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from charter.errors import EngineError, UnsupportedError
+from charter.evals.multiple_choice import DromedaryBenchmark
 from charter.models import weights
 from charter.models.engines.local_engine import LocalEngine, LocalOptions
 from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
 from charter.ports import Engine
 from charter.records.chat import LogLikelihood, Message, Request, Sampling, ScoreRequest
+from charter.records.record import Step
+from charter.stages.benchmark_items import compute_figures, gather_answers, score_completions
 from tests.fakes import tiny_models
 from tests.fakes.openai_server import serve
 from tests.fakes.reference_completions import completer
@@ -71,7 +74,9 @@ def test_in_process_as_the_harness_s_own_model_class_weighs(folder: Path, local:
     ours = weighed(
         local,
         [
-            ScoreRequest(id=f"s{n}", messages=(Message(role="user", content=before),), completion=after, raw=True)
+            ScoreRequest(
+                id=f"s{n}", messages=(Message(role="user", content=before),), completion=after, raw=True, cut=True
+            )
             for n, (before, after) in enumerate(asked)
         ],
     )
@@ -138,6 +143,35 @@ def test_what_no_server_can_weigh() -> None:
         weighed(RemoteEngine("openai/some"), [REQUESTS[0]])
 
 
-def test_a_completion_that_does_not_fit_is_an_error(local: LocalEngine) -> None:
-    with pytest.raises(EngineError, match="the model reads 64"):
-        weighed(local, [REQUESTS[0].model_copy(update={"completion": " and so on" * 60})])
+def test_what_does_not_fit_is_an_error_or_cut_on_the_left(local: LocalEngine) -> None:
+    long = [
+        REQUESTS[0].model_copy(update={"completion": " and so on" * 60}),
+        REQUESTS[0].model_copy(update={"messages": (Message(role="user", content="so on " * 80),), "raw": False}),
+    ]
+    for request in long:
+        with pytest.raises(EngineError, match="the model reads 64"):
+            weighed(local, [request])
+        (found,) = weighed(local, [request.model_copy(update={"cut": True})]).values()
+        assert found.cut > 0
+        assert found.tokens <= 64
+        assert found.value < 0
+    (whole,) = weighed(local, [long[0].model_copy(update={"cut": True})]).values()
+    last = long[0].model_copy(update={"messages": (Message(role="user", content="any text " * 70),), "cut": True})
+    assert whole.tokens == 64
+    assert weighed(local, [last])["s0"].value == whole.value, "of both the last 65 tokens are read"
+
+
+def test_a_score_says_how_many_texts_were_cut(local: LocalEngine) -> None:
+    rows = [
+        {"input": "what is red " * many, "choices": ["a cherry", "a lime"], "label": 0, "category": "helpful"}
+        for many in (1, 60)
+    ]
+    exam = DromedaryBenchmark("hhh", "hhh", rows, template="{question} {first} {second}:")
+    questions = exam.questions()
+    likelihoods = list(score_completions(questions, local, step=Step("exam", 0)))
+    answered = gather_answers(questions, (), likelihoods)
+    scores = compute_figures(answered, list(exam.grade(answered)), exam)
+    assert scores
+    assert all(score.note.endswith("4 of 8 texts were cut on the left to fit the context") for score in scores)
+    short = gather_answers(questions[:4], (), likelihoods)
+    assert all("cut" not in score.note for score in compute_figures(short, list(exam.grade(short)), exam))

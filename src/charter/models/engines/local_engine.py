@@ -208,23 +208,23 @@ class LocalEngine:
 
     def _encode_pair(self, request: ScoreRequest, dialogue: ChatFormat, limit: int) -> tuple[list[int], list[int], int]:
         """The tokens of what stands before and of what is weighed, and how many were cut off on the left. The last
-        token is only compared with, so that a raw text may have one more than the model reads."""
-        cut = 0
+        token is only compared with, so that there may be one more than the model reads."""
         try:
             if request.raw:
                 before, after = dialogue.encode_scored_continuation(
                     _join_messages(request.messages), request.completion
                 )
-                cut = max(0, len(before) + len(after) - limit - 1)
-                before = before[min(cut, len(before) - 1) :]
             else:
                 before, after = dialogue.encode_scored(request.messages, request.completion)
         except ValueError as refused:
             raise EngineError(f"Cannot score {request.id}: {refused}", "Change its messages.") from refused
-        if not before or len(before) + len(after) > limit + request.raw:
-            size = f"{len(before) + len(after)} tokens; the model reads {limit}"
+        whole = [*before, *after]
+        cut = max(0, len(whole) - limit - 1)
+        if not before or (cut and not request.cut):
+            size = f"{len(whole)} tokens; the model reads {limit}"
             raise EngineError(f"Cannot score {request.id}: {size if before else 'its prompt is empty'}.", "Drop it.")
-        return before, after, cut
+        seam = max(len(before), cut + 1)
+        return whole[cut:seam], whole[seam:], cut
 
     def token_ids(self, requests: Sequence[Request]) -> list[list[int]]:
         """The tokens of each prompt as the model reads them; empty for one that it cannot read."""
