@@ -13,7 +13,7 @@ from charter.data.curation.curation_records import Detector
 from charter.errors import EngineError, SpecError
 from charter.judging.rubrics import CONDUCT
 from charter.models import weights
-from charter.ports import Attack, AttackTarget, Engine, Exam, Source, Tuner
+from charter.ports import Attack, AttackTarget, Benchmark, Engine, Source, Tuner
 from charter.records.chat import Exchange, Sampling, user_prompt
 from charter.records.record import Step
 from charter.spec import CurationSpec, Spec, parse_spec
@@ -33,7 +33,7 @@ REFERENCES: dict[str, tuple[str, Any]] = {
     "judge": ("python:examples.judge_plugin:judge", Engine),
     "attack": ("python:examples.attack_plugin:SpacedAttack", Attack),
     "tuner": ("python:examples.tuner_plugin:ShortFirstTuner", Tuner),
-    "benchmark": ("python:examples.benchmark_plugin:Capitals", Exam),
+    "benchmark": ("python:examples.benchmark_plugin:Capitals", Benchmark),
     "source": ("python:examples.source_plugin:TemplateSource", Source),
     "detector": ("python:examples.detector_plugin:TicketDetector", Detector),
 }
@@ -124,13 +124,13 @@ def test_a_tuner_trains_in_place_of_the_own_one(tmp_path: Path) -> None:
 def test_a_benchmark_is_asked_and_scored() -> None:
     asked = spec(benchmarks=[{"task": REFERENCES["benchmark"][0], "name": "capitals"}])
     suite = SpecBenchmarks(asked, None, Templates())
-    (exam,) = suite.build_benchmarks(None)
-    questions = exam.questions()
+    (benchmark,) = suite.build_benchmarks(None)
+    questions = benchmark.questions()
     assert suite.texts_by_name == {"capitals": [q.prompt.text for q in questions]}
     engine = role_models.connect_oracle(spec(oracle={"model": "python:tests.wiring.test_plugins:knows"}).oracle, None)
-    said = list(ask_questions(questions, engine, Sampling(), step=Step("exam", 1)))
+    said = list(ask_questions(questions, engine, Sampling(), step=Step("benchmark", 1)))
     answered = gather_answers(questions, said, [], [])
-    (score,) = exam.scores(answered, list(exam.grade(answered)))
+    (score,) = benchmark.scores(answered, list(benchmark.grade(answered)))
     assert (score.value, score.n) == (0.25, 4)
     with pytest.raises(SpecError, match="is called 'capitals'"):
         SpecBenchmarks(spec(benchmarks=[{"task": REFERENCES["benchmark"][0]}]), None, Templates())

@@ -146,7 +146,7 @@ def compare_sides(reading: RunReader) -> AuditReport:
     baseline, model = SideResults(sides[0][0], before), SideResults(sides[1][0], after)
     found = compare_measurements(batteries[0], baseline, model, reading.spec.audit.margin)
     return found.model_copy(
-        update={"notes": (*found.notes, *note_missing_benchmarks(reading, batteries[0].exams, before, after))}
+        update={"notes": (*found.notes, *note_missing_benchmarks(reading, batteries[0].benchmarks, before, after))}
     )
 
 
