@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from charter.errors import SpecError
 from charter.ports import Source
 from charter.records.chat import Prompt
+from charter.records.item_ids import prompt_id, text_mark
 from charter.records.measurements import MeasuredSplit
 from charter.similarity.spelling import normalize_turns
 from charter.similarity.splits import LeakageFilter, split_prompts
@@ -172,11 +173,11 @@ def make_ids_distinct(prompts: Sequence[Prompt]) -> list[Prompt]:
     out: dict[str, Prompt] = {}
     marks: dict[object, str] = {}
     for prompt in prompts:
-        stem, ordinal, key = prompt.id.rsplit("-", 1)[0], 0, prompt.id
+        stem, ordinal, key = text_mark(prompt.id), 0, prompt.id
         if read_text_mark(key) == stem and (first := marks.setdefault(normalize_turns(prompt.messages), stem)) != stem:
-            stem, key = first, f"{first}-0"
+            stem, key = first, prompt_id(first, 0)
         while key in out:
             ordinal += 1
-            key = f"{stem}-{ordinal}"
+            key = prompt_id(stem, ordinal)
         out[key] = prompt if key == prompt.id else prompt.model_copy(update={"id": key})
     return list(out.values())
