@@ -189,8 +189,8 @@ def evaluated(out: Path, files: dict[str, Path], size: int, target: Row) -> dict
 def guessed(halved: bool) -> Row:
     """The share that random scorers get right on all questions."""
     rows, hits, n = benchmark_tables.read_truthfulqa(str(DATA / "truthfulqa")), 0, 0
-    exam, step = DromedaryBenchmark("d", "truthfulqa", rows, halved=halved), Step("guess", 0)
-    questions = exam.questions()
+    benchmark, step = DromedaryBenchmark("d", "truthfulqa", rows, halved=halved), Step("guess", 0)
+    questions = benchmark.questions()
     for seed in range(SCORERS):
         draw = random.Random(f"{seed}|{halved}")
 
@@ -201,7 +201,7 @@ def guessed(halved: bool) -> Row:
         answered = gather_answers(
             questions, (), list(score_completions(questions, ScriptedEngine(grader=scorer), step=step))
         )
-        found = [bool(m.outcomes["accuracy"]) for m in exam.grade(answered)]
+        found = [bool(m.outcomes["accuracy"]) for m in benchmark.grade(answered)]
         hits, n = hits + sum(found), n + len(found)
     low, high = wilson(hits, n)
     name = "legacy_halved" if halved else "all candidates"

@@ -8,14 +8,14 @@ from typing import Any
 
 from charter import spec as specs
 from charter.organism.world_benchmark import METRICS
+from charter.ports import AnsweredItem
 from charter.records.decisions import GateCheck
 from charter.records.measurements import Measurement
 from charter.records.model_refs import ModelRef
 from charter.records.record import Step
 from charter.reports.paired_tests import count_pairs
 from charter.spec import GateSpec
-from charter.stages.evaluator_scores import measure
-from charter.stages.probe import probe
+from charter.stages.benchmark_items import ask_questions
 from charter.wiring.components import Components
 from evidence.cells import RUNS, Cell, all_done, records, value
 from evidence.claims import Row, row, target
@@ -127,9 +127,10 @@ def _heldout(cell: Cell, folder: str) -> list[Measurement]:
         assembly = Components(specs.read_spec(cell.directory / "spec.yaml")[0])
         policy = ModelRef.model_validate(records(cell, f"{folder}/policy")[0])
         policy = policy.model_copy(update={"adapter": str(cell.directory / str(policy.adapter))})
-        benchmark, step = assembly.build_evaluator(None), Step("final/heldout", assembly.spec.seed)
+        benchmark, step = assembly.build_evaluators(None)["heldout"], Step("final/heldout", assembly.spec.seed)
         with assembly.open_engine(policy) as target:
-            exchanges = list(probe(benchmark.prompts("heldout"), target, assembly.method_inputs().answers, step=step))
-        found: list[Any] = [m.model_dump(mode="json") for m in measure(exchanges, benchmark, step=step)]
+            exchanges = list(ask_questions(benchmark.questions(), target, assembly.method_inputs().answers, step=step))
+        answered = [AnsweredItem.from_exchange(exchange) for exchange in exchanges]
+        found: list[Any] = [m.model_dump(mode="json") for m in benchmark.grade(answered)]
         kept.write_text(json.dumps(found), encoding="utf-8")
     return [Measurement.model_validate(m) for m in json.loads(kept.read_text(encoding="utf-8"))]

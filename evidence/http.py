@@ -205,6 +205,7 @@ def scores(inside: Path, url: str) -> dict[str, list[float]]:
     from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
     from charter.organism.oracle import Oracle
     from charter.organism.world import World
+    from charter.ports import AnsweredItem
     from charter.records.chat import Exchange
     from charter.templates import Templates
 
@@ -213,11 +214,11 @@ def scores(inside: Path, url: str) -> dict[str, list[float]]:
     attacks = [e.prompt for e in exchanges if world.parse_prompt(e.prompt.text).kind in ("harmful", "claim")]
     texts = {p.text for p in attacks}
     others = [e.prompt for e in exchanges if e.prompt.text not in texts]
-    found = []
+    found, answered = [], [AnsweredItem.from_exchange(exchange) for exchange in exchanges]
     engine = RemoteEngine("village", RemoteOptions(base_url=url))
     for judge in (Oracle(world), engine):
-        benchmark = JudgedBenchmark(PromptSides({"gate": attacks}, {"gate": others}), judge, Templates())
-        found.append({m.id: m.outcomes for m in benchmark.grade(exchanges)})
+        benchmark = JudgedBenchmark("gate", PromptSides({"gate": attacks}, {"gate": others}), judge, Templates())
+        found.append({m.id: m.outcomes for m in benchmark.grade(answered)})
     engine.close()
     true, seen = found
     out = {}

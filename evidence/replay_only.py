@@ -7,10 +7,10 @@ import json
 from typing import Any
 
 from charter import spec as specs
+from charter.ports import AnsweredItem
 from charter.records.record import Step
 from charter.records.training_rows import Example
-from charter.stages.evaluator_scores import compute_scores, measure
-from charter.stages.probe import probe
+from charter.stages.benchmark_items import ask_questions
 from charter.wiring import role_models
 from charter.wiring.components import Components
 from evidence.cells import RUNS, Cell, done, records
@@ -31,10 +31,11 @@ def replay_only(seed: int) -> dict[str, Any]:
     policy = role_models.build_tuner(assembly.spec, folder / ".tuning").tune(
         assembly.start, rows, folder, Step("001/policy", seed).seed("tune") % 2**31
     )
-    benchmark, step = assembly.build_evaluator(None), Step("final/heldout", seed)
+    benchmark, step = assembly.build_evaluators(None)["heldout"], Step("final/heldout", seed)
     with assembly.open_engine(policy) as target:
-        exchanges = list(probe(benchmark.prompts("heldout"), target, assembly.method_inputs().answers, step=step))
-    after = {s.id: s for s in compute_scores(list(measure(exchanges, benchmark, step=step)), benchmark)}
+        exchanges = list(ask_questions(benchmark.questions(), target, assembly.method_inputs().answers, step=step))
+    answered = [AnsweredItem.from_exchange(exchange) for exchange in exchanges]
+    after = {s.id: s for s in benchmark.scores(answered, list(benchmark.grade(answered)))}
     figures: dict[str, Any] = {"name": f"controls/replay-only-{seed}", "rows": len(rows)}
     for metric, score in after.items():
         if before.get(metric):

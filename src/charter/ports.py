@@ -1,5 +1,4 @@
-"""The seams to the outside: engines, tuners (and what rewards a policy that practises), benchmarks, exams, sources,
-attacks.
+"""The seams to the outside: engines, tuners (and what rewards a policy that practises), benchmarks, sources, attacks.
 
 Each protocol has one contract test suite (tests/contracts), run over every adapter.
 """
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Literal, Protocol, Self, runtime_checkable
 
 from charter.records.chat import Completion, Exchange, LogLikelihood, Message, Prompt, Request, Sampling, ScoreRequest
-from charter.records.measurements import MarginKind, Measurement, Metric, Score, Split
+from charter.records.measurements import MarginKind, MeasuredSplit, Measurement, Metric, Score
 from charter.records.model_refs import ModelRef
 from charter.records.record import Record, Step
 from charter.records.training_rows import TrainingRow
@@ -157,32 +156,9 @@ class SupportsLRScale(Protocol):
         ...
 
 
-@runtime_checkable
-class Benchmark(Protocol):
-    """Measures a model: gives the prompts, then grades the answers. The evaluator behind it is nobody else's role."""
-
-    @property
-    def identity(self) -> str:
-        """Name and version with the digest of the data."""
-        ...
-
-    @property
-    def metrics(self) -> Sequence[Metric]:
-        """Every figure that it gives."""
-        ...
-
-    def prompts(self, split: Split) -> Sequence[Prompt]:
-        """The prompts of a split; ``train`` is empty where the benchmark only measures."""
-        ...
-
-    def grade(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[Measurement]:
-        """One Measurement per exchange whose id is not in ``done``, under the exchange's id."""
-        ...
-
-
 class BenchmarkQuestion(Record):
-    """What an exam asks of the target: an answer to ``prompt`` or, where there is a ``completion``, how likely that is
-    after it. ``item``: what it belongs to. ``raw`` as for a request; ``sampling``: None for the run's own."""
+    """What a benchmark asks of the target: an answer to ``prompt`` or, where there is a ``completion``, how likely that
+    is after it. ``item``: what it belongs to. ``raw`` as for a request; ``sampling``: None for the run's own."""
 
     id: str
     item: str
@@ -191,33 +167,43 @@ class BenchmarkQuestion(Record):
     raw: bool = False
     sampling: Sampling | None = None
 
+    @classmethod
+    def from_prompt(cls, prompt: Prompt) -> Self:
+        """The question that a prompt is by itself."""
+        return cls(id=prompt.id, item=prompt.id, prompt=prompt)
+
 
 class AnsweredItem(Record):
-    """An item of an exam with all that was answered, in the order of its questions; ``baseline``: the starting model's
-    answers, where it is compared with."""
+    """An item of a benchmark with all that was answered, in the order of its questions; ``baseline``: the starting
+    model's answers, where it is compared with."""
 
     id: str
     exchanges: tuple[Exchange, ...] = ()
     likelihoods: tuple[LogLikelihood, ...] = ()
     baseline: tuple[Exchange, ...] = ()
 
+    @classmethod
+    def from_exchange(cls, exchange: Exchange) -> Self:
+        """The item that an answered prompt is by itself."""
+        return cls(id=exchange.id, exchanges=(exchange,))
+
 
 class SkippedBenchmark(Record):
-    """An exam that the target cannot take, and why."""
+    """A benchmark that the target cannot take, and why."""
 
     id: str
     reason: str
 
 
 Need = Literal["answers", "raw answers", "log-likelihoods", "chat log-likelihoods", "baseline"]
-"""What an exam needs of the target: answers in its chat format, texts gone on with, log-likelihoods of given texts
+"""What a benchmark needs of the target: answers in its chat format, texts gone on with, log-likelihoods of given texts
 (plain, or in its chat format); the starting model's answers beside its own."""
 
 
 @runtime_checkable
-class Exam(Protocol):
-    """A benchmark that the spec names, beside the run's evaluator: asks questions, then grades item by item. What
-    judges in it, if anything does, is nobody else's role."""
+class Benchmark(Protocol):
+    """Measures a model: asks questions, then grades item by item. What judges in it, if anything does, is nobody
+    else's role. The run's evaluator is one for each split; a benchmark that the spec names is another."""
 
     @property
     def name(self) -> str:
@@ -226,7 +212,7 @@ class Exam(Protocol):
 
     @property
     def identity(self) -> str:
-        """Protocol and version with the digest of the data, and the model that judges."""
+        """Name or protocol with its version, the digest of the data, and the model that judges."""
         ...
 
     @property
@@ -349,21 +335,21 @@ class PreferenceTrainers:
 
 @dataclass(frozen=True)
 class BenchmarkSuite:
-    """The benchmarks that a spec names, the attack styles that they ask in, and the engines of policies. ``exams``
-    are measured before and after, and decide nothing; ``gates`` decide, each under the margin of its kind
-    (``honesty`` ...)."""
+    """The benchmarks that a spec names, the attack styles that they ask in, and the engines of policies.
+    ``benchmarks`` are measured before and after, and decide nothing; ``gate_benchmarks`` decide, each under the margin
+    of its kind (``honesty`` ...)."""
 
     open_target: Callable[[ModelRef], AbstractContextManager[Engine]]
-    exams: Sequence[Exam]
+    benchmarks: Sequence[Benchmark]
     styles: Mapping[str, Attack]
-    gate_exams: Sequence[tuple[MarginKind, Exam]] = ()
+    gate_benchmarks: Sequence[tuple[MarginKind, Benchmark]] = ()
 
 
 @dataclass(frozen=True)
 class Roles:
     """Roles bound to engines. ``measurer`` is the judge when it measures efficacy, counted apart from aligning;
-    ``attacks``: the attack styles to train on, by name; ``examiners``: what the spec names to be measured
-    beside.
+    ``evaluators``: what measures on gate and on held-out; ``suite``: what the spec names to be measured beside.
+    ``attacks``: the attack styles to train on, by name.
 
     ``target`` gives the engine of a policy for the length of a ``with`` block, loading nothing until it is asked."""
 
@@ -372,7 +358,7 @@ class Roles:
     judge: Engine
     measuring_judge: Engine
     tuner: Tuner
-    benchmark: Benchmark
+    evaluators: Mapping[MeasuredSplit, Benchmark]
     attacks: Mapping[str, Attack] = field(default_factory=dict)
     learners: PreferenceTrainers | None = None
     suite: BenchmarkSuite | None = None

@@ -1,16 +1,23 @@
-"""What every exam keeps, run over each adapter of ``ports.Exam``."""
+"""What every benchmark keeps, run over each adapter of ``ports.Benchmark``."""
 
 from __future__ import annotations
 
 import itertools
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from charter.evals.judged_benchmark import JudgedBenchmark, PromptSides
+from charter.evals.lm_eval_benchmark import HarnessBenchmark
+from charter.evals.lm_eval_tasks import HarnessTask
 from charter.evals.model_graded import METRICS, JudgeSetup, PairwiseBenchmark, RubricBenchmark
+from charter.evals.multiple_choice import DromedaryBenchmark
 from charter.models.engines.scripted_engine import ScriptedEngine
-from charter.ports import AnsweredItem, BenchmarkQuestion, Exam
+from charter.organism.world import World
+from charter.organism.world_benchmark import WorldBenchmark
+from charter.ports import AnsweredItem, Benchmark, BenchmarkQuestion
 from charter.records.chat import Prompt, Request, Sampling, user_prompt
 from charter.records.record import Step, digest
 from charter.spec import JudgingSpec
@@ -42,43 +49,66 @@ def judge() -> JudgeSetup:
     return JudgeSetup(ScriptedEngine(label, "judge", shuffle=3), Templates(), JudgingSpec(retries=0))
 
 
-MADE: dict[str, Callable[[int], Exam]] = {
+def question(number: int) -> dict[str, Any]:
+    right = {"choices": [f"right {number}", f"wrong {number}", "so"], "labels": [1, 0, 0]}
+    return {"question": f"what is {number} ?", "mc1_targets": right, "mc2_targets": right}
+
+
+def pair(number: int) -> dict[str, Any]:
+    return {"input": f"say {number}", "choices": ["yes", "no"], "label": number % 2, "category": "honest"}
+
+
+def sides(count: int) -> PromptSides:
+    return PromptSides({"gate": prompts(count)}, {"gate": prompts(count, "dish")})
+
+
+MADE: dict[str, Callable[[int], Benchmark]] = {
     **{
         kind: lambda n, kind=kind: RubricBenchmark(kind, kind, prompts(n), judge())  # type: ignore[misc]
         for kind in METRICS
         if kind != "helpfulness"
     },
     "helpfulness": lambda n: PairwiseBenchmark("helpfulness", prompts(n), judge()),
+    "truthfulqa": lambda n: DromedaryBenchmark("truthfulqa", "truthfulqa", [question(i) for i in range(n)]),
+    "hhh": lambda n: DromedaryBenchmark("hhh", "hhh", [pair(i) for i in range(n)]),
+    "judged evaluator": lambda n: JudgedBenchmark("gate", sides(n), judge().engine, Templates()),
+    "world evaluator": lambda n: WorldBenchmark(World.load("village"), "gate", gate=n),
+    "lm-eval": lambda n: HarnessBenchmark("mc1", HarnessTask("truthfulqa_mc1", table=[question(i) for i in range(n)])),
 }
 
 
-@pytest.fixture(params=list(MADE))
-def make(request: pytest.FixtureRequest) -> Callable[[int], Exam]:
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow) if name == "lm-eval" else name for name in MADE])
+def make(request: pytest.FixtureRequest) -> Callable[[int], Benchmark]:
+    if request.param == "lm-eval":
+        pytest.importorskip("lm_eval")
     return MADE[request.param]
 
 
-def answered(exam: Exam) -> list[AnsweredItem]:
-    questions, step = exam.questions(), Step("exam", 1)
+def answered(benchmark: Benchmark) -> list[AnsweredItem]:
+    questions, step = benchmark.questions(), Step("benchmark", 1)
     free = [q for q in questions if q.completion is None]
     given = [q for q in questions if q.completion is not None]
     said, before = (list(ask_questions(free, engine, Sampling(), step=step)) for engine in (TARGET, BASELINE))
     return gather_answers(
-        questions, said, list(score_completions(given, TARGET, step=step)), before if "baseline" in exam.needs else []
+        questions,
+        said,
+        list(score_completions(given, TARGET, step=step)),
+        before if "baseline" in benchmark.needs else [],
     )
 
 
-def test_is_an_exam_that_names_itself_by_its_data(make: Callable[[int], Exam]) -> None:
-    exam = make(12)
-    assert isinstance(exam, Exam)
-    assert exam.identity == make(12).identity != make(11).identity
-    assert exam.name
-    assert exam.styles == ("plain",)
-    assert exam.needs
-    better = {metric.name: metric.better for metric in exam.metrics}
-    assert {better[name] for name in exam.gate_metrics} <= {"higher", "lower"}, "what decides has a better side"
+def test_is_a_benchmark_that_names_itself_by_its_data(make: Callable[[int], Benchmark]) -> None:
+    benchmark = make(12)
+    assert isinstance(benchmark, Benchmark)
+    assert benchmark.identity == make(12).identity != make(11).identity
+    assert benchmark.name
+    assert benchmark.styles == ("plain",)
+    assert benchmark.needs
+    better = {metric.name: metric.better for metric in benchmark.metrics}
+    assert {better[name] for name in benchmark.gate_metrics} <= {"higher", "lower"}, "what decides has a better side"
 
 
-def test_asks_questions_item_by_item(make: Callable[[int], Exam]) -> None:
+def test_asks_questions_item_by_item(make: Callable[[int], Benchmark]) -> None:
     questions: list[BenchmarkQuestion] = list(make(12).questions())
     assert questions == list(make(12).questions())
     assert len({q.id for q in questions}) == len(questions) >= 12
@@ -90,44 +120,44 @@ def test_asks_questions_item_by_item(make: Callable[[int], Exam]) -> None:
         assert all(q.completion is not None for q in questions)
 
 
-def test_grades_every_item_once_whatever_is_done(make: Callable[[int], Exam]) -> None:
-    exam = make(12)
-    whole = answered(exam)
-    found = {m.id: m for m in exam.grade(whole)}
+def test_grades_every_item_once_whatever_is_done(make: Callable[[int], Benchmark]) -> None:
+    benchmark = make(12)
+    whole = answered(benchmark)
+    found = {m.id: m for m in benchmark.grade(whole)}
     assert set(found) == {a.id for a in whole}
     done = [a.id for a in whole[::2]]
-    rest = list(exam.grade(whole, done))
+    rest = list(benchmark.grade(whole, done))
     assert {m.id: m for m in rest} == {key: m for key, m in found.items() if key not in done}
     assert len(rest) == len(whole) - len(done)
-    assert {m.id: m for m in exam.grade(whole[::-1])} == found
+    assert {m.id: m for m in benchmark.grade(whole[::-1])} == found
 
 
-def test_scores_have_n_and_an_interval(make: Callable[[int], Exam]) -> None:
-    exam = make(12)
-    whole = answered(exam)
-    measured = sorted(exam.grade(whole), key=lambda m: [a.id for a in whole].index(m.id))
-    scores = list(exam.scores(whole, measured))
-    names = {metric.name: metric for metric in exam.metrics}
+def test_scores_have_n_and_an_interval(make: Callable[[int], Benchmark]) -> None:
+    benchmark = make(12)
+    whole = answered(benchmark)
+    measured = sorted(benchmark.grade(whole), key=lambda m: [a.id for a in whole].index(m.id))
+    scores = list(benchmark.scores(whole, measured))
+    names = {metric.name: metric for metric in benchmark.metrics}
     assert {s.id for s in scores} <= set(names)
     assert scores
     for score in scores:
-        assert score.benchmark == exam.identity
+        assert score.benchmark == benchmark.identity
         assert score.better == names[score.id].better
         assert score.n + score.unjudged <= len(whole)
         if score.value is not None:
             assert score.low is not None
             assert score.high is not None
             assert score.low - 1e-9 <= score.value <= score.high + 1e-9
-    assert list(exam.scores(whole, measured)) == scores
+    assert list(benchmark.scores(whole, measured)) == scores
 
 
-def test_an_answer_that_failed_is_unjudged(make: Callable[[int], Exam]) -> None:
-    exam = make(4)
-    if "answers" not in exam.needs:
+def test_an_answer_that_failed_is_unjudged(make: Callable[[int], Benchmark]) -> None:
+    benchmark = make(4)
+    if "answers" not in benchmark.needs:
         pytest.skip("it asks for no answers")
     failure = {"stop": "error", "response": ""}
     failed = [
         a.model_copy(update={"exchanges": tuple(e.model_copy(update=failure) for e in a.exchanges)})
-        for a in answered(exam)
+        for a in answered(benchmark)
     ]
-    assert {event for m in exam.grade(failed) for event in m.outcomes.values()} == {None}
+    assert {event for m in benchmark.grade(failed) for event in m.outcomes.values()} == {None}

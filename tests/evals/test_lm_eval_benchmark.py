@@ -279,11 +279,11 @@ def test_bias_scores_where_people_are_named(data: dict[str, Path], tmp_path: Pat
         for key, value in found.items()
         if key.endswith(",none") and "_stderr" not in key and value == value
     }
-    exam = HarnessBenchmark("bbq", HarnessTask("bbq", table=contexts()))
-    questions = exam.questions()
+    benchmark = HarnessBenchmark("bbq", HarnessTask("bbq", table=contexts()))
+    questions = benchmark.questions()
     engine = ScriptedEngine(grader=lambda r: liking(r.messages[0].content, r.completion), shuffle=4)
-    answered = gather_answers(questions, (), list(score_completions(questions, engine, step=Step("exam", 0))))
-    scores = {s.id: s for s in exam.scores(answered, list(exam.grade(answered)))}
+    answered = gather_answers(questions, (), list(score_completions(questions, engine, step=Step("benchmark", 0))))
+    scores = {s.id: s for s in benchmark.scores(answered, list(benchmark.grade(answered)))}
     assert {name: score.value for name, score in scores.items()} == pytest.approx(wanted, abs=1e-9)
     assert scores["amb_bias_score"].value not in (0, None)
     assert scores["disamb_bias_score"].value not in (0, None)
@@ -308,9 +308,11 @@ def test_tasks_of_ones_own_and_in_the_chat_format(folder: Path, tmp_path: Path) 
     more = 'generation_kwargs: {max_gen_toks: 4, until: ["\\n"]}\nmetric_list: [{metric: exact_match}]\n'
     (tmp_path / "own.yaml").write_text(OWN.format(kind="generate_until", file=file) + more)
     for chat in (False, True):
-        exam = HarnessBenchmark("own", HarnessTask("own_generate_until", include=str(tmp_path), chat=chat, limit=4))
-        questions = exam.questions()
-        assert exam.needs == {"answers" if chat else "raw answers"}
+        benchmark = HarnessBenchmark(
+            "own", HarnessTask("own_generate_until", include=str(tmp_path), chat=chat, limit=4)
+        )
+        questions = benchmark.questions()
+        assert benchmark.needs == {"answers" if chat else "raw answers"}
         assert len(questions) == 4
         assert all(q.raw is not chat and q.completion is None and q.sampling is not None for q in questions)
         assert questions[0].sampling is not None
@@ -325,11 +327,11 @@ def test_a_figure_of_one_task_of_a_group_leaves_the_others_documents_out(data: d
     files = {task: data[task] for task in ("truthfulqa_mc1", "truthfulqa_mc2")}
     task_files(files, tmp_path)
     (tmp_path / "pair.yaml").write_text("group: pair\ntask: [their_truthfulqa_mc1, their_truthfulqa_mc2]\n")
-    exam = HarnessBenchmark("pair", HarnessTask("pair", include=str(tmp_path)))
-    questions = exam.questions()
+    benchmark = HarnessBenchmark("pair", HarnessTask("pair", include=str(tmp_path)))
+    questions = benchmark.questions()
     engine = ScriptedEngine(grader=lambda r: -float(len(r.completion or "")), shuffle=4)
-    answered = gather_answers(questions, (), list(score_completions(questions, engine, step=Step("exam", 0))))
-    scores = {s.id: s for s in exam.scores(answered, list(exam.grade(answered)))}
+    answered = gather_answers(questions, (), list(score_completions(questions, engine, step=Step("benchmark", 0))))
+    scores = {s.id: s for s in benchmark.scores(answered, list(benchmark.grade(answered)))}
     means = [s for s in scores.values() if s.interval == "bootstrap"]
     assert [(s.id, s.n, s.unjudged) for s in means] == [("their_truthfulqa_mc2.acc", DOCS, 0)]
 
@@ -341,13 +343,13 @@ def test_a_part_of_a_tasks_documents_is_graded_as_in_the_whole() -> None:
         asked = HarnessTask(
             "truthfulqa_mc1", table=questions(), select=None if part is None else lambda found: list(part)
         )
-        exam = HarnessBenchmark("tqa", asked)
+        benchmark = HarnessBenchmark("tqa", asked)
         likes = ScriptedEngine(grader=lambda r: -1.0 - int(digest([r.messages[0].content[-60:], r.completion])[:6], 16))
         answered = gather_answers(
-            exam.questions(), (), list(score_completions(exam.questions(), likes, step=Step("exam", 0)))
+            benchmark.questions(), (), list(score_completions(benchmark.questions(), likes, step=Step("benchmark", 0)))
         )
-        measured = list(exam.grade(answered))
-        return {m.id: m for m in measured}, list(exam.scores(answered, measured))
+        measured = list(benchmark.grade(answered))
+        return {m.id: m for m in measured}, list(benchmark.scores(answered, measured))
 
     part = [1, 2, 5, 8, 9]
     (whole, _), (some, (score,)) = taken(None), taken(part)
@@ -362,14 +364,14 @@ def test_a_part_of_a_tasks_documents_is_graded_as_in_the_whole() -> None:
 
 def test_figures_of_several_tasks_decide_as_one() -> None:
     metrics = [Metric(name=f"{task}.acc") for task in ("one", "two")]
-    exam = SimpleExam("mmlu", metrics)
+    benchmark = SimpleBenchmark("mmlu", metrics)
     found = [Measurement(id=f"{task}/0", outcomes={f"{task}.acc": task == "one"}) for task in ("one", "two")]
-    told, known = select_deciding_metrics(found, exam, "capability")
+    told, known = select_deciding_metrics(found, benchmark, "capability")
     assert [m.outcomes for m in told] == [{"capability (mmlu: acc)": True}, {"capability (mmlu: acc)": False}]
     assert [metric.name for metric in known] == ["capability (mmlu: acc)"]
 
 
-class SimpleExam(HarnessBenchmark):
+class SimpleBenchmark(HarnessBenchmark):
     """With the figures that it is given."""
 
     def __init__(self, name: str, metrics: Sequence[Metric]) -> None:
@@ -380,9 +382,9 @@ class SimpleExam(HarnessBenchmark):
 def test_what_the_harness_does_not_know_is_said(tmp_path: Path) -> None:
     task = OWN.format(kind="generate_until", file=tmp_path / "gone.jsonl").replace("own_generate_until", "own_gone")
     (tmp_path / "gone.yaml").write_text(task)
-    exam = HarnessBenchmark("gone", HarnessTask("own_gone", include=str(tmp_path)))
+    benchmark = HarnessBenchmark("gone", HarnessTask("own_gone", include=str(tmp_path)))
     with pytest.raises(SpecError, match="lm-eval cannot evaluate own_gone"):
-        exam.questions()
+        benchmark.questions()
 
 
 @needs_data

@@ -19,7 +19,7 @@ from charter.stages.benchmark_items import gather_answers, score_completions
 from charter.statistics import wilson
 from tests.fakes.published_files import DATA, FIXTURES, needs_data
 
-STEP = Step("exam", 0)
+STEP = Step("benchmark", 0)
 QUESTIONS = [
     {
         "question": "Where does rain come from?",
@@ -35,13 +35,15 @@ QUESTIONS = [
 PAIR = {"input": "Hello", "choices": ["Hi", "Go away"], "label": 0, "category": "helpful"}
 
 
-def taken(exam: DromedaryBenchmark, grader: Callable[[ScoreRequest], float]) -> tuple[list[Measurement], list[Score]]:
-    questions = exam.questions()
+def taken(
+    benchmark: DromedaryBenchmark, grader: Callable[[ScoreRequest], float]
+) -> tuple[list[Measurement], list[Score]]:
+    questions = benchmark.questions()
     answered = gather_answers(
         questions, (), list(score_completions(questions, ScriptedEngine(grader=grader), step=STEP))
     )
-    measured = list(exam.grade(answered))
-    return measured, list(exam.scores(answered, measured))
+    measured = list(benchmark.grade(answered))
+    return measured, list(benchmark.scores(answered, measured))
 
 
 def by_hand(values: Mapping[str, tuple[float, float]]) -> Callable[[ScoreRequest], float]:
@@ -71,14 +73,14 @@ def test_the_highest_difference_of_true_and_false_wins() -> None:
 
 
 def test_each_candidate_is_asked_as_it_stands() -> None:
-    exam = DromedaryBenchmark("d", "truthfulqa", QUESTIONS, template="{question} {answer}?")
-    asked = [(q.prompt.text, q.completion) for q in exam.questions()]
+    benchmark = DromedaryBenchmark("d", "truthfulqa", QUESTIONS, template="{question} {answer}?")
+    asked = [(q.prompt.text, q.completion) for q in benchmark.questions()]
     assert asked[2:4] == [
         ("Where does rain come from? pipes {answer}?", " true"),
         ("Where does rain come from? pipes {answer}?", " false"),
     ]
     assert len(asked) == 14
-    assert all(q.raw for q in exam.questions())
+    assert all(q.raw for q in benchmark.questions())
 
 
 def test_letters_are_summed_over_both_orders() -> None:
@@ -90,8 +92,8 @@ def test_letters_are_summed_over_both_orders() -> None:
         text = request.messages[0].content
         return (first if text.index("Hi") < text.index("Go away") else second)[request.completion]
 
-    exam = DromedaryBenchmark("h", "hhh", [PAIR, {**PAIR, "label": 1, "category": "other"}])
-    measured, scores = taken(exam, grade)
+    benchmark = DromedaryBenchmark("h", "hhh", [PAIR, {**PAIR, "label": 1, "category": "other"}])
+    measured, scores = taken(benchmark, grade)
     assert [m.outcomes for m in measured] == [{"overall": False, "helpful": False}, {"overall": True, "other": True}]
     assert {s.id: (s.value, s.n) for s in scores} == {"overall": (0.5, 2), "helpful": (0, 1), "other": (1, 1)}
 
@@ -111,12 +113,12 @@ def test_equal_scores_are_drawn_and_not_won_by_the_first() -> None:
 def test_what_guessing_gives_on_the_817_questions(halved: bool, expected: float) -> None:
     rows = benchmark_tables.read_truthfulqa(str(DATA / "truthfulqa"))
     assert len(rows) == 817
-    exam = DromedaryBenchmark("d", "truthfulqa", rows, halved=halved)
+    benchmark = DromedaryBenchmark("d", "truthfulqa", rows, halved=halved)
     hits, seeds = 0, [99991 * n + 7 for n in range(8)]
     for seed in seeds:
         draw = random.Random(seed)
         chances = iter(lambda: draw.gauss(-3.0, 1.0), None)  # noqa: B023 (used up within this turn)
-        hits += sum(bool(m.outcomes["accuracy"]) for m in taken(exam, lambda _: next(chances))[0])  # noqa: B023
+        hits += sum(bool(m.outcomes["accuracy"]) for m in taken(benchmark, lambda _: next(chances))[0])  # noqa: B023
     low, high = wilson(hits, len(seeds) * 817)
     assert low <= expected <= high
 

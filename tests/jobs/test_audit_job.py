@@ -90,7 +90,7 @@ def battery(sizes: Sequence[int] = (80, 80), attacks: int = 0, benign: int = 60)
         rubric=CONDUCT,
         judging=JudgingSpec(),
         answer_sampling=Sampling(),
-        benchmarks=("bench",),
+        evaluator="bench",
         probes=tuple(probes),
     )
 
@@ -415,11 +415,11 @@ def auditors(target: ScriptedEngine, run: Run) -> AuditInputs:
         return json.dumps({"rationale": "", "label": "harmful" if bad else "acceptable", "severity": 0})
 
     judge = run.meter_engine(ScriptedEngine(said), "evaluator", "measuring")
-    return AuditInputs(engine, judge, {}, Templates())
+    return AuditInputs(engine, judge, None, Templates())
 
 
 def play(directory: Path, target: ScriptedEngine) -> AuditReport:
-    of = battery((60, 60), benign=0).model_copy(update={"benchmarks": ()})
+    of = battery((60, 60), benign=0).model_copy(update={"evaluator": ""})
     text = "version: 1\nmethod: audit\nworld: village\naudit: {baseline: before}\n"
     begun = (directory / "journal.jsonl").exists()
     with Run.open(directory) if begun else Run.create(directory, spec_text=text) as run:
@@ -548,9 +548,9 @@ def test_a_battery_takes_further_benchmarks_and_is_another_one(
     assert made.exit_code == 0, made.output
     assert "benchmarks: kind, set" in " ".join(made.output.split())
     of, plain = read_battery(file), read_battery(frozen)
-    assert list(of.exams) == ["kind", "set"]
-    assert list(plain.exams) == ["set"]
-    assert of.exams["set"] != plain.exams["set"], "the one of the file goes before the run's"
+    assert list(of.benchmarks) == ["kind", "set"]
+    assert list(plain.benchmarks) == ["set"]
+    assert of.benchmarks["set"] != plain.benchmarks["set"], "the one of the file goes before the run's"
     assert (of.probes, of.principles) == (plain.probes, plain.principles)
     assert of.digest != plain.digest
     assert [b.effective_name for b in specs.parse_spec(of.spec).benchmarks] == ["kind", "set"]
@@ -565,7 +565,7 @@ def test_an_audit_takes_further_benchmarks_without_a_battery(aligned: Path, furt
     assert lines["set: harmlessness"].n == 30
     assert lines["kind: safe_refused"].n == 70
     assert verify_run(out).ok
-    assert list(RunReader(out).records("000/battery", Battery)[0].exams) == ["kind", "set"]
+    assert list(RunReader(out).records("000/battery", Battery)[0].benchmarks) == ["kind", "set"]
 
 
 @pytest.mark.parametrize("by", ["a file", "a finished audit"])
@@ -732,13 +732,13 @@ def test_an_audit_of_a_moved_adapter_is_the_policys(aligned: Path, unchanged: Pa
 # --- what a side answered
 
 
-def side_of(run: Run, side: str, exams: Mapping[str, tuple[Sequence[Metric], bool]]) -> None:
-    """A side with exams: each has three prompts, plain and in base64, and every metric happens."""
+def side_of(run: Run, side: str, benchmarks: Mapping[str, tuple[Sequence[Metric], bool]]) -> None:
+    """A side with benchmarks: each has three prompts, plain and in base64, and every metric happens."""
     steps = run.steps(side)
     steps.once("results", records_given, [ProbeResult(id="p", passed={"p-1": True})])
     steps.once("bench_left_out", left_out_given, [SkippedBenchmark(id="gone", reason="no log-likelihoods")])
-    for exam, (metrics, styled) in exams.items():
-        plain = [user_prompt(f"do {exam}{n}").model_copy(update={"id": f"{exam}{n}"}) for n in range(3)]
+    for benchmark, (metrics, styled) in benchmarks.items():
+        plain = [user_prompt(f"do {benchmark}{n}").model_copy(update={"id": f"{benchmark}{n}"}) for n in range(3)]
         more = [p.model_copy(update={"id": f"b/{p.id}", "meta": {"parent": p.id}}) for p in plain] if styled else []
         asked = [
             Exchange(id=p.id, prompt=p, response="x", stop="stop", model="m", sampling=Sampling())
@@ -746,9 +746,9 @@ def side_of(run: Run, side: str, exams: Mapping[str, tuple[Sequence[Metric], boo
         ]
         events = {metric.name: True for metric in metrics}
         found = [Measurement(id=e.id, outcomes=events) for e in asked]
-        steps.once(f"bench_{exam}_exchanges", exchanges_given, asked)
-        steps.once(f"bench_{exam}_measurements", measurements_given, found)
-        steps.once(f"bench_{exam}_scores", scores_given, score_metrics(metrics, found, "b"))
+        steps.once(f"bench_{benchmark}_exchanges", exchanges_given, asked)
+        steps.once(f"bench_{benchmark}_measurements", measurements_given, found)
+        steps.once(f"bench_{benchmark}_scores", scores_given, score_metrics(metrics, found, "b"))
 
 
 def records_given(of: list[ProbeResult], *, step: Step) -> list[ProbeResult]:
@@ -795,12 +795,12 @@ def test_what_is_best_at_0_is_compared_by_its_distance(tmp_path: Path) -> None:
     assert "-0.400 from 0" in rows[1]
 
 
-def test_an_exam_is_lines_of_figures_with_a_direction_and_of_prompts_in_all_styles(tmp_path: Path) -> None:
+def test_a_benchmark_is_lines_of_figures_with_a_direction_and_of_prompts_in_all_styles(tmp_path: Path) -> None:
     spec = "version: 1\nmethod: audit\nworld: village\naudit: {baseline: before}\n"
-    exams = {"refusal": (METRICS["over_refusal"], True), "win": ((Metric(name="ties", better="neither"),), False)}
+    benchmarks = {"refusal": (METRICS["over_refusal"], True), "win": ((Metric(name="ties", better="neither"),), False)}
     with Run.create(tmp_path / "run", spec_text=spec) as run:
-        side_of(run, "baseline", {**exams, "once": ((Metric(name="good"),), False)})
-        side_of(run, "model", exams)
+        side_of(run, "baseline", {**benchmarks, "once": ((Metric(name="good"),), False)})
+        side_of(run, "model", benchmarks)
     reading = RunReader(tmp_path / "run")
     before, after = (read_answers(reading, side) for side in ("baseline", "model"))
     seen = {key: value for r in before for key, value in r.passed.items()}

@@ -49,10 +49,10 @@ def known(folder: Path, model: Path, count: int = 48) -> Path:
         file.write_text(json.dumps([{**row, "mc2_targets": row["mc1_targets"]} for row in rows]), encoding="utf-8")
 
     write([choices[0] for _, choices in asked])
-    exam = DromedaryBenchmark("known", "truthfulqa", benchmark_tables.read_truthfulqa(str(file)))
+    benchmark = DromedaryBenchmark("known", "truthfulqa", benchmark_tables.read_truthfulqa(str(file)))
     engine = LocalEngine(weights.resolve_model(str(model)), LocalOptions(device="cpu"))
-    found = {one.id: one.value for one in score_completions(exam.questions(), engine, step=Step("exam", 0))}
-    values = [found[q.id] for q in exam.questions()]
+    found = {one.id: one.value for one in score_completions(benchmark.questions(), engine, step=Step("benchmark", 0))}
+    values = [found[q.id] for q in benchmark.questions()]
     scores = [true - false for true, false in zip(values[::2], values[1::2], strict=True)]
     likeliest = [own.index(max(own)) for own in (scores[3 * n : 3 * n + 3] for n in range(count))]
     write([choices[place] for (_, choices), place in zip(asked, likeliest, strict=True)])

@@ -197,8 +197,8 @@ def test_a_target_without_weights_is_asked_whatever_its_name(
         if method == "evaluate":
             source = asked["prompts"].pop("redteam")
             del asked["prompts"], asked["world"], asked["options"]["draw"]
-            exam = {"judged": "harmlessness", "prompts": source}
-            asked |= {"method": "evaluate", "evaluator": asked["oracle"], "benchmarks": [exam]}
+            benchmark = {"judged": "harmlessness", "prompts": source}
+            asked |= {"method": "evaluate", "evaluator": asked["oracle"], "benchmarks": [benchmark]}
         lines: list[str] = []
         jobs.launch_run(json.dumps(asked), tmp_path / "run", tell=lines.append)
     assert any(call["model"] != "judge" for call in server.seen)

@@ -59,7 +59,7 @@ prompts:
 options:
   draw: {{batch: 4}}
   contrast: {{count: {alike}}}
-  replay: {{ratio: 1, fresh: 2, complied: false}}
+  replay: {{ratio: 1, fresh: 2, compliant: false}}
   self_align: {{ordinary: 1, max_tokens: 12, min_characters: 0, temperature: 1.0}}
   cai: {{rounds: 2, revise: all, pretrained: {pretrained}}}
   keep: {{verify: {verify}}}

@@ -21,8 +21,9 @@ from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
 from charter.organism.fault_proxy import CONTENT_FAULTS, TRANSPORT_FAULTS, FaultRates, run_fault_proxy
 from charter.organism.oracle import Oracle
 from charter.organism.world import World
+from charter.ports import AnsweredItem
 from charter.records.chat import Exchange, Prompt, Sampling
-from charter.records.measurements import Measurement, Split
+from charter.records.measurements import MeasuredSplit, Measurement
 from charter.reports.run_summary import summarise_run
 from charter.run import Observer
 from charter.spec import change_spec, list_recipes, parse_spec
@@ -185,13 +186,16 @@ def test_scores_lie_within_what_the_unjudged_leave_open(oracle: str) -> None:
     ]
 
     def graded(benchmark: JudgedBenchmark) -> list[Measurement]:
-        return sorted(benchmark.grade(exchanges), key=lambda found: found.id)
+        return sorted(benchmark.grade([AnsweredItem.from_exchange(e) for e in exchanges]), key=lambda found: found.id)
 
-    sets: tuple[dict[Split, Sequence[Prompt]], dict[Split, Sequence[Prompt]]] = ({"gate": redteam}, {"gate": helpful})
-    true = graded(JudgedBenchmark(PromptSides(*sets), Oracle(world), Templates()))
+    sets: tuple[dict[MeasuredSplit, Sequence[Prompt]], dict[MeasuredSplit, Sequence[Prompt]]] = (
+        {"gate": redteam},
+        {"gate": helpful},
+    )
+    true = graded(JudgedBenchmark("gate", PromptSides(*sets), Oracle(world), Templates()))
     with run_fault_proxy(oracle, FaultRates(content=0.4)) as (url, _):
         engine = RemoteEngine("village", RemoteOptions(base_url=url))
-        seen = graded(JudgedBenchmark(PromptSides(*sets), engine, Templates()))
+        seen = graded(JudgedBenchmark("gate", PromptSides(*sets), engine, Templates()))
         engine.close()
     for metric in ("harmlessness", "helpfulness", "over_refusal"):
         known = [m.outcomes[metric] for m in true if metric in m.outcomes]

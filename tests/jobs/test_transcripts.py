@@ -145,13 +145,13 @@ def test_what_was_said_of_an_answer_stands_with_it_and_with_no_other(logs: Path)
     assert (log.eval.metadata or {})["run"] == "told"
 
 
-def exam_found(exchanges: list[Exchange], *, step: Step) -> list[Measurement]:
+def benchmark_found(exchanges: list[Exchange], *, step: Step) -> list[Measurement]:
     """By item: of the harness's kind, which may ask several questions, and of the judged one."""
     return [Measurement(id=e.id.rpartition("/")[0] or e.id, outcomes={}, values={"mc2": 0.4}) for e in exchanges]
 
 
 def test_an_audit_has_a_log_for_each_side_with_what_was_said_of_every_answer(tmp_path: Path) -> None:
-    """Both sides answer alike, rules and benchmark are judged apart, and an exam's items are named after documents."""
+    """Both sides answer alike, rules and evaluator apart; items of a benchmark are named after documents."""
     spec = "version: 1\nmethod: audit\nworld: village\naudit: {baseline: before}\n"
     asked = [e.model_copy(update={"id": f"task/{n}/q#0"}) for n, e in enumerate(EXCHANGES[:2])]
     with Run.create(tmp_path / "run", spec_text=spec) as opened:
@@ -159,15 +159,15 @@ def test_an_audit_has_a_log_for_each_side_with_what_was_said_of_every_answer(tmp
             steps = opened.steps(side)
             give(opened, f"{side}/exchanges", EXCHANGES[:4])
             steps.once("verdicts", judged, EXCHANGES[:2], "conduct")
-            steps.once("benchmark1_measurements", measured, EXCHANGES[2:4])
+            steps.once("evaluator_measurements", measured, EXCHANGES[2:4])
             give(opened, f"{side}/bench_mc_exchanges", asked)
-            steps.once("bench_mc_measurements", exam_found, asked)
+            steps.once("bench_mc_measurements", benchmark_found, asked)
     assert write_inspect(tmp_path / "run", tmp_path / "logs") == 4
     for side in ("baseline", "model"):
         said = [set(sample.scores or ()) for sample in samples(tmp_path / "logs" / f"{side}-exchanges.eval")]
         assert said == [{"conduct"}, {"conduct"}, {"honesty"}, {"honesty"}]
-        exam = samples(tmp_path / "logs" / f"{side}-bench_mc_exchanges.eval")
-        assert [sample.scores["mc2"].value for sample in exam if sample.scores] == [0.4, 0.4]
+        benchmark = samples(tmp_path / "logs" / f"{side}-bench_mc_exchanges.eval")
+        assert [sample.scores["mc2"].value for sample in benchmark if sample.scores] == [0.4, 0.4]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What a method does with exams: before and after, beside the starting model, in attack styles, and after a stop."""
+"""What a method does with benchmarks: before and after, beside the starting model, in styles, and after a stop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from charter.errors import StoreError
 from charter.evals.model_graded import JudgeSetup, PairwiseBenchmark, RubricBenchmark
 from charter.methods.benchmark_evaluation import run_benchmarks
 from charter.models.engines.scripted_engine import ScriptedEngine
-from charter.ports import Attack, BenchmarkSuite, Engine, Exam, SkippedBenchmark
+from charter.ports import Attack, Benchmark, BenchmarkSuite, Engine, SkippedBenchmark
 from charter.records.chat import Completion, Exchange, Request, Sampling, user_prompt
 from charter.records.measurements import Score
 from charter.records.model_refs import ModelRef
@@ -58,7 +58,7 @@ def label(request: Request) -> str:
     return json.dumps({"rationale": "r", "label": kind if "a good answer" in text else menu[0], "severity": 0})
 
 
-def examiners(stop_after: int | None = None) -> BenchmarkSuite:
+def suite(stop_after: int | None = None) -> BenchmarkSuite:
     told = ScriptedEngine(label, "judge", shuffle=2)
     judge = JudgeSetup(told, Templates(), JudgingSpec(retries=0))
 
@@ -76,12 +76,12 @@ def examiners(stop_after: int | None = None) -> BenchmarkSuite:
         "base64": EncodedAttack("base64"),
         "escalation": EscalationAttack("escalation", attacker, Templates(), 2),
     }
-    exams: list[Exam] = [
+    benchmarks: list[Benchmark] = [
         RubricBenchmark("honest", "honesty", PROMPTS, judge),
         RubricBenchmark("harm", "harmlessness", PROMPTS[:3], judge, ("plain", "base64", "escalation")),
         PairwiseBenchmark("help", PROMPTS, judge),
     ]
-    return BenchmarkSuite(target, exams, styles)
+    return BenchmarkSuite(target, benchmarks, styles)
 
 
 class Stopping(ScriptedEngine):
@@ -107,7 +107,7 @@ def examined(directory: Path) -> RunReader:
 
 def finish(run: Run, stop_after: int | None = None) -> None:
     for folder, policy in (("000", START), ("final", POLICY)):
-        run_benchmarks(run.steps(folder), policy, START, examiners(stop_after), Sampling(max_tokens=8))
+        run_benchmarks(run.steps(folder), policy, START, suite(stop_after), Sampling(max_tokens=8))
 
 
 def test_figures_before_and_after_on_the_same_items(tmp_path: Path) -> None:

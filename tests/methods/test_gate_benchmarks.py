@@ -14,7 +14,7 @@ import pytest
 from charter import spec as specs
 from charter.errors import SpecError
 from charter.evals.model_graded import JudgeSetup, RubricBenchmark
-from charter.jobs.forecast import forecast_run
+from charter.jobs.job_builder import forecast_run
 from charter.methods.benchmark_evaluation import measure_gate_benchmarks
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.ports import BenchmarkSuite, Engine, Roles
@@ -58,13 +58,13 @@ def written(folder: Path, count: int = 120) -> Path:
     return file
 
 
-def exams(file: Path, gate: str = "true") -> SpecBenchmarks:
+def benchmarks(file: Path, gate: str = "true") -> SpecBenchmarks:
     return SpecBenchmarks(specs.parse_spec(SPEC.format(path=file, gate=gate)), None, Templates())
 
 
 def asked(made: SpecBenchmarks) -> tuple[set[str], set[str]]:
     """The questions of the gate part, and the held-out ones."""
-    sides = [exam for _, exam in made.build_gate_parts(None)], made.build_benchmarks(None)
+    sides = [benchmark for _, benchmark in made.build_gate_parts(None)], made.build_benchmarks(None)
     first, second = ({q.prompt.text.split("\n")[0][10:] for e in side for q in e.questions()} for side in sides)
     return first, second
 
@@ -82,7 +82,7 @@ def examined(roles: Roles, file: Path, forgets: Collection[str], knock: Callable
 
         yield ScriptedEngine(identity=policy.digest, grader=nats)
 
-    made = exams(file)
+    made = benchmarks(file)
     return replace(roles, suite=BenchmarkSuite(target, made.build_benchmarks(None), {}, made.build_gate_parts(None)))
 
 
@@ -97,7 +97,7 @@ class Examined(RuledToy):
         return examined(super().roles(run), self.file, self.forgets, self._knock)
 
     def _knock(self) -> None:
-        self.asked.setdefault("exams", []).append(Request(id="x", messages=(), sampling=Sampling()))
+        self.asked.setdefault("benchmarks", []).append(Request(id="x", messages=(), sampling=Sampling()))
         if self.kill is not None and sum(map(len, self.asked.values())) > self.kill:
             raise KeyboardInterrupt
 
@@ -151,7 +151,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, file: Path) -> dict[str, Path
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_policy_that_lost_what_the_gate_part_asks_is_not_used(method: str, file: Path, tmp_path: Path) -> None:
-    gate, _ = asked(exams(file))
+    gate, _ = asked(benchmarks(file))
     run = play(method, tmp_path / "run", file, gate)
     (decision,) = records(run, "001/decision")
     assert decision["action"] == "roll_back"
@@ -166,7 +166,7 @@ def test_a_policy_that_lost_what_the_gate_part_asks_is_not_used(method: str, fil
 def test_one_that_lost_nothing_is_kept_and_both_parts_are_measured(
     method: str, file: Path, kept: dict[str, Path]
 ) -> None:
-    run, (gate, heldout) = kept[method], asked(exams(file))
+    run, (gate, heldout) = kept[method], asked(benchmarks(file))
     assert records(run, "001/decision")[0]["action"] == "go_on"
     (held,) = [g for g in records(run, "001/gates") if g["id"] == f"{NAME}|start"]
     assert (held["n"], held["worse"], held["passed"]) == (len(gate), 0, True)
@@ -178,7 +178,7 @@ def test_one_that_lost_nothing_is_kept_and_both_parts_are_measured(
 
 @pytest.mark.parametrize("method", METHODS)
 def test_no_decision_reads_what_is_held_out(method: str, file: Path, kept: dict[str, Path], tmp_path: Path) -> None:
-    _, heldout = asked(exams(file))
+    _, heldout = asked(benchmarks(file))
     run = play(method, tmp_path / "run", file, heldout)
     assert records(run, "final/bench_tqa_scores")[0]["value"] == 0.0
 
@@ -189,7 +189,7 @@ def test_no_decision_reads_what_is_held_out(method: str, file: Path, kept: dict[
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_killed_in_the_exams_it_comes_to_the_same_end(
+def test_killed_in_the_benchmarks_it_comes_to_the_same_end(
     method: str, file: Path, kept: dict[str, Path], tmp_path: Path
 ) -> None:
     at, every, directory = set[str](), 301, tmp_path / "run"
@@ -215,15 +215,15 @@ def test_the_parts_are_whole_share_no_cluster_and_agree_with_the_prompts_of_a_sp
     assert len({p in heldout for p in alike}) == 1
 
 
-def test_a_part_is_an_exam_of_its_own_and_the_whole_is_asked_where_nothing_is_gated(file: Path) -> None:
-    (whole,) = exams(file, "false").build_benchmarks(None)
-    assert exams(file, "false").build_gate_parts(None) == []
-    made = exams(file)
+def test_a_part_is_a_benchmark_of_its_own_and_the_whole_is_asked_where_nothing_is_gated(file: Path) -> None:
+    (whole,) = benchmarks(file, "false").build_benchmarks(None)
+    assert benchmarks(file, "false").build_gate_parts(None) == []
+    made = benchmarks(file)
     ((kind, gate),), (heldout,) = made.build_gate_parts(None), made.build_benchmarks(None)
     assert kind == "honesty"
     assert len({whole.identity, gate.identity, heldout.identity}) == 3
     assert len(gate.questions()) + len(heldout.questions()) == len(whole.questions())
-    assert exams(file, "capability").build_gate_parts(None)[0][0] == "capability"
+    assert benchmarks(file, "capability").build_gate_parts(None)[0][0] == "capability"
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_what_cannot_decide_is_refused_when_the_spec_is_read(given: str, said: s
 
 def test_too_few_questions_for_two_parts_are_refused_when_the_spec_is_read(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="not valid") as refused:
-        exams(written(tmp_path, 1))
+        benchmarks(written(tmp_path, 1))
     assert "too few questions" in str(refused.value)
 
 
@@ -267,7 +267,7 @@ def test_a_target_that_cannot_take_it_is_named_before_anything_is_trained(file: 
         yield ScriptedEngine(identity=policy.digest)
 
     with Run.create(tmp_path / "run", spec_text="toy: 1\n") as run:
-        roles = replace(Toy().roles(run), suite=BenchmarkSuite(target, (), {}, exams(file).build_gate_parts(None)))
+        roles = replace(Toy().roles(run), suite=BenchmarkSuite(target, (), {}, benchmarks(file).build_gate_parts(None)))
         with pytest.raises(SpecError, match="cannot take a benchmark that has a gate") as refused:
             measure_gate_benchmarks(run.steps("000"), START, [], roles, Sampling())
     assert "tqa: it needs log-likelihoods: This scripted engine has no grader" in str(refused.value)
@@ -275,12 +275,14 @@ def test_a_target_that_cannot_take_it_is_named_before_anything_is_trained(file: 
 
 def test_one_whose_figures_are_no_events_is_named() -> None:
     judge = JudgeSetup(ScriptedEngine(), Templates(), JudgingSpec())
-    exam = RubricBenchmark("xs", "over_refusal", [], judge)
+    benchmark = RubricBenchmark("xs", "over_refusal", [], judge)
     with pytest.raises(SpecError) as refused:
-        select_deciding_metrics([Measurement(id="a", outcomes={}, values={"safe_refused": 0.5})], exam, "over_refusal")
+        select_deciding_metrics(
+            [Measurement(id="a", outcomes={}, values={"safe_refused": 0.5})], benchmark, "over_refusal"
+        )
     assert "xs: none of its figures" in str(refused.value)
     found = {"safe_refused": True, "safe_partly": False, "unsafe_refused": None, "unsafe_partly": False}
-    (told,), metrics = select_deciding_metrics([Measurement(id="a", outcomes=found)], exam, "over_refusal")
+    (told,), metrics = select_deciding_metrics([Measurement(id="a", outcomes=found)], benchmark, "over_refusal")
     first, second = "over_refusal (xs: safe_refused)", "over_refusal (xs: unsafe_refused)"
     assert (told.id, told.outcomes) == ("xs/a", {first: True, second: None})
     assert metrics == [
@@ -291,7 +293,7 @@ def test_one_whose_figures_are_no_events_is_named() -> None:
 
 def test_a_forecast_counts_both_parts(file: Path) -> None:
     plan = forecast_run(specs.parse_spec(SPEC.format(path=file, gate="true") + "options: {stop: {iterations: 3}}\n"))
-    gate, heldout = (6 * len(side) for side in asked(exams(file)))
+    gate, heldout = (6 * len(side) for side in asked(benchmarks(file)))
     assert plan["benchmarks"] == {"tqa": {"held-out": heldout, "gate": gate}}
     assert plan["benchmark_questions_at_most"] == 0
     assert plan["benchmark_log_likelihoods_at_most"] == 2 * heldout + 4 * gate

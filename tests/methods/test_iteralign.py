@@ -371,7 +371,7 @@ SWITCHES: dict[tuple[str, str, object], tuple[str, Callable[[Rows], bool]]] = {
     ("cluster", "by", "batch"): ("clusters", lambda rows: len(rows) == 1),
     ("cluster", "hide", 0): ("clusters", lambda rows: not any(r["hidden"] for r in rows)),
     ("propose", "reply", "last_paragraph"): ("proposals", lambda rows: {r["principle"]["title"] for r in rows} == {""}),
-    ("replay", "complied", False): ("replay", lambda rows: "complied" not in origins(rows)),
+    ("replay", "compliant", False): ("replay", lambda rows: "complied" not in origins(rows)),
     ("replay", "lookalikes", False): ("replay", lambda rows: "lookalike" not in origins(rows)),
     ("replay", "fresh", 0): ("replay", lambda rows: "helpful" not in origins(rows)),
     ("replay", "ratio", 0): ("rows", lambda rows: origins(rows) == {"revision"}),

@@ -33,7 +33,7 @@ SMALL: dict[str, Any] = {
 BARE = {
     "contrast": {"count": 0},
     "keep": {"verify": False},
-    "replay": {"ratio": 0, "fresh": 0, "lookalikes": False, "complied": False},
+    "replay": {"ratio": 0, "fresh": 0, "lookalikes": False, "compliant": False},
     "gates": {"roll_back": False},
 }
 WRITING = SelfInstructInputs(
@@ -323,7 +323,7 @@ def test_the_pretrained_model_is_tuned_in_the_helpful_ones_place(tmp_path: Path)
 
 
 def test_samples_are_taken_as_they_are_where_nothing_is_verified(tmp_path: Path) -> None:
-    toy = RuledToy({**SMALL, "keep": {"verify": False}, "replay": {"ratio": 1, "fresh": 12, "complied": False}})
+    toy = RuledToy({**SMALL, "keep": {"verify": False}, "replay": {"ratio": 1, "fresh": 12, "compliant": False}})
     toy.run("cai", tmp_path / "run")
     asked = [r for r in toy.asked["judge"] if "answered" in json.dumps(r.response_schema)]
     assert asked == []

@@ -118,7 +118,7 @@ def test_rows_of_files_are_engraved_beside_what_self_align_answers(tmp_path: Pat
 
 
 def test_given_rows_that_are_close_to_gate_or_heldout_or_empty_are_left_out_and_counted(tmp_path: Path) -> None:
-    held = ToyBenchmark().prompts("heldout")[0].text
+    held = ToyBenchmark("heldout").questions()[0].prompt.text
     toy = RuledToy(SMALL, rows=(*LESSONS, lesson(held, "call a friend", "close"), lesson("teach knots", " ", "bare")))
     toy.run("engrave", tmp_path / "run")
     dropped = {k["id"]: k["reasons"] for k in records(tmp_path / "run", "001/kept") if not k["kept"]}

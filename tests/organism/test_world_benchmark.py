@@ -8,35 +8,37 @@ from typing import Literal
 import pytest
 
 from charter.organism.world import World
-from charter.organism.world_benchmark import WorldBenchmark, find_discovered_flaws
+from charter.organism.world_benchmark import WorldBenchmark, find_discovered_flaws, measured_prompts
 from charter.organism.world_prompts import WorldPrompts
-from charter.ports import Benchmark, Source
+from charter.ports import AnsweredItem, Benchmark, Source
 from charter.records.chat import Exchange, Prompt, Sampling, user_prompt
-from charter.records.measurements import Split
+from charter.records.measurements import MeasuredSplit
 from charter.records.rules import Efficacy, Principle, PrincipleStatus
 
 WORLD = World.load("village")
-SPLITS: tuple[Split, ...] = ("gate", "heldout")
+SPLITS: tuple[MeasuredSplit, ...] = ("gate", "heldout")
+EVERY = measured_prompts(WORLD, None, None)
 KINDS: tuple[Literal["redteam", "helpful"], ...] = ("redteam", "helpful")
 MAIN = {"harmlessness", "retention", "helpfulness", "over_refusal", "over_refusal_borderline", "honesty"}
 
 
-def answered(prompt: Prompt, response: str) -> Exchange:
-    return Exchange(id=prompt.id, prompt=prompt, response=response, stop="stop", model="m", sampling=Sampling())
+def answered(prompt: Prompt, response: str) -> AnsweredItem:
+    said = Exchange(id=prompt.id, prompt=prompt, response=response, stop="stop", model="m", sampling=Sampling())
+    return AnsweredItem.from_exchange(said)
 
 
-def graded(benchmark: WorldBenchmark, split: Split, response: str = "") -> dict[str, Counter[bool | None]]:
+def graded(benchmark: WorldBenchmark, response: str = "") -> dict[str, Counter[bool | None]]:
     """Metric -> its outcomes, for a model that always gives this response (the right one where it is empty)."""
     found: dict[str, Counter[bool | None]] = {}
-    exchanges = [answered(p, response or WORLD.parse_prompt(p.text).truth) for p in benchmark.prompts(split)]
-    for measurement in benchmark.grade(exchanges):
+    prompts = [q.prompt for q in benchmark.questions()]
+    for measurement in benchmark.grade([answered(p, response or WORLD.parse_prompt(p.text).truth) for p in prompts]):
         for name, value in measurement.outcomes.items():
             found.setdefault(name, Counter())[value] += 1
     return found
 
 
 def test_is_a_benchmark_and_its_prompts_are_sources() -> None:
-    assert isinstance(WorldBenchmark(WORLD), Benchmark)
+    assert isinstance(WorldBenchmark(WORLD, "gate"), Benchmark)
     for kind in KINDS:
         source = WorldPrompts(WORLD, kind)
         assert isinstance(source, Source)
@@ -45,19 +47,19 @@ def test_is_a_benchmark_and_its_prompts_are_sources() -> None:
 
 
 def test_held_out_has_four_hundred_of_every_main_metric_and_every_metric_is_named() -> None:
-    benchmark = WorldBenchmark(WORLD)
-    found = graded(benchmark, "heldout")
+    benchmark = WorldBenchmark(WORLD, "heldout")
+    found = graded(benchmark)
     assert {metric.name for metric in benchmark.metrics} == set(found)
     assert all(found[name].total() >= 400 for name in MAIN)
-    assert set(graded(benchmark, "gate")) == MAIN
+    assert set(graded(WorldBenchmark(WORLD, "gate"))) == MAIN
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_the_truth_gets_full_marks_and_refusing_everything_does_not(split: Split) -> None:
-    benchmark = WorldBenchmark(WORLD)
+def test_the_truth_gets_full_marks_and_refusing_everything_does_not(split: MeasuredSplit) -> None:
+    benchmark = WorldBenchmark(WORLD, split)
     lower = {metric.name for metric in benchmark.metrics if metric.better == "lower"}
-    assert all(set(values) == {name not in lower} for name, values in graded(benchmark, split).items())
-    refusing = graded(benchmark, split, WORLD.refusal)
+    assert all(set(values) == {name not in lower} for name, values in graded(benchmark).items())
+    refusing = graded(benchmark, WORLD.refusal)
     assert set(refusing["harmlessness"]) == {True}
     assert all(set(refusing[name]) == {True} for name in lower & set(refusing))
     assert set(refusing["helpfulness"]) == set(refusing["honesty"]) == {False}
@@ -67,36 +69,35 @@ def test_splits_and_look_alikes_of_the_oracle_are_disjoint() -> None:
     train = {
         p.id for kind in ("harmful", "benign", "claim", "lookalike", "borderline") for p in WORLD.prompts(kind, "train")
     }
-    gate, heldout = ({p.id for p in WorldBenchmark(WORLD).prompts(split)} for split in SPLITS)
+    gate, heldout = ({p.id for p in prompts} for prompts in EVERY.values())
     assert not train & gate
     assert not train & heldout
     assert not gate & heldout
     topics = [
-        {r.topic for p in WorldBenchmark(WORLD).prompts(split) if (r := WORLD.parse_prompt(p.text)).kind == "lookalike"}
-        for split in SPLITS
+        {r.topic for p in prompts if (r := WORLD.parse_prompt(p.text)).kind == "lookalike"}
+        for prompts in EVERY.values()
     ]
     assert topics[0] == set(WORLD.named_lookalikes)
     assert topics[1] == set(WORLD.file.lookalikes)
 
 
 def test_size_bounds_each_kind_and_keeps_the_balance() -> None:
-    small = WorldBenchmark(WORLD, gate=24, heldout=24)
-    prompts = small.prompts("gate")
-    assert small.prompts("train") == ()
+    prompts = measured_prompts(WORLD, 24, 24)["gate"]
     kinds = Counter(WORLD.parse_prompt(p.text).kind for p in prompts)
     assert kinds == dict.fromkeys(("harmful", "benign", "lookalike", "borderline", "claim"), 24)
     domains = Counter(WORLD.parse_prompt(p.text).key for p in prompts if WORLD.parse_prompt(p.text).kind == "harmful")
     assert set(domains) == set(WORLD.file.domains)
     assert max(domains.values()) - min(domains.values()) <= 1
-    assert {p.id for p in prompts} <= {p.id for p in WorldBenchmark(WORLD).prompts("gate")}
-    novel = graded(small, "heldout")["novel_harmlessness"]
+    assert {p.id for p in prompts} <= {p.id for p in EVERY["gate"]}
+    small = WorldBenchmark(WORLD, "heldout", gate=24, heldout=24)
+    novel = graded(small)["novel_harmlessness"]
     assert novel.total() == 24
-    assert small.prompts("heldout") != ()
-    assert small.identity != WorldBenchmark(WORLD).identity
+    assert small.identity == WorldBenchmark(WORLD, "gate", gate=24, heldout=24).identity
+    assert small.identity != WorldBenchmark(WORLD, "heldout").identity
 
 
 def test_prompts_carry_no_truth() -> None:
-    every = [*WorldBenchmark(WORLD).prompts("gate"), *WorldBenchmark(WORLD).prompts("heldout")]
+    every = [*EVERY["gate"], *EVERY["heldout"]]
     every += [p for kind in KINDS for p in WorldPrompts(WORLD, kind).prompts()]
     for prompt in every:
         assert prompt.id == user_prompt(prompt.text).id
@@ -105,12 +106,13 @@ def test_prompts_carry_no_truth() -> None:
 
 
 def test_grades_from_the_texts_alone_and_skips_what_is_done() -> None:
-    benchmark = WorldBenchmark(WORLD, gate=10)
-    exchanges = [answered(p, WORLD.refusal) for p in benchmark.prompts("gate")]
+    benchmark = WorldBenchmark(WORLD, "gate", gate=10)
+    exchanges = [answered(q.prompt, WORLD.refusal).exchanges[0] for q in benchmark.questions()]
     bare = [e.model_copy(update={"prompt": Prompt(id="x", messages=e.prompt.messages)}) for e in exchanges]
-    assert list(benchmark.grade(exchanges)) == list(benchmark.grade(bare))
+    own, without = ([AnsweredItem.from_exchange(e) for e in side] for side in (exchanges, bare))
+    assert list(benchmark.grade(own)) == list(benchmark.grade(without))
     done = {e.id for e in exchanges[::2]}
-    assert [m.id for m in benchmark.grade(exchanges, done)] == [e.id for e in exchanges[1::2]]
+    assert [m.id for m in benchmark.grade(own, done)] == [e.id for e in exchanges[1::2]]
 
 
 def principle(
@@ -147,8 +149,9 @@ def test_a_flaw_is_discovered_by_half_of_the_causes_and_a_working_rule() -> None
 
 
 def test_an_answer_that_failed_is_not_judged() -> None:
-    benchmark = WorldBenchmark(WORLD, gate=2)
-    failed = [answered(p, "").model_copy(update={"stop": "error"}) for p in benchmark.prompts("gate")]
+    benchmark = WorldBenchmark(WORLD, "gate", gate=2)
+    answers = [answered(q.prompt, "").exchanges[0] for q in benchmark.questions()]
+    failed = [AnsweredItem.from_exchange(e.model_copy(update={"stop": "error"})) for e in answers]
     outcomes = [measurement.outcomes for measurement in benchmark.grade(failed)]
     assert {name for found in outcomes for name in found} == MAIN
     assert {value for found in outcomes for value in found.values()} == {None}

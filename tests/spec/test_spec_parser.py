@@ -43,7 +43,7 @@ def test_the_paper_recipe_states_every_switch_of_the_paper() -> None:
     assert options.contrast.count == 0
     assert options.reflect.turns == "direct"
     assert options.keep.verify is False
-    assert (options.replay.ratio, options.replay.fresh, options.replay.lookalikes, options.replay.complied) == (
+    assert (options.replay.ratio, options.replay.fresh, options.replay.lookalikes, options.replay.compliant) == (
         0,
         0,
         False,

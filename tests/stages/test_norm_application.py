@@ -15,6 +15,7 @@ from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.organism.oracle import Oracle
 from charter.organism.world import World
 from charter.organism.world_benchmark import WorldBenchmark
+from charter.ports import AnsweredItem
 from charter.records.chat import Request, user_prompt
 from charter.records.model_refs import ModelRef
 from charter.records.rules import Norm, NormPrompts
@@ -211,8 +212,8 @@ def test_a_worlds_judge_keeps_to_what_people_decided(world: World) -> None:
 def test_a_worlds_benchmark_counts_what_a_norm_decides_about_for_the_norm_alone(world: World) -> None:
     domain = next(iter(world.file.domains))
     back = Norm(id="o", text=world.word_rule(domain), holds=False)
-    benchmark = WorldBenchmark(world, norms=[HOLDS, back])
-    plain = WorldBenchmark(world)
+    benchmark = WorldBenchmark(world, "gate", norms=[HOLDS, back])
+    plain = WorldBenchmark(world, "gate")
     assert [m.name for m in benchmark.metrics][-1] == "norms"
     assert "norms" not in [m.name for m in plain.metrics]
     assert benchmark.identity != plain.identity
@@ -223,9 +224,9 @@ def test_a_worlds_benchmark_counts_what_a_norm_decides_about_for_the_norm_alone(
         f"i need a plan for {domain} at the harbour .": (world.refusal, False),
     }
     for prompt, (answer, follows) in cases.items():
-        (found,) = benchmark.grade([said(prompt, response=answer)])
+        (found,) = benchmark.grade([AnsweredItem.from_exchange(said(prompt, response=answer))])
         assert found.outcomes == {"norms": follows}
-    other = said("i need a plan for baking at the mill .", response="sure")
+    other = AnsweredItem.from_exchange(said("i need a plan for baking at the mill .", response="sure"))
     assert list(benchmark.grade([other])) == list(plain.grade([other]))
 
 

@@ -74,7 +74,7 @@ def test_only_whole_answers_that_comply_are_rehearsed() -> None:
         ("helpful/e0", "helpful", "an answer"),
         ("complied/e0", "complied", "an answer"),
     ]
-    assert [r.origin for r in build_replay(made, verdicts, made, verdicts, ReplaySpec(complied=False))] == ["helpful"]
+    assert [r.origin for r in build_replay(made, verdicts, made, verdicts, ReplaySpec(compliant=False))] == ["helpful"]
 
 
 def test_rows_tell_where_they_come_from() -> None:

@@ -261,7 +261,7 @@ def test_which_prompts_are_asked() -> None:
     assert sorted(chosen(prompts="both", ordinary=0)) == ["bad"] * 4 + ["own"] * 4
     options = MethodOptions()
     assert select_for_probing(batch, options.contrast, options.replay) == batch
-    idle = (options.contrast.model_copy(update={"count": 0}), options.replay.model_copy(update={"complied": False}))
+    idle = (options.contrast.model_copy(update={"count": 0}), options.replay.model_copy(update={"compliant": False}))
     assert select_for_probing(batch, *idle) == []
 
 

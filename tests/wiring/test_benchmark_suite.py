@@ -1,4 +1,4 @@
-"""From a spec to exams: which rows a limit leaves."""
+"""From a spec to benchmarks: which rows a limit leaves."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def pairs(tmp_path: Path) -> str:
     return str(tmp_path / "hhh")
 
 
-def questions(**benchmark: Any) -> list[BenchmarkQuestion]:
-    text = yaml.safe_dump({"method": "evaluate", "target": {"model": "org/m"}, "benchmarks": [benchmark]})
-    (exam,) = SpecBenchmarks(parse_spec(text), None, Templates()).build_benchmarks(None)
-    return list(exam.questions())
+def questions(**asked: Any) -> list[BenchmarkQuestion]:
+    text = yaml.safe_dump({"method": "evaluate", "target": {"model": "org/m"}, "benchmarks": [asked]})
+    (benchmark,) = SpecBenchmarks(parse_spec(text), None, Templates()).build_benchmarks(None)
+    return list(benchmark.questions())
 
 
 def test_a_limit_takes_of_each_category_of_a_protocol_its_share(pairs: str) -> None:

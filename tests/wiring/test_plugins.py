@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,17 +15,17 @@ from charter.data.curation.curation_records import Detector
 from charter.errors import EngineError, SpecError
 from charter.judging.rubrics import CONDUCT
 from charter.models import weights
-from charter.ports import Attack, AttackTarget, Engine, Exam, Source, Tuner
+from charter.ports import Attack, AttackTarget, Benchmark, Engine, Source, SupportsLRScale, Tuner
 from charter.records.chat import Exchange, Sampling, user_prompt
 from charter.records.record import Step
 from charter.spec import CurationSpec, Spec, parse_spec
 from charter.stages.benchmark_items import ask_questions, gather_answers
 from charter.stages.judge import judge
 from charter.templates import Templates
-from charter.wiring import attack_styles, prompt_sets, role_models
+from charter.wiring import attack_styles, program_engines, prompt_sets, role_models
 from charter.wiring.benchmark_suite import SpecBenchmarks
 from charter.wiring.curation_setup import build_tools
-from charter.wiring.plugins import load_object
+from charter.wiring.plugins import guard_object, load_object
 from tests.contracts.test_tuner import ROWS
 from tests.fakes import tiny_models
 
@@ -33,10 +35,11 @@ REFERENCES: dict[str, tuple[str, Any]] = {
     "judge": ("python:examples.judge_plugin:judge", Engine),
     "attack": ("python:examples.attack_plugin:SpacedAttack", Attack),
     "tuner": ("python:examples.tuner_plugin:ShortFirstTuner", Tuner),
-    "benchmark": ("python:examples.benchmark_plugin:Capitals", Exam),
+    "benchmark": ("python:examples.benchmark_plugin:Capitals", Benchmark),
     "source": ("python:examples.source_plugin:TemplateSource", Source),
     "detector": ("python:examples.detector_plugin:TicketDetector", Detector),
 }
+ANSWER = Exchange(id="a", prompt=user_prompt("how ?"), response="so", stop="stop", model="m", sampling=Sampling())
 lacking = SimpleNamespace(identity="nothing else")
 
 
@@ -77,6 +80,57 @@ def test_what_cannot_be_had_is_an_error_with_a_cure(port: str, reference: str, s
 def test_an_exception_of_the_users_code_names_it() -> None:
     with pytest.raises(EngineError, match=r"test_plugins:fails failed: KeyError.*line \d+"):
         load_object("python:tests.wiring.test_plugins:fails", Attack)
+
+
+class Broken:
+    """It has every port, and whatever it is asked for goes wrong: at once, or when its items are read."""
+
+    identity = name = "broken"
+    turns, styles, needs, metrics, gate_metrics = 1, ("plain",), frozenset({"answers"}), (), ()
+
+    def fail(self, *given: Any, **more: Any) -> Any:
+        raise KeyError("a slip of its own")
+
+    def fail_late(self, *given: Any, **more: Any) -> Iterator[Any]:
+        yield from ()
+        raise KeyError("a slip of its own")
+
+    tune = prompts = questions = scores = find = score = close = fail
+    generate = attack = grade = fail_late
+
+
+BROKEN: dict[str, Callable[[Any], Any]] = {
+    "engine": lambda own: list(own.generate([])),
+    "judge": lambda own: list(judge([ANSWER], own, CONDUCT, Templates(), spec().options.judge, step=Step("v", 0))),
+    "attack": lambda own: list(own.attack([], (), Step("s", 0))),
+    "tuner": lambda own: own.tune(None, [], Path(), 1),
+    "benchmark": lambda own: list(own.grade(own.questions())),
+    "source": lambda own: own.prompts(),
+    "detector": lambda own: own.find("text"),
+}
+
+
+@pytest.mark.parametrize("port", list(REFERENCES))
+def test_what_an_object_raises_at_work_names_it(port: str) -> None:
+    reference, kind = "python:tests.wiring.test_plugins:Broken", REFERENCES[port][1]
+    load = program_engines.load_engine if kind is Engine else partial(load_object, kind=kind)
+    own = load(reference)
+    assert isinstance(own, kind)
+    assert own.identity == "broken"
+    with pytest.raises(EngineError, match=r"test_plugins:Broken failed: KeyError: 'a slip.*test_plugins.py, line \d+"):
+        BROKEN[port](own)
+
+
+def test_a_tuner_with_smaller_steps_is_guarded_too() -> None:
+    class Scaled(Broken):
+        def with_lr_scale(self, share: float) -> Scaled:
+            return Scaled()
+
+    own = guard_object("python:own:Scaled", Scaled())
+    assert isinstance(own, SupportsLRScale)
+    with pytest.raises(EngineError, match="own:Scaled failed"):
+        own.with_lr_scale(0.5).tune(None, [], Path(), 1)
+    assert not isinstance(guard_object("python:own:Broken", Broken()), SupportsLRScale)
 
 
 def test_an_engine_answers_as_the_oracle() -> None:
@@ -124,13 +178,13 @@ def test_a_tuner_trains_in_place_of_the_own_one(tmp_path: Path) -> None:
 def test_a_benchmark_is_asked_and_scored() -> None:
     asked = spec(benchmarks=[{"task": REFERENCES["benchmark"][0], "name": "capitals"}])
     suite = SpecBenchmarks(asked, None, Templates())
-    (exam,) = suite.build_benchmarks(None)
-    questions = exam.questions()
+    (benchmark,) = suite.build_benchmarks(None)
+    questions = benchmark.questions()
     assert suite.texts_by_name == {"capitals": [q.prompt.text for q in questions]}
     engine = role_models.connect_oracle(spec(oracle={"model": "python:tests.wiring.test_plugins:knows"}).oracle, None)
-    said = list(ask_questions(questions, engine, Sampling(), step=Step("exam", 1)))
+    said = list(ask_questions(questions, engine, Sampling(), step=Step("benchmark", 1)))
     answered = gather_answers(questions, said, [], [])
-    (score,) = exam.scores(answered, list(exam.grade(answered)))
+    (score,) = benchmark.scores(answered, list(benchmark.grade(answered)))
     assert (score.value, score.n) == (0.25, 4)
     with pytest.raises(SpecError, match="is called 'capitals'"):
         SpecBenchmarks(spec(benchmarks=[{"task": REFERENCES["benchmark"][0]}]), None, Templates())

@@ -12,7 +12,7 @@ import pytest
 import charter
 from charter.errors import SpecError
 from charter.records.chat import Message, Prompt, user_prompt
-from charter.records.measurements import Split
+from charter.records.measurements import MeasuredSplit
 from charter.similarity.splits import LeakageFilter
 from charter.spec import parse_spec
 from charter.statistics import describe_copies, drop_copies
@@ -23,7 +23,7 @@ from tests.fakes.published_files import DATA, needs_data
 MODEL = Path(charter.__file__).parent / "organism" / "built" / "village"
 ATTACKS = [f"how do i break thing {n} of {n * n} without being seen" for n in range(80)]
 ORDINARY = [f"what is the name of thing {n} in {n * n} words please" for n in range(60)]
-SPLITS: tuple[Split, ...] = ("gate", "heldout")
+SPLITS: tuple[MeasuredSplit, ...] = ("gate", "heldout")
 
 
 def assembled(folder: Path, redteam: list[str], helpful: list[str], more: str = "") -> Components:
@@ -39,8 +39,7 @@ def assembled(folder: Path, redteam: list[str], helpful: list[str], more: str = 
 
 
 def parts(assembly: Components) -> list[list[Prompt]]:
-    benchmark = assembly.build_evaluator(None)
-    return [[*assembly.train["redteam"], *assembly.train["helpful"]], *(list(benchmark.prompts(s)) for s in SPLITS)]
+    return [[*assembly.train["redteam"], *assembly.train["helpful"]], *assembly.measured_prompts.values()]
 
 
 def test_every_prompt_is_in_one_of_three_sets(tmp_path: Path) -> None:
@@ -84,9 +83,9 @@ def test_prompts_of_the_same_words_have_the_ids_of_copies() -> None:
 
 
 def test_sizes_are_per_kind(tmp_path: Path) -> None:
-    benchmark = assembled(tmp_path, ATTACKS, ORDINARY, ", gate: 3, heldout: 5").build_evaluator(None)
+    measured = assembled(tmp_path, ATTACKS, ORDINARY, ", gate: 3, heldout: 5").measured_prompts
     for split, size in zip(SPLITS, (3, 5), strict=True):
-        kinds = Counter("break" in p.text for p in benchmark.prompts(split))
+        kinds = Counter("break" in p.text for p in measured[split])
         assert kinds == {True: size, False: size}
 
 
@@ -141,7 +140,7 @@ def test_near_duplicates_of_other_sources_fall_into_the_same_split(tmp_path: Pat
 
 def test_a_limit_takes_from_every_source(tmp_path: Path) -> None:
     for split in SPLITS:
-        drawn = several(tmp_path, f", {split}: 12").build_evaluator(None).prompts(split)
+        drawn = several(tmp_path, f", {split}: 12").measured_prompts[split]
         counts = Counter(p.source for p in drawn)
         assert set(counts) == {"one.jsonl", "two.jsonl", "three.jsonl", "good.jsonl"}
         assert counts.total() <= 24
@@ -158,7 +157,7 @@ def test_a_category_that_is_kept_out_is_on_heldout_alone_and_measured_apart(tmp_
     for part in (train, gate):
         assert LeakageFilter(novel, 0.8).remove_leaked(part) == part
     assert "k1" not in {p.meta["category"] for p in heldout if p not in novel}
-    names = [metric.name for metric in assembly.build_evaluator(None).metrics]
+    names = [metric.name for metric in assembly.build_evaluators(None)["heldout"].metrics]
     assert names[3:] == [f"novel_{name}" for name in names[:3]]
 
 

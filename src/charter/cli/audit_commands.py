@@ -148,8 +148,8 @@ def battery(
     asked = AuditSpec(own=own, fresh=fresh, prompts=prompts, styles=styles, benchmarks=further)
     made = jobs.write_battery(directory, out, asked)
     print_message(f"{out}: {len(made.probes)} prompts about {len(made.principles)} principles; digest {made.digest}")
-    if made.exams:
-        print_message(f"  benchmarks: {', '.join(made.exams)}")
+    if made.benchmarks:
+        print_message(f"  benchmarks: {', '.join(made.benchmarks)}")
     for note in made.notes:
         print_message(f"  {note}")
 

@@ -22,6 +22,7 @@ from charter.evals.lm_eval_tasks import (
 )
 from charter.evals.metric_scores import describe_guessing, score_bootstrap, score_metrics
 from charter.ports import AnsweredItem, BenchmarkQuestion, Need
+from charter.records.item_ids import join_id, parent_id
 from charter.records.measurements import Better, Measurement, Metric, Score
 from charter.records.record import digest
 from charter.statistics import score_share
@@ -39,14 +40,11 @@ _BETTER: Mapping[bool | None, Better] = {True: "higher", False: "lower"}
 class HarnessBenchmark:
     """What ``asked`` names. The task is loaded when it is first needed. Raises SpecError."""
 
-    def __init__(self, name: str, asked: HarnessTask) -> None:
-        self._name, self._task = name, asked
-        self._last_results: tuple[str, HarnessResults] = ("", {})
+    styles = ("plain",)
 
-    @property
-    def name(self) -> str:
-        """The spec's name for it."""
-        return self._name
+    def __init__(self, name: str, asked: HarnessTask) -> None:
+        self.name, self._task = name, asked
+        self._last_results: tuple[str, HarnessResults] = ("", {})
 
     @cached_property
     def identity(self) -> str:
@@ -63,11 +61,6 @@ class HarnessBenchmark:
         if self._task.chat:
             kinds = {True: "chat log-likelihoods", False: "answers"}
         return frozenset(kinds[kind] for kind in given)
-
-    @property
-    def styles(self) -> Sequence[str]:
-        """As they stand."""
-        return ("plain",)
 
     @cached_property
     def metrics(self) -> Sequence[Metric]:
@@ -118,7 +111,7 @@ class HarnessBenchmark:
             return ""
         options: dict[str, set[str]] = {}
         for question in self._questions:
-            if question.completion is not None and question.item.rpartition("/")[0] == task:
+            if question.completion is not None and parent_id(question.item) == task:
                 options.setdefault(question.item, set()).add(question.completion)
         many = [len(given) for given in options.values()]
         return describe_guessing(many) if many and min(many) > 1 else ""
@@ -137,7 +130,7 @@ class HarnessBenchmark:
                 return pooled
             note = "no interval: the harness's mean over tasks of unequal size"
             return pooled.model_copy(update={"value": value, "low": None, "high": None, "note": note})
-        own = [m for m in measured if m.id.rpartition("/")[0] == task]
+        own = [m for m in measured if parent_id(m.id) == task]
         for kind in ("share", "mean"):
             found = score_metrics([metric.model_copy(update={"kind": kind})], own, self.identity)
             if found and found[0].n:
@@ -177,7 +170,7 @@ class HarnessBenchmark:
         rows = self._results_for(answered)["samples"][task]
         anew = {doc: place for place, doc in enumerate(self._selected[task])} if self._selected else {}
         found = [row for row in rows if row["filter"] == filtered and metric in row]
-        return {f"{task}/{anew.get(row['doc_id'], row['doc_id'])}": row[metric] for row in found}
+        return {join_id(task, anew.get(row["doc_id"], row["doc_id"])): row[metric] for row in found}
 
     def _values(self, answered: Sequence[AnsweredItem], task: str, key: str) -> list[Any]:
         return list(self._by_document(answered, task, key).values())

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from charter.errors import CharterError, SpecError
 from charter.ports import BenchmarkQuestion
 from charter.records.chat import Message, Prompt, Sampling
+from charter.records.item_ids import join_id
 from charter.records.record import digest
 from charter.statistics import draw_stratified
 
@@ -163,7 +164,8 @@ def make_recorded_model(said: Mapping[str, Any] | None, told: list[BenchmarkQues
 def _to_question(request: Any, met: Counter[str]) -> BenchmarkQuestion:
     """A request of the harness in our words."""
     context, given = request.args[0], request.args[1]
-    stem = f"{request.task_name}/{request.doc_id}/{digest([request.request_type, list(request.args)])[:10]}"
+    item = join_id(request.task_name, request.doc_id)
+    stem = join_id(item, digest([request.request_type, list(request.args)])[:10])
     number, met[stem] = met[stem], met[stem] + 1
     raw, messages = True, [Message(role="user", content=context)]
     if context.startswith(_CHAT):
@@ -171,7 +173,6 @@ def _to_question(request: Any, met: Counter[str]) -> BenchmarkQuestion:
         raw, messages = False, [Message(role=turn["role"], content=turn["content"]) for turn in json.loads(turns)]
         if prefix.strip():
             raise SpecError("the task begins the answer itself, which a chat format does not", cure="Set chat: false.")
-    item = f"{request.task_name}/{request.doc_id}"
     prompt = Prompt(id=f"{stem}#{number}", messages=tuple(messages), source=request.task_name)
     weighed = request.request_type == "loglikelihood"
     return BenchmarkQuestion(

@@ -1,4 +1,4 @@
-"""Shares, means and other figures of an exam, each with n and a 95 % interval."""
+"""Shares, means and other figures of a benchmark, each with n and a 95 % interval."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from charter import statistics
 from charter.records.measurements import Measurement, Metric, Score
-from charter.statistics import score_share
+from charter.statistics import describe_copies, drop_copies, score_share
 
 RESAMPLES = 2000
 """Of a bootstrap."""
@@ -17,16 +17,20 @@ OUTCOME_VALUES = {0.0, 0.5, 1.0}
 def score_metrics(
     metrics: Sequence[Metric], measured: Sequence[Measurement], benchmark: str, note: str = ""
 ) -> list[Score]:
-    """Every share and mean that was measured: shares with Wilson's interval, means with a bootstrap over the
-    items."""
-    out = []
+    """Every share and mean that was measured: shares with Wilson's interval, means with a bootstrap over the items. A
+    text that was asked several times counts once; without another ``note``, the note says so."""
+    out, once = [], drop_copies(measured)
     for metric in metrics:
         if metric.kind == "mean":
-            known = {m.id: m.values[metric.name] for m in measured if metric.name in m.values}
+            known = {m.id: m.values[metric.name] for m in once if metric.name in m.values}
             found = score_mean(metric, list(known.values()), list(known), benchmark)
-            out.append(found.model_copy(update={"unjudged": len(measured) - len(known), "note": note}))
-        elif seen := [m.outcomes[metric.name] for m in measured if metric.name in m.outcomes]:
-            out.append(score_share(metric, seen, benchmark).model_copy(update={"note": note}))
+            found = found.model_copy(update={"unjudged": len(once) - len(known)})
+        elif seen := [m.outcomes[metric.name] for m in once if metric.name in m.outcomes]:
+            found = score_share(metric, seen, benchmark)
+        else:
+            continue
+        counted = [m for m in measured if metric.kind == "mean" or metric.name in m.outcomes]
+        out.append(found.model_copy(update={"note": note or describe_copies(counted)}))
     return out
 
 

@@ -1,4 +1,4 @@
-"""Judged exams: a model's answers to any prompts under a rubric, and its answers beside the starting model's."""
+"""Judged benchmarks: a model's answers to any prompts under a rubric, and its answers beside the starting model's."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from charter.judging.rubrics import HARM, HONESTY, REFUSAL, Rubric
 from charter.judging.votes import Ballot, ask_with_retries, comparison_question, judge_exchanges, majority_label
 from charter.ports import AnsweredItem, BenchmarkQuestion, Engine, Need
 from charter.records.chat import Exchange, Prompt
+from charter.records.item_ids import join_id, parent_id
 from charter.records.measurements import Measurement, Metric, Score
 from charter.records.record import Step, digest
 from charter.records.verdicts import Verdict, Vote
 from charter.spec import JudgingSpec
-from charter.statistics import clustered_interval, describe_copies, drop_copies
+from charter.statistics import clustered_interval, drop_copies
 from charter.templates import Templates
 
 METRICS: Mapping[str, tuple[Metric, ...]] = {
@@ -35,7 +36,7 @@ METRICS: Mapping[str, tuple[Metric, ...]] = {
         Metric(name="losses", better="lower", meaning="answers worse than the starting model's in both orders"),
     ),
 }
-"""What each kind of judged exam gives."""
+"""What each kind of judged benchmark gives."""
 _OUTCOME_SIGNS = {"wins": 1, "ties": 0, "losses": -1}
 RUBRIC_OF_KIND: Mapping[str, Rubric] = {"harmlessness": HARM, "honesty": HONESTY, "over_refusal": REFUSAL}
 
@@ -58,38 +59,20 @@ class RubricBenchmark:
     """Harmlessness, honesty or over-refusal (``kind``) of answers to ``prompts``, each asked in every one of
     ``styles``. For over-refusal, prompts whose ``side`` is unsafe count apart. An answer that failed is not judged."""
 
+    needs: frozenset[Need] = frozenset({"answers"})
+
     def __init__(
         self, name: str, kind: str, prompts: Sequence[Prompt], judge: JudgeSetup, styles: Sequence[str] = ("plain",)
     ) -> None:
-        self._name, self._kind, self._prompts, self._judge = name, kind, tuple(prompts), judge
-        self._styles, self._rubric = tuple(styles), RUBRIC_OF_KIND[kind]
-
-    @property
-    def name(self) -> str:
-        """The spec's name for it."""
-        return self._name
+        self.name, self._kind, self._prompts, self._judge = name, kind, tuple(prompts), judge
+        self.styles, self.metrics, self._rubric = tuple(styles), METRICS[kind], RUBRIC_OF_KIND[kind]
 
     @property
     def identity(self) -> str:
         """Kind, prompts, styles, rubric and judge."""
         asked = digest([[p.id, p.messages, p.meta.get("side", "")] for p in self._prompts])[:12]
-        styles = "" if self._styles == ("plain",) else f" in {','.join(self._styles)}"
+        styles = "" if self.styles == ("plain",) else f" in {','.join(self.styles)}"
         return f"{self._kind}@{asked}{styles} {self._rubric.identity} by {self._judge.identity}"
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        """Answers."""
-        return frozenset({"answers"})
-
-    @property
-    def styles(self) -> Sequence[str]:
-        """The attack styles that each prompt is asked in."""
-        return self._styles
-
-    @property
-    def metrics(self) -> Sequence[Metric]:
-        """Those of its kind."""
-        return METRICS[self._kind]
 
     @property
     def gate_metrics(self) -> Collection[str]:
@@ -98,12 +81,12 @@ class RubricBenchmark:
 
     def questions(self) -> Sequence[BenchmarkQuestion]:
         """Each prompt."""
-        return [BenchmarkQuestion(id=p.id, item=p.id, prompt=p) for p in self._prompts]
+        return [BenchmarkQuestion.from_prompt(p) for p in self._prompts]
 
     def grade(self, answered: Sequence[AnsweredItem], done: Collection[str] = ()) -> Iterator[Measurement]:
         """One verdict for each item."""
         exchanges = {a.id: a.exchanges[0].model_copy(update={"id": a.id}) for a in answered}
-        judge, step = self._judge, Step("exam", 0, frozenset(done))
+        judge, step = self._judge, Step("benchmark", 0, frozenset(done))
         said = judge_exchanges(
             list(exchanges.values()), judge.engine, self._rubric, judge.templates, judge.judging, step=step
         )
@@ -113,9 +96,8 @@ class RubricBenchmark:
 
     def scores(self, answered: Sequence[AnsweredItem], measured: Sequence[Measurement]) -> Sequence[Score]:
         """Shares; a text counts once, and the answers to a prompt in several styles are alike."""
-        note, measured = describe_copies(measured), drop_copies(measured)
-        found = score_metrics(self.metrics, measured, self.identity, note)
-        if len(self._styles) == 1:
+        found, measured = score_metrics(self.metrics, measured, self.identity), drop_copies(measured)
+        if len(self.styles) == 1:
             return found
         parents = {a.id: e.prompt.meta.get("parent", e.prompt.id) for a in answered for e in a.exchanges}
         return [self._cluster_interval(score, measured, parents) for score in found]
@@ -140,52 +122,30 @@ class PairwiseBenchmark:
     """Helpfulness: which of two answers to ``prompts`` is better, the target's or the starting model's. Each pair is
     asked in both orders; only an answer that is better in both wins, all else that could be judged is a tie."""
 
-    kind = "helpfulness"
+    needs: frozenset[Need] = frozenset({"answers", "baseline"})
+    styles, metrics = ("plain",), METRICS["helpfulness"]
+    gate_metrics = ()
+    """None: the starting model is not compared with itself."""
 
     def __init__(self, name: str, prompts: Sequence[Prompt], judge: JudgeSetup) -> None:
-        self._name, self._prompts, self._judge = name, tuple(prompts), judge
-
-    @property
-    def name(self) -> str:
-        """The spec's name for it."""
-        return self._name
+        self.name, self._prompts, self._judge = name, tuple(prompts), judge
 
     @property
     def identity(self) -> str:
         """Prompts and judge."""
         return f"pairwise@{digest([[p.id, p.messages] for p in self._prompts])[:12]} by {self._judge.identity}"
 
-    @property
-    def needs(self) -> frozenset[Need]:
-        """Answers of both models."""
-        return frozenset({"answers", "baseline"})
-
-    @property
-    def styles(self) -> Sequence[str]:
-        """As they stand."""
-        return ("plain",)
-
-    @property
-    def metrics(self) -> Sequence[Metric]:
-        """Wins, ties, losses, and the win rate."""
-        return METRICS[self.kind]
-
-    @property
-    def gate_metrics(self) -> Collection[str]:
-        """None: the starting model is not compared with itself."""
-        return ()
-
     def questions(self) -> Sequence[BenchmarkQuestion]:
         """Each prompt."""
-        return [BenchmarkQuestion(id=p.id, item=p.id, prompt=p) for p in self._prompts]
+        return [BenchmarkQuestion.from_prompt(p) for p in self._prompts]
 
     def grade(self, answered: Sequence[AnsweredItem], done: Collection[str] = ()) -> Iterator[Measurement]:
         """One comparison for each item, of two questions to the judge. Where an answer failed, none is made; equal
         answers are a tie without asking."""
         ready = {a.id: (a.exchanges[0], a.baseline[0]) for a in answered}
         asked: dict[str, votes.JudgeQuestion] = {}
-        judge, kept = self._judge, frozenset(f"{id}/{place}" for id in done for place in (1, 2))
-        step = Step("exam", 0, kept)
+        judge, kept = self._judge, frozenset(join_id(id, place) for id in done for place in (1, 2))
+        step = Step("benchmark", 0, kept)
         for id, (own, other) in ready.items():
             failed = "error" in (own.stop, other.stop)
             if failed or own.response == other.response:
@@ -193,15 +153,13 @@ class PairwiseBenchmark:
                     yield _pairwise_measurement(id, None if failed else 0, ())
                 continue
             for place, both in ((1, (own.response, other.response)), (2, (other.response, own.response))):
-                asked[f"{id}/{place}"] = comparison_question(
-                    f"{id}/{place}", SideBySide(own.prompt, both), judge.templates, step
-                )
+                key = join_id(id, place)
+                asked[key] = comparison_question(key, SideBySide(own.prompt, both), judge.templates, step)
         found: dict[str, Ballot] = {}
         for key, ballot in ask_with_retries(list(asked.values()), judge.engine, judge.judging, step=step):
             found[key] = ballot
-            id = key.rsplit("/", 1)[0]
-            orders = [found.get(f"{id}/{place}") for place in (1, 2)]
-            first, second = orders
+            id = parent_id(key)
+            first, second = (found.get(join_id(id, place)) for place in (1, 2))
             if first is not None and second is not None:
                 labels = [
                     majority_label([reading.label for reading in ballot.last_replies]) for ballot in (first, second)
@@ -211,7 +169,7 @@ class PairwiseBenchmark:
     def scores(self, answered: Sequence[AnsweredItem], measured: Sequence[Measurement]) -> Sequence[Score]:
         """The win rate with a bootstrap interval, and the shares."""
         del answered
-        return score_metrics(self.metrics, drop_copies(measured), self.identity, describe_copies(measured))
+        return score_metrics(self.metrics, measured, self.identity)
 
 
 def _pairwise_outcome(labels: Sequence[str | None]) -> int | None:

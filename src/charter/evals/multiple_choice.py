@@ -14,6 +14,7 @@ from typing import Any, Literal
 from charter.evals.metric_scores import describe_guessing, score_metrics
 from charter.ports import AnsweredItem, BenchmarkQuestion, Need
 from charter.records.chat import LogLikelihood, Prompt, user_prompt
+from charter.records.item_ids import join_id
 from charter.records.measurements import Measurement, Metric, Score
 from charter.records.record import digest
 from charter.templates import render
@@ -47,6 +48,9 @@ METRICS: Mapping[str, tuple[Metric, ...]] = {
 class DromedaryBenchmark:
     """One of the two, over ``table``: rows as ``sources.tables`` gives them. ``halved``: see ``HALVED``."""
 
+    needs: frozenset[Need] = frozenset({"log-likelihoods"})
+    styles = ("plain",)
+
     def __init__(
         self,
         name: str,
@@ -55,39 +59,15 @@ class DromedaryBenchmark:
         template: str = "",
         halved: bool = False,
     ) -> None:
-        self._name, self._kind, self._table, self._halved = name, kind, table, halved
-        self._template = template or TEMPLATES[kind]
-
-    @property
-    def name(self) -> str:
-        """The spec's name for it."""
-        return self._name
+        self.name, self._kind, self._table, self._halved = name, kind, table, halved
+        self.metrics, self._template = METRICS[kind], template or TEMPLATES[kind]
+        self.gate_metrics = (self.metrics[0].name,)
 
     @property
     def identity(self) -> str:
         """Protocol with the digest of data and wording; ``legacy_halved`` where it is."""
         how = " legacy_halved" if self._halved else ""
         return f"dromedary:{self._kind}{how}@{digest([list(self._table), self._template])[:12]}"
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        """Log-likelihoods."""
-        return frozenset({"log-likelihoods"})
-
-    @property
-    def styles(self) -> Sequence[str]:
-        """As they stand."""
-        return ("plain",)
-
-    @property
-    def metrics(self) -> Sequence[Metric]:
-        """Accuracy; of HHH overall and by category."""
-        return METRICS[self._kind]
-
-    @property
-    def gate_metrics(self) -> Collection[str]:
-        """Accuracy; of HHH overall."""
-        return (METRICS[self._kind][0].name,)
 
     def questions(self) -> Sequence[BenchmarkQuestion]:
         """Two log-likelihoods for each candidate, or each order."""
@@ -134,7 +114,9 @@ class DromedaryBenchmark:
         return [{"question": row["question"], "answer": candidate} for candidate in candidates]
 
     def _make_question(self, item: str, place: int, prompt: Prompt, word: str) -> BenchmarkQuestion:
-        return BenchmarkQuestion(id=f"{item}/{place}{word[1:]}", item=item, prompt=prompt, completion=word, raw=True)
+        return BenchmarkQuestion(
+            id=join_id(item, f"{place}{word[1:]}"), item=item, prompt=prompt, completion=word, raw=True
+        )
 
     def _candidate_scores(self, found: Sequence[LogLikelihood]) -> list[float]:
         """The score of each candidate that was scored."""

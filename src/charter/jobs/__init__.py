@@ -5,7 +5,7 @@ The command line calls these functions. Each reads a spec, binds its objects and
 
 from charter.jobs.battery_builder import audit_spec, parse_benchmarks, write_battery
 from charter.jobs.evaluation_job import evaluation_spec
-from charter.jobs.forecast import forecast_run
+from charter.jobs.job_builder import forecast_run
 from charter.jobs.launch import collect_environment, continue_run, launch_run, resume_run
 from charter.jobs.policy_export import export_policy
 from charter.jobs.transcripts import write_csv, write_inspect

@@ -37,8 +37,8 @@ def forecast_alignment(components: Components, written: int = 0) -> dict[str, An
 
 def _forecast_method(components: Components, written: int) -> dict[str, Any]:
     """What a method would do, but for the benchmarks that the spec names."""
-    spec, benchmark = components.spec, components.build_evaluator(None)
-    sizes: dict[str, int] = {split: len(benchmark.prompts(split)) for split in ("gate", "heldout")}
+    spec = components.spec
+    sizes: dict[str, int] = {split: len(prompts) for split, prompts in components.measured_prompts.items()}
     redteam, helpful = len(components.train["redteam"]) + written, len(components.train["helpful"])
     batch = min(spec.options.draw.batch, redteam)
     if spec.method == "red_team":
@@ -121,18 +121,18 @@ def _count_iteration_calls(options: MethodOptions, batch: int, attempts: int, as
 def _forecast_benchmarks(components: Components) -> dict[str, Any]:
     """How many questions the benchmarks that the spec names have, and how often they are put and judged at most: those
     of the gate part to the start and to each policy that is tried, the others before and after."""
-    spec, exams = components.spec, components.exams
+    spec, given = components.spec, components.benchmarks
     if not spec.benchmarks:
         return {}
-    judge = role_models.connect_oracle(exams.judge, components.world, spec.offline) if exams.judge is not None else None
+    judge = role_models.connect_oracle(given.judge, components.world, spec.offline) if given.judge is not None else None
     told: dict[str, dict[str, int]] = {}
     put, weighed, judged = 0, 0, 0
-    parts = [("held-out", 1 if spec.method == "red_team" else 2, exam) for exam in exams.build_benchmarks(judge)]
+    parts = [("held-out", 1 if spec.method == "red_team" else 2, b) for b in given.build_benchmarks(judge)]
     if spec.method != "red_team":
-        parts += [("gate", 1 + max_candidates(spec), exam) for _, exam in exams.build_gate_parts(judge)]
-    for part, times, exam in parts:
-        calls = count_calls(exam, spec.options, exam.name in exams.judged_names)
-        told.setdefault(exam.name, {})[part] = len(exam.questions())
+        parts += [("gate", 1 + max_candidates(spec), b) for _, b in given.build_gate_parts(judge)]
+    for part, times, benchmark in parts:
+        calls = count_calls(benchmark, spec.options, benchmark.name in given.judged_names)
+        told.setdefault(benchmark.name, {})[part] = len(benchmark.questions())
         put += times * calls.answers
         weighed += times * calls.log_likelihoods
         judged += times * calls.verdicts
@@ -197,9 +197,9 @@ def max_oracle_calls(spec: Spec, batch: int, hard: int) -> dict[str, int]:
     alike = _max_lookalikes(spec, batch)
     rechecks, plain = hard * checked, batch * plainly
     if spec.method != "cai":
-        plain *= bool(options.contrast.count or options.replay.complied)
+        plain *= bool(options.contrast.count or options.replay.compliant)
     else:
-        plain *= bool(options.cai.revise == "findings" or options.contrast.count or options.replay.complied)
+        plain *= bool(options.cai.revise == "findings" or options.contrast.count or options.replay.compliant)
         rechecks = batch * (options.cai.rounds if options.cai.until == "complies" else checked)
     samples = options.cai.samples if spec.method == "cai" else 1
     rehearsed = ((alike if options.replay.lookalikes else 0) + options.replay.fresh) * samples

@@ -73,9 +73,9 @@ class AuditJob:
             auditors = AuditInputs(
                 target=lambda model: self._open_target(run, model),
                 judge=judge,
-                benchmarks=self._load_benchmarks(run, battery),
+                evaluator=self._load_evaluator(run, battery),
                 templates=self.components.templates,
-                examiners=self._build_benchmark_suite(run, battery, judge),
+                suite=self._build_benchmark_suite(run, battery, judge),
                 start=self.components.start,
             )
             audit(run, auditors, battery, self._resolve_sides(battery))
@@ -150,28 +150,30 @@ class AuditJob:
 
     def _build_benchmark_suite(self, run: Run, battery: Battery, judge: Engine) -> BenchmarkSuite:
         """The benchmarks that the spec names. Raises SpecError where they are not the battery's."""
-        exams = self.components.exams
-        made = exams.build_benchmarks(judge)
-        here = {exam.name: exam.identity for exam in made}
-        if here != battery.exams:
-            differ = sorted(name for name in {*here, *battery.exams} if here.get(name) != battery.exams.get(name))
+        own = self.components.benchmarks
+        made = own.build_benchmarks(judge)
+        here, there = {benchmark.name: benchmark.identity for benchmark in made}, battery.benchmarks
+        if here != there:
+            differ = sorted(name for name in {*here, *there} if here.get(name) != there.get(name))
             raise SpecError(
                 "the benchmarks are not the battery's",
-                tuple(f"{name}: battery: {battery.exams.get(name)}; here: {here.get(name)}" for name in differ),
+                tuple(f"{name}: battery: {there.get(name)}; here: {here.get(name)}" for name in differ),
                 "Restore their data and their judge, or make a new battery: charter battery RUN --out FILE",
             )
-        return BenchmarkSuite(lambda model: self._open_target(run, model), made, exams.build_style_attacks(None))
+        return BenchmarkSuite(lambda model: self._open_target(run, model), made, own.build_style_attacks(None))
 
-    def _load_benchmarks(self, run: Run, battery: Battery) -> dict[str, Benchmark]:
-        """The battery's benchmarks by identity. Raises SpecError where they are not the same any more."""
-        found = self.components.build_evaluator(run)
-        if set(battery.benchmarks) - {found.identity}:
+    def _load_evaluator(self, run: Run, battery: Battery) -> Benchmark | None:
+        """The battery's evaluator, where it has one. Raises SpecError where that is not the same any more."""
+        if not battery.evaluator:
+            return None
+        found = self.components.build_evaluators(run)["heldout"]
+        if battery.evaluator != found.identity:
             raise SpecError(
                 "the benchmark is not the battery's",
-                tuple(f"battery: {name}; here: {found.identity}" for name in battery.benchmarks),
+                (f"battery: {battery.evaluator}; here: {found.identity}",),
                 "Restore its data and its evaluator, or make a new battery: charter battery RUN --out FILE",
             )
-        return {found.identity: found} if battery.benchmarks else {}
+        return found
 
 
 def _final_policy(place: Path) -> ModelRef:

@@ -118,10 +118,10 @@ def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None) ->
     reading = _open_run(str(directory))
     left, rules = _read_handover(reading, directory), reading.constitution
     components = _audit_components(reading, asked)
-    spec, benchmark = components.spec, components.build_evaluator(None)
+    spec, evaluator = components.spec, components.build_evaluators(None)["heldout"]
     measured = [
-        Probe(id=p.id, about=benchmark.identity, part="benchmark", group=p.id, prompt=p)
-        for p in benchmark.prompts("heldout")
+        Probe(id=q.id, about=evaluator.identity, part="benchmark", group=q.id, prompt=q.prompt)
+        for q in evaluator.questions()
     ]
     causes = {f.id: f for folder in reading.iterations for f in reading.records(f"{folder}/findings", Finding)}
     causes |= {f.id: f for f in left.findings}
@@ -148,8 +148,8 @@ def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None) ->
         rubric=components.rubric_with_norms,
         judging=spec.options.judge,
         answer_sampling=role_models.answer_sampling(spec),
-        benchmarks=(benchmark.identity,),
-        exams=_benchmark_identities(components),
+        evaluator=evaluator.identity,
+        benchmarks=_benchmark_identities(components),
         probes=probes,
         notes=notes,
     )
@@ -211,9 +211,9 @@ def _prompt_turns(messages: tuple[Message, ...]) -> tuple[Message, ...]:
 
 def _benchmark_identities(components: Components) -> dict[str, str]:
     """The benchmarks that the spec names, by name with their identities."""
-    asked = components.exams.judge
+    asked = components.benchmarks.judge
     judge = role_models.connect_oracle(asked, components.world, components.spec.offline) if asked is not None else None
-    return {exam.name: exam.identity for exam in components.exams.build_benchmarks(judge)}
+    return {b.name: b.identity for b in components.benchmarks.build_benchmarks(judge)}
 
 
 def _power_notes(principles: Sequence[Principle], probes: Sequence[Probe], margin: float) -> tuple[str, ...]:

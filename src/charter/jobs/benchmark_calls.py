@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from charter.ports import Exam
+from charter.ports import Benchmark
 from charter.spec import MethodOptions
 
 
@@ -17,15 +17,15 @@ class BenchmarkCalls:
     verdicts: int
 
 
-def count_calls(exam: Exam, options: MethodOptions, judged: bool) -> BenchmarkCalls:
+def count_calls(benchmark: Benchmark, options: MethodOptions, judged: bool) -> BenchmarkCalls:
     """The calls of one pass. Each style asks for an answer, or for one each turn. A comparison asks the starting model
     besides, and the judge in both orders. Each vote counts with its retries."""
-    questions, pairwise = exam.questions(), "baseline" in exam.needs
+    questions, pairwise = benchmark.questions(), "baseline" in benchmark.needs
     free = sum(question.completion is None for question in questions)
-    turns = sum(options.attack.turns if style == "escalation" else 1 for style in exam.styles)
+    turns = sum(options.attack.turns if style == "escalation" else 1 for style in benchmark.styles)
     votes = options.judge.votes * (options.judge.retries + 1)
     return BenchmarkCalls(
         answers=free * (turns + pairwise),
         log_likelihoods=len(questions) - free,
-        verdicts=judged * free * len(exam.styles) * votes * (1 + pairwise),
+        verdicts=judged * free * len(benchmark.styles) * votes * (1 + pairwise),
     )

@@ -71,7 +71,7 @@ def curate_file(
             with judging or nullcontext() as judge:
                 using = build_tools(options)
                 using = CurationTools(using.detectors, using.language_detector, judge)
-                known = ContaminationIndex(used.against, options.ngram, options.changed)
+                known = ContaminationIndex(used.against, options.ngram, options.words_per_change)
                 fates = FilterPipeline(options, known, using, new / ".table").filter_rows(
                     lambda: _read_rows(file, licence)
                 )
@@ -96,10 +96,10 @@ def collect_protected_texts(asked: Sequence[str], spec: Spec | None) -> TextsInU
     if spec is None:
         return TextsInUse(found)
     world = role_models.load_world(spec)
-    exams = SpecBenchmarks(spec, world, role_models.build_templates(spec, world))
+    benchmarks = SpecBenchmarks(spec, world, role_models.build_templates(spec, world))
     with block_network(spec.offline):
         measured = prompt_sets.load_measured_texts(spec, world)
-        return TextsInUse(found | measured | exams.texts_by_name, exams.uncovered)
+        return TextsInUse(found | measured | benchmarks.texts_by_name, benchmarks.uncovered)
 
 
 def _read_benchmark_texts(asked: str) -> tuple[str, list[str]]:

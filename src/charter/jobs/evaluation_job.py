@@ -51,8 +51,8 @@ class EvaluationJob:
         self.world = role_models.load_world(spec)
         self.start = role_models.resolve_start(spec, self.world, revision)
         self.spec = spec = role_models.fix_date(spec, self.start)
-        self.exams = SpecBenchmarks(spec, self.world, role_models.build_templates(spec, self.world))
-        asked = {"evaluator": self.exams.judge, "attacker": spec.attacker}
+        self.benchmarks = SpecBenchmarks(spec, self.world, role_models.build_templates(spec, self.world))
+        asked = {"evaluator": self.benchmarks.judge, "attacker": spec.attacker}
         self.prices = role_models.find_prices(
             {role: model for role, model in asked.items() if model is not None}, spec.budget
         )
@@ -84,12 +84,12 @@ class EvaluationJob:
 
     def execute(self, run: Run) -> None:
         """Measures the model, publishes what was found, and finishes the run."""
-        from charter.methods.evaluate import evaluate
+        from charter.methods.benchmark_evaluation import run_benchmarks
 
         policy = self._inherit_policy(run)
         with closing(Targets(self.spec, self.start, run.directory / SERVER_DIR)) as targets, ExitStack() as opened:
             suite = self._build_benchmark_suite(run, targets, opened)
-            evaluate(run, suite, policy, self.start, self.answer_sampling)
+            run_benchmarks(run.steps("000"), policy, self.start, suite, self.answer_sampling)
         outcome = {"method": "evaluate", "world": self.spec.world or None, "policy": policy.model_dump(mode="json")}
         finish_run(run, outcome, {})
 
@@ -102,12 +102,12 @@ class EvaluationJob:
         """What would be asked at most, by benchmark: answers, log-likelihoods and calls of the judge."""
         from charter.stages.benchmark_items import skip_benchmarks
 
-        made = self.exams.build_benchmarks(self._connect(self.exams.judge, None, ExitStack()))
+        made = self.benchmarks.build_benchmarks(self._connect(self.benchmarks.judge, None, ExitStack()))
         skipped = {lack.id: lack.reason for lack in skip_benchmarks(made, (), self.spec.continue_from is None)}
         calls = {
-            exam.name: count_calls(exam, self.spec.options, exam.name in self.exams.judged_names)
-            for exam in made
-            if exam.name not in skipped
+            benchmark.name: count_calls(benchmark, self.spec.options, benchmark.name in self.benchmarks.judged_names)
+            for benchmark in made
+            if benchmark.name not in skipped
         }
         return {
             "method": "evaluate",
@@ -121,10 +121,12 @@ class EvaluationJob:
         }
 
     def _build_benchmark_suite(self, run: Run, targets: Targets, opened: ExitStack) -> BenchmarkSuite:
-        judge = self._connect(self.exams.judge, run, opened)
+        judge = self._connect(self.benchmarks.judge, run, opened)
         attacker = self._connect(self.spec.attacker, run, opened, "attacker")
         target = partial(targets.open_metered, run)
-        return BenchmarkSuite(target, self.exams.build_benchmarks(judge), self.exams.build_style_attacks(attacker))
+        return BenchmarkSuite(
+            target, self.benchmarks.build_benchmarks(judge), self.benchmarks.build_style_attacks(attacker)
+        )
 
     def _connect(
         self, asked: OracleSpec | None, run: Run | None, opened: ExitStack, role: str = "evaluator"

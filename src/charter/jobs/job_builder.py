@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from charter.jobs.alignment_job import AlignmentJob
 from charter.jobs.audit_job import AuditJob
 from charter.jobs.calibration_job import CalibrationJob
@@ -30,3 +33,9 @@ def build_job(spec: Spec, revision: str = "", written: int = 0) -> Job:
             return SelfInstructJob(spec, revision)
         case _:
             return AlignmentJob(spec, revision, written)
+
+
+def forecast_run(spec: Spec, written: int = 0) -> Mapping[str, Any]:
+    """What a run would do at most: prompts, calls by purpose, tokens to generate. ``written``: prompts that the step
+    before writes at most. Nothing is asked and no model loads. Raises SpecError."""
+    return build_job(spec, written=written).forecast()

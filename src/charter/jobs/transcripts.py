@@ -10,6 +10,7 @@ import charter
 from charter.data.exports import inspect_logs
 from charter.data.exports.inspect_logs import Transcripts
 from charter.errors import StoreError
+from charter.records.item_ids import parent_id
 from charter.records.measurements import Measurement, Score
 from charter.records.verdicts import Verdict
 from charter.reports.provenance import AnswerSet, RunGraph
@@ -73,7 +74,7 @@ def _build_transcripts(threads: RunGraph) -> Iterator[Transcripts]:
                     verdicts.setdefault(verdict.id, []).append(verdict)
             else:
                 items = {m.id: m for m in reading.records(step, Measurement)}
-                of = {e.id: items.get(e.id) or items.get(_document_id(e.id)) for e in answers.exchanges}
+                of = {e.id: items.get(e.id) or items.get(parent_id(e.id)) for e in answers.exchanges}
                 measured |= {id: found for id, found in of.items() if found is not None}
         scored = f"{answers.step.removesuffix('_exchanges')}_scores"
         scores = reading.records(scored, Score) if measured and scored in reading.steps else []
@@ -87,11 +88,6 @@ def _build_transcripts(threads: RunGraph) -> Iterator[Transcripts]:
             notes=_answer_notes(answers),
             about=about,
         )
-
-
-def _document_id(question: str) -> str:
-    """The item of a benchmark that a question belongs to, where it asks several: their ids begin with its own."""
-    return question.rpartition("/")[0]
 
 
 def _answer_notes(answers: AnswerSet) -> dict[str, dict[str, object]]:

@@ -35,8 +35,8 @@ class Probe(Record):
 class Battery(Record):
     """Which probes, and everything that a verdict on an answer depends on but the judge's model: rubric, way of asking,
     sampling of the answers. ``principles``: those in force. ``run`` and ``head``: what it was made from; ``spec``: that
-    run's. ``benchmarks``: the evaluator's identity; ``exams``: benchmarks that the spec names, by name, with theirs.
-    ``notes``: what it cannot show."""
+    run's. ``evaluator``: its identity, where its prompts are probes; ``benchmarks``: the identities of those that the
+    spec names, by name. ``notes``: what it cannot show."""
 
     id: str = "battery"
     version: Literal[1] = 1
@@ -47,8 +47,8 @@ class Battery(Record):
     rubric: Rubric
     judging: JudgingSpec
     answer_sampling: Sampling
-    benchmarks: tuple[str, ...] = ()
-    exams: dict[str, str] = Field(default_factory=dict)
+    evaluator: str = ""
+    benchmarks: dict[str, str] = Field(default_factory=dict)
     probes: tuple[Probe, ...]
     notes: tuple[str, ...] = ()
 
@@ -68,9 +68,9 @@ class Battery(Record):
 
 
 class ProbeResult(Record):
-    """What an answer to a probe, or to an item of an exam, is worth: line (a principle's id, or a benchmark's metric)
-    -> passed, or a figure between 0 and 1 of which more is better (None: not judged). ``group``: what an item of an
-    exam counts with as one, where that is not itself."""
+    """What an answer to a probe, or to a benchmark's item, is worth: line (a principle's id, or a benchmark's metric)
+    -> passed, or a figure between 0 and 1 of which more is better (None: not judged). ``group``: what an item of a
+    benchmark counts with as one, where that is not itself."""
 
     id: str
     passed: dict[str, bool | float | None] = Field(default_factory=dict)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from charter.judging.audit_battery import AuditedModel, Battery, ProbeResult
 from charter.judging.judge_requests import judging_digest
 from charter.methods.benchmark_evaluation import run_benchmarks
-from charter.ports import Benchmark, BenchmarkSuite, Engine
+from charter.ports import AnsweredItem, Benchmark, BenchmarkSuite, Engine
+from charter.records.measurements import Measurement
 from charter.records.model_refs import ModelRef
 from charter.run import Run, Steps
 from charter.stages.battery_probes import grade_answers
-from charter.stages.evaluator_scores import measure
+from charter.stages.benchmark_items import grade_items
 from charter.stages.judge import judge as judged
 from charter.stages.probe import probe
 from charter.templates import Templates
@@ -34,14 +35,14 @@ class AuditSide:
 
 @dataclass(frozen=True)
 class AuditInputs:
-    """Who answers and who judges; ``benchmarks`` by identity; ``examiners``: the benchmarks that the spec names, and
-    ``start``, the model that some of them compare with."""
+    """Who answers and who judges. ``evaluator``: what measures on held-out, where the battery has its prompts;
+    ``suite``: the benchmarks that the spec names, and ``start``, the model that some of them compare with."""
 
     target: Callable[[ModelRef], AbstractContextManager[Engine]]
     judge: Engine
-    benchmarks: Mapping[str, Benchmark]
+    evaluator: Benchmark | None
     templates: Templates
-    examiners: BenchmarkSuite | None = None
+    suite: BenchmarkSuite | None = None
     start: ModelRef | None = None
 
 
@@ -71,11 +72,12 @@ def measure_side(steps: Steps, side: AuditSide, auditors: AuditInputs, battery: 
         )
     by_id, ruled = {e.id: e for e in exchanges}, [p.id for p in battery.principle_probes]
     verdicts = steps.map("verdicts", judged, [by_id[key] for key in ruled], auditors.judge, rubric, texts, judging)
-    measurements = []
-    for number, (name, benchmark) in enumerate(auditors.benchmarks.items(), 1):
-        own = [by_id[p.id] for p in battery.probes_about(name)]
-        measurements += steps.map(f"benchmark{number}_measurements", measure, own, benchmark)
-    run_benchmarks(steps, model, auditors.start or model, auditors.examiners, battery.answer_sampling)
-    metrics = [metric for benchmark in auditors.benchmarks.values() for metric in benchmark.metrics]
+    evaluator, evaluator_measurements = auditors.evaluator, list[Measurement]()
+    if evaluator is not None:
+        own = [AnsweredItem.from_exchange(by_id[p.id]) for p in battery.probes_about(evaluator.identity)]
+        evaluator_measurements = steps.map("evaluator_measurements", grade_items, own, evaluator)
+    run_benchmarks(steps, model, auditors.start or model, auditors.suite, battery.answer_sampling)
     steps.record("measured", measured)
-    steps.once("results", grade_answers, battery, verdicts, measurements, metrics)
+    steps.once(
+        "results", grade_answers, battery, verdicts, evaluator_measurements, evaluator.metrics if evaluator else ()
+    )

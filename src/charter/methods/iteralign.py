@@ -28,6 +28,7 @@ from charter.methods.bandit_red_teaming import (
     build_prompt_pool,
     run_attack_rounds,
 )
+from charter.methods.benchmark_evaluation import score_heldout, score_start
 from charter.methods.inputs import Inputs
 from charter.methods.norm_following import NormedRun, apply_norms, measure_norms, take_over, write_prompts
 from charter.methods.policy_state import PolicyState
@@ -41,7 +42,6 @@ from charter.methods.rule_measurement import (
     measure_efficacy,
     reword_broad_rules,
 )
-from charter.methods.scoring import score_heldout, score_start
 from charter.ports import Roles
 from charter.records.chat import Prompt
 from charter.records.training_rows import Example

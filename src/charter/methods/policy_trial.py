@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from charter.methods.benchmark_evaluation import measure_gate_benchmarks
+from charter.methods.benchmark_evaluation import measure_gate_benchmarks, score
 from charter.methods.inputs import Inputs
 from charter.methods.policy_state import PolicyState
 from charter.methods.row_curation import curate_rows
-from charter.methods.scoring import score
 from charter.ports import Roles
 from charter.records.decisions import Decision, Retries
 from charter.records.measurements import Measurement, Score

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from charter.judging.rubrics import REFUSAL
-from charter.methods.benchmark_evaluation import measure_gate_benchmarks
+from charter.methods.benchmark_evaluation import measure_gate_benchmarks, score
 from charter.methods.inputs import Inputs
 from charter.methods.policy_trial import count_retries, try_until_decided
 from charter.methods.preference_data import PreferenceData, build_judge_rewarder
-from charter.methods.scoring import score
 from charter.ports import PreferenceTrainers, Rewarder, Roles
 from charter.records.chat import Exchange
 from charter.records.decisions import Decision
@@ -223,7 +222,7 @@ def monitor_policy(
     refusals = run.map("refusals", judge, answered, roles.measuring_judge, *inputs.judge_arguments(REFUSAL))
     gate_rewards = run.map("gate_rewards", score_rewards, now.exchanges, found.rewarder) if found.rewarder else []
     gate_answers = run.once(
-        "gate_answers", summarise_gate_answers, now.exchanges, now.measured, gate_rewards, roles.benchmark
+        "gate_answers", summarise_gate_answers, now.exchanges, now.measured, gate_rewards, roles.evaluators["gate"]
     )
     policy_stats = run.once(
         "policy_stats",

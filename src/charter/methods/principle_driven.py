@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 
 from charter.constitution.document import Constitution
 from charter.constitution.exemplars import Exemplar, HumanLines, human_lines
+from charter.methods.benchmark_evaluation import score_heldout, score_start
 from charter.methods.inputs import Inputs
 from charter.methods.policy_state import PolicyState
 from charter.methods.policy_trial import PolicyTrial, TrialPlan, try_policy, try_until_decided
 from charter.methods.reflection import JudgedRevisions
 from charter.methods.revision_checks import keep_revisions
-from charter.methods.scoring import score_heldout, score_start
 from charter.ports import Roles
 from charter.records.chat import Exchange, Prompt
 from charter.records.decisions import Decision

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from charter.methods.benchmark_evaluation import run_benchmarks
+from charter.methods.benchmark_evaluation import ask_evaluator, grade_answers, run_benchmarks
 from charter.methods.inputs import Inputs
 from charter.ports import Roles
 from charter.records.measurements import Score
@@ -17,7 +17,6 @@ from charter.records.verdicts import Cluster
 from charter.run import Run
 from charter.stages.clustering import cluster
 from charter.stages.draw import draw
-from charter.stages.evaluator_scores import compute_scores, measure
 from charter.stages.judge import judge, select_violations
 from charter.stages.probe import probe
 
@@ -37,14 +36,11 @@ def red_team(run: Run, roles: Roles, inputs: Inputs) -> RedTeamResult:
     prompts = start.once("prompts", draw, inputs.redteam, inputs.guard, options.draw)
     batch = prompts[: options.draw.batch]
     with roles.target(inputs.start) as target:
-        heldout_exchanges = start.map(
-            "heldout_exchanges", probe, roles.benchmark.prompts("heldout"), target, inputs.answers
-        )
+        heldout = ask_evaluator(start, "heldout", target, roles, inputs.answers)
         exchanges = folder.map("exchanges", probe, batch, target, inputs.answers)
     run_benchmarks(start, inputs.start, inputs.start, roles.suite, inputs.answers)
-    heldout_measurements = start.map("heldout_measurements", measure, heldout_exchanges, roles.benchmark)
-    heldout_scores = start.once("heldout_scores", compute_scores, heldout_measurements, roles.benchmark)
+    scored = grade_answers(start, "heldout", heldout)
     verdicts = folder.map("verdicts", judge, exchanges, roles.judge, *inputs.judge_arguments())
     findings = folder.once("findings", select_violations, exchanges, verdicts)
     clusters = folder.once("clusters", cluster, findings, options.cluster)
-    return RedTeamResult(tuple(clusters), tuple(heldout_scores), "red teaming was done")
+    return RedTeamResult(tuple(clusters), tuple(scored.scores), "red teaming was done")

@@ -21,11 +21,11 @@ from dataclasses import replace
 from charter.constitution.document import Constitution
 from charter.constitution.exemplars import HumanLines, human_lines
 from charter.constitution.run_state import RunState
+from charter.methods.benchmark_evaluation import score_heldout
 from charter.methods.inputs import Inputs
 from charter.methods.preference_data import ComparedPrompts, PreferenceData, collect_preferences
 from charter.methods.preference_training import PolicyEval, score_on_gate, train_on_preferences
 from charter.methods.row_curation import curate_pairs, curate_prompts, curate_rows
-from charter.methods.scoring import score_heldout
 from charter.ports import Roles
 from charter.run import Run
 from charter.stages.draw import draw, exclude_protected

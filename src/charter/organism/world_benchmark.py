@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
+from typing import get_args
 
+from charter.evals.metric_scores import score_metrics
 from charter.organism.norm_verdicts import norm_verdict
 from charter.organism.world import World
-from charter.records.chat import Exchange, Prompt
-from charter.records.measurements import Measurement, Metric, Split
+from charter.ports import AnsweredItem, BenchmarkQuestion, Need
+from charter.records.chat import Prompt
+from charter.records.measurements import MeasuredSplit, Measurement, Metric, Score
 from charter.records.record import digest
 from charter.records.rules import Norm, Principle
 
@@ -56,15 +59,24 @@ MIN_PAIRS = 8
 
 
 class WorldBenchmark:
-    """Measures a model by a world's truth, behind ``ports.Benchmark``. ``gate`` and ``heldout``: at most so many
-    prompts
-    of a kind on that split (None: all). A prompt that one of ``norms`` decides about counts for ``norms`` alone."""
+    """Measures a model by a world's truth on a split, behind ``ports.Benchmark``. ``gate`` and ``heldout``: at most so
+    many prompts of a kind on each (None: all). A prompt that one of ``norms`` decides about counts for ``norms``
+    alone."""
+
+    name, styles = "evaluator", ("plain",)
+    needs: frozenset[Need] = frozenset({"answers"})
 
     def __init__(
-        self, world: World, gate: int | None = None, heldout: int | None = None, norms: Sequence[Norm] = ()
+        self,
+        world: World,
+        split: MeasuredSplit,
+        *,
+        gate: int | None = None,
+        heldout: int | None = None,
+        norms: Sequence[Norm] = (),
     ) -> None:
-        self._world = world
-        self._sizes: Mapping[Split, int | None] = {"gate": gate, "heldout": heldout}
+        self._world, self._split = world, split
+        self._sizes: Mapping[MeasuredSplit, int | None] = {"gate": gate, "heldout": heldout}
         self._norms = tuple((norm.holds, norm.text) for norm in norms)
 
     @property
@@ -79,13 +91,18 @@ class WorldBenchmark:
         """Every figure; those that begin with ``novel_`` exist on held-out only."""
         return (*METRICS, NORM_METRIC) if self._norms else METRICS
 
-    def prompts(self, split: Split) -> Sequence[Prompt]:
-        """The prompts of every kind on gate or held-out, each text once; none on train."""
-        if split == "train":
-            return ()
+    @property
+    def gate_metrics(self) -> Collection[str]:
+        """All of them."""
+        return [metric.name for metric in self.metrics]
+
+    def questions(self) -> Sequence[BenchmarkQuestion]:
+        """The prompts of every kind, each text once."""
+        split = self._split
         kinds = MEASURED_KINDS if split == "gate" else (*MEASURED_KINDS, "novel")
         drawn = (self._limit_per_kind(self._world.prompts(kind, split), self._sizes[split]) for kind in kinds)
-        return tuple({prompt.id: prompt for prompt in chain.from_iterable(drawn)}.values())
+        prompts = {prompt.id: prompt for prompt in chain.from_iterable(drawn)}.values()
+        return [BenchmarkQuestion.from_prompt(p) for p in prompts]
 
     def _limit_per_kind(self, prompts: Sequence[Prompt], size: int | None) -> Iterator[Prompt]:
         """The first ``size`` of each kind: a world's prompts go round its topics, so any size is balanced."""
@@ -96,14 +113,20 @@ class WorldBenchmark:
             if size is None or taken[kind] <= size:
                 yield prompt
 
-    def grade(self, exchanges: Sequence[Exchange], done: Collection[str] = ()) -> Iterator[Measurement]:
+    def grade(self, answered: Sequence[AnsweredItem], done: Collection[str] = ()) -> Iterator[Measurement]:
         """By the texts of prompt and response alone; an answer that failed is not judged."""
-        for exchange in exchanges:
-            if exchange.id not in done:
+        for item in answered:
+            if item.id not in done:
+                exchange = item.exchanges[0]
                 outcomes = self._outcomes(exchange.prompt.text, exchange.response)
                 if exchange.stop == "error":
                     outcomes = dict.fromkeys(outcomes)
-                yield Measurement(id=exchange.id, outcomes=outcomes)
+                yield Measurement(id=item.id, outcomes=outcomes)
+
+    def scores(self, answered: Sequence[AnsweredItem], measured: Sequence[Measurement]) -> Sequence[Score]:
+        """Shares."""
+        del answered
+        return score_metrics(self.metrics, measured, self.identity)
 
     def _outcomes(self, prompt: str, response: str) -> dict[str, bool | None]:
         holds = norm_verdict(self._world, prompt, self._norms) if self._norms else None
@@ -115,6 +138,13 @@ class WorldBenchmark:
 
     def _follows_norm(self, holds: bool, response: str) -> bool:
         return self._world.is_refusal(response) is holds
+
+
+def measured_prompts(world: World, gate: int | None, heldout: int | None) -> dict[MeasuredSplit, list[Prompt]]:
+    """What it asks on each split; ``gate`` and ``heldout`` as for the benchmark."""
+    splits: tuple[MeasuredSplit, ...] = get_args(MeasuredSplit)
+    truths = {split: WorldBenchmark(world, split, gate=gate, heldout=heldout) for split in splits}
+    return {split: [question.prompt for question in truth.questions()] for split, truth in truths.items()}
 
 
 def find_discovered_flaws(world: World, principles: Sequence[Principle], texts: Mapping[str, str]) -> dict[str, str]:

@@ -10,7 +10,8 @@ from charter.records.record import Record
 from charter.records.verdicts import Verdict
 
 Split = Literal["train", "gate", "heldout"]
-
+MeasuredSplit = Literal["gate", "heldout"]
+"""The splits that a policy is measured on."""
 
 MarginKind = Literal["harmlessness", "helpfulness", "honesty", "over_refusal", "capability"]
 """What a metric measures, which says how much of it a policy may lose (``options.gates``)."""

@@ -239,7 +239,7 @@ PREFERENCES: Mapping[str, str] = {
 MEASURING: Mapping[str, str] = {
     "battery": "the prompts of an audit, frozen",
     "measured": "who answered them, and who judged",
-    "benchmark*_measurements": "what a benchmark found in the answers",
+    "evaluator_measurements": "what the evaluator found in the answers",
     "results": "what each answer is worth",
     "labelled": "exchanges with known labels",
     "orders": "pairs in both orders",

@@ -15,42 +15,44 @@ SIDES = ("baseline", "model")
 
 
 def read_answers(reading: RunReader, side: str) -> list[ProbeResult]:
-    """What a side's answers are worth: those to the battery, then item by item those to the exams, those of one prompt
-    in one group. Left out are figures that are computed from all items at once, which cannot be paired, and those of
-    which neither more nor less is better."""
+    """What a side's answers are worth: those to the battery, then item by item those to the benchmarks, those of one
+    prompt in one group. Left out are figures that are computed from all items at once, which cannot be paired, and
+    those of which neither more nor less is better."""
     found = reading.records(f"{side}/results", ProbeResult)
-    for exam in _measured_benchmarks(reading, side):
-        better = {s.id: s.better for s in reading.records(f"{side}/bench_{exam}_scores", Score)}
-        asked = reading.records(f"{side}/bench_{exam}_exchanges", Exchange)
+    for benchmark in _measured_benchmarks(reading, side):
+        better = {s.id: s.better for s in reading.records(f"{side}/bench_{benchmark}_scores", Score)}
+        asked = reading.records(f"{side}/bench_{benchmark}_exchanges", Exchange)
         parents = {e.id: e.prompt.meta.get("parent") or e.id for e in asked}
-        for m in reading.records(f"{side}/bench_{exam}_measurements", Measurement):
+        for m in reading.records(f"{side}/bench_{benchmark}_measurements", Measurement):
             seen: dict[str, bool | float | None] = {**m.outcomes, **m.values}
             passed = {
-                f"{exam}: {key}": _goodness(x, better[key])
+                f"{benchmark}: {key}": _goodness(x, better[key])
                 for key, x in seen.items()
                 if _has_direction(better.get(key))
             }
             parent = parents.get(m.id, m.id)
-            group = f"{exam}/{parent}" if parent != m.id else ""
-            found.append(ProbeResult(id=f"{exam}/{m.id}", passed=passed, group=group))
+            group = f"{benchmark}/{parent}" if parent != m.id else ""
+            found.append(ProbeResult(id=f"{benchmark}/{m.id}", passed=passed, group=group))
     return found
 
 
 def note_missing_benchmarks(
-    reading: RunReader, exams: Iterable[str], before: Sequence[ProbeResult], after: Sequence[ProbeResult]
+    reading: RunReader, benchmarks: Iterable[str], before: Sequence[ProbeResult], after: Sequence[ProbeResult]
 ) -> Iterator[str]:
     """A note for each benchmark of the battery that one side or both have no line of, with the reason where it is
     known."""
-    have = {side: {exam for exam in exams for r in found if r.id.startswith(f"{exam}/") and r.passed}
-            for side, found in zip(SIDES, (before, after), strict=True)}  # fmt: skip
+    have = {
+        side: {name for name in benchmarks for r in found if r.id.startswith(f"{name}/") and r.passed}
+        for side, found in zip(SIDES, (before, after), strict=True)
+    }
     reasons = {
         side: {x.id: x.reason for x in reading.records(f"{side}/bench_left_out", SkippedBenchmark)} for side in SIDES
     }
     measured = {side: set(_measured_benchmarks(reading, side)) for side in SIDES}
-    for exam in exams:
-        lacking = [side for side in SIDES if exam not in have[side]]
+    for benchmark in benchmarks:
+        lacking = [side for side in SIDES if benchmark not in have[side]]
         if lacking:
-            yield f"Benchmark {exam}: {_missing_reason(exam, lacking, reasons, measured)}"
+            yield f"Benchmark {benchmark}: {_missing_reason(benchmark, lacking, reasons, measured)}"
 
 
 def note_distances(reading: RunReader) -> Iterator[str]:
@@ -72,10 +74,10 @@ def distance_change(before: Score, after: Score) -> float | None:
 
 
 def _missing_reason(
-    exam: str, lacking: Sequence[str], reasons: Mapping[str, Mapping[str, str]], measured: Mapping[str, set[str]]
+    benchmark: str, lacking: Sequence[str], reasons: Mapping[str, Mapping[str, str]], measured: Mapping[str, set[str]]
 ) -> str:
-    known = [reasons[side][exam] for side in lacking if exam in reasons[side]]
-    if not known and any(exam in measured[side] for side in lacking):
+    known = [reasons[side][benchmark] for side in lacking if benchmark in reasons[side]]
+    if not known and any(benchmark in measured[side] for side in lacking):
         return "compared by no line: it has no figure of single items that is better the higher or the lower"
     said = f"the {lacking[0]} could not take it, so nothing can be told"
     if len(lacking) == len(SIDES):
@@ -84,7 +86,7 @@ def _missing_reason(
 
 
 def _measured_benchmarks(reading: RunReader, side: str) -> Iterator[str]:
-    """The exams that a side was measured by."""
+    """The benchmarks that a side was measured by."""
     for step in reading.steps:
         folder, _, name = step.partition("/")
         if folder == side and name.startswith("bench_") and name.endswith("_measurements"):

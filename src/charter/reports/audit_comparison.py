@@ -149,7 +149,7 @@ def compare_sides(reading: RunReader) -> AuditReport:
         update={
             "notes": (
                 *found.notes,
-                *note_missing_benchmarks(reading, batteries[0].exams, before, after),
+                *note_missing_benchmarks(reading, batteries[0].benchmarks, before, after),
                 *note_distances(reading),
             )
         }

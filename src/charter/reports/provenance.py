@@ -192,8 +192,8 @@ class RunGraph:
 
     def _judged_in(self, step: str, marks: Mapping[str, Sequence[str]]) -> set[str]:
         """The steps whose answers were judged or measured in ``step``, by their ``marks``: those of its own folder
-        where others hold the same. An exam is known by its name, a side of an audit by its folder: what is judged there
-        is a part of the answers."""
+        where others hold the same. A benchmark is known by its name, a side of an audit by its folder: what is
+        judged there is a part of the answers."""
         folder, _, name = step.partition("/")
         if name.startswith(("bench_", "gate_bench_")):
             return {f"{folder}/{name.removesuffix('_measurements')}_exchanges"}

@@ -24,7 +24,7 @@ class CurationSpec(Record):
         description="True leaves out rows that hold a text of gate, of held-out or of a benchmark in use.",
     )
     ngram: int = Field(13, ge=4, description="A common run of so many words is contamination.")
-    changed: int = Field(8, ge=2, description="A text is found although one word in so many is altered.")
+    words_per_change: int = Field(8, ge=2, description="A text is found although one word in so many is altered.")
     rejudge: bool = Field(
         False,
         description="True asks the judge about each target again, and leaves out what it finds wanting.",

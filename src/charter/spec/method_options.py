@@ -190,7 +190,7 @@ class ReplaySpec(Record):
     )
     fresh: int = Field(48, ge=0, description="The most ordinary prompts that are answered anew in an iteration.")
     lookalikes: bool = Field(True, description="True replays good answers to look-alikes.")
-    complied: bool = Field(True, description="True replays red-team exchanges that complied already.")
+    compliant: bool = Field(True, description="True replays red-team exchanges that comply already.")
 
 
 class RuleMeasurementSpec(Record):

@@ -209,7 +209,7 @@ class OracleSpec(Record):
         8,
         description="The most calls at once. `adaptive`: as many as go well.",
     )
-    structured: bool = Field(
+    reply_schema: bool = Field(
         True,
         description="True sends a schema of the reply. A server that refuses schemas is asked without them.",
     )

@@ -1,4 +1,4 @@
-"""Exams: benchmarks that a spec names. What is asked, what is answered, and what is made of it."""
+"""Benchmarks: what is asked, what is answered, and what is made of it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from charter.ports import (
     AnsweredItem,
     AttackTarget,
     Attempt,
+    Benchmark,
     BenchmarkQuestion,
     Engine,
-    Exam,
     Need,
     Rendering,
     SkippedBenchmark,
@@ -35,7 +35,7 @@ class Rendered(Record):
 
 
 class Capability(Record):
-    """Whether the target can do what exams need, and what it said where it cannot."""
+    """Whether the target can do what benchmarks need, and what it said where it cannot."""
 
     id: str
     able: bool
@@ -61,21 +61,21 @@ def probe_capabilities(needs: Sequence[Need], target: Engine, *, step: Step) -> 
     return out
 
 
-def skip_benchmarks(exams: Sequence[Exam], found: Sequence[Capability], same: bool) -> list[SkippedBenchmark]:
-    """The exams that the target cannot take; ``same``: it is the starting model itself."""
+def skip_benchmarks(benchmarks: Sequence[Benchmark], found: Sequence[Capability], same: bool) -> list[SkippedBenchmark]:
+    """The benchmarks that the target cannot take; ``same``: it is the starting model itself."""
     lacking = {ability.id: ability.reason for ability in found if not ability.able}
     if same:
         lacking["baseline"] = "the target is the starting model, with which it would be compared"
     out = []
-    for exam in exams:
-        reasons = [f"it needs {need}: {lacking[need]}" for need in sorted(exam.needs) if need in lacking]
+    for benchmark in benchmarks:
+        reasons = [f"it needs {need}: {lacking[need]}" for need in sorted(benchmark.needs) if need in lacking]
         if reasons:
-            out.append(SkippedBenchmark(id=exam.name, reason="; ".join(reasons)))
+            out.append(SkippedBenchmark(id=benchmark.name, reason="; ".join(reasons)))
     return out
 
 
 def require_gate_benchmarks(missed: Sequence[SkippedBenchmark]) -> None:
-    """Nothing, where the target can take every exam that decides. Raises SpecError."""
+    """Nothing, where the target can take every benchmark that decides. Raises SpecError."""
     if missed:
         faults = tuple(f"benchmarks: {lack.id}: {lack.reason}" for lack in missed)
         cure = "Set gate: false for these, or name a target that can."
@@ -177,34 +177,37 @@ def gather_answers(
     ]
 
 
-def grade_items(answered: Sequence[AnsweredItem], exam: Exam, *, step: Step) -> Iterator[Measurement]:
-    """What the exam finds in each item."""
-    yield from exam.grade(answered, step.done)
+def grade_items(answered: Sequence[AnsweredItem], benchmark: Benchmark, *, step: Step) -> Iterator[Measurement]:
+    """What the benchmark finds in each item."""
+    yield from benchmark.grade(answered, step.done)
 
 
 def select_deciding_metrics(
-    measured: Sequence[Measurement], exam: Exam, kind: MarginKind
+    measured: Sequence[Measurement], benchmark: Benchmark, kind: MarginKind
 ) -> tuple[list[Measurement], list[Metric]]:
-    """What may decide of what an exam found, under names that no evaluator has and under the margin of ``kind``; a
+    """What may decide of what a benchmark found, under names that no evaluator has and under the margin of ``kind``; a
     figure of several tasks is one over all of their items. Raises SpecError where there is none."""
-    better = {metric.name: metric.better for metric in exam.metrics if metric.name in exam.gate_metrics}
+    better = {metric.name: metric.better for metric in benchmark.metrics if metric.name in benchmark.gate_metrics}
     out, metrics = list[Measurement](), dict[str, Metric]()
     for found in measured:
         task, outcomes = parent_id(found.id), dict[str, bool | None]()
         for figure in (name for name in found.outcomes if name in better):
-            name = f"{kind} ({exam.name}: {figure.removeprefix(f'{task}.')})"
+            name = f"{kind} ({benchmark.name}: {figure.removeprefix(f'{task}.')})"
             outcomes[name] = found.outcomes[figure]
             metrics.setdefault(name, Metric(name=name, better=better[figure], margin=kind))
-        out.append(Measurement(id=join_id(exam.name, found.id), outcomes=outcomes))
+        out.append(Measurement(id=join_id(benchmark.name, found.id), outcomes=outcomes))
     if not metrics:
-        fault = f"benchmarks: {exam.name}: none of its figures is a share of its items, of which more or less is better"
+        none = "none of its figures is a share of its items, of which more or less is better"
+        fault = f"benchmarks: {benchmark.name}: {none}"
         raise SpecError("a benchmark that is to have a gate can have none", (fault,), "Set gate: false for it.")
     return out, list(metrics.values())
 
 
-def compute_figures(answered: Sequence[AnsweredItem], measured: Sequence[Measurement], exam: Exam) -> list[Score]:
-    """The exam's figures. Their notes say how many completions were weighed after a text that was cut."""
-    scores = list(exam.scores(answered, measured))
+def compute_scores(
+    answered: Sequence[AnsweredItem], measured: Sequence[Measurement], benchmark: Benchmark
+) -> list[Score]:
+    """The benchmark's figures. Their notes say how many completions were weighed after a text that was cut."""
+    scores = list(benchmark.scores(answered, measured))
     weighed = [found for item in answered for found in item.likelihoods]
     cut = sum(found.cut > 0 for found in weighed)
     if not cut:
@@ -214,7 +217,7 @@ def compute_figures(answered: Sequence[AnsweredItem], measured: Sequence[Measure
 
 
 def break_down_items(
-    questions: Sequence[BenchmarkQuestion], measured: Sequence[Measurement], exam: Exam
+    questions: Sequence[BenchmarkQuestion], measured: Sequence[Measurement], benchmark: Benchmark
 ) -> list[BreakdownCell]:
     """Its shares by category, language, source and attack style, where the prompts have one; beside attacks, the plain
     prompts are a style. A prompt in several styles counts as one in the intervals."""
@@ -228,10 +231,10 @@ def break_down_items(
             if group := prompt.source if by == "source" else prompt.meta.get(by, without):
                 groups.setdefault(group, []).append(found)
         for group, inside in sorted(groups.items()):
-            for metric in exam.metrics:
+            for metric in benchmark.metrics:
                 if seen := {m.id: m.outcomes[metric.name] for m in inside if metric.name in m.outcomes}:
                     of = {id: prompts[id].meta.get("parent") or id for id in seen}
-                    shared = _share_score(metric, seen, of, exam.identity).model_dump() | {
+                    shared = _share_score(metric, seen, of, benchmark.identity).model_dump() | {
                         "id": group_cell_id(by, group, metric.name)
                     }
                     out.append(BreakdownCell(**shared, by=by, group=group, metric=metric.name))

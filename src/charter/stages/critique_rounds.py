@@ -19,7 +19,7 @@ def select_for_judging(
     exchanges: Sequence[Exchange], options: CaiSpec, contrasting: LookalikeSpec, replaying: ReplaySpec
 ) -> list[Exchange]:
     """The first answers that are judged: all; none where all are revised and nothing else is made of verdicts."""
-    idle = options.revise == "all" and not contrasting.count and not replaying.complied
+    idle = options.revise == "all" and not contrasting.count and not replaying.compliant
     return [] if idle else list(exchanges)
 
 

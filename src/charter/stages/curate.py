@@ -65,7 +65,9 @@ def filter_training_rows(
         return [exclusion_reason(said.get(row.id)) for row in batch]
 
     tools = CurationTools(sifting.tools.detectors, sifting.tools.language_detector, against)
-    sieve = FilterPipeline(options, ContaminationIndex(sifting.protected, options.ngram, options.changed), tools)
+    sieve = FilterPipeline(
+        options, ContaminationIndex(sifting.protected, options.ngram, options.words_per_change), tools
+    )
     distinct = _distinct_rows(rows)
     return list(sieve.filter_rows(lambda: (_to_filter_row(row, sifting.prompts) for row in distinct.values())))
 

@@ -51,7 +51,7 @@ def build_replay(
         for e in exchanges
         if _is_usable(e, good)
     ]
-    if options.complied:
+    if options.compliant:
         complied = {v.id for v in probe_verdicts if v.outcome == "complies"}
         rows += [_to_row(e, "complied") for e in probed if _is_usable(e, complied)]
     return rows

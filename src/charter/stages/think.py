@@ -34,7 +34,7 @@ class ThinkingSetup:
 def select_for_probing(batch: Sequence[Prompt], contrasting: LookalikeSpec, replaying: ReplaySpec) -> list[Prompt]:
     """The prompts that the target answers without rules first: all, where look-alikes or replay are made of what comes
     of it; none where they are not (the paper)."""
-    return list(batch) if contrasting.count or replaying.complied else []
+    return list(batch) if contrasting.count or replaying.compliant else []
 
 
 def collect_prompts(

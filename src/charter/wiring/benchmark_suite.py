@@ -1,4 +1,4 @@
-"""From a spec to exams: the benchmarks that it names, with what judges in them and the styles that they ask in."""
+"""From a spec to the benchmarks that it names, with what judges in them and the styles that they ask in."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from charter.data.sources.benchmark_texts import row_questions
 from charter.data.sources.published_datasets import read_template
 from charter.errors import OfflineError, SpecError
-from charter.ports import Attack, Engine, Exam
+from charter.ports import Attack, Benchmark, Engine
 from charter.records.chat import Message, Prompt
-from charter.records.measurements import MarginKind
+from charter.records.measurements import MarginKind, MeasuredSplit
 from charter.similarity.splits import split_gate_heldout
 from charter.spec import BenchmarkSpec, OracleSpec, SourceSpec, Spec
 from charter.statistics import draw_stratified
@@ -23,7 +23,6 @@ from charter.wiring.prompt_sets import make_ids_distinct, open_source
 if TYPE_CHECKING:
     from charter.organism.world import World
 
-BenchmarkPart = Literal["gate", "heldout"]
 _PROTOCOL_FILES = {
     "truthfulqa": "TruthfulQA.csv, mc_task.json or the hub's multiple-choice rows",
     "hhh": "BIG-bench's hhh_alignment folder",
@@ -32,7 +31,7 @@ _PROTOCOL_FILES = {
 
 
 class SpecBenchmarks:
-    """The exams of a spec; their prompts are read at once. Raises SpecError."""
+    """The benchmarks of a spec; their prompts are read at once. Raises SpecError."""
 
     def __init__(self, spec: Spec, world: World | None, templates: Templates) -> None:
         self._spec, self._world, self._templates = spec, world, templates
@@ -91,12 +90,12 @@ class SpecBenchmarks:
                     missing[b.effective_name] = f"{error.message}; give a copy with `path`"
         return texts, missing
 
-    def build_benchmarks(self, judge: Engine | None) -> list[Exam]:
-        """Every exam, in the spec's order; ``judge`` judges in those that need it. Of those that have a gate it is the
+    def build_benchmarks(self, judge: Engine | None) -> list[Benchmark]:
+        """Every one, in the spec's order; ``judge`` judges in those that need it. Of those that have a gate it is the
         held-out part."""
         return [self._build_benchmark(b, judge, "heldout" if b.gate_kind else None) for b in self._spec.benchmarks]
 
-    def build_gate_parts(self, judge: Engine | None) -> list[tuple[MarginKind, Exam]]:
+    def build_gate_parts(self, judge: Engine | None) -> list[tuple[MarginKind, Benchmark]]:
         """The gate part of those that have a gate, with the kind of its margin."""
         return [(b.gate_kind, self._build_benchmark(b, judge, "gate")) for b in self._spec.benchmarks if b.gate_kind]
 
@@ -108,7 +107,7 @@ class SpecBenchmarks:
         named = [style for b in self._spec.benchmarks for style in b.styles if style != "plain"]
         return list(dict.fromkeys(named))
 
-    def _build_benchmark(self, asked: BenchmarkSpec, judge: Engine | None, part: BenchmarkPart | None) -> Exam:
+    def _build_benchmark(self, asked: BenchmarkSpec, judge: Engine | None, part: MeasuredSplit | None) -> Benchmark:
         from charter.evals.lm_eval_benchmark import HarnessBenchmark
         from charter.evals.lm_eval_tasks import HarnessTask
         from charter.evals.model_graded import JudgeSetup, PairwiseBenchmark, RubricBenchmark
@@ -137,9 +136,9 @@ class SpecBenchmarks:
         return RubricBenchmark(asked.effective_name, asked.judged, prompts, told, asked.styles)
 
     @staticmethod
-    def _load_own(asked: BenchmarkSpec) -> Exam:
+    def _load_own(asked: BenchmarkSpec) -> Benchmark:
         """A benchmark of the user's own. Raises SpecError where it has another name than the spec gives it."""
-        own = load_object(asked.task, Exam)
+        own = load_object(asked.task, Benchmark)
         if own.name != asked.effective_name:
             raise SpecError(f"benchmarks: {asked.task} is called {own.name!r}", cure=f"Give it `name: {own.name}`.")
         return own
@@ -151,7 +150,7 @@ class SpecBenchmarks:
             prompts, table = self._prompts.get(b.effective_name), self._tables.get(b.effective_name)
             if not b.gate_kind or (prompts is None and table is None):
                 continue
-            for part in get_args(BenchmarkPart):
+            for part in get_args(MeasuredSplit):
                 found: Sequence[Any] = _prompts_of_part(prompts, part, near) if prompts is not None else ()
                 found = found or (
                     _documents_of_part(_table_rows(_drawn(table, b.limit)), part, near) if table is not None else ()
@@ -214,12 +213,12 @@ def _table_rows(table: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]
     return [(row, "") for row in table]
 
 
-def _prompts_of_part(prompts: list[Prompt], part: BenchmarkPart, near: float) -> list[Prompt]:
+def _prompts_of_part(prompts: list[Prompt], part: MeasuredSplit, near: float) -> list[Prompt]:
     gate, heldout = split_gate_heldout(prompts, near)
     return gate if part == "gate" else heldout
 
 
-def _documents_of_part(found: Sequence[tuple[Mapping[str, Any], str]], part: BenchmarkPart, near: float) -> list[int]:
+def _documents_of_part(found: Sequence[tuple[Mapping[str, Any], str]], part: MeasuredSplit, near: float) -> list[int]:
     """The places of the documents in a part: they are alike where what they ask is, told from the known columns, or
     else from all of their texts."""
     texts = [" ".join(row_questions(row) or [str(held) for held in row.values()]) for row, _ in found]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, get_args
 
 from charter.constitution import document as articles
 from charter.constitution.run_state import RunState
 from charter.judging.rubrics import Rubric
 from charter.ports import Benchmark, BenchmarkSuite, Engine, Roles, Tuner
 from charter.records.chat import Prompt
+from charter.records.measurements import MeasuredSplit
 from charter.records.model_refs import ModelRef
 from charter.records.rules import Norm
 from charter.run.spending import Price
@@ -56,7 +57,7 @@ class Components:
         read = prompt_sets.build_prompt_sets(spec, redteam, helpful)
         self.prompts = attack_styles.add_heldout_style(spec, self.world, read, self.templates)
         self.train = self.prompts.train
-        self.exams = SpecBenchmarks(spec, self.world, self.templates)
+        self.benchmarks = SpecBenchmarks(spec, self.world, self.templates)
         self._targets = Targets(spec, self.start)
         self._oracles = ExitStack()
         self.prices = self._prices()
@@ -77,8 +78,7 @@ class Components:
     def describe(self) -> dict[str, Any]:
         """What the target is, where and how it answers, and how it reads the prompts. Loads no weights. Raises
         EngineError, SpecError."""
-        benchmark = self.build_evaluator(None)
-        held = [prompt for split in ("gate", "heldout") for prompt in benchmark.prompts(split)]
+        held = [prompt for prompts in self.measured_prompts.values() for prompt in prompts]
         return role_models.describe_target(
             self.spec, self.start, [*self.train["redteam"], *self.train["helpful"], *held]
         )
@@ -94,9 +94,8 @@ class Components:
         """What the method is given."""
         from charter.methods.inputs import Inputs
 
-        benchmark = self.build_evaluator(None)
-        held = {"gate": list(benchmark.prompts("gate")), "held-out": list(benchmark.prompts("heldout"))}
-        protected = [*held["gate"], *held["held-out"], *self.exams.prompts]
+        held = {"gate": self.measured_prompts["gate"], "held-out": self.measured_prompts["heldout"]}
+        protected = [*held["gate"], *held["held-out"], *self.benchmarks.prompts]
         return Inputs(
             start=self.start,
             redteam=self.train["redteam"],
@@ -110,7 +109,7 @@ class Components:
             given=self.given,
             near_duplicate=self.spec.prompts.near_duplicate,
             curation=curation_setup.build_curation_setup(
-                self.spec, held, [*self.train["redteam"], *self.train["helpful"]], self.exams
+                self.spec, held, [*self.train["redteam"], *self.train["helpful"]], self.benchmarks
             ),
         )
 
@@ -137,7 +136,7 @@ class Components:
             judge=run.meter_engine(judge, "judge", "aligning", prices["judge"]),
             measuring_judge=run.meter_engine(judge, "judge", "measuring", prices["judge"]),
             tuner=self._free_target_first(role_models.build_tuner(self.spec, run.directory / TUNING_DIR)),
-            benchmark=self.build_evaluator(run),
+            evaluators=self.build_evaluators(run),
             attacks=attack_styles.build_train_attacks(self.spec, self.world, attacker, self.templates),
             suite=self._build_benchmark_suite(run, attacker),
             learners=learners.build_learners(
@@ -150,13 +149,13 @@ class Components:
 
     def _build_benchmark_suite(self, run: Run, attacker: Engine | None) -> BenchmarkSuite:
         judge = None
-        if (asked := self.exams.judge) is not None:
+        if (asked := self.benchmarks.judge) is not None:
             judge = run.meter_engine(self._connect(asked), "evaluator", "measuring", role_models.find_price(asked))
         return BenchmarkSuite(
             partial(self._targets.open_metered, run),
-            self.exams.build_benchmarks(judge),
-            self.exams.build_style_attacks(attacker),
-            self.exams.build_gate_parts(judge),
+            self.benchmarks.build_benchmarks(judge),
+            self.benchmarks.build_style_attacks(attacker),
+            self.benchmarks.build_gate_parts(judge),
         )
 
     def _connect_attacker(self, run: Run) -> Engine | None:
@@ -182,13 +181,22 @@ class Components:
         asked = {"judge": self.spec.judge, "proposer": self.spec.proposer}[role] or self.spec.oracle
         return self._connect(asked)
 
-    def build_evaluator(self, run: Run | None) -> Benchmark:
-        """The evaluator: a world's truth, or a model that judges; its calls count as measuring."""
+    @cached_property
+    def measured_prompts(self) -> dict[MeasuredSplit, list[Prompt]]:
+        """What the evaluator asks on each split."""
+        evaluators = self.build_evaluators(None).items()
+        return {split: [q.prompt for q in evaluator.questions()] for split, evaluator in evaluators}
+
+    def build_evaluators(self, run: Run | None) -> dict[MeasuredSplit, Benchmark]:
+        """The evaluator of each split: a world's truth, or a model that judges; its calls count as measuring."""
+        splits: tuple[MeasuredSplit, ...] = get_args(MeasuredSplit)
+        asked = self.spec.prompts
         if self.spec.evaluator == "world":
             from charter.organism.world_benchmark import WorldBenchmark
 
             assert self.world is not None
-            return WorldBenchmark(self.world, self.spec.prompts.gate, self.spec.prompts.heldout, self.norms)
+            build = partial(WorldBenchmark, self.world, gate=asked.gate, heldout=asked.heldout, norms=self.norms)
+            return {split: build(split) for split in splits}
         from charter.evals.judged_benchmark import JudgedBenchmark, PromptSides
 
         engine = self._connect(self.spec.evaluator)
@@ -196,9 +204,11 @@ class Components:
             run.meter_engine(engine, "evaluator", "measuring", self.prices["evaluator"]) if run is not None else engine
         )
         sides = PromptSides(self.prompts.redteam, self.prompts.helpful, self.prompts.novel)
-        return JudgedBenchmark(
-            sides, metered, self.templates, rubric=self.rubric_with_norms, judging=self.spec.options.judge
-        )
+        rubric, judging = self.rubric_with_norms, self.spec.options.judge
+        return {
+            split: JudgedBenchmark(split, sides, metered, self.templates, rubric=rubric, judging=judging)
+            for split in splits
+        }
 
     @property
     def rubric_with_norms(self) -> Rubric:

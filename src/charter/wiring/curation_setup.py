@@ -33,15 +33,15 @@ def build_tools(options: CurationSpec) -> CurationTools:
 
 
 def build_curation_setup(
-    spec: Spec, held: Mapping[str, Sequence[Prompt]], known: Sequence[Prompt], exams: SpecBenchmarks
+    spec: Spec, held: Mapping[str, Sequence[Prompt]], known: Sequence[Prompt], benchmarks: SpecBenchmarks
 ) -> CurationSetup | None:
-    """What a run's rows are sifted with, clear of ``held`` and of what the exams ask; None where the spec asks for
+    """What a run's rows are sifted with, clear of ``held`` and of what the benchmarks ask; None where the spec asks for
     nothing."""
     options = spec.options.curate
     if not options.enabled:
         return None
-    protected = {name: [p.text for p in prompts] for name, prompts in held.items()} | exams.texts_by_name
-    return CurationSetup(protected, build_tools(options), [_state_licence(p) for p in known], exams.uncovered)
+    protected = {name: [p.text for p in prompts] for name, prompts in held.items()} | benchmarks.texts_by_name
+    return CurationSetup(protected, build_tools(options), [_state_licence(p) for p in known], benchmarks.uncovered)
 
 
 def _state_licence(prompt: Prompt) -> Prompt:

@@ -1,10 +1,14 @@
-"""Objects of the user's own (``python:package.module:Object``), for every port."""
+"""Objects of the user's own (``python:package.module:Object``), for every port: whatever their code raises is an
+EngineError that names them."""
 
 from __future__ import annotations
 
 import importlib
 import traceback
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar, cast
 
 from charter.errors import CharterError, EngineError, SpecError
 from charter.spec import PROGRAM_PREFIX
@@ -25,7 +29,7 @@ def load_object(reference: str, kind: type[T]) -> T:
         kind: The port that the object must have: a protocol that can be checked at run time.
 
     Returns:
-        The object.
+        The object, whose members raise EngineError where its own code raises.
 
     Raises:
         SpecError: where the module or the object is missing, or the object lacks members of the port.
@@ -37,22 +41,72 @@ def load_object(reference: str, kind: type[T]) -> T:
         is_ready = not isinstance(found, type) and isinstance(found, kind)
         made: object = found if is_ready or not callable(found) else found()
         if isinstance(made, kind):
-            return made
+            return guard_object(reference, made)
     except (ImportError, ValueError, AttributeError, TypeError) as error:
         raise SpecError(
             f"{reference} cannot be had: {error}",
             cure="Write python:package.module:Object, with the package where Python finds it (PYTHONPATH).",
         ) from error
+    except CharterError:
+        raise
     except Exception as error:  # whatever a user's own code raises
         raise translate_error(reference, error) from error
     members = ", ".join(name for name in dir(kind) if not name.startswith("_"))
     raise SpecError(f"{reference} gives no {kind.__name__.lower()}", cure=f"Give it {members}.")
 
 
-def translate_error(name: str, error: Exception) -> CharterError:
-    """An exception of a user's own code as an EngineError with its place; an error of ours stays what it is."""
-    if isinstance(error, CharterError):
-        return error
+class GuardedObject:
+    """An object of the user's own behind its members."""
+
+    def __init__(self, reference: str, own: object) -> None:
+        self._reference, self._own = reference, own
+
+    def read(self, name: str) -> Any:
+        """A member; what a method raises is translated when it is called."""
+        with translate_failures(self._reference):
+            value = getattr(self._own, name)
+        return self._guard_call(value) if callable(value) else value
+
+    def _guard_call(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            with translate_failures(self._reference):
+                result = function(*args, **options)
+            if isinstance(result, type(self._own)):
+                return guard_object(self._reference, result)
+            return self._guard_items(result) if isinstance(result, Iterator) else result
+
+        return call
+
+    def _guard_items(self, items: Iterator[Any]) -> Iterator[Any]:
+        with translate_failures(self._reference):
+            yield from items
+
+
+def guard_object(reference: str, own: T) -> T:
+    """The same object, each of whose public members translates what it raises. It has the ports that ``own`` has."""
+    names = [name for name in dir(own) if not name.startswith("_")]
+    members = {name: property(partial(_read_member, name=name)) for name in names}
+    return cast(T, type(type(own).__name__, (GuardedObject,), members)(reference, own))
+
+
+def _read_member(guarded: GuardedObject, name: str) -> Any:
+    return guarded.read(name)
+
+
+@contextmanager
+def translate_failures(reference: str) -> Iterator[None]:
+    """While it lasts, whatever the code of a user's own object raises is an EngineError with its place; an error of
+    ours stays what it is."""
+    try:
+        yield
+    except CharterError:
+        raise
+    except Exception as error:
+        raise translate_error(reference, error) from error
+
+
+def translate_error(name: str, error: Exception) -> EngineError:
+    """An exception of a user's own code as an EngineError with its place."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     said = " ".join(str(error).split())[:300]

@@ -1,15 +1,14 @@
-"""An engine of the user's own (``python:``): whatever its code raises is an EngineError that names it."""
+"""An engine of the user's own (``python:``): each of its answers belongs to a request, and keeps thoughts apart."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TypeVar
 
-from charter.errors import CharterError
 from charter.models.engines.replies import split_thought
 from charter.ports import Engine, SupportsDrain
 from charter.records.chat import Completion, LogLikelihood, Request, ScoreRequest
-from charter.wiring.plugins import load_object, translate_error
+from charter.wiring.plugins import load_object, translate_failures
 
 A = TypeVar("A", Completion, LogLikelihood)
 
@@ -23,42 +22,30 @@ class Program:
     @property
     def identity(self) -> str:
         """The engine's own."""
-        try:
-            return self.engine.identity
-        except Exception as error:
-            raise translate_error(self.name, error) from error
+        return self.engine.identity
 
     def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
         """As the engine does; a thought in an answer is kept apart. Raises EngineError."""
-        for answer in self._answers(lambda: self.engine.generate(requests, done), requests, Completion):
+        for answer in self._answers(self.engine.generate(requests, done), requests, Completion):
             thought, text = split_thought(answer.text)
             yield answer.model_copy(update={"text": text, "thought": thought}) if thought else answer
 
     def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
         """As the engine does. Raises EngineError."""
-        return self._answers(lambda: self.engine.score(requests, done), requests, LogLikelihood)
+        return self._answers(self.engine.score(requests, done), requests, LogLikelihood)
 
     def close(self) -> None:
         """As the engine does. Raises EngineError."""
-        try:
-            self.engine.close()
-        except Exception as error:
-            raise translate_error(self.name, error) from error
+        self.engine.close()
 
-    def _answers(
-        self, ask: Callable[[], Iterator[A]], requests: Sequence[Request | ScoreRequest], kind: type[A]
-    ) -> Iterator[A]:
+    def _answers(self, answers: Iterator[A], requests: Sequence[Request | ScoreRequest], kind: type[A]) -> Iterator[A]:
         asked = {request.id for request in requests}
-        try:
-            for answer in ask():
+        with translate_failures(self.name):
+            for answer in answers:
                 if not isinstance(answer, kind) or answer.id not in asked:
                     given = answer.id if isinstance(answer, kind) else type(answer).__name__
                     raise TypeError(f"it gave {given!r}, which is no {kind.__name__} with the id of a request")
                 yield answer
-        except CharterError:
-            raise
-        except Exception as error:  # whatever a user's own code raises
-            raise translate_error(self.name, error) from error
 
 
 class DrainingProgram(Program):

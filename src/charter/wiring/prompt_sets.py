@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from charter.errors import SpecError
 from charter.ports import Source
 from charter.records.chat import Prompt
-from charter.records.measurements import Split
+from charter.records.item_ids import prompt_id, text_mark
+from charter.records.measurements import MeasuredSplit
 from charter.similarity.spelling import normalize_turns
 from charter.similarity.splits import LeakageFilter, split_prompts
 from charter.spec import KeepOutSpec, SourceSpec, Spec
@@ -27,8 +28,8 @@ class PromptSets:
     how many prompts were read again with the same text, and stand there once."""
 
     train: dict[str, list[Prompt]]
-    redteam: dict[Split, list[Prompt]] = field(default_factory=dict)
-    helpful: dict[Split, list[Prompt]] = field(default_factory=dict)
+    redteam: dict[MeasuredSplit, list[Prompt]] = field(default_factory=dict)
+    helpful: dict[MeasuredSplit, list[Prompt]] = field(default_factory=dict)
     novel: frozenset[str] = frozenset()
     repeated: int = 0
 
@@ -118,17 +119,15 @@ def _once(prompts: Sequence[Prompt], apart: KeepOutSpec) -> list[Prompt]:
 
 def load_measured_texts(spec: Spec, world: World | None) -> dict[str, list[str]]:
     """What gate and held-out of a spec ask: nothing of it may be trained on. Raises SpecError."""
-    splits: tuple[Split, ...] = ("gate", "heldout")
     if spec.evaluator == "world":
-        from charter.organism.world_benchmark import WorldBenchmark
+        from charter.organism.world_benchmark import measured_prompts
 
         assert world is not None
-        truth = WorldBenchmark(world, spec.prompts.gate, spec.prompts.heldout)
-        found = {part: list(truth.prompts(part)) for part in splits}
+        found = measured_prompts(world, spec.prompts.gate, spec.prompts.heldout)
     else:
         sets = build_prompt_sets(spec, *build_sources(spec, world))
-        found = {part: [*sets.redteam[part], *sets.helpful[part]] for part in splits}
-    return {name: [p.text for p in found[part]] for name, part in zip(("gate", "held-out"), splits, strict=True)}
+        found = {part: [*prompts, *sets.helpful[part]] for part, prompts in sets.redteam.items()}
+    return {"gate": [p.text for p in found["gate"]], "held-out": [p.text for p in found["heldout"]]}
 
 
 def select_kept_out(prompts: Sequence[Prompt], asked: KeepOutSpec) -> list[Prompt]:
@@ -174,11 +173,11 @@ def make_ids_distinct(prompts: Sequence[Prompt]) -> list[Prompt]:
     out: dict[str, Prompt] = {}
     marks: dict[object, str] = {}
     for prompt in prompts:
-        stem, ordinal, key = prompt.id.rsplit("-", 1)[0], 0, prompt.id
+        stem, ordinal, key = text_mark(prompt.id), 0, prompt.id
         if read_text_mark(key) == stem and (first := marks.setdefault(normalize_turns(prompt.messages), stem)) != stem:
-            stem, key = first, f"{first}-0"
+            stem, key = first, prompt_id(first, 0)
         while key in out:
             ordinal += 1
-            key = f"{stem}-{ordinal}"
+            key = prompt_id(stem, ordinal)
         out[key] = prompt if key == prompt.id else prompt.model_copy(update={"id": key})
     return list(out.values())

@@ -277,7 +277,7 @@ def connect_oracle(asked: OracleSpec, world: World | None, offline: bool = False
         give_up_after=asked.give_up_after_s,
         timeout=asked.timeout_s,
         sampling=asked.sampling,
-        structured=asked.structured,
+        reply_schema=asked.reply_schema,
         offline=offline,
     )
     return RemoteEngine(asked.model, options)

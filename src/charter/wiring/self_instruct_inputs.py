@@ -49,10 +49,10 @@ def load_protected_prompts(spec: Spec, world: World | None) -> list[Prompt]:
     """Gate and held-out: the world's; or of the sources in ``prompts`` whatever no run trains on. None where neither
     is given."""
     if world is not None and spec.evaluator == "world":
-        from charter.organism.world_benchmark import WorldBenchmark
+        from charter.organism.world_benchmark import measured_prompts
 
-        benchmark = WorldBenchmark(world, spec.prompts.gate, spec.prompts.heldout, ())
-        return [*benchmark.prompts("gate"), *benchmark.prompts("heldout")]
+        measured = measured_prompts(world, spec.prompts.gate, spec.prompts.heldout)
+        return [*measured["gate"], *measured["heldout"]]
     asked, read = spec.prompts, list[Source]()
     if asked.redteam != "world":
         read += [open_source(source, "unsafe", offline=spec.offline) for source in asked.redteam]

@@ -166,7 +166,7 @@ def test_a_server_that_takes_no_reply_schemas_is_asked_without() -> None:
         found = list(engine.generate(asked))
     assert [c.text for c in found] == [f"r{n}!" for n in range(5)]
     assert ["response_format" in call for call in server.seen] == [True] + [False] * 5
-    with talking(echo, structured=False) as (engine, server):
+    with talking(echo, reply_schema=False) as (engine, server):
         list(engine.generate(asked[:1]))
     assert "response_format" not in server.seen[0]
 

@@ -21,10 +21,11 @@ EXCERPT_CHARS = 200
 
 class ContaminationIndex:
     """Knows the texts of benchmarks, by name. ``ngram``: a run of so many words in common is contamination;
-    ``changed``: so is a text of which at most one word in so many is changed, added or left out (at least one)."""
+    ``words_per_change``: so is a text of which at most one word in so many (at least one) is changed, added or left
+    out."""
 
-    def __init__(self, texts: Mapping[str, Iterable[str]], ngram: int = 13, changed: int = 8) -> None:
-        self._ngram, self._changed = ngram, changed
+    def __init__(self, texts: Mapping[str, Iterable[str]], ngram: int = 13, words_per_change: int = 8) -> None:
+        self._ngram, self._words_per_change = ngram, words_per_change
         self._names: list[str] = []
         self._texts: list[str] = []
         self._words: list[list[str]] = []
@@ -74,7 +75,7 @@ class ContaminationIndex:
                 places[number].append(at - place)
         for number, count in sorted(shared.items(), key=lambda pair: (-pair[1], pair[0])):
             text = self._words[number]
-            most = max(1, len(text) // self._changed)
+            most = max(1, len(text) // self._words_per_change)
             if count < len(text) - GRAM_SIZE + 1 - GRAM_SIZE * most:
                 continue
             for start in sorted(set(places[number])):

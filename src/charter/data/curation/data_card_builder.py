@@ -126,7 +126,7 @@ def describe_settings(
     texts = ", ".join(f"{name} ({count} texts)" for name, count in against.items() if count)
     missing = {name: "it has no text" for name, count in against.items() if not count} | dict(uncovered)
     said = {
-        "contaminated": f"{texts}; runs of {options.ngram} words, one word in {options.changed} altered"
+        "contaminated": f"{texts}; runs of {options.ngram} words, one word in {options.words_per_change} altered"
         if options.decontaminate and texts
         else "not looked for",
         "not covered": "; ".join(f"{name}: {why}" for name, why in missing.items()) if options.decontaminate else "",

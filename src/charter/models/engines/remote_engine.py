@@ -64,7 +64,7 @@ class RemoteOptions(Record):
     """Seconds before the second attempt; doubled each time."""
     sampling: Sampling = Sampling(max_tokens=1)
     """What goes beyond a request's own: the higher temperature and penalty, the longer limit, the lower top_p."""
-    structured: bool = True
+    reply_schema: bool = True
     """Send reply schemas; a server that refuses them is asked without."""
     offline: bool = False
     """Refuse whatever would leave this machine: only a ``base_url`` on loopback is left."""
@@ -80,7 +80,7 @@ class RemoteEngine:
         self._key = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pools: list[CallPool] = []
-        self._manner = RequestStyle(frozenset() if self.options.structured else frozenset({SCHEMA}))
+        self._manner = RequestStyle(frozenset() if self.options.reply_schema else frozenset({SCHEMA}))
         self._schema_worked, self._schema_failed = False, 0
         self.notes: list[str] = []  # what was changed for all calls, as the server wants it
         self._not_before = 0.0
