@@ -57,13 +57,13 @@ def note_missing_benchmarks(
 
 def note_distances(reading: RunReader) -> Iterator[str]:
     """A note for each figure that is best at 0 and that both sides have: how far it went from 0, or came closer."""
-    for exam in _measured_benchmarks(reading, SIDES[1]):
-        before, after = (reading.scores(f"{side}/bench_{exam}_scores") for side in SIDES)
+    for benchmark in _measured_benchmarks(reading, SIDES[1]):
+        before, after = (reading.scores(f"{side}/bench_{benchmark}_scores") for side in SIDES)
         for name in sorted(before.keys() & after.keys()):
             change = distance_change(before[name], after[name])
             if after[name].better == "zero" and change is not None and before[name].benchmark == after[name].benchmark:
                 yield (
-                    f"Benchmark {exam}: the distance of {name} from 0 changed by {change:+.3f} "
+                    f"Benchmark {benchmark}: the distance of {name} from 0 changed by {change:+.3f} "
                     f"({before[name].value:+.3f} before, {after[name].value:+.3f} now); this decides nothing"
                 )
 

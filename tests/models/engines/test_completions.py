@@ -16,7 +16,7 @@ from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
 from charter.ports import Engine
 from charter.records.chat import LogLikelihood, Message, Request, Sampling, ScoreRequest
 from charter.records.record import Step
-from charter.stages.benchmark_items import compute_figures, gather_answers, score_completions
+from charter.stages.benchmark_items import compute_scores, gather_answers, score_completions
 from tests.fakes import tiny_models
 from tests.fakes.openai_server import serve
 from tests.fakes.reference_completions import completer
@@ -166,12 +166,12 @@ def test_a_score_says_how_many_texts_were_cut(local: LocalEngine) -> None:
         {"input": "what is red " * many, "choices": ["a cherry", "a lime"], "label": 0, "category": "helpful"}
         for many in (1, 60)
     ]
-    exam = DromedaryBenchmark("hhh", "hhh", rows, template="{question} {first} {second}:")
-    questions = exam.questions()
-    likelihoods = list(score_completions(questions, local, step=Step("exam", 0)))
+    benchmark = DromedaryBenchmark("hhh", "hhh", rows, template="{question} {first} {second}:")
+    questions = benchmark.questions()
+    likelihoods = list(score_completions(questions, local, step=Step("benchmark", 0)))
     answered = gather_answers(questions, (), likelihoods)
-    scores = compute_figures(answered, list(exam.grade(answered)), exam)
+    scores = compute_scores(answered, list(benchmark.grade(answered)), benchmark)
     assert scores
     assert all(score.note.endswith("4 of 8 texts were cut on the left to fit the context") for score in scores)
     short = gather_answers(questions[:4], (), likelihoods)
-    assert all("cut" not in score.note for score in compute_figures(short, list(exam.grade(short)), exam))
+    assert all("cut" not in score.note for score in compute_scores(short, list(benchmark.grade(short)), benchmark))
