@@ -11,6 +11,7 @@ import pytest
 from charter.errors import TuningError
 from charter.models import weights
 from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.merged_weights import merge_adapter
 from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.tuner_options import SftOptions
 from charter.records.chat import Completion, Message, Request, ScoreRequest
@@ -112,7 +113,7 @@ def test_experts_are_adapted_where_they_are_named(tmp_path: Path) -> None:
     asked = [tiny_models.ask(row.id, row.messages[0].content, max_tokens=40) for row in ROWS]
     expected = {row.id: row.response for row in ROWS}
     assert {c.id: c.text for c in engine(policy).generate(asked)} == expected
-    merged = weights.resolve_model(str(weights.merge_adapter(policy, tmp_path / "merged")))
+    merged = weights.resolve_model(str(merge_adapter(policy, tmp_path / "merged")))
     assert {c.id: c.text for c in engine(merged).generate(asked)} == expected
     assert architectures.difference(policy, merged, asked) <= 1e-4
     with pytest.raises(TuningError, match="LoRA does not fit"):

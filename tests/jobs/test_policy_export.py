@@ -17,6 +17,7 @@ from charter.jobs import export_policy
 from charter.models import weights
 from charter.models.engines.local_engine import LocalEngine, LocalOptions
 from charter.models.engines.merge_check import check_merge
+from charter.models.merged_weights import merge_adapter
 from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.tuner_options import SftOptions
 from charter.records.chat import Exchange, Prompt, Sampling, user_prompt
@@ -193,7 +194,7 @@ def test_nothing_is_overwritten_and_nothing_half_written(run: Path, model: Path,
 def test_merged_answers_as_base_and_adapter(name: str, dtype: str, tmp_path: Path) -> None:
     """A LoRA far from zero on each architecture: the merged folder's logits, and its greedy answers."""
     policy = architectures.adapted(architectures.build(tmp_path / "base", name, dtype=dtype), tmp_path / "adapter")
-    merged = weights.resolve_model(str(weights.merge_adapter(policy, tmp_path / "merged")))
+    merged = weights.resolve_model(str(merge_adapter(policy, tmp_path / "merged")))
     words = tiny_models.WORDS
     asked = [tiny_models.ask(f"r{n}", " ".join(words[n : n + 1 + n * 7 % 13]), max_tokens=10) for n in range(12)]
     found = check_merge(policy, merged, asked, LocalOptions(device="cpu"))

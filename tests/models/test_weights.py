@@ -16,6 +16,7 @@ from charter.errors import EngineError
 from charter.models import weights
 from charter.models.chat_format import ChatFormat
 from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.merged_weights import merge_adapter
 from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.tuner_options import SftOptions
 from charter.records.chat import Message
@@ -114,7 +115,7 @@ def test_a_merged_model_answers_as_base_and_adapter_do(dtype: str, tmp_path: Pat
     start = weights.resolve_model(str(base))
     rows = [tiny_models.lesson("a", "how do i bake a cake", "use flour and eggs")]
     policy = LocalTuner(SftOptions(device="cpu", lr=2e-2, epochs=20)).tune(start, rows, tmp_path / "policy", 0)
-    merged = weights.merge_adapter(policy, tmp_path / "merged")
+    merged = merge_adapter(policy, tmp_path / "merged")
     assert not list(merged.glob("adapter*"))
     ids = torch.arange(20)[None]
     with torch.inference_mode():
@@ -135,7 +136,7 @@ def test_a_merged_model_answers_as_base_and_adapter_do(dtype: str, tmp_path: Pat
 
 def test_merging_nothing_gives_the_base_s_own_files(tmp_path: Path) -> None:
     start = weights.resolve_model(str(tiny_models.build(tmp_path / "base")))
-    assert weights.resolve_model(str(weights.merge_adapter(start, tmp_path / "merged"))).digest == start.digest
+    assert weights.resolve_model(str(merge_adapter(start, tmp_path / "merged"))).digest == start.digest
 
 
 def cached(where: Path, model: Path, commits: tuple[str, ...] = (COMMIT,)) -> None:

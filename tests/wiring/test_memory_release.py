@@ -22,7 +22,7 @@ from charter.records.model_refs import ModelRef
 from charter.records.training_rows import PreferencePair
 from charter.spec import Spec, parse_spec
 from charter.wiring.learners import build_learners
-from charter.wiring.targets import TargetReleasingTuner, Targets
+from charter.wiring.targets import MemoryFreeingTuner, Targets
 from tests.contracts.test_tuner import ROWS
 from tests.fakes import tiny_models
 from tests.models.engines.test_served_engine import SERVER
@@ -70,7 +70,9 @@ def test_the_server_of_the_target_is_ended_before_anything_learns(
     """Also in a further try with a smaller step."""
     asked = spec(start, launch)
     with closing(Targets(asked, start, tmp_path / "serving")) as targets:
-        found = build_learners(asked, tmp_path / "tuning", tmp_path, lambda tuner: TargetReleasingTuner(tuner, targets))
+        found = build_learners(
+            asked, tmp_path / "tuning", tmp_path, lambda tuner: MemoryFreeingTuner(tuner, targets.release)
+        )
         tuner = LEARN[how](found, start)
         assert isinstance(tuner, SupportsLRScale)
         for one in (tuner, tuner.with_lr_scale(0.5)):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from charter.errors import CharterError, DamagedError, EngineError, StoreError
 from charter.models import weights
+from charter.models.merged_weights import merge_adapter
 from charter.records.chat import Exchange, Request, Sampling
 from charter.records.model_refs import ModelRef
 from charter.reports.integrity import verify_run
@@ -85,7 +86,7 @@ def _write_weights(reading: RunReader, policy: ModelRef, new: Path, merge: bool,
             "Restore them, or export without --merge.",
         )
     policy = policy.model_copy(update={"base": base.base})
-    weights.merge_adapter(policy, new, offline=spec.offline, remote_code=spec.target.remote_code)
+    merge_adapter(policy, new, offline=spec.offline, remote_code=spec.target.remote_code)
     if not check:
         return ExportedPolicy(kind="merged", policy=policy, alike="")
     try:

@@ -7,8 +7,8 @@ unless the caller says so. Whatever goes wrong in a library becomes an EngineErr
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import struct
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from charter.errors import EngineError
+from charter.models.gguf_files import forget_quantisation, is_gguf, reader_arguments
 from charter.records.model_refs import ModelRef
 from charter.records.record import digest
 
@@ -40,11 +41,15 @@ MODEL_FILES = (
 
 
 def resolve_model(base: str, revision: str = "", *, offline: bool = False, remote_code: bool = False) -> ModelRef:
-    """Names a base model: a folder, or a hub id (fetched, and pinned to the commit that ``revision`` means today).
+    """Names a base model: a folder, a GGUF file, or a hub id (fetched, and pinned to the commit that ``revision`` means
+    today).
 
-    ``base_digest`` is the SHA-256 over the names and digests of the files in ``PARTS``. Raises EngineError.
+    ``base_digest`` is the SHA-256 over the names and digests of the files that decide its answers. Raises EngineError.
     """
     found = Path(base).expanduser()
+    if is_gguf(found):
+        name = digest(file_digests(found.parent, (found.name,)))
+        return ModelRef(base=base, base_digest=name, digest=name)
     if not found.is_dir():
         found, revision = _from_hub(base, revision, offline=offline, remote_code=remote_code)
     files = file_digests(found, (*MODEL_FILES, "*.py") if remote_code else MODEL_FILES)
@@ -58,9 +63,10 @@ def resolve_model(base: str, revision: str = "", *, offline: bool = False, remot
 
 
 def model_folder(model: ModelRef, *, offline: bool = False, remote_code: bool = False) -> Path:
-    """The folder with the base model's files; fetches a hub model that is not in the cache. Raises EngineError."""
+    """The folder with the base model's files, or its GGUF file; fetches a hub model that is not in the cache. Raises
+    EngineError."""
     found = Path(model.base).expanduser()
-    if found.is_dir():
+    if found.is_dir() or is_gguf(found):
         return found
     return _from_hub(model.base, model.revision, offline=offline, remote_code=remote_code)[0]
 
@@ -152,7 +158,9 @@ def load_config(where: Path, *, remote_code: bool = False) -> Any:
         translate_load_errors(where, "Name a folder with the config.json of a causal language model."),
         quiet_libraries(),
     ):
-        return AutoConfig.from_pretrained(where, trust_remote_code=remote_code, local_files_only=True)
+        return AutoConfig.from_pretrained(
+            **reader_arguments(where), trust_remote_code=remote_code, local_files_only=True
+        )
 
 
 def context_length(config: Any) -> int | None:
@@ -172,13 +180,17 @@ def load_end_tokens(where: Path, config: Any) -> list[int]:
 
     with quiet_libraries():
         try:
+            if is_gguf(where):
+                raise FileNotFoundError(f"{where} holds no generation config")
             return read_end_tokens(GenerationConfig.from_pretrained(str(where), local_files_only=True))
         except OSError:
             return read_end_tokens(config.get_text_config())
 
 
 def asks_date(where: Path) -> bool:
-    """Whether a model folder's chat template may write the date; told by its text, without a library."""
+    """Whether a model's chat template may write the date; told by a text, without a library. A GGUF file's may."""
+    if is_gguf(where):
+        return True
     files = [*where.glob("chat_template*"), *where.glob("tokenizer_config.json")]
     return any("strftime_now" in path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file())
 
@@ -198,7 +210,9 @@ def load_tokenizer(where: Path, *, remote_code: bool = False) -> Any:
     with translate_load_errors(
         where, "Put the tokenizer's files beside the weights (tokenizer.json, tokenizer_config.json)."
     ):
-        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=remote_code, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            **reader_arguments(where), trust_remote_code=remote_code, local_files_only=True
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -219,7 +233,7 @@ def load_model(
     cure = "Name a folder with config.json and *.safetensors weights of a causal language model."
     with translate_load_errors(where, cure), quiet_libraries():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            where,
+            **reader_arguments(where),
             dtype=chosen if chosen == "auto" else getattr(torch, chosen),
             use_safetensors=True,
             trust_remote_code=remote_code,
@@ -228,6 +242,8 @@ def load_model(
             **(_four_bit_arguments(device) if quantize else {}),
         )
     model, report = loaded
+    if is_gguf(where):
+        model = forget_quantisation(model)
     lacking = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if lacking:
         raise EngineError(
@@ -271,35 +287,6 @@ def attach_adapter(model: Any, where: Path, *, trainable: bool = False) -> Any:
     if lacking:
         raise EngineError(f"The adapter in {where} does not fit the base model: {lacking[0][:200]}", cure)
     return wrapped if trainable else wrapped.eval()
-
-
-def merge_adapter(model: ModelRef, where: Path, *, offline: bool = False, remote_code: bool = False) -> Path:
-    """Writes the model as one folder into ``where`` (made here): the base with its adapter merged in (added up in
-    float32, kept in the checkpoint's own dtype), and the tokenizer. Needs the memory of one float32 copy.
-
-    Without an adapter the folder holds links to the base's own files. Raises EngineError; then ``where`` may be left
-    half written."""
-    base = model_folder(model, offline=offline, remote_code=remote_code)
-    policy = verify_files(model) if model.adapter else None
-    where.mkdir(parents=True)
-    if policy is None or not is_adapter(policy):
-        for path in (policy or base).iterdir():
-            (where / path.name).symlink_to(path.resolve())
-        return where
-    loaded = load_model(base, "cpu", "float32", remote_code=remote_code)
-    named = json.loads((policy / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("target_modules")
-    if tied := list_tied_targets(loaded, named if isinstance(named, list) else ()):
-        raise EngineError(
-            f"The adapter changes {', '.join(tied)}, which shares its weights with another layer (tied embeddings): "
-            "merged, it would change both.",
-            "Export it as an adapter, without --merge.",
-        )
-    merged = attach_adapter(loaded, policy).merge_and_unload()
-    with translate_load_errors(where, "Make room on the disk."), quiet_libraries():
-        own = load_config(base, remote_code=remote_code).dtype
-        merged.to(own or merged.dtype).save_pretrained(str(where))
-        load_tokenizer(base, remote_code=remote_code).save_pretrained(str(where))
-    return where
 
 
 def find_tied(where: Path, targets: Iterable[str], *, remote_code: bool = False) -> list[str]:
@@ -347,7 +334,17 @@ def translate_load_errors(where: Path, cure: str) -> Iterator[None]:
         yield
     except SafetensorError as error:
         raise EngineError(f"{where} holds a damaged safetensors file: {_first_line(error)}", cure) from error
-    except (OSError, ValueError, LookupError, RuntimeError, ImportError, AttributeError, TypeError) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        RuntimeError,
+        ImportError,
+        AttributeError,
+        TypeError,
+        ArithmeticError,
+        struct.error,
+    ) as error:
         raise EngineError(f"Could not load {where}: {_first_line(error)}", cure) from error
 
 

@@ -93,6 +93,18 @@ class Request(Record):
     response_schema: dict[str, Any] | None = None
     raw: bool = False
 
+    def widen(self, least: Sampling) -> Request:
+        """The request with the higher temperature and the longer limit of its own sampling and ``least``."""
+        own = self.sampling
+        wide = Sampling(
+            temperature=max(own.temperature, least.temperature),
+            top_p=min(own.top_p, least.top_p),
+            max_tokens=max(own.max_tokens, least.max_tokens),
+            stop=(*own.stop, *least.stop),
+            frequency_penalty=max(own.frequency_penalty, least.frequency_penalty),
+        )
+        return self.model_copy(update={"sampling": wide})
+
 
 class Completion(Record):
     """An engine's answer to a request. ``error`` is set where it failed for good; ``empty`` says why there is no text

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from charter.records.chat import Sampling
-from charter.records.record import Record
+from charter.records.record import Record, digest
 
 PROGRAM_PREFIX = "python:"
 """A model string that begins with this names an engine of the user's own, as package.module:Object."""
@@ -21,14 +21,10 @@ LAUNCH_PLACEHOLDERS = ("script", "job")
 """The names that a command in ``tuner.launch`` must hold in braces."""
 
 
-class TargetSpec(Record):
-    """The model to align: where its weights are, how it answers, and who serves it."""
+class ModelSpec(Record):
+    """A model, and how its weights are run where they are at hand."""
 
-    model: str = Field(
-        "organism",
-        description="A folder of weights, a hub id, or `organism`: the model built for the test world. A server knows "
-        "its model by this name.",
-    )
+    model: str
     revision: str = Field(
         "",
         description="A branch, tag or commit of a hub id. Empty: the newest one, which is pinned when the run begins.",
@@ -36,11 +32,6 @@ class TargetSpec(Record):
     device: str = Field("auto", description="Where the model runs: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.")
     dtype: str = Field("auto", description="Precision of the weights: `auto`, `float32`, `bfloat16` or `float16`.")
     batch: int = Field(64, ge=1, description="The most conversations that are generated at once.")
-    plain: bool = Field(
-        False,
-        description="True sends raw text instead of the model's chat format. A server uses its own format, so it "
-        "cannot be plain.",
-    )
     template: dict[str, bool | int | str] = Field(
         default_factory=dict,
         description="Arguments for the chat template, such as `{enable_thinking: false}`.",
@@ -49,14 +40,6 @@ class TargetSpec(Record):
         None,
         ge=2,
         description="The most tokens of prompt and answer together. Null: as many as the model reads.",
-    )
-    thoughts: Literal["drop", "keep"] = Field(
-        "drop",
-        description="A reasoning model's thoughts in training rows: `drop` gives them no loss, `keep` trains on them. "
-        "No judge reads them.",
-    )
-    today: str = Field(
-        "", description="The date that a chat template writes, such as 2026-01-31. Empty: the date of the run's start."
     )
     remote_code: bool = Field(
         False,
@@ -67,8 +50,31 @@ class TargetSpec(Record):
         description="A command that serves the model over HTTP, one server for each policy. It fills in {base}, "
         "{adapter}, {merged_dir}, {name} and {port}. Empty: in this process.",
     )
-    serve_start: str = Field("", description="The command for the starting model, where `serve` holds {adapter}.")
     serve_ready_s: float = Field(600.0, gt=0, description="Seconds within which a server must be ready.")
+
+
+class TargetSpec(ModelSpec):
+    """The model to align: where its weights are, how it answers, and who serves it."""
+
+    model: str = Field(
+        "organism",
+        description="A folder of weights, a GGUF file, a hub id, or `organism`: the model built for the test world. A "
+        "server knows its model by this name.",
+    )
+    plain: bool = Field(
+        False,
+        description="True sends raw text instead of the model's chat format. A server uses its own format, so it "
+        "cannot be plain.",
+    )
+    thoughts: Literal["drop", "keep"] = Field(
+        "drop",
+        description="A reasoning model's thoughts in training rows: `drop` gives them no loss, `keep` trains on them. "
+        "No judge reads them.",
+    )
+    today: str = Field(
+        "", description="The date that a chat template writes, such as 2026-01-31. Empty: the date of the run's start."
+    )
+    serve_start: str = Field("", description="The command for the starting model, where `serve` holds {adapter}.")
     base_url: str = Field(
         "",
         description="Address of an OpenAI-compatible server that has the model. Its weights are not at hand, so it "
@@ -192,13 +198,17 @@ class ErrorsSpec(Record):
     delay: float = Field(0.0, ge=0, description="Seconds that each reply takes.")
 
 
-class OracleSpec(Record):
+class OracleSpec(ModelSpec):
     """A stronger model that judges, proposes, attacks or evaluates."""
 
     model: str = Field(
         "world",
-        description="A model as provider/name, `world` (the test world's own oracle), or "
-        "`python:package.module:Object` (an engine of your own).",
+        description="A hosted model as provider/name; a folder of weights (`./name`) or a GGUF file, in this process; "
+        "`world` (the test world's own oracle); or `python:package.module:Object` (an engine of your own).",
+    )
+    in_process: bool = Field(
+        False,
+        description="True: `model` is a hub id whose weights run in this process. Paths do so by themselves.",
     )
     base_url: str = Field("", description="Address of an OpenAI-compatible server of your own. Empty: the provider's.")
     key_env: str = Field(
@@ -258,3 +268,26 @@ class OracleSpec(Record):
         if "@" in found.netloc or found.query or found.fragment:
             raise ValueError("holds a user, a password or a query; a key goes into the variable that key_env names")
         return url
+
+    @model_validator(mode="after")
+    def _one_place(self) -> OracleSpec:
+        places = [key for key in ("in_process", "serve", "base_url") if getattr(self, key)]
+        if len(places) > 1:
+            raise ValueError(f"{' and '.join(places)}: the model runs in one place; set one of them")
+        if "{adapter}" in self.serve:
+            raise ValueError("serve: an oracle has no {adapter}")
+        if faults := _serve_faults(self.serve) if self.serve else []:
+            raise ValueError(f"serve: {'; '.join(faults)}")
+        return self
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether its weights are at hand, so that they run in this process or behind ``serve``."""
+        path = self.model.startswith(("./", "../", "/", "~")) or self.model.endswith(".gguf")
+        return self.in_process or bool(self.serve) or (path and not self.base_url)
+
+    @property
+    def weights_digest(self) -> str:
+        """What decides which weights are loaded and how they answer: roles with the same one share them."""
+        told = set(ModelSpec.model_fields) | {"in_process", "sampling", "structured", "connections"}
+        return digest(self.model_dump(include=told, mode="json"))[:16]

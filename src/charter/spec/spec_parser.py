@@ -232,6 +232,7 @@ def _offline_faults(spec: Spec) -> list[str]:
         if isinstance(model, OracleSpec)
         and model.model != "world"
         and not model.model.startswith(PROGRAM_PREFIX)
+        and not model.has_weights
         and urlsplit(model.base_url).hostname not in LOOPBACK
     ]
 

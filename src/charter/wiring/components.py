@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from charter.constitution import document as articles
@@ -29,7 +30,7 @@ from charter.wiring import (
 )
 from charter.wiring.benchmark_suite import SpecBenchmarks
 from charter.wiring.prompt_previews import count_rows, distinguish_counts
-from charter.wiring.targets import SERVER_DIR, TUNING_DIR, TargetReleasingTuner, Targets
+from charter.wiring.targets import SERVER_DIR, TUNING_DIR, MemoryFreeingTuner, Targets
 
 if TYPE_CHECKING:
     from charter.methods.inputs import Inputs
@@ -60,6 +61,8 @@ class Components:
         self.benchmarks = SpecBenchmarks(spec, self.world, self.templates)
         self._targets = Targets(spec, self.start)
         self._oracles = ExitStack()
+        self._weights: dict[str, Engine] = {}
+        self._folder: Path | None = None
         self.prices = self._prices()
         self.given: RunState | None = None
         self.written: list[Prompt] = []
@@ -86,7 +89,8 @@ class Components:
     @contextmanager
     def open_roles(self, run: Run) -> Iterator[Roles]:
         """The roles of a run; at the end servers and connections are closed."""
-        self._targets = Targets(self.spec, self.start, run.directory / SERVER_DIR)
+        self._folder = run.directory / SERVER_DIR
+        self._targets = Targets(self.spec, self.start, self._folder)
         with closing(self._targets), self._oracles:
             yield self._bind_roles(run)
 
@@ -135,17 +139,17 @@ class Components:
             proposer=run.meter_engine(self.connect_oracle("proposer"), "proposer", "aligning", prices["proposer"]),
             judge=run.meter_engine(judge, "judge", "aligning", prices["judge"]),
             measuring_judge=run.meter_engine(judge, "judge", "measuring", prices["judge"]),
-            tuner=self._free_target_first(role_models.build_tuner(self.spec, run.directory / TUNING_DIR)),
+            tuner=self._free_memory_first(role_models.build_tuner(self.spec, run.directory / TUNING_DIR)),
             evaluators=self.build_evaluators(run),
             attacks=attack_styles.build_train_attacks(self.spec, self.world, attacker, self.templates),
             suite=self._build_benchmark_suite(run, attacker),
             learners=learners.build_learners(
-                self.spec, run.directory / TUNING_DIR, run.directory, self._free_target_first
+                self.spec, run.directory / TUNING_DIR, run.directory, self._free_memory_first
             ),
         )
 
-    def _free_target_first(self, tuner: Tuner) -> TargetReleasingTuner:
-        return TargetReleasingTuner(tuner, self._targets)
+    def _free_memory_first(self, tuner: Tuner) -> MemoryFreeingTuner:
+        return MemoryFreeingTuner(tuner, self.free_memory)
 
     def _build_benchmark_suite(self, run: Run, attacker: Engine | None) -> BenchmarkSuite:
         judge = None
@@ -165,10 +169,23 @@ class Components:
         return run.meter_engine(self._connect(asked), "attacker", "aligning", self.prices["attacker"])
 
     def _connect(self, asked: OracleSpec) -> Engine:
-        """An oracle, whose connections are closed when the run ends or stops."""
-        engine = role_models.connect_oracle(asked, self.world, self.spec.offline)
+        """An oracle, whose connections are closed when the run ends or stops. Roles that name the same weights share
+        them."""
+        key = asked.weights_digest if asked.has_weights else ""
+        if key in self._weights:
+            return self._weights[key]
+        folder = self._folder / f"oracle-{key}" if self._folder is not None else None
+        engine = role_models.connect_oracle(asked, self.world, self.spec.offline, folder)
         self._oracles.callback(engine.close)
+        if key:
+            self._weights[key] = engine
         return engine
+
+    def free_memory(self) -> None:
+        """Ends the target's server, and takes the oracles' weights out of memory: they are loaded again when asked."""
+        self._targets.release()
+        for engine in self._weights.values():
+            engine.close()
 
     @contextmanager
     def open_engine(self, policy: ModelRef) -> Iterator[Engine]:

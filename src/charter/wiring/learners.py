@@ -25,10 +25,10 @@ TRAINER_NAMES = {"learning_rate": "lr", "answers_per_prompt": "group_size", "cen
 
 
 def build_learners(
-    spec: Spec, folder: Path, root: Path, free_target_first: Callable[[Tuner], RLTuner]
+    spec: Spec, folder: Path, root: Path, free_memory_first: Callable[[Tuner], RLTuner]
 ) -> PreferenceTrainers:
     """What learns from preferences; jobs and checkpoints of what is launched lie in ``folder``. ``root``: the run's, of
-    which models name their files; ``free_target_first``: makes a tuner that waits for memory."""
+    which models name their files; ``free_memory_first``: makes a tuner that waits for memory."""
     from charter.models.tuners.launched_tuner import LaunchedTuner
     from charter.models.tuners.local_tuner import LocalTuner
     from charter.models.tuners.reward_model import RewardModel
@@ -37,7 +37,7 @@ def build_learners(
     offline = learn.algorithm if learn.algorithm != "rloo" else "dpo"
     options = {name: read_trainer_options(spec, name) for name in (offline, "reward", "rloo")}
     tuners = {
-        name: free_target_first(LaunchedTuner(own, launch, folder, micro) if launch else LocalTuner(own))
+        name: free_memory_first(LaunchedTuner(own, launch, folder, micro) if launch else LocalTuner(own))
         for name, own in options.items()
     }
 
@@ -48,7 +48,7 @@ def build_learners(
 
     if spec.tuner.program:
         own = load_object(spec.tuner.program, Tuner)
-        return PreferenceTrainers(free_target_first(own), tuners["reward"], tuners["rloo"], rewarder)
+        return PreferenceTrainers(free_memory_first(own), tuners["reward"], tuners["rloo"], rewarder)
     return PreferenceTrainers(tuners[offline], tuners["reward"], tuners["rloo"], rewarder)
 
 

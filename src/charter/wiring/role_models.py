@@ -258,8 +258,9 @@ def _read_text(path: str, key: str) -> str:
         raise SpecError(f"{key}: {path} cannot be read: {error}", cure="Give the path of a UTF-8 file.") from error
 
 
-def connect_oracle(asked: OracleSpec, world: World | None, offline: bool = False) -> Engine:
-    """A hosted or self-served model, the world's own oracle, or a program of the user's own (``python:``)."""
+def connect_oracle(asked: OracleSpec, world: World | None, offline: bool = False, folder: Path | None = None) -> Engine:
+    """A hosted or self-served model, weights at hand, the world's own oracle, or a program of the user's own
+    (``python:``). ``folder`` is for the log and lock of a server that is started for it."""
     if asked.model == "world":
         from charter.organism.oracle import Oracle, OracleErrors
 
@@ -267,6 +268,10 @@ def connect_oracle(asked: OracleSpec, world: World | None, offline: bool = False
         return Oracle(world, OracleErrors.model_validate(asked.errors.model_dump()))
     if asked.model.startswith(PROGRAM_PREFIX):
         return load_engine(asked.model)
+    if asked.has_weights:
+        from charter.wiring.oracle_weights import open_oracle_weights
+
+        return open_oracle_weights(asked, offline, folder)
     from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
 
     options = RemoteOptions(
@@ -288,7 +293,7 @@ def find_price(asked: OracleSpec) -> Price | None:
     What runs in this process costs nothing."""
     if asked.price_in is not None and asked.price_out is not None:
         return asked.price_in, asked.price_out
-    if asked.model == "world" or asked.model.startswith(PROGRAM_PREFIX):
+    if asked.model == "world" or asked.model.startswith(PROGRAM_PREFIX) or asked.has_weights:
         return FREE
     if asked.base_url:
         return None

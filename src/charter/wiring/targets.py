@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,11 +83,11 @@ class Targets:
 
 
 @dataclass(frozen=True)
-class TargetReleasingTuner:
-    """A tuner before whose work the target's server is ended, so that its memory is free."""
+class MemoryFreeingTuner:
+    """A tuner before whose work memory is freed: by ``free``."""
 
     tuner: Tuner
-    targets: Targets
+    free: Callable[[], None]
 
     @property
     def identity(self) -> str:
@@ -108,7 +108,7 @@ class TargetReleasingTuner:
         reward: ModelRef | Rewarder | None = None,
     ) -> ModelRef:
         """As the tuner does."""
-        self.targets.release()
+        self.free()
         if reference is None and reward is None:
             return self.tuner.tune(start, rows, directory, seed)
         assert isinstance(self.tuner, RLTuner)

@@ -100,7 +100,7 @@ class RemoteEngine:
     def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
         """One completion per request not in ``done``, as they arrive. Raises UnsupportedError where the server does not
         go on with plain texts, and is asked to."""
-        yield from self._answer_all([self._widen_sampling(request) for request in requests if request.id not in done])
+        yield from self._answer_all([r.widen(self.options.sampling) for r in requests if r.id not in done])
 
     def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
         """One log-likelihood per request not in ``done``. Raises UnsupportedError where the model gives none."""
@@ -146,17 +146,6 @@ class RemoteEngine:
             run_until_done(loop, model.api.aclose())
             run_until_done(loop, loop.shutdown_asyncgens())
             loop.close()
-
-    def _widen_sampling(self, request: Request) -> Request:
-        own, more = request.sampling, self.options.sampling
-        wide = Sampling(
-            temperature=max(own.temperature, more.temperature),
-            top_p=min(own.top_p, more.top_p),
-            max_tokens=max(own.max_tokens, more.max_tokens),
-            stop=(*own.stop, *more.stop),
-            frequency_penalty=max(own.frequency_penalty, more.frequency_penalty),
-        )
-        return request.model_copy(update={"sampling": wide})
 
     def _ensure_connected(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:

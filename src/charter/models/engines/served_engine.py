@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from charter.errors import EngineError
 from charter.models import processes, weights
+from charter.models.merged_weights import merge_adapter
 from charter.ports import Engine, Noting
 from charter.records.chat import Completion, LogLikelihood, Request, ScoreRequest
 from charter.records.model_refs import ModelRef
@@ -176,7 +177,7 @@ class ServedEngine:
                 )
             values["adapter"] = str(policy.resolve())
         if "merged_dir" in wanted:
-            values["merged_dir"] = str(weights.merge_adapter(self.model, self._merged_folder, **how))
+            values["merged_dir"] = str(merge_adapter(self.model, self._merged_folder, **how))
         return processes.fill_command(template, values), self.name if "name" in wanted else str(self._merged_folder)
 
     def _wait_until_ready(self, url: str, address: str) -> None:

@@ -1,0 +1,57 @@
+"""An oracle whose weights are at hand: in this process, or behind a server that is started for it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
+from charter.models.engines.served_engine import ServedEngine, ServedOptions
+from charter.models.weights import resolve_model
+from charter.ports import Engine
+from charter.records.chat import Completion, Request, Sampling
+from charter.records.model_refs import ModelRef
+from charter.spec import OracleSpec
+
+
+class LocalOracle(LocalEngine):
+    """A model in process that draws its replies with no less than ``least``."""
+
+    def __init__(self, model: ModelRef, options: LocalOptions, least: Sampling) -> None:
+        super().__init__(model, options)
+        self.least = least
+
+    def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
+        """As the engine does. Raises EngineError."""
+        return super().generate([request.widen(self.least) for request in requests], done)
+
+
+def open_oracle_weights(asked: OracleSpec, offline: bool = False, folder: Path | None = None) -> Engine:
+    """The engine; it loads, or starts its server, when it is first asked. ``folder`` is for the server's log and lock
+    (None: one below the system's temporary folder). Raises EngineError."""
+    model = resolve_model(asked.model, asked.revision, offline=offline, remote_code=asked.remote_code)
+    if not asked.serve:
+        options = asked.model_dump(include={"device", "dtype", "template", "context", "remote_code"})
+        how = LocalOptions.model_validate(options | {"batch_size": asked.batch, "offline": offline})
+        return LocalOracle(model, how, asked.sampling)
+
+    def connect(url: str, name: str) -> Engine:
+        options = RemoteOptions(
+            base_url=url,
+            key_env=asked.key_env,
+            max_connections=asked.connections,
+            max_retries=asked.retries,
+            give_up_after=asked.give_up_after_s,
+            timeout=asked.timeout_s,
+            sampling=asked.sampling,
+            structured=asked.structured,
+            offline=offline,
+        )
+        return RemoteEngine(name, options)
+
+    serving = ServedOptions(
+        command=asked.serve, ready_s=asked.serve_ready_s, offline=offline, remote_code=asked.remote_code
+    )
+    return ServedEngine(model, serving, folder or Path(tempfile.mkdtemp(prefix="charter-oracle-")), connect)
