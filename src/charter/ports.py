@@ -264,6 +264,21 @@ class Exam(Protocol):
 
 
 @runtime_checkable
+class Embedder(Protocol):
+    """Places texts by their meaning."""
+
+    @property
+    def identity(self) -> str:
+        """What places them, with a digest."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """A vector for each text, in order, all of one length. The same text has the same vector in every call. Raises
+        EngineError."""
+        ...
+
+
+@runtime_checkable
 class Source(Protocol):
     """Gives prompts: red-team attempts, or ordinary helpful questions."""
 
@@ -363,7 +378,7 @@ class BenchmarkSuite:
 class Roles:
     """Roles bound to engines. ``measurer`` is the judge when it measures efficacy, counted apart from aligning;
     ``attacks``: the attack styles to train on, by name; ``examiners``: what the spec names to be measured
-    beside.
+    beside; ``embedder``: what places failures by their meaning, where words alone are not to do it.
 
     ``target`` gives the engine of a policy for the length of a ``with`` block, loading nothing until it is asked."""
 
@@ -376,3 +391,4 @@ class Roles:
     attacks: Mapping[str, Attack] = field(default_factory=dict)
     learners: PreferenceTrainers | None = None
     suite: BenchmarkSuite | None = None
+    embedder: Embedder | None = None

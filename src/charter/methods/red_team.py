@@ -46,5 +46,5 @@ def red_team(run: Run, roles: Roles, inputs: Inputs) -> RedTeamResult:
     heldout_scores = start.once("heldout_scores", compute_scores, heldout_measurements, roles.benchmark)
     verdicts = folder.map("verdicts", judge, exchanges, roles.judge, *inputs.judge_arguments())
     findings = folder.once("findings", select_violations, exchanges, verdicts)
-    clusters = folder.once("clusters", cluster, findings, options.cluster)
+    clusters = folder.once("clusters", cluster, findings, options.cluster, roles.embedder)
     return RedTeamResult(tuple(clusters), tuple(heldout_scores), "red teaming was done")
