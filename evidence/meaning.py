@@ -19,7 +19,7 @@ from charter.models.weights import resolve_model
 from charter.ports import Embedder
 from charter.records.chat import Exchange, Sampling, user_prompt
 from charter.records.verdicts import Finding, Verdict
-from charter.similarity.vectors import center_vectors, group_vectors
+from charter.similarity.vectors import group_vectors, standardize_vectors
 from charter.spec import ClusterSpec
 from charter.stages.clustering import cluster
 
@@ -53,7 +53,7 @@ def load_embedder(folder: Path) -> Embedder:
 
 def group_by_meaning(texts: Sequence[str], embedder: Embedder) -> list[int]:
     """The group of each text, by its vector."""
-    return group_vectors(center_vectors(embedder.embed(texts)))
+    return group_vectors(standardize_vectors(embedder.embed(texts)))
 
 
 def group_by_words(texts: Sequence[str]) -> list[int]:

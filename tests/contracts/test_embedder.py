@@ -48,7 +48,7 @@ def test_each_text_has_a_vector_of_one_length(embedder: Embedder) -> None:
     assert embedder.embed([]) == []
 
 
-def test_a_text_has_the_same_vector_whatever_is_beside_it(embedder: Embedder) -> None:
+def test_a_vector_is_the_same_whatever_is_beside_its_text(embedder: Embedder) -> None:
     together = embedder.embed(TEXTS)
     alone = [embedder.embed([text])[0] for text in TEXTS]
     backwards = embedder.embed(TEXTS[::-1])[::-1]

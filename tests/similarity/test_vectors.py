@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charter.similarity.vectors import FEWEST, MOST_SHARE, center_vectors, group_vectors, rank_vectors
+from charter.similarity.vectors import FEWEST, MOST_SHARE, group_vectors, rank_vectors, standardize_vectors
 
 
 def planted(groups: int, each: int, spread: float, seed: int) -> tuple[list[list[float]], list[int]]:
@@ -21,19 +21,19 @@ def planted(groups: int, each: int, spread: float, seed: int) -> tuple[list[list
 @pytest.mark.parametrize("groups", [3, 5])
 def test_planted_groups_are_found(groups: int) -> None:
     rows, truth = planted(groups, 12, 0.05, seed=groups)
-    found = group_vectors(center_vectors(rows))
+    found = group_vectors(standardize_vectors(rows))
     assert len({(label, wanted) for label, wanted in zip(found, truth, strict=True)}) == len(set(found)) == groups
 
 
 def test_without_structure_there_are_few_groups() -> None:
     rows = np.random.default_rng(1).normal(size=(100, 16)).tolist()
-    assert 2 <= len(set(group_vectors(center_vectors(rows)))) <= MOST_SHARE * 10
+    assert 2 <= len(set(group_vectors(standardize_vectors(rows)))) <= MOST_SHARE * 10
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 40), st.integers(0, 5))
 def test_every_text_has_a_group_and_there_are_never_too_many(count: int, seed: int) -> None:
-    rows = center_vectors(np.random.default_rng(seed).normal(size=(count, 6)).tolist())
+    rows = standardize_vectors(np.random.default_rng(seed).normal(size=(count, 6)).tolist())
     found = group_vectors(rows)
     assert len(found) == count
     assert len(set(found)) <= max(1, MOST_SHARE * count**0.5)
@@ -42,7 +42,7 @@ def test_every_text_has_a_group_and_there_are_never_too_many(count: int, seed: i
 
 
 def test_equal_texts_are_one_group() -> None:
-    assert set(group_vectors(center_vectors([[1.0, 2.0, 3.0]] * 9))) == {0}
+    assert set(group_vectors(standardize_vectors([[1.0, 2.0, 3.0]] * 9))) == {0}
 
 
 def test_the_nearest_come_first() -> None:

@@ -11,16 +11,15 @@ MOST_SHARE = 2.0
 """At most so many times the root of the number of texts are groups: a rule is for several failures, not for one."""
 
 
-def center_vectors(vectors: Sequence[Sequence[float]]) -> Any:
-    """Rows of unit length [texts, numbers], without what all have in common: their mean and their first component (Mu
-    and Viswanath, arXiv 1702.01417)."""
+def standardize_vectors(vectors: Sequence[Sequence[float]]) -> Any:
+    """Rows of unit length [texts, numbers], each number less its mean and divided by its spread over the texts. A few
+    numbers of a language model's states are large for every text, and would drown the others (Timkey and van
+    Schijndel, arXiv 2109.04404)."""
     import numpy as np
 
     rows = np.asarray(vectors, dtype="float64")
-    rows = rows - rows.mean(axis=0)
-    if len(rows) > FEWEST:
-        first = np.linalg.svd(rows, full_matrices=False)[2][:1]
-        rows = rows - (rows @ first.T) @ first
+    rows, spread = rows - rows.mean(axis=0), rows.std(axis=0)
+    rows = np.divide(rows, spread, out=np.zeros_like(rows), where=spread > 1e-9)
     sizes = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.divide(rows, sizes, out=np.zeros_like(rows), where=sizes > 1e-9)
 

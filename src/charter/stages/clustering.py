@@ -8,7 +8,7 @@ from typing import Any
 from charter.ports import Embedder
 from charter.records.record import digest
 from charter.records.verdicts import Cluster, Finding
-from charter.similarity.vectors import FEWEST, center_vectors, group_vectors
+from charter.similarity.vectors import FEWEST, group_vectors, standardize_vectors
 from charter.spec import ClusterSpec
 
 
@@ -32,8 +32,8 @@ def _group_by_meaning(findings: Sequence[Finding], embedder: Embedder) -> list[l
     import numpy as np
 
     sides = ([f.exchange.prompt.text for f in findings], [f.exchange.response for f in findings])
-    rows = center_vectors(np.hstack([center_vectors(embedder.embed(texts)) for texts in sides]).tolist())
-    return _collect(findings, group_vectors(rows))
+    rows = np.hstack([standardize_vectors(embedder.embed(texts)) for texts in sides])
+    return _collect(findings, group_vectors(rows / np.sqrt(2)))
 
 
 def _collect(findings: Sequence[Finding], labels: Sequence[int]) -> list[list[Finding]]:
