@@ -21,6 +21,7 @@ from evidence.gates import gates
 from evidence.http import http
 from evidence.instruct import instruct
 from evidence.kills import kills
+from evidence.meaning import meaning
 from evidence.measurement import measurement
 from evidence.near import near
 from evidence.preferences import preferences
@@ -39,6 +40,7 @@ CLAIMS = {
     "benchmarks": benchmarks,
     "http": http,
     "instruct": instruct,
+    "meaning": meaning,
     "measurement": measurement,
     "preferences": preferences,
     "city": city,

@@ -250,6 +250,21 @@ class Benchmark(Protocol):
 
 
 @runtime_checkable
+class Embedder(Protocol):
+    """Places texts by their meaning."""
+
+    @property
+    def identity(self) -> str:
+        """What places them, with a digest."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """A vector for each text, in order, all of one length. The same text has the same vector in every call. Raises
+        EngineError."""
+        ...
+
+
+@runtime_checkable
 class Source(Protocol):
     """Gives prompts: red-team attempts, or ordinary helpful questions."""
 
@@ -349,7 +364,8 @@ class BenchmarkSuite:
 class Roles:
     """Roles bound to engines. ``measurer`` is the judge when it measures efficacy, counted apart from aligning;
     ``evaluators``: what measures on gate and on held-out; ``suite``: what the spec names to be measured beside.
-    ``attacks``: the attack styles to train on, by name.
+    ``attacks``: the attack styles to train on, by name; ``embedder``: what tells failures apart by their meaning,
+    where words alone are not to do it.
 
     ``target`` gives the engine of a policy for the length of a ``with`` block, loading nothing until it is asked."""
 
@@ -362,3 +378,4 @@ class Roles:
     attacks: Mapping[str, Attack] = field(default_factory=dict)
     learners: PreferenceTrainers | None = None
     suite: BenchmarkSuite | None = None
+    embedder: Embedder | None = None

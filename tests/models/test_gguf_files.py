@@ -8,8 +8,8 @@ import pytest
 
 from charter.errors import EngineError
 from charter.models import gguf_files, weights
-from charter.models.merged_weights import merge_adapter
 from charter.models.engines.local_engine import LocalEngine
+from charter.models.merged_weights import merge_adapter
 from charter.records.chat import Message, ScoreRequest
 from tests.fakes.gguf_model import write_gguf
 from tests.fakes.tiny_models import ask

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -89,3 +91,33 @@ def test_the_largest_cluster_comes_first() -> None:
     found = [f for f in FINDINGS if f.id not in ("theft2", "fraud1", "fraud2")]
     sizes = [len(c.shown) + len(c.hidden) for c in cluster(found, ClusterSpec())]
     assert sizes == [3, 2, 1]
+
+
+class TopicEmbedder:
+    """Places a text by the topic that its words tell, though no two of its texts need share a word."""
+
+    identity = "topics"
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        marks = ("barn", "wallet", "cheque")
+        return [[float(mark in text) + 0.01 * (len(text) % 7) for mark in marks] for text in texts]
+
+
+def test_with_an_embedder_those_of_one_meaning_come_together() -> None:
+    told = [
+        finding(f"{mark} {word}", id=f"{mark}{word}", response=mark)
+        for mark in ("barn", "wallet", "cheque")
+        for word in "abcd"
+    ]
+    by_meaning = cluster(told, ClusterSpec(hide=0.5), TopicEmbedder())
+    assert {frozenset(f.id[:-1] for f in (*c.shown, *c.hidden)) for c in by_meaning} == {
+        frozenset({"barn"}),
+        frozenset({"wallet"}),
+        frozenset({"cheque"}),
+    }
+    assert all(len(c.shown) == len(c.hidden) == 2 for c in by_meaning)
+
+
+def test_too_few_findings_are_grouped_by_words() -> None:
+    few = FINDINGS[:3]
+    assert cluster(few, ClusterSpec(), TopicEmbedder()) == cluster(few, ClusterSpec())

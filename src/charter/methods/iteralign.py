@@ -131,7 +131,7 @@ def iterate(run: Steps, now: IterAlignState, draws: Draws, roles: Roles, task: I
         now, clean = replace(now, attempts=attempts), stop.action == "stop" and not attempts.violations
         if clean or not findings:
             return replace(now, stopped=stop.reason if clean else "")
-        clusters = run.once("clusters", cluster, findings, options.cluster)
+        clusters = run.once("clusters", cluster, findings, options.cluster, roles.embedder)
         rules = now.constitution
         proposals = run.map("proposals", propose, clusters, roles.proposer, rules, texts, options.propose, shown)
         amended = run.once("amended", amend, rules, proposals, roles.proposer, texts, options.amend)

@@ -144,7 +144,7 @@ def write_benign_prompts(
         exchanges = run.map("exchanges", probe, prompts, target, inputs.answers)
     verdicts = run.map("verdicts", judge, exchanges, roles.judge, *inputs.judge_arguments())
     findings = run.once("findings", select_violations, exchanges, verdicts)
-    clusters = run.once("clusters", cluster, findings, options.cluster)
+    clusters = run.once("clusters", cluster, findings, options.cluster, roles.embedder)
     lookalikes = run.map("lookalikes", contrast, clusters, roles.proposer, inputs.guard, texts, options.contrast, shown)
     return list({p.id: p for found in lookalikes for p in found.prompts}.values())
 

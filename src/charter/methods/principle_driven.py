@@ -105,7 +105,7 @@ def count_supervision(
 def make_lookalikes(run: Steps, found: Sequence[Finding], roles: Roles, inputs: Inputs) -> list[Lookalikes]:
     """Look-alikes of the failures; none where the spec asks for none."""
     options, texts = inputs.options, inputs.templates
-    clusters = run.once("clusters", cluster, found, options.cluster)
+    clusters = run.once("clusters", cluster, found, options.cluster, roles.embedder)
     shown = options.cluster.show
     lookalikes = run.map("lookalikes", contrast, clusters, roles.proposer, inputs.guard, texts, options.contrast, shown)
     return lookalikes

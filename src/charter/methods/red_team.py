@@ -42,5 +42,5 @@ def red_team(run: Run, roles: Roles, inputs: Inputs) -> RedTeamResult:
     scored = grade_answers(start, "heldout", heldout)
     verdicts = folder.map("verdicts", judge, exchanges, roles.judge, *inputs.judge_arguments())
     findings = folder.once("findings", select_violations, exchanges, verdicts)
-    clusters = folder.once("clusters", cluster, findings, options.cluster)
+    clusters = folder.once("clusters", cluster, findings, options.cluster, roles.embedder)
     return RedTeamResult(tuple(clusters), tuple(scored.scores), "red teaming was done")

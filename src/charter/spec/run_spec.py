@@ -182,6 +182,12 @@ class Spec(Record):
         description="What scores the model before and after: a model with no other role, or `world` (the world's "
         "truth).",
     )
+    embedder: str = Field(
+        "auto",
+        description="What tells failures apart by their meaning: a folder of model2vec, of sentence-transformers or of "
+        "a language model. `auto`: the target, where its weights run in this process. `none`: words alone (TF-IDF), "
+        "as for the organism.",
+    )
     prompts: PromptsSpec = Field(
         PromptsSpec(),
         description="Sources of prompts. They are split into train, gate and held-out by near-duplicate cluster.",

@@ -5,18 +5,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from charter.ports import Embedder
 from charter.records.record import digest
 from charter.records.verdicts import Cluster, Finding
+from charter.similarity.vectors import FEWEST, group_vectors, standardize_vectors
 from charter.spec import ClusterSpec
 
 
-def cluster(findings: Sequence[Finding], options: ClusterSpec) -> list[Cluster]:
-    """Clusters, largest first. ``by: batch`` puts everything in one. A finding is hidden by the hash of its id."""
+def cluster(findings: Sequence[Finding], options: ClusterSpec, embedder: Embedder | None = None) -> list[Cluster]:
+    """Clusters, largest first. ``by: batch`` puts everything in one; with an ``embedder`` those of one meaning belong
+    together, and else those of the same words. A finding is hidden by the hash of its id."""
     if not findings:
         return []
-    groups = [list(findings)] if options.by == "batch" else _group_by_text(findings, options.distance)
+    if options.by == "batch":
+        groups = [list(findings)]
+    elif embedder is not None and len(findings) >= FEWEST:
+        groups = _group_by_meaning(findings, embedder)
+    else:
+        groups = _group_by_text(findings, options.distance)
     clusters = [_to_cluster(group, options.hide) for group in groups]
     return sorted(clusters, key=lambda c: (-len(c.shown) - len(c.hidden), c.id))
+
+
+def _group_by_meaning(findings: Sequence[Finding], embedder: Embedder) -> list[list[Finding]]:
+    """Prompt and response count the same: attacks share the form of a prompt, refusals that of a response."""
+    import numpy as np
+
+    sides = ([f.exchange.prompt.text for f in findings], [f.exchange.response for f in findings])
+    rows = np.hstack([standardize_vectors(embedder.embed(texts)) for texts in sides])
+    return _collect(findings, group_vectors(rows / np.sqrt(2)))
+
+
+def _collect(findings: Sequence[Finding], labels: Sequence[int]) -> list[list[Finding]]:
+    groups: dict[int, list[Finding]] = {}
+    for label, finding in zip(labels, findings, strict=True):
+        groups.setdefault(int(label), []).append(finding)
+    return list(groups.values())
 
 
 def _group_by_text(findings: Sequence[Finding], distance: float) -> list[list[Finding]]:
@@ -28,10 +52,7 @@ def _group_by_text(findings: Sequence[Finding], distance: float) -> list[list[Fi
     labels = AgglomerativeClustering(
         n_clusters=None, distance_threshold=distance, metric="cosine", linkage="average"
     ).fit_predict(_text_features(sides))
-    groups: dict[int, list[Finding]] = {}
-    for label, finding in zip(labels, findings, strict=True):
-        groups.setdefault(int(label), []).append(finding)
-    return list(groups.values())
+    return _collect(findings, labels)
 
 
 PROMPT_WEIGHT = 0.5

@@ -29,6 +29,7 @@ from charter.wiring import (
     row_files,
 )
 from charter.wiring.benchmark_suite import SpecBenchmarks
+from charter.wiring.embedder import build_embedder
 from charter.wiring.prompt_previews import count_rows, distinguish_counts
 from charter.wiring.targets import SERVER_DIR, TUNING_DIR, MemoryFreeingTuner, Targets
 
@@ -143,6 +144,7 @@ class Components:
             evaluators=self.build_evaluators(run),
             attacks=attack_styles.build_train_attacks(self.spec, self.world, attacker, self.templates),
             suite=self._build_benchmark_suite(run, attacker),
+            embedder=build_embedder(self.spec, self.start, self._targets.load_start),
             learners=learners.build_learners(
                 self.spec, run.directory / TUNING_DIR, run.directory, self._free_memory_first
             ),

@@ -56,6 +56,13 @@ class Targets:
             if local.device != "cpu":
                 local.close()
 
+    def load_start(self) -> LocalEngine:
+        """The engine in process that holds the starting model's weights, under whatever adapter is in use."""
+        found = self._local.get(self.start.base_digest)
+        if found is None:
+            found = self._local[self.start.base_digest] = role_models.build_local_engine(self.spec, self.start)
+        return found
+
     @contextmanager
     def open_metered(self, run: Run, policy: ModelRef) -> Iterator[Engine]:
         """The engine of a policy of the run, each call on its ledger."""

@@ -1,0 +1,1 @@
+"""What places texts by their meaning, behind ``ports.Embedder``."""

@@ -1,0 +1,55 @@
+"""Texts compared as vectors: groups of one meaning, and what is nearest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+FEWEST = 4
+"""Of fewer texts than these no groups are told apart by vectors."""
+MOST_SHARE = 2.0
+"""At most so many times the root of the number of texts are groups: a rule is for several failures, not for one."""
+
+
+def standardize_vectors(vectors: Sequence[Sequence[float]]) -> Any:
+    """Rows of unit length [texts, numbers], each number less its mean and divided by its spread over the texts. A few
+    numbers of a language model's states are large for every text, and would drown the others (Timkey and van
+    Schijndel, arXiv 2109.04404)."""
+    import numpy as np
+
+    rows = np.asarray(vectors, dtype="float64")
+    rows, spread = rows - rows.mean(axis=0), rows.std(axis=0)
+    rows = np.divide(rows, spread, out=np.zeros_like(rows), where=spread > 1e-9)
+    sizes = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.divide(rows, sizes, out=np.zeros_like(rows), where=sizes > 1e-9)
+
+
+def group_vectors(rows: Any) -> list[int]:
+    """The group of each row [texts, numbers] of unit length: average linkage by cosine, in the number of groups whose
+    mean silhouette is highest (Rousseeuw 1987), from 2 to ``MOST_SHARE`` times the root of the number of rows. All rows
+    are one group where all are alike."""
+    import numpy as np
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+    from sklearn.metrics import silhouette_score
+
+    apart = np.clip(1 - rows @ rows.T, 0, 2)
+    np.fill_diagonal(apart, 0)
+    if len(rows) < FEWEST or apart.max() < 1e-6:
+        return [0] * len(rows)
+    tree = linkage(squareform(apart, checks=False), "average")
+    best, chosen = -2.0, np.zeros(len(rows), int)
+    for count in range(2, min(len(rows) - 1, int(MOST_SHARE * len(rows) ** 0.5)) + 1):
+        labels = fcluster(tree, count, "maxclust")
+        if 1 < len(set(labels)) < len(rows):
+            score = float(silhouette_score(apart, labels, metric="precomputed"))
+            if score > best + 1e-9:
+                best, chosen = score, labels
+    return [int(label) for label in chosen]
+
+
+def rank_vectors(rows: Any, like: Sequence[int], among: Sequence[int]) -> list[int]:
+    """The rows of ``among``, those first that are nearest to the mean of the rows of ``like``; equally near ones keep
+    their order."""
+    closeness = rows[list(among)] @ rows[list(like)].mean(axis=0)
+    return [among[n] for n in sorted(range(len(among)), key=lambda n: (-float(closeness[n]), n))]

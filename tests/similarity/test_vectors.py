@@ -1,0 +1,50 @@
+"""Groups of one meaning: planted ones are found, their number is bounded, and what is alike is one group."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charter.similarity.vectors import FEWEST, MOST_SHARE, group_vectors, rank_vectors, standardize_vectors
+
+
+def planted(groups: int, each: int, spread: float, seed: int) -> tuple[list[list[float]], list[int]]:
+    """Vectors around so many middles that lie far apart, with a part that all have in common."""
+    draw = np.random.default_rng(seed)
+    middles = np.linalg.qr(draw.normal(size=(16, groups)))[0].T
+    rows = np.concatenate([middle + spread * draw.normal(size=(each, 16)) for middle in middles]) + 5.0
+    return rows.tolist(), [n for n in range(groups) for _ in range(each)]
+
+
+@pytest.mark.parametrize("groups", [3, 5])
+def test_planted_groups_are_found(groups: int) -> None:
+    rows, truth = planted(groups, 12, 0.05, seed=groups)
+    found = group_vectors(standardize_vectors(rows))
+    assert len({(label, wanted) for label, wanted in zip(found, truth, strict=True)}) == len(set(found)) == groups
+
+
+def test_without_structure_there_are_few_groups() -> None:
+    rows = np.random.default_rng(1).normal(size=(100, 16)).tolist()
+    assert 2 <= len(set(group_vectors(standardize_vectors(rows)))) <= MOST_SHARE * 10
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 40), st.integers(0, 5))
+def test_every_text_has_a_group_and_there_are_never_too_many(count: int, seed: int) -> None:
+    rows = standardize_vectors(np.random.default_rng(seed).normal(size=(count, 6)).tolist())
+    found = group_vectors(rows)
+    assert len(found) == count
+    assert len(set(found)) <= max(1, MOST_SHARE * count**0.5)
+    if count < FEWEST:
+        assert len(set(found)) == 1
+
+
+def test_equal_texts_are_one_group() -> None:
+    assert set(group_vectors(standardize_vectors([[1.0, 2.0, 3.0]] * 9))) == {0}
+
+
+def test_the_nearest_come_first() -> None:
+    rows = np.array([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6], [1.0, 0.0]])
+    assert rank_vectors(rows, like=[0], among=[1, 2, 3]) == [3, 2, 1]
