@@ -9,6 +9,7 @@ from charter.jobs.benchmark_calls import count_calls
 from charter.spec import MethodOptions, Spec
 from charter.wiring import attack_styles, learners, role_models
 from charter.wiring.components import Components
+from charter.wiring.judge_proof import count_probe_calls
 from charter.wiring.principle_methods import (
     METHODS_ON_GENERATED,
     METHODS_WITHOUT_RULES,
@@ -30,6 +31,8 @@ def forecast_alignment(components: Components, written: int = 0) -> dict[str, An
         seen |= {"rules": {p.id: p.text for p in load_constitution(components).active}}
     if repeated := components.prompts.repeated:
         seen |= {"prompts_repeated": repeated}
+    if probed := count_probe_calls(components):
+        seen |= {"judge_probe": probed}
     if notes := components.describe().get("notes"):
         seen |= {"target": "; ".join(notes)}
     return {**_forecast_method(components, written), **_forecast_benchmarks(components), **seen}

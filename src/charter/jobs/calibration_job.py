@@ -81,4 +81,6 @@ class CalibrationJob:
             rubric=rubric,
             templates=role_models.build_templates(spec, self.world),
             judging=spec.options.judge,
+            both_readings=asked.both_readings,
+            fit=asked.fit,
         )
