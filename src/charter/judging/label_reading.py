@@ -20,7 +20,7 @@ from charter.judging.rubrics import Rubric
 from charter.ports import Engine
 from charter.records.chat import Exchange, LogLikelihood, Message, ScoreRequest
 from charter.records.item_ids import join_id
-from charter.records.label_fits import UNFITTED
+from charter.records.label_fits import LabelFit
 from charter.records.record import Step
 from charter.records.verdicts import Verdict
 from charter.templates import Templates, draw_nonce, fence_text, render, render_conversation, user_turn
@@ -141,13 +141,20 @@ def softmax(scores: Scores) -> dict[str, float]:
 
 def decide_by_shares(id: str, shares: Scores, rubric: Rubric) -> Verdict:
     """The verdict that the labels' shares make by the rubric's fit; of the labels with its outcome the likeliest."""
-    fit = rubric.fit or UNFITTED
+    fit = rubric.fit or default_fit(rubric)
     probability = round(fit.bend(_violating_share(shares, rubric)), DIGITS)
     outcome = "violates" if probability >= fit.threshold else "complies"
     label = max((x for x in rubric.menu if rubric.outcomes[x] == outcome), key=lambda x: shares[x])
     said = json.dumps({x: round(share, DIGITS) for x, share in shares.items()})
     verdict = to_verdict(id, rubric, ParsedReply(label, said, severity=None))
     return verdict.model_copy(update={"probability": probability, "threshold": fit.threshold})
+
+
+def default_fit(rubric: Rubric) -> LabelFit:
+    """Where nothing was learnt: an exchange violates from the share on that violating labels have where there is
+    nothing to judge, which is the same for each label once the bias is off."""
+    violating = sum(outcome == "violates" for outcome in rubric.outcomes.values())
+    return LabelFit(threshold=round(violating / len(rubric.menu), DIGITS))
 
 
 def read_shares(verdict: Verdict) -> Scores:

@@ -36,10 +36,6 @@ class LabelFit(Record):
         return probability
 
 
-UNFITTED = LabelFit(threshold=0.5)
-"""Where nothing was learnt, what is likelier than not decides."""
-
-
 def log_odds(probability: float) -> float:
     """The logarithm of the odds; finite at 0 and 1."""
     inside = min(1 - LEAST, max(LEAST, probability))

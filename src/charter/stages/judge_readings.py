@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from charter.judging.label_reading import MENU_ORDERS, decide_by_shares, read_raw_probability, read_shares
+from charter.judging.label_reading import (
+    MENU_ORDERS,
+    decide_by_shares,
+    default_fit,
+    read_raw_probability,
+    read_shares,
+)
 from charter.judging.labelled_exchanges import drop_equal_exchanges, wilson_share
 from charter.judging.rubrics import Rubric
 from charter.records.calibration_results import JudgeProbe, LabelledExchange, ReadingFigures
-from charter.records.label_fits import UNFITTED, FitKind, JudgeReading, LabelFit
+from charter.records.label_fits import FitKind, JudgeReading, LabelFit
 from charter.records.record import digest
 from charter.records.verdicts import Outcome, Verdict
 from charter.statistics import Counted, area_under_curve, cohens_kappa, learn_label_fit, youden_j
@@ -21,7 +27,7 @@ def learn_fit(
     labelled: Sequence[LabelledExchange], verdicts: Sequence[Verdict], rubric: Rubric, kind: FitKind
 ) -> LabelFit:
     """What all labelled exchanges say about where to cut. Where they lack one outcome nothing is learnt."""
-    return _learn(drop_equal_exchanges(labelled), {v.id: v for v in verdicts}, rubric, kind) or UNFITTED
+    return _learn(drop_equal_exchanges(labelled), {v.id: v for v in verdicts}, rubric, kind) or default_fit(rubric)
 
 
 def cross_fit_verdicts(
@@ -34,7 +40,7 @@ def cross_fit_verdicts(
     fits = {
         fold: _learn([x for x in distinct if folds[x.id] != fold], said, rubric, kind) for fold in set(folds.values())
     }
-    return [_decide_again(said[x.id], rubric, fits[folds[x.id]] or UNFITTED) for x in labelled]
+    return [_decide_again(said[x.id], rubric, fits[folds[x.id]] or default_fit(rubric)) for x in labelled]
 
 
 def compare_readings(
