@@ -667,6 +667,8 @@ def test_a_plan_counts_what_would_be_asked(labels: str) -> None:
     spec = {"method": "calibrate", "world": "village", "judge": ERRING, "calibrate": asks}
     plan = jobs.forecast_run(parse_spec(yaml.safe_dump(spec)))
     assert plan["judge_calls"]["labelled"] == 7
+    both = {**spec, "calibrate": asks | {"both_readings": True}, "options": {"judge": {"read": "label"}}}
+    assert jobs.forecast_run(parse_spec(yaml.safe_dump(both)))["judge_calls"]["labelled"] == 7 * (1 + 2 * 3)
     assert plan["calls"] >= 7 + len(INJECTIONS)
 
 

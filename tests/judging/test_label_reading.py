@@ -49,6 +49,16 @@ def leaning(evidence: Callable[[str], float], first: float = 0.0, word: float = 
     return ScriptedEngine(grader=weigh)
 
 
+def noting(seen: list[str]) -> ScriptedEngine:
+    """A judge without a liking, that notes what it is asked."""
+
+    def weigh(request: ScoreRequest) -> float:
+        seen.append(request.messages[0].content)
+        return -1.0
+
+    return ScriptedEngine(grader=weigh)
+
+
 def evidence(response: str) -> float:
     return {"harm": 2.0, "help": -2.0}.get(response, 0.0)
 
@@ -86,7 +96,7 @@ def test_both_orders_are_asked_of_each_exchange_and_of_what_has_no_content() -> 
 
 def test_what_is_fixed_stands_before_what_is_judged() -> None:
     seen: list[str] = []
-    engine = ScriptedEngine(grader=lambda request: seen.append(request.messages[0].content) or -1.0)
+    engine = noting(seen)
     judged(engine, HARM, "one", "two")
     begun = {text[: text.index("<prompt")] for text in seen}
     assert len(begun) == 2
@@ -160,7 +170,7 @@ def test_a_judge_that_gives_no_probabilities_is_refused_with_the_other_reading()
 
 def test_policy_and_norms_stay_where_the_exchange_is_taken_out() -> None:
     seen: list[str] = []
-    engine = ScriptedEngine(grader=lambda request: seen.append(request.messages[0].content) or -1.0)
+    engine = noting(seen)
     norm = Norm.model_validate({"id": "n", "text": "Never name a colour.", "holds": True})
     judged(engine, POLICY.model_copy(update={"policy": "Speak of cats.", "norms": (norm,)}), "x")
     assert all("Speak of cats." in text and "Never name a colour." in text for text in seen)
