@@ -122,7 +122,7 @@ def test_both_readings_of_a_judge_are_compared_from_the_command_line(exchanges: 
     assert figures["label"]["youden_low"] > 0.2
     assert 0.12 < found["fit"]["threshold"] < 0.5
     assert found["labels"]["specificity"]["value"] > 0.9
-    assert "probabilities of labels" in said("calibrate", *model, *where, "--quiet")
+    assert "probabilities of labels" in said("calibrate", *model, *where)
     curve = ("--set", "calibrate.fit=isotonic", "--out", str(tmp_path / "curve"))
     read = ("--labelled", exchanges, "--read", "label", "--json", "--quiet")
     bent: Any = json.loads(said("calibrate", *model, *read, *curve))["calibration"]
