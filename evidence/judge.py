@@ -71,7 +71,8 @@ class KeptScores:
         yield from (self.values[id] for id in known if id not in done)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
-            todo = [request for request in requests if request.id not in {*done, *known}]
+            known |= set(done)
+            todo = [request for request in requests if request.id not in known]
             for answer in self._engine.score(todo):
                 self.values[answer.id] = answer
                 file.write(answer.model_dump_json() + "\n")
