@@ -1,5 +1,5 @@
 """``python -m evidence [CLAIM ...]``: measures claims and writes docs/evidence/CLAIM.json; ``tables`` writes the
-tables."""
+tables. ``--data DIR`` is where published data lie, ``--per-model N`` how many exchanges of each model are judged."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from evidence.curation import curation
 from evidence.gates import gates
 from evidence.http import http
 from evidence.instruct import instruct
+from evidence.judge import judge
 from evidence.kills import kills
 from evidence.meaning import meaning
 from evidence.measurement import measurement
@@ -40,6 +41,7 @@ CLAIMS = {
     "benchmarks": benchmarks,
     "http": http,
     "instruct": instruct,
+    "judge": judge,
     "meaning": meaning,
     "measurement": measurement,
     "preferences": preferences,
@@ -57,6 +59,12 @@ CLAIMS = {
 
 def main(words: list[str]) -> int:
     """Measures the claims named (all but ``tables`` where none is)."""
+    words = [*words]
+    for option, variable in (("--data", "CHARTER_TEST_DATA"), ("--per-model", "CHARTER_PER_MODEL")):
+        if option in words:
+            place = words.index(option)
+            os.environ[variable] = " ".join(words[place + 1 : place + 2])
+            del words[place : place + 2]
     unknown = [word for word in words if word not in {*CLAIMS, "tables"}]
     if unknown:
         print(f"no claim {', '.join(unknown)}; there are: {', '.join(CLAIMS)}, tables", file=sys.stderr)

@@ -10,6 +10,7 @@
     ├── EngineError        a model could not be loaded or did not answer
     │   ├── UnavailableError  a model stays away; the run is paused and can be resumed
     │   ├── UnsupportedError  a model cannot do what is asked of it, such as give log-likelihoods
+    │   ├── UnprovenError     a judge does not tell what does harm from what does not
     │   └── OfflineError      something reached for the network in a run that is offline
     ├── TuningError        training could not be done or gave no usable model
     ├── BudgetError        the run's budget is spent; the run is paused and can be resumed
@@ -85,6 +86,10 @@ class UnavailableError(EngineError):
 
 class UnsupportedError(EngineError):
     """A model cannot do what is asked of it: give log-likelihoods, or go on from a raw text."""
+
+
+class UnprovenError(EngineError):
+    """A judge does not tell what does harm from what does not, so a run under it would show nothing."""
 
 
 class OfflineError(EngineError):

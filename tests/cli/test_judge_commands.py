@@ -110,3 +110,21 @@ def test_rubrics_are_listed_and_printed() -> None:
         parse_rubric(text.replace("name: guard", "name: mine"), "f").categories == SHIPPED_RUBRICS["guard"].categories
     )
     assert CliRunner().invoke(app, ["judge", "rubric", "none"]).exit_code == 2
+
+
+def test_both_readings_of_a_judge_are_compared_from_the_command_line(exchanges: str, tmp_path: Path) -> None:
+    """A judge that is useless in words may be a good one by the probabilities of its labels."""
+    model = ("--model", "python:tests.fakes.scripted_judge:cautious", "--rubric", "harm")
+    where = ("--labelled", exchanges, "--read", "both", "--out", str(tmp_path / "run"))
+    found: Any = json.loads(said("calibrate", *model, *where, "--json", "--quiet"))["calibration"]
+    figures = {one["id"]: one for one in found["readings"]}
+    assert figures["rationale"]["youden"] == 0
+    assert figures["label"]["youden_low"] > 0.2
+    assert 0.12 < found["fit"]["threshold"] < 0.5
+    assert found["labels"]["specificity"]["value"] > 0.9
+    assert "probabilities of labels" in said("calibrate", *model, *where)
+    curve = ("--set", "calibrate.fit=isotonic", "--out", str(tmp_path / "curve"))
+    read = ("--labelled", exchanges, "--read", "label", "--json", "--quiet")
+    bent: Any = json.loads(said("calibrate", *model, *read, *curve))["calibration"]
+    assert (bent["fit"]["kind"], bent["fit"]["knots"] != []) == ("isotonic", True)
+    assert [one["id"] for one in bent["readings"]] == ["label"]

@@ -36,10 +36,10 @@ class Server:
 @contextmanager
 def serve(reply: Reply, port: int = 0) -> Iterator[Server]:
     """Serves until the block ends, on a free port where none is named. ``reply`` gives ``text``, and may give
-    ``finish``, ``headers``, ``torn`` (the share of the body that is sent), ``message`` (further keys of it), ``body``
-    (all of the JSON) or ``raw`` (all of the body, of the ``type``), or ``status`` with ``error``; where the body has a
-    ``prompt``, what completes it: ``text``, ``finish``, ``logprobs`` and ``usage``. ``path`` of the body is
-    where it was sent to."""
+    ``finish``, ``headers``, ``torn`` (the share of the body that is sent), ``message`` (further keys of it), ``choice``
+    (further keys beside it), ``body`` (all of the JSON) or ``raw`` (all of the body, of the ``type``), or ``status``
+    with ``error``; where the body has a ``prompt``, what completes it: ``text``, ``finish``, ``logprobs`` and
+    ``usage``. ``path`` of the body is where it was sent to."""
     state = Server()
 
     class Handler(BaseHTTPRequestHandler):
@@ -126,6 +126,7 @@ def _payload(body: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
         "index": 0,
         "message": {"role": "assistant", "content": text, **answer.get("message", {})},
         "finish_reason": answer.get("finish", "stop"),
+        **answer.get("choice", {}),
     }
     usage = {"prompt_tokens": said, "completion_tokens": len(text.split())}
     usage["total_tokens"] = sum(usage.values())

@@ -7,6 +7,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.organism.world import World
 from charter.records.calibration_results import Calibration, FileErrors, LabelledExchange
 from charter.records.chat import Exchange, Request, Sampling, user_prompt
+from charter.records.label_fits import LabelFit
 from charter.records.preferences import ResponsePair
 from charter.records.row_counts import RowCount, SkippedRow
 from charter.records.verdicts import Outcome, Verdict
@@ -42,7 +44,8 @@ from charter.spec import JudgingSpec, LabelledFileSpec, parse_spec
 from charter.stages.calibration import JudgeEvidence, build_calibration
 from charter.templates import Templates
 from charter.wiring.calibrations import load_calibrations
-from charter.wiring.role_models import load_rubric
+from charter.wiring.components import Components
+from charter.wiring.role_models import connect_oracle, load_rubric
 from tests.fakes.example_records import said
 from tests.fakes.published_files import DATA, needs_data
 
@@ -591,11 +594,81 @@ def test_whatever_changes_the_asking_changes_its_digest() -> None:
     assert len(marks) == 6
 
 
+INJECTED = "method: calibrate\ncalibrate: {injections: true}\n"
+
+
+def weighing(request: Any) -> float:
+    """A judge that holds everything for harmful, and what is bad a little more so."""
+    bad = "bad" in request.messages[0].content
+    return (4.0 + bad) if request.completion == "harmful" else 0.0
+
+
+def split_labels(n: int = 40) -> list[LabelledExchange]:
+    return [
+        knowing(f"{'bad' if k % 2 else 'good'} {k}", "harmful" if k % 2 else "acceptable", f"x{k}") for k in range(n)
+    ]
+
+
+def test_both_readings_are_compared_and_the_fit_is_kept_for_runs(tmp_path: Path) -> None:
+    """In words the judge calls all of it harmful; its probabilities, cut at what was learnt, tell all apart."""
+    engine = ScriptedEngine(lambda request: reply("harmful"), "told", grader=weighing)
+    asked = replace(trial(split_labels(), attacks=True), judging=JudgingSpec(read="label"), both_readings=True)
+    with Run.create(tmp_path / "run", spec_text=f"world: village\n{INJECTED}") as run:
+        found = calibrate(run, run.meter_engine(engine, "judge", "measuring"), asked)
+        assert calibrate(run, run.meter_engine(engine, "judge", "measuring"), asked) == found
+        run.finish()
+    by_label, in_words = found.readings
+    assert (in_words.id, in_words.youden, in_words.unjudged) == ("rationale", 0.0, 0)
+    assert (by_label.id, by_label.auc) == ("label", 1.0)
+    assert by_label.youden is not None
+    assert by_label.youden > 0.9
+    assert found.labels is not None
+    assert found.labels.specificity.value == found.labels.sensitivity.value == 1.0
+    assert found.fit is not None
+    assert (found.fit.kind, found.fit.threshold > 2 / 3) == ("threshold", True)
+    titles = {title.split(",")[0]: rows for title, rows in build_calibration_tables(found)}
+    assert [row[0] for row in titles["By reading"]] == [
+        "reading",
+        "probabilities of labels",
+        "in words",
+        "fit in use",
+    ]
+    assert Calibration.model_validate_json(found.model_dump_json()) == found
+    assert "By reading" in render_page(tmp_path / "run")
+
+
+def test_a_calibration_in_words_is_written_as_before(tmp_path: Path) -> None:
+    found = measured(tmp_path / "run", lambda request: reply("harmful"), trial(split_labels(4)))
+    assert {"fit", "readings"}.isdisjoint(json.loads(found.model_dump_json()))
+
+
+def test_a_run_judges_by_the_fit_of_its_calibration(tmp_path: Path) -> None:
+    fit = LabelFit(threshold=0.9)
+    judged = {"judge": {"read": "label"}}
+    spec = parse_spec(yaml.safe_dump({"world": "village", "options": judged}))
+    calibration = Calibration(
+        judge=connect_oracle(spec.oracle, WORLD).identity,
+        rubric=CONDUCT.identity,
+        judging_digest=judging_digest(CONDUCT, Templates(), spec.options.judge),
+        fit=fit,
+    )
+    file = tmp_path / "calibration.json"
+    file.write_text(calibration.model_dump_json(), encoding="utf-8")
+    named = parse_spec(yaml.safe_dump({"world": "village", "options": judged, "judge": {"calibration": str(file)}}))
+    components = Components(named)
+    assert components.rubric_of("judge").fit == fit
+    assert components.rubric_of("evaluator").fit is None
+    assert components.method_inputs().rubric.fit == fit
+    assert load_calibrations(named, components.rubric, components.templates, WORLD)[0].calibration == calibration
+
+
 def test_a_plan_counts_what_would_be_asked(labels: str) -> None:
     asks = {"labelled": [labels], "limit": 7, "injections": True}
     spec = {"method": "calibrate", "world": "village", "judge": ERRING, "calibrate": asks}
     plan = jobs.forecast_run(parse_spec(yaml.safe_dump(spec)))
     assert plan["judge_calls"]["labelled"] == 7
+    both = {**spec, "calibrate": asks | {"both_readings": True}, "options": {"judge": {"read": "label"}}}
+    assert jobs.forecast_run(parse_spec(yaml.safe_dump(both)))["judge_calls"]["labelled"] == 7 * (1 + 2 * 3)
     assert plan["calls"] >= 7 + len(INJECTIONS)
 
 
@@ -610,6 +683,11 @@ def test_a_plan_counts_what_would_be_asked(labels: str) -> None:
             "options.judge.judge_input",
         ),
         ({"world": "village", "options": {"judge": {"policy": "x"}}}, "options.judge.policy"),
+        ({"world": "village", "options": {"judge": {"read": "label", "votes": 3}}}, "options.judge.read"),
+        (
+            {"method": "calibrate", "world": "village", "calibrate": {"injections": True, "both_readings": True}},
+            "calibrate.both_readings",
+        ),
         ({"world": "village", "options": {"judge": {"rubric": "policy"}}}, "options.judge.policy"),
     ],
 )

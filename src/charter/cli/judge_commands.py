@@ -24,6 +24,14 @@ class JudgeRole(StrEnum):
     evaluator = "evaluator"
 
 
+class Reading(StrEnum):
+    """How the judge is read: in words, by the probabilities of its labels, or both to compare them."""
+
+    rationale = "rationale"
+    label = "label"
+    both = "both"
+
+
 @app.command()
 def calibrate(
     spec: Annotated[
@@ -41,6 +49,10 @@ def calibrate(
     ] = None,
     rubric: Annotated[
         str | None, typer.Option(metavar="NAME", help="A rubric, instead of the spec's.", show_default=False)
+    ] = None,
+    read: Annotated[
+        Reading | None,
+        typer.Option(metavar="HOW", help="rationale, label (by probabilities) or both, compared.", show_default=False),
     ] = None,
     pairs: Annotated[
         list[str] | None, typer.Option(metavar="FILE", help="hh-rlhf, HHH alignment, or prompt, chosen, rejected.")
@@ -70,8 +82,11 @@ def calibrate(
     Leaves a run of its own. Name it in a spec (judge.calibration) to see judged shares corrected for the judge's error.
     """
     exchanges = _labelled_files(labelled or [], columns)
-    files = {"pairs": pairs, "labelled": exchanges, "injections": injections, "limit": limit}
-    text = _calibration_spec(_judge_of_spec(spec, role), (model, base_url, rubric), files, parse_changes(changes))
+    files: dict[str, object] = {"pairs": pairs, "labelled": exchanges, "injections": injections, "limit": limit}
+    asked = {"rubric": rubric, "read": "label" if read is Reading.both else read}
+    files["both_readings"] = read is Reading.both
+    wanted = _override_judge(_judge_of_spec(spec, role), {"model": model, "base_url": base_url}, asked)
+    text = _calibration_spec(wanted, files, parse_changes(changes))
     if dry_run:
         print_plan(text, as_json)
         return
@@ -123,21 +138,23 @@ def _labelled_files(files: Sequence[str], columns: str) -> list[dict[str, Any]]:
     return made
 
 
-def _calibration_spec(
-    wanted: dict[str, Any], judge: tuple[str | None, ...], files: Mapping[str, object], changes: Mapping[str, str]
-) -> str:
-    """The spec of a calibration, with what the command line says. Raises SpecError."""
+def _override_judge(
+    wanted: dict[str, Any], model: Mapping[str, str | None], asked: Mapping[str, str | None]
+) -> dict[str, Any]:
+    """The spec with what the command line says of the judge's ``model``, and of how it is ``asked``."""
+    if model.get("model") is not None:
+        wanted["judge"] = {}
+    wanted["judge"] |= {key: str(value) for key, value in model.items() if value is not None}
+    wanted["options"]["judge"] |= {key: str(value) for key, value in asked.items() if value is not None}
+    return wanted
+
+
+def _calibration_spec(wanted: dict[str, Any], files: Mapping[str, object], changes: Mapping[str, str]) -> str:
+    """The spec of a calibration, with the files that the command line names. Raises SpecError."""
     import yaml
 
     from charter import spec as specs
 
-    model, base_url, rubric = judge
-    if model is not None:
-        wanted["judge"] = {"model": model}
-    if base_url is not None:
-        wanted["judge"]["base_url"] = base_url
-    if rubric is not None:
-        wanted["options"]["judge"]["rubric"] = rubric
     wanted["calibrate"] |= {key: value for key, value in files.items() if value}
     return specs.change_spec(yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True), changes, "calibrate")
 
@@ -153,7 +170,7 @@ def _judge_of_spec(spec: str | None, role: JudgeRole) -> dict[str, Any]:
         if given.evaluator == "world":
             raise SpecError("the evaluator is a world's truth, which needs no measure", cure="Measure the judge.")
         model = given.evaluator
-    judge = model.model_dump(mode="json", exclude_defaults=True, exclude={"calibration"})
+    judge = model.model_dump(mode="json", exclude_defaults=True, exclude={"calibration", "unproven"})
     return {
         "method": "calibrate",
         "seed": given.seed,

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from charter.jobs.benchmark_calls import count_calls
-from charter.spec import MethodOptions, Spec
+from charter.spec import JudgingSpec, MethodOptions, Spec
 from charter.wiring import attack_styles, learners, role_models
 from charter.wiring.components import Components
+from charter.wiring.judge_proof import count_probe_calls
 from charter.wiring.principle_methods import (
     METHODS_ON_GENERATED,
     METHODS_WITHOUT_RULES,
@@ -20,6 +21,9 @@ from charter.wiring.prompt_previews import preview_prompts
 from charter.wiring.row_files import METHODS_ON_GIVEN_ROWS
 from charter.wiring.self_instruct_inputs import max_calls, max_prompts
 
+MOST_LABELS = 4
+"""Labels of the rubric with the most, among those that a method asks by."""
+
 
 def forecast_alignment(components: Components, written: int = 0) -> dict[str, Any]:
     """Prompts, calls by purpose and tokens to generate. ``written``: prompts that the step before writes at most.
@@ -30,6 +34,8 @@ def forecast_alignment(components: Components, written: int = 0) -> dict[str, An
         seen |= {"rules": {p.id: p.text for p in load_constitution(components).active}}
     if repeated := components.prompts.repeated:
         seen |= {"prompts_repeated": repeated}
+    if probed := count_probe_calls(components):
+        seen |= {"judge_probe": probed}
     if notes := components.describe().get("notes"):
         seen |= {"target": "; ".join(notes)}
     return {**_forecast_method(components, written), **_forecast_benchmarks(components), **seen}
@@ -107,15 +113,22 @@ def _count_iteration_calls(options: MethodOptions, batch: int, attempts: int, as
         asked: Calls that one attack takes.
     """
     clusters = 1 if options.cluster.by == "batch" else max(1, batch // 10)
+    judged = calls_per_reading(options.judge) * (batch + attempts)
     return {
-        "verdicts": batch + attempts,
+        "verdicts": judged,
         "attacks": attempts * asked,
         "proposals and merging": clusters + 1,
         "look-alikes": clusters if options.contrast.count else 0,
-        "rechecks": batch + attempts,
-        "second rubric": batch + attempts if options.keep.verify else 0,
-        "replay checks": options.replay.fresh + clusters * options.contrast.count,
+        "rechecks": judged,
+        "second rubric": judged if options.keep.verify else 0,
+        "replay checks": calls_per_reading(options.judge) * (options.replay.fresh + clusters * options.contrast.count),
     }
+
+
+def calls_per_reading(judging: JudgingSpec) -> int:
+    """Calls that one reading of a verdict takes at most: one in words; by labels one for each label of a rubric in each
+    order of the menu."""
+    return 2 * MOST_LABELS if judging.read == "label" else 1
 
 
 def _forecast_benchmarks(components: Components) -> dict[str, Any]:
@@ -192,7 +205,8 @@ def max_oracle_calls(spec: Spec, batch: int, hard: int) -> dict[str, int]:
         spec.method in METHODS_ON_GENERATED,
         spec.method not in METHODS_WITHOUT_RULES,
     )
-    asked = options.judge.votes * (options.judge.retries + 1)
+    by_label = options.judge.read == "label"
+    asked = calls_per_reading(options.judge) if by_label else options.judge.votes * (options.judge.retries + 1)
     checked = _answer_passes(spec) if options.keep.verify else 0
     alike = _max_lookalikes(spec, batch)
     rechecks, plain = hard * checked, batch * plainly

@@ -15,6 +15,7 @@ from charter.records.model_refs import ModelRef
 from charter.spec import Spec
 from charter.wiring.components import Components
 from charter.wiring.inheritance import inherit_prompts, inherit_state
+from charter.wiring.judge_proof import check_calibrations, prove_judges
 from charter.wiring.principle_methods import PRINCIPLE_METHODS, build_preference_inputs, build_principle_inputs
 from charter.wiring.prompt_previews import count_rows, find_losses
 from charter.wiring.row_files import ROWS_FILE, rows_to_jsonl
@@ -61,11 +62,14 @@ class AlignmentJob:
         return self.components.describe()
 
     def forecast(self) -> dict[str, Any]:
-        """What a run would do at most. Raises SpecError."""
+        """What a run would do at most. Raises SpecError, UnprovenError."""
+        check_calibrations(self.components.spec, self.components.calibrations)
         return forecast_alignment(self.components, self.written)
 
     def prepare(self) -> Sequence[str]:
-        """A line about the rows of each file."""
+        """A line about the rows of each file. Raises UnprovenError where a judge's calibration shows that it cannot
+        judge."""
+        check_calibrations(self.components.spec, self.components.calibrations)
         counts = self.components.row_counts
         prompts = len(count_rows(self.components.sources))
         kinds = ["prompts"] * prompts + ["rows"] * (len(counts) - prompts)
@@ -82,9 +86,14 @@ class AlignmentJob:
         else:
             components.add_written(inherited.once("prompts", inherit_prompts, asked))
 
+    def prove_judges(self, run: Run) -> Sequence[str]:
+        """Tries the judges before anything else is asked: a line about each. Raises UnprovenError."""
+        return prove_judges(self.components, run)
+
     def execute(self, run: Run) -> None:
         """Runs the method, then publishes its results and finishes the run."""
         components = self.components
+        self.prove_judges(run)
         if components.calibrations:
             run.steps("000").record("calibrations", list(components.calibrations))
         if losses := find_losses(components.row_counts):

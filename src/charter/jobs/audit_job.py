@@ -21,6 +21,7 @@ from charter.run import store
 from charter.spec import OracleSpec, Spec
 from charter.wiring import role_models
 from charter.wiring.components import Components
+from charter.wiring.judge_proof import check_calibrations
 from charter.wiring.targets import SERVER_DIR, Targets
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class AuditJob:
 
     def prepare(self) -> Sequence[str]:
         """Finds the battery and both sides before a run begins. Raises SpecError, StoreError, EngineError."""
+        check_calibrations(self.spec, self.components.calibrations)
         self._resolve_sides(battery_builder.load_battery(self.spec.audit))
         return ()
 

@@ -145,7 +145,7 @@ def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None) ->
         head=reading.head or "",
         spec=build_audit_spec(spec, AuditSpec(baseline="-")),
         principles=rules.active,
-        rubric=components.rubric_with_norms,
+        rubric=components.rubric_of("evaluator"),
         judging=spec.options.judge,
         answer_sampling=role_models.answer_sampling(spec),
         evaluator=evaluator.identity,

@@ -55,10 +55,12 @@ class CalibrationJob:
     def forecast(self) -> dict[str, Any]:
         """What would be asked at least: retries come on top."""
         trial, votes = self.trial, self.trial.judging.votes
+        by_label = 2 * len(trial.rubric.menu)
+        once = by_label if trial.judging.read == "label" else votes
         asked = {
-            "labelled": len(trial.labelled) * votes,
+            "labelled": len(trial.labelled) * (by_label + votes if trial.both_readings else once),
             "pairs, both orders": 2 * len(trial.pairs) * votes,
-            "injections at most": (len(INJECTIONS) + 8) * votes if trial.injections else 0,
+            "injections at most": (len(INJECTIONS) + 8) * once if trial.injections else 0,
         }
         rows = {"rows": {count.id: count.summary for count in self.counts}} if self.counts else {}
         calls = {"judge_calls": asked, "calls": sum(asked.values())}
@@ -81,4 +83,6 @@ class CalibrationJob:
             rubric=rubric,
             templates=role_models.build_templates(spec, self.world),
             judging=spec.options.judge,
+            both_readings=asked.both_readings,
+            fit=asked.fit,
         )

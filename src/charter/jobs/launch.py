@@ -43,7 +43,7 @@ def launch_run(
         _run_chain(directory, observer, None, tell)
         return
     with open_run(spec_text, directory, observer, tell) as (job, run):
-        job.execute(run)
+        _execute(job, run, tell)
 
 
 def _run_chain(
@@ -60,11 +60,19 @@ def _run_chain(
         if not (folder / store.JOURNAL).exists():
             step = chain_job.continuation_spec(step, before[-1]) if before else step
             with open_run(step, folder, observer, tell, chain_job.remaining_budget(whole, before)) as (job, run):
-                job.execute(run)
+                _execute(job, run, tell)
         elif RunReader(folder).head is None:
             rest = chain_job.remaining_budget(whole, before).model_dump(exclude_none=True)
             resume_run(folder, observer, {key: str(most) for key, most in rest.items()}, tell)
         before.append(folder)
+
+
+def _execute(job: Job, run: Run, tell: Callable[[str], None] | None) -> None:
+    """Does the work, after what was seen of the judges is told."""
+    if isinstance(job, AlignmentJob) and tell is not None:
+        for line in job.prove_judges(run):
+            tell(line)
+    job.execute(run)
 
 
 @contextmanager
@@ -125,7 +133,7 @@ def resume_run(
         target = job.describe()
         _introduce(target, tell)
         with Run.open(directory, budget=spec.budget, observer=observer, environment=collect_environment(target)) as run:
-            job.execute(run)
+            _execute(job, run, tell)
 
 
 def target_line(target: Mapping[str, Any]) -> str:

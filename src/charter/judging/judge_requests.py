@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
+from charter.errors import SpecError
 from charter.judging.rubrics import CONDUCT, Rubric
 from charter.records.chat import Exchange, Message, Prompt, Request, Sampling
 from charter.records.record import Step, digest
@@ -108,6 +109,22 @@ def compare_request(
     return Request(id=key, messages=user_turn(text), sampling=sampling, seed=step.seed(key), response_schema=schema)
 
 
+def label_template(rubric: Rubric, templates: Templates) -> str:
+    """What a judge is asked by whose labels are read by their probabilities. A rubric whose reply begins with the label
+    keeps its own template. Raises SpecError where the rubric asks for no label alone."""
+    own = "{" in rubric.template
+    if not rubric.template or (own and rubric.reply == "json"):
+        why = "its own template asks for JSON" if own else "it is sent as a conversation, which asks for no label"
+        raise SpecError(
+            f"the rubric {rubric.name} cannot be read by labels: {why}",
+            cure="Set options.judge.read: rationale, or give the rubric `reply: lines` and a template that asks for a "
+            "label.",
+        )
+    if rubric.reply == "lines":
+        return rubric.template if own else str(getattr(templates, rubric.template))
+    return templates.judge_label
+
+
 def policy_text(rubric: Rubric) -> str:
     """The policy that a rubric judges by: its text, then its categories by code."""
     categories = [f"{code}: {meaning}" for code, meaning in rubric.categories.items()]
@@ -141,5 +158,7 @@ def with_retry_temperature(sampling: Sampling, attempt: JudgeAttempt) -> Samplin
 def judging_digest(rubric: Rubric, templates: Templates, judging: JudgingSpec) -> str:
     """A digest of everything but the model and the rubric that a verdict depends on."""
     alone = judging.judge_input == "response" and rubric.name == CONDUCT.name
+    if judging.read == "label":
+        return digest([label_template(rubric, templates), judging.read])[:12]
     template = templates.paper_judge if alone else getattr(templates, rubric.template, rubric.template)
     return digest([template, templates.retry, judging.votes, judging.retries, judging.temperature])[:12]

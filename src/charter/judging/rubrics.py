@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from charter.errors import SpecError
+from charter.records.label_fits import LabelFit
 from charter.records.record import Record, digest
 from charter.records.rules import Norm
 from charter.records.verdicts import Outcome
@@ -28,7 +29,7 @@ class Rubric(Record):
     ``template`` names one of the templates, or is one (it holds ``{response}``); empty: the exchange itself is sent, as
     a conversation. ``reply``: ``json``, or ``lines``: a label, then on the second line codes of ``categories``.
     ``policy``: the text that is judged by, where the template shows one. ``norms``: what people decided; it goes before
-    the menu's wording."""
+    the menu's wording. ``fit``: from which probability a verdict violates, where labels are read by theirs."""
 
     name: str
     template: str
@@ -38,6 +39,7 @@ class Rubric(Record):
     policy: str = ""
     categories: dict[str, str] = Field(default_factory=dict)
     norms: tuple[Norm, ...] = ()
+    fit: LabelFit | None = Field(None, exclude_if=lambda fit: fit is None)
 
     @property
     def identity(self) -> str:

@@ -22,6 +22,7 @@ from charter.judging.judge_requests import (
     compare_request,
     judge_request,
 )
+from charter.judging.label_reading import LabelJudge
 from charter.judging.rubrics import Rubric
 from charter.ports import Engine
 from charter.records.chat import Completion, Exchange, Request, Sampling
@@ -125,6 +126,10 @@ def judge_exchanges(
     for e in failed:
         if e.id not in step.done:
             yield to_verdict(e.id, rubric, ParsedReply(None, NO_ANSWER, why=NO_ANSWER))
+    if judging.read == "label":
+        answered = [e for e in exchanges if e.stop != "error"]
+        yield from LabelJudge(engine, rubric, templates).judge_all(answered, step)
+        return
     sampling = Sampling(max_tokens=MAX_REPLY_TOKENS, temperature=judging.temperature)
 
     def question(e: Exchange) -> JudgeQuestion:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from charter.records.chat import Exchange
+from charter.records.label_fits import JudgeReading, LabelFit
 from charter.records.measurements import Proportion
 from charter.records.record import Record
 from charter.records.verdicts import Outcome
@@ -95,9 +96,47 @@ class InjectionResistance(Record):
     control: Proportion
 
 
+class ReadingFigures(Record):
+    """One way to read a judge (its ``id``) against known labels: ``auc`` where it gives probabilities, Youden's J with
+    its 95 % interval. ``prompts``: how many it was put to; what these took stands in the run's costs, by step."""
+
+    id: JudgeReading
+    accuracy: Proportion
+    balanced_accuracy: float | None
+    auc: float | None
+    kappa: float | None
+    youden: float | None
+    youden_low: float | None
+    youden_high: float | None
+    unjudged: int
+    prompts: int
+
+
+class JudgeProbe(Record):
+    """What the judge of a role (its ``id``) said of the shipped exchanges: how many it ``caught`` of those
+    ``violating``, and ``cleared`` of those ``complying``. The ``unjudged`` count against it."""
+
+    id: str
+    judge: str
+    caught: int
+    violating: int
+    cleared: int
+    complying: int
+    unjudged: int
+
+    @property
+    def line(self) -> str:
+        """The same in a sentence."""
+        n, right = self.violating + self.complying, self.caught + self.cleared
+        parts = f"{self.caught} of {self.violating} that do harm, {self.cleared} of {self.complying} that do not"
+        unread = f"; {self.unjudged} could not be judged" if self.unjudged else ""
+        return f"the {self.id} agreed with {right} of {n} shipped exchanges: {parts}{unread}"
+
+
 class Calibration(Record):
     """How a judge was measured: its identity, the rubric's, and ``asked``, a digest of how it was asked (template,
-    votes, retries, temperature). None where a part was not measured."""
+    votes, retries, temperature). None where a part was not measured. ``fit``: what was learnt about the probabilities
+    of labels; then ``labels`` counts verdicts of fits that did not see them. ``readings``: both ways to read it."""
 
     id: str = "calibration"
     judge: str
@@ -106,6 +145,8 @@ class Calibration(Record):
     labels: LabelAgreement | None = None
     pairs: PairAgreement | None = None
     injections: InjectionResistance | None = None
+    fit: LabelFit | None = Field(None, exclude_if=lambda fit: fit is None)
+    readings: tuple[ReadingFigures, ...] = Field((), exclude_if=lambda readings: not readings)
 
 
 class RoleCalibration(Record):

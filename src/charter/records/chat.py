@@ -129,24 +129,32 @@ class Completion(Record):
 
 class ScoreRequest(Record):
     """Asks for the log-likelihood of ``completion`` after ``messages``; ``raw``: with nothing between the two. ``cut``:
-    what is too long is cut on the left, as lm-evaluation-harness does."""
+    what is too long is cut on the left, as lm-evaluation-harness does.
+
+    ``label``: the completion is one of a few words that the messages ask for. A server may read it from the likeliest
+    first tokens of its answer, and what cannot be read is a LogLikelihood with ``error``."""
 
     id: str
     messages: tuple[Message, ...]
     completion: str
     raw: bool = False
     cut: bool = False
+    label: bool = Field(False, exclude_if=lambda label: not label)
 
 
 class LogLikelihood(Record):
     """Sum of token log-probabilities in nats over ``tokens`` tokens; ``greedy``: each token was the likeliest; ``cut``:
-    tokens that were left out on the left, where prompt and completion did not fit the context."""
+    tokens that were left out on the left, where prompt and completion did not fit the context. ``tokens_in``: tokens
+    of the prompt, where a server counts them. ``error``: why a label has no log-likelihood (its value then means
+    nothing)."""
 
     id: str
     value: float
     tokens: int
     greedy: bool
     cut: int = 0
+    tokens_in: int = Field(0, exclude_if=lambda count: not count)
+    error: Aside = ""
 
 
 class Exchange(Record):

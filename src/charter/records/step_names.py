@@ -14,6 +14,9 @@ SETTING_UP: Mapping[str, str] = {
     "handover": "what a run leaves to the next one, or takes over from the one before",
     "left_out": "rows of files that were skipped, by file and line, each with the reason",
     "calibrations": "how far the judges of this run were found to be right",
+    "*_probe_verdicts": "what a judge says of the shipped exchanges, before anything else is asked",
+    "*_probe": "how far it agrees with their labels",
+    "*_label_check": "one of these, to see whether a calibrated judge gives probabilities",
     "prompts": "the red-team prompts in the order in which they are drawn",
     "helpful": "ordinary prompts, for replay",
     "supervision": "how much people wrote for this run",
@@ -247,6 +250,10 @@ MEASURING: Mapping[str, str] = {
     "peaceful": "what the judge says of them without an attack",
     "attacks": "the same with an attack on the judge in them",
     "attacked": "what the judge says of these",
+    "other_verdicts": "what the judge says of them, read in the other way",
+    "label_fit": "what was learnt about the probabilities of its labels",
+    "fitted_verdicts": "verdicts by fits that did not see these labels",
+    "readings": "both ways to read the judge, against the labels",
     "calibration": "how far the judge is right",
 }
 """Audits and calibrations."""

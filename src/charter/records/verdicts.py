@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from charter.records.chat import Aside, Exchange
 from charter.records.record import Record
 
@@ -22,7 +24,8 @@ class Verdict(Record):
     """What a judge said of one exchange; ``label`` is None when no reply was on the menu, or no label had a majority
     (then ``unjudged``, for the reason ``why``). ``severity`` is None where the reply gave none of the scale.
     ``categories``: codes of a policy that it breaks. ``votes`` are kept where there was more than one reply.
-    ``thought``: reasoning before the verdict."""
+    ``thought``: reasoning before the verdict. ``probability``: that it violates, where labels were read by their
+    probabilities; from ``threshold`` on it does."""
 
     id: str
     rubric: str
@@ -35,6 +38,8 @@ class Verdict(Record):
     votes: tuple[Vote, ...] = ()
     why: Aside = ""
     thought: Aside = ""
+    probability: float | None = Field(None, exclude_if=lambda value: value is None)
+    threshold: float | None = Field(None, exclude_if=lambda value: value is None)
 
     @property
     def retries(self) -> int:

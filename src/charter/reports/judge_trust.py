@@ -3,7 +3,7 @@ for the judge's measured error."""
 
 from __future__ import annotations
 
-from charter.records.calibration_results import Calibration, LabelAgreement, RoleCalibration
+from charter.records.calibration_results import Calibration, JudgeProbe, LabelAgreement, RoleCalibration
 from charter.records.measurements import Measurement
 from charter.records.record import Record
 from charter.records.verdicts import Verdict
@@ -119,7 +119,9 @@ def _calibration_warnings(reading: RunReader, calibrations: dict[str, Calibratio
     roles = [*asking, *(["evaluator"] if reading.spec.evaluator != "world" else [])]
     if reading.spec.method == "evaluate":
         roles = ["evaluator"] if any(benchmark.judged for benchmark in reading.spec.benchmarks) else []
-    said = [f"The {role} was never calibrated: {UNCALIBRATED_NOTE}" for role in roles if role not in calibrations]
+    probes = {p.id: p for role in roles for p in reading.records(f"000/{role}_probe", JudgeProbe)}
+    said = [f"{probe.line[0].upper()}{probe.line[1:]}." for probe in probes.values()]
+    said += [f"The {role} was never calibrated: {UNCALIBRATED_NOTE}" for role in roles if role not in calibrations]
     for role, found in calibrations.items():
         if found.labels is None:
             said.append(f"The {role} was calibrated without labels, so no share can be corrected for its error.")

@@ -37,6 +37,8 @@ def build_calibration_tables(found: Calibration, whose: str = "") -> Iterator[tu
     if found.labels:
         yield f"{about}. Against labels", _label_rows(found.labels)
         yield "Labelled (rows), judged (columns)", _confusion_rows(found.labels)
+        if found.readings:
+            yield "By reading, on the same labels; by labels with a fit that never saw them", _reading_rows(found)
         if len(found.labels.files) > 1:
             yield "By labelled file; p: that the rate is the same in all files", _files(found.labels)
     if found.pairs:
@@ -82,6 +84,29 @@ def _label_rows(found: LabelAgreement) -> TableRows:
 def _beyond_chance(found: LabelAgreement, name: str) -> str:
     value, low, high = (getattr(found, name + end) for end in ("", "_low", "_high"))
     return _DASH if value is None or low is None or high is None else f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _reading_rows(found: Calibration) -> TableRows:
+    head = ("reading", "accuracy", "balanced", "AUC", "kappa", "Youden's J", "unjudged", "prompts")
+    rows = [
+        (
+            "probabilities of labels" if one.id == "label" else "in words",
+            _share_cells(one.accuracy)[0],
+            _number(one.balanced_accuracy),
+            _number(one.auc),
+            _number(one.kappa),
+            f"{_number(one.youden)} ({_number(one.youden_low)} to {_number(one.youden_high)})",
+            str(one.unjudged),
+            str(one.prompts),
+        )
+        for one in found.readings
+    ]
+    fit = [("fit in use", f"{found.fit.kind}, violates from {found.fit.threshold:.3f}")] if found.fit else []
+    return [head, *rows, *((*row, *[""] * (len(head) - 2)) for row in fit)]
+
+
+def _number(value: float | None) -> str:
+    return _DASH if value is None else f"{value:.2f}"
 
 
 def _files(found: LabelAgreement) -> TableRows:

@@ -35,6 +35,7 @@ VERDICT_STEPS = (
     *("verdicts", "rechecks", "helps", "checks", "further_verdicts", "single_verdicts", "double_verdicts"),
     *("benign_verdicts", "blamed_verdicts", "ordinary_verdicts"),
     *("peaceful", "attacked", "refusals"),
+    *("judge_probe_verdicts", "evaluator_probe_verdicts", "other_verdicts"),
 )
 """Steps whose records are a judge's verdicts."""
 

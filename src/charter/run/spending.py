@@ -33,7 +33,7 @@ class Usage:
     def add(self, answer: Completion | LogLikelihood, price: Price | None) -> None:
         """Counts one answer; a log-likelihood's tokens were read, not written."""
         if isinstance(answer, LogLikelihood):
-            read, written = answer.tokens, 0
+            read, written = answer.tokens_in + answer.tokens, 0
         else:
             read, written = answer.tokens_in, answer.tokens_out
         self.calls += 1

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from charter.records.label_fits import JudgeReading
 from charter.records.measurements import MarginKind
 from charter.records.record import Record
 from charter.spec.curation_spec import CurationSpec
@@ -85,6 +86,12 @@ class JudgingSpec(Record):
         "by it too.",
     )
     policy: str = Field("", description="A text file with the policy that the rubric `policy` judges by.")
+    read: JudgeReading = Field(
+        "rationale",
+        description="`rationale` reads the label of a reply in words; `label` reads how likely the judge holds each "
+        "label. The second needs an engine that gives log-probabilities.",
+        exclude_if=lambda read: read == "rationale",
+    )
     votes: int = Field(1, ge=1, description="Votes on each exchange. An outcome needs more than half of them.")
     retries: int = Field(1, ge=0, description="How often the judge is asked again after a reply that is off the menu.")
     temperature: float = Field(

@@ -251,6 +251,11 @@ class OracleSpec(ModelSpec):
         description="The run of `charter judge calibrate` that measured this judge or evaluator, or its "
         "`calibration.json`.",
     )
+    unproven: bool = Field(
+        False,
+        description="True accepts this judge or evaluator without proof: no probe is asked, and a calibration that "
+        "shows no discrimination stops nothing.",
+    )
 
     @field_validator("key_env")
     @classmethod

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from charter.records.label_fits import FitKind
 from charter.records.record import Record
 from charter.spec.benchmark_spec import BenchmarkSpec
 from charter.spec.method_options import MethodOptions, ScaleSpec
@@ -81,6 +82,15 @@ class CalibrateSpec(Record):
     )
     injections: bool = Field(False, description="True measures how many verdicts the shipped injections turn.")
     limit: int | None = Field(None, ge=1, description="The most rows of each file. Null: all.")
+    both_readings: bool = Field(
+        False,
+        description="True judges the labelled files by both readings of `options.judge.read`, and compares them.",
+    )
+    fit: FitKind = Field(
+        "threshold",
+        description="What is learnt for `options.judge.read: label`: a `threshold` alone, or a curve before it: "
+        "`platt` (logistic) or `isotonic`.",
+    )
 
 
 class AuditSpec(Record):

@@ -134,19 +134,7 @@ def change_curation(options: CurationSpec, changes: Mapping[str, str]) -> Curati
 
 def _find_conflicts(spec: Spec) -> list[str]:
     """Faults of keys that must fit one another."""
-    judge, faults = spec.options.judge, []
-    if judge.judge_input == "response" and (judge.votes > 1 or judge.rubric != "conduct"):
-        faults.append(
-            "options.judge.judge_input: the judge that sees the response alone has no other rubric and one vote"
-        )
-    if judge.policy and judge.rubric != "policy":
-        faults.append("options.judge.policy: is for the rubric `policy`; set options.judge.rubric to it")
-    if judge.rubric == "policy" and not judge.policy:
-        faults.append("options.judge.policy: the rubric `policy` needs a file with the policy's text")
-    faults += _target_faults(spec)
-    faults += _offline_faults(spec)
-    if spec.proposer is not None and spec.proposer.calibration:
-        faults.append("proposer.calibration: only a judge and an evaluator are calibrated")
+    faults = [*_judge_faults(spec), *_target_faults(spec), *_offline_faults(spec)]
     if spec.method == "calibrate" and not (
         spec.calibrate.pairs or spec.calibrate.labelled or spec.calibrate.injections
     ):
@@ -161,6 +149,29 @@ def _find_conflicts(spec: Spec) -> list[str]:
     if spec.world:
         return faults
     return faults + [_worldless(spec, key) for key, used in _world_uses(spec).items() if used]
+
+
+def _judge_faults(spec: Spec) -> list[str]:
+    """Faults of the judge and of how it is asked."""
+    judge, faults = spec.options.judge, list[str]()
+    if judge.judge_input == "response" and (judge.votes > 1 or judge.rubric != "conduct"):
+        faults.append(
+            "options.judge.judge_input: the judge that sees the response alone has no other rubric and one vote"
+        )
+    if judge.read == "label" and (judge.votes > 1 or judge.temperature > 0 or judge.judge_input == "response"):
+        faults.append(
+            "options.judge.read: `label` is read once, from prompt and response; leave out votes, temperature and "
+            "judge_input"
+        )
+    if spec.calibrate.both_readings and not spec.calibrate.labelled:
+        faults.append("calibrate.both_readings: readings are compared on labelled files; give calibrate.labelled")
+    if judge.policy and judge.rubric != "policy":
+        faults.append("options.judge.policy: is for the rubric `policy`; set options.judge.rubric to it")
+    if judge.rubric == "policy" and not judge.policy:
+        faults.append("options.judge.policy: the rubric `policy` needs a file with the policy's text")
+    if spec.proposer is not None and spec.proposer.calibration:
+        faults.append("proposer.calibration: only a judge and an evaluator are calibrated")
+    return faults
 
 
 _LINES = {

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from charter.judging.injections import inject_attacks
+from charter.judging.labelled_exchanges import drop_equal_exchanges, wilson_share
 from charter.judging.pair_comparison import judge_pairs
 from charter.judging.rubrics import Rubric
 from charter.ports import Engine
@@ -25,9 +26,8 @@ from charter.records.measurements import Proportion
 from charter.records.preferences import OrderedPair, PairVerdict
 from charter.records.record import Step
 from charter.records.verdicts import Verdict
-from charter.similarity.spelling import normalize_turns
 from charter.spec import JudgingSpec
-from charter.statistics import cohens_kappa, gwet_ac1, homogeneity_p, mcnemar, wilson
+from charter.statistics import cohens_kappa, gwet_ac1, homogeneity_p, mcnemar
 from charter.templates import Templates
 
 CONTROL_ATTACK = "control"
@@ -48,15 +48,6 @@ def compare_pairs(
 ) -> Iterator[PairVerdict]:
     """One preference for each order of each pair."""
     yield from judge_pairs(orders, judge, templates, judging, step=step)
-
-
-def drop_equal_exchanges(labelled: Sequence[LabelledExchange]) -> list[LabelledExchange]:
-    """The first of those that have one outcome, one response, and prompts of the same normalised words."""
-    first: dict[object, LabelledExchange] = {}
-    for known in labelled:
-        exchange = known.exchange
-        first.setdefault((normalize_turns(exchange.prompt.messages), exchange.response, known.outcome), known)
-    return list(first.values())
 
 
 def select_attack_bases(labelled: Sequence[LabelledExchange]) -> list[Exchange]:
@@ -101,12 +92,6 @@ def build_calibration(judge: Calibration, evidence: JudgeEvidence) -> Calibratio
     attacks = evidence.attacks
     resisted = _measure_resistance(attacks, evidence.attacked_verdicts) if attacks is not None else None
     return judge.model_copy(update={"labels": labels, "pairs": pairs, "injections": resisted})
-
-
-def wilson_share(hits: float, n: int) -> Proportion:
-    """A share with its interval."""
-    low, high = wilson(hits, n)
-    return Proportion(hits=hits, n=n, value=hits / n if n else None, low=low, high=high)
 
 
 def _measure_agreement(labelled: Sequence[LabelledExchange], verdicts: Sequence[Verdict]) -> LabelAgreement:

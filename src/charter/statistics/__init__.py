@@ -14,6 +14,7 @@ from charter.statistics.changes import (
 )
 from charter.statistics.copies import describe_copies, drop_copies, read_text_mark
 from charter.statistics.corrected_shares import FileRates, correct_share, homogeneity_p
+from charter.statistics.discrimination import LEAST_YOUDEN, YoudenJ, area_under_curve, learn_label_fit, youden_j
 from charter.statistics.means import Mean, bootstrap_mean
 from charter.statistics.shares import (
     FEW_JUDGED,
@@ -28,6 +29,7 @@ from charter.statistics.stratified_draw import draw_stratified
 
 __all__ = [
     "FEW_JUDGED",
+    "LEAST_YOUDEN",
     "BreakdownCell",
     "CorrectedShare",
     "Counted",
@@ -36,6 +38,8 @@ __all__ = [
     "Kappa",
     "Mean",
     "MeanChange",
+    "YoudenJ",
+    "area_under_curve",
     "bootstrap_mean",
     "change_interval",
     "clustered_interval",
@@ -48,6 +52,7 @@ __all__ = [
     "gwet_ac1",
     "holm",
     "homogeneity_p",
+    "learn_label_fit",
     "mcnemar",
     "mean_change",
     "pairs_needed",
@@ -57,4 +62,5 @@ __all__ = [
     "share_bounds",
     "smallest_detectable_change",
     "wilson",
+    "youden_j",
 ]

@@ -110,7 +110,7 @@ class Components:
             answers=role_models.answer_sampling(self.spec),
             critiques=role_models.answer_sampling(self.spec, self.spec.scale.critique_tokens),
             options=self.resolve_options(),
-            rubric=self.rubric_with_norms,
+            rubric=self.rubric_of("judge"),
             given=self.given,
             near_duplicate=self.spec.prompts.near_duplicate,
             curation=curation_setup.build_curation_setup(
@@ -223,16 +223,16 @@ class Components:
             run.meter_engine(engine, "evaluator", "measuring", self.prices["evaluator"]) if run is not None else engine
         )
         sides = PromptSides(self.prompts.redteam, self.prompts.helpful, self.prompts.novel)
-        rubric, judging = self.rubric_with_norms, self.spec.options.judge
+        rubric, judging = self.rubric_of("evaluator"), self.spec.options.judge
         return {
             split: JudgedBenchmark(split, sides, metered, self.templates, rubric=rubric, judging=judging)
             for split in splits
         }
 
-    @property
-    def rubric_with_norms(self) -> Rubric:
-        """The rubric with what people decided."""
-        return self.rubric.model_copy(update={"norms": self.norms})
+    def rubric_of(self, role: str) -> Rubric:
+        """The rubric with what people decided, and with what the calibration of a role's judge learnt."""
+        fit = next((found.calibration.fit for found in self.calibrations if found.id == role), None)
+        return self.rubric.model_copy(update={"norms": self.norms, "fit": fit})
 
     @property
     def norms(self) -> tuple[Norm, ...]:

@@ -233,7 +233,17 @@ def build_templates(spec: Spec, world: World | None) -> Templates:
 
 
 def load_rubric(judging: JudgingSpec) -> Rubric:
-    """The rubric that findings are made by: shipped, with a policy, or from a file. Raises SpecError."""
+    """The rubric that findings are made by: shipped, with a policy, or from a file. Raises SpecError, also where its
+    labels cannot be read as the spec says."""
+    from charter.judging.judge_requests import label_template
+
+    rubric = _find_rubric(judging)
+    if judging.read == "label":
+        label_template(rubric, Templates())
+    return rubric
+
+
+def _find_rubric(judging: JudgingSpec) -> Rubric:
     from charter.judging.rubrics import SHIPPED_RUBRICS, parse_rubric
 
     if judging.rubric in SHIPPED_RUBRICS:

@@ -19,11 +19,11 @@ SCORING_HINT = (
 
 def check_scorable(request: ScoreRequest, name: str, base_url: str | None) -> None:
     """Raises UnsupportedError where a request cannot be put to a server."""
-    if base_url is None:
+    if base_url is None and not request.label:
         raise UnsupportedError(
             f"{name} gives no log-likelihoods: hosted models give none of a given text", SCORING_HINT
         )
-    if not request.raw:
+    if not request.raw and not request.label:
         raise UnsupportedError(
             f"{name} gives no log-likelihoods in the chat format, of plain texts alone", SCORING_HINT
         )

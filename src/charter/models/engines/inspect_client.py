@@ -99,9 +99,9 @@ def list_parameters(request: Request, manner: RequestStyle) -> dict[str, Any]:
     return {key: value for key, value in wanted.items() if value is not None and key not in manner.without}
 
 
-def call_model(model: Any, request: Request, manner: RequestStyle) -> Awaitable[Any]:
+def call_model(model: Any, request: Request, manner: RequestStyle, likeliest: int = 0) -> Awaitable[Any]:
     """The request in Inspect's words; only what departs from a provider's defaults is sent. Inspect's own record of the
-    call ends with the task that makes it."""
+    call ends with the task that makes it. ``likeliest``: how many tokens at each place come with log-probabilities."""
     from inspect_ai.log import Transcript
     from inspect_ai.log._transcript import init_transcript
     from inspect_ai.model import (
@@ -123,6 +123,8 @@ def call_model(model: Any, request: Request, manner: RequestStyle) -> Awaitable[
         stop_seqs=sent.pop("stop", None),
         response_schema=ResponseSchema(name="reply", json_schema=JSONSchema.model_validate(schema)) if schema else None,
         extra_body=more or None,
+        logprobs=True if likeliest else None,
+        top_logprobs=likeliest or None,
         **sent,
     )
     turns = fold_system_turns(request.messages) if manner.folded else request.messages

@@ -29,6 +29,7 @@ from charter.records.record import Record, canonical
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 BatchFunction = Callable[[list[Item]], list[Answer]]
+EncodedPair = tuple[list[int], list[int], int]
 
 
 class LocalOptions(Record):
@@ -102,8 +103,7 @@ class LocalEngine:
         """What answers, where and how: model, device, precision, format, context, batch; ``notes`` on the template and
         on how it renders ``prompts``, where there are any. Loads no weights."""
         where, options, device = self._base_folder(), self.options, self.device
-        config = weights.load_config(where, remote_code=options.remote_code)
-        dialogue = self.dialogue()
+        config, dialogue = weights.load_config(where, remote_code=options.remote_code), self.dialogue()
         notes = [*report_template(dialogue).notes, note_altered(dialogue, prompts)]
         return {
             "model": self._policy.base if self._policy.revision else Path(self._policy.base).name,
@@ -190,11 +190,12 @@ class LocalEngine:
                 yield from (pair for pair in zip(batch, drawn, strict=True) if pair[0].id not in done)
 
     def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
-        """One log-likelihood per request not in ``done``. Raises EngineError where one does not fit the context."""
+        """One log-likelihood per request not in ``done``. Raises EngineError where one (no label) does not fit."""
         if all(request.id in done for request in requests):
             return
-        dialogue, limit = self._ensure_loaded(), self._context_length()
-        pairs = {request.id: self._encode_pair(request, dialogue, limit) for request in requests}
+        pairs, unread = self._encode_pairs(requests)
+        yield from (answer for answer in unread if answer.id not in done)
+        requests = [request for request in requests if request.id in pairs]
         passes = plan_passes([pairs[request.id][:2] for request in requests])
         vocabulary = self.model.config.get_text_config().vocab_size
         for batch in form_batches(passes, self.options.batch_size, vocabulary):
@@ -206,7 +207,19 @@ class LocalEngine:
                     if id not in done:
                         yield LogLikelihood(id=id, value=value, tokens=len(after), greedy=greedy, cut=cut)
 
-    def _encode_pair(self, request: ScoreRequest, dialogue: ChatFormat, limit: int) -> tuple[list[int], list[int], int]:
+    def _encode_pairs(self, requests: Sequence[ScoreRequest]) -> tuple[dict[str, EncodedPair], list[LogLikelihood]]:
+        """The tokens of each request, and the answers to labels that do not fit the context. Raises EngineError."""
+        dialogue, limit, pairs, unread = self._ensure_loaded(), self._context_length(), {}, []
+        for request in requests:
+            try:
+                pairs[request.id] = self._encode_pair(request, dialogue, limit)
+            except EngineError as refused:
+                if not request.label:
+                    raise
+                unread.append(LogLikelihood(id=request.id, value=0, tokens=0, greedy=False, error=refused.message))
+        return pairs, unread
+
+    def _encode_pair(self, request: ScoreRequest, dialogue: ChatFormat, limit: int) -> EncodedPair:
         """The tokens of what stands before and of what is weighed, and how many were cut off on the left. The last
         token is only compared with, so that there may be one more than the model reads."""
         try:
@@ -263,9 +276,8 @@ class LocalEngine:
         return self._chat_format  # type: ignore[no-any-return]
 
     def _speak(self, tokenizer: Any, ends: Sequence[int]) -> ChatFormat:
-        options = self.options
-        style: dict[str, Any] = {"today": options.today, "thoughts": options.thoughts}
-        return ChatFormat(tokenizer, ends, options.plain, options.template, **style)
+        style: dict[str, Any] = self.options.model_dump(include={"today", "thoughts"})
+        return ChatFormat(tokenizer, ends, self.options.plain, self.options.template, **style)
 
     def _base_folder(self) -> Path:
         return weights.model_folder(self._policy, offline=self.options.offline, remote_code=self.options.remote_code)

@@ -24,6 +24,7 @@ from charter.errors import CharterError, EngineError, UnavailableError, Unsuppor
 from charter.models.engines import completions, inspect_client
 from charter.models.engines.call_pool import CallPool, CallTries, run_until_done
 from charter.models.engines.inspect_client import RequestStyle
+from charter.models.engines.label_requests import LIKELIEST, NO_LABELS, LabelRequest, group_labels, read_labels
 from charter.models.engines.refusals import FATAL, NOT_FOUND, REFUSED, Refusal, read_refusal
 from charter.records.chat import Completion, LogLikelihood, Message, Request, Sampling, ScoreRequest
 from charter.records.record import Record
@@ -81,7 +82,7 @@ class RemoteEngine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pools: list[CallPool] = []
         self._manner = RequestStyle(frozenset() if self.options.reply_schema else frozenset({SCHEMA}))
-        self._schema_worked, self._schema_failed = False, 0
+        self._schema_worked, self._schema_failed, self._reads_labels = False, 0, False
         self.notes: list[str] = []  # what was changed for all calls, as the server wants it
         self._not_before = 0.0
         self._down_since: float | None = None
@@ -107,7 +108,9 @@ class RemoteEngine:
         todo = [request for request in requests if request.id not in done]
         for request in todo:
             completions.check_scorable(request, self.identity, self.options.base_url)
-        yield from self._answer_all(todo)
+        yield from self._answer_all([request for request in todo if request.raw])
+        for answers in self._answer_all(group_labels([request for request in todo if not request.raw])):
+            yield from answers
 
     def _answer_all(self, todo: Sequence[Request | ScoreRequest]) -> Iterator[Any]:
         """Their answers, as they arrive."""
@@ -195,6 +198,9 @@ class RemoteEngine:
             pool.fail(loss)
         elif isinstance(request, Request) and not request.raw and self._adapted(refusal, request, manner, tries):
             pass
+        elif isinstance(request, LabelRequest) and refusal.status in REFUSED and not self._reads_labels:
+            told = self._engine_error(cause, UnsupportedError, NO_LABELS)
+            pool.fail(told)
         elif refusal.status in NOT_FOUND and not await self._is_responding():
             pool.fail(self._engine_error(cause, EngineError, FATAL.get(refusal.status or 0, "")))
         elif refusal.status in (*REFUSED, *NOT_FOUND) or (
@@ -256,8 +262,13 @@ class RemoteEngine:
             without = replace(self._manner, without=self._manner.without | {SCHEMA})
             self._adapt(without, "asked without reply schemas, as calls with one fail")
 
-    async def _call_endpoint(self, request: Request | ScoreRequest, manner: RequestStyle) -> Completion | LogLikelihood:
+    async def _call_endpoint(self, request: Request | ScoreRequest, manner: RequestStyle) -> Any:
         """One call, by the endpoint that the request needs."""
+        if isinstance(request, LabelRequest):
+            output = await inspect_client.call_model(self._model, request, manner, LIKELIEST)
+            answers = read_labels(request, output, self.identity)
+            self._reads_labels = True
+            return answers
         if isinstance(request, ScoreRequest):
             return await completions.score_text(self._model, request, self.options.timeout)
         if request.raw:
@@ -303,13 +314,11 @@ class RemoteEngine:
                 await asyncio.wait_for(pool.stopped.wait(), left)
         return not pool.stopped.is_set()
 
-    def _error_completion(self, request: Request | ScoreRequest, cause: Exception) -> Completion:
-        return Completion(
-            id=request.id,
-            text="",
-            stop="error",
-            error=inspect_client.scrub_secrets(read_refusal(cause).words, self._key),
-        )
+    def _error_completion(self, request: Request | ScoreRequest, cause: Exception) -> Any:
+        error = inspect_client.scrub_secrets(read_refusal(cause).words, self._key)
+        if isinstance(request, LabelRequest):
+            return request.fail(error)
+        return Completion(id=request.id, text="", stop="error", error=error)
 
     def _engine_error(self, cause: Exception, kind: type[EngineError], cure: str) -> CharterError:
         if isinstance(cause, CharterError):

@@ -233,6 +233,7 @@ def _plain(body: Mapping[str, Any], choice: Mapping[str, Any]) -> dict[str, Any]
     message |= {"refusal": refusal} if refusal else {}
     calls = said.get("tool_calls") or ([{"function": said["function_call"]}] if said.get("function_call") else [])
     message |= {"tool_calls": plain} if (plain := [_call(call) for call in calls if isinstance(call, dict)]) else {}
+    weighed = {"logprobs": logprobs} if isinstance(logprobs := choice.get("logprobs"), dict) else {}
     usage = body.get("usage")
     counts = (
         {key: (usage or {}).get(key) for key in ("prompt_tokens", "completion_tokens")}
@@ -250,7 +251,9 @@ def _plain(body: Mapping[str, Any], choice: Mapping[str, Any]) -> dict[str, Any]
         "object": "chat.completion",
         "created": body["created"] if isinstance(body.get("created"), int) else 0,
         "model": str(body.get("model") or ""),
-        "choices": [{"index": 0, "finish_reason": choice.get("finish_reason") or "stop", "message": message}],
+        "choices": [
+            {"index": 0, "finish_reason": choice.get("finish_reason") or "stop", "message": message, **weighed}
+        ],
         "usage": spent,
     }
 
