@@ -83,6 +83,7 @@ def _forecast_iteralign(components: Components, sizes: Mapping[str, int]) -> dic
     answers = (
         2 * sizes["heldout"] + sizes["gate"] * (iterations + 1) + iterations * (3 * batch + (2 + asked) * attempts)
     )
+    answers += iterations * _max_rule_trials(options, batch)
     return {
         "method": spec.method,
         "start": components.start.base,
@@ -106,16 +107,36 @@ def _count_iteration_calls(options: MethodOptions, batch: int, attempts: int, as
         attempts: Attacks that are made.
         asked: Calls that one attack takes.
     """
-    clusters = 1 if options.cluster.by == "batch" else max(1, batch // 10)
+    clusters = _max_clusters(options, batch)
+    wordings = _max_wordings(options, batch)
     return {
         "verdicts": batch + attempts,
         "attacks": attempts * asked,
-        "proposals and merging": clusters + 1,
+        "proposals and merging": (wordings or clusters) + 1,
+        "whom wordings address": wordings + clusters if options.propose.verify else 0,
+        "trials of wordings": _max_rule_trials(options, batch),
         "look-alikes": clusters if options.contrast.count else 0,
         "rechecks": batch + attempts,
         "second rubric": batch + attempts if options.keep.verify else 0,
         "replay checks": options.replay.fresh + clusters * options.contrast.count,
     }
+
+
+def _max_clusters(options: MethodOptions, batch: int) -> int:
+    """Clusters of an iteration, as far as they can be foreseen."""
+    return 1 if options.cluster.by == "batch" else max(1, batch // 10)
+
+
+def _max_wordings(options: MethodOptions, batch: int) -> int:
+    """Wordings that are asked for and checked in an iteration at most; none where proposals are not verified."""
+    asked = options.propose
+    return _max_clusters(options, batch) * asked.candidates * (asked.retries + 1) if asked.verify else 0
+
+
+def _max_rule_trials(options: MethodOptions, batch: int) -> int:
+    """Failures that are answered again under proposed and merged wordings in an iteration at most."""
+    wordings = _max_wordings(options, batch)
+    return (wordings + _max_clusters(options, batch)) * options.propose.probes if wordings else 0
 
 
 def _forecast_benchmarks(components: Components) -> dict[str, Any]:
