@@ -27,7 +27,7 @@ def false_rules() -> Row:
     cells = [
         (kind, Cell(f"false_rules/{kind}-{seed}", changes={**changes, "seed": str(seed)}))
         for kind, changes in kinds.items()
-        for seed in (SEEDS if kind != "no-errors" else SEEDS[:1])
+        for seed in (SEEDS if kind == "verified" else SEEDS[:1])
     ]
     figures = all_done([cell for _, cell in cells])
     rows = [row(c.name, figures[c.name]) | _count_rules(c) for _, c in cells]
@@ -64,8 +64,7 @@ def _count_rules(cell: Cell) -> Row:
         "false proposed": wrong.total() if checks else None,
         "false refused": round(refused / wrong.total(), 4) if wrong.total() else None,
         "rules refused": by_kind["rule"].total() - by_kind["rule"]["passed"] if checks else None,
-        "checked": "; ".join(f"{kind}: {name} {n}" for kind in KINDS for name, n in by_kind[kind].most_common())
-        or None,
+        "checked": "; ".join(told) or None,
     }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from charter.attacks.jailbreak_templates import TemplateAttack
 from charter.attacks.model_written import EscalationAttack
+from charter.constitution.document import Constitution
 from charter.methods.inputs import Inputs
 from charter.methods.iteralign import IterAlignState, iteralign
 from charter.models.engines.scripted_engine import ScriptedEngine
@@ -71,7 +72,8 @@ class Toy:
     stops
     at the n-th answer; ``stern``: the judge lets no revision pass; ``lessons``: what the first tunings do,
     ``spoil`` (all is unlearnt) or ``idle`` (nothing is learnt);
-    ``styles``: its attacks; ``proposer``: another one than the toy's own."""
+    ``styles``: its attacks; ``proposer``: another one than the toy's own;
+    ``constitution``: rules that it begins with."""
 
     options: Mapping[str, object] = field(default_factory=dict)
     redteam: Sequence[Prompt] = ()
@@ -86,6 +88,7 @@ class Toy:
     shares: list[float] = field(default_factory=list)
     kill: int | None = None
     proposer: Callable[[Request], str] | None = None
+    constitution: Constitution = field(default_factory=Constitution)
 
     def play(self, directory: Path, seed: int = 5, observer: Observer | None = None) -> IterAlignState:
         """Runs the method to its end in a new run, or goes on with the one that is there."""
@@ -155,6 +158,7 @@ class Toy:
             templates=Templates(),
             answers=Sampling(max_tokens=40),
             critiques=Sampling(max_tokens=30),
+            constitution=self.constitution,
             options=MethodOptions.model_validate({"propose": {"verify": False}, **self.options}),
         )
 

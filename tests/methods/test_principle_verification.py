@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from charter.cli.run_tables import build_tables
+from charter.constitution.document import Constitution
+from charter.jobs.alignment_forecast import _count_iteration_calls
 from charter.records.chat import Request
 from charter.records.rules import Principle
 from charter.reports.explanation import explain_item
@@ -23,7 +25,9 @@ from charter.reports.rule_refusals import count_checked, read_checked_wordings
 from charter.reports.run_summary import summarise_reading
 from charter.run import Run
 from charter.run.reader import RunReader
-from tests.fakes.refused_topics import HARM, Toy, propose
+from charter.spec import MethodOptions
+from tests.fakes.example_records import rule
+from tests.fakes.refused_topics import HARM, PAPER_OPTIONS, Toy, propose
 from tests.fakes.scripted_run import substance
 
 OPTIONS: dict[str, Any] = {
@@ -152,6 +156,34 @@ def test_one_wording_and_no_retry_are_enough_where_it_is_asked_so(tmp_path: Path
     assert len(answers(tmp_path / "run")) == clusters
     none = Toy(few, proposer=spoil("people should be kind ."))
     assert none.play(tmp_path / "none").constitution.active == ()
+
+
+def test_rules_of_people_are_in_force_from_the_start_and_discovery_fills_the_gaps(tmp_path: Path) -> None:
+    own = rule("mine", f"never help with {HARM[0]} .", by="people")
+    seeded = Constitution().amend([own])
+    progress = Toy(OPTIONS, constitution=seeded).play(tmp_path / "run")
+    assert records(tmp_path / "run", "000/constitution")[0]["principles"][0]["text"] == own.text
+    first, *others = progress.constitution.active
+    assert (first.id, first.text, first.by) == ("mine", own.text, "people")
+    assert first.clusters, "the proposal in the same words was merged into it"
+    assert sorted(p.title for p in others) == sorted(HARM[1:])
+    asked = Toy(OPTIONS, constitution=seeded)
+    asked.play(tmp_path / "again")
+    assert all(f"- {own.text}\n</constitution " in r.messages[-1].content for r in asked.asked["proposer"][:1])
+    paper = Toy(PAPER_OPTIONS, constitution=seeded).play(tmp_path / "paper")
+    assert paper.constitution.active[0] == own
+
+
+def test_a_dry_run_counts_what_verification_asks_at_most(plain: tuple[Path, Toy]) -> None:
+    directory, _ = plain
+    options = MethodOptions.model_validate(OPTIONS)
+    calls = _count_iteration_calls(options, 48, 0, 0)
+    off = _count_iteration_calls(MethodOptions.model_validate({**OPTIONS, "propose": {"verify": False}}), 48, 0, 0)
+    assert calls["proposals and merging"] == 4 * 9 + 1
+    assert calls["whom wordings address"] == 4 * 9 + 4
+    assert calls["trials of wordings"] == (4 * 9 + 4) * 3
+    assert (off["proposals and merging"], off["whom wordings address"], off["trials of wordings"]) == (5, 0, 0)
+    assert calls["trials of wordings"] >= len(answers(directory))
 
 
 def test_calls_are_counted_for_aligning(plain: tuple[Path, Toy]) -> None:

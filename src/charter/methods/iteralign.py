@@ -32,7 +32,7 @@ from charter.methods.inputs import Inputs
 from charter.methods.norm_following import NormedRun, apply_norms, measure_norms, take_over, write_prompts
 from charter.methods.policy_state import PolicyState
 from charter.methods.policy_trial import TrialPlan, try_policy
-from charter.methods.principle_verification import amend_rules, propose_rules
+from charter.methods.principle_verification import amend_rules, propose_rules, record_seed
 from charter.methods.reflection import RevisionJudge, build_reviser, reflect_and_judge
 from charter.methods.revision_checks import keep_revisions
 from charter.methods.rule_measurement import (
@@ -89,8 +89,8 @@ def iteralign(run: Run, roles: Roles, task: Inputs) -> IterAlignState:
     pool = build_prompt_pool(start, prompts, options)
     policy = given.policy if given is not None else task.start
     scores, measurements = score_start(start, policy, roles, task)
-    begun = start.record("constitution", task.constitution) if task.constitution.principles else task.constitution
-    state = IterAlignState(policy=policy, constitution=begun, history=(scores,), gate_measurements=(measurements,))
+    seed = record_seed(start, task)
+    state = IterAlignState(policy=policy, constitution=seed, history=(scores,), gate_measurements=(measurements,))
     before = write_prompts(start, state.policy, roles, task)
     rest, first = [p for p in prompts if given is None or p.id not in given.probed_prompt_ids] or prompts, 1
     if before is not None:

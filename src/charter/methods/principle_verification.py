@@ -30,6 +30,14 @@ from charter.stages.rule_checks import (
 )
 
 
+def record_seed(run: Steps, inputs: Inputs) -> Constitution:
+    """The rules of people that discovery begins with, on record; none where there are none."""
+    constitution = inputs.constitution
+    if constitution.principles:
+        constitution = run.record("constitution", constitution)
+    return constitution
+
+
 def propose_rules(run: Steps, rules: ClusteredRules, target: Engine, roles: Roles, inputs: Inputs) -> list[Proposal]:
     """A proposal for each cluster. Verified: the best of several wordings; where all are refused they are asked for
     again with the reasons, and at last there is none. Otherwise the only one, as it comes."""
