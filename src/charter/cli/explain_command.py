@@ -66,7 +66,7 @@ def _rule_line(rule: Principle) -> str:
 def _print_wordings(part: RunExplanation) -> None:
     if not part.wordings:
         return
-    rows: list[tuple[object, ...]] = [("wording", "asked for in", "rule", "became")]
+    rows: list[tuple[object, ...]] = [("id", "iteration", "wording", "became")]
     for wording in part.wordings[:MAX_LISTED]:
         check = wording.check
         passed = f"passed: mends {len(check.mended)} of {check.tried} shown failures"
