@@ -17,6 +17,7 @@ from evidence.benchmarks import benchmarks
 from evidence.cells import ROOT
 from evidence.city import city
 from evidence.curation import curation
+from evidence.false_rules import false_rules
 from evidence.gates import gates
 from evidence.http import http
 from evidence.instruct import instruct
@@ -33,6 +34,7 @@ CLAIMS = {
     "demo": claims.demo,
     "controls": claims.controls,
     "erring": claims.erring,
+    "false_rules": false_rules,
     "methods": claims.methods,
     "kills": kills,
     "grid": claims.grid,

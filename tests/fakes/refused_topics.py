@@ -12,6 +12,7 @@ from pathlib import Path
 
 from charter.attacks.jailbreak_templates import TemplateAttack
 from charter.attacks.model_written import EscalationAttack
+from charter.constitution.document import Constitution
 from charter.evals.metric_scores import score_metrics
 from charter.methods.inputs import Inputs
 from charter.methods.iteralign import IterAlignState, iteralign
@@ -43,7 +44,7 @@ PAPER_OPTIONS = {
     "draw": {"batch": 20, "later": 20, "order": "file"},
     "judge": {"judge_input": "response"},
     "cluster": {"by": "batch", "hide": 0},
-    "propose": {"reply": "last_paragraph"},
+    "propose": {"reply": "last_paragraph", "verify": False},
     "amend": {"mode": "replace"},
     "contrast": {"count": 0},
     "reflect": {"turns": "direct", "by": "policy"},
@@ -72,7 +73,8 @@ class Toy:
     stops
     at the n-th answer; ``stern``: the judge lets no revision pass; ``lessons``: what the first tunings do,
     ``spoil`` (all is unlearnt) or ``idle`` (nothing is learnt);
-    ``styles``: its attacks."""
+    ``styles``: its attacks; ``proposer``: another one than the toy's own;
+    ``constitution``: rules that it begins with."""
 
     options: Mapping[str, object] = field(default_factory=dict)
     redteam: Sequence[Prompt] = ()
@@ -86,13 +88,15 @@ class Toy:
     tuned: list[tuple[ModelRef, list[Example]]] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)
     kill: int | None = None
+    proposer: Callable[[Request], str] | None = None
+    constitution: Constitution = field(default_factory=Constitution)
 
     def play(self, directory: Path, seed: int = 5, observer: Observer | None = None) -> IterAlignState:
         """Runs the method to its end in a new run, or goes on with the one that is there."""
         if (directory / "journal.jsonl").exists():
             opened = Run.open(directory, observer=observer)
         else:
-            opened = Run.create(directory, spec_text="toy: 1\n", seed=seed, observer=observer)
+            opened = Run.create(directory, spec_text="world: village\n", seed=seed, observer=observer)
         with opened as run:
             progress = iteralign(run, self.roles(run), self.task())
             run.publish({"stopped.txt": progress.stopped})
@@ -112,7 +116,7 @@ class Toy:
         judge = self.engine("judge", lambda r: judged(r, self.stern))
         return Roles(
             target=target,
-            proposer=run.meter_engine(self.engine("proposer", propose), "proposer", "aligning"),
+            proposer=run.meter_engine(self.engine("proposer", self.proposer or propose), "proposer", "aligning"),
             judge=run.meter_engine(judge, "judge", "aligning"),
             measuring_judge=run.meter_engine(judge, "judge", "measuring"),
             tuner=ToyTuner(self.tuned, self.lessons, self.shares),
@@ -158,7 +162,8 @@ class Toy:
             templates=Templates(),
             answers=Sampling(max_tokens=40),
             critiques=Sampling(max_tokens=30),
-            options=MethodOptions.model_validate(self.options),
+            constitution=self.constitution,
+            options=MethodOptions.model_validate({"propose": {"verify": False}, **self.options}),
         )
 
     def with_(self, **changes: object) -> Toy:
@@ -208,6 +213,9 @@ def judged(request: Request, stern: bool) -> str:
     if request.response_schema is None:
         return "Negative" if harmful else "Positive"
     menu = request.response_schema["properties"]["label"]["enum"]
+    if "assistant" in menu:
+        label = "assistant" if response.startswith("never") else "users" if response.startswith("people") else "answer"
+        return json.dumps({"rationale": "told from words", "label": label, "severity": 0})
     prompt = _fenced(text, "prompt")[-1]
     if "harmful" in menu:
         label = "harmful" if harmful else "acceptable"

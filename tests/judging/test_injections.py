@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from charter.judging.injections import INJECTIONS, Injection, inject_attacks
 from charter.judging.judge_replies import MAX_REPLY_CHARACTERS, read_choice, read_verdict
 from charter.judging.judge_requests import SideBySide, compare_request, judge_request
-from charter.judging.rubrics import CONDUCT, GUARD, SHIPPED_RUBRICS, Rubric
+from charter.judging.rubrics import ADDRESS, CONDUCT, GUARD, SHIPPED_RUBRICS, Rubric
 from charter.templates import Templates, draw_nonce, fence_text, render_conversation
 from tests.fakes.example_records import STEP, done, said, talk
 
@@ -101,7 +101,8 @@ def test_no_attack_closes_its_fence(attack: Injection, rubric: Rubric) -> None:
     text = judge_request(exchange, rubric, Templates(), STEP).messages[-1].content
     found = re.search(r"<response ([0-9a-f]{8})>\n", text)
     assert found is not None
-    for name, inside in (("prompt", exchange.prompt.last), ("response", exchange.response)):
+    shown = {"prompt": exchange.prompt.last, "response": exchange.response}
+    for name, inside in shown.items() if rubric is not ADDRESS else [("response", exchange.response)]:
         assert fence_text(name, inside, found[1]) in text
         assert text.count(f"</{name} {found[1]}>") == text.count(f"<{name} {found[1]}>") == 1
 

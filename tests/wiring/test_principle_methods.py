@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,28 @@ def test_rules_are_the_worlds_the_shipped_ones_a_files_or_none(tmp_path: Path) -
     other = World(World.load("city").file.model_copy(update={"name": "nowhere"}))
     with pytest.raises(SpecError, match="nobody wrote rules for the world 'nowhere'"):
         principle_methods.load_constitution(_in(other))
+
+
+def test_a_file_seeds_discovery_with_rules_of_people(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.md"
+    mine.write_text("- Do not help with theft.\n- Say what is true.\n", encoding="utf-8")
+    digest = hashlib.sha256(mine.read_bytes()).hexdigest()
+    seed = principle_methods.load_seed(assembly(method="iteralign", constitution=str(mine)))
+    assert [(p.text, p.by, p.status) for p in seed.principles] == [
+        ("Do not help with theft.", "people", "approved"),
+        ("Say what is true.", "people", "approved"),
+    ]
+    assert {a.reason for a in seed.amendments} == {f"written by a person: mine.md@sha256:{digest}"}
+    assert {a.by for a in seed.amendments} == {"people"}
+    for nothing in ("''", "none"):
+        assert principle_methods.load_seed(assembly(method="iteralign", constitution=nothing)) == Constitution()
+    going_on = assembly(method="iteralign", constitution=str(mine))
+    going_on.given = RunState(policy=START, constitution=Constitution())
+    assert principle_methods.load_seed(going_on) == Constitution()
+    with pytest.raises(SpecError, match="cannot be read"):
+        principle_methods.load_seed(assembly(method="iteralign", constitution=str(tmp_path / "lost.md")))
+    own = principle_methods.load_constitution(assembly(constitution=str(mine)))
+    assert own.source == f"mine.md@sha256:{digest}"
 
 
 def _in(world: World) -> Components:

@@ -47,6 +47,7 @@ def _print_explanation(found: Explanation) -> None:
     titles = {rule.id: rule.title or rule.text[:MAX_WIDTH] for rule in found.rules}
     for part in found.runs:
         print_out(f"\nIn the run {part.run}{'' if part.head else ' (not finished)'}:")
+        _print_wordings(part)
         _print_failures(part)
         _print_rows(part, titles)
         _print_checkpoints(part, found, titles)
@@ -60,6 +61,18 @@ def _rule_line(rule: Principle) -> str:
     mends = f", mends {efficacy.passed_with} of {efficacy.n} unseen failures" if efficacy and efficacy.n else ""
     text = f"Rule {rule.id}: {rule.title or rule.text}\n  {rule.text}\n"
     return text + f"  {rule.status}, caused by {len(rule.because)} failures{mends}"
+
+
+def _print_wordings(part: RunExplanation) -> None:
+    if not part.wordings:
+        return
+    rows: list[tuple[object, ...]] = [("id", "iteration", "wording", "became")]
+    for wording in part.wordings[:MAX_LISTED]:
+        check = wording.check
+        passed = f"passed: mends {len(check.mended)} of {check.tried} shown failures"
+        became = passed if check.reason is None else f"refused, {check.reason}: {_shorten(check.why)}"
+        rows.append((check.id, wording.folder, _shorten(check.text), became))
+    print_table(rows, f"Wordings that were checked: {len(part.wordings)}{_more_line(part.wordings)}")
 
 
 def _print_failures(part: RunExplanation) -> None:

@@ -17,6 +17,7 @@ from charter.reports.judging_tables import build_judging_tables
 from charter.reports.norm_compliance import read_norm_compliance
 from charter.reports.paired_tests import FINAL_STEP, START_STEP, compare_before_after
 from charter.reports.rater_tables import tabulate_raters
+from charter.reports.rule_refusals import read_checked_wordings, tabulate_checked
 from charter.reports.run_comparison import change_text, detectable_text, metric_name, signed_points
 from charter.reports.run_summary import RunSummary, unjudged_bounds
 from charter.reports.self_instruct_tables import build_yield_tables, read_yields
@@ -26,6 +27,8 @@ AUDIT = (
     "Audit: both sides on the same prompts (p: of a drop, by a sign-flip test over prompts; shows: the smallest drop "
     "that n shows four times in five where as much is gained besides as here)"
 )
+MAX_REFUSED, MAX_WIDTH = 12, 100
+"""Refused rules, and characters of one text, on the terminal."""
 Table = tuple[str, list[tuple[object, ...]], Sequence[int]]
 
 
@@ -45,6 +48,7 @@ def build_tables(reading: RunReader, summary: RunSummary) -> Iterator[Table]:
         *benchmarks,
         *judging,
         *written,
+        *_checked_tables(reading),
         _rule_table(reading),
         _rule_use_table(summary),
         _norm_table(reading),
@@ -127,6 +131,17 @@ def _alarm_table(reading: RunReader) -> Table:
     for folder in reading.iterations:
         rows += [(folder, alarm.reason) for alarm in reading.records(f"{folder}/alarms", Alarm)]
     return "Alarms", rows, ()
+
+
+def _checked_tables(reading: RunReader) -> list[Table]:
+    """What became of proposed rules; of the refused ones so many as there is room for."""
+    tables: list[Table] = []
+    for title, rows in tabulate_checked(read_checked_wordings(reading)):
+        cut = len(rows) - 1 - MAX_REFUSED
+        note = f" (the first {MAX_REFUSED} of {len(rows) - 1}; all: charter report)" if cut > 0 else ""
+        shown = [tuple(text[:MAX_WIDTH] for text in row) for row in rows[: MAX_REFUSED + 1]]
+        tables.append((title + note, [*shown], (1,) if len(rows[0]) == 2 else ()))
+    return tables
 
 
 def _rule_table(reading: RunReader) -> Table:

@@ -89,6 +89,7 @@ def _forecast_iteralign(components: Components, sizes: Mapping[str, int]) -> dic
     answers = (
         2 * sizes["heldout"] + sizes["gate"] * (iterations + 1) + iterations * (3 * batch + (2 + asked) * attempts)
     )
+    answers += iterations * _max_rule_trials(options, batch)
     return {
         "method": spec.method,
         "start": components.start.base,
@@ -112,16 +113,19 @@ def _count_iteration_calls(options: MethodOptions, batch: int, attempts: int, as
         attempts: Attacks that are made.
         asked: Calls that one attack takes.
     """
-    clusters = 1 if options.cluster.by == "batch" else max(1, batch // 10)
-    judged = calls_per_reading(options.judge) * (batch + attempts)
+    clusters, wordings = _max_clusters(options, batch), _max_wordings(options, batch)
+    reading = calls_per_reading(options.judge)
+    judged = reading * (batch + attempts)
     return {
         "verdicts": judged,
         "attacks": attempts * asked,
-        "proposals and merging": clusters + 1,
+        "proposals and merging": (wordings or clusters) + 1,
+        "whom wordings address": reading * (wordings + clusters) if options.propose.verify else 0,
+        "trials of wordings": reading * _max_rule_trials(options, batch),
         "look-alikes": clusters if options.contrast.count else 0,
         "rechecks": judged,
         "second rubric": judged if options.keep.verify else 0,
-        "replay checks": calls_per_reading(options.judge) * (options.replay.fresh + clusters * options.contrast.count),
+        "replay checks": reading * (options.replay.fresh + clusters * options.contrast.count),
     }
 
 
@@ -129,6 +133,23 @@ def calls_per_reading(judging: JudgingSpec) -> int:
     """Calls that one reading of a verdict takes at most: one in words; by labels one for each label of a rubric in each
     order of the menu."""
     return 2 * MOST_LABELS if judging.read == "label" else 1
+
+
+def _max_clusters(options: MethodOptions, batch: int) -> int:
+    """Clusters of an iteration, as far as they can be foreseen."""
+    return 1 if options.cluster.by == "batch" else max(1, batch // 10)
+
+
+def _max_wordings(options: MethodOptions, batch: int) -> int:
+    """Wordings that are asked for and checked in an iteration at most; none where proposals are not verified."""
+    asked = options.propose
+    return _max_clusters(options, batch) * asked.candidates * (asked.retries + 1) if asked.verify else 0
+
+
+def _max_rule_trials(options: MethodOptions, batch: int) -> int:
+    """Failures that are answered again under proposed and merged wordings in an iteration at most."""
+    wordings = _max_wordings(options, batch)
+    return (wordings + _max_clusters(options, batch)) * options.propose.probes if wordings else 0
 
 
 def _forecast_benchmarks(components: Components) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from charter.constitution import document as articles
@@ -16,7 +16,12 @@ from charter.spec import Spec
 from charter.wiring.components import Components
 from charter.wiring.inheritance import inherit_prompts, inherit_state
 from charter.wiring.judge_proof import check_calibrations, prove_judges
-from charter.wiring.principle_methods import PRINCIPLE_METHODS, build_preference_inputs, build_principle_inputs
+from charter.wiring.principle_methods import (
+    PRINCIPLE_METHODS,
+    build_preference_inputs,
+    build_principle_inputs,
+    load_seed,
+)
 from charter.wiring.prompt_previews import count_rows, find_losses
 from charter.wiring.row_files import ROWS_FILE, rows_to_jsonl
 
@@ -139,7 +144,7 @@ def _find_planted_flaws(components: Components, constitution: Constitution) -> d
 def _run_iteralign(components: Components, run: Run, roles: Roles) -> AlignmentResult:
     from charter.methods.iteralign import iteralign
 
-    end = iteralign(run, roles, components.method_inputs())
+    end = iteralign(run, roles, replace(components.method_inputs(), constitution=load_seed(components)))
     return AlignmentResult(policy=end.policy, stopped=end.stopped, constitution=end.constitution)
 
 

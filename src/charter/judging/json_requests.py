@@ -21,6 +21,7 @@ class JsonQuestion:
     id: str
     texts: Sequence[str]
     fields: Callable[[str], Mapping[str, str]]
+    temperature: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def ask_json(
         Request(
             id=question.id,
             messages=user_turn(render(form.template, {**question.fields(_nonce(question, step)), **schema})),
-            sampling=Sampling(max_tokens=form.max_tokens),
+            sampling=Sampling(max_tokens=form.max_tokens, temperature=question.temperature),
             seed=step.seed(question.id),
             response_schema=form.schema,
         )

@@ -6,7 +6,7 @@ setting.
 1. draw, stop: batches drawn uniformly, until draws bound violations (paper: 20 in file order, to the end of the data).
 2. scale: greedy answers in the model's chat format (paper: raw prompt, stop at a blank line, frequency penalty 0.5).
 3. judge: prompt and response under a closed menu (paper: the response alone; a finding is a reply with "Negative").
-4. cluster, propose, amend: a rule for each cluster, merged with the constitution (paper: a paragraph for each batch).
+4. cluster, propose, amend: a rule for each cluster that holds when tried, merged (paper: a paragraph for each batch).
 5. reflect: critique, then revision, by the starting model (paper: the rules appended to the prompt, by the policy).
 6. keep: only verified revisions (paper: all of them).
 7. replay, tune: anew from the start on all rows with replay (paper: on from the last checkpoint, this batch alone).
@@ -33,6 +33,7 @@ from charter.methods.inputs import Inputs
 from charter.methods.norm_following import NormedRun, apply_norms, measure_norms, take_over, write_prompts
 from charter.methods.policy_state import PolicyState
 from charter.methods.policy_trial import TrialPlan, try_policy
+from charter.methods.principle_verification import amend_rules, propose_rules, record_seed
 from charter.methods.reflection import RevisionJudge, build_reviser, reflect_and_judge
 from charter.methods.revision_checks import keep_revisions
 from charter.methods.rule_measurement import (
@@ -48,14 +49,12 @@ from charter.records.training_rows import Example
 from charter.records.verdicts import Verdict
 from charter.run import Run, Steps
 from charter.stages.accept import should_stop
-from charter.stages.amend import amend
 from charter.stages.clustering import cluster
 from charter.stages.contrast import contrast
 from charter.stages.draw import draw, exclude_protected
 from charter.stages.judge import judge, select_violations
 from charter.stages.norm_application import build_handover
 from charter.stages.probe import probe
-from charter.stages.propose import propose
 from charter.stages.reflect import make_trials
 from charter.stages.replay import build_replay, select_replay_prompts
 
@@ -90,7 +89,8 @@ def iteralign(run: Run, roles: Roles, task: Inputs) -> IterAlignState:
     pool = build_prompt_pool(start, prompts, options)
     policy = given.policy if given is not None else task.start
     scores, measurements = score_start(start, policy, roles, task)
-    state = IterAlignState(policy=policy, history=(scores,), gate_measurements=(measurements,))
+    seed = record_seed(start, task)
+    state = IterAlignState(policy=policy, constitution=seed, history=(scores,), gate_measurements=(measurements,))
     before = write_prompts(start, state.policy, roles, task)
     rest, first = [p for p in prompts if given is None or p.id not in given.probed_prompt_ids] or prompts, 1
     if before is not None:
@@ -132,9 +132,9 @@ def iterate(run: Steps, now: IterAlignState, draws: Draws, roles: Roles, task: I
         if clean or not findings:
             return replace(now, stopped=stop.reason if clean else "")
         clusters = run.once("clusters", cluster, findings, options.cluster, roles.embedder)
-        rules = now.constitution
-        proposals = run.map("proposals", propose, clusters, roles.proposer, rules, texts, options.propose, shown)
-        amended = run.once("amended", amend, rules, proposals, roles.proposer, texts, options.amend)
+        rules = ClusteredRules(now.constitution, clusters)
+        proposals = propose_rules(run, rules, target, roles, task)
+        amended = amend_rules(run, rules, proposals, target, roles, task)
         lookalikes = run.map(
             "lookalikes", contrast, clusters, roles.proposer, task.guard, texts, options.contrast, shown
         )

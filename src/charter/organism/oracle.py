@@ -20,13 +20,17 @@ from charter.organism.norm_verdicts import norm_verdict
 from charter.organism.oracle_requests import JudgedCase, OracleRequest
 from charter.organism.prompt_cells import normalize_text
 from charter.organism.prompt_generator import write_prompts
-from charter.organism.world import World
+from charter.organism.world import World, compile_template
 from charter.records.chat import Completion, LogLikelihood, Request, ScoreRequest
 from charter.records.record import Record, canonical
 
 _LOOKALIKE_COUNT = 8
 _REFUSAL_TEXT = "I am sorry, but I cannot help with that request."
 _VAGUE_RULE = "be careful , honest and helpful ."
+ADVICE = "people who value their friends stay away from {key} ."
+"""What an oracle that advises users writes in place of a rule."""
+QUOTED_WORDS = 24
+"""How much of the request an oracle that quotes it writes in place of a rule."""
 _BAD_WORDS = {
     "bad",
     "breaks",
@@ -55,7 +59,7 @@ _GOOD_WORDS = {
     "right",
     "safe",
 }
-_COMPLIANT_LABELS = {"honest", "refuses", "helps", "refuses_rightly", "answered"}
+_COMPLIANT_LABELS = {"assistant", "honest", "refuses", "helps", "refuses_rightly", "answered"}
 _SEVERITY = {"harmful": 3, "dishonest": 2, "not_benign": 2, "faulty": 1, "refused": 1, "refuses_needlessly": 1}
 
 
@@ -64,6 +68,9 @@ class OracleErrors(Record):
 
     wrong_verdicts: float = Field(default=0.0, ge=0, le=1)
     off_target: float = Field(default=0.0, ge=0, le=1)
+    echo: float = Field(default=0.0, ge=0, le=1)
+    advise: float = Field(default=0.0, ge=0, le=1)
+    quote: float = Field(default=0.0, ge=0, le=1)
     invalid_json: float = Field(default=0.0, ge=0, le=1)
     refusals: float = Field(default=0.0, ge=0, le=1)
     delay: float = Field(default=0.0, ge=0)
@@ -122,7 +129,7 @@ class Oracle:
         if "prompts" in properties:
             return {"prompts": self._write_lookalikes(question, question.read_count(_LOOKALIKE_COUNT))}
         if "text" in properties:
-            return self._rule_wording(
+            return self._spoiled_rule(question) or self._rule_wording(
                 next(iter(self._failure_keys(question) or self._world.keys_in(question.rule)), "")
             )
         return {}
@@ -174,6 +181,8 @@ class Oracle:
             return self._help_label(case)
         if {"answered", "refused", "faulty", "not_benign"} <= set(menu):
             return self._replay_label(case)
+        if {"assistant", "users", "answer", "neither"} <= set(menu):
+            return self._address_label(case)
         if {"answers", "refuses"} <= set(menu):
             return "refuses" if self._world.is_refusal(case.response) else "answers"
         conduct = self._conduct_label(case)
@@ -220,6 +229,16 @@ class Oracle:
             return "refuses_rightly" if refused else "refuses_needlessly"
         return "refuses_needlessly" if refused else "helps"
 
+    def _address_label(self, case: JudgedCase) -> str:
+        """Whom a proposed rule addresses: assistant, users, answer or neither."""
+        said, file = normalize_text(case.response), self._world.file
+        wordings = [*file.rules.domain, *file.rules.attribute, _VAGUE_RULE]
+        if any(compile_template(wording).fullmatch(said) for wording in wordings):
+            return "assistant"
+        if compile_template(ADVICE).fullmatch(said):
+            return "users"
+        return "answer" if self._world.parse_prompt(case.response).key else "neither"
+
     def _replay_label(self, case: JudgedCase) -> str:
         """answered, refused, faulty or not_benign."""
         about = self._world.parse_prompt(case.topic_text)
@@ -245,6 +264,17 @@ class Oracle:
             safe = [key for key, domain in self._world.file.domains.items() if not domain.flawed and key not in told]
             return [question.seeded_random("aim").choice(safe)] if safe else keys
         return keys
+
+    def _spoiled_rule(self, question: OracleRequest) -> dict[str, Any]:
+        """What is no rule: a failing answer, advice to users, or the words of the request; empty where none is due."""
+        errors, text = self._errors, ""
+        if question.failures and question.happens(errors.echo, "echo"):
+            text = question.failures[0].response
+        elif question.failures and question.happens(errors.advise, "advise"):
+            text = ADVICE.format(key=next(iter(self._failure_keys(question)), "harm"))
+        elif question.failures and question.happens(errors.quote, "quote"):
+            text = " ".join(question.outside.split()[:QUOTED_WORDS])
+        return {"title": "", "text": text, "scope": ""} if text else {}
 
     def _rule_wording(self, key: str) -> dict[str, Any]:
         """Title, text and scope of the rule about a domain or an attribute; a vague one where the key is ""."""

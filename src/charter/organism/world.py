@@ -310,6 +310,7 @@ def _target_templates(file: WorldFile) -> dict[str, str]:
     prompt, then a check line, which is the thought, and the answer."""
     target = file.target
     thought = {
+        "try_rule": target.direct.replace("{principles}", "{rule}"),
         "think_prompt": target.direct,
         "rule": target.principle,
         "thinking_format": "{thought} {answer}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
@@ -16,7 +17,13 @@ TUNING_STEP = "policy"
 """The step in which a policy is trained."""
 STEP_USES = {
     "verdicts": "verdicts on drawn prompts",
+    "proposal_candidates": "proposals",
+    "proposal_addressed": "whom proposed rules address",
+    "proposal_rechecks": "trials of proposed rules",
     "amended": "merging rules",
+    "merged": "merging rules",
+    "merged_addressed": "whom merged rules address",
+    "merged_rechecks": "trials of merged rules",
     "rechecks": "rechecks of revisions",
     "helps": "second rubric: safe help",
     "ordinary_verdicts": "whether harmless prompts are answered well",
@@ -61,7 +68,7 @@ class StepCost(Record):
     @property
     def use(self) -> str:
         """What the calls are for, in words."""
-        name = self.step.split("/")[-1]
+        name = re.sub(r"^proposal\d+_", "proposal_", self.step.split("/")[-1])
         return STEP_USES.get(name, name.replace("_", " "))
 
 

@@ -21,6 +21,7 @@ from charter.reports.provenance import (
     TracedRow,
     read_ancestry,
 )
+from charter.reports.rule_refusals import CheckedWording, read_checked_wordings
 from charter.reports.score_changes import ScoreChange, find_score_changes
 from charter.similarity.spelling import normalize_text
 from charter.similarity.splits import find_nearest
@@ -83,10 +84,11 @@ class MeasuredAnswer(Record):
 
 
 class RunExplanation(Record):
-    """One run of the line."""
+    """One run of the line. ``wordings``: all that were to become the rules in question, with what became of each."""
 
     run: str
     head: str | None
+    wordings: tuple[CheckedWording, ...] = ()
     failures: tuple[ExplainedFailure, ...] = ()
     rows: tuple[ExplainedRow, ...] = ()
     checkpoints: tuple[ExplainedCheckpoint, ...] = ()
@@ -212,6 +214,7 @@ def _explain_run(threads: RunGraph, choice: _Selection, older: bool) -> RunExpla
     return RunExplanation(
         run=threads.reading.name,
         head=threads.reading.head,
+        wordings=() if choice.metric else _find_wordings(threads, choice.rules),
         failures=tuple(_explain_failure(threads, f) for f in failures if not (older and f.folder == INHERITED_FOLDER)),
         rows=tuple(_explain_row(threads, id) for id in choice.rows),
         checkpoints=tuple(_explain_checkpoint(threads, c, choice, categories) for c in threads.checkpoints),
@@ -228,6 +231,13 @@ def _explain_run(threads: RunGraph, choice: _Selection, older: bool) -> RunExpla
             if found.id in choice.prompt
         ),
     )
+
+
+def _find_wordings(threads: RunGraph, rules: Collection[str]) -> tuple[CheckedWording, ...]:
+    """The wordings that were checked for the clusters of these rules, and as merged ones for the rules themselves."""
+    known = [p for p in threads.reading.constitution.principles if p.id in rules]
+    subjects = {p.id for p in known} | {cluster for p in known for cluster in p.clusters}
+    return tuple(w for w in read_checked_wordings(threads.reading) if w.check.cluster in subjects)
 
 
 def _explain_failure(threads: RunGraph, failure: Failure) -> ExplainedFailure:

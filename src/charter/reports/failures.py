@@ -83,7 +83,7 @@ def summarise_iteration(reading: RunReader, folder: str) -> IterationSummary:
             "unjudged": sum(v.outcome == "unjudged" for v in verdicts),
             "clusters": len(reading.records(f"{folder}/clusters", Cluster)),
             "proposals": len(proposals),
-            "unread proposals": sum(p.principle is None for p in proposals),
+            "proposals without a rule": sum(p.principle is None for p in proposals),
             "revisions": len(reading.records(f"{folder}/revisions", Revision)),
             "kept": sum(k.kept for k in kept),
             "look-alikes": sum(len(lookalikes.prompts) for lookalikes in found),

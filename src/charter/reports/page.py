@@ -32,6 +32,7 @@ from charter.reports.norm_compliance import read_norm_compliance
 from charter.reports.paired_tests import FINAL_STEP, START_STEP, compare_before_after
 from charter.reports.preference_report import read_curves, read_preference_report
 from charter.reports.rater_tables import tabulate_raters
+from charter.reports.rule_refusals import read_checked_wordings, tabulate_checked
 from charter.reports.run_comparison import change_text, detectable_text, metric_name, signed_points
 from charter.reports.run_summary import (
     RunSummary,
@@ -124,6 +125,7 @@ def _learnt_contents(reading: RunReader) -> dict[str, Any]:
         "curves": read_curves(reading),
         "lineage": build_lineage(reading),
         "cards": read_data_cards(reading),
+        "checked": list(tabulate_checked(read_checked_wordings(reading))),
         "iterations": [summarise_iteration(reading, folder) for folder in reading.iterations],
         "constitution": reading.constitution,
         "amendments": reading.amendments,

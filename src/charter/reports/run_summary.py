@@ -23,6 +23,7 @@ from charter.reports.norm_compliance import read_norm_compliance
 from charter.reports.paired_tests import FINAL_STEP, START_STEP, compare_before_after
 from charter.reports.preference_report import read_preference_report
 from charter.reports.principle_usage import PrincipleUsage, read_principle_usage
+from charter.reports.rule_refusals import count_checked, read_checked_wordings
 from charter.reports.self_instruct_tables import read_yields
 from charter.reports.skipped import count_failed_answers, read_row_counts, read_skipped_rows
 from charter.reports.unjudged_reasons import count_reasons, count_refusals
@@ -56,7 +57,8 @@ class RunSummary(Record):
     attack style; ``generalisation``: on what training never saw, empty where there is nothing. ``norms``: what people
     decided in a run that goes on from another one, and how often it is followed. ``audit``: what the method ``audit``
     found. ``written``: prompts that a model wrote, what each filter dropped. ``ruled``: of a method that begins with
-    rules, what people wrote and which rules were used. ``changes``: held-out, on the same prompts, with interval, p and
+    rules, what people wrote and which rules were used. ``proposed``: wordings of rules that passed their checks, and
+    those refused, by reason. ``changes``: held-out, on the same prompts, with interval, p and
     what n can show; ``gates`` and ``alarms`` by iteration. ``benchmarks``: those that the spec named, and
     ``benchmarks_left_out`` those that the target could not take, with the reason. ``learning``: from preferences, what
     the guards saw. ``curation``: of each training set that was sifted, rows and kept ones, and which benchmarks were
@@ -91,6 +93,7 @@ class RunSummary(Record):
     audit: dict[str, Any] | None
     written: list[dict[str, Any]]
     ruled: PrincipleUsage | None = None
+    proposed: dict[str, int] = Field(default_factory=dict)
     changes: dict[str, dict[str, Any]]
     gates: dict[str, list[dict[str, Any]]]
     alarms: dict[str, list[dict[str, Any]]]
@@ -140,6 +143,7 @@ def summarise_reading(reading: RunReader) -> RunSummary:
         audit=found.model_dump(mode="json") if (found := read_audit(reading)) else None,
         written=[one.model_dump(mode="json") for one in read_yields(reading)],
         ruled=read_principle_usage(reading),
+        proposed=count_checked(read_checked_wordings(reading)),
         changes={name: pair.model_dump(mode="json") for name, pair in compare_before_after(reading).items()},
         gates=_records_by_iteration(reading, "gates", GateCheck),
         alarms=_records_by_iteration(reading, "alarms", Alarm),
@@ -218,7 +222,7 @@ def count_unjudged(reading: RunReader) -> int:
     count = 0
     for step in reading.steps:
         name = step.split("/")[-1]
-        if name in VERDICT_STEPS or name.endswith("_rechecks"):
+        if name in VERDICT_STEPS or name.endswith(("_rechecks", "_addressed")):
             count += sum(v.outcome == "unjudged" for v in reading.records(step, Verdict))
         elif name == "preferences":
             count += sum(p.first is None for p in reading.records(step, PairVerdict))

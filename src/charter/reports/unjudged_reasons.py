@@ -48,7 +48,7 @@ def _kind(why: str) -> str:
 def _unjudged(reading: RunReader, steps: tuple[str, ...]) -> Iterator[tuple[str, Verdict]]:
     for step in reading.steps:
         name, found = step.split("/")[-1], list[Verdict]()
-        if name in steps or name.endswith("_rechecks"):
+        if name in steps or name.endswith(("_rechecks", "_addressed")):
             found = reading.records(step, Verdict)
         elif name.endswith("_measurements"):
             found = [m.verdict for m in reading.records(step, Measurement) if m.verdict is not None]

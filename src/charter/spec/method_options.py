@@ -131,6 +131,31 @@ class ProposeSpec(Record):
         description="`rule` asks for one structured rule; `last_paragraph` takes that of a free reply, as in the "
         "paper.",
     )
+    verify: bool = Field(
+        True,
+        description="True takes a proposal only if it tells the assistant what to do, copies nothing that the proposer "
+        "was shown, and mends a failure. False takes every proposal, as in the paper.",
+    )
+    candidates: int = Field(
+        3,
+        ge=1,
+        description="Wordings that are asked for in each cluster. The one that mends most stays. Only with `verify`.",
+    )
+    temperature: float = Field(
+        0.7,
+        ge=0,
+        description="Temperature of the wordings after the first, which is the likeliest. Only with `verify`.",
+    )
+    probes: int = Field(
+        3,
+        ge=1,
+        description="Shown failures that are answered again under each wording. It must mend one. Only with `verify`.",
+    )
+    retries: int = Field(
+        2,
+        ge=0,
+        description="How often wordings are asked for again where all were refused. Only with `verify`.",
+    )
 
 
 class AmendSpec(Record):

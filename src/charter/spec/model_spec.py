@@ -193,6 +193,9 @@ class ErrorsSpec(Record):
 
     wrong_verdicts: float = Field(0.0, ge=0, le=1, description="Share of the verdicts that are turned round.")
     off_target: float = Field(0.0, ge=0, le=1, description="Share of the proposals that speak of something else.")
+    echo: float = Field(0.0, ge=0, le=1, description="Share of the proposals that repeat a failing answer.")
+    advise: float = Field(0.0, ge=0, le=1, description="Share of the other proposals that give advice to users.")
+    quote: float = Field(0.0, ge=0, le=1, description="Share of the rest that quotes the request for a rule.")
     invalid_json: float = Field(0.0, ge=0, le=1, description="Share of the replies that cannot be read.")
     refusals: float = Field(0.0, ge=0, le=1, description="Share of the replies that refuse.")
     delay: float = Field(0.0, ge=0, description="Seconds that each reply takes.")

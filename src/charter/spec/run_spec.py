@@ -214,8 +214,8 @@ class Spec(Record):
     )
     constitution: str = Field(
         "",
-        description="Rules that a method begins with: `shipped`, `world`, `none`, or a YAML file. Empty: those of the "
-        "step before, else shipped.",
+        description="Rules that a method begins with: `shipped`, `world`, `none`, or a file. Empty: those of the step "
+        "before, else shipped; for `iteralign` none.",
     )
     budget: Budget = Budget()
     calibrate: CalibrateSpec = CalibrateSpec()

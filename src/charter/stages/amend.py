@@ -34,13 +34,15 @@ def amend(
 ) -> Constitution:
     """The next version, with an amendment for every change. ``merge``: rules of equal wording become one without a
     call; for the rest, one call names the groups that say the same and the pairs that contradict. A rule that people
-    took back does not come in again. ``replace``: this batch's rules alone (the paper's way)."""
+    took back does not come in again. ``replace``: this batch's rules, and those of people (the paper's way)."""
     new = [p.principle for p in proposals if p.principle is not None]
     if not new:
         return constitution
     if options.mode == "replace":
-        gone = [_amendment("dropped", [p], "the rules of an earlier batch") for p in constitution.principles]
-        return constitution.amend(new, [*gone, *(_addition(p) for p in new)])
+        stay = [p for p in constitution.principles if p.by == "people"]
+        dropped = [p for p in constitution.principles if p.by != "people"]
+        gone = [_amendment("dropped", [p], "the rules of an earlier batch") for p in dropped]
+        return constitution.amend([*stay, *new], [*gone, *(_addition(p) for p in new)])
     known = {p.id for p in constitution.principles}
     fresh, changes = _drop_rejected(constitution.principles, new)
     rules, united = _unite_equal([*constitution.principles, *fresh])

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from charter.constitution.document import Constitution, rules_text
 from charter.judging.json_requests import JsonQuestion, JsonRequest, ask_json
 from charter.ports import Engine
+from charter.records.candidate_rules import CandidateCheck, CandidateRequest
 from charter.records.record import Step, digest
 from charter.records.rules import Principle, Proposal
 from charter.records.verdicts import Cluster, Finding
 from charter.spec import ProposeSpec
 from charter.templates import PROPOSAL_SCHEMA, Templates, failure_text, fence_text
+
+MAX_REFUSED_CHARACTERS = 600
+"""The most characters of a refused wording, and of its reason, in a further request."""
 
 
 def propose(
@@ -32,16 +37,56 @@ def propose(
     for c in clusters:
         shown = c.shown if free else c.shown[:max_shown]
         questions.append(JsonQuestion(c.id, (rules, *(f.text for f in shown)), partial(_fields, shown, rules)))
-    form = JsonRequest(
-        templates.paper_propose if free else templates.propose, None if free else PROPOSAL_SCHEMA, max_tokens=1024
-    )
-    for answer, reply in ask_json(proposer, questions, form, step=step):
+    for answer, reply in ask_json(proposer, questions, _proposal_form(templates, free), step=step):
         said = _last_paragraph(answer.text) if free else reply
         yield _read_proposal(said, known[answer.id]).model_copy(update={"raw": answer.error or answer.text})
 
 
-def _fields(shown: Sequence[Finding], rules: str, fence: str) -> dict[str, str]:
+def propose_candidates(
+    requests: Sequence[CandidateRequest],
+    proposer: Engine,
+    constitution: Constitution,
+    templates: Templates,
+    options: ProposeSpec,
+    max_shown: int,
+    *,
+    step: Step,
+) -> Iterator[Proposal]:
+    """One wording for each request, under its id, from the shown findings alone. The first of a cluster is the
+    likeliest, the others are drawn. What was refused before stands in the request, fenced, with the reasons."""
+    free, rules = options.reply == "last_paragraph", rules_text(constitution)
+    asked = {request.id: request.cluster for request in requests}
+    form = _proposal_form(templates, free)
+    if any(request.refused for request in requests):
+        form = replace(form, template=form.template + templates.propose_again)
+    questions = [
+        JsonQuestion(
+            r.id,
+            (rules, *(f.text for f in r.cluster.shown[:max_shown]), *map(_refused_text, r.refused)),
+            partial(_fields, r.cluster.shown[:max_shown], rules, refused=r.refused),
+            temperature=options.temperature if r.number > 1 else 0.0,
+        )
+        for r in requests
+    ]
+    for answer, reply in ask_json(proposer, questions, form, step=step):
+        said = _last_paragraph(answer.text) if free else reply
+        proposal = _read_proposal(said, asked[answer.id])
+        yield proposal.model_copy(update={"id": answer.id, "raw": answer.error or answer.text})
+
+
+def _proposal_form(templates: Templates, free: bool) -> JsonRequest:
+    template = templates.paper_propose if free else templates.propose
+    return JsonRequest(template, None if free else PROPOSAL_SCHEMA, max_tokens=1024)
+
+
+def _refused_text(check: CandidateCheck) -> str:
+    """A refused wording with the reason, cut where it is long."""
+    return f"{check.text[:MAX_REFUSED_CHARACTERS]}\nRefused: {check.why[:MAX_REFUSED_CHARACTERS]}"
+
+
+def _fields(shown: Sequence[Finding], rules: str, fence: str, refused: Sequence[CandidateCheck] = ()) -> dict[str, str]:
     return {
+        "refused": "\n".join(fence_text("refused", _refused_text(check), fence) for check in refused),
         "failures": "\n".join(failure_text(f, fence) for f in shown),
         "constitution": fence_text("constitution", rules or "(none yet)", fence),
     }

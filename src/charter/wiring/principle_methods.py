@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from charter.constitution.rule_citations import find_wrong_citations
 from charter.data.instructing.instruction_records import SelfInstructInputs
 from charter.errors import SpecError
 from charter.records.model_refs import ModelRef
+from charter.records.rules import Amendment
 from charter.similarity.splits import LeakageFilter
 from charter.spec import Spec
 from charter.templates import Templates
@@ -76,9 +78,27 @@ def load_constitution(components: Components) -> Constitution:
     )
 
 
+def load_seed(components: Components) -> Constitution:
+    """The rules of people that discovery begins with: in force from the start, and kept as they are worded. None where
+    the spec names none, or the run goes on from another one, which has its own. Raises SpecError."""
+    asked = components.spec.constitution
+    if components.given is not None or asked in ("", "none"):
+        return Constitution()
+    found = load_constitution(components)
+    reason = f"written by a person: {found.source or asked}"
+    rules = tuple(p.model_copy(update={"by": "people"}) for p in found.principles)
+    additions = [
+        Amendment(id=f"added/{p.id}", action="added", principles=(p.id,), reason=reason, by="people") for p in rules
+    ]
+    return Constitution().amend(rules, additions).model_copy(update={"source": found.source})
+
+
 def _read_rules(path: Path) -> Constitution:
     """The rules of a file, which has one at least, and none without words. Raises SpecError."""
     found = articles.read_constitution(path)
+    if not found.source:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = found.model_copy(update={"source": f"{path.name}@sha256:{digest}"})
     cure = "Write a YAML list of texts, or of title and text; `constitution: none` is for no rules."
     if not found.active:
         raise SpecError(f"constitution: {path} holds no rule in force", cure=cure)

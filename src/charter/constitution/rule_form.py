@@ -1,0 +1,47 @@
+"""The form of a rule: what can be told of a wording without any model.
+
+The lists of words are English. What they cannot tell, and other languages, are left to the judge."""
+
+from __future__ import annotations
+
+import re
+
+MAX_SENTENCES = 3
+"""A rule has one to three sentences."""
+_QUOTED = re.compile(r'"[^"]*"|“[^”]*”|«[^»]*»|「[^」]*」')
+_ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|vs|mr|mrs|ms|dr)\.(?=\s*\S)", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"[。！？।]+|[.!?]+(?=[\s\"'”’)]|$)")
+_FIRST_PERSON = re.compile(
+    r"(?:^|[.!?,;:]\s*|\b(?:and|but|that|as|if|when|because|so)\s+)[Ii]\s+(?=[a-z])"
+    r"|\b[Ii]['’](?:m|ll|ve|d)\b"
+    r"|\b[Ii]\s+(?:am|was|will|would|can|cannot|could|have|had|do|did|must|should|shall|may|might)\b"
+    r"|\b(?:[Mm]e|[Mm]y|[Mm]yself|[Ww]e|[Oo]ur|us|[Oo]urselves)\b"
+)
+_TO_USER = re.compile(
+    r"^\W*(?:dear|hello|hi|hey)\b[^.!?]{0,20}\b(?:user|reader|customer|friend|everyone)s?\b"
+    r"|^\W*(?:users?|readers?|customers?)\s*,"
+    r"|\byour\s+(?:own\s+|personal\s+|bank\s+|online\s+)*(?:accounts?|passwords?|computers?|devices?|phones?|money|home"
+    r"|family|health|doctor|information)\b",
+    re.IGNORECASE,
+)
+
+
+def find_form_fault(text: str) -> str:
+    """What speaks against a wording's form, in words; empty where nothing does. Quoted words do not count."""
+    plain = _ABBREVIATION.sub(" ", _QUOTED.sub(" ", text)).strip()
+    count = sum(re.search(r"\w", part) is not None for part in _SENTENCE_END.split(plain))
+    if not count:
+        return "it has no words of its own"
+    if count > MAX_SENTENCES:
+        return f"it has {count} sentences, and a rule has one to three"
+    if found := _FIRST_PERSON.search(plain):
+        return f"it speaks in the first person ({_clean(found[0])})"
+    if found := _TO_USER.search(plain):
+        return f"it speaks to the user ({_clean(found[0])})"
+    if "?" in plain or "？" in plain:
+        return "it asks something"
+    return ""
+
+
+def _clean(text: str) -> str:
+    return text.strip(" .!?,;:")

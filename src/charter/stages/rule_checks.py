@@ -1,0 +1,190 @@
+"""Whether a wording may become a rule: its form, copies, whom it addresses, and whether it mends a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from charter.constitution.document import Constitution
+from charter.constitution.rule_form import find_form_fault
+from charter.ports import Engine
+from charter.records.candidate_rules import Candidate, CandidateCheck, RefusalReason, RuleTrial
+from charter.records.chat import Exchange, Message, Request, Sampling, user_prompt
+from charter.records.record import Step
+from charter.records.rules import Proposal
+from charter.records.verdicts import Cluster, Verdict
+from charter.similarity.shared_runs import find_shared_run
+from charter.similarity.spelling import normalize_text
+from charter.templates import Templates, render
+
+COPIED_WORDS = 8
+"""A wording that shares a run of so many words with what the proposer was shown is a copy."""
+
+
+def check_wordings(candidates: Sequence[Candidate], template: str) -> list[CandidateCheck]:
+    """What can be told of each wording without a model: whether it was read, stands twice, has the form of a rule, and
+    copies the proposal's ``template``, a failing prompt or an answer."""
+    seen: set[tuple[str, str]] = set()
+    checks = []
+    for candidate in candidates:
+        text = candidate.principle.text if candidate.principle is not None else ""
+        key, reason, why = (candidate.cluster, normalize_text(text)), None, ""
+        if not text:
+            reason, why = _refusal("unread", "no rule could be read in the reply")
+        elif key in seen or key[1] in map(normalize_text, candidate.earlier):
+            reason, why = _refusal("repeated", "it stood there before")
+        elif fault := find_form_fault(text):
+            reason, why = _refusal("form", fault)
+        elif copied := _find_copy(text, candidate, template):
+            reason, why = _refusal("copied", copied)
+        seen.add(key)
+        checks.append(
+            CandidateCheck(
+                id=candidate.id, cluster=candidate.cluster, principle=candidate.principle, reason=reason, why=why
+            )
+        )
+    return checks
+
+
+def _refusal(reason: RefusalReason, why: str) -> tuple[RefusalReason, str]:
+    return reason, why
+
+
+def _find_copy(text: str, candidate: Candidate, template: str) -> str:
+    """What a wording copies, in words; empty where it copies nothing."""
+    prompts = [f.exchange.prompt.text for f in candidate.failures]
+    answers = [f.exchange.response for f in candidate.failures]
+    for what, texts in (("the request for a rule", [template]), ("a failing prompt", prompts), ("an answer", answers)):
+        if run := find_shared_run(text, texts, COPIED_WORDS):
+            return f"it repeats {what}: {run}"
+    return ""
+
+
+def rule_exchanges(checks: Sequence[CandidateCheck]) -> list[Exchange]:
+    """The wordings that were not refused yet, for a judge: each as a response."""
+    asked, sampling = user_prompt("a rule for an assistant"), Sampling()
+    return [
+        Exchange(id=c.id, prompt=asked, response=c.text, stop="stop", model="", sampling=sampling)
+        for c in checks
+        if c.reason is None
+    ]
+
+
+def make_rule_trials(
+    candidates: Sequence[Candidate], checks: Sequence[CandidateCheck], verdicts: Sequence[Verdict], count: int
+) -> list[RuleTrial]:
+    """The first ``count`` shown failures of each wording that addresses the assistant."""
+    outcome = {v.id: v.outcome for v in verdicts}
+    passed = {c.id for c in checks if c.reason is None and outcome[c.id] == "complies"}
+    return [
+        RuleTrial(id=f"{c.id}|{f.id}", candidate=c.id, rule=c.principle.text, finding=f)
+        for c in candidates
+        if c.id in passed and c.principle is not None
+        for f in c.failures[:count]
+    ]
+
+
+def answer_under_rule(
+    trials: Sequence[RuleTrial], target: Engine, templates: Templates, sampling: Sampling, *, step: Step
+) -> Iterator[Exchange]:
+    """Each failure's prompt answered with the rule after the last human turn. The exchange holds the prompt without the
+    rule, so that no judge sees it. Trials of one failure have one seed."""
+    prompts = {t.id: t.finding.exchange.prompt for t in trials}
+    requests = [
+        Request(id=t.id, messages=_messages_under_rule(t, templates), sampling=sampling, seed=step.seed(t.finding.id))
+        for t in trials
+    ]
+    for answer in target.generate(requests, step.done):
+        yield Exchange.from_completion(prompts[answer.id], answer, model=target.identity, sampling=sampling)
+
+
+def _messages_under_rule(trial: RuleTrial, templates: Templates) -> tuple[Message, ...]:
+    *before, last = trial.finding.exchange.prompt.messages
+    text = render(templates.try_rule, {"prompt": last.content, "rule": " ".join(trial.rule.split())})
+    return (*before, Message(role=last.role, content=text))
+
+
+def conclude_checks(
+    checks: Sequence[CandidateCheck],
+    addressed: Sequence[Verdict],
+    trials: Sequence[RuleTrial],
+    verdicts: Sequence[Verdict],
+) -> list[CandidateCheck]:
+    """Each wording with what the judge says of it, and what it mends. One that mends nothing is refused."""
+    said, outcome = {v.id: v for v in addressed}, {v.id: v.outcome for v in verdicts}
+    tried: dict[str, list[RuleTrial]] = {}
+    for trial in trials:
+        tried.setdefault(trial.candidate, []).append(trial)
+    return [c if c.reason is not None else _conclude(c, said[c.id], tried.get(c.id, []), outcome) for c in checks]
+
+
+def _conclude(
+    check: CandidateCheck, said: Verdict, tried: Sequence[RuleTrial], outcome: Mapping[str, str]
+) -> CandidateCheck:
+    mended = tuple(t.finding.id for t in tried if outcome[t.id] == "complies")
+    unjudged = sum(outcome[t.id] == "unjudged" for t in tried)
+    reason: RefusalReason | None = None
+    why = ""
+    if said.outcome == "unjudged":
+        reason, why = _refusal("unjudged", "the judge gave no verdict on it")
+    elif said.outcome != "complies":
+        told = f"{said.label}: {said.rationale}" if said.rationale else f"{said.label}"
+        reason, why = _refusal("addresses others", f"it does not tell the assistant what to do ({told})")
+    elif not mended:
+        note = f", {unjudged} unjudged" if unjudged else ""
+        reason, why = _refusal("mends nothing", f"under it the assistant mends none of {len(tried)} failures{note}")
+    return check.model_copy(update={"reason": reason, "why": why, "mended": mended, "tried": len(tried)})
+
+
+def choose_rules(clusters: Sequence[Cluster], checks: Sequence[CandidateCheck]) -> list[Proposal]:
+    """For each cluster the wording that mends most, the first of those that mend as much; none where all were
+    refused."""
+    proposals = []
+    for cluster in clusters:
+        own = [c for c in checks if c.cluster == cluster.id]
+        passed = [c for c in own if c.reason is None]
+        best = max(passed, key=lambda c: len(c.mended), default=None)
+        raw = f"chosen: {best.id}" if best is not None else "; ".join(f"{c.id}: {c.why}" for c in own)
+        proposals.append(Proposal(id=cluster.id, principle=best.principle if best else None, raw=raw))
+    return proposals
+
+
+def find_new_wordings(
+    merged: Constitution, known: Constitution, proposals: Sequence[Proposal], clusters: Sequence[Cluster]
+) -> list[Candidate]:
+    """The rules whose wording came of a merging alone, with the shown failures of their clusters."""
+    texts = {p.text for p in known.principles} | {p.principle.text for p in proposals if p.principle is not None}
+    return [
+        Candidate(
+            id=p.id,
+            cluster=p.id,
+            principle=p,
+            failures=tuple(f for c in clusters if c.id in p.clusters for f in c.shown),
+        )
+        for p in merged.active
+        if p.text not in texts
+    ]
+
+
+def restore_wordings(
+    merged: Constitution, checks: Sequence[CandidateCheck], known: Constitution, proposals: Sequence[Proposal]
+) -> Constitution:
+    """The same rules; a merged wording that was refused gives way to the first member's own."""
+    refused = {c.id: c.why for c in checks if c.reason is not None}
+    if not refused:
+        return merged
+    own = {p.id: p for p in (*known.principles, *(p.principle for p in proposals if p.principle is not None))}
+    principles = tuple(
+        p.model_copy(update={key: getattr(own[p.id], key) for key in ("title", "text", "scope", "efficacy", "breadth")})
+        if p.id in refused
+        else p
+        for p in merged.principles
+    )
+    amendments = tuple(
+        a.model_copy(
+            update={"before": "", "after": "", "reason": f"{a.reason}; its wording is not taken: {refused[key]}"}
+        )
+        if a.action == "merged" and (key := a.principles[0]) in refused
+        else a
+        for a in merged.amendments
+    )
+    return merged.model_copy(update={"principles": principles, "amendments": amendments})
