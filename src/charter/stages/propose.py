@@ -12,7 +12,7 @@ from charter.records.record import Step, digest
 from charter.records.rules import Principle, Proposal
 from charter.records.verdicts import Cluster, Finding
 from charter.spec import ProposeSpec
-from charter.templates import PROPOSAL_SCHEMA, Templates, failure_text, fence_text
+from charter.templates import PROPOSAL_SCHEMA, Templates, draw_nonce, failure_text, fence_text
 
 
 def propose(
@@ -28,10 +28,11 @@ def propose(
     """One proposal for each cluster, from its shown findings alone: at most ``max_shown``, or all of them where the
     reply is free text (the paper's way)."""
     free, rules = options.reply == "last_paragraph", rules_text(constitution)
+    held = fence_text("constitution", rules or "(none yet)", draw_nonce(step.random("constitution"), rules))
     known, questions = {c.id: c for c in clusters}, []
     for c in clusters:
         shown = c.shown if free else c.shown[:max_shown]
-        questions.append(JsonQuestion(c.id, (rules, *(f.text for f in shown)), partial(_fields, shown, rules)))
+        questions.append(JsonQuestion(c.id, [f.text for f in shown], partial(_fields, shown, held)))
     form = JsonRequest(
         templates.paper_propose if free else templates.propose, None if free else PROPOSAL_SCHEMA, max_tokens=1024
     )
@@ -40,11 +41,8 @@ def propose(
         yield _read_proposal(said, known[answer.id]).model_copy(update={"raw": answer.error or answer.text})
 
 
-def _fields(shown: Sequence[Finding], rules: str, fence: str) -> dict[str, str]:
-    return {
-        "failures": "\n".join(failure_text(f, fence) for f in shown),
-        "constitution": fence_text("constitution", rules or "(none yet)", fence),
-    }
+def _fields(shown: Sequence[Finding], constitution: str, fence: str) -> dict[str, str]:
+    return {"failures": "\n".join(failure_text(f, fence) for f in shown), "constitution": constitution}
 
 
 def _last_paragraph(text: str) -> dict[str, str]:
