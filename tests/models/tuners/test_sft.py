@@ -16,7 +16,8 @@ import pytest
 from charter.errors import TuningError
 from charter.models import weights
 from charter.models.chat_format import ChatFormat
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.models.tuners import trl_trainers
 from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.tokenized_rows import IGNORE_INDEX, tokenize_examples
