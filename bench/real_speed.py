@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,6 +29,7 @@ from charter.judging.rubrics import CONDUCT
 from charter.models import weights
 from charter.models.engines.local_engine import LocalEngine
 from charter.models.engines.local_options import LocalOptions
+from charter.models.engines.token_batches import BatchBounds, BatchRow, plan_batches
 from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.tuner_options import SftOptions
 from charter.records.chat import Completion, Exchange, Prompt, Request, Sampling, ScoreRequest
@@ -61,10 +63,11 @@ def main(words: Sequence[str]) -> int:
     given.add_argument("--tokens", type=int, default=64, help="new tokens of an answer")
     given.add_argument("--pairs", type=int, default=200, help="pairs of HHH alignment whose scoring is measured")
     given.add_argument("--rounds", type=int, default=1)
-    given.add_argument("--only", choices=("answers", "judge", "training", "memory"))
+    given.add_argument("--only", choices=("answers", "judge", "labels", "training", "memory"))
     asked = given.parse_args(words)
     parts: dict[str, Callable[[argparse.Namespace], str]] = {
-        "answers": measure_answers, "judge": measure_judge, "training": measure_training, "memory": measure_memory,
+        "answers": measure_answers, "judge": partial(measure_judge, labels=False),
+        "labels": partial(measure_judge, labels=True), "training": measure_training, "memory": measure_memory,
     }  # fmt: skip
     for name, measure in parts.items():
         if asked.only in (None, name):
@@ -165,22 +168,25 @@ def measure_answers(asked: argparse.Namespace) -> str:
 
     ways: dict[str, Callable[[], int]] = {
         "charter": lambda: answer(LocalOptions(device="cpu")),
-        "charter, every prompt read whole": lambda: answer(LocalOptions(device="cpu", share_beginnings=False)),
         "`generate` of transformers, sorted batches of 64": generate,
         "charter, fixed batches of 64": lambda: answer(fixed),
     }
     list(engine.generate(requests[:1]))
     table = compare(ways, asked.rounds, "new tokens")
     padded = sum(sizes[at] * len(sizes[at : at + 64]) for at in range(0, len(sizes), 64))
+    plans = plan_batches([BatchRow(row, len(row) - 1) for row in ids if row], BatchBounds(64, 4096))
+    ours = sum(len(p.beginning) for p in plans)
+    ours += sum(len(b) * (max(len(ids[at]) for at in b) - len(p.beginning)) for p in plans for b in p.batches)
     about = f"{len(sizes)} prompts, {sum(sizes):,} tokens (median {median(sizes):.0f}, longest {sizes[0]:,})"
     return "\n".join(
-        ["# Answers", "", f"{describe_run(asked)} {about}; batches of 64 pad them to {padded:,}. "
+        ["# Answers", "", f"{describe_run(asked)} {about}; batches of 64 make {padded:,} of them, with padding, "
+         f"and charter's batches {ours:,}. "
          f"At most {asked.tokens} new tokens, greedy.",
          "", *table]
     )  # fmt: skip
 
 
-def measure_judge(asked: argparse.Namespace) -> str:
+def measure_judge(asked: argparse.Namespace, *, labels: bool) -> str:
     """Calls of a judge in this process, with its rubric read once and read each time."""
     import csv
 
@@ -209,15 +215,11 @@ def measure_judge(asked: argparse.Namespace) -> str:
 
     list(engine.generate(requests[:1]))
     sizes = [len(row) for row in engine.token_ids(requests)]
-    words = compare({"rubric read once": lambda: judge(True), "read in each call": lambda: judge(False)},
-                    asked.rounds, "calls")  # fmt: skip
-    labels = compare({"rubric read once": lambda: weigh(True), "read in each call": lambda: weigh(False)},
-                     asked.rounds, "calls")  # fmt: skip
+    ask, about_calls = (weigh, "Log-likelihoods of each label") if labels else (judge, "Replies of 4 tokens")
+    ways = {"rubric read once": lambda: ask(True), "read in each call": lambda: ask(False)}
+    table = compare(ways, asked.rounds, "calls")
     about = f"{count} exchanges of XSTest (prompts of {median(sizes):.0f} tokens, median) under the rubric `conduct`."
-    return "\n".join(
-        ["# Judge calls", "", f"{describe_run(asked)} {about}", "", "Replies of 4 tokens:", "", *words, "",
-         "Log-likelihoods of each label:", "", *labels]
-    )  # fmt: skip
+    return "\n".join([f"# Judge calls: {about_calls.lower()}", "", f"{describe_run(asked)} {about}", "", *table])
 
 
 def measure_training(asked: argparse.Namespace) -> str:
@@ -297,8 +299,9 @@ def measure_memory(asked: argparse.Namespace) -> str:
     """Peak memory of a process that scores both answers to 200 questions of HHH alignment."""
     import subprocess
 
+    code = f"from bench.real_speed import score_pairs; score_pairs({str(asked.data)!r}, {asked.pairs})"
     ended = subprocess.run(
-        [sys.executable, "-c", f"from bench.real_speed import score_pairs; score_pairs({str(asked.data)!r}, {asked.pairs})"],
+        [sys.executable, "-c", code],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     pairs, tokens, before, peak, seconds = ended.stdout.split()
