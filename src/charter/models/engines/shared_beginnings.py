@@ -31,7 +31,8 @@ class SharedBeginning:
         if self._cache is None:
             with torch.inference_mode():
                 ids = torch.tensor([self.ids], device=model.device)
-                self._cache = model(input_ids=ids, use_cache=True).past_key_values
+                few = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+                self._cache = model(input_ids=ids, use_cache=True, **few).past_key_values
         cache = copy.deepcopy(self._cache)
         cache.batch_repeat_interleave(rows)
         return cache
