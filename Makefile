@@ -60,7 +60,7 @@ bench: setup
 	@$(BIN)/python -m bench
 
 bench-real: setup
-	@$(BIN)/python -m bench.real_speed
+	@$(BIN)/python -m bench.real_speed --data "$(DATA)"
 
 evidence: setup
 	@$(BIN)/python -m evidence

@@ -1,8 +1,9 @@
 """``python -m bench.real_speed --data DIR``: speed on real text, with SmolLM2-135M-Instruct; writes bench/REAL.md.
 
 Prompts are drawn from HarmfulQA, self-instruct's seed tasks, hh-rlhf and XSTest, published files that DIR holds.
-``CHARTER_MODELS`` names a folder with the model in ``smollm2``; without it the hub's is taken. Ways that are compared
-run in turn in one process: their ratio tells, not their seconds. CPU seconds stand beside those of the clock.
+``--only tokens`` counts what goes through the model and runs nothing. ``CHARTER_MODELS`` names a folder with the model
+in ``smollm2``; without it the hub's is taken. Ways that are compared run in turn in one process: their ratio tells, not
+their seconds. CPU seconds stand beside those of the clock.
 """
 
 from __future__ import annotations
@@ -63,10 +64,10 @@ def main(words: Sequence[str]) -> int:
     given.add_argument("--tokens", type=int, default=64, help="new tokens of an answer")
     given.add_argument("--pairs", type=int, default=200, help="pairs of HHH alignment whose scoring is measured")
     given.add_argument("--rounds", type=int, default=1)
-    given.add_argument("--only", choices=("answers", "judge", "labels", "training", "memory"))
+    given.add_argument("--only", choices=("tokens", "answers", "judge", "labels", "training", "memory"))
     asked = given.parse_args(words)
     parts: dict[str, Callable[[argparse.Namespace], str]] = {
-        "answers": measure_answers, "judge": partial(measure_judge, labels=False),
+        "tokens": count_read_tokens, "answers": measure_answers, "judge": partial(measure_judge, labels=False),
         "labels": partial(measure_judge, labels=True), "training": measure_training, "memory": measure_memory,
     }  # fmt: skip
     for name, measure in parts.items():
@@ -173,31 +174,73 @@ def measure_answers(asked: argparse.Namespace) -> str:
     }
     list(engine.generate(requests[:1]))
     table = compare(ways, asked.rounds, "new tokens")
-    padded = sum(sizes[at] * len(sizes[at : at + 64]) for at in range(0, len(sizes), 64))
-    plans = plan_batches([BatchRow(row, len(row) - 1) for row in ids if row], BatchBounds(64, 4096))
-    ours = sum(len(p.beginning) for p in plans)
-    ours += sum(len(b) * (max(len(ids[at]) for at in b) - len(p.beginning)) for p in plans for b in p.batches)
     about = f"{len(sizes)} prompts, {sum(sizes):,} tokens (median {median(sizes):.0f}, longest {sizes[0]:,})"
     return "\n".join(
-        ["# Answers", "", f"{describe_run(asked)} {about}; batches of 64 make {padded:,} of them, with padding, "
-         f"and charter's batches {ours:,}. "
+        ["# Answers", "", f"{describe_run(asked)} {about}. "
          f"At most {asked.tokens} new tokens, greedy.",
          "", *table]
     )  # fmt: skip
 
 
-def measure_judge(asked: argparse.Namespace, *, labels: bool) -> str:
-    """Calls of a judge in this process, with its rubric read once and read each time."""
+def count_read_tokens(asked: argparse.Namespace) -> str:
+    """Padded tokens that go through the model for prompts and log-likelihoods, counted without running it."""
+    dialogue = LocalEngine(load_reference(), LocalOptions(device="cpu")).dialogue()
+    prompts = [dialogue.encode_prompt(p.messages) for p in draw_prompts(asked.data, asked.n)]
+    calls = [dialogue.encode_prompt(r.messages) for r in judge_requests(asked.data, asked.n)]
+    pairs = [
+        dialogue.encode_scored(r.messages, r.completion) for r in list(pair_requests(asked.data))[: 2 * asked.pairs]
+    ]
+    kinds = {
+        f"{len(prompts)} prompts": [BatchRow(ids, len(ids) - 1) for ids in prompts],
+        f"{len(calls)} judge calls": [BatchRow(ids, len(ids) - 1) for ids in calls],
+        f"both answers to {len(pairs) // 2} questions of HHH": [
+            BatchRow([*before, *after[:-1]], len(before) - 1, len(after)) for before, after in pairs
+        ],
+    }
+    out = [
+        "| what | tokens | in batches of 64 | in charter's, read whole | with beginnings read once | fewer by |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, rows in kinds.items():
+        sizes = sorted((len(row.ids) for row in rows), reverse=True)
+        fixed = sum(sizes[at] * len(sizes[at : at + 64]) for at in range(0, len(sizes), 64))
+        whole, shared = (
+            padded_tokens([row if shares else BatchRow(row.ids, 0, row.kept) for row in rows]) for shares in (0, 1)
+        )
+        out.append(f"| {name} | {sum(sizes):,} | {fixed:,} | {whole:,} | {shared:,} | {fixed / shared:.1f} |")
+    about = "Tokens that go through the model before an answer, padding too, by the tokenizer of SmolLM2-135M-Instruct."
+    return "\n".join(["# Tokens read", "", f"{about} Counted; no model runs.", "", *out])
+
+
+def padded_tokens(rows: Sequence[BatchRow]) -> int:
+    """Those of the engine's batches on a CPU, beginnings once."""
+    plans = plan_batches(rows, BatchBounds(64, 4096))
+    own = (
+        len(batch) * (max(len(rows[place].ids) for place in batch) - len(plan.beginning))
+        for plan in plans
+        for batch in plan.batches
+    )
+    return sum(own) + sum(len(plan.beginning) for plan in plans)
+
+
+def judge_requests(data: Path, count: int) -> list[Request]:
+    """So many exchanges of XSTest under a rubric, each with a short reply."""
     import csv
 
-    rows = list(csv.DictReader((asked.data / JUDGED).open(encoding="utf-8", newline="")))
-    count = min(len(rows), max(8, asked.n // 4))
-    step, exchanges = Step(path="bench", run_seed=0), []
-    for n, row in enumerate(random.Random(0).sample(rows, count)):
+    with (data / JUDGED).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    step, asked = Step(path="bench", run_seed=0), []
+    for n, row in enumerate(random.Random(0).sample(rows, min(len(rows), count))):
         prompt = Prompt.model_validate({"id": f"{n}", "messages": [{"role": "user", "content": row["prompt"]}]})
         answer = Completion(id=f"{n}", text=row["completion"], stop="stop")
-        exchanges.append(Exchange.from_completion(prompt, answer, model="", sampling=Sampling()))
-    requests = [judge_request(e, CONDUCT, Templates(), step, Sampling(max_tokens=4)) for e in exchanges]
+        exchange = Exchange.from_completion(prompt, answer, model="", sampling=Sampling())
+        asked.append(judge_request(exchange, CONDUCT, Templates(), step, Sampling(max_tokens=4)))
+    return asked
+
+
+def measure_judge(asked: argparse.Namespace, *, labels: bool) -> str:
+    """Calls of a judge in this process, with its rubric read once and read each time."""
+    requests = judge_requests(asked.data, max(8, asked.n // 4))
     goals = [
         ScoreRequest(id=f"{r.id}/{label}", messages=r.messages, completion=label)
         for r in requests
@@ -218,7 +261,7 @@ def measure_judge(asked: argparse.Namespace, *, labels: bool) -> str:
     ask, about_calls = (weigh, "Log-likelihoods of each label") if labels else (judge, "Replies of 4 tokens")
     ways = {"rubric read once": lambda: ask(True), "read in each call": lambda: ask(False)}
     table = compare(ways, asked.rounds, "calls")
-    about = f"{count} exchanges of XSTest (prompts of {median(sizes):.0f} tokens, median) under the rubric `conduct`."
+    about = f"{len(requests)} exchanges of XSTest (prompts of {median(sizes):.0f} tokens, median), rubric `conduct`."
     return "\n".join([f"# Judge calls: {about_calls.lower()}", "", f"{describe_run(asked)} {about}", "", *table])
 
 

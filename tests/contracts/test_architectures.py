@@ -97,6 +97,11 @@ def test_no_bound_and_no_shared_beginning_changes_an_answer_or_a_score(name: str
             said.append({c.id: c for c in model.generate(requests)})
             scores.append({score.id: score.value for score in model.score(goals)})
     assert all(found == said[0] for found in said)
+    done = {request.id for request in requests[::3]}
+    rest = {c.id: c for c in model.generate(requests, done)}
+    assert rest == {key: answer for key, answer in said[0].items() if key not in done}, (
+        "a call that goes on after a kill"
+    )
     assert all(found == pytest.approx(scores[0], abs=1e-3) for found in scores)
     windowed = "sliding_window" in architectures.ZOO[name].own
     read = [count_read(policy, goals, shares) for shares in (False, True)]
