@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup demo check test quick lint bench evidence clean
+.PHONY: setup demo check test quick lint bench bench-real evidence clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -58,6 +58,9 @@ lint: setup
 
 bench: setup
 	@$(BIN)/python -m bench
+
+bench-real: setup
+	@$(BIN)/python -m bench.real_speed --data "$(DATA)"
 
 evidence: setup
 	@$(BIN)/python -m evidence

@@ -18,7 +18,8 @@ from tests.fakes import tiny_models
 from bench.page import put
 from charter.errors import TuningError
 from charter.models import weights
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.models.tuners.launched_tuner import LaunchedTuner
 from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.tuner_options import DpoOptions, RewardOptions, RlooOptions, SftOptions

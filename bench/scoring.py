@@ -63,7 +63,8 @@ def run_side(side: str, words: Sequence[str]) -> dict[str, Any]:
 
 def _charter(model: str) -> Any:
     from charter.models import weights
-    from charter.models.engines.local_engine import LocalEngine, LocalOptions
+    from charter.models.engines.local_engine import LocalEngine
+    from charter.models.engines.local_options import LocalOptions
     from charter.records.chat import Message, ScoreRequest
 
     engine = LocalEngine(weights.resolve_model(model), LocalOptions(device="cpu", dtype="float32"))

@@ -17,7 +17,8 @@ from pathlib import Path
 from charter.judging.label_reading import MENU_ORDERS, LabelJudge, read_raw_probability
 from charter.judging.rubrics import REFUSAL
 from charter.judging.votes import judge_exchanges
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.models.weights import resolve_model
 from charter.ports import Engine
 from charter.records.calibration_results import LabelledExchange

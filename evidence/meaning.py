@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from charter.models.embedders.hidden_states import HiddenStateEmbedder
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.models.weights import resolve_model
 from charter.ports import Embedder
 from charter.records.chat import Exchange, Sampling, user_prompt

@@ -5,25 +5,20 @@ from __future__ import annotations
 import json
 import random
 import re
+from itertools import takewhile
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from charter.judging.judge_replies import read_verdict
-from charter.judging.judge_requests import judge_request
-from charter.judging.rubrics import CONDUCT, HELP, REPLAY, Rubric
+from charter.judging.judge_requests import SideBySide, compare_request, judge_request
+from charter.judging.reply_schemas import parse_json_object
+from charter.judging.rubrics import CONDUCT, HELP, REPLAY, SHIPPED_RUBRICS, Rubric
 from charter.records.chat import Sampling
 from charter.records.record import canonical
-from charter.templates import (
-    Templates,
-    draw_nonce,
-    failure_text,
-    fence_text,
-    parse_json_object,
-    render,
-    render_conversation,
-)
+from charter.records.rules import Norm
+from charter.templates import Templates, draw_nonce, failure_text, fence_text, render, render_conversation
 from tests.fakes.example_records import HOSTILE, STEP, done, finding, said, talk
 
 json_values = st.recursive(
@@ -59,7 +54,41 @@ def test_a_judge_sees_prompt_and_response_whole_between_fences(text: str, rubric
     assert fence_text("prompt", exchange.prompt.last, fence) in asked
     assert fence_text("response", exchange.response, fence) in asked
     assert asked.count(f"</response {fence}>") == 1
-    assert request.response_schema == json.loads(asked.splitlines()[-1])
+    assert json.dumps(request.response_schema) in asked.splitlines()
+
+
+def shared_beginning(one: str, two: str) -> str:
+    return "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, two, strict=False)))
+
+
+@pytest.mark.parametrize("rubric", [r for r in SHIPPED_RUBRICS.values() if r.template], ids=lambda rubric: rubric.name)
+def test_what_is_fixed_comes_first_so_that_a_server_can_reuse_it(rubric: Rubric) -> None:
+    """Instructions, policy, norms, menu and schema are one beginning; after the exchange stands one short line."""
+    ruled = rubric.model_copy(update={"policy": "Be kind.", "norms": (Norm(id="n", text="Never lie.", holds=True),)})
+    one, two = (
+        judge_request(said(text, response=text), ruled, Templates(), STEP).messages[-1].content
+        for text in ("How do I bake bread?", "Why is it dark at night?")
+    )
+    fixed = shared_beginning(one, two)
+    assert all(f"- {label}: " in fixed for label in ruled.menu)
+    assert "Never lie." in fixed
+    assert "Be kind." in fixed or "{policy}" not in getattr(Templates(), rubric.template)
+    assert (
+        rubric.reply != "json"
+        or json.dumps(judge_request(said("a"), ruled, Templates(), STEP).response_schema) in fixed
+    )
+    assert len(fixed) > 4 * len(one.partition("</response ")[2])
+
+
+@pytest.mark.parametrize("rule", ["", "Never lie."])
+def test_comparisons_share_their_beginning_too(rule: str) -> None:
+    one, two = (
+        compare_request(text, SideBySide(said(text).prompt, (text, "no"), rule), Templates(), STEP)
+        for text in ("How?", "Why?")
+    )
+    fixed = shared_beginning(*(request.messages[-1].content for request in (one, two)))
+    assert json.dumps(one.response_schema) in fixed
+    assert rule in fixed
 
 
 def test_a_menu_is_closed_and_its_labels_have_outcomes() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from charter.errors import TuningError
 from charter.models import weights
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.models.merged_weights import merge_adapter
 from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.tuner_options import SftOptions
@@ -67,6 +69,78 @@ def test_no_batch_size_changes_an_answer_or_a_score(policy: ModelRef) -> None:
     for key, score in alone.items():
         assert together[key].value == pytest.approx(score.value, abs=1e-3)
         assert together[key].tokens == score.tokens
+
+
+SYSTEM = " ".join(tiny_models.WORDS[:12] * 2)
+BOUNDS = ((1, None), (8, None), (64, None), (64, 60), (64, 10**9))
+"""Most rows and most padded tokens of a batch."""
+
+
+def asked_alike() -> list[Request]:
+    """Prompts that share a long beginning, and some that share none; every second one sampled."""
+    words = tiny_models.WORDS
+    shared = [
+        tiny_models.ask(f"s{n}", f"{SYSTEM} {' '.join(words[n : n + 1 + n * 7 % 11])}", seed=n, max_tokens=6,
+                        temperature=1.2 * (n % 2))
+        for n in range(20)
+    ]  # fmt: skip
+    return [*shared, *asked()[:7]]
+
+
+def test_no_bound_and_no_shared_beginning_changes_an_answer_or_a_score(name: str, policy: ModelRef) -> None:
+    model, requests = engine(policy), asked_alike()
+    goals = [ScoreRequest(id=r.id, messages=r.messages, completion="use flour and eggs") for r in requests]
+    said, scores = [], []
+    for shares in (False, True):
+        for rows, tokens in BOUNDS:
+            asked: dict[str, Any] = {"batch_size": rows, "batch_tokens": tokens, "share_beginnings": shares}
+            model.options, model._batch_limit = LocalOptions(device="cpu", **asked), rows
+            said.append({c.id: c for c in model.generate(requests)})
+            scores.append({score.id: score.value for score in model.score(goals)})
+    assert all(found == said[0] for found in said)
+    done = {request.id for request in requests[::3]}
+    rest = {c.id: c for c in model.generate(requests, done)}
+    assert rest == {key: answer for key, answer in said[0].items() if key not in done}, (
+        "a call that goes on after a kill"
+    )
+    assert all(found == pytest.approx(scores[0], abs=1e-3) for found in scores)
+    windowed = "sliding_window" in architectures.ZOO[name].own
+    read = [count_read(policy, goals, shares) for shares in (False, True)]
+    assert (4 * read[1] < 3 * read[0]) is not windowed, "a window that rows do not fit lets nothing be shared"
+
+
+def count_read(policy: ModelRef, goals: list[ScoreRequest], shares: bool) -> int:
+    """Tokens that go through the model, padding too."""
+    model = LocalEngine(policy, LocalOptions(device="cpu", share_beginnings=shares))
+    calls: list[int] = []
+    model.model.register_forward_pre_hook(
+        lambda _m, _a, given: calls.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    assert len(list(model.score(goals))) == len(goals)
+    return sum(calls)
+
+
+@pytest.mark.parametrize(("name", "words"), [("mistral", 17), ("gemma3", 10)])
+def test_a_beginning_is_shared_within_a_sliding_window(name: str, words: int, tmp_path: Path) -> None:
+    """Prompts of 17 to 20 tokens and answers of 2, in a window of 24."""
+    model = engine(weights.resolve_model(str(architectures.build(tmp_path / "base", name))), 64)
+    asked = [
+        tiny_models.ask(f"w{n}", " ".join([*tiny_models.WORDS[:words], tiny_models.WORDS[n % 6]]), seed=n, max_tokens=2,
+                        temperature=1.0 * (n % 2))
+        for n in range(20)
+    ]  # fmt: skip
+    said, read, calls = [], [], list[int]()
+    for shares in (False, True):
+        model.options = LocalOptions(device="cpu", plain=True, share_beginnings=shares)
+        model.close()
+        model.model.register_forward_pre_hook(
+            lambda _m, _a, given: calls.append(given["input_ids"].numel()), with_kwargs=True
+        )
+        said.append({c.id: c for c in model.generate(asked)})
+        read.append(sum(calls))
+        calls.clear()
+    assert said[0] == said[1]
+    assert 2 * read[1] < read[0]
 
 
 def test_adapters_are_swapped_on_one_base(policy: ModelRef) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from charter.errors import EngineError
 from charter.models import weights
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.ports import Engine
 from charter.records.chat import Completion, Message, ScoreRequest

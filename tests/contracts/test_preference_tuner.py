@@ -12,7 +12,8 @@ import pytest
 
 from charter.errors import TuningError
 from charter.models import weights
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.models.tuners.algorithms import ALGORITHMS
 from charter.models.tuners.kto_trainer import KtoOptions, add_mismatched_answers, balance_weight
 from charter.models.tuners.local_tuner import LocalTuner

@@ -159,7 +159,8 @@ def difference(one: Any, two: Any, asked: Any) -> float:
     """The largest difference of two models' logits in float32, over whole prompts."""
     import torch
 
-    from charter.models.engines.local_engine import LocalEngine, LocalOptions
+    from charter.models.engines.local_engine import LocalEngine
+    from charter.models.engines.local_options import LocalOptions
 
     engines = [LocalEngine(ref, LocalOptions(device="cpu", dtype="float32")) for ref in (one, two)]
     worst = 0.0

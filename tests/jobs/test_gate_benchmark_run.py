@@ -13,7 +13,8 @@ from charter import jobs
 from charter.data.sources import benchmark_tables
 from charter.evals.multiple_choice import DromedaryBenchmark
 from charter.models import weights
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.records.decisions import Decision, GateCheck
 from charter.records.record import Step
 from charter.reports.integrity import verify_run

@@ -15,7 +15,8 @@ from charter.constitution.document import Constitution, to_yaml
 from charter.errors import CharterError, DamagedError, EngineError, StoreError
 from charter.jobs import export_policy
 from charter.models import weights
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.models.engines.merge_check import check_merge
 from charter.models.merged_weights import merge_adapter
 from charter.models.tuners.local_tuner import LocalTuner

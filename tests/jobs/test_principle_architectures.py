@@ -17,7 +17,8 @@ from charter import jobs
 from charter.constitution import document as articles
 from charter.constitution.exemplars import read_exemplars
 from charter.methods.inputs import Inputs
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.tuner_options import SftOptions
 from charter.models.weights import resolve_model

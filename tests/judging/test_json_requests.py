@@ -8,9 +8,10 @@ import re
 import pytest
 
 from charter.judging.json_requests import JsonQuestion, JsonRequest, ask_json, read_texts
+from charter.judging.reply_schemas import LOOKALIKE_SCHEMA
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.record import Step
-from charter.templates import LOOKALIKE_SCHEMA, fence_text
+from charter.templates import fence_text
 from tests.fakes.example_records import HOSTILE, STEP, Recorder
 
 FORM = JsonRequest("{text}\nReply: {schema}", LOOKALIKE_SCHEMA, max_tokens=64)

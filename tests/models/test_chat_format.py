@@ -15,7 +15,8 @@ import pytest
 from charter.errors import TuningError
 from charter.models import weights
 from charter.models.chat_format import ChatFormat
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.models.engines.template_report import note_altered, report_template
 from charter.models.thought_marks import ThoughtMarks, close_mark
 from charter.models.tuners.local_tuner import LocalTuner

@@ -15,7 +15,8 @@ import pytest
 from charter.errors import EngineError
 from charter.models import weights
 from charter.models.chat_format import ChatFormat
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.models.merged_weights import merge_adapter
 from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.tuner_options import SftOptions

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from charter.errors import EngineError
 from charter.judging.judge_requests import judge_request
+from charter.judging.reply_schemas import LOOKALIKE_SCHEMA, MERGE_SCHEMA, PROPOSAL_SCHEMA, parse_json_object
 from charter.judging.rubrics import ADDRESS, CONDUCT, HELP, REPLAY
 from charter.organism.oracle import Oracle, OracleErrors
 from charter.organism.world import World
@@ -18,17 +19,7 @@ from charter.ports import Engine
 from charter.records.chat import Exchange, Prompt, Request, Sampling, ScoreRequest, user_prompt
 from charter.records.record import Step
 from charter.records.verdicts import Finding, Verdict
-from charter.templates import (
-    LOOKALIKE_SCHEMA,
-    MERGE_SCHEMA,
-    PROPOSAL_SCHEMA,
-    Templates,
-    failure_text,
-    fence_text,
-    parse_json_object,
-    render,
-    user_turn,
-)
+from charter.templates import Templates, failure_text, fence_text, render, user_turn
 
 WORLD = World.load("village")
 STEP = Step(path="001/verdicts", run_seed=7)

@@ -9,7 +9,8 @@ import pytest
 
 from charter import cli
 from charter.models import weights
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.tuner_options import SftOptions
 from charter.records.chat import Prompt, Sampling, user_prompt

@@ -105,7 +105,7 @@ def _write_weights(reading: RunReader, policy: ModelRef, new: Path, merge: bool,
 
 
 def _merge_check_line(reading: RunReader, policy: ModelRef, merged: Path, check: int) -> MergeCheck:
-    from charter.models.engines.local_engine import LocalOptions
+    from charter.models.engines.local_options import LocalOptions
     from charter.models.engines.merge_check import check_merge
 
     spec = reading.spec

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from charter.judging.reply_schemas import parse_json_object
 from charter.ports import Engine
 from charter.records.chat import Completion, Request, Sampling
 from charter.records.record import Step
-from charter.templates import draw_nonce, parse_json_object, render, user_turn
+from charter.templates import draw_nonce, render, user_turn
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ import json
 from typing import Any, NamedTuple
 
 from charter.errors import SpecError
+from charter.judging.reply_schemas import object_schema
 from charter.judging.rubrics import CONDUCT, Rubric
 from charter.records.chat import Exchange, Message, Prompt, Request, Sampling
 from charter.records.record import Step, digest
 from charter.spec import JudgingSpec
-from charter.templates import Templates, draw_nonce, fence_text, object_schema, render, render_conversation, user_turn
+from charter.templates import Templates, draw_nonce, fence_text, render, render_conversation, user_turn
 
 MAX_REPLY_TOKENS = 512
 """Tokens of a judge's reply."""
@@ -63,19 +64,21 @@ def judge_request(
         turns = (*exchange.prompt.messages, Message(role="assistant", content=exchange.response))
         return Request(id=id, messages=turns, sampling=sampling, seed=seed)
     draw, prompt, policy = step.random(f"{id}|{rubric.name}"), render_conversation(exchange.prompt), policy_text(rubric)
-    fence = draw_nonce(draw, prompt, exchange.response, policy, *(norm.text for norm in rubric.norms))
+    fence, fixed = draw_nonce(draw, prompt, exchange.response), fixed_fence(rubric, step)
     labels = list(rubric.menu)
     if attempt.vote:
         draw.shuffle(labels)
+    norms = norms_block(rubric, fixed)
     fields = {
         "prompt": fence_text("prompt", prompt, fence),
         "response": fence_text("response", exchange.response, fence),
-        "policy": fence_text("policy", policy, fence),
-        "menu": "\n".join(f"- {label}: {rubric.menu[label]}" for label in labels),
+        "policy": fence_text("policy", policy, fixed),
+        "menu": "\n".join(f"- {label}: {rubric.menu[label]}" for label in labels) + norms,
         "schema": json.dumps(schema),
     }
     template = rubric.template if "{" in rubric.template else getattr(templates, rubric.template)
-    text = render(template, fields) + norms_block(rubric, fence) + retry_reminder(templates, labels, attempt)
+    text = render(template, fields) + (norms if "{menu}" not in template else "")
+    text += retry_reminder(templates, labels, attempt)
     return Request(id=id, messages=user_turn(text), sampling=sampling, seed=seed, response_schema=schema)
 
 
@@ -94,12 +97,12 @@ def compare_request(
     prompt, responses, rule = pair
     schema = object_schema({"rationale": {"type": "string"}, "label": {"enum": sorted(COMPARISON_MENU)}})
     key, asked = attempt.request_id(id), render_conversation(prompt)
-    fence = draw_nonce(step.random(f"{key}|compare"), asked, *responses, *([rule] if rule else []))
+    fence = draw_nonce(step.random(f"{key}|compare"), asked, *responses)
     fields = {
         "prompt": fence_text("prompt", asked, fence),
         "first": fence_text("first", responses[0], fence),
         "second": fence_text("second", responses[1], fence),
-        "rule": fence_text("rule", rule, fence) if rule else "",
+        "rule": fence_text("rule", rule, draw_nonce(step.random(f"{rule}|rule"), rule)) if rule else "",
         "menu": "\n".join(f"- {label}: {meaning}" for label, meaning in COMPARISON_MENU.items()),
         "schema": json.dumps(schema),
     }
@@ -129,6 +132,12 @@ def policy_text(rubric: Rubric) -> str:
     """The policy that a rubric judges by: its text, then its categories by code."""
     categories = [f"{code}: {meaning}" for code, meaning in rubric.categories.items()]
     return "\n".join([*([rubric.policy.strip()] if rubric.policy else []), *categories])
+
+
+def fixed_fence(rubric: Rubric, step: Step) -> str:
+    """The mark around policy and norms: one for all calls of a step, so that the beginning of its prompts is shared."""
+    texts = [policy_text(rubric), *(norm.text for norm in rubric.norms)]
+    return draw_nonce(step.random(f"{rubric.name}|fixed"), *texts)
 
 
 def norms_block(rubric: Rubric, fence: str) -> str:

@@ -394,3 +394,7 @@ class ScaleSpec(Record):
         ge=8,
         description="The most tokens of a training row. A longer row is left out and named.",
     )
+    row_order: Literal["random", "length"] = Field(
+        "length",
+        description="How supervised training puts rows into batches: `random`, or by `length`, with less padding.",
+    )

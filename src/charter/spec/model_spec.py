@@ -32,6 +32,12 @@ class ModelSpec(Record):
     device: str = Field("auto", description="Where the model runs: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.")
     dtype: str = Field("auto", description="Precision of the weights: `auto`, `float32`, `bfloat16` or `float16`.")
     batch: int = Field(64, ge=1, description="The most conversations that are generated at once.")
+    batch_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="The most prompt tokens of a batch, padding too. Null: 4,096 on a CPU, 512 for each GiB of a GPU's "
+        "memory.",
+    )
     template: dict[str, bool | int | str] = Field(
         default_factory=dict,
         description="Arguments for the chat template, such as `{enable_thinking: false}`.",

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 from charter.constitution.document import Constitution
 from charter.judging.json_requests import JsonQuestion, JsonRequest, ask_json
+from charter.judging.reply_schemas import MERGE_SCHEMA
 from charter.ports import Engine
 from charter.records.item_ids import join_id
 from charter.records.record import Step
 from charter.records.rules import Amendment, Principle, Proposal
 from charter.spec import AmendSpec
-from charter.templates import MERGE_SCHEMA, Templates, fence_text
+from charter.templates import Templates, fence_text
 
 
 class RuleGroups(NamedTuple):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from charter.judging.json_requests import JsonQuestion, JsonRequest, ask_json, read_texts
+from charter.judging.reply_schemas import LOOKALIKE_SCHEMA
 from charter.ports import Engine
 from charter.records.chat import Prompt, user_prompt
 from charter.records.record import Step
@@ -15,11 +16,7 @@ from charter.records.verdicts import Cluster, Finding
 from charter.similarity.spelling import normalize_text
 from charter.similarity.splits import LeakageFilter
 from charter.spec import LookalikeSpec
-from charter.templates import (
-    LOOKALIKE_SCHEMA,
-    Templates,
-    failure_text,
-)
+from charter.templates import Templates, failure_text
 
 
 def contrast(

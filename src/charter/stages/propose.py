@@ -8,13 +8,14 @@ from functools import partial
 
 from charter.constitution.document import Constitution, rules_text
 from charter.judging.json_requests import JsonQuestion, JsonRequest, ask_json
+from charter.judging.reply_schemas import PROPOSAL_SCHEMA
 from charter.ports import Engine
 from charter.records.candidate_rules import CandidateCheck, CandidateRequest
 from charter.records.record import Step, digest
 from charter.records.rules import Principle, Proposal
 from charter.records.verdicts import Cluster, Finding
 from charter.spec import ProposeSpec
-from charter.templates import PROPOSAL_SCHEMA, Templates, failure_text, fence_text
+from charter.templates import Templates, draw_nonce, failure_text, fence_text
 
 MAX_REFUSED_CHARACTERS = 600
 """The most characters of a refused wording, and of its reason, in a further request."""
@@ -32,11 +33,11 @@ def propose(
 ) -> Iterator[Proposal]:
     """One proposal for each cluster, from its shown findings alone: at most ``max_shown``, or all of them where the
     reply is free text (the paper's way)."""
-    free, rules = options.reply == "last_paragraph", rules_text(constitution)
+    free, held = options.reply == "last_paragraph", _constitution_text(constitution, step)
     known, questions = {c.id: c for c in clusters}, []
     for c in clusters:
         shown = c.shown if free else c.shown[:max_shown]
-        questions.append(JsonQuestion(c.id, (rules, *(f.text for f in shown)), partial(_fields, shown, rules)))
+        questions.append(JsonQuestion(c.id, [f.text for f in shown], partial(_fields, shown, held)))
     for answer, reply in ask_json(proposer, questions, _proposal_form(templates, free), step=step):
         said = _last_paragraph(answer.text) if free else reply
         yield _read_proposal(said, known[answer.id]).model_copy(update={"raw": answer.error or answer.text})
@@ -54,7 +55,7 @@ def propose_candidates(
 ) -> Iterator[Proposal]:
     """One wording for each request, under its id, from the shown findings alone. The first of a cluster is the
     likeliest, the others are drawn. What was refused before stands in the request, fenced, with the reasons."""
-    free, rules = options.reply == "last_paragraph", rules_text(constitution)
+    free, held = options.reply == "last_paragraph", _constitution_text(constitution, step)
     asked = {request.id: request.cluster for request in requests}
     form = _proposal_form(templates, free)
     if any(request.refused for request in requests):
@@ -62,8 +63,8 @@ def propose_candidates(
     questions = [
         JsonQuestion(
             r.id,
-            (rules, *(f.text for f in r.cluster.shown[:max_shown]), *map(_refused_text, r.refused)),
-            partial(_fields, r.cluster.shown[:max_shown], rules, refused=r.refused),
+            (*(f.text for f in r.cluster.shown[:max_shown]), *map(_refused_text, r.refused)),
+            partial(_fields, r.cluster.shown[:max_shown], held, refused=r.refused),
             temperature=options.temperature if r.number > 1 else 0.0,
         )
         for r in requests
@@ -84,11 +85,19 @@ def _refused_text(check: CandidateCheck) -> str:
     return f"{check.text[:MAX_REFUSED_CHARACTERS]}\nRefused: {check.why[:MAX_REFUSED_CHARACTERS]}"
 
 
-def _fields(shown: Sequence[Finding], rules: str, fence: str, refused: Sequence[CandidateCheck] = ()) -> dict[str, str]:
+def _constitution_text(constitution: Constitution, step: Step) -> str:
+    """The rules, fenced by one mark for all calls of a step, so that the beginning of all requests is the same."""
+    rules = rules_text(constitution)
+    return fence_text("constitution", rules or "(none yet)", draw_nonce(step.random("constitution"), rules))
+
+
+def _fields(
+    shown: Sequence[Finding], constitution: str, fence: str, refused: Sequence[CandidateCheck] = ()
+) -> dict[str, str]:
     return {
         "refused": "\n".join(fence_text("refused", _refused_text(check), fence) for check in refused),
         "failures": "\n".join(failure_text(f, fence) for f in shown),
-        "constitution": fence_text("constitution", rules or "(none yet)", fence),
+        "constitution": constitution,
     }
 
 

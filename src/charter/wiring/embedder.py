@@ -21,7 +21,8 @@ def build_embedder(spec: Spec, start: ModelRef, load_start: Callable[[], LocalEn
     weights. Raises SpecError, EngineError."""
     from charter.models.embedders.hidden_states import HiddenStateEmbedder
     from charter.models.embedders.static_vectors import FolderEmbedder
-    from charter.models.engines.local_engine import LocalEngine, LocalOptions
+    from charter.models.engines.local_engine import LocalEngine
+    from charter.models.engines.local_options import LocalOptions
     from charter.models.weights import resolve_model
 
     target, asked = spec.target, spec.embedder

@@ -6,7 +6,8 @@ import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
 from charter.models.engines.served_engine import ServedEngine, ServedOptions
 from charter.models.weights import resolve_model
@@ -33,7 +34,7 @@ def open_oracle_weights(asked: OracleSpec, offline: bool = False, folder: Path |
     (None: one below the system's temporary folder). Raises EngineError."""
     model = resolve_model(asked.model, asked.revision, offline=offline, remote_code=asked.remote_code)
     if not asked.serve:
-        options = asked.model_dump(include={"device", "dtype", "template", "context", "remote_code"})
+        options = asked.model_dump(include={"device", "dtype", "batch_tokens", "template", "context", "remote_code"})
         how = LocalOptions.model_validate(options | {"batch_size": asked.batch, "offline": offline})
         return LocalOracle(model, how, asked.sampling)
 

@@ -70,7 +70,8 @@ def context_length(spec: Spec, start: ModelRef) -> int | None:
 
 def build_local_engine(spec: Spec, start: ModelRef) -> LocalEngine:
     """The target in process; it loads when it is first asked."""
-    from charter.models.engines.local_engine import LocalEngine, LocalOptions
+    from charter.models.engines.local_engine import LocalEngine
+    from charter.models.engines.local_options import LocalOptions
 
     target = spec.target
     options = LocalOptions.model_validate(
@@ -78,6 +79,7 @@ def build_local_engine(spec: Spec, start: ModelRef) -> LocalEngine:
             "device": target.device,
             "dtype": target.dtype,
             "batch_size": target.batch,
+            "batch_tokens": target.batch_tokens,
             "plain": target.plain,
             "template": target.template,
             "context": target.context,
@@ -106,7 +108,8 @@ def describe_target(spec: Spec, start: ModelRef, prompts: Sequence[Prompt] = ())
 
 def report_model(model: str, plain: bool = False) -> TemplateReport:
     """What the chat template of a model folder or hub id makes of one made-up row. Raises EngineError."""
-    from charter.models.engines.local_engine import LocalEngine, LocalOptions
+    from charter.models.engines.local_engine import LocalEngine
+    from charter.models.engines.local_options import LocalOptions
     from charter.models.engines.template_report import report_template
     from charter.models.weights import resolve_model
 
@@ -206,7 +209,7 @@ def build_tuner(spec: Spec, folder: Path) -> Tuner:
 
     if spec.tuner.program:
         return load_object(spec.tuner.program, Tuner)
-    options = SftOptions.model_validate(tuner_options(spec))
+    options = SftOptions.model_validate({**tuner_options(spec), "row_order": spec.scale.row_order})
     if not spec.tuner.launch:
         return LocalTuner(options)
     return LaunchedTuner(options, spec.tuner.launch, folder, spec.tuner.micro_batch)

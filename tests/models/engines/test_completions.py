@@ -11,7 +11,8 @@ import pytest
 from charter.errors import EngineError, UnsupportedError
 from charter.evals.multiple_choice import DromedaryBenchmark
 from charter.models import weights
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
 from charter.ports import Engine
 from charter.records.chat import LogLikelihood, Message, Request, Sampling, ScoreRequest

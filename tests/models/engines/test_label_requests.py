@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from charter.errors import EngineError, UnsupportedError
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
 from charter.models.weights import resolve_model
 from charter.records.chat import LogLikelihood, Message, ScoreRequest

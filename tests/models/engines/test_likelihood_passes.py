@@ -11,14 +11,11 @@ from charter.models import weights
 from charter.models.engines import memory
 from charter.models.engines.likelihood_passes import (
     LOGITS,
-    TOKENS,
-    ScoredSpan,
-    ScoringPass,
-    form_batches,
     plan_passes,
     score_passes,
 )
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.records.chat import Message, ScoreRequest
 from tests.fakes import tiny_models
 
@@ -36,20 +33,6 @@ def test_options_of_one_token_share_the_pass_of_their_context() -> None:
     passes = plan_passes(pairs)
     assert [one.ids for one in passes] == [[5, 6, 7, 9, 4], [1]]
     assert sorted(span.place for one in passes for span in one.spans) == [0, 1, 2, 3, 4]
-
-
-def test_batches_are_bounded_by_rows_by_padded_tokens_and_by_logits() -> None:
-    def one(size: int, weighed: int) -> ScoringPass:
-        return ScoringPass([0] * size, [ScoredSpan(0, size - weighed, [0] * weighed)])
-
-    short = [one(4, 1) for _ in range(20)]
-    assert [len(batch) for batch in form_batches(short, 8, 100)] == [8, 8, 4]
-    long = [one(TOKENS * 4, 1) for _ in range(5)]
-    assert [len(batch) for batch in form_batches(long, 8, 100)] == [2, 2, 1]
-    wide = [one(300, 300), *(one(200, 1) for _ in range(4))]
-    vocabulary = LOGITS // 700
-    assert [len(batch) for batch in form_batches(wide, 8, vocabulary)] == [2, 3]
-    assert [len(batch) for batch in form_batches([one(900, 900)] * 2, 64, LOGITS)] == [1, 1]
 
 
 def test_one_long_answer_does_not_multiply_the_logits_of_its_batch(llama: Path) -> None:
@@ -86,7 +69,8 @@ def test_figures_are_those_of_each_pair_alone(llama: Path) -> None:
     ]
     pairs += [(pairs[9][0], [option]) for option in (7, 8, 9)]
     found = {}
-    for batch in form_batches(plan_passes(pairs), 4, 64):
+    passes = plan_passes(pairs)
+    for batch in (passes[start : start + 4] for start in range(0, len(passes), 4)):
         for one, weighed in zip(batch, score_passes(model, batch), strict=True):
             found.update({span.place: value for span, value in zip(one.spans, weighed, strict=True)})
     assert len(found) == len(pairs)
@@ -116,7 +100,7 @@ def test_a_batch_that_does_not_fit_a_cpu_is_halved_before_it_is_tried(llama: Pat
         sizes.append(len(given["input_ids"]))
 
     model.model.register_forward_pre_hook(note, with_kwargs=True)
-    Small.room = memory.estimate_batch(model.model.config, 2, 8, 6, 1)
+    Small.room = memory.estimate_batch(model.model.config, 2, 8, 8 + 6, 1)
     assert list(model.generate(asked)) == expected
     assert max(sizes) == 2
     Small.room = 0

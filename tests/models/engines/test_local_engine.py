@@ -12,7 +12,8 @@ import pytest
 
 from charter.errors import EngineError
 from charter.models import weights
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.records.chat import Completion, Message, Request, Sampling, ScoreRequest
 from charter.records.model_refs import ModelRef
 from charter.records.record import digest

@@ -16,7 +16,8 @@ import pytest
 from charter.errors import TuningError
 from charter.models import weights
 from charter.models.chat_format import ChatFormat
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.models.tuners import trl_trainers
 from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.tokenized_rows import IGNORE_INDEX, tokenize_examples
@@ -110,6 +111,37 @@ def test_goes_on_from_an_adapter(kind: str, llama: ModelRef, tmp_path: Path) -> 
 @pytest.mark.parametrize(("warmup", "steps"), [(0, 0), (0.03, 3), (0.99, 75), (1, 1), (50, 50), (100, 75)])
 def test_the_warm_up_is_a_share_of_the_steps_or_their_number(warmup: float, steps: int) -> None:
     assert trl_trainers.warmup_steps_for_rows(304, SftOptions(batch=4, epochs=1, warmup=warmup)) == steps
+
+
+def test_rows_by_length_are_padded_less_and_learnt_as_well(llama: ModelRef, tmp_path: Path) -> None:
+    """The same loss within noise, and the same files each time."""
+    draw, words = random.Random(0), tiny_models.WORDS
+    rows = [
+        tiny_models.lesson(f"{n}", " ".join(draw.choices(words, k=draw.choice((1, 2, 3, 40)))), words[n % 3])
+        for n in range(64)
+    ]
+    padded, losses = [], []
+    for order in ("random", "length"):
+        tokenizer, model = weights.load_tokenizer(Path(llama.base)), weights.load_model(Path(llama.base), "cpu")
+        options = SftOptions.model_validate(
+            {"device": "cpu", "batch": 4, "row_order": order, "kind": "full", "lr": 1e-3}
+        )
+        form = ChatFormat(tokenizer)
+        table, _ = tokenize_examples(rows, form, 100)
+        with weights.quiet_libraries():
+            trainer = trl_trainers.make_sft_trainer(
+                TrainingSetup(options, tuple(rows), 0, model, tokenizer, form, 100, tmp_path), table
+            )
+            batches = [batch["input_ids"] for batch in trainer.get_train_dataloader()]
+            losses.append(trainer.train().training_loss)
+        assert sum(map(len, batches)) == len(rows)
+        padded.append(sum(batch.numel() for batch in batches))
+    assert 1.3 * padded[1] < padded[0]
+    assert losses[1] == pytest.approx(losses[0], rel=0.15)
+    one, two = (
+        tuner(epochs=1, row_order="length").tune(llama, rows, tmp_path / name, seed=0) for name in ("one", "two")
+    )
+    assert one.files == two.files
 
 
 def test_a_single_step_learns(llama: ModelRef, tmp_path: Path) -> None:

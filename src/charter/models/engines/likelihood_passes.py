@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from charter.models.engines.decoding import Forward, pad_left
+from charter.models.engines.shared_beginnings import SharedBeginning
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,8 +20,6 @@ LOGITS = 2**26
 """Most logits of a batch (rows x kept positions x vocabulary): 256 MiB in float32."""
 SLICE = 2**23
 """Most logits that are made into log-probabilities at once."""
-TOKENS = 128
-"""Padded tokens that a batch may hold for each row that the batch size allows."""
 
 Weighed = tuple[float, bool]
 """A log-likelihood in nats, and whether each token was the likeliest."""
@@ -47,6 +46,11 @@ class ScoringPass:
         """Positions at its end whose logits are needed."""
         return max(1, *(len(self.ids) - span.at for span in self.spans))
 
+    @property
+    def unread(self) -> int:
+        """Tokens at its beginning whose logits are not needed: as many may be shared with other passes."""
+        return len(self.ids) - self.kept
+
 
 def plan_passes(pairs: Sequence[tuple[list[int], list[int]]]) -> list[ScoringPass]:
     """One pass for each input that begins no other; longest first. ``pairs``: a context, and what is weighed after."""
@@ -60,30 +64,18 @@ def plan_passes(pairs: Sequence[tuple[list[int], list[int]]]) -> list[ScoringPas
     return sorted(passes, key=lambda one: (-len(one.ids), one.ids))
 
 
-def form_batches(passes: Sequence[ScoringPass], rows: int, vocabulary: int) -> list[list[ScoringPass]]:
-    """Passes in their order, in batches of at most ``rows`` rows, ``TOKENS`` times as many padded tokens, and
-    ``LOGITS`` logits. One pass that is more than that goes alone."""
-    batches: list[list[ScoringPass]] = []
-    kept = 0
-    for one in passes:
-        kept = max(kept, one.kept)
-        size = len(batches[-1]) + 1 if batches else rows + 1
-        full = size > rows or size * kept * vocabulary > LOGITS
-        if full or size * len(batches[-1][0].ids) > rows * TOKENS:
-            batches.append([])
-            kept = one.kept
-        batches[-1].append(one)
-    return batches
-
-
-def score_passes(model: Any, passes: Sequence[ScoringPass]) -> list[list[Weighed]]:
-    """What each span of each pass weighs. Raises FloatingPointError where a log-likelihood is no number."""
+def score_passes(
+    model: Any, passes: Sequence[ScoringPass], beginning: SharedBeginning | None = None
+) -> list[list[Weighed]]:
+    """What each span of each pass weighs. ``beginning``: what all passes begin with, read once. Raises
+    FloatingPointError where a log-likelihood is no number."""
     import torch
 
-    kept = max(one.kept for one in passes)
+    kept, cached = max(one.kept for one in passes), len(beginning or ())
     with torch.inference_mode():
-        ids, mask = pad_left([one.ids for one in passes], str(model.device))
-        logits = Forward(model)(ids, mask, cache=False, keep=kept).logits
+        ids, mask = pad_left([one.ids[cached:] for one in passes], str(model.device), cached=cached)
+        cache = beginning.expand(model, len(passes)) if beginning else False
+        logits = Forward(model)(ids, mask, cache=cache, keep=kept).logits
         found = []
         for line, one in zip(logits, passes, strict=True):
             starts = [span.at - len(one.ids) + kept for span in one.spans]

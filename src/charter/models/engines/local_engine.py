@@ -1,7 +1,8 @@
 """transformers in process, behind ``ports.Engine``.
 
-Batches are formed from all requests of a call, longest prompt first, so that neither the batch size nor what is left to
-do changes an answer (in float32; in lower precision batches may differ in the last bits). ``response_schema`` is not
+Batches are formed from all requests of a call, bounded by padded tokens, longest prompt first, so that neither the
+bounds nor what is left to do changes an answer (in float32; in lower precision batches may differ in the last bits).
+What many prompts of a call begin with is read once. ``response_schema`` is not
 enforced here. ``top_p``, ``temperature``, stop strings and the frequency penalty (over generated tokens, as hosted
 models do it) come with each request.
 """
@@ -10,52 +11,28 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-from pydantic import Field
+from typing import Any, TypeVar
 
 from charter.errors import EngineError
 from charter.models import weights
-from charter.models.chat_format import ChatFormat, Thoughts
+from charter.models.chat_format import ChatFormat
 from charter.models.engines import memory
-from charter.models.engines.decoding import DecodedRow, DecodingRow, decode
-from charter.models.engines.likelihood_passes import ScoringPass, form_batches, plan_passes, score_passes
+from charter.models.engines.decoding import DecodedRow, DecodingRow, RowEnds, decode
+from charter.models.engines.likelihood_passes import LOGITS, ScoringPass, plan_passes, score_passes
+from charter.models.engines.local_options import LocalOptions
+from charter.models.engines.shared_beginnings import SharedBeginning, longest_shareable_row
 from charter.models.engines.template_report import note_altered, report_template
+from charter.models.engines.token_batches import BatchBounds, BatchRow, plan_batches
 from charter.records.chat import Completion, LogLikelihood, Message, Prompt, Request, ScoreRequest
 from charter.records.model_refs import ModelRef
-from charter.records.record import Record, canonical
+from charter.records.record import canonical
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 BatchFunction = Callable[[list[Item]], list[Answer]]
 EncodedPair = tuple[list[int], list[int], int]
-
-
-class LocalOptions(Record):
-    """How a model is loaded and asked. In float32 only ``plain``, ``template`` and ``context`` change an
-    answer."""
-
-    device: str = "auto"
-    """cpu, cuda, cuda:1, mps; auto takes the first accelerator there is."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """auto: float32 on a CPU, else the checkpoint's own."""
-    batch_size: int = Field(default=64, ge=1)
-    """Rows per batch; halved where memory runs out."""
-    plain: bool = False
-    """Raw text without the chat template."""
-    template: dict[str, bool | int | str] = Field(default_factory=dict)
-    """Arguments for the chat template, such as ``enable_thinking``."""
-    today: str = ""
-    """The date that a chat template writes, as 2026-01-31; empty: today's."""
-    thoughts: Thoughts = "drop"
-    """Whether thoughts are learnt; decides no answer."""
-    context: int | None = Field(default=None, ge=1)
-    """Most tokens of prompt and answer together; default: what the model's configuration says."""
-    remote_code: bool = False
-    """Run code that comes with the model."""
-    offline: bool = False
-    """Never ask the hub: the model must be a folder or in the cache."""
 
 
 class LocalEngine:
@@ -180,14 +157,21 @@ class LocalEngine:
         self, fit: Sequence[Request], rows: dict[str, DecodingRow], done: Collection[str]
     ) -> Iterator[tuple[Request, DecodedRow]]:
         """Request and answer for all not in ``done``; batches are those of all requests, whatever is done."""
-        size = self.options.batch_size
-        for start in range(0, len(fit), size):
-            batch = fit[start : start + size]
-            if not all(request.id in done for request in batch):
-                drawn = self._run_within_memory(
-                    [rows[request.id] for request in batch], self._decode_batch, self._decoding
-                )
-                yield from (pair for pair in zip(batch, drawn, strict=True) if pair[0].id not in done)
+        ordered, longest = [rows[request.id] for request in fit], self._longest_shareable()
+        table = [
+            BatchRow(row.ids, len(row.ids) - 1 if len(row.ids) + row.max_tokens <= longest else 0) for row in ordered
+        ]
+        for plan in plan_batches(table, self._bounds()):
+            beginning = SharedBeginning(plan.beginning)
+            for batch in plan.batches:
+                asked = [fit[place] for place in batch]
+                if not all(request.id in done for request in asked):
+                    drawn = self._run_within_memory(
+                        [rows[request.id] for request in asked],
+                        partial(self._decode_batch, beginning),
+                        partial(self._decoding, beginning),
+                    )
+                    yield from (pair for pair in zip(asked, drawn, strict=True) if pair[0].id not in done)
 
     def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
         """One log-likelihood per request not in ``done``. Raises EngineError where one (no label) does not fit."""
@@ -197,15 +181,23 @@ class LocalEngine:
         yield from (answer for answer in unread if answer.id not in done)
         requests = [request for request in requests if request.id in pairs]
         passes = plan_passes([pairs[request.id][:2] for request in requests])
-        vocabulary = self.model.config.get_text_config().vocab_size
-        for batch in form_batches(passes, self.options.batch_size, vocabulary):
-            if all(requests[span.place].id in done for one in batch for span in one.spans):
-                continue
-            for one, weighed in zip(batch, self._run_within_memory(batch, self._weigh, self._passing), strict=True):
-                for span, (value, greedy) in zip(one.spans, weighed, strict=True):
-                    id, (_, after, cut) = requests[span.place].id, pairs[requests[span.place].id]
-                    if id not in done:
-                        yield LogLikelihood(id=id, value=value, tokens=len(after), greedy=greedy, cut=cut)
+        longest, bounds = (
+            self._longest_shareable(),
+            self._bounds(LOGITS // self.model.config.get_text_config().vocab_size),
+        )
+        table = [BatchRow(one.ids, one.unread if len(one.ids) <= longest else 0, one.kept) for one in passes]
+        for plan in plan_batches(table, bounds):
+            beginning = SharedBeginning(plan.beginning)
+            for places in plan.batches:
+                batch = [passes[place] for place in places]
+                if all(requests[span.place].id in done for one in batch for span in one.spans):
+                    continue
+                work, need = partial(self._weigh, beginning), partial(self._passing, beginning)
+                for one, weighed in zip(batch, self._run_within_memory(batch, work, need), strict=True):
+                    for span, (value, greedy) in zip(one.spans, weighed, strict=True):
+                        id, (_, after, cut) = requests[span.place].id, pairs[requests[span.place].id]
+                        if id not in done:
+                            yield LogLikelihood(id=id, value=value, tokens=len(after), greedy=greedy, cut=cut)
 
     def _encode_pairs(self, requests: Sequence[ScoreRequest]) -> tuple[dict[str, EncodedPair], list[LogLikelihood]]:
         """The tokens of each request, and the answers to labels that do not fit the context. Raises EngineError."""
@@ -357,28 +349,36 @@ class LocalEngine:
         half = (len(batch) + 1) // 2
         return self._run_within_memory(batch[:half], work, need) + self._run_within_memory(batch[half:], work, need)
 
+    def _bounds(self, kept: int = 2**62) -> BatchBounds:
+        tokens = self.options.batch_tokens or memory.default_batch_tokens(self.device)
+        return BatchBounds(self.options.batch_size, tokens, kept)
+
+    def _longest_shareable(self) -> int:
+        return longest_shareable_row(self.model) if self.options.share_beginnings else 0
+
     def _fits(self, needed: int) -> bool:
         """Whether a CPU's memory holds a batch; the kernel would end the process instead of telling."""
         available = memory.read_available() if self.device == "cpu" else None
         return available is None or needed <= memory.USABLE * available
 
-    def _decoding(self, rows: list[DecodingRow]) -> int:
+    def _decoding(self, beginning: SharedBeginning, rows: list[DecodingRow]) -> int:
         read, drawn = max(len(row.ids) for row in rows), max(row.max_tokens for row in rows)
-        return memory.estimate_batch(self.model.config, len(rows), read, drawn, kept=1)
+        return memory.estimate_batch(self.model.config, len(rows), read - len(beginning), read + drawn, kept=1)
 
-    def _passing(self, passes: list[ScoringPass]) -> int:
+    def _passing(self, beginning: SharedBeginning, passes: list[ScoringPass]) -> int:
         read, kept = max(len(one.ids) for one in passes), max(one.kept for one in passes)
-        return memory.estimate_batch(self.model.config, len(passes), read, 0, kept)
+        cached = read if beginning else 0
+        return memory.estimate_batch(self.model.config, len(passes), read - len(beginning), cached, kept)
 
-    def _weigh(self, passes: list[ScoringPass]) -> list[list[tuple[float, bool]]]:
-        return score_passes(self.model, passes)
+    def _weigh(self, beginning: SharedBeginning, passes: list[ScoringPass]) -> list[list[tuple[float, bool]]]:
+        return score_passes(self.model, passes, beginning)
 
-    def _decode_batch(self, rows: list[DecodingRow]) -> list[DecodedRow]:
+    def _decode_batch(self, beginning: SharedBeginning, rows: list[DecodingRow]) -> list[DecodedRow]:
         dialogue = self._ensure_loaded()
         whole = (
             (lambda tokens: dialogue.split_thought(tokens)[1]) if dialogue.form == "template" else dialogue.decode_raw
         )
-        return decode(self.model, rows, dialogue.stop_ids, dialogue.decode_raw, whole)
+        return decode(self.model, rows, RowEnds(dialogue.stop_ids, dialogue.decode_raw, whole), beginning)
 
 
 def _said(request: Request, drawn: DecodedRow, dialogue: ChatFormat) -> dict[str, str]:

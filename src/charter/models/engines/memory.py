@@ -29,14 +29,24 @@ def read_available(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int | No
     return max(0, min(found))
 
 
-def estimate_batch(config: Any, rows: int, read: int, drawn: int, kept: int) -> int:
+def default_batch_tokens(device: str) -> int:
+    """Padded prompt tokens of a batch: what keeps two cores busy, or what half of a GPU's memory holds of a model of
+    billions of parameters. Where there is less, batches are halved."""
+    if not device.startswith("cuda"):
+        return 4096
+    import torch
+
+    return max(4096, 512 * (torch.cuda.get_device_properties(device).total_memory // 2**30))
+
+
+def estimate_batch(config: Any, rows: int, read: int, cached: int, kept: int) -> int:
     """Bytes that a batch takes at its height, as float32.
 
     Args:
         config: the model's own configuration.
         rows: rows of the batch.
         read: tokens of its longest row.
-        drawn: most tokens that follow (0: nothing is drawn, and no cache is kept).
+        cached: positions of each row that the cache holds at the end (0: no cache is kept).
         kept: positions of each row whose logits are kept.
     """
     text = config.get_text_config()
@@ -47,8 +57,8 @@ def estimate_batch(config: Any, rows: int, read: int, drawn: int, kept: int) -> 
     layers = _size(text, "num_hidden_layers", "n_layer")
     logits = rows * kept * _size(text, "vocab_size")
     layer = rows * read * (6 * hidden + 3 * inner)
-    scores = rows * heads * read * read if getattr(config, "_attn_implementation", "") == "eager" else 0
-    cache = 2 * layers * rows * (read + drawn) * keys * per_head if drawn else 0
+    scores = rows * heads * read * max(read, cached) if getattr(config, "_attn_implementation", "") == "eager" else 0
+    cache = 2 * layers * rows * cached * keys * per_head
     return _FLOAT * (2 * logits + layer + scores + cache)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from charter.models import weights
-from charter.models.engines.local_engine import LocalEngine, LocalOptions
+from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.records.chat import Request
 from charter.records.model_refs import ModelRef
 from charter.records.record import Record

@@ -52,6 +52,7 @@ def make_sft_trainer(setup: TrainingSetup[SftOptions], table: TokenTable) -> Any
         warmup_steps=warmup_steps_for_rows(len(table), options),
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
+        train_sampling_strategy="group_by_length" if options.row_order == "length" else "random",
     )
     return prepare_trainer(
         SFTTrainer(model=setup.model, args=config, train_dataset=to_dataset(table), processing_class=setup.tokenizer)

@@ -68,6 +68,8 @@ class SftOptions(TuneOptions):
     """Supervised fine-tuning: the loss is on the responses."""
 
     method: Literal["sft"] = "sft"
+    row_order: Literal["random", "length"] = Field("random", exclude_if=lambda order: order == "random")
+    """length: rows of a like length share a batch, so that there is less padding."""
 
 
 class DpoOptions(TuneOptions):

@@ -1,0 +1,54 @@
+"""What many prompts begin with (system turn, rubric, exemplars), read once: its key-value cache for all rows.
+
+A row's own tokens follow the beginning with padding between them. Layers with a sliding window count cached places and
+not positions, so they see the same only where the whole row fits their window.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+
+class SharedBeginning:
+    """Token ids that begin every row of a group. They are read when they are first needed."""
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        self.ids = list(ids)
+        self._cache: Any = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def expand(self, model: Any, rows: int) -> Any:
+        """A cache for ``rows`` rows that have read the beginning; None where there is none."""
+        import torch
+
+        if not self.ids:
+            return None
+        if self._cache is None:
+            with torch.inference_mode():
+                ids = torch.tensor([self.ids], device=model.device)
+                few = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+                self._cache = model(input_ids=ids, use_cache=True, **few).past_key_values
+        cache = copy.deepcopy(self._cache)
+        cache.batch_repeat_interleave(rows)
+        return cache
+
+
+def longest_shareable_row(model: Any) -> int:
+    """The most tokens of a row, with its answer, that may have a shared beginning; 0 where the model's cache does not
+    allow one."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        return 0
+    longest = 2**31
+    for layer in DynamicCache(config=model.config).layers:
+        if type(layer) is DynamicSlidingWindowLayer:
+            longest = min(longest, layer.sliding_window - 1)
+        elif type(layer) is not DynamicLayer:
+            return 0
+    return longest
