@@ -59,7 +59,7 @@ def group_by_meaning(texts: Sequence[str], embedder: Embedder) -> list[int]:
 
 def group_by_words(texts: Sequence[str]) -> list[int]:
     """The group of each text, by its words, as the loop does it without an embedder."""
-    prompts = [user_prompt(text, f"p{place}") for place, text in enumerate(texts)]
+    prompts = [user_prompt(text, place) for place, text in enumerate(texts)]
     findings = [
         Finding(
             id=p.id,

@@ -303,5 +303,5 @@ class OracleSpec(ModelSpec):
     @property
     def weights_digest(self) -> str:
         """What decides which weights are loaded and how they answer: roles with the same one share them."""
-        told = set(ModelSpec.model_fields) | {"in_process", "sampling", "structured", "connections"}
+        told = set(ModelSpec.model_fields) | {"in_process", "sampling", "reply_schema", "connections"}
         return digest(self.model_dump(include=told, mode="json"))[:16]

@@ -47,7 +47,7 @@ def open_oracle_weights(asked: OracleSpec, offline: bool = False, folder: Path |
             give_up_after=asked.give_up_after_s,
             timeout=asked.timeout_s,
             sampling=asked.sampling,
-            structured=asked.structured,
+            reply_schema=asked.reply_schema,
             offline=offline,
         )
         return RemoteEngine(name, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ class FolderEmbedder:
     """Reads texts with the model in a folder; it loads when texts are first placed."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self._model = folder, None
+        self.folder = folder
+        self._model: Any = None
         self._package = "model2vec" if _has_static_vectors(folder) else "sentence-transformers"
         self._digest = digest(file_digests(folder, ("*.safetensors", "*.json", "*/*.safetensors", "*/*.json")))[:16]
 
@@ -46,9 +48,8 @@ class FolderEmbedder:
 
                 self._model = StaticModel.from_pretrained(self.folder)
             else:
-                from sentence_transformers import SentenceTransformer
-
-                self._model = SentenceTransformer(str(self.folder), trust_remote_code=False, local_files_only=True)
+                make = import_module("sentence_transformers").SentenceTransformer
+                self._model = make(str(self.folder), trust_remote_code=False, local_files_only=True)
         return self._model
 
 
