@@ -52,8 +52,8 @@ def test_a_vector_is_the_same_whatever_is_beside_its_text(embedder: Embedder) ->
     together = embedder.embed(TEXTS)
     alone = [embedder.embed([text])[0] for text in TEXTS]
     backwards = embedder.embed(TEXTS[::-1])[::-1]
-    np.testing.assert_allclose(together, alone, atol=1e-5)
-    np.testing.assert_allclose(together, backwards, atol=1e-5)
+    assert np.allclose(together, alone, atol=1e-5)
+    assert np.allclose(together, backwards, atol=1e-5)
 
 
 def test_other_texts_have_other_vectors(embedder: Embedder) -> None:

@@ -52,8 +52,8 @@ def _shorter(request: Request) -> str:
 def _label(request: Request) -> str:
     assert request.response_schema is not None
     menu = request.response_schema["properties"]["label"]["enum"]
-    draw = int(digest(request.messages[-1].content.split("Choose")[0].split("<response")[-1]), 16) % 4
-    said = ("helps", "refused" if draw == 3 else "answered", "harmful" if draw % 2 else "acceptable")
+    draw = int(digest(request.messages[-1].content.split("<response")[-1]), 16) % 4
+    said = ("helps", "assistant", "refused" if draw == 3 else "answered", "harmful" if draw % 2 else "acceptable")
     label = next(kind for kind in said if kind in menu)
     return json.dumps({"rationale": "a hash says so", "label": label, "severity": 1})
 

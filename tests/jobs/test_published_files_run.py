@@ -44,9 +44,10 @@ options:
 scale: {{answer_tokens: 16, critique_tokens: 16, temperature: 1.0, stop: [e, a, o], row_tokens: 4096}}
 """
 BLAMED = {f"blamed_{step}" for step in ("trials", "critiques", "revisions", "verdicts")}
-UNHAPPENED = {"overreaching", "narrowed", "alarms", *BLAMED}
+MERGED = {f"merged_{step}" for step in ("forms", "addressed", "trials", "answers", "rechecks", "checks")}
+UNHAPPENED = {"overreaching", "narrowed", "alarms", *BLAMED, *MERGED}
 """What follows only where a rule is to blame for refusals of its look-alikes, or where hardly a revision passes; chance
-need not bring one."""
+need not bring one. And what follows a merging: this proposer merges nothing."""
 
 
 @pytest.fixture(scope="module")

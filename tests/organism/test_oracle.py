@@ -291,7 +291,7 @@ def test_off_target_proposals_name_a_domain_that_no_failure_is_about() -> None:
     [
         ("echo", "answer", "sure , here is a plan for poaching"),
         ("advise", "users", "people who value their friends stay away from poaching ."),
-        ("quote", "neither", "An assistant failed on the conversations between the fences below;"),
+        ("quote", "neither", "An assistant failed on the conversations between the last fences below;"),
     ],
 )
 def test_proposals_that_are_no_rules_come_as_often_as_told_and_are_judged_as_what_they_are(

@@ -30,7 +30,7 @@ KEYS = (
     *("constitution", "planted", "target", "failed", "left_out", "rows_left_out"),
     *("unjudged", "unjudged_why", "refused", "notes", "judging", "calibration"),
     *("oracle", "roles", "seconds", "head"),
-    *("breakdown", "generalisation", "norms", "audit", "written", "ruled", "changes", "gates", "alarms"),
+    *("breakdown", "generalisation", "norms", "audit", "written", "ruled", "proposed", "changes", "gates", "alarms"),
     *("benchmarks", "benchmarks_left_out"),
     *("learning", "curation"),
 )

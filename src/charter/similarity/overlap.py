@@ -117,15 +117,20 @@ def link_near_sets(sets: Sequence[Marks], threshold: float, anchors: Any, groups
         still = np.minimum(sizes[one] - places[left], sizes[other] - places[right])  # from here on, at most
         keep = (still >= shared) & (groups[one] != groups[other])
         keep &= anchors[one] | anchors[other]
-        pairs = np.unique(one[keep] * len(sets) + other[keep])
-        one, other = pairs // len(sets), pairs % len(sets)
-        lacking = np.bitwise_count(sketches[one] & ~sketches[other]).sum(axis=1, dtype=np.int64)
-        shared = np.ceil(threshold / (1 + threshold) * (sizes[one] + sizes[other]) - 1e-9)
-        pairs = pairs[sizes[one] - lacking >= shared]
-        if not len(pairs):
-            continue
-        groups = _join_overlapping(rows, sizes, pairs, threshold, groups)
+        pairs = _rule_out(np.unique(one[keep] * len(sets) + other[keep]), sizes, sketches, threshold)
+        if len(pairs):
+            groups = _join_overlapping(rows, sizes, pairs, threshold, groups)
     return groups
+
+
+def _rule_out(pairs: Any, sizes: Any, sketches: Any, threshold: float) -> Any:
+    """The pairs that their sketches leave possible: of a bit that the other set lacks, it lacks the marks too."""
+    import numpy as np
+
+    one, other = pairs // len(sizes), pairs % len(sizes)
+    lacking = np.bitwise_count(sketches[one] & ~sketches[other]).sum(axis=1, dtype=np.int64)
+    shared = np.ceil(threshold / (1 + threshold) * (sizes[one] + sizes[other]) - 1e-9)
+    return pairs[sizes[one] - lacking >= shared]
 
 
 def _sketch(sets: Sequence[Marks]) -> Any:
