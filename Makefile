@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup demo check test quick lint bench bench-real evidence clean
+.PHONY: setup demo real check test quick lint bench bench-real evidence clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -34,6 +34,23 @@ $(READY): pyproject.toml constraints.txt
 demo: setup
 	@$(BIN)/charter run iteralign --out $(DEMO)
 	@echo "The report: $(DEMO)/report.html (open it in a browser)"
+
+# A pretrained model. CHARTER_MODELS=DIR has folders smollm2 and qwen-coder-1.5b, CHARTER_DATA=DIR has advbench and
+# self_instruct; else the hub gives them.
+REAL := runs/real
+ifdef CHARTER_MODELS
+ORACLE := $(abspath $(CHARTER_MODELS))/qwen-coder-1.5b
+MODELS := --set target.model=$(abspath $(CHARTER_MODELS))/smollm2 \
+  --set oracle.model=$(ORACLE) --set oracle.in_process=false \
+  --set evaluator.model=$(ORACLE) --set evaluator.in_process=false
+endif
+ifdef CHARTER_DATA
+PROMPTS := --set 'prompts.redteam=[{name: advbench, path: $(CHARTER_DATA)/advbench, limit: 80}]' \
+  --set 'prompts.helpful=[{name: self-instruct, path: $(CHARTER_DATA)/self_instruct, limit: 80}]'
+endif
+real: setup
+	@$(BIN)/charter run smollm2 --out $(REAL) $(MODELS) $(PROMPTS)
+	@echo "The report: $(REAL)/report.html (open it in a browser)"
 
 # A file's tests share what they begin with, so that one process runs them all; the slow files come first.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

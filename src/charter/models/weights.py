@@ -7,6 +7,7 @@ unless the caller says so. Whatever goes wrong in a library becomes an EngineErr
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import struct
 import warnings
@@ -185,6 +186,17 @@ def load_end_tokens(where: Path, config: Any) -> list[int]:
             return read_end_tokens(GenerationConfig.from_pretrained(str(where), local_files_only=True))
         except OSError:
             return read_end_tokens(config.get_text_config())
+
+
+def count_parameters(where: Path) -> int | None:
+    """Numbers in the safetensors files of a model folder, read off their heads; None where there are none."""
+    from safetensors import safe_open
+
+    total = 0
+    for path in sorted(where.glob("*.safetensors")):
+        with translate_load_errors(path, "Fetch the file again."), safe_open(path, "pt") as file:
+            total += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    return total or None
 
 
 def asks_date(where: Path) -> bool:

@@ -247,11 +247,10 @@ class TrainingSpec(Record):
         "this batch's rows, as in the paper.",
     )
     kind: Literal["lora", "full"] = Field("lora", description="`lora` trains an adapter, `full` all weights.")
-    learning_rate: float = Field(
-        1e-4,
+    learning_rate: float | None = Field(
+        None,
         gt=0,
-        description="Peak learning rate. The default fits LoRA on some billion parameters; full tuning needs about a "
-        "tenth.",
+        description="Peak learning rate. Null: that of `scale`, which fits LoRA; full tuning needs about a tenth.",
     )
     epochs: float = Field(2.0, gt=0, description="Passes over the rows.")
     batch: int = Field(8, ge=1, description="Rows in an optimiser step.")
@@ -376,7 +375,8 @@ class MethodOptions(Record):
 
 
 class ScaleSpec(Record):
-    """Numbers that depend on the model's size. Recipes share them."""
+    """Numbers that depend on the model's size. A name stands for a shipped block: `organism`, `135m`, `1b`, `8b` or
+    `70b`. Without a scale the target's own size chooses one."""
 
     answer_tokens: int = Field(512, ge=1, description="The most tokens of an answer.")
     critique_tokens: int = Field(256, ge=1, description="The most tokens of a critique.")
@@ -393,6 +393,9 @@ class ScaleSpec(Record):
         2048,
         ge=8,
         description="The most tokens of a training row. A longer row is left out and named.",
+    )
+    learning_rate: float = Field(
+        1e-4, gt=0, description="Peak learning rate of supervised tuning, where `options.tune` names none."
     )
     row_order: Literal["random", "length"] = Field(
         "length",

@@ -59,7 +59,7 @@ def split_chain(text: str, name: str = "spec") -> list[tuple[str, str]]:
 def _validate(value: Mapping[Any, Any]) -> tuple[Spec | None, list[str]]:
     """The spec, where it can be read, and every fault."""
     if isinstance(value.get("scale"), str):
-        value = {**value, "scale": _load_scale(value["scale"])}
+        value = {**value, "scale": load_scale(value["scale"])}
     try:
         spec = Spec.model_validate(dict(value))
     except ValidationError as error:
@@ -84,7 +84,7 @@ def list_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(RECIPE_FOLDER.glob("*.yaml"))}
 
 
-def _load_scale(name: str) -> object:
+def load_scale(name: str) -> object:
     """A shipped ``scale`` block; the name itself where there is none, so that validation reports it."""
     path = RECIPE_FOLDER / "scales" / f"{name}.yaml"
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else name
@@ -109,7 +109,7 @@ def change_spec(text: str, changes: Mapping[str, str], name: str = "spec") -> st
         *parents, last = path.split(".")
         place = value
         if parents and isinstance(value.get("scale"), str):
-            value["scale"] = _load_scale(value["scale"])
+            value["scale"] = load_scale(value["scale"])
         for parent in parents:
             if not isinstance(place.get(parent), dict):
                 place[parent] = {}

@@ -31,6 +31,7 @@ from charter.wiring import (
 from charter.wiring.benchmark_suite import SpecBenchmarks
 from charter.wiring.embedder import build_embedder
 from charter.wiring.prompt_previews import count_rows, distinguish_counts
+from charter.wiring.scales import choose_scale
 from charter.wiring.targets import SERVER_DIR, TUNING_DIR, MemoryFreeingTuner, Targets
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Components:
         self.rubric = role_models.load_rubric(spec.options.judge)
         self.calibrations = calibrations.load_calibrations(spec, self.rubric, self.templates, self.world)
         self.start = role_models.resolve_start(spec, self.world, revision)
-        self.spec = spec = role_models.fix_date(spec, self.start)
+        self.spec = spec = choose_scale(role_models.fix_date(spec, self.start), self.start)
         attack_styles.check_styles(spec, self.world)
         redteam, helpful = prompt_sets.build_sources(spec, self.world)
         self.sources = [*redteam, *helpful]

@@ -185,7 +185,7 @@ def tuner_options(spec: Spec) -> dict[str, Any]:
     """What every training is told."""
     tune, scale, target = spec.options.tune, spec.scale, spec.target
     return tune.model_dump(exclude={"start", "learning_rate", "rank"}) | {
-        "lr": tune.learning_rate,
+        "lr": tune.learning_rate or scale.learning_rate,
         "r": tune.rank,
         "max_length": min(scale.row_tokens, target.context or scale.row_tokens),
         "device": target.device,
