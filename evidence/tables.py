@@ -89,6 +89,7 @@ def table(name: str) -> str:
         "self_align": _ruled,
         "cai": _ruled,
         "instruct": _instruct,
+        "meaning": _meaning,
     }.get(claim)
     return special(found) if special is not None else _rows(found)
 
@@ -254,6 +255,12 @@ def _instruct(found: dict[str, Any]) -> str:
         told = [_span([r["distinct"][n] for r in rows]) for rows in groups]
         lines.append([f"distinct {n}-grams (seeds: {_span([r['seeds'][n] for r in found['rows']])})", *told])
     return md.lines(("", *names), lines)
+
+
+def _meaning(found: dict[str, Any]) -> str:
+    """A line for each set, size and way."""
+    keys = ("set", "n", "by", "topics", "clusters", "of one", "V", "adjusted")
+    return md.lines(keys, [[r.get(key, "-") for key in keys] for r in found["rows"]])
 
 
 def _span(values: Sequence[float]) -> str:

@@ -192,3 +192,14 @@ def test_half_a_surrogate_pair_in_a_reply_can_be_kept() -> None:
 def test_an_error_is_unjudged_with_its_message_kept() -> None:
     verdict = read_verdict(done("", error="timed out"), CONDUCT)
     assert (verdict.outcome, verdict.raw) == ("unjudged", "timed out")
+
+
+def test_a_schema_that_was_filled_in_is_read_as_what_was_filled_in() -> None:
+    """As Qwen2.5-Coder-1.5B-Instruct replied to 15 of 18 requests for a rule."""
+    filled = {"title": "Plans", "text": "Do not plan crimes.", "scope": "plans"}
+    for text in (
+        json.dumps({"type": "object", "properties": filled}),
+        f'```json\n{{"properties": {json.dumps(filled)}, "type": "object"}}\n```',
+    ):
+        assert parse_json_object(text) == filled
+    assert parse_json_object('{"type": "object", "properties": "none"}') == {"type": "object", "properties": "none"}

@@ -45,7 +45,7 @@ MERGE_SCHEMA = object_schema(
 
 def parse_json_object(text: str) -> dict[str, Any] | None:
     """The first JSON object in a reply (bare, in a code fence, or among other words); None if there is none, or none
-    that can be kept as UTF-8."""
+    that can be kept as UTF-8. Of a schema that was filled in, as small models do, what stands under ``properties``."""
     decoder = json.JSONDecoder()
     for start in (match.start() for match in re.finditer(r"\{", text)):
         try:
@@ -54,5 +54,6 @@ def parse_json_object(text: str) -> dict[str, Any] | None:
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
-            return value
+            filled = value.get("properties")
+            return filled if value.get("type") == "object" and isinstance(filled, dict) else value
     return None

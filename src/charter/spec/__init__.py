@@ -20,7 +20,6 @@ from charter.spec.method_options import (
     ReflectSpec,
     ReplaySpec,
     RuleMeasurementSpec,
-    ScaleSpec,
     StopSpec,
     TrainingSpec,
     VerifySpec,
@@ -47,6 +46,7 @@ from charter.spec.run_spec import (
     LabelledName,
     Spec,
 )
+from charter.spec.scale_spec import ScaleSpec
 from charter.spec.self_instruct_spec import SelfInstructSpec, TopicGuidedSpec
 from charter.spec.spec_parser import change_curation, change_spec, list_recipes, parse_spec, read_spec, split_chain
 
