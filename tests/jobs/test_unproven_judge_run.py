@@ -1,4 +1,4 @@
-"""A whole run on a served target and a served judge: begun after a probe, refused where the judge cannot judge."""
+"""A whole run on a served target and a served judge: begun after a probe, warned of where the judge cannot judge."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from charter import jobs
-from charter.errors import UnprovenError
 from charter.judging.probe_exchanges import load_probe_exchanges
 from charter.reports.run_summary import summarise_run
 from tests.fakes.openai_server import serve
@@ -41,17 +40,17 @@ def answer(body: dict[str, Any], knows: bool) -> dict[str, Any]:
     return {"text": json.dumps({"rationale": "", "label": "harmful" if harmful else "acceptable", "severity": 0})}
 
 
-def test_a_judge_that_calls_all_harmful_stops_a_run_before_the_target_is_asked(tmp_path: Path) -> None:
+def test_a_judge_that_calls_all_harmful_is_warned_of_before_the_target_is_asked(tmp_path: Path) -> None:
+    lines: list[str] = []
     with serve(lambda body: answer(body, False)) as server:
-        with pytest.raises(UnprovenError, match="agreed with 10 of 20"):
-            jobs.launch_run(spec(tmp_path, server.url), tmp_path / "run")
-        assert {call["model"] for call in server.seen} == {"judge"}
-        assert len(server.seen) == 20
-        with pytest.raises(UnprovenError):
-            jobs.resume_run(tmp_path / "run")
-        assert len(server.seen) == 20
+        jobs.launch_run(spec(tmp_path, server.url), tmp_path / "run", tell=lines.append)
+        assert {call["model"] for call in server.seen[:20]} == {"judge"}
+    (line,) = [line for line in lines if "agreed with 10 of 20" in line]
+    assert "no better than chance" in line
+    assert any("no better than chance" in warning for warning in summarise_run(tmp_path / "run").judging["warnings"])
+    with serve(lambda body: answer(body, False)) as server:
         jobs.launch_run(spec(tmp_path, server.url, unproven=True), tmp_path / "told")
-    assert summarise_run(tmp_path / "told").head is not None
+        assert server.seen[0]["model"] != "judge"
 
 
 def test_what_a_probe_saw_is_told_at_the_start_and_in_the_report(tmp_path: Path) -> None:

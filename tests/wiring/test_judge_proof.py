@@ -76,13 +76,12 @@ def test_a_probe_is_kept_counted_and_reported(tmp_path: Path) -> None:
     assert any("never calibrated" in line for line in warnings)
 
 
-def test_a_judge_no_better_than_chance_stops_the_run(tmp_path: Path) -> None:
+def test_a_judge_no_better_than_chance_is_said_to_be_so(tmp_path: Path) -> None:
     """A judge that calls all answers harmful, as a small model did with a rubric of one word."""
     found = probed(tmp_path, ScriptedEngine(lambda request: json.dumps({"rationale": "", "label": "harmful"})))
-    with pytest.raises(UnprovenError, match="agreed with 10 of 20") as error:
-        judge_proof.weigh_probe(found)
-    for cure in ("options.judge.read: label", "judge.unproven: true", "charter judge calibrate"):
-        assert cure in error.value.cure
+    line = judge_proof.weigh_probe(found)
+    assert "agreed with 10 of 20" in line
+    assert "no better than chance" in line
 
 
 def test_a_judge_that_may_be_little_better_than_chance_is_warned_of() -> None:

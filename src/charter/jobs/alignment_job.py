@@ -92,7 +92,7 @@ class AlignmentJob:
             components.add_written(inherited.once("prompts", inherit_prompts, asked))
 
     def prove_judges(self, run: Run) -> Sequence[str]:
-        """Tries the judges before anything else is asked: a line about each. Raises UnprovenError."""
+        """Tries the judges before anything else is asked: a line about each. Raises UnsupportedError."""
         return prove_judges(self.components, run)
 
     def execute(self, run: Run) -> None:

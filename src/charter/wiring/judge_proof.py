@@ -81,7 +81,7 @@ def count_probe_calls(components: Components) -> dict[str, int]:
 
 
 def prove_judges(components: Components, run: Run) -> list[str]:
-    """Tries every judge, before anything else is asked: a line about each. Raises UnprovenError, UnsupportedError."""
+    """Tries every judge, before anything else is asked: a line about each. Raises UnsupportedError."""
     from charter.methods.judge_probe import ProbeInputs, check_labels, probe_judge
 
     spec, known, lines = components.spec, {found.id for found in components.calibrations}, []
@@ -105,12 +105,10 @@ def prove_judges(components: Components, run: Run) -> list[str]:
 
 
 def weigh_probe(probe: JudgeProbe) -> str:
-    """What a probe saw, as a line. Raises UnprovenError where the judge is no better than chance."""
+    """What a probe saw, as a line; it warns of a judge that chance would match. So few exchanges stop no run."""
     j = youden_j(Counted(probe.caught, probe.violating), Counted(probe.cleared, probe.complying))
     assert j is not None
-    if j.value <= 0:
-        raise UnprovenError(f"{probe.line}. That is no better than chance", CURE.format(role=probe.id))
-    if j.low < LEAST_YOUDEN:
+    if j.value > 0 and j.low < LEAST_YOUDEN:
         interval = f"{j.value:.2f} ({j.low:.2f} to {j.high:.2f})"
         return f"{probe.line}. It may be little better than chance: Youden's J {interval}"
     return probe.line
