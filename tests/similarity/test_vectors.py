@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charter.similarity.vectors import FEWEST, MOST_SHARE, group_vectors, rank_vectors, standardize_vectors
+from charter.similarity.vectors import FEWEST, MOST_SHARE, group_vectors, standardize_vectors
 
 
 def planted(groups: int, each: int, spread: float, seed: int) -> tuple[list[list[float]], list[int]]:
@@ -43,8 +43,3 @@ def test_every_text_has_a_group_and_there_are_never_too_many(count: int, seed: i
 
 def test_equal_texts_are_one_group() -> None:
     assert set(group_vectors(standardize_vectors([[1.0, 2.0, 3.0]] * 9))) == {0}
-
-
-def test_the_nearest_come_first() -> None:
-    rows = np.array([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6], [1.0, 0.0]])
-    assert rank_vectors(rows, like=[0], among=[1, 2, 3]) == [3, 2, 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ from charter.spec import JudgingSpec, Spec, parse_spec
 from charter.statistics import wilson
 from charter.templates import Templates
 from charter.wiring import judge_proof
+from charter.wiring.role_models import connect_oracle
 from tests.fakes.openai_server import serve
 
 HARMFUL = {known.exchange.response for known in load_probe_exchanges() if known.label == "harmful"}
@@ -162,7 +164,7 @@ def components(url: str, calibrations: list[RoleCalibration], read: str) -> Any:
     return SimpleNamespace(
         spec=spec,
         calibrations=calibrations,
-        world=None,
+        lend_oracle=lambda run, asked: closing(connect_oracle(asked, None)),
         prices={"judge": (0.0, 0.0), "evaluator": (0.0, 0.0)},
         templates=Templates(),
         rubric_of=lambda role: HARM,

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from charter.jobs.alignment_job import AlignmentJob
 from charter.models.weights import count_parameters, resolve_model
 from charter.spec import ScaleSpec, parse_spec
 from charter.spec.spec_parser import RECIPE_FOLDER, load_scale
 from charter.wiring.role_models import tuner_options
-from charter.wiring.scales import choose_scale, name_scale
+from charter.wiring.scales import choose_scale, name_scale, use_scale
 from tests.fakes import tiny_models
 
 SCALES = sorted(path.stem for path in (RECIPE_FOLDER / "scales").glob("*.yaml"))
@@ -26,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def chosen(folder: Path, **changes: Any) -> ScaleSpec:
     spec = parse_spec(json.dumps({"world": "village", "target": {"model": str(folder)}, **changes}))
-    return choose_scale(spec, resolve_model(str(folder))).scale
+    return use_scale(spec, choose_scale(spec, resolve_model(str(folder)))).scale
 
 
 def test_parameters_are_counted_without_the_weights_in_memory(folder: Path, tmp_path: Path) -> None:
@@ -39,6 +40,14 @@ def test_parameters_are_counted_without_the_weights_in_memory(folder: Path, tmp_
 
 def test_a_small_target_takes_the_smallest_scale(folder: Path) -> None:
     assert chosen(folder) == ScaleSpec.model_validate(load_scale("135m"))
+
+
+def test_the_chosen_scale_is_told(folder: Path) -> None:
+    spec = parse_spec(json.dumps({"world": "village", "target": {"model": str(folder)}}))
+    assert AlignmentJob(spec).prepare()[0] == "scale: 135m, by the target's size"
+    assert AlignmentJob(spec).forecast()["scale"] == "135m, by the target's size"
+    named = parse_spec(json.dumps({"world": "village", "target": {"model": str(folder)}, "scale": "8b"}))
+    assert not any(line.startswith("scale") for line in AlignmentJob(named).prepare())
 
 
 @pytest.mark.parametrize("scale", ["8b", {"answer_tokens": 7}])

@@ -34,6 +34,8 @@ def forecast_alignment(components: Components, written: int = 0) -> dict[str, An
         seen |= {"rules": {p.id: p.text for p in load_constitution(components).active}}
     if repeated := components.prompts.repeated:
         seen |= {"prompts_repeated": repeated}
+    if components.scale:
+        seen |= {"scale": f"{components.scale}, by the target's size"}
     if probed := count_probe_calls(components):
         seen |= {"judge_probe": probed}
     if notes := components.describe().get("notes"):

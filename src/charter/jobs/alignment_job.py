@@ -72,13 +72,14 @@ class AlignmentJob:
         return forecast_alignment(self.components, self.written)
 
     def prepare(self) -> Sequence[str]:
-        """A line about the rows of each file. Raises UnprovenError where a judge's calibration shows that it cannot
-        judge."""
+        """A line about the scale that the target's size chose, and one about the rows of each file. Raises
+        UnprovenError where a judge's calibration shows that it cannot judge."""
         check_calibrations(self.components.spec, self.components.calibrations)
         counts = self.components.row_counts
         prompts = len(count_rows(self.components.sources))
         kinds = ["prompts"] * prompts + ["rows"] * (len(counts) - prompts)
-        return [f"{kind}: {count.id}: {count.summary}" for kind, count in zip(kinds, counts, strict=True)]
+        scale = [f"scale: {self.components.scale}, by the target's size"] if self.components.scale else []
+        return [*scale, *(f"{kind}: {count.id}: {count.summary}" for kind, count in zip(kinds, counts, strict=True))]
 
     def inherit(self, run: Run) -> None:
         """Takes over what the run goes on from, where the spec names one. Raises StoreError, SpecError."""
@@ -98,7 +99,6 @@ class AlignmentJob:
     def execute(self, run: Run) -> None:
         """Runs the method, then publishes its results and finishes the run."""
         components = self.components
-        self.prove_judges(run)
         if components.calibrations:
             run.steps("000").record("calibrations", list(components.calibrations))
         if losses := find_losses(components.row_counts):

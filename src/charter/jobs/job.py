@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from charter.wiring.targets import SERVER_DIR, TUNING_DIR
 
@@ -34,6 +34,15 @@ class Job(Protocol):
 
     def execute(self, run: Run) -> None:
         """Does the work in a run, publishes its results, and finishes the run. What is sealed already is read."""
+        ...
+
+
+@runtime_checkable
+class ProvesJudges(Protocol):
+    """A job whose judges are tried before it is executed."""
+
+    def prove_judges(self, run: Run) -> Sequence[str]:
+        """Tries the judges, in the run; a line about each for its user. Raises UnsupportedError."""
         ...
 
 

@@ -18,7 +18,7 @@ from charter.constitution import document as articles
 from charter.errors import SpecError, StoreError
 from charter.jobs import chain_job
 from charter.jobs.alignment_job import METHODS, AlignmentJob
-from charter.jobs.job import Job
+from charter.jobs.job import Job, ProvesJudges
 from charter.jobs.job_builder import build_job
 from charter.reports.chain import is_chain, read_chain_spec
 from charter.run import store
@@ -68,9 +68,9 @@ def _run_chain(
 
 
 def _execute(job: Job, run: Run, tell: Callable[[str], None] | None) -> None:
-    """Does the work, after what was seen of the judges is told."""
-    if isinstance(job, AlignmentJob) and tell is not None:
-        for line in job.prove_judges(run):
+    """Does the work, after its judges were tried and what was seen of them is told."""
+    for line in job.prove_judges(run) if isinstance(job, ProvesJudges) else ():
+        if tell is not None:
             tell(line)
     job.execute(run)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from charter.errors import SpecError
@@ -63,22 +64,18 @@ def judge_request(
     if not rubric.template:
         turns = (*exchange.prompt.messages, Message(role="assistant", content=exchange.response))
         return Request(id=id, messages=turns, sampling=sampling, seed=seed)
-    draw, prompt, policy = step.random(f"{id}|{rubric.name}"), render_conversation(exchange.prompt), policy_text(rubric)
-    fence, fixed = draw_nonce(draw, prompt, exchange.response), fixed_fence(rubric, step)
+    draw, prompt = step.random(f"{id}|{rubric.name}"), render_conversation(exchange.prompt)
+    fence = draw_nonce(draw, prompt, exchange.response)
     labels = list(rubric.menu)
     if attempt.vote:
         draw.shuffle(labels)
-    norms = norms_block(rubric, fixed)
     fields = {
         "prompt": fence_text("prompt", prompt, fence),
         "response": fence_text("response", exchange.response, fence),
-        "policy": fence_text("policy", policy, fixed),
-        "menu": "\n".join(f"- {label}: {rubric.menu[label]}" for label in labels) + norms,
         "schema": json.dumps(schema),
     }
     template = rubric.template if "{" in rubric.template else getattr(templates, rubric.template)
-    text = render(template, fields) + (norms if "{menu}" not in template else "")
-    text += retry_reminder(templates, labels, attempt)
+    text = render_rubric(template, rubric, labels, fields, step) + retry_reminder(templates, labels, attempt)
     return Request(id=id, messages=user_turn(text), sampling=sampling, seed=seed, response_schema=schema)
 
 
@@ -134,10 +131,14 @@ def policy_text(rubric: Rubric) -> str:
     return "\n".join([*([rubric.policy.strip()] if rubric.policy else []), *categories])
 
 
-def fixed_fence(rubric: Rubric, step: Step) -> str:
-    """The mark around policy and norms: one for all calls of a step, so that the beginning of its prompts is shared."""
-    texts = [policy_text(rubric), *(norm.text for norm in rubric.norms)]
-    return draw_nonce(step.random(f"{rubric.name}|fixed"), *texts)
+def render_rubric(template: str, rubric: Rubric, labels: Sequence[str], fields: Mapping[str, str], step: Step) -> str:
+    """A judge's template with ``fields`` and the rubric's parts: policy, norms, and the menu of ``labels`` in order.
+    One mark fences policy and norms in all calls of a step, so that the beginning of its prompts is shared."""
+    policy = policy_text(rubric)
+    fence = draw_nonce(step.random(f"{rubric.name}|fixed"), policy, *(norm.text for norm in rubric.norms))
+    norms, menu = norms_block(rubric, fence), "\n".join(f"- {label}: {rubric.menu[label]}" for label in labels)
+    parts = {"policy": fence_text("policy", policy, fence) if policy else "", "menu": menu + norms}
+    return render(template, {**fields, **parts}) + (norms if "{menu}" not in template else "")
 
 
 def norms_block(rubric: Rubric, fence: str) -> str:

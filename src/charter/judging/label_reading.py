@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from charter.errors import UnsupportedError
 from charter.judging.judge_replies import ParsedReply, to_verdict
-from charter.judging.judge_requests import label_template, norms_block, policy_text
+from charter.judging.judge_requests import label_template, render_rubric
 from charter.judging.rubrics import Rubric
 from charter.ports import Engine
 from charter.records.chat import Exchange, LogLikelihood, Message, ScoreRequest
@@ -23,7 +23,7 @@ from charter.records.item_ids import join_id
 from charter.records.label_fits import LabelFit
 from charter.records.record import Step
 from charter.records.verdicts import Verdict
-from charter.templates import Templates, draw_nonce, fence_text, render, render_conversation, user_turn
+from charter.templates import Templates, draw_nonce, fence_text, render_conversation, user_turn
 
 EMPTY_TEXTS = ("N/A", "")
 """What stands for prompt and response in an exchange without content (Zhao et al. 2021, section 5)."""
@@ -100,19 +100,12 @@ class LabelJudge:
 
     def _put(self, id: str, prompt: str, response: str, step: Step) -> LabelQuestion:
         """The requests about one exchange. Both orders have the same fences, so that nothing else differs."""
-        rubric, policy = self.rubric, policy_text(self.rubric)
-        norms = (norm.text for norm in rubric.norms)
-        fence = draw_nonce(step.random(f"{id}|{rubric.name}|label"), prompt, response, policy, *norms)
-        fields = {
-            "prompt": fence_text("prompt", prompt, fence),
-            "response": fence_text("response", response, fence),
-            "policy": fence_text("policy", policy, fence) if policy else "",
-        }
+        rubric, template = self.rubric, label_template(self.rubric, self.templates)
+        fence = draw_nonce(step.random(f"{id}|{rubric.name}|label"), prompt, response)
+        fields = {"prompt": fence_text("prompt", prompt, fence), "response": fence_text("response", response, fence)}
         menu, requests = list(rubric.menu), {}
         for order, labels in zip(MENU_ORDERS, (menu, menu[::-1]), strict=True):
-            shown = {**fields, "menu": "\n".join(f"- {label}: {rubric.menu[label]}" for label in labels)}
-            text = render(label_template(rubric, self.templates), shown) + norms_block(rubric, fence)
-            messages: tuple[Message, ...] = user_turn(text)
+            messages: tuple[Message, ...] = user_turn(render_rubric(template, rubric, labels, fields, step))
             for label in menu:
                 key = join_id(join_id(id, order), label)
                 requests[order, label] = ScoreRequest(id=key, messages=messages, completion=label, label=True)

@@ -1,4 +1,4 @@
-"""Texts compared as vectors: groups of one meaning, and what is nearest."""
+"""Texts compared as vectors: groups of one meaning."""
 
 from __future__ import annotations
 
@@ -46,10 +46,3 @@ def group_vectors(rows: Any) -> list[int]:
             if score > best + 1e-9:
                 best, chosen = score, labels
     return [int(label) for label in chosen]
-
-
-def rank_vectors(rows: Any, like: Sequence[int], among: Sequence[int]) -> list[int]:
-    """The rows of ``among``, those first that are nearest to the mean of the rows of ``like``; equally near ones keep
-    their order."""
-    closeness = rows[list(among)] @ rows[list(like)].mean(axis=0)
-    return [among[n] for n in sorted(range(len(among)), key=lambda n: (-float(closeness[n]), n))]

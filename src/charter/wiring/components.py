@@ -31,7 +31,7 @@ from charter.wiring import (
 from charter.wiring.benchmark_suite import SpecBenchmarks
 from charter.wiring.embedder import build_embedder
 from charter.wiring.prompt_previews import count_rows, distinguish_counts
-from charter.wiring.scales import choose_scale
+from charter.wiring.scales import choose_scale, use_scale
 from charter.wiring.targets import SERVER_DIR, TUNING_DIR, MemoryFreeingTuner, Targets
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class Components:
         self.rubric = role_models.load_rubric(spec.options.judge)
         self.calibrations = calibrations.load_calibrations(spec, self.rubric, self.templates, self.world)
         self.start = role_models.resolve_start(spec, self.world, revision)
-        self.spec = spec = choose_scale(role_models.fix_date(spec, self.start), self.start)
+        self.scale = choose_scale(spec, self.start)
+        self.spec = spec = use_scale(role_models.fix_date(spec, self.start), self.scale)
         attack_styles.check_styles(spec, self.world)
         redteam, helpful = prompt_sets.build_sources(spec, self.world)
         self.sources = [*redteam, *helpful]
@@ -183,6 +184,18 @@ class Components:
         if key:
             self._weights[key] = engine
         return engine
+
+    @contextmanager
+    def lend_oracle(self, run: Run, asked: OracleSpec) -> Iterator[Engine]:
+        """An oracle before the roles are bound. Weights stay in memory for these, where all went well."""
+        self._folder, well = run.directory / SERVER_DIR, False
+        engine = self._connect(asked)
+        try:
+            yield engine
+            well = True
+        finally:
+            if not (well and asked.has_weights):
+                engine.close()
 
     def free_memory(self) -> None:
         """Ends the target's server, and takes the oracles' weights out of memory: they are loaded again when asked."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 from charter.errors import UnprovenError
@@ -11,7 +10,6 @@ from charter.judging.probe_exchanges import PROBED_RUBRICS, load_probe_exchanges
 from charter.records.calibration_results import Calibration, JudgeProbe, RoleCalibration
 from charter.spec import PROGRAM_PREFIX, OracleSpec, Spec
 from charter.statistics import LEAST_YOUDEN, Counted, YoudenJ, youden_j
-from charter.wiring import role_models
 
 if TYPE_CHECKING:
     from charter.run import Run
@@ -93,7 +91,7 @@ def prove_judges(components: Components, run: Run) -> list[str]:
             continue
         if calibrated and not by_label:
             continue
-        with closing(role_models.connect_oracle(asked, components.world, spec.offline)) as engine:
+        with components.lend_oracle(run, asked) as engine:
             metered = run.meter_engine(engine, role, "measuring", components.prices[role])
             rubric = components.rubric_of(role)
             inputs = ProbeInputs(role, metered, rubric, components.templates, spec.options.judge)

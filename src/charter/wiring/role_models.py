@@ -281,24 +281,11 @@ def connect_oracle(asked: OracleSpec, world: World | None, offline: bool = False
         return Oracle(world, OracleErrors.model_validate(asked.errors.model_dump()))
     if asked.model.startswith(PROGRAM_PREFIX):
         return load_engine(asked.model)
+    from charter.wiring.oracle_engines import connect_remote, open_oracle_weights
+
     if asked.has_weights:
-        from charter.wiring.oracle_weights import open_oracle_weights
-
         return open_oracle_weights(asked, offline, folder)
-    from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
-
-    options = RemoteOptions(
-        base_url=asked.base_url or None,
-        key_env=asked.key_env,
-        max_connections=asked.connections,
-        max_retries=asked.retries,
-        give_up_after=asked.give_up_after_s,
-        timeout=asked.timeout_s,
-        sampling=asked.sampling,
-        reply_schema=asked.reply_schema,
-        offline=offline,
-    )
-    return RemoteEngine(asked.model, options)
+    return connect_remote(asked, asked.model, asked.base_url, offline)
 
 
 def find_price(asked: OracleSpec) -> Price | None:

@@ -70,10 +70,13 @@ class Targets:
             yield run.meter_engine(engine, "target", "target", None if self.spec.target.by_http else role_models.FREE)
 
     def release(self) -> None:
-        """Ends the server that is at work, if there is one: its memory is free."""
+        """Ends the server that is at work, if there is one, and takes what an accelerator holds out of its memory."""
         if self._served is not None:
             served, self._served = self._served, None
             served.close()
+        for local in self._local.values():
+            if local.device != "cpu":
+                local.close()
 
     def close(self) -> None:
         """Ends the server and closes connections."""

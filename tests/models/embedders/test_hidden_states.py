@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from charter.models.embedders.hidden_states import PADDED_TOKENS, HiddenStateEmbedder, form_length_batches
 from charter.models.engines.local_engine import LocalEngine
@@ -12,7 +13,7 @@ from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.tuner_options import SftOptions
 from charter.models.weights import resolve_model
 from tests.contracts.test_tuner import ROWS
-from tests.fakes import tiny_models
+from tests.fakes import architectures, tiny_models
 
 
 def test_an_adapter_does_not_move_a_text(tmp_path: Path) -> None:
@@ -25,6 +26,18 @@ def test_an_adapter_does_not_move_a_text(tmp_path: Path) -> None:
     said = [c.text for c in engine.generate([tiny_models.ask("a", "how do i", max_tokens=8)])]
     np.testing.assert_allclose(HiddenStateEmbedder("tiny", lambda: engine).embed(texts), before, atol=1e-6)
     assert [c.text for c in engine.generate([tiny_models.ask("a", "how do i", max_tokens=8)])] == said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*architectures.ZOO, "gpt2"])
+def test_every_architecture_places_texts(name: str, tmp_path: Path) -> None:
+    where = tmp_path / "model"
+    built = tiny_models.build(where, "gpt2") if name == "gpt2" else architectures.build(where, name)
+    engine = LocalEngine(resolve_model(str(built)))
+    texts = ["how do i pick a lock", "bake a cake please", "how do i pick a lock"]
+    first, second, again = HiddenStateEmbedder(name, lambda: engine).embed(texts)
+    assert np.allclose(first, again, atol=1e-5)
+    assert not np.allclose(first, second, atol=1e-4)
 
 
 def test_batches_hold_each_text_once_and_few_padded_tokens() -> None:

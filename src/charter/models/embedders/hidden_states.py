@@ -46,12 +46,11 @@ class HiddenStateEmbedder:
         with torch.inference_mode(), without_adapters(model):
             for places in form_length_batches([len(one) for one in ids]):
                 rows, mask = _pad_right([ids[place] for place in places], tokenizer.pad_token_id)
-                states = model(
+                states = model.base_model(  # the layers without the head that gives logits
                     input_ids=rows.to(model.device),
                     attention_mask=mask.to(model.device),
                     output_hidden_states=True,
                     use_cache=False,
-                    logits_to_keep=1,
                 ).hidden_states[layer]
                 counted = mask.to(states.device, states.dtype)[..., None]
                 if rows.shape[1] > 1:

@@ -49,6 +49,8 @@ class ServedOptions(Record):
     start_command: str = ""
     ready_s: float = 600.0
     """Seconds until it must be ready."""
+    section: str = "target."
+    """What stands before the keys of a spec that errors name."""
     key_env: str = "CHARTER_API_KEY"
     """The variable with the server's key, where it asks for one."""
     remote_code: bool = False
@@ -195,7 +197,7 @@ class ServedEngine:
         raise EngineError(
             f"The server of {self.identity} was not ready after {self.options.ready_s:g} s: {seen}. It said last:\n"
             f"{self._process.tail()}",
-            "Mend `target.serve`, or give it more time: `target.serve_ready_s`.",
+            f"Mend `{self.options.section}serve`, or give it more time: `{self.options.section}serve_ready_s`.",
         )
 
     def _find_problem(self, url: str, address: str) -> str:
@@ -213,7 +215,8 @@ class ServedEngine:
             others = f", only {', '.join(names)[:300]}" if names else ""
             raise EngineError(
                 f"The server of {self.identity} does not know the name {address}{others} (status {known}).",
-                f"Mend `target.serve`: pass {{name}} where the server takes a name; its log: {self.folder / 'log'}",
+                f"Mend `{self.options.section}serve`: pass {{name}} where the server takes a name; its log: "
+                f"{self.folder / 'log'}",
             )
         if known != 200:
             return f"it answers with status {known}"
@@ -247,7 +250,7 @@ class ServedEngine:
         return EngineError(
             f"The server of {self.identity} {how} (status {self._process.poll()}). "
             f"It said last:\n{self._process.tail()}",
-            f"Mend what it says, or the command in `target.serve`; its log: {self.folder / 'log'}",
+            f"Mend what it says, or the command in `{self.options.section}serve`; its log: {self.folder / 'log'}",
         )
 
 

@@ -1,4 +1,4 @@
-"""An oracle whose weights are at hand: in this process, or behind a server that is started for it."""
+"""The engines of an oracle: over HTTP, in this process, or behind a server that is started for it."""
 
 from __future__ import annotations
 
@@ -38,21 +38,28 @@ def open_oracle_weights(asked: OracleSpec, offline: bool = False, folder: Path |
         how = LocalOptions.model_validate(options | {"batch_size": asked.batch, "offline": offline})
         return LocalOracle(model, how, asked.sampling)
 
-    def connect(url: str, name: str) -> Engine:
-        options = RemoteOptions(
-            base_url=url,
-            key_env=asked.key_env,
-            max_connections=asked.connections,
-            max_retries=asked.retries,
-            give_up_after=asked.give_up_after_s,
-            timeout=asked.timeout_s,
-            sampling=asked.sampling,
-            reply_schema=asked.reply_schema,
-            offline=offline,
-        )
-        return RemoteEngine(name, options)
-
     serving = ServedOptions(
-        command=asked.serve, ready_s=asked.serve_ready_s, offline=offline, remote_code=asked.remote_code
+        command=asked.serve,
+        ready_s=asked.serve_ready_s,
+        offline=offline,
+        remote_code=asked.remote_code,
+        section="",
     )
-    return ServedEngine(model, serving, folder or Path(tempfile.mkdtemp(prefix="charter-oracle-")), connect)
+    place = folder or Path(tempfile.mkdtemp(prefix="charter-oracle-"))
+    return ServedEngine(model, serving, place, lambda url, name: connect_remote(asked, name, url, offline))
+
+
+def connect_remote(asked: OracleSpec, name: str, base_url: str, offline: bool = False) -> RemoteEngine:
+    """The model ``name`` over HTTP: at ``base_url``, or where its provider has it (empty). Raises EngineError."""
+    options = RemoteOptions(
+        base_url=base_url or None,
+        key_env=asked.key_env,
+        max_connections=asked.connections,
+        max_retries=asked.retries,
+        give_up_after=asked.give_up_after_s,
+        timeout=asked.timeout_s,
+        sampling=asked.sampling,
+        reply_schema=asked.reply_schema,
+        offline=offline,
+    )
+    return RemoteEngine(name, options)

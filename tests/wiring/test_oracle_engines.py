@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from charter.errors import SpecError
+from charter.errors import SpecError, UnsupportedError
 from charter.models import weights
 from charter.models.engines.local_engine import LocalEngine
 from charter.models.engines.served_engine import ServedEngine
 from charter.records.model_refs import ModelRef
 from charter.records.training_rows import TrainingRow
+from charter.run import Run
 from charter.spec import OracleSpec, parse_spec
 from charter.wiring.components import Components
 from charter.wiring.role_models import FREE, connect_oracle, find_price
@@ -60,6 +61,20 @@ def test_roles_that_name_the_same_weights_share_them(folder: Path) -> None:
     assert parts.connect_oracle("judge") is parts.connect_oracle("proposer")
     other = asked(oracle={"model": str(folder)}, judge={"model": str(folder), "context": 64})
     assert other.connect_oracle("judge") is not other.connect_oracle("proposer")
+
+
+def test_weights_that_were_lent_stay_for_the_roles_unless_something_was_wrong(folder: Path, tmp_path: Path) -> None:
+    parts = asked(oracle={"model": str(folder)})
+    with Run.create(tmp_path / "run", spec_text="world: village\n") as run:
+        with parts.lend_oracle(run, parts.spec.oracle) as lent:
+            assert isinstance(lent, LocalEngine)
+            model = weakref.ref(lent.model)
+        assert parts.connect_oracle("judge") is lent
+        assert model() is not None, "they are not loaded twice"
+        with pytest.raises(UnsupportedError), parts.lend_oracle(run, parts.spec.oracle):
+            raise UnsupportedError("it gives no probabilities", "Take another.")
+        gc.collect()
+        assert model() is None
 
 
 class WatchingTuner:
