@@ -24,7 +24,7 @@ from charter.models.tuners.tuner_options import DpoOptions, RewardOptions, RlooO
 from charter.ports import ExchangeReward, Rewarder, RLTuner, Tuner
 from charter.records.chat import Exchange, Message, Prompt, Sampling, ScoreRequest
 from charter.records.model_refs import ModelRef
-from charter.records.training_rows import PreferencePair, RatedAnswer, TrainingRow
+from charter.records.training_rows import REPLAY, PreferencePair, RatedAnswer, TrainingRow
 from tests.fakes import tiny_models
 
 pytestmark = pytest.mark.slow
@@ -293,8 +293,20 @@ def test_kto_needs_good_and_bad_answers(start: ModelRef, tmp_path: Path) -> None
 
 def test_kto_weighs_good_and_bad_answers_the_same_in_all() -> None:
     """Equation 8 of the paper: lambda_D n_D over lambda_U n_U is at least 1."""
-    assert balance_weight([True] * 6 + [False] * 3, KtoOptions()) == 2.0
-    assert balance_weight([True] * 6 + [False] * 3, KtoOptions(undesirable_weight=1.5)) == 1.5
+    rated = [rate_answer(n, good=n < 6) for n in range(9)]
+    assert balance_weight(rated, KtoOptions()) == 2.0
+    assert balance_weight(rated, KtoOptions(undesirable_weight=1.5)) == 1.5
+
+
+def test_kto_does_not_count_what_is_replayed() -> None:
+    rated = [rate_answer(n, good=n < 3) for n in range(6)]
+    replayed = [rate_answer(n, good=True, rater=REPLAY) for n in range(50)]
+    assert balance_weight([*rated, *replayed], KtoOptions()) == 1.0
+    assert balance_weight([*rated[3:], *replayed[:9]], KtoOptions()) == 3.0, "no other answer is good"
+
+
+def rate_answer(number: int, *, good: bool, rater: str = "judge") -> RatedAnswer:
+    return RatedAnswer(id=str(number), messages=PROMPTS[0].messages, response="Yes.", good=good, rater=rater)
 
 
 def test_kto_estimates_divergence_over_answers_to_other_prompts() -> None:

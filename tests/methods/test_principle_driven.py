@@ -24,6 +24,8 @@ from tests.fakes.principle_topics import RuledToy, rules
 from tests.fakes.refused_topics import BENIGN, HARM, prompts, topics_in
 from tests.fakes.scripted_run import substance
 
+pytestmark = pytest.mark.slow
+
 SMALL: dict[str, Any] = {
     "draw": {"batch": 40},
     "replay": {"ratio": 2, "fresh": 12},
@@ -92,7 +94,6 @@ def test_without_rules_and_under_rules_about_other_things_nothing_is_gained(meth
         assert not [e for _, made in toy.tuned for e in made if "instead of" in e.response]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("every", [11, 97])
 def test_killed_again_and_again_it_comes_to_the_same_end(
@@ -110,7 +111,6 @@ def test_killed_again_and_again_it_comes_to_the_same_end(
     assert substance(directory) == substance(played[method][0])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("every", [13, 101])
 def test_killed_while_it_writes_prompts_and_clones_it_comes_to_the_same_end(every: int, tmp_path: Path) -> None:
     changes = {**SMALL, "draw": {"batch": 20}, "self_align": {**LONG, "prompts": "both"}}

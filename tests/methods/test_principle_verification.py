@@ -30,6 +30,8 @@ from tests.fakes.example_records import rule
 from tests.fakes.refused_topics import HARM, PAPER_OPTIONS, Toy, propose
 from tests.fakes.scripted_run import substance
 
+pytestmark = pytest.mark.slow
+
 OPTIONS: dict[str, Any] = {
     "draw": {"batch": 48, "later": 24},
     "stop": {"min_prompts": 24, "max_violation_rate": 0.2, "iterations": 2},

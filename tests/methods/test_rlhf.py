@@ -44,6 +44,8 @@ from charter.wiring.learners import build_learners, forecast_preferences
 from tests.fakes.refused_topics import BENIGN, HARM, SAFE_ALREADY, Toy, answer, judged, topics_in
 from tests.fakes.scripted_run import substance
 
+pytestmark = pytest.mark.slow
+
 LEARN: dict[str, Any] = {
     "replay": 20,
     "pairs": {"prompts": 40, "draws": 1, "max_length_ratio": 0},
@@ -381,7 +383,6 @@ def test_a_round_that_fails_a_gate_is_tried_again_from_the_last_good_policy(tmp_
     assert '002 <span class="tag">rolled back</span>' in render_page(tmp_path / "run")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("retries", [0, 2])
 @pytest.mark.parametrize("how", ["dpo", "kto", "rloo"])
 def test_when_no_try_helps_the_last_good_policy_stays_with_the_reason(how: str, retries: int, tmp_path: Path) -> None:
@@ -395,7 +396,6 @@ def test_when_no_try_helps_the_last_good_policy_stays_with_the_reason(how: str, 
     assert list(actions(tmp_path / "run").values()) == [*["roll_back"] * retries, "give_up"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("again", "more", "share"), [("replay", 2, 1.0), ("step", 0, 0.5), ("both", 2, 0.5)])
 @pytest.mark.parametrize("how", ["dpo", "rloo"])
 def test_a_try_has_more_replay_where_there_is_replay(
@@ -437,7 +437,6 @@ def actions(directory: Path) -> dict[str, str]:
     return {f: reading.records(f"{f}/decision", Decision)[0].action for f in reading.iterations}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("asked", [True, False])
 def test_nothing_is_practised_toward_a_reward_model_like_chance(asked: bool, tmp_path: Path) -> None:
     learn = {"rloo": {"rounds": 1, "warm_up": 5}, "guard": {"kl_prompts": 8, "require_accuracy": asked}}
@@ -509,7 +508,6 @@ def test_people_prefer(tmp_path: Path) -> None:
     assert "two ratings of the same pair agree in 87.5" in text
 
 
-@pytest.mark.slow
 def test_a_killed_run_comes_to_the_same_end_with_what_was_tried_again(tmp_path: Path) -> None:
     lessons = [ALL, set(), ALL]
     options = {"rloo": {"rounds": 2}}
@@ -535,7 +533,6 @@ def _rounds(directory: Path) -> int:
     return len(list(directory.glob("0*/policy.seal.json")))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("scores", ["inverted", "unjudged"])
 def test_no_decision_reads_held_out(scores: str, tmp_path: Path) -> None:
     lessons = [ALL, *[{SAFE_ALREADY}] * 3]
@@ -618,7 +615,6 @@ class Names:
         return [DetectedSpan("NAME", m.start(), m.end()) for m in re.finditer(self.word, text)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("learn", "learns"), [({}, False), ({"rloo": {"warm_up": 5}}, True), (DPO, True)])
 def test_replay_is_made_only_where_it_is_learnt(learn: dict[str, Any], learns: bool, tmp_path: Path) -> None:
     Play(learn, lessons=[ALL] * 3)(tmp_path / "run")

@@ -51,6 +51,7 @@ def test_a_whole_run_is_consistent_and_anchored_by_its_hash(whole: Path) -> None
     assert not other.anchored
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_every_file_is_found_in_that_file(copy: Path) -> None:
     for path in files(copy):
         data = path.read_bytes()

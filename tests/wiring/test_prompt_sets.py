@@ -175,6 +175,7 @@ def test_a_category_that_no_prompt_has_is_an_error_that_lists_them(tmp_path: Pat
 
 
 @needs_data
+@pytest.mark.slow
 def test_published_files_are_split_apart(tmp_path: Path) -> None:
     named = {"harmfulqa": "harmfulqa", "dangerousqa": "dangerousqa", "hh-rlhf": "hh_rlhf", "xstest": "xstest"}
     red = ", ".join(f"{{name: {name}, path: {DATA / folder}, limit: 600}}" for name, folder in named.items())

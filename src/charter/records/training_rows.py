@@ -49,6 +49,10 @@ class PreferencePair(Record):
     certainty: float = Field(default=1.0, gt=0.5, le=1)
 
 
+REPLAY = "replay"
+"""Who rated a good answer of the starting policy that is learnt again, so that it stays."""
+
+
 class RatedAnswer(Record):
     """An answer that was found good or bad by itself, by ``rater`` (a person, a judge, the model)."""
 

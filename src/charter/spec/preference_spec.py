@@ -80,7 +80,7 @@ class KtoSpec(Record):
     undesirable_weight: float | None = Field(
         None,
         gt=0,
-        description="Weight of bad answers. Null: bad answers weigh as much in all as good ones (equation 8).",
+        description="Weight of bad answers. Null: rated answers, good and bad, weigh the same in all (equation 8).",
     )
 
 

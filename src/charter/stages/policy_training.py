@@ -11,7 +11,7 @@ from charter.records.chat import Exchange, Prompt
 from charter.records.item_ids import join_id
 from charter.records.model_refs import ModelRef
 from charter.records.record import Step
-from charter.records.training_rows import Example, PreferencePair, RatedAnswer, TrainingRow, oversample
+from charter.records.training_rows import REPLAY, Example, PreferencePair, RatedAnswer, TrainingRow, oversample
 from charter.similarity.splits import LeakageFilter
 
 T = TypeVar("T", bound=Tuner | RLTuner)
@@ -69,7 +69,7 @@ def mix_pairs(
     """Pairs and replay in one seeded order; a lesson stands as a pair of equal answers, from which only the term for
     the chosen answer learns. ``more``: so many rows of replay more for each pair, the same ones again."""
     same = [
-        PreferencePair(id=row.id, messages=row.messages, chosen=row.response, rejected=row.response, rater="replay")
+        PreferencePair(id=row.id, messages=row.messages, chosen=row.response, rejected=row.response, rater=REPLAY)
         for row in oversample(replay, len(replay) + more * len(pairs))
     ]
     rows = [*pairs, *same]
@@ -99,7 +99,7 @@ def mix_rated_answers(
     rows = list({(row.messages, row.response, row.good): row for row in rows}.values())
     bad = sum(not row.good for row in rows)
     rows += [
-        RatedAnswer(id=row.id, messages=row.messages, response=row.response, good=True, rater="replay")
+        RatedAnswer(id=row.id, messages=row.messages, response=row.response, good=True, rater=REPLAY)
         for row in oversample(replay, len(replay) + more * bad)
     ]
     if not bad or bad == len(rows):

@@ -16,6 +16,7 @@ from tests.contracts.test_tuner import ROWS
 from tests.fakes import architectures, tiny_models
 
 
+@pytest.mark.slow
 def test_an_adapter_does_not_move_a_text(tmp_path: Path) -> None:
     start = resolve_model(str(tiny_models.build(tmp_path / "base")))
     policy = LocalTuner(SftOptions(epochs=3, lr=0.05)).tune(start, ROWS, tmp_path / "policy", 0)

@@ -26,6 +26,8 @@ from tests.models.engines.test_remote_engine import echo, talking
 
 pytest.importorskip("inspect_ai")
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = {"type": "object", "properties": {"label": {"type": "string"}}, "required": ["label"]}
 
 

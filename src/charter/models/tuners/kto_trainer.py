@@ -20,7 +20,7 @@ from charter.models.tuners.trl_trainers import (
     warmup_steps_for_rows,
 )
 from charter.models.tuners.tuner_options import TuneOptions
-from charter.records.training_rows import RatedAnswer
+from charter.records.training_rows import REPLAY, RatedAnswer
 
 
 class KtoOptions(TuneOptions):
@@ -34,7 +34,7 @@ class KtoOptions(TuneOptions):
     desirable_weight: float = Field(default=1.0, gt=0)
     """Weight of good answers: lambda_D of the paper."""
     undesirable_weight: float | None = Field(default=None, gt=0)
-    """Weight of bad answers: lambda_U of the paper. None: good and bad answers weigh the same in all."""
+    """Weight of bad answers: lambda_U of the paper. None: the rated answers, good and bad, weigh the same in all."""
 
 
 def make_kto_trainer(setup: TrainingSetup[KtoOptions]) -> tuple[Any, SkippedRows]:
@@ -43,7 +43,7 @@ def make_kto_trainer(setup: TrainingSetup[KtoOptions]) -> tuple[Any, SkippedRows
 
     options, answers = setup.options, setup.require_rows(RatedAnswer, "rated answers")
     table, left_out = tokenize_rated_answers(answers, setup.chat_format, setup.max_length)
-    good = [row.good for row in answers if row.id not in left_out]
+    read = [row for row in answers if row.id not in left_out]
     config = KTOConfig(
         **shared_arguments(setup.folder, setup.seed, options),
         num_train_epochs=options.epochs,
@@ -51,10 +51,10 @@ def make_kto_trainer(setup: TrainingSetup[KtoOptions]) -> tuple[Any, SkippedRows
         max_length=None,
         beta=options.beta,
         desirable_weight=options.desirable_weight,
-        undesirable_weight=balance_weight(good, options),
+        undesirable_weight=balance_weight(read, options),
     )
     rows = add_mismatched_answers(
-        [{**row, "label": label} for row, label in zip(table, good, strict=True)], options.batch
+        [{**row, "label": answer.good} for row, answer in zip(table, read, strict=True)], options.batch
     )
     reference = copy.deepcopy(setup.model) if options.kind == "full" else None
     trainer = _token_kto_trainer_class()(
@@ -67,17 +67,19 @@ def make_kto_trainer(setup: TrainingSetup[KtoOptions]) -> tuple[Any, SkippedRows
     return prepare_trainer(trainer), left_out
 
 
-def balance_weight(good: Sequence[bool], options: KtoOptions) -> float:
+def balance_weight(answers: Sequence[RatedAnswer], options: KtoOptions) -> float:
     """The weight of bad answers. Where the options give none, it makes lambda_D n_D = lambda_U n_U, the lower end of
-    what the paper allows (equation 8). Raises TuningError where there is no good answer, or no bad one."""
-    desirable = sum(good)
-    undesirable = len(good) - desirable
-    if not desirable or not undesirable:
+    what the paper allows (equation 8). Replayed answers hold the policy where it is; they are not counted, unless no
+    other answer is good. Raises TuningError where there is no good answer, or no bad one."""
+    bad = sum(not row.good for row in answers)
+    all_good = len(answers) - bad
+    rated = sum(row.good for row in answers if row.rater != REPLAY)
+    if not all_good or not bad:
         raise TuningError(
-            f"KTO needs good and bad answers; there are {desirable} good and {undesirable} bad ones.",
+            f"KTO needs good and bad answers; there are {all_good} good and {bad} bad ones.",
             "Compare or judge more prompts, at a higher temperature.",
         )
-    return options.undesirable_weight or options.desirable_weight * desirable / undesirable
+    return options.undesirable_weight or options.desirable_weight * (rated or all_good) / bad
 
 
 def add_mismatched_answers(rows: Sequence[dict[str, Any]], batch: int) -> list[dict[str, Any]]:
