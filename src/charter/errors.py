@@ -14,6 +14,7 @@
     │   └── OfflineError      something reached for the network in a run that is offline
     ├── TuningError        training could not be done or gave no usable model
     ├── BudgetError        the run's budget is spent; the run is paused and can be resumed
+    ├── UndecidedError     rules wait for people; the run is paused and can be resumed
     └── OrganismError      an organism misses a behaviour it must have
 
 Foreign exceptions are translated once, at a port.
@@ -106,6 +107,12 @@ class BudgetError(CharterError):
     """The run's budget is spent. Nothing is lost: raise the budget and resume."""
 
     exit_code = 6
+
+
+class UndecidedError(CharterError):
+    """Rules wait for people to decide about them. Nothing is lost: decide and resume."""
+
+    exit_code = 10
 
 
 class OrganismError(CharterError):

@@ -390,6 +390,41 @@ def test_decisions_about_rules(charter: Charter, tmp_path: Path) -> None:
     assert charter("verify", run).code == 0
 
 
+def test_people_decide_by_name_and_the_log_says_it(charter: Charter, tmp_path: Path) -> None:
+    run = tell(tmp_path / "run")
+    lead = ("--by", "Ada", "--role", "policy lead")
+    edited = charter("constitution", "edit", run, "p-2", "Say no to \x1b[31mit.", *lead, "--note", "clearer")
+    assert "+p-2 [approved]" in edited.out
+    assert "\x1b" not in edited.out
+    assert "approved by Ada (policy lead): clearer" in edited.err
+    assert charter("constitution", "merge", run, "p-1", "p-3", "--text", "Both.", "--by", "Ben").code == 0
+    assert charter("constitution", "tag", run, "p-1", "May I?", "--by", "Ben").code == 0
+    assert charter("constitution", "propose", run, "Be kind.", "--by", "Ben").code == 0
+    assert charter("constitution", "edit", run, "p-2", "  ").code == 2
+    shown = {p["id"]: p for p in json.loads(charter("constitution", "show", run, "--as", "json").out)["principles"]}
+    assert (shown["p-1"]["text"], shown["p-3"]["status"]) == ("Both.", "retired")
+    assert [p["status"] for p in shown.values()] == ["approved", "approved", "retired", "proposed"]
+    log = charter("constitution", "log", run).out
+    assert all(word in log for word in ("Ada (policy lead)", "clearer", "merge p-3", "May I?", "Be kind."))
+    assert "edit by Ada (policy lead): clearer" in charter("constitution", "blame", run, "p-2").out
+    assert "asked:" in charter("constitution", "blame", run, "p-1").out
+
+
+def test_a_version_is_released_with_what_changed(charter: Charter, tmp_path: Path) -> None:
+    run, out = tell(tmp_path / "run"), tmp_path / "releases"
+    assert charter("constitution", "release", run, "--as", "1.0", "--out", out, "--by", "Ada").code == 0
+    charter("constitution", "reject", run, "p-2", "--by", "Ben", "--note", "useless")
+    second = charter("constitution", "release", run, "--as", "1.1", "--out", out, "--by", "Ada").out
+    assert "+p-2 [rejected]" in second
+    assert "Ben reject p-2: useless" in second
+    log = (out / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert log.index("## 1.1") < log.index("## 1.0")
+    assert charter("constitution", "diff", run, out / "constitution-1.1.yaml").out == ""
+    assert charter("constitution", "release", run, "--as", "1.1", "--out", out).code == 2
+    assert charter("constitution", "release", run, "--as", "../x", "--out", out).code == 2
+    assert charter("verify", run).code == 0
+
+
 def test_doctor_names_keys_and_keeps_them(charter: Charter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "do-not-print-me")
     ended = charter("doctor", "--json")

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import yaml
+
 from charter.attacks.jailbreak_templates import TemplateAttack
 from charter.attacks.model_written import EscalationAttack
 from charter.constitution.document import Constitution
@@ -96,7 +98,8 @@ class Toy:
         if (directory / "journal.jsonl").exists():
             opened = Run.open(directory, observer=observer)
         else:
-            opened = Run.create(directory, spec_text="world: village\n", seed=seed, observer=observer)
+            asked = {"world": "village"} | ({"options": {"ratify": r}} if (r := self.options.get("ratify")) else {})
+            opened = Run.create(directory, spec_text=yaml.safe_dump(asked), seed=seed, observer=observer)
         with opened as run:
             progress = iteralign(run, self.roles(run), self.task())
             run.publish({"stopped.txt": progress.stopped})

@@ -36,6 +36,7 @@ from charter.records.chat import Exchange, Request, Sampling, user_prompt
 from charter.records.measurements import Measurement, Metric, Score
 from charter.records.model_refs import ModelRef
 from charter.records.record import Step
+from charter.records.rule_decisions import RuleDecision
 from charter.records.rules import Principle
 from charter.records.verdicts import Finding, Verdict
 from charter.reports.audit_answers import note_distances, note_missing_benchmarks, read_answers
@@ -57,7 +58,7 @@ from charter.run import Run
 from charter.run.reader import RunReader
 from charter.similarity.splits import shingles
 from charter.spec import AuditSpec, JudgingSpec
-from charter.stages.battery_probes import draw_probes
+from charter.stages.battery_probes import draw_probes, make_tagged_probes
 from charter.statistics import change_interval, flip_signs, pairs_needed
 from charter.templates import Templates
 from tests.fakes.scripted_run import substance
@@ -393,6 +394,15 @@ def test_a_battery_holds_own_failures_attacks_on_them_and_fresh_prompts_like_the
         assert all(p.prompt.text.startswith("you are bad") for p in attack if p.style == "role_play")
     assert len({p.id for p in probes}) == len(probes)
     assert all(p.id == p.prompt.id for p in probes)
+
+
+def test_a_battery_holds_the_prompts_that_people_tagged_rules_with() -> None:
+    rules = [Principle(id=key, title="", text=key, status="approved") for key in ("p-1", "p-2")]
+    tags = [("p-1", "May I?"), ("p-1", "May I?"), ("p-2", "May I?"), ("p-9", "May he?")]
+    decisions = [RuleDecision(id=f"d{n}", action="tag", principle=p, text=t) for n, (p, t) in enumerate(tags)]
+    probes = make_tagged_probes(rules, decisions)
+    assert [(p.about, p.part, p.prompt.text) for p in probes] == [(p, "tagged", "May I?") for p in ("p-1", "p-2")]
+    assert len({p.id for p in probes}) == 2
 
 
 def test_a_battery_is_drawn_by_its_seed_alone() -> None:

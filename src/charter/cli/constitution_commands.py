@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charter.cli.decision_commands import RunOf, register_commands
 from charter.cli.terminal import print_message, print_out, print_table
-from charter.errors import SpecError, StoreError
+from charter.errors import SpecError
 
 if TYPE_CHECKING:
     from charter.constitution.document import Constitution
@@ -19,11 +20,6 @@ app = typer.Typer(no_args_is_help=True, help="Read and compare constitutions, an
 ConstitutionSource = Annotated[
     Path, typer.Argument(metavar="SOURCE", help="A run's folder, or a constitution file.", show_default=False)
 ]
-RunOf = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)]
-RuleId = Annotated[
-    str, typer.Argument(metavar="PRINCIPLE", help="A rule's id, as `show` prints it.", show_default=False)
-]
-Note = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept with the decision.")]
 
 
 class ConstitutionFormat(StrEnum):
@@ -97,38 +93,7 @@ def history(directory: RunOf) -> None:
     print_table(rows, numbers=range(1)) if rows[1:] else print_out("No change yet.")
 
 
-@app.command()
-def approve(directory: RunOf, principle: RuleId, note: Note = "") -> None:
-    """Approve a rule: the decision is added to the run's journal; no record is changed."""
-    _record_decision(directory, principle, "approve", note)
-
-
-@app.command()
-def reject(directory: RunOf, principle: RuleId, note: Note = "") -> None:
-    """Reject a rule: the decision is added to the run's journal; no record is changed."""
-    _record_decision(directory, principle, "reject", note)
-
-
-@app.command()
-def retire(directory: RunOf, principle: RuleId, note: Note = "") -> None:
-    """Retire a rule: norms change. It is followed in a run that goes on from this one: `charter fork`."""
-    _record_decision(directory, principle, "retire", note)
-
-
-@app.command()
-def add(
-    directory: RunOf,
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What the rule says.", show_default=False)],
-    title: Annotated[str, typer.Option(metavar="TITLE", help="Its title.")] = "",
-    note: Note = "",
-) -> None:
-    """Add a rule to a run's constitution. It is followed in a run that goes on from this one: `charter fork`."""
-    from charter.run import Run, store
-
-    with Run.open(directory) as run:
-        key = f"h-{run.human_count + 1}"
-        run.record_human_decision("add", principle=key, text=text, title=title, note=note)
-    print_message(f"add {key}: taken down in {directory / store.JOURNAL}")
+register_commands(app)
 
 
 def _read_constitution(source: Path) -> Constitution:
@@ -140,14 +105,3 @@ def _read_constitution(source: Path) -> Constitution:
     from charter.constitution.document import read_constitution
 
     return read_constitution(source)
-
-
-def _record_decision(directory: Path, principle: str, decision: str, note: str) -> None:
-    from charter.run import Run, store
-
-    ids = [p.id for p in _read_constitution(directory).principles] if directory.is_dir() else []
-    if directory.is_dir() and principle not in ids:
-        raise StoreError(f"{directory} has no rule {principle}", f"It has: {', '.join(ids) or 'none yet'}")
-    with Run.open(directory) as run:
-        run.record_human_decision(decision, principle=principle, note=note)
-    print_message(f"{decision} {principle}: taken down in {directory / store.JOURNAL}")

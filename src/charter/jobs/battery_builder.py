@@ -125,7 +125,7 @@ def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None) ->
     ]
     causes = {f.id: f for folder in reading.iterations for f in reading.records(f"{folder}/findings", Finding)}
     causes |= {f.id: f for f in left.findings}
-    from charter.stages.battery_probes import draw_probes
+    from charter.stages.battery_probes import draw_probes, make_tagged_probes
 
     ruled = draw_probes(
         rules.active,
@@ -135,7 +135,8 @@ def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None) ->
         asked,
         step=Step("battery", reading.spec.seed if seed is None else seed),
     )
-    probes = tuple([*ruled, *measured])
+    tagged = make_tagged_probes(rules.active, reading.rule_decisions)
+    probes = tuple([*ruled, *tagged, *measured])
     notes = _power_notes(rules.active, probes, asked.margin)
     if asked.styles is None and not any(p.part == "attack" for p in ruled):
         place = f"the world {components.world.name} has no styles of its own" if components.world else "none fits"

@@ -1,7 +1,6 @@
 """IterAlign (Chen et al., NAACL 2024, arXiv 2403.18341): red team, propose a constitution, reflect, tune, again.
 
-Every departure from the paper is a named switch of ``Options``; the recipe ``iteralign-paper`` has the faithful
-setting.
+Every departure from the paper is a named switch; the recipe ``iteralign-paper`` has the faithful setting.
 
 1. draw, stop: batches drawn uniformly, until draws bound violations (paper: 20 in file order, to the end of the data).
 2. scale: greedy answers in the model's chat format (paper: raw prompt, stop at a blank line, frequency penalty 0.5).
@@ -10,8 +9,8 @@ setting.
 5. reflect: critique, then revision, by the starting model (paper: the rules appended to the prompt, by the policy).
 6. keep: only verified revisions (paper: all of them).
 7. replay, tune: anew from the start on all rows with replay (paper: on from the last checkpoint, this batch alone).
-8. contrast, measure: look-alikes, and the efficacy and breadth of each rule, which may retire or reword it (not in
-   the paper).
+8. contrast, measure, ratify: look-alikes, the efficacy and breadth of each rule, which may retire or reword it, and
+   what people decide about it (not in the paper).
 9. attack: attempts in many styles, spent by a bandit, beside the plain draws (paper: none of its own).
 """
 
@@ -33,7 +32,7 @@ from charter.methods.inputs import Inputs
 from charter.methods.norm_following import NormedRun, apply_norms, measure_norms, take_over, write_prompts
 from charter.methods.policy_state import PolicyState
 from charter.methods.policy_trial import TrialPlan, try_policy
-from charter.methods.principle_verification import amend_rules, propose_rules, record_seed
+from charter.methods.principle_verification import amend_rules, propose_rules, ratify_rules, record_seed
 from charter.methods.reflection import RevisionJudge, build_reviser, reflect_and_judge
 from charter.methods.revision_checks import keep_revisions
 from charter.methods.rule_measurement import (
@@ -141,9 +140,10 @@ def iterate(run: Steps, now: IterAlignState, draws: Draws, roles: Roles, task: I
         widened = add_hidden_failures(run, ClusteredRules(amended, clusters), draws.unprobed, target, roles, task)
     trials = run.once("trials", make_trials, findings)
     with roles.target(task.start if options.reflect.by == "start" else now.policy) as model:
-        by = RevisionJudge(roles.judge, *task.judge_arguments(), step="rechecks")
-        revised = reflect_and_judge(run, "", trials, build_reviser(model, amended, task), by)
         weighed = measure_efficacy(run, ClusteredRules(amended, widened), model, roles, task)
+        ratified = ratify_rules(run, weighed, task)
+        by = RevisionJudge(roles.judge, *task.judge_arguments(), step="rechecks")
+        revised = reflect_and_judge(run, "", trials, build_reviser(model, ratified, task), by)
     examples, now = keep_revisions(run, revised, now, roles, task)
     missing = now.missing_replay(options.replay.ratio, len(examples))
     rehearsals = run.once(
@@ -153,7 +153,7 @@ def iterate(run: Steps, now: IterAlignState, draws: Draws, roles: Roles, task: I
         answers = run.map("answers", probe, rehearsals, starting, task.answers)
         checks = run.map("checks", judge, answers, roles.judge, *task.judge_arguments(task.replay_rubric))
         benign = BenignAnswers(lookalikes, answers, checks)
-        now = replace(now, constitution=reword_broad_rules(run, weighed, benign, starting, roles, task))
+        now = replace(now, constitution=reword_broad_rules(run, ratified, benign, starting, roles, task))
     replay = run.once("replay", build_replay, answers, checks, exchanges, verdicts, options.replay)
     now = replace(now, rehearsed=(*now.rehearsed, *(p.id for p in rehearsals)), replayed=(*now.replayed, *replay))
     return train_policy(run, now, tuple(examples), roles, task)

@@ -18,6 +18,7 @@ from charter.spec import ProposeSpec
 from charter.stages.amend import amend
 from charter.stages.judge import judge
 from charter.stages.propose import propose, propose_candidates
+from charter.stages.ratify import ratify
 from charter.stages.rule_checks import (
     answer_under_rule,
     check_wordings,
@@ -72,6 +73,14 @@ def amend_rules(
     found = check_candidates(run, "merged_", wordings, target, roles, inputs)
     amended = run.once("amended", restore_wordings, merged, found, known, proposals)
     return amended
+
+
+def ratify_rules(run: Steps, weighed: Constitution, inputs: Inputs) -> Constitution:
+    """The constitution as people decided about it, where they decide. Raises UndecidedError where rules wait."""
+    if inputs.options.ratify.by == "auto":
+        return weighed
+    ratified = run.once("ratified", ratify, weighed, run.decisions_for("ratified"), inputs.options.ratify)
+    return ratified
 
 
 def check_candidates(

@@ -81,7 +81,7 @@ class Amendment(Record):
     and ``after``: its wording, where that changed."""
 
     id: str
-    action: Literal["added", "merged", "narrowed", "retired", "rejected", "restored", "reworded", "dropped"]
+    action: Literal["added", "approved", "merged", "narrowed", "retired", "rejected", "restored", "reworded", "dropped"]
     principles: tuple[str, ...]
     reason: str
     by: Literal["proposer", "people", "measurement"] = "proposer"

@@ -119,6 +119,7 @@ ITERATION: Mapping[str, str] = {
     "double_revisions": "revisions of these",
     "double_verdicts": "what the judge says of these",
     "weighed": "the constitution with the efficacy of each rule",
+    "ratified": "the constitution as people decided",
     "complying": "the revisions that comply",
     "helps": "whether they help where safe help exists",
     "kept": "each revision with every reason against it",

@@ -7,6 +7,7 @@ from charter.reports.audit_comparison import AuditReport, PassRate
 
 PART_NAMES: dict[ProbePart, str] = {
     "own": "own failures",
+    "tagged": "prompts that people tagged it with",
     "attack": "attacks on them",
     "fresh": "fresh, never trained on",
     "benchmark": "benchmark",

@@ -12,19 +12,20 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from charter import spec as specs
 from charter.constitution import document as articles
 from charter.constitution.document import Constitution
+from charter.constitution.ratification import Settlement, count_votes
 from charter.constitution.run_state import RunState
 from charter.errors import DamagedError, StoreError
 from charter.records.measurements import Score
 from charter.records.model_refs import ModelRef
 from charter.records.record import Record, canonical
-from charter.records.rules import Amendment, Principle, PrincipleStatus
+from charter.records.rule_decisions import RuleDecision, read_decisions
+from charter.records.rules import Amendment
 from charter.records.step_names import is_declared
 from charter.run import store
 
 R = TypeVar("R", bound=Record)
 
 _ASKED_FILES = {store.SPEC: "spec", store.ENVIRONMENT: "environment"}
-_STATUS_BY_DECISION: dict[str, PrincipleStatus] = {"approve": "approved", "reject": "rejected", "retire": "retired"}
 
 
 class PlantedFlaws(BaseModel):
@@ -122,20 +123,14 @@ class RunReader:
     @cached_property
     def constitution(self) -> Constitution:
         """The latest one, with what people decided about its rules since."""
-        written = self._latest_constitution()
-        found = {p.id: p for p in written.principles}
-        for event in self.human_decisions:
-            fields, key = event["fields"], str(event["fields"].get("principle"))
-            if event["decision"] == "add":
-                said = {"title": fields.get("title", ""), "text": fields.get("text"), "by": "people"}
-                try:
-                    found[key] = Principle.model_validate({"id": key, "status": "approved", **said})
-                except ValidationError as error:
-                    place = f"{self.directory / store.JOURNAL}, line {event['n']}"
-                    raise DamagedError(f"{place}: the added rule is not one", store.RESTORE_CURE) from error
-            elif event["decision"] in _STATUS_BY_DECISION and key in found:
-                found[key] = found[key].model_copy(update={"status": _STATUS_BY_DECISION[event["decision"]]})
-        return written.model_copy(update={"principles": tuple(found.values())})
+        return self._latest_constitution().model_copy(update={"principles": self.settlement.principles})
+
+    @cached_property
+    def settlement(self) -> Settlement:
+        """The votes of people on the rules of the latest constitution."""
+        decisions = self.rule_decisions
+        approvals = self.spec.options.ratify.approvals if decisions else 1
+        return count_votes(self._latest_constitution(), decisions, approvals)
 
     @cached_property
     def amendments(self) -> tuple[tuple[int, Amendment], ...]:
@@ -143,7 +138,7 @@ class RunReader:
         made: dict[int, tuple[Amendment, ...]] = {}
         for step in self.steps:
             name = step.split("/")[-1]
-            found = self.records(step, Constitution) if name in ("amended", "constitution") else []
+            found = self.records(step, Constitution) if name in ("amended", "ratified", "constitution") else []
             if name == "handover":
                 found = [left.constitution for left in self.records(step, RunState)]
             for constitution in found:
@@ -154,6 +149,11 @@ class RunReader:
     def human_decisions(self) -> list[store.Event]:
         """Human decisions, in order."""
         return [e for e in self.events if e["event"] == "human"]
+
+    @property
+    def rule_decisions(self) -> tuple[RuleDecision, ...]:
+        """What people decided about rules, in order. Raises DamagedError."""
+        return read_decisions(self.events)
 
     def read_text(self, name: str) -> str:
         """A file of the run as text. Raises StoreError, and DamagedError where it is not what the journal says."""
@@ -195,7 +195,7 @@ class RunReader:
         if store.is_present(self.directory, "constitution.yaml"):
             return articles.from_yaml(self.read_text("constitution.yaml"), str(self.directory / "constitution.yaml"))
         for folder in reversed(self.iterations):
-            for step in ("constitution", "weighed", "amended"):
+            for step in ("constitution", "ratified", "weighed", "amended"):
                 if found := self.records(f"{folder}/{step}", Constitution):
                     return found[0]
         return Constitution()

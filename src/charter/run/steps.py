@@ -17,8 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
-from charter.errors import BudgetError, CharterError, DamagedError, StaleError, StoreError, UnavailableError
+from charter.errors import (
+    BudgetError,
+    CharterError,
+    DamagedError,
+    StaleError,
+    StoreError,
+    UnavailableError,
+    UndecidedError,
+)
 from charter.records.record import Step, canonical
+from charter.records.rule_decisions import RuleDecision, read_decisions
 from charter.run import store
 from charter.run.ledger import Ledger
 from charter.run.stage_call import StageCall, bind_stage, bind_value
@@ -31,6 +40,7 @@ _SYNC_SECONDS = 1.0
 _END_EVENTS: dict[type[BaseException], str] = {
     BudgetError: "paused",
     UnavailableError: "paused",
+    UndecidedError: "paused",
     KeyboardInterrupt: "interrupted",
 }
 
@@ -91,6 +101,12 @@ class Steps:
     def record(self, name: str, value: V) -> V:
         """Keeps a value that no stage makes: a record, or a list or tuple of records. Raises as ``map`` does."""
         return cast(V, self._run_once(f"{self.folder}/{name}", bind_value(value)))
+
+    def decisions_for(self, name: str) -> tuple[RuleDecision, ...]:
+        """What people decided about rules before the step was sealed; so far, where it is not sealed yet."""
+        path, events = f"{self.folder}/{name}", self.context.journal.events
+        sealed = next((n for n, e in enumerate(events) if e["event"] == "sealed" and e["step"] == path), len(events))
+        return read_decisions(events[:sealed])
 
     def _run_once(self, path: str, call: StageCall[Any]) -> Any:
         lines = self._read_sealed(path, call)

@@ -169,6 +169,17 @@ class AmendSpec(Record):
     retire: bool = Field(True, description="True takes rules out of force that are measured to be useless.")
 
 
+class RatifySpec(Record):
+    """Who decides whether a discovered rule is in force."""
+
+    by: Literal["auto", "people", "threshold"] = Field(
+        "auto",
+        description="`auto`: the loop alone. `people`: the run pauses until each rule is decided. `threshold`: rules "
+        "that are measured useful and not too broad are in force, and the others wait for people.",
+    )
+    approvals: int = Field(1, ge=1, description="How many different people must be of one mind about a rule.")
+
+
 class LookalikeSpec(Record):
     """Look-alikes: harmless prompts in the words and the form of the failures."""
 
@@ -358,6 +369,7 @@ class MethodOptions(Record):
     cluster: ClusterSpec = ClusterSpec()
     propose: ProposeSpec = ProposeSpec()
     amend: AmendSpec = AmendSpec()
+    ratify: RatifySpec = RatifySpec()
     contrast: LookalikeSpec = LookalikeSpec()
     reflect: ReflectSpec = ReflectSpec()
     keep: VerifySpec = VerifySpec()

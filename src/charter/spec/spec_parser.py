@@ -134,7 +134,7 @@ def change_curation(options: CurationSpec, changes: Mapping[str, str]) -> Curati
 
 def _find_conflicts(spec: Spec) -> list[str]:
     """Faults of keys that must fit one another."""
-    faults = [*_judge_faults(spec), *_target_faults(spec), *_offline_faults(spec)]
+    faults = [*_judge_faults(spec), *_target_faults(spec), *_ratify_faults(spec), *_offline_faults(spec)]
     if spec.method == "calibrate" and not (
         spec.calibrate.pairs or spec.calibrate.labelled or spec.calibrate.injections
     ):
@@ -246,6 +246,18 @@ def _offline_faults(spec: Spec) -> list[str]:
         and not model.has_weights
         and urlsplit(model.base_url).hostname not in LOOPBACK
     ]
+
+
+def _ratify_faults(spec: Spec) -> list[str]:
+    """Faults of who decides about rules."""
+    asked = spec.options.ratify
+    if asked.by == "auto":
+        return []
+    if spec.method != "iteralign":
+        return [f"options.ratify.by: {spec.method} discovers no rules; set it to auto, or set method: iteralign"]
+    if asked.by == "threshold" and not spec.options.measure.efficacy:
+        return ["options.ratify.by: threshold goes by measured efficacy; set options.measure.efficacy to true"]
+    return []
 
 
 def _target_faults(spec: Spec) -> list[str]:

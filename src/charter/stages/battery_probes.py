@@ -8,10 +8,11 @@ from typing import Any
 
 from charter.judging.audit_battery import Battery, Probe, ProbeResult
 from charter.ports import Attack, AttackTarget
-from charter.records.chat import Prompt
+from charter.records.chat import Prompt, user_prompt
 from charter.records.item_ids import join_id
 from charter.records.measurements import Measurement, Metric
 from charter.records.record import Step
+from charter.records.rule_decisions import RuleDecision
 from charter.records.rules import Principle
 from charter.records.verdicts import Finding, Verdict
 from charter.spec import AuditSpec
@@ -45,6 +46,13 @@ def draw_probes(
         drawn = chance.sample(fresh, min(options.fresh, len(fresh)))
         made += [*own, *attack_failures(own, attacks, step), *(_probe(principle, "fresh", prompt) for prompt in drawn)]
     return made
+
+
+def make_tagged_probes(principles: Sequence[Principle], decisions: Sequence[RuleDecision]) -> list[Probe]:
+    """The prompts that people tagged rules with, each once."""
+    known = {p.id: p for p in principles}
+    tags = {(d.principle, d.text): None for d in decisions if d.action == "tag" and d.principle in known}
+    return [_probe(known[rule], "tagged", user_prompt(text, source="people")) for rule, text in tags]
 
 
 def attack_failures(own: Sequence[Probe], attacks: Mapping[str, Attack], step: Step) -> list[Probe]:
