@@ -53,7 +53,7 @@ class RuleDecision(Record):
 
 def read_decisions(events: Iterable[Mapping[str, Any]]) -> tuple[RuleDecision, ...]:
     """The decisions about rules among a journal's events, in order. Raises DamagedError where a line is none."""
-    found = []
+    found = list[RuleDecision]()
     for event in events:
         if event["event"] != "human" or event["decision"] not in RULE_ACTIONS:
             continue
