@@ -70,6 +70,15 @@ def test_of_two_unmeasured_rules_the_older_stands_and_what_people_decided_always
     assert {p.status for p in made.principles} == {"approved"}
 
 
+def test_the_higher_authority_stands_also_between_rules_of_people() -> None:
+    theirs = [rule("a", by="people", authority="guideline"), rule("b", by="people", authority="root")]
+    made = amended(theirs, [rule("c")], conflicts=[{"numbers": [1, 2], "why": "one allows it"}])
+    assert [p.status for p in made.principles] == ["retired", "approved", "approved"]
+    same = [rule("a", by="people", authority="user"), rule("b", by="people", authority="user")]
+    made = amended(same, [rule("c")], conflicts=[{"numbers": [1, 2]}])
+    assert {p.status for p in made.principles} == {"approved"}
+
+
 def test_a_conflict_is_between_what_is_left_after_merging() -> None:
     reply = {"groups": [{"numbers": [1, 2], "text": "both"}], "conflicts": [{"numbers": [2, 3]}, {"numbers": [1, 2]}]}
     made = amended([rule("a"), rule("b")], [rule("c")], groups=reply["groups"], conflicts=reply["conflicts"])

@@ -15,6 +15,11 @@ PrincipleStatus = Literal["proposed", "approved", "rejected", "retired"]
 MIN_EFFICACY_PAIRS = 8  # fewest pairs on which a principle's efficacy is stated
 
 
+AUTHORITY_RANKS = {"guideline": 1, "user": 2, "developer": 3, "system": 4, "platform": 4, "root": 5}
+"""Levels of authority by their height: OpenAI, Model Spec (2025), "Levels of authority"; 2024's name for the level of
+the system is ``platform``."""
+
+
 class Norm(Record):
     """A rule that people decided on; where it holds no longer, what it forbade is acceptable."""
 
@@ -74,6 +79,12 @@ class Principle(Record):
     reword_count: int = 0
     by: Literal["proposer", "people"] = "proposer"
     authority: str = Field("", exclude_if=lambda authority: not authority)
+
+
+    @property
+    def rank(self) -> int:
+        """How high its authority is; 0 for a rule without a level that is known."""
+        return AUTHORITY_RANKS.get(self.authority.lower(), 0)
 
 
 class Amendment(Record):

@@ -172,16 +172,17 @@ def _unite_groups(
 def _settle_conflicts(
     rules: Sequence[Principle], conflicts: Sequence[tuple[Sequence[str], str]], into: Mapping[str, str]
 ) -> tuple[list[Principle], list[Amendment]]:
-    """Of two rules that contradict, one is retired: what people decided stands, then what mends more, then the older.
-    Two rules of people both stay: that is theirs to settle."""
+    """Of two rules that contradict, one is retired: the higher authority stands, then what people decided, then what
+    mends more, then the older. Two rules of people with the same authority both stay: that is theirs to settle."""
     standing = {rule.id: rule for rule in rules}
     order, changes = list(standing), []
     for ids, why in conflicts:
         named = {into.get(key, key) for key in ids}
         pair = [standing[key] for key in order if key in named and standing[key].status == "approved"]
-        if len(pair) != 2 or all(rule.by == "people" for rule in pair):
+        equals = {(rule.by, rule.rank) for rule in pair}
+        if len(pair) != 2 or (len(equals) == 1 and pair[0].by == "people"):
             continue
-        winner = max(pair, key=lambda rule: (rule.by == "people", _efficacy_value(rule), -order.index(rule.id)))
+        winner = max(pair, key=lambda r: (r.rank, r.by == "people", _efficacy_value(r), -order.index(r.id)))
         (loser,) = (rule for rule in pair if rule is not winner)
         standing[loser.id] = loser.model_copy(update={"status": "retired"})
         changes.append(_amendment("retired", [loser, winner], f"contradicts {winner.id}" + (f": {why}" if why else "")))
