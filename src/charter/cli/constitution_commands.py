@@ -52,14 +52,18 @@ def show(
 @app.command("import")
 def import_(
     document: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A document with headings, or rules in another's shape.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="A document with headings, rules in another's shape, or a folder that Polis exported."
+        ),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The constitution to be written.", show_default=False)],
 ) -> None:
     """Make a constitution of a document: each section becomes a rule with its title, scope and level of authority.
 
     Commentary, examples and notes are left out. Rules in another's shape (pairs of critique and revision, traits) are
-    written anew in ours."""
+    written anew in ours. A comment of a Polis export is in force where a majority of every group agrees with it; the
+    others are proposed, with their support by group."""
     from charter.constitution import document as articles
 
     if out.exists():

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError
 
+from charter.constitution.collective_input import import_polis
 from charter.constitution.rule_documents import import_rules
 from charter.constitution.rule_lists import load_rules
 from charter.errors import SpecError
@@ -169,7 +170,10 @@ def read_constitution(path: Path) -> Constitution:
 
 
 def read_document(path: Path) -> Constitution:
-    """The rules of a document with headings, or of a file in another's shape. Raises SpecError."""
+    """The rules of a document with headings, of a file in another's shape, or of a folder that Polis exported. Raises
+    SpecError."""
+    if path.is_dir():
+        return Constitution.model_validate(import_polis(path))
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

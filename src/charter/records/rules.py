@@ -80,7 +80,6 @@ class Principle(Record):
     by: Literal["proposer", "people"] = "proposer"
     authority: str = Field("", exclude_if=lambda authority: not authority)
 
-
     @property
     def rank(self) -> int:
         """How high its authority is; 0 for a rule without a level that is known."""
