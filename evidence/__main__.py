@@ -27,6 +27,7 @@ from evidence.meaning import meaning
 from evidence.measurement import measurement
 from evidence.near import near
 from evidence.preferences import preferences
+from evidence.real import real
 from evidence.ruled import cai, self_align
 from evidence.sides import chains, sides, sides_city
 
@@ -47,6 +48,7 @@ CLAIMS = {
     "meaning": meaning,
     "measurement": measurement,
     "preferences": preferences,
+    "real": real,
     "city": city,
     "curation": curation,
     "gates": gates,
