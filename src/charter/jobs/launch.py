@@ -20,6 +20,7 @@ from charter.jobs import chain_job
 from charter.jobs.alignment_job import METHODS, AlignmentJob
 from charter.jobs.job import Job, ProvesJudges
 from charter.jobs.job_builder import build_job
+from charter.jobs.notices import notify_of_run
 from charter.reports.chain import is_chain, read_chain_spec
 from charter.run import store
 from charter.run.reader import RunReader
@@ -43,7 +44,7 @@ def launch_run(
         _run_chain(directory, observer, None, tell)
         return
     with open_run(spec_text, directory, observer, tell) as (job, run):
-        _execute(job, run, tell)
+        _execute(job, run, specs.parse_spec(spec_text).notify, tell)
 
 
 def _run_chain(
@@ -60,19 +61,20 @@ def _run_chain(
         if not (folder / store.JOURNAL).exists():
             step = chain_job.continuation_spec(step, before[-1]) if before else step
             with open_run(step, folder, observer, tell, chain_job.remaining_budget(whole, before)) as (job, run):
-                _execute(job, run, tell)
+                _execute(job, run, specs.parse_spec(step).notify, tell)
         elif RunReader(folder).head is None:
             rest = chain_job.remaining_budget(whole, before).model_dump(exclude_none=True)
             resume_run(folder, observer, {key: str(most) for key, most in rest.items()}, tell)
         before.append(folder)
 
 
-def _execute(job: Job, run: Run, tell: Callable[[str], None] | None) -> None:
-    """Does the work, after its judges were tried and what was seen of them is told."""
-    for line in job.prove_judges(run) if isinstance(job, ProvesJudges) else ():
-        if tell is not None:
-            tell(line)
-    job.execute(run)
+def _execute(job: Job, run: Run, notify: specs.NotifySpec, tell: Callable[[str], None] | None) -> None:
+    """Does the work, after its judges were tried and what was seen of them is told. Whoever is to be notified is."""
+    with notify_of_run(notify, run.directory, tell):
+        for line in job.prove_judges(run) if isinstance(job, ProvesJudges) else ():
+            if tell is not None:
+                tell(line)
+        job.execute(run)
 
 
 @contextmanager
@@ -133,7 +135,7 @@ def resume_run(
         target = job.describe()
         _introduce(target, tell)
         with Run.open(directory, budget=spec.budget, observer=observer, environment=collect_environment(target)) as run:
-            _execute(job, run, tell)
+            _execute(job, run, spec.notify, tell)
 
 
 def target_line(target: Mapping[str, Any]) -> str:

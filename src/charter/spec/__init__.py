@@ -26,6 +26,7 @@ from charter.spec.method_options import (
     VerifySpec,
 )
 from charter.spec.model_spec import PROGRAM_PREFIX, ErrorsSpec, OracleSpec, TargetSpec, TunerSpec
+from charter.spec.notify_spec import NotifySpec
 from charter.spec.preference_spec import (
     DpoSpec,
     KtoSpec,
@@ -76,6 +77,7 @@ __all__ = [
     "LabelledName",
     "LookalikeSpec",
     "MethodOptions",
+    "NotifySpec",
     "OracleSpec",
     "PreferenceDataSpec",
     "PromptsSpec",

@@ -12,6 +12,7 @@ from charter.records.record import Record
 from charter.spec.benchmark_spec import BenchmarkSpec
 from charter.spec.method_options import MethodOptions
 from charter.spec.model_spec import OracleSpec, TargetSpec, TunerSpec
+from charter.spec.notify_spec import NotifySpec
 from charter.spec.prompt_spec import PromptsSpec
 from charter.spec.scale_spec import ScaleSpec
 from charter.templates import Templates
@@ -221,6 +222,7 @@ class Spec(Record):
     budget: Budget = Budget()
     calibrate: CalibrateSpec = CalibrateSpec()
     audit: AuditSpec = AuditSpec()
+    notify: NotifySpec = NotifySpec()
     continue_from: ContinueFrom | None = Field(
         None,
         description="A finished run to go on from. `charter fork` writes it.",
