@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from pydantic import Field
+
 from charter.errors import StoreError
 from charter.records.record import Record
 from charter.run import store
@@ -20,7 +22,8 @@ from charter.run.store import Event, Fault
 class IntegrityReport(Record):
     """``ok``: no fault. ``anchored``: the run is the one whose hash was given. ``tip`` is the hash of the journal's
     last line: kept elsewhere, it anchors human decisions made after the end, too. ``notes`` are no faults.
-    ``foreign``: files that belong to no step and that nothing reads; with ``strict`` they are faults too."""
+    ``foreign``: files that belong to no step and that nothing reads; with ``strict`` they are faults too. ``reviews``:
+    the hash of the last line of each review queue's journal: kept elsewhere, it shows whether labels are missing."""
 
     ok: bool
     anchored: bool
@@ -31,6 +34,7 @@ class IntegrityReport(Record):
     faults: tuple[Fault, ...]
     notes: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
+    reviews: dict[str, str] = Field(default_factory=dict, exclude_if=lambda tips: not tips)
 
 
 def verify_run(directory: Path | str, expect: str | None = None, strict: bool = False) -> IntegrityReport:
@@ -58,6 +62,7 @@ def verify_run(directory: Path | str, expect: str | None = None, strict: bool = 
         else:
             notes.append(f"{torn} (dropped when the run goes on)")
     foreign = _find_foreign_files(directory, events, complete)
+    tips = _check_reviews(directory, events, faults, notes)
     faults += [
         *unread,
         *store.find_link_faults(directory, events),
@@ -80,6 +85,7 @@ def verify_run(directory: Path | str, expect: str | None = None, strict: bool = 
         faults=tuple(dict.fromkeys(faults)),
         notes=tuple(notes),
         foreign=tuple(foreign),
+        reviews=tips,
     )
 
 
@@ -132,8 +138,20 @@ def _check_steps(directory: Path, events: Sequence[Event], complete: bool) -> It
         yield from _check_open_step(directory, step)
     kept = _kept_folders(events)
     for name in _unnamed_files(directory, events, complete):
-        if name.endswith((".jsonl", ".seal.json")) or name.startswith(kept):
+        if _looks_kept(name, kept):
             yield Fault(file=name, line=None, what="a file that the journal does not name")
+
+
+def _check_reviews(
+    directory: Path, events: Sequence[Event], faults: list[Fault], notes: list[str]
+) -> dict[str, str]:
+    """The hash of the last line of each queue's journal; faults and notes are added to those given."""
+    tips = {}
+    for queue, mark in store.review_seals(events).items():
+        found, note, tips[queue] = store.find_queue_faults(directory, queue, mark)
+        faults += found
+        notes += [note] if note else []
+    return tips
 
 
 def _check_open_step(directory: Path, step: str) -> Iterator[Fault]:
@@ -155,15 +173,25 @@ def _find_foreign_files(directory: Path, events: Sequence[Event], complete: bool
     kept = _kept_folders(events)
     found = []
     for name in _unnamed_files(directory, events, complete):
-        if not name.endswith((".jsonl", ".seal.json")) and not name.startswith(kept):
+        if not _looks_kept(name, kept):
             found.append(name)
     return found
 
 
+def _looks_kept(name: str, kept: tuple[str, ...]) -> bool:
+    """Whether a file looks as if it belonged to the run. A queue that a kill kept from the journal is read by nobody."""
+    if name.startswith(f"{store.REVIEWS}/"):
+        return False
+    return name.endswith((".jsonl", ".seal.json")) or name.startswith(kept)
+
+
 def _unnamed_files(directory: Path, events: Sequence[Event], complete: bool) -> list[str]:
     """Files of a run that neither the journal nor a seal names."""
+    queues = list(store.review_seals(events))
     steps = [*store.seal_digests(events), *(() if complete else store.list_open_steps(events))]
-    named = {f"{step}{end}" for step in steps for end in (".jsonl", ".seal.json")}
+    steps += map(store.review_step, queues)
+    named = {store.review_log_name(queue) for queue in queues}
+    named |= {f"{step}{end}" for step in steps for end in (".jsonl", ".seal.json")}
     named |= {store.JOURNAL, store.HEAD, store.SPEC, store.ENVIRONMENT, store.LOCK, *_published_files(events)}
     if not complete:
         named |= {store.temporary_name(name) for name in named}

@@ -16,6 +16,7 @@ from charter.statistics.copies import describe_copies, drop_copies, read_text_ma
 from charter.statistics.corrected_shares import FileRates, correct_share, homogeneity_p
 from charter.statistics.discrimination import LEAST_YOUDEN, YoudenJ, area_under_curve, learn_label_fit, youden_j
 from charter.statistics.means import Mean, bootstrap_mean
+from charter.statistics.rater_agreement import measure_agreement
 from charter.statistics.shares import (
     FEW_JUDGED,
     BreakdownCell,
@@ -55,6 +56,7 @@ __all__ = [
     "learn_label_fit",
     "mcnemar",
     "mean_change",
+    "measure_agreement",
     "pairs_needed",
     "read_text_mark",
     "rogan_gladen",

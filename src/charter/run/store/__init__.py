@@ -5,6 +5,7 @@ without its newline; that line alone is dropped when the file is read. Every oth
 and line. The checks return faults: a run raises the first of them, ``charter verify`` lists them all.
 """
 
+from charter.run.store.chains import Event
 from charter.run.store.files import (
     FileLines,
     file_digest,
@@ -30,7 +31,6 @@ from charter.run.store.journal import (
     LOCK,
     SCRATCH,
     SPEC,
-    Event,
     Head,
     Journal,
     Lock,
@@ -52,6 +52,15 @@ from charter.run.store.regular_files import (
     list_files,
     translate_os_errors,
 )
+from charter.run.store.review_log import (
+    REVIEWS,
+    ReviewLog,
+    find_queue_faults,
+    read_review_log,
+    review_log_name,
+    review_seals,
+    review_step,
+)
 from charter.run.store.seals import Seal, read_seal, read_sealed_lines, read_step, records_path, seal_bytes, seal_path
 from charter.run.store.strict_json import MAX_LINE_BYTES, parse_json
 
@@ -62,6 +71,7 @@ __all__ = [
     "LOCK",
     "MAX_LINE_BYTES",
     "RESTORE_CURE",
+    "REVIEWS",
     "SCRATCH",
     "SPEC",
     "Event",
@@ -71,12 +81,14 @@ __all__ = [
     "Head",
     "Journal",
     "Lock",
+    "ReviewLog",
     "Seal",
     "expected_head",
     "file_digest",
     "find_file_fault",
     "find_line_faults",
     "find_link_faults",
+    "find_queue_faults",
     "find_tree_faults",
     "head_bytes",
     "inner_path",
@@ -92,11 +104,15 @@ __all__ = [
     "read_head",
     "read_journal",
     "read_lines",
+    "read_review_log",
     "read_seal",
     "read_sealed_lines",
     "read_step",
     "records_hash",
     "records_path",
+    "review_log_name",
+    "review_seals",
+    "review_step",
     "seal_bytes",
     "seal_digests",
     "seal_path",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from charter.errors import LockedError
 from charter.records.record import Record, canonical, digest
+from charter.run.store.chains import BEFORE_FIRST, Event, chain_event, read_chain
 from charter.run.store.event_shapes import find_shape_fault
 from charter.run.store.files import (
     FileLines,
@@ -26,12 +26,9 @@ from charter.run.store.files import (
 from charter.run.store.regular_files import Fault, find_special_files, translate_os_errors
 from charter.run.store.strict_json import parse_json
 
-Event = dict[str, Any]
-
 JOURNAL, HEAD, SPEC, ENVIRONMENT, LOCK = "journal.jsonl", "HEAD", "spec.yaml", "environment.json", ".lock"
 SCRATCH = (".serving", ".tuning")
 """Folders of a run that only last while it is at work; nothing is read from them later."""
-_BEFORE_FIRST: Event = {"n": 0, "hash": ""}
 
 
 class Head(Record):
@@ -43,41 +40,9 @@ class Head(Record):
     journal_lines: int
 
 
-def _chain_event(n: int, previous: str, fields: Mapping[str, Any]) -> Event:
-    event = {**fields, "n": n, "previous": previous}
-    return {**event, "hash": digest(event)}
-
-
-def _parse_event(line: bytes) -> tuple[Event | None, str]:
-    """The event of a line; None where the line is not one, or is not spelt as the journal spells, with the reason."""
-    try:
-        event = parse_json(line)
-        if not isinstance(event, dict) or canonical(event).encode() != line:
-            return None, ""
-    except ValueError as error:
-        return None, "" if isinstance(error, json.JSONDecodeError) else str(error)
-    fault = find_shape_fault(event)
-    return (None if fault else event), fault
-
-
 def read_journal(reading: FileLines) -> tuple[list[Event], list[Fault]]:
     """The events of a journal's whole lines, and every fault of its chain."""
-    events: list[Event] = []
-    faults: list[Fault] = []
-    for number, line in enumerate(reading.lines, 1):
-        event, reason = _parse_event(line)
-        last = events[-1] if events else _BEFORE_FIRST
-        if event is None:
-            what = f"not a journal line{f': {reason}' if reason else ''}"
-            faults.append(Fault(file=JOURNAL, line=number, what=what))
-            event = {"event": "", "n": last["n"] + 1, "hash": None}
-        else:
-            body = {key: value for key, value in event.items() if key not in ("n", "previous", "hash")}
-            previous = event["previous"] if last["hash"] is None else last["hash"]
-            if _chain_event(last["n"] + 1, previous, body) != event:
-                faults.append(Fault(file=JOURNAL, line=number, what="the hash chain breaks here"))
-        events.append(event)
-    return events, faults
+    return read_chain(JOURNAL, reading.lines, find_shape_fault)
 
 
 def seal_digests(events: Sequence[Event]) -> dict[str, str]:
@@ -155,9 +120,9 @@ class Journal:
 
     def append(self, event: str, durable: bool = True, **fields: Any) -> Event:
         """Adds a line with the time; ``durable`` waits for the disk. Raises StoreError; the journal stays whole."""
-        size, last = self._lines[-1] if self._lines else (0, _BEFORE_FIRST)
+        size, last = self._lines[-1] if self._lines else (0, BEFORE_FIRST)
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = _chain_event(last["n"] + 1, last["hash"], {**fields, "event": event, "at": at})
+        line = chain_event(last["n"] + 1, last["hash"], {**fields, "event": event, "at": at})
         end = write_line(self._handle, self._path, size, canonical(line).encode())
         self._lines.append((end, line))
         if durable:

@@ -1,0 +1,88 @@
+"""Review queues of a run: written once with their seal, named by the run's journal, and read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from charter.errors import DamagedError, StoreError
+from charter.records.record import canonical
+from charter.records.reviews import ReviewItem, ReviewQueue
+from charter.run import store
+from charter.run.directory import Run
+from charter.run.reader import RunReader
+
+GUIDELINE, QUEUE = "guideline.md", "queue.json"
+
+
+class StoredQueue(NamedTuple):
+    """A queue as it is kept: what it is, its items in order, and the text that raters go by."""
+
+    queue: ReviewQueue
+    items: tuple[ReviewItem, ...]
+    guideline: str
+
+
+def list_queues(reading: RunReader) -> list[str]:
+    """The names of a run's queues, in the order in which they were made."""
+    return list(store.review_seals(reading.events))
+
+
+def write_queue(
+    directory: Path, queue: ReviewQueue, items: Sequence[ReviewItem], guideline: str, inputs: Mapping[str, str]
+) -> None:
+    """Seals a queue and names it in the run's journal, last. ``inputs``: the digests of the seals of the steps that it
+    was drawn from. Raises StoreError where the name is taken, LockedError while a process is at work in the run."""
+    step, name = store.review_step(queue.id), store.review_log_name(queue.id)
+    lines = [canonical(item).encode() for item in items]
+    data = b"".join(line + b"\n" for line in lines)
+    files = {GUIDELINE: guideline.encode(), QUEUE: canonical(queue).encode() + b"\n"}
+    seal = store.Seal(
+        step=step,
+        type=ReviewItem.__name__,
+        count=len(lines),
+        records=tuple(map(store.sha256, lines)),
+        file=store.sha256(data),
+        inputs=dict(inputs),
+        templates={},
+        calls={},
+        files={name: store.sha256(text) for name, text in files.items()},
+    )
+    mark = store.sha256(store.seal_bytes(seal))
+    with Run.open(directory) as run:
+        if queue.id in list_queues(RunReader(directory)):
+            raise StoreError(f"{directory} has a queue {queue.id} already", "Give another name with --name.")
+        store.write_atomic(store.records_path(directory, step), data)
+        for file, text in files.items():
+            store.write_atomic(directory / step / file, text)
+        store.write_atomic(store.seal_path(directory, step), store.seal_bytes(seal))
+        store.write_atomic(directory / name, b"")
+        log = store.ReviewLog(directory, queue.id)
+        try:
+            with log.lock():
+                log.append("begun", seal=mark)
+        finally:
+            log.close()
+        run.record_human_decision("review", queue=queue.id, seal=mark)
+
+
+def read_queue(directory: Path, name: str) -> StoredQueue:
+    """A queue, compared with its seal. Raises StoreError where the run has no such queue, DamagedError."""
+    reading = RunReader(directory)
+    marks = store.review_seals(reading.events)
+    if name not in marks:
+        known = ", ".join(marks) or "none yet: charter review create"
+        raise StoreError(f"{directory} has no review queue {name}", f"It has: {known}")
+    step = store.review_step(name)
+    store.inner_path(directory, step)
+    _, lines, faults = store.read_step(directory, step, marks[name])
+    store.raise_first_fault(directory, faults)
+    if not store.is_present(directory, store.review_log_name(name)):
+        raise DamagedError(f"{directory / store.review_log_name(name)} is missing", store.RESTORE_CURE)
+    queue = directory / step / QUEUE
+    return StoredQueue(
+        queue=store.parse_records(queue, [store.read_bytes(queue, directory).rstrip(b"\n")], ReviewQueue)[0],
+        items=tuple(store.parse_records(store.records_path(directory, step), lines, ReviewItem)),
+        guideline=store.read_bytes(directory / step / GUIDELINE, directory).decode(errors="replace"),
+    )
