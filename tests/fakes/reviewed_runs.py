@@ -42,4 +42,4 @@ def make_queue(
 ) -> ReviewQueue:
     """A queue ``q1``, ``q2`` ... of a run."""
     asked = review_queues.QueueRequest(kind, count, rubric=rubric if kind == "exchanges" else "", raters=raters)
-    return review_queues.create_queue(directory, asked)
+    return review_queues.create_queue(directory, asked)[0]

@@ -111,7 +111,12 @@ def test_the_state_is_a_function_of_the_journal(actions: list[tuple[str, str, in
 
 @pytest.mark.parametrize(
     ("said", "final"),
-    [(["yes", "yes", "no"], "yes"), (["yes", "no", None], None), (["no", None, None], None), (["no", "no", None], "no")],
+    [
+        (["yes", "yes", "no"], "yes"),
+        (["yes", "no", None], None),
+        (["no", None, None], None),
+        (["no", "no", None], "no"),
+    ],
 )
 def test_the_end_is_what_more_than_half_of_all_raters_say(said: list[str | None], final: str | None) -> None:
     table = Table(1, 3)

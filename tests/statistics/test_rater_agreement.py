@@ -26,13 +26,10 @@ def make_ratings(seed: int, items: int, raters: int, missing: float) -> list[dic
 
 def test_krippendorffs_own_example() -> None:
     """The reliability data in K. Krippendorff, Computing Krippendorff's Alpha-Reliability, 2011, part C: 0.743."""
-    a = "1 2 3 3 2 1 4 1 2 . . .".split()
-    b = "1 2 3 3 2 2 4 1 2 5 . 3".split()
-    c = ". 3 3 3 2 3 4 2 2 5 1 .".split()
-    d = "1 2 3 3 2 4 4 1 2 5 1 .".split()
+    coders = ("123321412...", "1233224125.3", ".3332342251.", "12332441251.")
     ratings = [
         {name: label for name, label in zip("abcd", said, strict=True) if label != "."}
-        for said in zip(a, b, c, d, strict=True)
+        for said in zip(*coders, strict=True)
     ]
     found = measure_agreement(ratings, list("12345"))
     assert found.alpha.value == pytest.approx(0.743, abs=5e-4)

@@ -19,6 +19,7 @@ from charter.cli import (
     init,
     judge_commands,
     organism_commands,
+    review_commands,
     run_commands,
     show_commands,
 )
@@ -70,3 +71,4 @@ for command in (
 app.add_typer(organism_commands.app, name="organism")
 app.add_typer(constitution_commands.app, name="constitution")
 app.add_typer(judge_commands.app, name="judge")
+app.add_typer(review_commands.app, name="review")

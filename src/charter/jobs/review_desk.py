@@ -15,11 +15,12 @@ from charter.errors import DamagedError, SpecError
 from charter.records.reviews import UNSURE, QueueProgress, ReviewItem, ReviewLabel, Settlement
 from charter.run import store
 from charter.run.reader import RunReader
-from charter.run.reviews import list_queues, read_queue
+from charter.run.stored_queues import list_queues, read_queue
 from charter.stages.review_board import LEASE, ReviewBoard
 
 LONGEST_NAME, LONGEST_TEXT = 80, 100_000
 """Characters of a rater's name or role, and of a comment or a corrected answer."""
+
 
 @dataclass(frozen=True)
 class Rater:
@@ -99,6 +100,10 @@ class ReviewDesk:
                     said = {"item": answer.item, "rater": rater.name, "role": rater.role, "label": answer.label}
                     self._write("labelled", **said, **texts)
             return [board.labels[answer.item][rater.name] for rater, answer in given]
+
+    def check_labels(self, given: Sequence[tuple[Rater, Answer]]) -> list[str]:
+        """Why these could not all be taken down now, each reason with its source; none where they could."""
+        return self._find_faults(self.read_board(), given)
 
     def pass_item(self, rater: Rater, item: str) -> None:
         """Passes an item over: it is free for others, and comes last for this rater. Raises SpecError."""

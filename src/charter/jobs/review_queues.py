@@ -17,7 +17,7 @@ from charter.records.verdicts import Finding
 from charter.reports.provenance import RunGraph
 from charter.run import store
 from charter.run.reader import RunReader
-from charter.run.reviews import list_queues, write_queue
+from charter.run.stored_queues import list_queues, write_queue
 from charter.stages import review_draw
 from charter.stages.review_sheet import build_menu, write_guideline
 
@@ -44,10 +44,12 @@ class QueueRequest:
     seed: int | None = None
 
 
-def create_queue(directory: Path, request: QueueRequest) -> ReviewQueue:
-    """Draws a queue and seals it in the run. Without ``steps`` it holds: of exchanges the last held-out answers, else
-    the last ones; of pairs those that the run compared, else the first and the last held-out answers; of revisions
-    all of them; of rules the latest constitution.
+def create_queue(directory: Path, request: QueueRequest) -> tuple[ReviewQueue, int]:
+    """Draws a queue and seals it in the run; the queue, and how many items it holds.
+
+    Without ``steps`` these are drawn from: of exchanges the last held-out answers, else the last ones; of pairs those
+    that the run compared, else the first and the last held-out answers; of revisions all of them; of rules the latest
+    constitution.
 
     Raises SpecError where the run has nothing of the kind, StoreError where the name is taken, LockedError while a
     process is at work in the run, DamagedError."""
@@ -85,7 +87,18 @@ def create_queue(directory: Path, request: QueueRequest) -> ReviewQueue:
     )
     seals = {step: reading.seals[step] for step in steps if step in reading.seals}
     write_queue(directory, queue, drawn, guideline, seals)
-    return queue
+    return queue, len(drawn)
+
+
+def read_guideline(path: Path) -> str:
+    """A guideline's text from a file. Raises SpecError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} cannot be read: {error}", cure="Give the path of a UTF-8 file.") from error
+    if not text.strip():
+        raise SpecError(f"{path} is empty", cure="Write the guideline into it.")
+    return text
 
 
 def _load_rubric(reading: RunReader, name: str) -> Rubric:

@@ -23,7 +23,7 @@ def write_inspect(directory: Path, out: Path) -> int:
     """Writes a log for each set of answers of a run, finished or not, into the new folder ``out``; how many. Raises
     StoreError, DamagedError; then nothing is left behind."""
     reading = RunReader(directory)
-    _require_new(directory, out)
+    require_new(directory, out)
     threads, new = RunGraph(reading), out.with_name(f".{out.name}.new")
     with store.translate_os_errors(out, "written"):
         try:
@@ -39,7 +39,7 @@ def write_inspect(directory: Path, out: Path) -> int:
 def write_csv(directory: Path, out: Path) -> int:
     """Writes every score of a run, finished or not, into the new file ``out``; how many. Raises StoreError."""
     reading = RunReader(directory)
-    _require_new(directory, out)
+    require_new(directory, out)
     text, count = scores_to_csv(reading)
     with store.translate_os_errors(out, "written"):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,8 @@ def write_csv(directory: Path, out: Path) -> int:
     return count
 
 
-def _require_new(directory: Path, out: Path) -> None:
+def require_new(directory: Path, out: Path) -> None:
+    """Raises StoreError where ``out`` is there already, or lies in the run."""
     if out.exists() or out.is_symlink():
         raise StoreError(f"{out} is there already, and nothing is overwritten", "Choose another place.")
     if out.resolve().is_relative_to(directory.resolve()):

@@ -15,6 +15,9 @@ from charter.records.verdicts import Outcome
 ReviewKind = Literal["exchanges", "pairs", "revisions", "rules"]
 """What an item is: an exchange to label, two answers to choose from, an answer beside its revision, a rule."""
 
+LabelForm = Literal["label-studio", "argilla", "inspect", "csv"]
+"""The programs whose labels are written and read; ``csv``: a table with a row for each label."""
+
 QueueName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 
 UNSURE = "unsure"
@@ -95,6 +98,15 @@ class FinalLabel(Record):
     label: str
     by: Literal["raters", "settlement"]
     labels: tuple[str, ...]
+
+
+class ReviewedItem(Record):
+    """An item with what was said of it: the last label of each rater, how it was settled, and what it is in the end."""
+
+    item: ReviewItem
+    labels: tuple[ReviewLabel, ...] = ()
+    settlement: Settlement | None = None
+    final: FinalLabel | None = None
 
 
 class QueueProgress(Record):

@@ -142,9 +142,7 @@ def _check_steps(directory: Path, events: Sequence[Event], complete: bool) -> It
             yield Fault(file=name, line=None, what="a file that the journal does not name")
 
 
-def _check_reviews(
-    directory: Path, events: Sequence[Event], faults: list[Fault], notes: list[str]
-) -> dict[str, str]:
+def _check_reviews(directory: Path, events: Sequence[Event], faults: list[Fault], notes: list[str]) -> dict[str, str]:
     """The hash of the last line of each queue's journal; faults and notes are added to those given."""
     tips = {}
     for queue, mark in store.review_seals(events).items():
@@ -179,7 +177,7 @@ def _find_foreign_files(directory: Path, events: Sequence[Event], complete: bool
 
 
 def _looks_kept(name: str, kept: tuple[str, ...]) -> bool:
-    """Whether a file looks as if it belonged to the run. A queue that a kill kept from the journal is read by nobody."""
+    """Whether a file looks as if the run had kept it. A queue that a kill kept from the journal is read by nobody."""
     if name.startswith(f"{store.REVIEWS}/"):
         return False
     return name.endswith((".jsonl", ".seal.json")) or name.startswith(kept)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import unicodedata
 from collections.abc import Iterator
 
 from charter.records.measurements import Score
 from charter.reports.audit_comparison import read_audit
 from charter.reports.provenance import RunGraph
+from charter.reports.spreadsheet_text import escape_formula
 from charter.run.reader import RunReader
 from charter.statistics import BreakdownCell
 
@@ -17,10 +17,6 @@ COLUMNS = (
     *("run", "folder", "split", "metric", "by", "group", "value", "n", "low", "high", "unjudged", "better"),
     *("benchmark", "version", "interval", "note"),
 )
-_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""Signs with which a formula begins, also in their wide forms."""
-_UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp")
-"""Kinds of characters that a spreadsheet may pass over before such a sign (Unicode's general categories)."""
 
 
 def scores_to_csv(reading: RunReader) -> tuple[str, int]:
@@ -47,9 +43,9 @@ def scores_to_csv(reading: RunReader) -> tuple[str, int]:
             words = (score.better, score.benchmark, score.version, score.interval, score.note)
             table.writerow(
                 [
-                    *map(_escape_formula, (reading.name, folder, split, *texts)),
+                    *map(escape_formula, (reading.name, folder, split, *texts)),
                     *map(_figure_text, figures),
-                    *map(_escape_formula, words),
+                    *map(escape_formula, words),
                 ]
             )
             count += 1
@@ -69,12 +65,7 @@ def _audit_rows(reading: RunReader) -> Iterator[list[str]]:
             note = f"{line.state}: {line.state_text}"
             texts = (reading.name, "audit", side, line.id, "", "")
             words = ("higher", f"battery {found.battery[:12]}" if found else "", "", "wilson", note)
-            yield [*map(_escape_formula, texts), *map(_figure_text, figures), *map(_escape_formula, words)]
-
-
-def _escape_formula(text: str) -> str:
-    seen = next((at for at, sign in enumerate(text) if unicodedata.category(sign) not in _UNSEEN), len(text))
-    return f"'{text}" if text.startswith(_FORMULA, seen) or text[:1] in ("\t", "\r") else text
+            yield [*map(escape_formula, texts), *map(_figure_text, figures), *map(escape_formula, words)]
 
 
 def _figure_text(value: float | None) -> str:

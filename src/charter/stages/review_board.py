@@ -1,8 +1,8 @@
 """Who labels what: the state of a review queue, folded from its journal.
 
-The rules. An item goes to at most as many raters as the queue asks for, reservations counted. A rater sees an item once,
-until the label is in. An item that was passed over comes last for that rater. A reservation ends with its time, so that
-no item waits for somebody who left. A label may be changed by its rater until the item is settled.
+The rules. An item goes to at most as many raters as the queue asks for, reservations counted. It goes to each rater
+once. An item that was passed over comes last for that rater. A reservation ends with its time, so that no item waits
+for somebody who left. A label may be changed by its rater until the item is settled.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class ReviewBoard:
     def choose_item(self, rater: str, now: float) -> str | None:
         """The item that the rater is to see next; None where nothing is left or free. What is reserved for the rater
         comes first, what the rater passed over last, and otherwise the queue's order holds."""
-        free = [item for item in self.items if not self.refuse_label(item, rater, now) and rater not in self.labels[item]]
+        free = [
+            item for item in self.items if not self.refuse_label(item, rater, now) and rater not in self.labels[item]
+        ]
         mine = [item for item in free if rater in self._reserved[item]]
         ordered = mine or sorted(free, key=lambda item: self.passed.get((item, rater), 0))
         return ordered[0] if ordered else None

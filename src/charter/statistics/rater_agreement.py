@@ -39,9 +39,7 @@ def measure_agreement(ratings: Sequence[Mapping[str, str | None]], menu: Sequenc
     )
 
 
-def _compare_pair(
-    ratings: Sequence[Mapping[str, str]], raters: tuple[str, str], menu: Sequence[str]
-) -> RaterPair:
+def _compare_pair(ratings: Sequence[Mapping[str, str]], raters: tuple[str, str], menu: Sequence[str]) -> RaterPair:
     """Two raters on the items that both labelled. A label that neither of them gave is left out of their table."""
     one, other = raters
     both = [(said[one], said[other]) for said in ratings if one in said and other in said]
@@ -86,10 +84,9 @@ def _measure_all(
     spread = _figures_of_patterns(numpy.concatenate([found, pseudo]), drawn)
     alpha = float("nan")
     if (counts.sum(axis=0) > 0).sum() > 1:
-        alpha = krippendorff.alpha(value_counts=counts, level_of_measurement="nominal")
-    values = (float(agreed[0]), float(ac1[0]), float(alpha))
-    agreed, ac1, alpha = (_with_interval(value, draws) for value, draws in zip(values, spread, strict=True))
-    return agreed, ac1, alpha
+        alpha = float(krippendorff.alpha(value_counts=counts, level_of_measurement="nominal"))
+    first, second, third = map(_with_interval, (float(agreed[0]), float(ac1[0]), alpha), spread)
+    return first, second, third
 
 
 def _with_interval(value: float, draws: Any) -> AgreementFigure:

@@ -12,6 +12,7 @@ from charter.errors import StoreError
 from charter.records.chat import Exchange
 from charter.records.measurements import Measurement, Score
 from charter.records.record import digest
+from charter.records.reviews import UNSURE, ReviewLabel
 from charter.records.verdicts import Verdict
 
 SUFFIX = ".eval"
@@ -21,7 +22,8 @@ UNJUDGED = "unjudged"
 @dataclass(frozen=True)
 class Transcripts:
     """One set of answers by one model. ``name``: of its step, e.g. ``001/exchanges``; ``created``: when it was sealed
-    (ISO 8601); ``notes``: what else is known of an answer, by its id; ``about``: the run."""
+    (ISO 8601); ``notes``: what else is known of an answer, by its id; ``labels``: what people said of it;
+    ``about``: the run."""
 
     name: str
     created: str
@@ -31,6 +33,7 @@ class Transcripts:
     scores: Sequence[Score] = ()
     notes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, Sequence[ReviewLabel]] = field(default_factory=dict)
 
 
 def write_inspect_log(transcripts: Transcripts, folder: Path) -> Path:
@@ -107,7 +110,7 @@ def _to_message(role: str, content: str) -> Any:
 
 
 def _to_scores(id: str, transcripts: Transcripts) -> dict[str, Any]:
-    """What was said of one answer, under the rubric's or the metric's name."""
+    """What was said of one answer, under the rubric's, the metric's or the rater's name."""
     from inspect_ai.scorer import Score as Said
 
     found = {
@@ -129,6 +132,10 @@ def _to_scores(id: str, transcripts: Transcripts) -> dict[str, Any]:
         )
     for metric, value in measured.values.items() if measured else ():
         found[metric] = Said(value=value)
+    for label in transcripts.labels.get(id, ()):
+        word = UNSURE if label.label is None else label.label
+        added = {"label_id": label.id, "corrected": label.corrected, "role": label.role, "at": label.at}
+        found[label.rater] = Said(value=word, answer=word, explanation=label.comment, metadata=added)
     return found
 
 

@@ -27,7 +27,7 @@ def chain_event(n: int, previous: str, fields: Mapping[str, Any]) -> Event:
 def read_chain(
     file: str, lines: Sequence[bytes], find_fault: FindFault, last: Event = BEFORE_FIRST
 ) -> tuple[list[Event], list[Fault]]:
-    """The events of whole lines that follow on ``last``, and every fault: no line of the ``file``, or a broken chain."""
+    """The events of whole lines of ``file`` that follow on ``last``, and every fault."""
     events: list[Event] = []
     faults: list[Fault] = []
     for number, line in enumerate(lines, last["n"] + 1):
