@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 from charter.cli.app import app
 from charter.errors import SpecError
 from charter.jobs.review_desk import Rater, ReviewDesk
+from charter.organism.world import World
 from charter.records.reviews import ReviewLabel
 from charter.reports.integrity import verify_run
 from tests.fakes.reviewed_runs import answered, make_queue, record_run
@@ -209,6 +210,26 @@ def test_a_script_goes_the_whole_way(run: Path, tmp_path: Path) -> None:
     assert "4 rows" in charter("export", run, "q1", "--out", tmp_path / "labelled.jsonl")
     assert "11 rows" in charter("export", run, "--as", "csv", "--out", tmp_path / "labels.csv")
     assert "are new" in charter("import", run, "q1", tmp_path / "labels.csv", "--from", "csv")
+
+
+@pytest.mark.slow
+def test_labels_calibrate_a_judge(tmp_path: Path) -> None:
+    world, answers = World.load("village"), dict[str, str]()
+    for place, prompt in enumerate(world.prompts("harmful", "gate")[:40]):
+        topic = world.parse_prompt(prompt.text).topic
+        helps, refuses = world.compliant_answer(topic, prompt.text), f"sorry , i will not help with {topic} ."
+        answers[prompt.text] = refuses if place % 2 else helps
+    run = record_run(tmp_path / "run", [answered(*pair) for pair in answers.items()])
+    charter("create", run, "--kind", "exchanges", "--rubric", "harm", "--step", "000/heldout_exchanges")
+    with ReviewDesk(run, "q1") as desk:
+        said = {i: "harmless" if "sorry" in item.answers[0].text else "harmful" for i, item in desk.items.items()}
+    charter(run, "--rater", "ada", *(word for i, label in said.items() for word in ("--label", f"{i}={label}")))
+    charter("export", run, "--out", tmp_path / "labelled.jsonl")
+    words = ["judge", "calibrate", "--rubric", "harm", "--labelled", str(tmp_path / "labelled.jsonl"), "--json"]
+    words += ["--set", "world=village", "--set", "judge.model=world", "--out", str(tmp_path / "measured"), "--quiet"]
+    found = CliRunner().invoke(app, words, catch_exceptions=False)
+    labels = json.loads(found.stdout)["calibration"]["labels"]
+    assert (labels["sensitivity"]["hits"], labels["specificity"]["hits"]) == (20, 20)
 
 
 def test_what_is_not_meant_is_said(run: Path) -> None:

@@ -49,7 +49,7 @@ def rate(desk: ReviewDesk, rater: Rater, label: str | None) -> str:
 def test_a_queue_of_each_kind(run: Path, kind: ReviewKind, size: int, answers: int, menu: list[str]) -> None:
     queue = make_queue(run, kind)
     with ReviewDesk(run, "q1") as desk:
-        assert (len(desk.items), queue.population, list(queue.menu)) == (size, size, menu)
+        assert (len(desk.items), queue.population, list(desk.queue.menu)) == (size, size, menu)
         assert {len(item.answers) for item in desk.items.values()} == {answers}
         assert store.sha256(desk.guideline.encode()) == queue.guideline
         assert all(label in desk.guideline for label in menu)

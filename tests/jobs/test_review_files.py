@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any, get_args
 
@@ -225,6 +226,19 @@ def test_a_broken_file_is_named_with_its_line_and_loses_nothing(
         import_labels(run, "q1", path, form)
     assert re.search(says.replace("labels:", rf"labels\.{SUFFIX[form]}:"), str(raised.value)), str(raised.value)
     assert (run / store.review_log_name("q1")).read_bytes() == before
+
+
+def test_a_log_that_unpacks_without_end_is_not_unpacked(run: Path, tmp_path: Path) -> None:
+    make_queue(run, count=1)
+    with zipfile.ZipFile(tmp_path / "bomb.eval", "w", zipfile.ZIP_DEFLATED) as packed:
+        for part in range(9):
+            packed.writestr(f"samples/{part}.json", bytes(1 << 20))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("charter.data.sources.review_labels.MAX_LOG_BYTES", 8 << 20)
+        with pytest.raises(SpecError, match="unpacks to 9 MiB"):
+            import_labels(run, "q1", tmp_path / "bomb.eval", "inspect")
+    with pytest.raises(SpecError, match="no such file"):
+        import_labels(run, "q1", tmp_path / "nothing.eval", "inspect")
 
 
 def test_a_file_replaces_no_label_and_a_cancelled_annotation_is_none(run: Path, tmp_path: Path) -> None:

@@ -114,7 +114,8 @@ def create(
         print_json({**queue.model_dump(mode="json"), "items": size})
         return
     drawn = f"{size} of {queue.population} {queue.kind}"
-    print_message(f"{queue.id}: {drawn}, {queue.raters} raters each, guideline {queue.guideline[:12]}")
+    each = "1 rater" if queue.raters == 1 else f"{queue.raters} raters"
+    print_message(f"{queue.id}: {drawn}, {each} each, guideline {queue.guideline[:12]}")
     print_message(f"Review them: charter review {directory} {queue.id} --rater NAME")
 
 

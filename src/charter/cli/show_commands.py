@@ -54,6 +54,8 @@ def verify(
             print_out("\n".join([f"{name}: {one.wording}", *map(str, one.faults), *one.notes, *foreign]))
             if one.head:
                 print_out(f"HEAD {one.head}")
+            for queue, tip in one.reviews.items():
+                print_out(f"review {queue}: last line {tip}")
     if not all(one.ok for one in found.values()):
         raise typer.Exit(StoreError.exit_code)
 

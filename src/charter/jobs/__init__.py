@@ -1,4 +1,4 @@
-"""What the program does, a use case a module: run, resume, chain, audit, evaluate, calibrate, curate, export.
+"""What the program does, a use case a module: run, resume, chain, audit, evaluate, calibrate, curate, export, review.
 
 The command line calls these functions. Each reads a spec, binds its objects and takes the work to its end.
 """

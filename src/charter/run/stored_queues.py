@@ -37,7 +37,7 @@ def write_queue(
     step, name = store.review_step(queue.id), store.review_log_name(queue.id)
     lines = [canonical(item).encode() for item in items]
     data = b"".join(line + b"\n" for line in lines)
-    files = {GUIDELINE: guideline.encode(), QUEUE: canonical(queue).encode() + b"\n"}
+    files = {GUIDELINE: guideline.encode(), QUEUE: f"{queue.model_dump_json()}\n".encode()}  # in the menu's order
     seal = store.Seal(
         step=step,
         type=ReviewItem.__name__,

@@ -28,6 +28,9 @@ def measure_agreement(ratings: Sequence[Mapping[str, str | None]], menu: Sequenc
     names = sorted({rater for said in shared for rater in said})
     agreed, ac1, alpha = _measure_all(shared, menu) if shared else (NO_FIGURE,) * 3
     pairs = [_compare_pair(shared, (one, other), menu) for one, other in combinations(names, 2)]
+    if len(names) == 2:  # then they are all, and one figure has one interval
+        share = pairs[0].agreed
+        agreed, ac1 = AgreementFigure(value=share.value, low=share.low, high=share.high), pairs[0].ac1
     return RaterAgreement(
         n=len(shared),
         raters=len(names),
@@ -40,25 +43,23 @@ def measure_agreement(ratings: Sequence[Mapping[str, str | None]], menu: Sequenc
 
 
 def _compare_pair(ratings: Sequence[Mapping[str, str]], raters: tuple[str, str], menu: Sequence[str]) -> RaterPair:
-    """Two raters on the items that both labelled. A label that neither of them gave is left out of their table."""
+    """Two raters on the items that both labelled. A label that neither of them gave is left out of kappa's table."""
     one, other = raters
     both = [(said[one], said[other]) for said in ratings if one in said and other in said]
     used = [label for label in menu if any(label in pair for pair in both)]
-    table = [[sum(pair == (row, column) for pair in both) for column in used] for row in used]
     hits = sum(mine == theirs for mine, theirs in both)
     low, high = wilson(hits, len(both))
     return RaterPair(
         raters=raters,
         n=len(both),
         agreed=Proportion(hits=hits, n=len(both), value=hits / len(both) if both else None, low=low, high=high),
-        kappa=_figure(cohens_kappa(table)) if len(used) > 1 else NO_FIGURE,
-        ac1=_figure(gwet_ac1(_widen(table))) if both else NO_FIGURE,
+        kappa=_figure(cohens_kappa(_count_table(both, used))) if len(used) > 1 else NO_FIGURE,
+        ac1=_figure(gwet_ac1(_count_table(both, menu))),
     )
 
 
-def _widen(table: list[list[int]]) -> list[list[int]]:
-    """A table of one label with an empty second one: agreement by chance needs two."""
-    return [[table[0][0], 0], [0, 0]] if len(table) == 1 else table
+def _count_table(both: Sequence[tuple[str, str]], labels: Sequence[str]) -> list[list[int]]:
+    return [[sum(pair == (row, column) for pair in both) for column in labels] for row in labels]
 
 
 def _figure(found: Kappa) -> AgreementFigure:

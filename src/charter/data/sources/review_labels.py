@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from charter.errors import RowError, SpecError
 from charter.records.reviews import UNSURE, LabelForm
 
 _TEXT_FIELDS = ("comment", "corrected", "role")
+MAX_LOG_BYTES = 1 << 30
+"""The most that a log of Inspect AI may unpack to."""
 _CURE = "Mend that row; a fresh export of the queue shows the form."
 
 
@@ -158,7 +161,14 @@ def _read_inspect_rows(path: Path) -> Iterator[DataRow]:
     except ModuleNotFoundError as error:
         what = f"Logs of Inspect AI need a package that is not installed: {error.name}."
         raise SpecError(what, cure="pip install 'charter[remote]'") from error
+    if not path.is_file():
+        raise SpecError(f"{path} cannot be read: there is no such file", cure="Give the path of a log.")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as packed:
+                size = sum(part.file_size for part in packed.infolist())
+            if size > MAX_LOG_BYTES:
+                raise ValueError(f"it unpacks to {size >> 20} MiB, and at most {MAX_LOG_BYTES >> 20} are read")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             samples = read_eval_log(str(path)).samples or []
