@@ -131,10 +131,9 @@ class ReviewSession:
 
     def __init__(self, task: RatingTask, keyboard: Keyboard) -> None:
         self._task, self._keyboard = task, keyboard
-        self._said = 0
 
-    def run(self) -> int:
-        """Goes through items until none is left or the person stops; how many labels were taken down."""
+    def run(self) -> None:
+        """Goes through items until none is left or the person stops."""
         back = 0
         while True:
             before = self._task.list_before()
@@ -142,11 +141,11 @@ class ReviewSession:
             item = before[-back] if back else self._task.next_item()
             if item is None:
                 print_out("Nothing is left for you here.")
-                return self._said
+                return
             self._show(item)
             move = self._ask(item)
             if move == "end":
-                return self._said
+                return
             back = {"left": back + 1, "right": max(0, back - 1)}.get(move, 0)
 
     def _show(self, item: str) -> None:
@@ -187,7 +186,6 @@ class ReviewSession:
         if not 0 <= chosen < len(labels) and not (key == "u" and self._task.can_say_unsure):
             return False
         print_out(f"\n{self._task.submit(item, labels[chosen] if chosen >= 0 else None, draft)}")
-        self._said += 1
         return True
 
     def _change(self, item: str, key: str, draft: Draft) -> Draft:

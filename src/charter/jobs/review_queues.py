@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from charter.errors import SpecError
 from charter.records.chat import Exchange
 from charter.records.preferences import ResponsePair
-from charter.records.reviews import UNSURE, ReviewItem, ReviewKind, ReviewQueue
+from charter.records.reviews import QUEUE_NAME, UNSURE, ReviewItem, ReviewKind, ReviewQueue
 from charter.records.revisions import Revision
 from charter.records.verdicts import Finding
 from charter.reports.provenance import RunGraph
@@ -24,7 +24,6 @@ from charter.stages.review_sheet import build_menu, write_guideline
 if TYPE_CHECKING:
     from charter.judging.rubrics import Rubric
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _HELDOUT = "heldout_exchanges"
 
 
@@ -55,7 +54,7 @@ def create_queue(directory: Path, request: QueueRequest) -> tuple[ReviewQueue, i
     process is at work in the run, DamagedError."""
     reading = RunReader(directory)
     name = request.name or f"q{len(list_queues(reading)) + 1}"
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(QUEUE_NAME, name):
         raise SpecError(f"{name!r:.60} is no name of a queue", cure="Use a-z, 0-9, - and _, at most 40 of them.")
     if request.raters < 1 or (request.count is not None and request.count < 1):
         raise SpecError("a queue needs one item and one rater at least", cure="Give --n and --raters of 1 or more.")

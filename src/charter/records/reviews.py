@@ -18,7 +18,8 @@ ReviewKind = Literal["exchanges", "pairs", "revisions", "rules"]
 LabelForm = Literal["label-studio", "argilla", "inspect", "csv"]
 """The programs whose labels are written and read; ``csv``: a table with a row for each label."""
 
-QueueName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
+QUEUE_NAME = r"^[a-z0-9][a-z0-9_-]{0,39}$"
+QueueName = Annotated[str, Field(pattern=QUEUE_NAME)]
 
 UNSURE = "unsure"
 """What stands for no label where a label is written as a word. No menu may have it."""

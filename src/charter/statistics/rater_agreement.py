@@ -9,7 +9,7 @@ from typing import Any
 
 from charter.records.measurements import Proportion
 from charter.records.reviews import AgreementFigure, RaterAgreement, RaterPair
-from charter.statistics.agreement import DRAWS, PSEUDO, Kappa, cohens_kappa, gwet_ac1
+from charter.statistics.agreement import DRAWS, Kappa, cohens_kappa, gwet_ac1
 from charter.statistics.shares import wilson
 
 NO_FIGURE = AgreementFigure(value=None, low=None, high=None)
@@ -70,8 +70,9 @@ def _measure_all(
     ratings: Sequence[Mapping[str, str]], menu: Sequence[str]
 ) -> tuple[AgreementFigure, AgreementFigure, AgreementFigure]:
     """Agreement, AC1 and alpha over items with two labels or more. Intervals: the middle 95 % over samples of items as
-    likely as the one seen, a Bayesian bootstrap (D. B. Rubin, Ann. Statist. 9, 1981) with the pseudo-cases that Cohen's
-    kappa has here: each way in which two raters can answer counts ``PSEUDO`` of a case beforehand."""
+    likely as the one seen, a Bayesian bootstrap (D. B. Rubin, Ann. Statist. 9, 1981). One case counts beforehand, over
+    all the ways in which two raters can answer (W. Perks, J. Inst. Actuaries 73, 1947), so that no interval vanishes
+    where all agree."""
     import krippendorff
     import numpy
 
@@ -79,7 +80,7 @@ def _measure_all(
     found, times = numpy.unique(counts, axis=0, return_counts=True)
     one_label = numpy.eye(len(menu))
     pseudo = (one_label[:, None, :] + one_label[None, :, :]).reshape(-1, len(menu))
-    mass = numpy.concatenate([times, numpy.full(len(pseudo), PSEUDO)])
+    mass = numpy.concatenate([times, numpy.full(len(pseudo), 1 / len(pseudo))])
     drawn = numpy.random.default_rng(0).dirichlet(mass, DRAWS) * mass.sum()
     agreed, ac1, _ = _figures_of_patterns(found, times[None, :])
     spread = _figures_of_patterns(numpy.concatenate([found, pseudo]), drawn)
