@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from charter.errors import DamagedError, SpecError
-from charter.records.reviews import UNSURE, QueueProgress, ReviewItem, ReviewLabel, Settlement
+from charter.records.reviews import UNSURE, ItemSettlement, QueueProgress, ReviewItem, ReviewLabel
 from charter.run import store
 from charter.run.reader import RunReader
 from charter.run.stored_queues import list_queues, read_queue
@@ -113,7 +113,7 @@ class ReviewDesk:
                 raise SpecError(fault, cure="Take the next item.")
             self._write("passed", item=item, rater=rater.name)
 
-    def settle_item(self, by: Rater, item: str, label: str, note: str = "") -> Settlement:
+    def settle_item(self, by: Rater, item: str, label: str, note: str = "") -> ItemSettlement:
         """Decides about an item that has all its raters, by name; the raters' labels stay. Raises SpecError."""
         require_name(by)
         with self._deciding() as board:

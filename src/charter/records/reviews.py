@@ -80,7 +80,7 @@ class ReviewLabel(Record):
     at: str
 
 
-class Settlement(Record):
+class ItemSettlement(Record):
     """What a named person decided about an item whose raters disagree."""
 
     id: str
@@ -106,7 +106,7 @@ class ReviewedItem(Record):
 
     item: ReviewItem
     labels: tuple[ReviewLabel, ...] = ()
-    settlement: Settlement | None = None
+    settlement: ItemSettlement | None = None
     final: FinalLabel | None = None
 
 

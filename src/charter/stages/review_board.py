@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from charter.records.reviews import FinalLabel, ReviewLabel, ReviewQueue, Settlement
+from charter.records.reviews import FinalLabel, ItemSettlement, ReviewLabel, ReviewQueue
 
 LEASE = 30 * 60.0
 """Seconds for which an item that is shown to a rater is kept for that rater."""
@@ -25,7 +25,7 @@ class ReviewBoard:
     def __init__(self, queue: ReviewQueue, items: Sequence[str]) -> None:
         self.queue, self.items = queue, tuple(items)
         self.labels: dict[str, dict[str, ReviewLabel]] = {item: {} for item in items}
-        self.settled: dict[str, Settlement] = {}
+        self.settled: dict[str, ItemSettlement] = {}
         self.passed: dict[tuple[str, str], int] = {}
         self.changed = 0
         self._reserved: dict[str, dict[str, float]] = {item: {} for item in items}
@@ -127,8 +127,8 @@ class ReviewBoard:
         self.labels[item][rater] = ReviewLabel(id=self._line_id(event), **fields)
 
     def _add_settlement(self, event: Mapping[str, Any]) -> None:
-        fields = {key: event[key] for key in Settlement.model_fields if key != "id"}
-        self.settled[event["item"]] = Settlement(id=self._line_id(event), **fields)
+        fields = {key: event[key] for key in ItemSettlement.model_fields if key != "id"}
+        self.settled[event["item"]] = ItemSettlement(id=self._line_id(event), **fields)
 
     def _line_id(self, event: Mapping[str, Any]) -> str:
         return f"{self.queue.id}#{event['n']}"
