@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 def play(what: str, folder: Path) -> Any:
     command = [sys.executable, "-m", "tests.fakes.killed_reviews", what, str(folder)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout)
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=600).stdout)
 
 
 @pytest.mark.parametrize(("what", "least"), [("rate", 12), ("create", 25)])
