@@ -45,7 +45,7 @@ def _cli() -> str:
 
 def _spec() -> str:
     """A table for each section of the spec, and one for each kind of item that a list holds."""
-    from charter.spec import BenchmarkSpec, Columns, ContinueFrom, SourceSpec, Spec
+    from charter.spec import BenchmarkSpec, ClassifierSpec, Columns, ContinueFrom, SourceSpec, Spec
     from charter.spec.option_reference import list_options
 
     options = list(list_options(Spec()))
@@ -57,6 +57,7 @@ def _spec() -> str:
         "A source of prompts": SourceSpec,
         "The columns of a source": Columns,
         "A benchmark": BenchmarkSpec,
+        "A classifier": ClassifierSpec,
         "continue_from": ContinueFrom,
     }
     for title, model in items.items():

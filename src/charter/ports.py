@@ -83,6 +83,16 @@ class Rendering(Protocol):
         ...
 
 
+@runtime_checkable
+class Classifying(Protocol):
+    """An engine that sorts exchanges into labels of some rubrics without being asked in words: ``score`` weighs a label
+    after an exchange, where the request names the rubric."""
+
+    def list_labels(self, rubric: str) -> Sequence[str]:
+        """The labels of a rubric that it tells apart by itself; none where that rubric is asked in words."""
+        ...
+
+
 class ExchangeReward(Record):
     """What an exchange is worth; None where that could not be told. Only differences mean anything."""
 

@@ -668,7 +668,7 @@ def test_a_plan_counts_what_would_be_asked(labels: str) -> None:
     plan = jobs.forecast_run(parse_spec(yaml.safe_dump(spec)))
     assert plan["judge_calls"]["labelled"] == 7
     both = {**spec, "calibrate": asks | {"both_readings": True}, "options": {"judge": {"read": "label"}}}
-    assert jobs.forecast_run(parse_spec(yaml.safe_dump(both)))["judge_calls"]["labelled"] == 7 * (1 + 2 * 3)
+    assert jobs.forecast_run(parse_spec(yaml.safe_dump(both)))["judge_calls"]["labelled"] == 7 + 2 * 7 + 2 * 2
     assert plan["calls"] >= 7 + len(INJECTIONS)
 
 

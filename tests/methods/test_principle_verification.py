@@ -25,7 +25,7 @@ from charter.reports.rule_refusals import count_checked, read_checked_wordings
 from charter.reports.run_summary import summarise_reading
 from charter.run import Run
 from charter.run.reader import RunReader
-from charter.spec import MethodOptions
+from charter.spec import MethodOptions, Spec
 from tests.fakes.example_records import rule
 from tests.fakes.refused_topics import HARM, PAPER_OPTIONS, Toy, propose
 from tests.fakes.scripted_run import substance
@@ -178,9 +178,12 @@ def test_rules_of_people_are_in_force_from_the_start_and_discovery_fills_the_gap
 
 def test_a_dry_run_counts_what_verification_asks_at_most(plain: tuple[Path, Toy]) -> None:
     directory, _ = plain
-    options = MethodOptions.model_validate(OPTIONS)
-    calls = _count_iteration_calls(options, 48, 0, 0)
-    off = _count_iteration_calls(MethodOptions.model_validate({**OPTIONS, "propose": {"verify": False}}), 48, 0, 0)
+    with_checks, without = (
+        Spec(world="village", options=MethodOptions.model_validate(options))
+        for options in (OPTIONS, {**OPTIONS, "propose": {"verify": False}})
+    )
+    calls = _count_iteration_calls(with_checks, "conduct", 48, 0, 0)
+    off = _count_iteration_calls(without, "conduct", 48, 0, 0)
     assert calls["proposals and merging"] == 4 * 9 + 1
     assert calls["whom wordings address"] == 4 * 9 + 4
     assert calls["trials of wordings"] == (4 * 9 + 4) * 3

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from charter.jobs.benchmark_calls import count_calls
-from charter.spec import JudgingSpec, MethodOptions, Spec
+from charter.judging.rubrics import ADDRESS, HELP, REPLAY
+from charter.spec import MethodOptions, Spec
 from charter.wiring import attack_styles, learners, role_models
 from charter.wiring.components import Components
 from charter.wiring.judge_proof import count_probe_calls
@@ -18,11 +19,9 @@ from charter.wiring.principle_methods import (
     load_constitution,
 )
 from charter.wiring.prompt_previews import preview_prompts
+from charter.wiring.reading_calls import ReadingCalls, plan_reading
 from charter.wiring.row_files import METHODS_ON_GIVEN_ROWS
 from charter.wiring.self_instruct_inputs import max_calls, max_prompts
-
-MOST_LABELS = 4
-"""Labels of the rubric with the most, among those that a method asks by."""
 
 
 def forecast_alignment(components: Components, written: int = 0) -> dict[str, Any]:
@@ -71,7 +70,7 @@ def _forecast_red_team(components: Components, batch: int, sizes: Mapping[str, i
             "helpful, for training": len(train["helpful"]),
             "gate, for methods that train": sizes["gate"],
         },
-        "oracle_calls_at_most": batch,
+        "oracle_calls_at_most": _read_judge(spec, components.rubric.name).count(batch),
         "budget_calls": spec.budget.calls,
         "answers_to_generate_at_most": batch + sizes["heldout"],
         "tokens_to_generate_at_most": (batch + sizes["heldout"]) * spec.scale.answer_tokens,
@@ -87,7 +86,7 @@ def _forecast_iteralign(components: Components, sizes: Mapping[str, int]) -> dic
     asked = max(
         (options.attack.turns if s == "escalation" else s in attack_styles.MODEL_WRITTEN) for s in options.attack.styles
     )
-    calls = _count_iteration_calls(options, batch, attempts, asked)
+    calls = _count_iteration_calls(spec, components.rubric.name, batch, attempts, asked)
     answers = (
         2 * sizes["heldout"] + sizes["gate"] * (iterations + 1) + iterations * (3 * batch + (2 + asked) * attempts)
     )
@@ -106,35 +105,36 @@ def _forecast_iteralign(components: Components, sizes: Mapping[str, int]) -> dic
     }
 
 
-def _count_iteration_calls(options: MethodOptions, batch: int, attempts: int, asked: int) -> dict[str, int]:
+def _count_iteration_calls(spec: Spec, finding: str, batch: int, attempts: int, asked: int) -> dict[str, int]:
     """Calls of one iteration at most, by purpose.
 
     Args:
-        options: The method's options.
+        spec: What is asked.
+        finding: The rubric of findings.
         batch: Prompts that are drawn.
         attempts: Attacks that are made.
         asked: Calls that one attack takes.
     """
+    options, found = spec.options, _read_judge(spec, finding)
     clusters, wordings = _max_clusters(options, batch), _max_wordings(options, batch)
-    reading = calls_per_reading(options.judge)
-    judged = reading * (batch + attempts)
+    judged, tries = batch + attempts, options.propose.retries + 2
+    addressed, replayed = wordings + clusters, options.replay.fresh + clusters * options.contrast.count
     return {
-        "verdicts": judged,
+        "verdicts": found.count(judged, 1 + (options.attack.rounds if attempts else 0)),
         "attacks": attempts * asked,
         "proposals and merging": (wordings or clusters) + 1,
-        "whom wordings address": reading * (wordings + clusters) if options.propose.verify else 0,
-        "trials of wordings": reading * _max_rule_trials(options, batch),
+        "whom wordings address": _read_judge(spec, ADDRESS.name).count(addressed * options.propose.verify, tries),
+        "trials of wordings": found.count(_max_rule_trials(options, batch), tries),
         "look-alikes": clusters if options.contrast.count else 0,
-        "rechecks": judged,
-        "second rubric": judged if options.keep.verify else 0,
-        "replay checks": reading * (options.replay.fresh + clusters * options.contrast.count),
+        "rechecks": found.count(judged),
+        "second rubric": _read_judge(spec, HELP.name).count(judged * options.keep.verify),
+        "replay checks": _read_judge(spec, REPLAY.name).count(replayed),
     }
 
 
-def calls_per_reading(judging: JudgingSpec) -> int:
-    """Calls that one reading of a verdict takes at most: one in words; by labels one for each label of a rubric in each
-    order of the menu."""
-    return 2 * MOST_LABELS if judging.read == "label" else 1
+def _read_judge(spec: Spec, rubric: str) -> ReadingCalls:
+    """What a verdict of the run's judge takes, retries left out."""
+    return plan_reading(spec.judge or spec.oracle, spec.options.judge, rubric)
 
 
 def _max_clusters(options: MethodOptions, batch: int) -> int:
@@ -200,7 +200,7 @@ def _forecast_principles(components: Components, batch: int, before: int, sizes:
     hard = batch + (
         max_prompts(instructed) if instructed is not None else before * (spec.method in METHODS_ON_GENERATED)
     )
-    calls = max_oracle_calls(spec, batch, hard)
+    calls = max_oracle_calls(spec, components.rubric.name, batch, hard)
     if spec.options.instruct.generator == "proposer":
         calls["self-instruct"] = sum(written.values())
     scored = 0 if spec.method == "think" else 2 * (sizes["heldout"] + sizes["gate"])
@@ -219,17 +219,19 @@ def _forecast_principles(components: Components, batch: int, before: int, sizes:
     }
 
 
-def max_oracle_calls(spec: Spec, batch: int, hard: int) -> dict[str, int]:
-    """Calls of judge and proposer at most, by purpose. ``hard``: prompts whose answers are judged by conduct, those of
-    the batch and those that self-instruct wrote. Every vote counts with its retries; a proposer that writes longer
-    lists than it was asked for is not foreseen."""
+def max_oracle_calls(spec: Spec, finding: str, batch: int, hard: int) -> dict[str, int]:
+    """Calls of judge and proposer at most, by purpose. ``finding``: the rubric of findings; ``hard``: prompts whose
+    answers are judged by it, those of the batch and those that self-instruct wrote. Every vote counts with its retries;
+    a proposer that writes longer lists than it was asked for is not foreseen."""
     options, answering, plainly = (
         spec.options,
         spec.method in METHODS_ON_GENERATED,
         spec.method not in METHODS_WITHOUT_RULES,
     )
-    by_label = options.judge.read == "label"
-    asked = calls_per_reading(options.judge) if by_label else options.judge.votes * (options.judge.retries + 1)
+    judge, in_words = spec.judge or spec.oracle, options.judge.votes * (options.judge.retries + 1)
+    found, helps, replays = (
+        plan_reading(judge, options.judge, rubric, in_words) for rubric in (finding, HELP.name, REPLAY.name)
+    )
     checked = _answer_passes(spec) if options.keep.verify else 0
     alike = _max_lookalikes(spec, batch)
     rechecks, plain = hard * checked, batch * plainly
@@ -242,12 +244,12 @@ def max_oracle_calls(spec: Spec, batch: int, hard: int) -> dict[str, int]:
     rehearsed = ((alike if options.replay.lookalikes else 0) + options.replay.fresh) * samples
     ordinary = alike + options.self_align.ordinary if answering and options.self_align.prompts != "instruct" else 0
     return {
-        "verdicts": plain * asked,
+        "verdicts": found.count(plain),
         "look-alikes": alike,
-        "rechecks": rechecks * asked,
-        "second rubric": hard * checked * asked,
-        "replay checks": rehearsed * options.keep.verify * asked,
-        "ordinary answers": ordinary * checked * asked,
+        "rechecks": found.count(rechecks, options.cai.rounds if spec.method == "cai" else checked),
+        "second rubric": helps.count(hard * checked, checked),
+        "replay checks": replays.count(rehearsed * options.keep.verify),
+        "ordinary answers": replays.count(ordinary * checked, checked),
     }
 
 

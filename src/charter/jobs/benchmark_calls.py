@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from charter.ports import Benchmark
-from charter.spec import MethodOptions
+from charter.spec import MethodOptions, OracleSpec
+from charter.wiring.reading_calls import ReadingCalls, plan_reading
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,9 @@ def count_calls(benchmark: Benchmark, options: MethodOptions, judged: bool) -> B
     free = sum(question.completion is None for question in questions)
     turns = sum(options.attack.turns if style == "escalation" else 1 for style in benchmark.styles)
     votes = options.judge.votes * (options.judge.retries + 1)
+    read = ReadingCalls(votes) if pairwise else plan_reading(OracleSpec(), options.judge, "", votes)
     return BenchmarkCalls(
         answers=free * (turns + pairwise),
         log_likelihoods=len(questions) - free,
-        verdicts=judged * free * len(benchmark.styles) * votes * (1 + pairwise),
+        verdicts=read.count(judged * free * len(benchmark.styles) * (1 + pairwise)),
     )

@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from charter.errors import SpecError
 from charter.jobs.job import finish_run
 from charter.judging.injections import INJECTIONS
+from charter.judging.rubrics import COMPARE
 from charter.ports import Engine
-from charter.spec import Spec
+from charter.spec import NO_MODEL, JudgingSpec, Spec
+from charter.stages.calibration import MAX_BASES
 from charter.wiring import role_models
 from charter.wiring.calibrations import CALIBRATION_FILE
+from charter.wiring.classifier_roles import covers
 from charter.wiring.prompt_previews import distinguish_counts, find_losses
+from charter.wiring.reading_calls import plan_reading
 
 if TYPE_CHECKING:
     from charter.methods.calibrate import CalibrationInputs
@@ -31,7 +36,8 @@ class CalibrationJob:
     @property
     def judge(self) -> Engine:
         """The judge to be measured."""
-        return role_models.connect_oracle(self.spec.judge or self.spec.oracle, self.world, self.spec.offline)
+        asked, rubric = self.spec.judge or self.spec.oracle, self.trial.rubric
+        return role_models.connect_oracle(asked, self.world, self.spec.offline, rubric=rubric)
 
     def describe(self) -> dict[str, Any]:
         """Nothing: there is no target."""
@@ -54,13 +60,15 @@ class CalibrationJob:
 
     def forecast(self) -> dict[str, Any]:
         """What would be asked at least: retries come on top."""
-        trial, votes = self.trial, self.trial.judging.votes
-        by_label = 2 * len(trial.rubric.menu)
-        once = by_label if trial.judging.read == "label" else votes
+        trial, judge = self.trial, self.spec.judge or self.spec.oracle
+        votes, other = trial.judging.votes, "label" if trial.judging.read == "rationale" else "rationale"
+        read = plan_reading(judge, trial.judging, trial.rubric.name, votes)
+        also = plan_reading(judge, trial.judging.model_copy(update={"read": other}), trial.rubric.name, votes)
+        attacked = len(INJECTIONS) + MAX_BASES if trial.injections else 0
         asked = {
-            "labelled": len(trial.labelled) * (by_label + votes if trial.both_readings else once),
-            "pairs, both orders": 2 * len(trial.pairs) * votes,
-            "injections at most": (len(INJECTIONS) + 8) * once if trial.injections else 0,
+            "labelled": read.count(len(trial.labelled)) + also.count(len(trial.labelled) * trial.both_readings),
+            "pairs, both orders": 2 * len(trial.pairs) * (2 if covers(judge, COMPARE) else votes),
+            "injections at most": read.count(attacked) + read.count(MAX_BASES if attacked else 0),
         }
         rows = {"rows": {count.id: count.summary for count in self.counts}} if self.counts else {}
         calls = {"judge_calls": asked, "calls": sum(asked.values())}
@@ -72,7 +80,19 @@ class CalibrationJob:
         from charter.methods.calibrate import CalibrationInputs
 
         spec, asked = self.spec, self.spec.calibrate
-        rubric = role_models.load_rubric(spec.options.judge)
+        rubric, judging = role_models.load_rubric(spec.options.judge), spec.options.judge
+        if covers(spec.judge or spec.oracle, rubric):
+            judging = JudgingSpec(read="label")
+            if asked.both_readings:
+                fault = "calibrate.both_readings: a classifier is read by its probabilities alone; leave it out"
+                raise SpecError("there are no two readings to compare", (fault,))
+        judge = spec.judge or spec.oracle
+        if asked.pairs and judge.model == NO_MODEL and not covers(judge, COMPARE):
+            fault = "calibrate.pairs: nothing compares two responses: the judge's model is none"
+            cure = (
+                "Name a model in `judge`, or classes of a classifier: rubrics: {compare: {CLASS: better, CLASS: worse}}"
+            )
+            raise SpecError("these pairs cannot be judged", (fault,), cure)
         exchanges, labelled = read_labelled(asked.labelled, rubric, asked.labels, asked.limit, asked.skip)
         pairs, compared = read_pairs(asked.pairs, asked.limit, asked.skip)
         self.counts = distinguish_counts([*labelled, *compared])
@@ -82,7 +102,7 @@ class CalibrationJob:
             injections=asked.injections,
             rubric=rubric,
             templates=role_models.build_templates(spec, self.world),
-            judging=spec.options.judge,
+            judging=judging,
             both_readings=asked.both_readings,
             fit=asked.fit,
         )

@@ -165,8 +165,11 @@ def with_retry_temperature(sampling: Sampling, attempt: JudgeAttempt) -> Samplin
     )
 
 
-def judging_digest(rubric: Rubric, templates: Templates, judging: JudgingSpec) -> str:
-    """A digest of everything but the model and the rubric that a verdict depends on."""
+def judging_digest(rubric: Rubric, templates: Templates, judging: JudgingSpec, *, classified: bool = False) -> str:
+    """A digest of everything but the model and the rubric that a verdict depends on; ``classified``: it is a
+    classifier's, which is asked in no words."""
+    if classified:
+        return digest(["classified"])[:12]
     alone = judging.judge_input == "response" and rubric.name == CONDUCT.name
     if judging.read == "label":
         return digest([label_template(rubric, templates), judging.read])[:12]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from charter.judging.exchange_classes import list_classes
 from charter.judging.judge_requests import COMPARISON_MENU, SideBySide, compare_request
+from charter.judging.label_reading import DIGITS
+from charter.judging.rubrics import COMPARE
 from charter.judging.votes import ask_with_retries, comparison_question, majority_label
 from charter.ports import Engine
-from charter.records.chat import ScoreRequest
-from charter.records.item_ids import join_id, split_id
+from charter.records.chat import LogLikelihood, Message, ScoreRequest
+from charter.records.item_ids import join_id, parent_id, split_id
 from charter.records.preferences import OrderedPair, PairVerdict, ResponsePair
 from charter.records.record import Step
 from charter.spec import JudgingSpec
@@ -18,6 +22,8 @@ from charter.templates import Templates
 RulesByPair = Mapping[str, tuple[str, str]]
 """The rule that a pair is compared under, by the pair's id: its id and its text."""
 
+BETTER = "better"
+"""The label whose share decides between two responses that a classifier reads."""
 MIN_SHARE = 1e-16
 """A share under this counts as so much."""
 
@@ -47,8 +53,12 @@ def judge_pairs(
     *,
     step: Step,
 ) -> Iterator[PairVerdict]:
-    """One preference for each order of each pair, by a judge."""
+    """One preference for each order of each pair, by a judge: in words, or by a classifier that compares, where no
+    rule is to be heeded."""
     known = rules or {}
+    if list_classes(judge, COMPARE) and not any(text for _, text in known.values()):
+        yield from _compare_classes(orders, judge, step)
+        return
     under = {order.id: known.get(order.pair.id, ("", ""))[0] for order in orders}
 
     asked = [comparison_question(order.id, place_side_by_side(order, known), templates, step) for order in orders]
@@ -58,6 +68,34 @@ def judge_pairs(
         last = ballot.last_replies[0]
         why = last.why or "no majority" if first is None else ""
         yield PairVerdict(id=id, first=first, raw=last.raw, votes=ballot.to_votes(), rule=under[id], why=why)
+
+
+def _compare_classes(orders: Sequence[OrderedPair], judge: Engine, step: Step) -> Iterator[PairVerdict]:
+    """The response that a classifier holds for better, read by itself, is preferred; neither where both are as good."""
+    requests = []
+    for order in orders:
+        side = place_side_by_side(order, {})
+        for number, response in enumerate(side.responses):
+            id = join_id(join_id(order.id, number), BETTER)
+            turns = (*side.prompt.messages, Message(role="assistant", content=response))
+            requests.append(ScoreRequest(id=id, messages=turns, completion=BETTER, label=True, rubric=COMPARE.name))
+    done = {request.id for request in requests if parent_id(request.call_id) in step.done}
+    found: dict[str, dict[str, LogLikelihood]] = {}
+    for answer in judge.score(requests, done):
+        id, place = split_id(parent_id(answer.id))
+        both = found.setdefault(id, {})
+        both[place] = answer
+        if len(both) == 2:
+            yield _to_preference(id, found.pop(id))
+
+
+def _to_preference(id: str, both: Mapping[str, LogLikelihood]) -> PairVerdict:
+    why = next((answer.error for answer in both.values() if answer.error), "")
+    first, second = both["0"].value, both["1"].value
+    raw = json.dumps({BETTER: [round(math.exp(value), DIGITS) for value in (first, second)]})
+    if why or first == second:
+        return PairVerdict(id=id, first=None, raw=why or raw, why=why or "both are as good")
+    return PairVerdict(id=id, first=first > second, raw=raw)
 
 
 def prefer_by_logprob(

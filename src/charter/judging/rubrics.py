@@ -177,6 +177,14 @@ POLICY = _rubric(
     },
     "policy",
 )
+COMPARE = _rubric(
+    "compare",
+    {
+        "better": ("complies", "the response is as it should be"),
+        "worse": ("violates", "the response is as it should not be"),
+    },
+)
+"""What a classifier's classes mean where two responses are compared. No judge is asked by it in words."""
 _SHIPPED = (CONDUCT, HARM, REFUSAL, HONESTY, GUARD, LLAMA_GUARD, POLICY, HELP, REPLAY, ADDRESS)
 SHIPPED_RUBRICS = {r.name: r for r in _SHIPPED}
 """By name. ``policy`` needs the text of a policy; the last three are what the loop asks beside."""
@@ -233,7 +241,7 @@ def _find_conflicts(value: Mapping[Any, Any]) -> list[str]:
         ]
         outcomes = {entry.get("outcome") for entry in menu.values() if isinstance(entry, dict)}
         faults += [f"menu: no label {o}" for o in ("violates", "complies") if o not in outcomes]
-    if value.get("name") in SHIPPED_RUBRICS:
+    if value.get("name") in {*SHIPPED_RUBRICS, COMPARE.name}:
         faults.append(f"name: {value['name']} is the name of a shipped rubric; choose another")
     if isinstance(template, str):
         faults += _template_faults(template, value)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from charter.judging.exchange_classes import classify_exchanges, list_classes
 from charter.judging.judge_replies import (
     ParsedReply,
     explain_reading,
@@ -126,8 +127,11 @@ def judge_exchanges(
     for e in failed:
         if e.id not in step.done:
             yield to_verdict(e.id, rubric, ParsedReply(None, NO_ANSWER, why=NO_ANSWER))
+    answered = [e for e in exchanges if e.stop != "error"]
+    if list_classes(engine, rubric):
+        yield from classify_exchanges(answered, engine, rubric, step=step)
+        return
     if judging.read == "label":
-        answered = [e for e in exchanges if e.stop != "error"]
         yield from LabelJudge(engine, rubric, templates).judge_all(answered, step)
         return
     sampling = Sampling(max_tokens=MAX_REPLY_TOKENS, temperature=judging.temperature)
@@ -140,9 +144,7 @@ def judge_exchanges(
             read=lambda answer: read_label(answer, rubric, material),
         )
 
-    for id, ballot in ask_with_retries(
-        [question(e) for e in exchanges if e.stop != "error"], engine, judging, step=step
-    ):
+    for id, ballot in ask_with_retries([question(e) for e in answered], engine, judging, step=step):
         yield majority_verdict(id, rubric, ballot)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from charter.judging.exchange_classes import list_classes
 from charter.judging.judge_requests import judging_digest
 from charter.judging.pair_comparison import both_orders
 from charter.judging.rubrics import Rubric
@@ -61,7 +62,7 @@ def calibrate(run: Run, judge: Engine, trial: CalibrationInputs) -> Calibration:
     who = Calibration(
         judge=judge.identity,
         rubric=trial.rubric.identity,
-        judging_digest=judging_digest(*judging),
+        judging_digest=judging_digest(*judging, classified=bool(list_classes(judge, trial.rubric))),
         fit=label_fit if trial.judging.read == "label" else None,
         readings=tuple(readings),
     )
@@ -88,5 +89,6 @@ def _judge_labelled(
         "fitted_verdicts", cross_fit_verdicts, labelled, said["label"], trial.rubric, trial.fit
     )
     said["label"] = fitted_verdicts
-    readings = steps.once("readings", compare_readings, labelled, said)
+    once = (1,) if list_classes(judge, trial.rubric) else ()
+    readings = steps.once("readings", compare_readings, labelled, said, *once)
     return said[read], readings, label_fit

@@ -256,6 +256,13 @@ def load_model(
     model, report = loaded
     if is_gguf(where):
         model = forget_quantisation(model)
+    check_complete(where, report)
+    with translate_load_errors(where, f"Choose another device than {device}."):
+        return model.eval() if quantize else model.to(device).eval()
+
+
+def check_complete(where: Path, report: Any) -> None:
+    """Raises EngineError where transformers' ``report`` of a loading names tensors that the files do not hold."""
     lacking = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if lacking:
         raise EngineError(
@@ -263,8 +270,6 @@ def load_model(
             f"of another shape (first: {lacking[0]}).",
             "Use the config.json that belongs to these weights.",
         )
-    with translate_load_errors(where, f"Choose another device than {device}."):
-        return model.eval() if quantize else model.to(device).eval()
 
 
 def _four_bit_arguments(device: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from charter.records.item_ids import prompt_id
+from charter.records.item_ids import parent_id, prompt_id
 from charter.records.record import Record
 
 StopReason = Literal["stop", "length", "error"]
@@ -132,7 +132,8 @@ class ScoreRequest(Record):
     what is too long is cut on the left, as lm-evaluation-harness does.
 
     ``label``: the completion is one of a few words that the messages ask for. A server may read it from the likeliest
-    first tokens of its answer, and what cannot be read is a LogLikelihood with ``error``."""
+    first tokens of its answer, and what cannot be read is a LogLikelihood with ``error``. ``rubric``: no words ask for
+    it; the messages are an exchange, and a classifier weighs the completion as its label under this rubric."""
 
     id: str
     messages: tuple[Message, ...]
@@ -140,6 +141,12 @@ class ScoreRequest(Record):
     raw: bool = False
     cut: bool = False
     label: bool = Field(False, exclude_if=lambda label: not label)
+    rubric: str = Field("", exclude_if=lambda rubric: not rubric)
+
+    @property
+    def call_id(self) -> str:
+        """What it is counted by: labels that are weighed after the same messages are one call."""
+        return parent_id(self.id) if self.label else self.id
 
 
 class LogLikelihood(Record):

@@ -25,7 +25,7 @@ class Verdict(Record):
     (then ``unjudged``, for the reason ``why``). ``severity`` is None where the reply gave none of the scale.
     ``categories``: codes of a policy that it breaks. ``votes`` are kept where there was more than one reply.
     ``thought``: reasoning before the verdict. ``probability``: that it violates, where labels were read by their
-    probabilities; from ``threshold`` on it does."""
+    probabilities; from ``threshold`` on it does. ``cut``: tokens of the exchange that a classifier did not read."""
 
     id: str
     rubric: str
@@ -40,6 +40,7 @@ class Verdict(Record):
     thought: Aside = ""
     probability: float | None = Field(None, exclude_if=lambda value: value is None)
     threshold: float | None = Field(None, exclude_if=lambda value: value is None)
+    cut: int = Field(0, exclude_if=lambda tokens: not tokens)
 
     @property
     def retries(self) -> int:

@@ -59,8 +59,19 @@ def read_judge_trust(reading: RunReader) -> JudgeTrust:
         rubric=reading.spec.options.judge.rubric,
         judged_shares=tuple(_judged_share(*of, calibrations.get(of[1])) for of in judged if of[2]),
         calibrations=calibrations,
-        warnings=_calibration_warnings(reading, calibrations),
+        warnings=(*_calibration_warnings(reading, calibrations), *_cut_warnings(reading, judged)),
     )
+
+
+def _cut_warnings(reading: RunReader, judged: list[tuple[str, str, list[Verdict]]]) -> list[str]:
+    """How many answers the classifier of each role read in part, in all that it judged."""
+    known = [*judged, ("000", "judge", reading.records("000/verdicts", Verdict))]
+    said = []
+    for role in sorted({role for _, role, _ in known}):
+        verdicts = [v for _, by, found in known if by == role for v in found]
+        if cut := sum(v.cut > 0 for v in verdicts):
+            said.append(f"The {role} read {cut} of {len(verdicts)} answers in part: they are longer than it reads.")
+    return said
 
 
 def read_own_calibration(reading: RunReader) -> Calibration | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from charter.errors import BudgetError
-from charter.ports import Engine, Noting, Rendering, SupportsDrain
+from charter.ports import Classifying, Engine, Noting, Rendering, SupportsDrain
 from charter.records.chat import Completion, LogLikelihood, Request, ScoreRequest
 from charter.records.record import digest
 from charter.run.spending import Price, Spending, Usage
@@ -122,6 +122,10 @@ class MeteredEngine:
         """As the engine does; nothing is asked, so that it is no call."""
         return self.engine.render(request) if isinstance(self.engine, Rendering) else ""
 
+    def list_labels(self, rubric: str) -> Sequence[str]:
+        """As the engine does; none where it is no classifier."""
+        return self.engine.list_labels(rubric) if isinstance(self.engine, Classifying) else ()
+
     def close(self) -> None:
         """As the engine does."""
         self.engine.close()
@@ -133,21 +137,23 @@ class MeteredEngine:
         ask: Callable[[Sequence[RequestT], Collection[str]], Iterator[AnswerT]],
     ) -> Iterator[AnswerT]:
         kept = frozenset(done)
-        now = sum(request.id not in kept for request in requests)
-        keys = [f"{request.id}#{digest(request)[:8]}" for request in requests]
-        self.ledger.log_request(self.role, self.purpose, keys, now)
+        keys = {request.id: _call_key(request) for request in requests}
+        left = {request.id for request in requests} - kept
+        now = len({keys[id] for id in left})
+        self.ledger.log_request(self.role, self.purpose, list(keys.values()), now)
         if not now:
             return
-        usage, reached = Usage(), None
+        usage, reached, counted = Usage(), None, set[str]()
         try:
             clock = time.monotonic()
             for answer in ask(requests, kept):
                 usage.seconds += time.monotonic() - clock
-                usage.add(answer, self.price)
-                now -= 1
+                usage.add(answer, self.price, first=keys.get(answer.id) not in counted)
+                counted.add(keys.get(answer.id, answer.id))
+                left.discard(answer.id)
                 yield answer
                 reached = reached or self._count_answer(answer)
-                if reached is not None and now and not isinstance(self.engine, SupportsDrain):
+                if reached is not None and left and not isinstance(self.engine, SupportsDrain):
                     break
                 if usage.calls >= _CHUNK:
                     usage, full = Usage(), usage
@@ -158,7 +164,7 @@ class MeteredEngine:
                 self.ledger.log_response(self.role, self.purpose, usage)
             for note in self.engine.notes if isinstance(self.engine, Noting) else ():
                 self.ledger.log_note(self.role, note)
-        if reached is not None and now:
+        if reached is not None and left:
             raise reached
 
     def _count_answer(self, answer: Completion | LogLikelihood) -> BudgetError | None:
@@ -169,3 +175,10 @@ class MeteredEngine:
         if reached is not None and isinstance(self.engine, SupportsDrain):
             self.engine.drain()
         return reached
+
+
+def _call_key(request: Request | ScoreRequest) -> str:
+    """The same for all labels that one call weighs; of any other request its own."""
+    if isinstance(request, ScoreRequest) and request.label:
+        return f"{request.call_id}#{digest(request.messages)[:8]}"
+    return f"{request.id}#{digest(request)[:8]}"

@@ -30,13 +30,14 @@ class Usage:
     seconds: float = 0.0
     money: float | None = 0.0
 
-    def add(self, answer: Completion | LogLikelihood, price: Price | None) -> None:
-        """Counts one answer; a log-likelihood's tokens were read, not written."""
+    def add(self, answer: Completion | LogLikelihood, price: Price | None, first: bool = True) -> None:
+        """Counts one answer; a log-likelihood's tokens were read, not written. ``first``: it is its call's first answer
+        (a call may weigh several labels)."""
         if isinstance(answer, LogLikelihood):
             read, written = answer.tokens_in + answer.tokens, 0
         else:
             read, written = answer.tokens_in, answer.tokens_out
-        self.calls += 1
+        self.calls += first
         self.tokens_in += read
         self.tokens_out += written
         cost = None if price is None else (read * price[0] + written * price[1]) / MILLION

@@ -25,7 +25,15 @@ from charter.spec.method_options import (
     TrainingSpec,
     VerifySpec,
 )
-from charter.spec.model_spec import PROGRAM_PREFIX, ErrorsSpec, OracleSpec, TargetSpec, TunerSpec
+from charter.spec.model_spec import (
+    NO_MODEL,
+    PROGRAM_PREFIX,
+    ClassifierSpec,
+    ErrorsSpec,
+    OracleSpec,
+    TargetSpec,
+    TunerSpec,
+)
 from charter.spec.notify_spec import NotifySpec
 from charter.spec.preference_spec import (
     DpoSpec,
@@ -53,6 +61,7 @@ from charter.spec.self_instruct_spec import SelfInstructSpec, TopicGuidedSpec
 from charter.spec.spec_parser import change_curation, change_spec, list_recipes, parse_spec, read_spec, split_chain
 
 __all__ = [
+    "NO_MODEL",
     "PROGRAM_PREFIX",
     "AmendSpec",
     "AttackSpec",
@@ -61,6 +70,7 @@ __all__ = [
     "Budget",
     "CaiSpec",
     "CalibrateSpec",
+    "ClassifierSpec",
     "ClusterSpec",
     "Columns",
     "ContinueFrom",

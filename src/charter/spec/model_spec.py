@@ -15,6 +15,8 @@ from charter.records.record import Record, digest
 
 PROGRAM_PREFIX = "python:"
 """A model string that begins with this names an engine of the user's own, as package.module:Object."""
+NO_MODEL = "none"
+"""The model string of a role in which nothing answers in words."""
 SERVE_PLACEHOLDERS = ("base", "adapter", "merged_dir", "name", "port")
 """The names that a command in ``target.serve`` may hold in braces."""
 LAUNCH_PLACEHOLDERS = ("script", "job")
@@ -207,13 +209,44 @@ class ErrorsSpec(Record):
     delay: float = Field(0.0, ge=0, description="Seconds that each reply takes.")
 
 
+class ClassifierSpec(Record):
+    """A sequence classifier of transformers that judges in this process: of harm, toxicity or refusals, or a reward
+    model. Weights are read from safetensors alone, and no code that comes with the model is run."""
+
+    model: str = Field(min_length=1, description="A folder of weights, or a hub id.")
+    rubrics: dict[str, dict[str, str]] = Field(
+        min_length=1,
+        description="For each rubric that it judges by, the label of each of its classes, as `{harm: {toxic: harmful, "
+        "neutral: harmless}}`. The classes of a model with one output are `high` and `low`.",
+    )
+    reads: Literal["auto", "response", "pair", "chat"] = Field(
+        "auto",
+        description="What it reads: the `response` alone, prompt and response as a `pair` of texts, or both in its "
+        "`chat` template. `auto`: the chat where it has a template, else the response (one score: the pair).",
+    )
+    revision: str = Field("", description="A branch, tag or commit of a hub id. Empty: the newest one.")
+    device: str = Field("auto", description="Where it runs: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="Precision of its weights.")
+    batch: int = Field(64, ge=1, description="The most exchanges that are read at once.")
+    batch_tokens: int | None = Field(
+        None, ge=1, description="The most tokens of a batch, padding too. Null: as for other models."
+    )
+
+
 class OracleSpec(ModelSpec):
     """A stronger model that judges, proposes, attacks or evaluates."""
 
     model: str = Field(
         "world",
         description="A hosted model as provider/name; a folder of weights (`./name`) or a GGUF file, in this process; "
-        "`world` (the test world's own oracle); or `python:package.module:Object` (an engine of your own).",
+        "`world` (the test world's own oracle); or `python:package.module:Object` (an engine of your own). `none`: its "
+        "classifiers alone judge.",
+    )
+    classifiers: tuple[ClassifierSpec, ...] = Field(
+        (),
+        description="Sequence classifiers that judge in this model's place, each by the rubrics that it names. The "
+        "model is asked for all else.",
+        exclude_if=lambda classifiers: not classifiers,
     )
     in_process: bool = Field(
         False,
@@ -288,6 +321,11 @@ class OracleSpec(ModelSpec):
         places = [key for key in ("in_process", "serve", "base_url") if getattr(self, key)]
         if len(places) > 1:
             raise ValueError(f"{' and '.join(places)}: the model runs in one place; set one of them")
+        named = [name for classifier in self.classifiers for name in classifier.rubrics]
+        if twice := sorted({name for name in named if named.count(name) > 1}):
+            raise ValueError(f"classifiers: {', '.join(twice)}: one classifier judges by a rubric")
+        if self.model == NO_MODEL and not self.classifiers:
+            raise ValueError("model: `none` is for a judge with classifiers; name a model, or give classifiers")
         if "{adapter}" in self.serve:
             raise ValueError("serve: an oracle has no {adapter}")
         if faults := _serve_faults(self.serve) if self.serve else []:
@@ -301,7 +339,24 @@ class OracleSpec(ModelSpec):
         return self.in_process or bool(self.serve) or (path and not self.base_url)
 
     @property
+    def model_names(self) -> frozenset[str]:
+        """Every model that answers for it."""
+        return frozenset({self.model, *(each.model for each in self.classifiers)} - {NO_MODEL})
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether something of it stays in memory, so that roles that name the same share it."""
+        return self.has_weights or bool(self.classifiers)
+
+    @property
+    def in_words(self) -> OracleSpec:
+        """The same without its classifiers."""
+        return self.model_copy(update={"classifiers": ()})
+
+    @property
     def weights_digest(self) -> str:
         """What decides which weights are loaded and how they answer: roles with the same one share them."""
-        told = set(ModelSpec.model_fields) | {"in_process", "sampling", "reply_schema", "connections"}
+        told = {*ModelSpec.model_fields, "in_process", "sampling", "reply_schema", "connections"}
+        if self.classifiers:
+            told = set(OracleSpec.model_fields) - {"calibration", "unproven", "price_in", "price_out"}
         return digest(self.model_dump(include=told, mode="json"))[:16]

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from charter.errors import SpecError
 from charter.spec import chain_spec
 from charter.spec.curation_spec import CurationSpec
-from charter.spec.model_spec import PROGRAM_PREFIX, OracleSpec
+from charter.spec.model_spec import NO_MODEL, PROGRAM_PREFIX, OracleSpec
 from charter.spec.option_reference import describe_path, list_keys
 from charter.spec.run_spec import Spec
 from charter.spec.yaml_text import load_yaml
@@ -171,6 +171,12 @@ def _judge_faults(spec: Spec) -> list[str]:
         faults.append("options.judge.policy: the rubric `policy` needs a file with the policy's text")
     if spec.proposer is not None and spec.proposer.calibration:
         faults.append("proposer.calibration: only a judge and an evaluator are calibrated")
+    writers = {"proposer": spec.proposer, "attacker": spec.attacker}
+    faults += [
+        f"{role}.classifiers: it writes, and judges nothing; give them to judge or evaluator"
+        for role, writer in writers.items()
+        if writer is not None and writer.classifiers
+    ]
     return faults
 
 
@@ -241,7 +247,7 @@ def _offline_faults(spec: Spec) -> list[str]:
         f"{key}.model: {model.model} is reached over the network, and offline is true; serve it on 127.0.0.1 (base_url)"
         for key, model in asked.items()
         if isinstance(model, OracleSpec)
-        and model.model != "world"
+        and model.model not in ("world", NO_MODEL)
         and not model.model.startswith(PROGRAM_PREFIX)
         and not model.has_weights
         and urlsplit(model.base_url).hostname not in LOOPBACK

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from charter.judging.exchange_classes import list_classes
 from charter.judging.judge_replies import read_failure
 from charter.judging.rubrics import CONDUCT, Rubric
 from charter.judging.votes import NO_ANSWER, judge_exchanges
@@ -27,7 +28,8 @@ def judge(
 ) -> Iterator[Verdict]:
     """One verdict for each exchange, under its id; an answer that failed is unjudged without a call. ``judging.sees``
     chooses how findings are made: the paper's way (the response alone) or ours. Other rubrics always see the prompt."""
-    if judging.judge_input == "exchange" or rubric.name != CONDUCT.name:
+    in_words = judging.judge_input == "response" and rubric.name == CONDUCT.name
+    if not in_words or list_classes(judge, rubric):
         yield from judge_exchanges(exchanges, judge, rubric, templates, judging, step=step)
         return
     failed = [e for e in exchanges if e.stop == "error" and e.id not in step.done]

@@ -44,10 +44,13 @@ def cross_fit_verdicts(
 
 
 def compare_readings(
-    labelled: Sequence[LabelledExchange], verdicts: Mapping[JudgeReading, Sequence[Verdict]]
+    labelled: Sequence[LabelledExchange],
+    verdicts: Mapping[JudgeReading, Sequence[Verdict]],
+    orders: int = len(MENU_ORDERS),
 ) -> list[ReadingFigures]:
-    """Each reading against the labels, equal exchanges counted once."""
-    return [_measure_reading(read, drop_equal_exchanges(labelled), said) for read, said in verdicts.items()]
+    """Each reading against the labels, equal exchanges counted once. ``orders``: how often each exchange was put where
+    labels are read: in both orders of the menu, or once to a classifier."""
+    return [_measure_reading(read, drop_equal_exchanges(labelled), said, orders) for read, said in verdicts.items()]
 
 
 def summarise_probe(
@@ -93,7 +96,7 @@ def _decide_again(verdict: Verdict, rubric: Rubric, fit: LabelFit) -> Verdict:
 
 
 def _measure_reading(
-    read: JudgeReading, labelled: Sequence[LabelledExchange], verdicts: Sequence[Verdict]
+    read: JudgeReading, labelled: Sequence[LabelledExchange], verdicts: Sequence[Verdict], orders: int
 ) -> ReadingFigures:
     said = {v.id: v for v in verdicts}
     judged = [(x.outcome, said[x.id]) for x in labelled if said[x.id].outcome != "unjudged"]
@@ -112,7 +115,7 @@ def _measure_reading(
         youden_low=j.low if j else None,
         youden_high=j.high if j else None,
         unjudged=len(labelled) - len(judged),
-        prompts=replies if read == "rationale" else len(MENU_ORDERS) * len(verdicts),
+        prompts=replies if read == "rationale" else orders * len(verdicts),
     )
 
 

@@ -14,6 +14,7 @@ from charter.records.calibration_results import Calibration, RoleCalibration
 from charter.spec import OracleSpec, Spec
 from charter.templates import Templates
 from charter.wiring import role_models
+from charter.wiring.classifier_roles import covers
 
 if TYPE_CHECKING:
     from charter.organism.world import World
@@ -35,11 +36,11 @@ def load_calibrations(spec: Spec, rubric: Rubric, templates: Templates, world: W
             continue
         found = read_calibration(asks.calibration)
         told = {
-            "judge": (found.judge, role_models.connect_oracle(asks, world).identity),
+            "judge": (found.judge, role_models.connect_oracle(asks, world, rubric=rubric).identity),
             "rubric": (found.rubric, rubric.identity),
             "template, votes, retries or temperature": (
                 found.judging_digest,
-                judging_digest(rubric, templates, spec.options.judge),
+                judging_digest(rubric, templates, spec.options.judge, classified=covers(asks, rubric)),
             ),
         }
         faults = tuple(f"{name}: measured {was}, here {now}" for name, (was, now) in told.items() if was != now)

@@ -29,6 +29,7 @@ from charter.wiring import (
     row_files,
 )
 from charter.wiring.benchmark_suite import SpecBenchmarks
+from charter.wiring.classifier_roles import check_classifiers, divide_judge
 from charter.wiring.embedder import build_embedder
 from charter.wiring.prompt_previews import count_rows, distinguish_counts
 from charter.wiring.scales import choose_scale, use_scale
@@ -73,6 +74,7 @@ class Components:
         self.pairs, compared = learners.load_pairs(spec)
         self.rows, given = row_files.load_rows(spec)
         self.row_counts = distinguish_counts([*count_rows(self.sources), *compared, *given])
+        check_classifiers(spec, self.rubric, self._connect, self.calibrations)
 
     def add_written(self, prompts: Sequence[Prompt]) -> None:
         """Prompts that self-instruct wrote in an earlier step join the red-team prompts for training."""
@@ -175,11 +177,14 @@ class Components:
     def _connect(self, asked: OracleSpec) -> Engine:
         """An oracle, whose connections are closed when the run ends or stops. Roles that name the same weights share
         them."""
-        key = asked.weights_digest if asked.has_weights else ""
+        key = asked.weights_digest if asked.is_shared else ""
         if key in self._weights:
             return self._weights[key]
-        folder = self._folder / f"oracle-{key}" if self._folder is not None else None
-        engine = role_models.connect_oracle(asked, self.world, self.spec.offline, folder)
+        if asked.classifiers:
+            engine: Engine = divide_judge(asked, self._connect(asked.in_words), self.rubric, self.spec.offline)
+        else:
+            folder = self._folder / f"oracle-{key}" if self._folder is not None else None
+            engine = role_models.connect_oracle(asked, self.world, self.spec.offline, folder)
         self._oracles.callback(engine.close)
         if key:
             self._weights[key] = engine
@@ -194,7 +199,7 @@ class Components:
             yield engine
             well = True
         finally:
-            if not (well and asked.has_weights):
+            if not (well and asked.is_shared):
                 engine.close()
 
     def free_memory(self) -> None:
@@ -260,7 +265,7 @@ class Components:
             return True
         others = [self.spec.judge or self.spec.oracle, self.spec.proposer or self.spec.oracle]
         others += [self.spec.attacker] if self.spec.attacker is not None else []
-        return all(self.spec.evaluator.model != other.model for other in others)
+        return not any(self.spec.evaluator.model_names & other.model_names for other in others)
 
     def _prices(self) -> dict[str, Price | None]:
         spec = self.spec

@@ -10,6 +10,7 @@ from charter.judging.probe_exchanges import PROBED_RUBRICS, load_probe_exchanges
 from charter.records.calibration_results import Calibration, JudgeProbe, RoleCalibration
 from charter.spec import PROGRAM_PREFIX, OracleSpec, Spec
 from charter.statistics import LEAST_YOUDEN, Counted, YoudenJ, youden_j
+from charter.wiring.classifier_roles import covers
 
 if TYPE_CHECKING:
     from charter.run import Run
@@ -30,7 +31,8 @@ def find_judges(spec: Spec) -> dict[str, OracleSpec]:
     judge = spec.judge or spec.oracle
     roles = {} if spec.method in JUDGELESS else {"judge": judge}
     if spec.evaluator != "world" and spec.method not in UNSCORED:
-        same = "judge" in roles and (spec.evaluator.model, spec.evaluator.base_url) == (judge.model, judge.base_url)
+        told = [(asked.model, asked.base_url, asked.classifiers) for asked in (spec.evaluator, judge)]
+        same = "judge" in roles and told[0] == told[1]
         roles |= {} if same else {"evaluator": spec.evaluator}
     return roles
 
@@ -63,7 +65,7 @@ def skip_probe(spec: Spec, role: str, asked: OracleSpec) -> str:
         return f"the {role} is not probed: {role}.unproven is true"
     if spec.world:
         return f"the {role} is not probed: the test world speaks a language of its own"
-    if asked.model.startswith(PROGRAM_PREFIX):
+    if asked.model.startswith(PROGRAM_PREFIX) and not asked.classifiers:
         return f"the {role} is not probed: it is a program of your own"
     if spec.options.judge.rubric not in PROBED_RUBRICS:
         return f"the {role} is not probed: the shipped exchanges are labelled for harm, not by your rubric"
@@ -84,7 +86,8 @@ def prove_judges(components: Components, run: Run) -> list[str]:
 
     spec, known, lines = components.spec, {found.id for found in components.calibrations}, []
     for role, asked in find_judges(spec).items():
-        calibrated, by_label = role in known, spec.options.judge.read == "label"
+        calibrated = role in known
+        by_label = spec.options.judge.read == "label" or covers(asked, components.rubric)
         if not calibrated and (reason := skip_probe(spec, role, asked)):
             if asked.model != "world":
                 lines.append(reason)

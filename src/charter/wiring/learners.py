@@ -12,6 +12,7 @@ from charter.records.preferences import ResponsePair
 from charter.records.record import Record
 from charter.spec import Spec
 from charter.wiring.plugins import load_object
+from charter.wiring.reading_calls import plan_reading
 from charter.wiring.role_models import tuner_options
 
 if TYPE_CHECKING:
@@ -93,15 +94,16 @@ def forecast_preferences(spec: Spec, train: Mapping[str, int], sizes: Mapping[st
     drawn = rounds * learn.rloo.steps * learn.rloo.batch if learn.algorithm == "rloo" else 0
     judged = learn.algorithm == "rloo" and learn.rloo.reward == "judge"
     guarded = (rounds + 1) * min(learn.guard.kl_prompts, sizes["gate"])
+    read = plan_reading(spec.judge or spec.oracle, options.judge, "")
     calls = {
-        "verdicts": redteam if clusters else 0,
+        "verdicts": read.count(redteam if clusters else 0),
         "look-alikes": clusters,
         "pairs, both orders": 2 * compared if learn.pairs.by == "judge" else 0,
-        "answers found good or bad": 2 * rated,
-        "replay checks": 2 * min(learn.replay_prompts, prompts),
-        "rewards of what is drawn": 2 * drawn * judged,
-        "rewards of gate answers": 2 * (rounds + 1) * sizes["gate"] * judged,
-        "whether gate answers refuse": guarded,
+        "answers found good or bad": read.count(2 * rated, 2),
+        "replay checks": read.count(2 * min(learn.replay_prompts, prompts), 2),
+        "rewards of what is drawn": read.count(2 * drawn * judged, 2 * rounds * learn.rloo.steps),
+        "rewards of gate answers": read.count(2 * (rounds + 1) * sizes["gate"] * judged, 2 * (rounds + 1)),
+        "whether gate answers refuse": read.count(guarded, rounds + 1),
     }
     answers = (
         2 * sizes["heldout"]

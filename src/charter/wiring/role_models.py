@@ -14,8 +14,9 @@ from charter.records.chat import Prompt, Sampling
 from charter.records.model_refs import ModelRef
 from charter.records.record import digest
 from charter.run.spending import Price
-from charter.spec import PROGRAM_PREFIX, Budget, JudgingSpec, OracleSpec, Spec
+from charter.spec import NO_MODEL, PROGRAM_PREFIX, Budget, JudgingSpec, OracleSpec, Spec
 from charter.templates import Templates
+from charter.wiring.classifier_roles import Wordless, divide_judge
 from charter.wiring.plugins import load_object
 from charter.wiring.program_engines import load_engine
 
@@ -271,9 +272,20 @@ def _read_text(path: str, key: str) -> str:
         raise SpecError(f"{key}: {path} cannot be read: {error}", cure="Give the path of a UTF-8 file.") from error
 
 
-def connect_oracle(asked: OracleSpec, world: World | None, offline: bool = False, folder: Path | None = None) -> Engine:
+def connect_oracle(
+    asked: OracleSpec,
+    world: World | None,
+    offline: bool = False,
+    folder: Path | None = None,
+    rubric: Rubric | None = None,
+) -> Engine:
     """A hosted or self-served model, weights at hand, the world's own oracle, or a program of the user's own
-    (``python:``). ``folder`` is for the log and lock of a server that is started for it."""
+    (``python:``); with its classifiers, of which one may judge by ``rubric`` (what a finding is). ``folder`` is for the
+    log and lock of a server that is started for it."""
+    if asked.classifiers:
+        return divide_judge(asked, connect_oracle(asked.in_words, world, offline, folder), rubric, offline)
+    if asked.model == NO_MODEL:
+        return Wordless()
     if asked.model == "world":
         from charter.organism.oracle import Oracle, OracleErrors
 
@@ -293,7 +305,7 @@ def find_price(asked: OracleSpec) -> Price | None:
     What runs in this process costs nothing."""
     if asked.price_in is not None and asked.price_out is not None:
         return asked.price_in, asked.price_out
-    if asked.model == "world" or asked.model.startswith(PROGRAM_PREFIX) or asked.has_weights:
+    if asked.model in ("world", NO_MODEL) or asked.model.startswith(PROGRAM_PREFIX) or asked.has_weights:
         return FREE
     if asked.base_url:
         return None
