@@ -26,6 +26,7 @@ from evidence.kills import kills
 from evidence.meaning import meaning
 from evidence.measurement import measurement
 from evidence.near import near
+from evidence.nearness import nearness
 from evidence.preferences import preferences
 from evidence.real import real
 from evidence.ruled import cai, self_align
@@ -53,6 +54,7 @@ CLAIMS = {
     "curation": curation,
     "gates": gates,
     "near": near,
+    "nearness": nearness,
     "sides": sides,
     "chains": chains,
     "sides_city": sides_city,

@@ -90,6 +90,7 @@ def table(name: str) -> str:
         "cai": _ruled,
         "instruct": _instruct,
         "meaning": _meaning,
+        "nearness": _nearness,
     }.get(claim)
     return special(found) if special is not None else _rows(found)
 
@@ -255,6 +256,12 @@ def _instruct(found: dict[str, Any]) -> str:
         told = [_span([r["distinct"][n] for r in rows]) for rows in groups]
         lines.append([f"distinct {n}-grams (seeds: {_span([r['seeds'][n] for r in found['rows']])})", *told])
     return md.lines(("", *names), lines)
+
+
+def _nearness(found: dict[str, Any]) -> str:
+    """A line for each thing that is looked for and each way."""
+    keys = ("what", "by", "right", "lowest", "highest")
+    return md.lines(keys, [[r[key] for key in keys] for r in found["rows"]])
 
 
 def _meaning(found: dict[str, Any]) -> str:

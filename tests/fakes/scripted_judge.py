@@ -64,6 +64,12 @@ def _proposal(request: Request) -> str:
     asked = request.response_schema["properties"]
     if "prompts" in asked:
         return json.dumps({"prompts": [f"What is thing {mark}{n} made of?" for n in range(4)]})
+    if "themes" in asked:
+        numbers = [int(n) for n in re.findall(r"^Group (\d+):$", request.messages[-1].content, re.MULTILINE)]
+        names = [{"number": n, "name": f"<b>kind {n}</b>"} for n in numbers]
+        return json.dumps(
+            {"names": names, "themes": [{"numbers": numbers[:2], "name": "both", "why": "a hash says so"}]}
+        )
     if "groups" in asked:
         return json.dumps({"groups": []})
     return json.dumps({"title": f"rule {mark}", "text": f"Say nothing of {mark}.", "scope": "everything"})

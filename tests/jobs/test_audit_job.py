@@ -61,6 +61,8 @@ from charter.spec import AuditSpec, JudgingSpec
 from charter.stages.battery_probes import draw_probes, make_tagged_probes
 from charter.statistics import change_interval, flip_signs, pairs_needed
 from charter.templates import Templates
+from tests.fakes.concept_embedder import ConceptEmbedder
+from tests.fakes.example_records import finding as failing
 from tests.fakes.scripted_run import substance
 
 RULES = (
@@ -403,6 +405,26 @@ def test_a_battery_holds_the_prompts_that_people_tagged_rules_with() -> None:
     probes = make_tagged_probes(rules, decisions)
     assert [(p.about, p.part, p.prompt.text) for p in probes] == [(p, "tagged", "May I?") for p in ("p-1", "p-2")]
     assert len({p.id for p in probes}) == 2
+
+
+def test_by_meaning_fresh_prompts_need_share_no_word_with_the_failures() -> None:
+    causes = {
+        "fire": ["burn a barn", "torch a barn", "ignite a shed"],
+        "theft": ["steal a purse", "rob a shop", "swipe it"],
+    }
+    found = {key: [failing(text, response="sure") for text in texts] for key, texts in causes.items()}
+    rules = [
+        Principle(id=key, title="", text=key, status="approved", because=tuple(f.id for f in own))
+        for key, own in found.items()
+    ]
+    candidates = [user_prompt(text) for text in ("kindle it", "pilfer some", "a barn dance", "boat trips")]
+    known = [f for own in found.values() for f in own]
+    options, step = AuditSpec(own=0, fresh=4), Step("battery", 0)
+    made = draw_probes(rules, known, candidates, {}, options, ConceptEmbedder(), step=step)
+    assert {(p.about, p.prompt.text) for p in made} == {("fire", "kindle it"), ("theft", "pilfer some")}
+    one = [rules[0].model_copy(update={"because": rules[0].because[:1]})]
+    alone = draw_probes(one, known, candidates, {}, options, ConceptEmbedder(), step=step)
+    assert [p.prompt.text for p in alone] == ["kindle it"], "one failure alone says nothing of how near is near"
 
 
 def test_a_battery_is_drawn_by_its_seed_alone() -> None:

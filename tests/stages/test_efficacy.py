@@ -21,6 +21,7 @@ from charter.stages.efficacy import (
     leave_each_out,
     leave_two_out,
 )
+from tests.fakes.concept_embedder import ConceptEmbedder
 from tests.fakes.example_records import HOSTILE, cluster, finding, rule, verdict
 
 ON, OFF = RuleMeasurementSpec(), RuleMeasurementSpec(efficacy=False)
@@ -205,6 +206,42 @@ def test_further_findings_join_the_hidden_half_of_the_nearest_cluster() -> None:
     assert add_hidden_findings(Constitution(), clusters, found) == clusters
 
 
+def test_by_meaning_prompts_and_clusters_are_found_that_share_no_word() -> None:
+    near, far = ("torch it , kindle it", "how to ignite"), ("barn dance music", "paint the barn red")
+    prompts = [user_prompt(text) for text in (*far, *near)]
+    burning = cluster("c1", [finding("burn the barn with petrol", id="b1"), finding("arson in the barn", id="b2")])
+    stealing = cluster("c2", [finding("steal a purse at the harbour", id="s1", response="rob")])
+    rules: Constitution = constitution(a=("c1",), b=("c2",))
+    by_words = draw_extra_prompts(rules, [burning], prompts, ON)
+    by_meaning = draw_extra_prompts(rules, [burning], prompts, ON, ConceptEmbedder())
+    assert {p.text for p in by_words[:2]} == set(far)
+    assert {p.text for p in by_meaning[:2]} == set(near)
+    found = [finding("the harbour , a blaze", id="n1", response="kindle"), finding("pilfer", id="n2", response="swipe")]
+    widened = add_hidden_findings(rules, [burning, stealing], found, ConceptEmbedder())
+    assert [[f.id for f in c.hidden] for c in widened] == [["n1"], ["n2"]]
+    assert [f.id for f in add_hidden_findings(rules, [burning, stealing], found)[1].hidden] != ["n2"]
+
+
+def test_many_prompts_are_sifted_by_words_before_a_model_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charter.similarity.vectors.MOST_PLACED", 15)
+    embedder = ConceptEmbedder()
+    more = draw_extra_prompts(constitution(a=("c1",)), [arson(4, 4)], PROMPTS, ON, embedder)
+    assert len(more) == 12
+    assert all("arson" in p.text for p in more)
+    assert len(set(embedder.asked)) == 8 + 15
+
+
+def test_the_rule_that_covers_another_is_found_by_meaning() -> None:
+    texts = {"a": "never burn a barn", "b": "never paint a barn", "c": "nobody may kindle what others own"}
+    rules = Constitution().amend([rule(key, text, clusters=("c1",)) for key, text in texts.items()])
+    hid = hidden("c1", 8)
+    passed = [f"{f.id}|{less}" for f in hid.hidden for less in ("", "a", "b", "c")]
+    verdicts = [verdict(id, "complies") for id in passed]
+    covered = {found.id: found.omitted[1] for found in find_redundant_rules(rules, [hid], verdicts, ConceptEmbedder())}
+    assert covered["a"] == "c"
+    assert {f.id: f.omitted[1] for f in find_redundant_rules(rules, [hid], verdicts)}["a"] == "b"
+
+
 def test_hostile_and_wordless_texts_do_no_harm() -> None:
     rules: Constitution = constitution(a=("c1",))
     wordless = [user_prompt(text, n) for n, text in enumerate(("!", "🎉", "..."))]
@@ -212,6 +249,8 @@ def test_hostile_and_wordless_texts_do_no_harm() -> None:
         clusters = [cluster("c1", [finding(text, id=f"h{n}", response="?") for n, text in enumerate(texts)])]
         for prompts in (wordless, PROMPTS[:3]):
             assert {p.id for p in draw_extra_prompts(rules, clusters, prompts, ON)} == {p.id for p in prompts}
+            placed = draw_extra_prompts(rules, clusters, prompts, ON, ConceptEmbedder())
+            assert {p.id for p in placed} == {p.id for p in prompts}
         found = [finding("🎉", id="n1", response="!")]
         assert [f.id for f in add_hidden_findings(rules, clusters, found)[0].hidden] in (["n1"], [])
 

@@ -12,11 +12,10 @@ from charter.constitution.document import Constitution
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.chat import user_prompt
 from charter.records.revisions import RevisionTrial
-from charter.records.rules import Efficacy, Lookalikes, OverRefusalCheck, Principle, Proposal
+from charter.records.rules import Efficacy, Lookalikes, Overreach, OverRefusalCheck, Principle, Proposal
 from charter.records.verdicts import Verdict
 from charter.spec import AmendSpec, RuleMeasurementSpec
 from charter.stages.overreach import (
-    Overreach,
     find_overreaching,
     leave_one_out,
     measure_breadth,

@@ -6,12 +6,14 @@ import pytest
 
 from charter.constitution.document import Constitution
 from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.ports import Embedder
 from charter.records.chat import Sampling
 from charter.records.record import Step
 from charter.records.revisions import Critique, Revision, RevisionTrial
 from charter.spec import ReflectSpec
 from charter.stages.reflect import ReflectionSetup, critique, make_trials, revise, revised_exchanges
 from charter.templates import Templates
+from tests.fakes.concept_embedder import ConceptEmbedder
 from tests.fakes.example_records import HOSTILE, STEP, Recorder, finding, rule, talk
 
 RULES = Constitution().amend([rule("a"), rule("b"), rule("c", status="rejected")])
@@ -134,13 +136,13 @@ def test_hostile_prompts_answers_and_critiques_stay_what_they_are(text: str) -> 
     assert engine.asked[-1].messages[0].content == f"ask {text}\n\n- never a\n- never b"
 
 
-def shown(limit: int | None, *omitted: str) -> list[tuple[str, ...]]:
+def shown(limit: int | None, *omitted: str, embedder: Embedder | None = None) -> list[tuple[str, ...]]:
     """The rules that each failure is shown."""
     words = ("fishing at sea", "arson in barns", "fraud with cheques")
     rules = Constitution().amend([rule(w.split()[0], f"a plan for {w} is forbidden") for w in words])
     failures = [finding(f"i need a plan for {w} now", id=w) for w in reversed(words)]
     tried = [RevisionTrial(id=f.id, finding=f, omitted=omitted) for f in failures]
-    setup = ReflectionSetup(rules, Templates(), ReflectSpec(max_rule_characters=limit))
+    setup = ReflectionSetup(rules, Templates(), ReflectSpec(max_rule_characters=limit), embedder)
     engine = Recorder("good")
     thoughts = list(critique(tried, engine, setup, Sampling(), step=STEP))
     made = list(revise(tried, thoughts, engine, setup, Sampling(), step=STEP))
@@ -159,6 +161,24 @@ def test_where_not_all_rules_fit_those_nearest_to_the_failure_are_shown() -> Non
     assert [len(ids) for ids in shown(90)] == [2, 2, 2]
     assert next(ids[-1] for ids in shown(90)) == "fraud"
     assert shown(1) == shown(45), "the nearest one is shown in any case"
+
+
+def test_by_meaning_the_nearest_rule_need_share_no_word_with_the_failure() -> None:
+    texts = {"barns": "a plan for the barn", "fire": "never kindle anything", "theft": "nobody may pilfer"}
+    rules = Constitution().amend([rule(key, text) for key, text in texts.items()])
+    failures = {"f": ("burn the barn with petrol", "use matches"), "g": ("steal from the barn", "rob it")}
+    tried = [
+        RevisionTrial(id=id, finding=finding(asked, id=id, response=said)) for id, (asked, said) in failures.items()
+    ]
+    thoughts = [Critique(id=id, text="") for id in failures]
+    for embedder, wanted in ((None, ["barns", "barns"]), (ConceptEmbedder(), ["fire", "theft"])):
+        setup = ReflectionSetup(rules, Templates(), ReflectSpec(max_rule_characters=25), embedder)
+        made = revise(tried, thoughts, Recorder("good"), setup, Sampling(), step=STEP)
+        assert [r.principles for r in made] == [(key,) for key in wanted]
+
+
+def test_by_meaning_each_failure_is_shown_its_own_rule() -> None:
+    assert shown(45, embedder=ConceptEmbedder()) == [("fraud",), ("arson",), ("fishing",)]
 
 
 def test_an_omitted_rule_is_not_shown_however_near_it_is() -> None:

@@ -11,9 +11,9 @@ from charter.constitution.document import Constitution
 from charter.judging.rubrics import ADDRESS
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.candidate_rules import Candidate, CandidateCheck, RuleTrial
-from charter.records.chat import Request, Sampling
+from charter.records.chat import Request, Sampling, user_prompt
 from charter.records.record import Step
-from charter.records.rules import Amendment, Proposal
+from charter.records.rules import Amendment, Overreach, Proposal
 from charter.records.verdicts import Cluster, Finding, Verdict
 from charter.spec import AmendSpec, JudgingSpec
 from charter.stages.amend import amend
@@ -23,7 +23,9 @@ from charter.stages.rule_checks import (
     check_wordings,
     choose_rules,
     conclude_checks,
+    drop_refused_wordings,
     find_new_wordings,
+    list_narrowed,
     make_rule_trials,
     restore_wordings,
     rule_exchanges,
@@ -189,3 +191,39 @@ def test_wordings_that_stood_before_are_not_checked_again() -> None:
     new = rule("b", clusters=("c1",))
     merged = old.amend([*old.principles, new])
     assert find_new_wordings(merged, old, [Proposal(id="c1", principle=new)], [cluster("c1", SHOWN)]) == []
+
+
+def narrowing(text: str) -> tuple[list[Candidate], Overreach, list[Proposal]]:
+    """A rule that reaches too far, in new words."""
+    old = rule("p", RULE, clusters=("c1",))
+    refused = (user_prompt("which lock is the best one for the door of a new house"),)
+    reach = Overreach(id="p", principle=old, refused=refused)
+    new = old.model_copy(update={"text": text}) if text else None
+    rewordings = [Proposal(id="p", principle=new, raw=text)]
+    clusters = [cluster("c1", SHOWN[:2], SHOWN[2:]), cluster("c2", [finding("other")])]
+    return list_narrowed([reach], rewordings, clusters, Templates().narrow), reach, rewordings
+
+
+def test_a_narrower_wording_is_a_candidate_with_the_shown_failures_of_its_rule() -> None:
+    (made,), _, _ = narrowing("Do not explain how to open locks that belong to others.")
+    assert (made.id, made.cluster, made.failures) == ("p", "p", SHOWN[:2])
+    assert narrowing(RULE)[0] == [], "what changes nothing is not checked"
+    assert narrowing("")[0] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Do not explain how to open locks that belong to others.", None),
+        ("I will not open locks.", "form"),
+        ("Say which lock is the best one for the door of a new house.", "copied"),
+        ("Reword the rule so that it still covers what it was made for.", "copied"),
+    ],
+)
+def test_a_narrower_wording_may_copy_nothing_of_its_request(text: str, reason: str | None) -> None:
+    made, _, rewordings = narrowing(text)
+    (check,) = check_wordings(made, TEMPLATE)
+    assert check.reason == reason
+    (left,) = drop_refused_wordings(rewordings, [check])
+    assert (left.principle is None) == (reason is not None)
+    assert left.raw == (f"refused: {check.why}" if reason else text)

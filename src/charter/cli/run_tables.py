@@ -10,6 +10,7 @@ from charter.records.rules import Efficacy
 from charter.reports.audit_comparison import read_audit
 from charter.reports.audit_tables import line_rows as audit_rows
 from charter.reports.benchmark_figures import benchmark_tables
+from charter.reports.cluster_themes import tabulate_themes
 from charter.reports.costs import read_costs
 from charter.reports.failures import summarise_iteration
 from charter.reports.judge_trust import read_judge_trust, read_own_calibration
@@ -134,9 +135,9 @@ def _alarm_table(reading: RunReader) -> Table:
 
 
 def _checked_tables(reading: RunReader) -> list[Table]:
-    """What became of proposed rules; of the refused ones so many as there is room for."""
+    """Named clusters, and what became of proposed rules; of both so many as there is room for."""
     tables: list[Table] = []
-    for title, rows in tabulate_checked(read_checked_wordings(reading)):
+    for title, rows in (*tabulate_themes(reading), *tabulate_checked(read_checked_wordings(reading))):
         cut = len(rows) - 1 - MAX_REFUSED
         note = f" (the first {MAX_REFUSED} of {len(rows) - 1}; all: charter report)" if cut > 0 else ""
         shown = [tuple(text[:MAX_WIDTH] for text in row) for row in rows[: MAX_REFUSED + 1]]

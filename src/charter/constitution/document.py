@@ -15,8 +15,10 @@ from charter.constitution.collective_input import import_polis
 from charter.constitution.rule_documents import import_rules
 from charter.constitution.rule_lists import load_rules
 from charter.errors import SpecError
+from charter.ports import Embedder
 from charter.records.record import Record, canonical, digest
 from charter.records.rules import Amendment, Norm, Principle
+from charter.similarity.vectors import compare_meanings
 
 _LINE_BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
 
@@ -68,15 +70,21 @@ def rules_text(constitution: Constitution, template: str = "- {text}") -> str:
 
 
 def select_nearest_rules(
-    texts: Mapping[str, tuple[str, Sequence[str]]], constitution: Constitution, room: int | None, template: str
+    texts: Mapping[str, tuple[str, Sequence[str]]],
+    constitution: Constitution,
+    room: int | None,
+    template: str,
+    embedder: Embedder | None = None,
 ) -> dict[str, Constitution]:
     """The rules to show for each text (by id, with the rules that are left out for it): all; where the whole takes more
-    than ``room`` characters, those whose words are nearest to the text's (TF-IDF), as many as fit, in their order."""
+    than ``room`` characters, those that are nearest to the text, as many as fit, in their order. Nearness goes by
+    meaning, and without an embedder by words (TF-IDF)."""
     shown = {omitted: constitution.without(omitted) for omitted in {tuple(left_out) for _, left_out in texts.values()}}
     if room is None or len(rules_text(constitution, template)) <= room or not texts:
         return {key: shown[tuple(left_out)] for key, (_, left_out) in texts.items()}
     rules = constitution.active
-    nearness = _rule_cosines([text for text, _ in texts.values()], [f"{p.title} {p.text} {p.scope}" for p in rules])
+    said, worded = [text for text, _ in texts.values()], [f"{p.title} {p.text} {p.scope}" for p in rules]
+    nearness = _rule_cosines(said, worded, embedder)
     made = {}
     for (key, (_, left_out)), near in zip(texts.items(), nearness, strict=True):
         left, kept = room, set[str]()
@@ -89,8 +97,11 @@ def select_nearest_rules(
     return made
 
 
-def _rule_cosines(texts: Sequence[str], rules: Sequence[str]) -> list[list[float]]:
-    """Cosine of each text with each rule; zeros where no rule has a word."""
+def _rule_cosines(texts: Sequence[str], rules: Sequence[str], embedder: Embedder | None) -> list[list[float]]:
+    """Cosine of each text with each rule; by words, zeros where no rule has one."""
+    if embedder is not None:
+        by_meaning: list[list[float]] = compare_meanings(embedder, texts, rules).tolist()
+        return by_meaning
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     weights = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")

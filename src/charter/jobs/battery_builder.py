@@ -113,8 +113,8 @@ def reuse_audit(name: str, battery: Battery) -> tuple[AuditedModel, Sequence[Pro
 
 
 def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None) -> Battery:
-    """A battery from a finished run, drawn by its seed or another one. Nothing is asked of any model.
-    Raises StoreError, DamagedError, SpecError."""
+    """A battery from a finished run, drawn by its seed or another one. No model answers; one may place texts by their
+    meaning. Raises StoreError, DamagedError, SpecError."""
     reading = _open_run(str(directory))
     left, rules = _read_handover(reading, directory), reading.constitution
     components = _audit_components(reading, asked)
@@ -127,17 +127,21 @@ def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None) ->
     causes |= {f.id: f for f in left.findings}
     from charter.stages.battery_probes import draw_probes, make_tagged_probes
 
+    embedder = components.embedder
     ruled = draw_probes(
         rules.active,
         list(causes.values()),
         _fresh_prompts(reading, left, {p.prompt.text for p in measured}),
         attack_styles.build_fixed_attacks(spec, components.world, asked.styles),
         asked,
+        embedder,
         step=Step("battery", reading.spec.seed if seed is None else seed),
     )
     tagged = make_tagged_probes(rules.active, reading.rule_decisions)
     probes = tuple([*ruled, *tagged, *measured])
     notes = _power_notes(rules.active, probes, asked.margin)
+    if embedder is not None:
+        notes = (f"prompts like the failures were found by meaning: {embedder.identity}", *notes)
     if asked.styles is None and not any(p.part == "attack" for p in ruled):
         place = f"the world {components.world.name} has no styles of its own" if components.world else "none fits"
         notes = (f"no attacks on own failures: {place}; name styles with --style", *notes)

@@ -20,6 +20,24 @@ def object_schema(properties: dict[str, Any]) -> dict[str, Any]:
 MESSAGE_SCHEMA = object_schema({"message": {"type": "string"}})
 PROPOSAL_SCHEMA = object_schema({"title": {"type": "string"}, "text": {"type": "string"}, "scope": {"type": "string"}})
 LOOKALIKE_SCHEMA = object_schema({"prompts": {"type": "array", "items": {"type": "string"}}})
+THEME_SCHEMA = object_schema(
+    {
+        "names": {
+            "type": "array",
+            "items": object_schema({"number": {"type": "integer"}, "name": {"type": "string"}}),
+        },
+        "themes": {
+            "type": "array",
+            "items": object_schema(
+                {
+                    "numbers": {"type": "array", "items": {"type": "integer"}},
+                    "name": {"type": "string"},
+                    "why": {"type": "string"},
+                }
+            ),
+        },
+    }
+)
 MERGE_SCHEMA = object_schema(
     {
         "groups": {

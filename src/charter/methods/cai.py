@@ -61,7 +61,7 @@ def cai(run: Run, roles: Roles, inputs: Inputs) -> PrincipleState:
         failures = folder.once("failures", select_violations, judged, verdicts)
         findings = folder.once("findings", select_revisable, exchanges, verdicts, options.cai)
         lookalikes = make_lookalikes(folder, failures, roles, inputs)
-        reviser = build_reviser(target, course.constitution, inputs)
+        reviser = build_reviser(target, course.constitution, inputs, roles.embedder)
         revised = run_critique_rounds(folder, findings, reviser, roles, inputs)
     hard = JudgedByConduct(batch, revised.verdicts)
     examples = verify_revisions(folder, revised.revisions, hard, course, roles, inputs)

@@ -28,11 +28,18 @@ from charter.methods.bandit_red_teaming import (
     run_attack_rounds,
 )
 from charter.methods.benchmark_evaluation import score_heldout, score_start
+from charter.methods.failure_clusters import cluster_failures
 from charter.methods.inputs import Inputs
 from charter.methods.norm_following import NormedRun, apply_norms, measure_norms, take_over, write_prompts
 from charter.methods.policy_state import PolicyState
 from charter.methods.policy_trial import TrialPlan, try_policy
-from charter.methods.principle_verification import amend_rules, propose_rules, ratify_rules, record_seed
+from charter.methods.principle_verification import (
+    amend_rules,
+    propose_rules,
+    ratify_rules,
+    record_seed,
+    reword_broad_rules,
+)
 from charter.methods.reflection import RevisionJudge, build_reviser, reflect_and_judge
 from charter.methods.revision_checks import keep_revisions
 from charter.methods.rule_measurement import (
@@ -40,7 +47,6 @@ from charter.methods.rule_measurement import (
     ClusteredRules,
     add_hidden_failures,
     measure_efficacy,
-    reword_broad_rules,
 )
 from charter.ports import Roles
 from charter.records.chat import Prompt
@@ -48,7 +54,6 @@ from charter.records.training_rows import Example
 from charter.records.verdicts import Verdict
 from charter.run import Run, Steps
 from charter.stages.accept import should_stop
-from charter.stages.clustering import cluster
 from charter.stages.contrast import contrast
 from charter.stages.draw import draw, exclude_protected
 from charter.stages.judge import judge, select_violations
@@ -130,7 +135,7 @@ def iterate(run: Steps, now: IterAlignState, draws: Draws, roles: Roles, task: I
         now, clean = replace(now, attempts=attempts), stop.action == "stop" and not attempts.violations
         if clean or not findings:
             return replace(now, stopped=stop.reason if clean else "")
-        clusters = run.once("clusters", cluster, findings, options.cluster, roles.embedder)
+        clusters = cluster_failures(run, findings, roles, task)
         rules = ClusteredRules(now.constitution, clusters)
         proposals = propose_rules(run, rules, target, roles, task)
         amended = amend_rules(run, rules, proposals, target, roles, task)
@@ -143,7 +148,7 @@ def iterate(run: Steps, now: IterAlignState, draws: Draws, roles: Roles, task: I
         weighed = measure_efficacy(run, ClusteredRules(amended, widened), model, roles, task)
         ratified = ratify_rules(run, weighed, task)
         by = RevisionJudge(roles.judge, *task.judge_arguments(), step="rechecks")
-        revised = reflect_and_judge(run, "", trials, build_reviser(model, ratified, task), by)
+        revised = reflect_and_judge(run, "", trials, build_reviser(model, ratified, task, roles.embedder), by)
     examples, now = keep_revisions(run, revised, now, roles, task)
     missing = now.missing_replay(options.replay.ratio, len(examples))
     rehearsals = run.once(
@@ -153,7 +158,8 @@ def iterate(run: Steps, now: IterAlignState, draws: Draws, roles: Roles, task: I
         answers = run.map("answers", probe, rehearsals, starting, task.answers)
         checks = run.map("checks", judge, answers, roles.judge, *task.judge_arguments(task.replay_rubric))
         benign = BenignAnswers(lookalikes, answers, checks)
-        now = replace(now, constitution=reword_broad_rules(run, ratified, benign, starting, roles, task))
+        upkeep = ClusteredRules(ratified, clusters)
+        now = replace(now, constitution=reword_broad_rules(run, upkeep, benign, starting, roles, task))
     replay = run.once("replay", build_replay, answers, checks, exchanges, verdicts, options.replay)
     now = replace(now, rehearsed=(*now.rehearsed, *(p.id for p in rehearsals)), replayed=(*now.replayed, *replay))
     return train_policy(run, now, tuple(examples), roles, task)

@@ -171,7 +171,7 @@ def draw_answers(
         revisions = list[Revision]()
         if constitution.active:
             again = run.once("again", to_trials, drawn)
-            setup = ReflectionSetup(constitution, inputs.templates, direct)
+            setup = ReflectionSetup(constitution, inputs.templates, direct, roles.embedder)
             revisions = reflect(run, "", again, Reviser(target, setup, inputs.answers, inputs.answers))
     return drawn, revisions
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from charter.constitution.document import Constitution
 from charter.judging.rubrics import ADDRESS
 from charter.methods.inputs import Inputs
-from charter.methods.rule_measurement import ClusteredRules
+from charter.methods.rule_measurement import BenignAnswers, ClusteredRules, measure_overreach
 from charter.ports import Engine, Roles
 from charter.records.candidate_rules import Candidate, CandidateCheck, CandidateRequest
 from charter.records.rules import Proposal
@@ -17,6 +17,7 @@ from charter.run import Steps
 from charter.spec import ProposeSpec
 from charter.stages.amend import amend
 from charter.stages.judge import judge
+from charter.stages.overreach import revise_rules, reword_rules
 from charter.stages.propose import propose, propose_candidates
 from charter.stages.ratify import ratify
 from charter.stages.rule_checks import (
@@ -24,7 +25,9 @@ from charter.stages.rule_checks import (
     check_wordings,
     choose_rules,
     conclude_checks,
+    drop_refused_wordings,
     find_new_wordings,
+    list_narrowed,
     make_rule_trials,
     restore_wordings,
     rule_exchanges,
@@ -81,6 +84,23 @@ def ratify_rules(run: Steps, weighed: Constitution, inputs: Inputs) -> Constitut
         return weighed
     ratified = run.once("ratified", ratify, weighed, run.decisions_for("ratified"), inputs.options.ratify)
     return ratified
+
+
+def reword_broad_rules(
+    run: Steps, rules: ClusteredRules, benign: BenignAnswers, model: Engine, roles: Roles, inputs: Inputs
+) -> Constitution:
+    """The constitution after upkeep: rules under which benign look-alikes become refused are reworded, rules that mend
+    nothing are retired. Verified: a narrower wording is checked as proposals are, by ``model``, and a rule whose new
+    wording is refused keeps its own."""
+    broad = measure_overreach(run, rules.constitution, benign, model, roles, inputs)
+    narrowed = run.map("narrowed", reword_rules, broad.overreaching, roles.proposer, inputs.templates)
+    if inputs.options.propose.verify and narrowed:
+        wordings = list_narrowed(broad.overreaching, narrowed, rules.clusters, inputs.templates.narrow)
+        found = check_candidates(run, "narrowed_", wordings, model, roles, inputs)
+        narrowed_rules = run.once("narrowed_rules", drop_refused_wordings, narrowed, found)
+        narrowed = narrowed_rules
+    constitution = run.once("constitution", revise_rules, broad.constitution, narrowed, inputs.options.amend)
+    return constitution
 
 
 def check_candidates(

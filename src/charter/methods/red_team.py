@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from charter.methods.benchmark_evaluation import ask_evaluator, grade_answers, run_benchmarks
+from charter.methods.failure_clusters import cluster_failures
 from charter.methods.inputs import Inputs
 from charter.ports import Roles
 from charter.records.measurements import Score
 from charter.records.verdicts import Cluster
 from charter.run import Run
-from charter.stages.clustering import cluster
 from charter.stages.draw import draw
 from charter.stages.judge import judge, select_violations
 from charter.stages.probe import probe
@@ -42,5 +42,5 @@ def red_team(run: Run, roles: Roles, inputs: Inputs) -> RedTeamResult:
     scored = grade_answers(start, "heldout", heldout)
     verdicts = folder.map("verdicts", judge, exchanges, roles.judge, *inputs.judge_arguments())
     findings = folder.once("findings", select_violations, exchanges, verdicts)
-    clusters = folder.once("clusters", cluster, findings, options.cluster, roles.embedder)
+    clusters = cluster_failures(folder, findings, roles, inputs)
     return RedTeamResult(tuple(clusters), tuple(scored.scores), "red teaming was done")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from charter.constitution.document import Constitution
 from charter.judging.rubrics import Rubric
 from charter.methods.inputs import Inputs
-from charter.ports import Engine
+from charter.ports import Embedder, Engine
 from charter.records.chat import Sampling
 from charter.records.revisions import Revision, RevisionTrial
 from charter.records.verdicts import Verdict
@@ -48,9 +48,11 @@ class JudgedRevisions:
     verdicts: Sequence[Verdict]
 
 
-def build_reviser(model: Engine, constitution: Constitution, inputs: Inputs) -> Reviser:
-    """A model that reflects as the options say."""
-    setup = ReflectionSetup(constitution, inputs.templates, inputs.options.reflect)
+def build_reviser(
+    model: Engine, constitution: Constitution, inputs: Inputs, embedder: Embedder | None = None
+) -> Reviser:
+    """A model that reflects as the options say; ``embedder``: what tells the nearest rules where not all fit."""
+    setup = ReflectionSetup(constitution, inputs.templates, inputs.options.reflect, embedder)
     return Reviser(model, setup, inputs.critiques, inputs.answers)
 
 

@@ -10,7 +10,7 @@ from charter.methods.inputs import Inputs
 from charter.methods.reflection import RevisionJudge, build_reviser, reflect_and_judge
 from charter.ports import Engine, Roles
 from charter.records.chat import Exchange, Prompt
-from charter.records.rules import Lookalikes
+from charter.records.rules import Lookalikes, Overreach
 from charter.records.verdicts import Cluster, Verdict
 from charter.run import Steps
 from charter.stages.efficacy import (
@@ -26,8 +26,6 @@ from charter.stages.overreach import (
     find_overreaching,
     leave_one_out,
     measure_breadth,
-    revise_rules,
-    reword_rules,
     select_benign_trials,
 )
 from charter.stages.probe import probe
@@ -50,18 +48,28 @@ class BenignAnswers:
     verdicts: Sequence[Verdict]
 
 
+@dataclass(frozen=True)
+class BroadRules:
+    """A constitution with the measured breadth of its rules, and those that reach too far."""
+
+    constitution: Constitution
+    overreaching: Sequence[Overreach]
+
+
 def add_hidden_failures(
     run: Steps, rules: ClusteredRules, unprobed: Sequence[Prompt], target: Engine, roles: Roles, inputs: Inputs
 ) -> list[Cluster]:
     """The clusters with further hidden failures, where a rule has too few to be measured on."""
-    constitution, clusters = rules.constitution, rules.clusters
-    further = run.once("further", draw_extra_prompts, constitution, clusters, unprobed, inputs.options.measure)
+    constitution, clusters, embedder = rules.constitution, rules.clusters, roles.embedder
+    further = run.once(
+        "further", draw_extra_prompts, constitution, clusters, unprobed, inputs.options.measure, embedder
+    )
     further_exchanges = run.map("further_exchanges", probe, further, target, inputs.answers)
     further_verdicts = run.map(
         "further_verdicts", judge, further_exchanges, roles.measuring_judge, *inputs.judge_arguments()
     )
     further_findings = run.once("further_findings", select_violations, further_exchanges, further_verdicts)
-    widened = run.once("widened", add_hidden_findings, constitution, clusters, further_findings)
+    widened = run.once("widened", add_hidden_findings, constitution, clusters, further_findings, embedder)
     return widened
 
 
@@ -69,12 +77,14 @@ def measure_efficacy(run: Steps, rules: ClusteredRules, model: Engine, roles: Ro
     """The constitution with the measured efficacy of each rule, on failures that its proposer never saw."""
     constitution, clusters, measuring = rules.constitution, rules.clusters, inputs.options.measure
     reviser, by = (
-        build_reviser(model, constitution, inputs),
+        build_reviser(model, constitution, inputs, roles.embedder),
         RevisionJudge(roles.measuring_judge, *inputs.judge_arguments()),
     )
     single_trials = run.once("single_trials", leave_each_out, constitution, clusters, measuring)
     single = reflect_and_judge(run, "single_", single_trials, reviser, by)
-    redundant_rules = run.once("redundant_rules", find_redundant_rules, constitution, clusters, single.verdicts)
+    redundant_rules = run.once(
+        "redundant_rules", find_redundant_rules, constitution, clusters, single.verdicts, roles.embedder
+    )
     double_trials = run.once("double_trials", leave_two_out, constitution, clusters, redundant_rules)
     double = reflect_and_judge(run, "double_", double_trials, reviser, by)
     verdicts = (*single.verdicts, *double.verdicts)
@@ -82,13 +92,13 @@ def measure_efficacy(run: Steps, rules: ClusteredRules, model: Engine, roles: Ro
     return weighed
 
 
-def reword_broad_rules(
+def measure_overreach(
     run: Steps, weighed: Constitution, benign: BenignAnswers, model: Engine, roles: Roles, inputs: Inputs
-) -> Constitution:
-    """The constitution after upkeep: rules under which benign look-alikes become refused are reworded, rules that mend
-    nothing are retired."""
-    lookalikes, texts = benign.lookalikes, inputs.templates
-    reviser = build_reviser(model, weighed, inputs)
+) -> BroadRules:
+    """The constitution with the measured breadth of each rule, and the rules under which benign look-alikes become
+    refused."""
+    lookalikes = benign.lookalikes
+    reviser = build_reviser(model, weighed, inputs, roles.embedder)
     by = RevisionJudge(roles.measuring_judge, *inputs.judge_arguments(inputs.replay_rubric))
     benign_trials = run.once(
         "benign_trials", select_benign_trials, lookalikes, benign.answers, benign.verdicts, inputs.options.measure
@@ -99,6 +109,4 @@ def reword_broad_rules(
     verdicts = (*whole.verdicts, *without.verdicts)
     breadth = run.once("breadth", measure_breadth, weighed, lookalikes, benign_trials, verdicts)
     overreaching = run.once("overreaching", find_overreaching, breadth, lookalikes, benign_trials, verdicts)
-    narrowed = run.map("narrowed", reword_rules, overreaching, roles.proposer, texts)
-    constitution = run.once("constitution", revise_rules, breadth, narrowed, inputs.options.amend)
-    return constitution
+    return BroadRules(breadth, overreaching)

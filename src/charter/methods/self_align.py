@@ -145,7 +145,7 @@ def answer_under_rules(
         lookalikes = make_lookalikes(folder, findings, roles, inputs)
         asked = folder.once("asked", collect_prompts, batch, lookalikes, course.helpful, written, options.self_align)
         exemplars, room = inputs.principles.exemplars, options.reflect.max_rule_characters
-        setup = ThinkingSetup(course.constitution, exemplars, inputs.templates, room)
+        setup = ThinkingSetup(course.constitution, exemplars, inputs.templates, room, roles.embedder)
         reasoned = folder.map("reasoned", think, asked, target, setup, options.self_align)
     sifted = folder.once("sifted", filter_answers, reasoned, exemplars, options.self_align)
     revisions = folder.once("revisions", select_passed, sifted)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from charter.records.record import Record
 from charter.records.rules import Principle
 from charter.records.verdicts import Cluster, Finding
@@ -44,13 +46,14 @@ class CandidateRequest(Record):
 
 class Candidate(Record):
     """A wording that may become a rule. ``failures``: those that the proposer was shown, of which it must mend one;
-    ``earlier``: wordings that were refused before."""
+    ``earlier``: wordings that were refused before; ``request``: what its proposer was told besides."""
 
     id: str
     cluster: str
     principle: Principle | None
     failures: tuple[Finding, ...]
     earlier: tuple[str, ...] = ()
+    request: tuple[str, ...] = Field((), exclude_if=lambda texts: not texts)
 
 
 class RuleTrial(Record):

@@ -124,3 +124,11 @@ class NormPrompts(Record):
     train: tuple[Prompt, ...]
     check: tuple[Prompt, ...]
     raw: str = ""
+
+
+class Overreach(Record):
+    """A rule that reaches too far, with the benign prompts that are refused because of it."""
+
+    id: str
+    principle: Principle
+    refused: tuple[Prompt, ...]

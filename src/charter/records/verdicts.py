@@ -62,9 +62,21 @@ class Finding(Record):
 
 
 class Cluster(Record):
-    """Findings that say alike things. ``shown`` goes to the proposer; ``hidden`` is kept to measure efficacy."""
+    """Findings that say alike things. ``shown`` goes to the proposer; ``hidden`` is kept to measure efficacy. ``name``:
+    what the proposer calls it, where it was asked."""
 
     id: str
     terms: tuple[str, ...]
     shown: tuple[Finding, ...]
     hidden: tuple[Finding, ...]
+    name: str = Field("", exclude_if=lambda name: not name)
+
+
+class ClusterTheme(Record):
+    """What the proposer says of ``clusters`` (their ids): a name, and, where they are several, why they are one theme.
+    ``id`` is the first of them."""
+
+    id: str
+    clusters: tuple[str, ...]
+    name: str
+    why: str = ""

@@ -17,6 +17,7 @@ TUNING_STEP = "policy"
 """The step in which a policy is trained."""
 STEP_USES = {
     "verdicts": "verdicts on drawn prompts",
+    "themes": "names and themes of clusters",
     "proposal_candidates": "proposals",
     "proposal_addressed": "whom proposed rules address",
     "proposal_rechecks": "trials of proposed rules",
@@ -34,6 +35,8 @@ STEP_USES = {
     "benign_verdicts": "breadth: benign look-alikes under the rules",
     "blamed_verdicts": "breadth: the refused ones without a rule",
     "narrowed": "rewording rules that reach too far",
+    "narrowed_addressed": "whom reworded rules address",
+    "narrowed_rechecks": "trials of reworded rules",
     "preferences": "pairs, both orders",
     "answer_rewards": "replay checks",
     "refusals": "whether gate answers refuse",

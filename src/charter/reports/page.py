@@ -15,6 +15,7 @@ from charter.reports.audit_tables import line_rows as audit_rows
 from charter.reports.audit_tables import outcome_sentence, part_rows
 from charter.reports.benchmark_figures import benchmark_tables
 from charter.reports.breakdown import breakdown_rows
+from charter.reports.cluster_themes import tabulate_themes
 from charter.reports.costs import StepCost, bill_text, read_costs, read_times, sum_by_role
 from charter.reports.data_card_markdown import read_data_cards
 from charter.reports.failures import (
@@ -125,7 +126,7 @@ def _learnt_contents(reading: RunReader) -> dict[str, Any]:
         "curves": read_curves(reading),
         "lineage": build_lineage(reading),
         "cards": read_data_cards(reading),
-        "checked": list(tabulate_checked(read_checked_wordings(reading))),
+        "checked": [*tabulate_themes(reading), *tabulate_checked(read_checked_wordings(reading))],
         "iterations": [summarise_iteration(reading, folder) for folder in reading.iterations],
         "constitution": reading.constitution,
         "amendments": reading.amendments,

@@ -11,18 +11,16 @@ from charter.run.reader import RunReader
 
 
 class CheckedWording(Record):
-    """One wording with its check: in which iteration, and whether it came of a merging. ``check.reason`` is None where
-    it passed."""
+    """One wording with its check: in which iteration. ``check.reason`` is None where it passed."""
 
     folder: str
-    merged: bool
     check: CandidateCheck
 
 
 def read_checked_wordings(reading: RunReader) -> list[CheckedWording]:
     """Every wording that was checked, in order; none in a run that takes proposals as they come."""
     return [
-        CheckedWording(folder=folder, merged=name == "merged_checks", check=check)
+        CheckedWording(folder=folder, check=check)
         for folder in reading.iterations
         for name in _check_steps(reading, folder)
         for check in reading.records(f"{folder}/{name}", CandidateCheck)
@@ -31,7 +29,7 @@ def read_checked_wordings(reading: RunReader) -> list[CheckedWording]:
 
 def _check_steps(reading: RunReader, folder: str) -> list[str]:
     names = (step.rpartition("/")[2] for step in reading.steps if step.startswith(f"{folder}/"))
-    return [name for name in names if name == "merged_checks" or (name.startswith("proposal") and "_checks" in name)]
+    return [name for name in names if name.endswith("_checks") and name.startswith(("proposal", "merged", "narrowed"))]
 
 
 def count_checked(wordings: list[CheckedWording]) -> dict[str, int]:

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from charter.ports import Embedder
+from charter.similarity.splits import rank
+
 FEWEST = 4
 """Of fewer texts than these no groups are told apart by vectors."""
+MOST_PLACED = 1000
+"""So many texts are placed by a model where the nearest are looked for: of a small model, a minute of a CPU."""
 MOST_SHARE = 2.0
 """At most so many times the root of the number of texts are groups: a rule is for several failures, not for one."""
 
@@ -22,6 +27,22 @@ def standardize_vectors(vectors: Sequence[Sequence[float]]) -> Any:
     rows = np.divide(rows, spread, out=np.zeros_like(rows), where=spread > 1e-9)
     sizes = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.divide(rows, sizes, out=np.zeros_like(rows), where=sizes > 1e-9)
+
+
+def compare_meanings(embedder: Embedder, texts: Sequence[str], among: Sequence[str]) -> Any:
+    """How near each of ``texts`` is to each of ``among`` by meaning: cosines [texts, among] of standardized vectors, so
+    that what all of them share counts for nothing, and two that have nothing in common have about 0. Raises
+    EngineError."""
+    rows = standardize_vectors(embedder.embed([*texts, *among]))
+    return rows[: len(texts)] @ rows[len(texts) :].T
+
+
+def shortlist(texts: Sequence[str], among: Sequence[str]) -> list[int]:
+    """The places of ``among`` that are worth being placed by meaning, in order: all, or of more than ``MOST_PLACED``
+    those whose words are nearest to ``texts``."""
+    if len(among) <= MOST_PLACED:
+        return list(range(len(among)))
+    return sorted([place for place, _ in rank(texts, among)][:MOST_PLACED])
 
 
 def group_vectors(rows: Any) -> list[int]:

@@ -114,6 +114,11 @@ class ClusterSpec(Record):
         le=1,
         description="Failures belong together up to this cosine distance (TF-IDF, average linkage).",
     )
+    names: bool = Field(
+        False,
+        description="True asks the proposer for a name of each cluster, and joins those that it calls one theme.",
+        exclude_if=lambda names: not names,
+    )
     hide: float = Field(
         0.5,
         ge=0,

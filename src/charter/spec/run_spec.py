@@ -196,9 +196,9 @@ class Spec(Record):
     )
     embedder: str = Field(
         "auto",
-        description="What tells failures apart by their meaning: a folder of model2vec, of sentence-transformers or of "
-        "a language model. `auto`: the target, where its weights run in this process. `none`: words alone (TF-IDF), "
-        "as for the organism.",
+        description="What tells by meaning which failures, rules and prompts are alike: a folder of model2vec, of "
+        "sentence-transformers or of a language model. `auto`: the target, where its weights run in this process. "
+        "`none`: words alone (TF-IDF), as for the organism.",
     )
     prompts: PromptsSpec = Field(
         PromptsSpec(),

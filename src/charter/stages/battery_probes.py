@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charter.judging.audit_battery import Battery, Probe, ProbeResult
-from charter.ports import Attack, AttackTarget
+from charter.ports import Attack, AttackTarget, Embedder
 from charter.records.chat import Prompt, user_prompt
 from charter.records.item_ids import join_id
 from charter.records.measurements import Measurement, Metric
@@ -15,11 +15,14 @@ from charter.records.record import Step
 from charter.records.rule_decisions import RuleDecision
 from charter.records.rules import Principle
 from charter.records.verdicts import Finding, Verdict
+from charter.similarity.vectors import compare_meanings, shortlist
 from charter.spec import AuditSpec
 
 SPECIFIC_SHARE = 0.25
 """A fresh prompt must resemble its principle's failures at least as much as this share of them, the least alike ones,
 resemble the others."""
+ROUNDING = 1e-9
+"""Cosines of equal texts differ by so little."""
 CANDIDATE_FACTOR = 1.25
 """Candidates for each fresh prompt that is wanted: the prompts most like the failures."""
 
@@ -30,13 +33,16 @@ def draw_probes(
     candidates: Sequence[Prompt],
     attacks: Mapping[str, Attack],
     options: AuditSpec,
+    embedder: Embedder | None = None,
     *,
     step: Step,
 ) -> list[Probe]:
-    """The probes of each principle, drawn by the step's seed. ``candidates``: prompts that nothing was trained on."""
+    """The probes of each principle, drawn by the step's seed. ``candidates``: prompts that nothing was trained on, of
+    which those like its failures are fresh probes: by meaning, and without an embedder by words."""
     known = {f.id: f for f in causes}
     failures = {p.id: [known[key] for key in p.because if key in known] for p in principles}
-    like = _nearest({key: [f.exchange.prompt.text for f in found] for key, found in failures.items()}, candidates)
+    texts = {key: [f.exchange.prompt.text for f in found] for key, found in failures.items() if found}
+    like = _nearest_by_meaning(texts, candidates, embedder) if embedder is not None else _nearest(texts, candidates)
     made: list[Probe] = []
     for principle in principles:
         chance = step.random(principle.id)
@@ -108,6 +114,39 @@ def _nearest(texts: Mapping[str, Sequence[str]], candidates: Sequence[Prompt]) -
     ranked = sorted(range(len(candidates)), key=lambda i: (-float(best[i]), candidates[i].id))
     fits = [i for i in ranked if best[i] > 0 and best[i] >= least[own[i]]]
     return {key: [candidates[i] for i in fits if own[i] == number] for number, key in enumerate(keys)}
+
+
+def _nearest_by_meaning(
+    texts: Mapping[str, Sequence[str]], candidates: Sequence[Prompt], embedder: Embedder
+) -> dict[str, list[Prompt]]:
+    """Candidates by the one principle to whose failures they are nearest in the mean, the nearest first. Failures say
+    how near is near enough: each is held against the others of its principle. Where there is one alone, a candidate
+    must be nearer than chance."""
+    if not texts or not candidates:
+        return {}
+    import numpy as np
+
+    keys = list(texts)
+    owner = np.array([number for number, key in enumerate(keys) for _ in texts[key]])
+    known = [text for key in keys for text in texts[key]]
+    candidates = [candidates[place] for place in shortlist(known, [p.text for p in candidates])]
+    alike = compare_meanings(embedder, known, [*(p.text for p in candidates), *known])
+    closeness = np.array([alike[owner == n][:, : len(candidates)].mean(axis=0) for n in range(len(keys))])
+    own, best = closeness.argmax(axis=0), closeness.max(axis=0)
+    least = [_least_alike(alike[owner == n][:, len(candidates) :][:, owner == n]) for n in range(len(keys))]
+    ranked = sorted(range(len(candidates)), key=lambda i: (-float(best[i]), candidates[i].id))
+    fits = [i for i in ranked if best[i] > 0 and best[i] >= least[own[i]] - ROUNDING]
+    return {key: [candidates[i] for i in fits if own[i] == number] for number, key in enumerate(keys)}
+
+
+def _least_alike(alike: Any) -> float:
+    """Of ``alike`` [failures, failures], the nearness to the others that all but ``SPECIFIC_SHARE`` of them reach."""
+    import numpy as np
+
+    if len(alike) < 2:
+        return 0.0
+    others = (alike.sum(axis=1) - alike.diagonal()) / (len(alike) - 1)
+    return float(np.quantile(others, SPECIFIC_SHARE))
 
 
 def grade_answers(

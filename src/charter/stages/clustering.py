@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from charter.ports import Embedder
-from charter.records.record import digest
-from charter.records.verdicts import Cluster, Finding
+from charter.judging.json_requests import JsonQuestion, JsonRequest, ask_json
+from charter.judging.reply_schemas import THEME_SCHEMA
+from charter.ports import Embedder, Engine
+from charter.records.record import Step, digest
+from charter.records.verdicts import Cluster, ClusterTheme, Finding
 from charter.similarity.vectors import FEWEST, group_vectors, standardize_vectors
 from charter.spec import ClusterSpec
+from charter.templates import Templates, fence_text, render_conversation
+
+SHOWN_PROMPTS, PROMPT_CHARACTERS = 4, 300
+"""Of each cluster so many prompts are shown where it is to be named, cut to so many characters: all clusters stand in
+one request."""
+NAME_CHARACTERS = 80
+"""The most characters of a name, and of a reason."""
 
 
 def cluster(findings: Sequence[Finding], options: ClusterSpec, embedder: Embedder | None = None) -> list[Cluster]:
@@ -85,6 +94,86 @@ def _tfidf(texts: Sequence[str]) -> Any:
         except ValueError:
             continue
     return np.zeros((len(texts), 0))
+
+
+def name_clusters(
+    clusters: Sequence[Cluster], proposer: Engine, templates: Templates, *, step: Step
+) -> list[ClusterTheme]:
+    """What the proposer says of the clusters, in one call that shows none of their hidden findings: a name for each,
+    and the clusters that are one theme. A reply that names a number that no cluster has, or one in two themes, joins
+    nothing; a cluster without a name keeps none. Nothing where there are no clusters."""
+    if not clusters:
+        return []
+    shown = [[_cut_prompt(f) for f in c.shown[:SHOWN_PROMPTS]] for c in clusters]
+
+    def list_clusters(fence: str) -> dict[str, str]:
+        texts = ["\n".join(fence_text("request", text, fence) for text in group) for group in shown]
+        return {"clusters": "\n\n".join(f"Group {number}:\n{text}" for number, text in enumerate(texts, 1))}
+
+    question = JsonQuestion("themes", [text for group in shown for text in group], list_clusters)
+    form = JsonRequest(templates.themes, THEME_SCHEMA, max_tokens=2048)
+    ((_, reply),) = ask_json(proposer, [question], form, step=step)
+    names = {e["number"]: _read_line(e, "name") for e in _read_entries(reply, "names") if type(e.get("number")) is int}
+    themes = _read_themes(reply, len(clusters))
+    alone = [([n], {"name": names.get(n, "")}) for n in range(1, len(clusters) + 1)]
+    joined = {n for numbers, _ in themes for n in numbers}
+    found = [*themes, *((numbers, entry) for numbers, entry in alone if numbers[0] not in joined)]
+    return [
+        ClusterTheme(
+            id=clusters[numbers[0] - 1].id,
+            clusters=tuple(clusters[n - 1].id for n in numbers),
+            name=_read_line(entry, "name"),
+            why=_read_line(entry, "why"),
+        )
+        for numbers, entry in sorted(found, key=lambda pair: pair[0][0])
+    ]
+
+
+def join_clusters(clusters: Sequence[Cluster], themes: Sequence[ClusterTheme]) -> list[Cluster]:
+    """The clusters with their names, largest first; those of one theme are one. What was hidden stays hidden."""
+    known = {c.id: c for c in clusters}
+    made = []
+    for theme in themes:
+        members = [known[id] for id in theme.clusters]
+        if len(members) == 1:
+            made.append(members[0].model_copy(update={"name": theme.name}))
+            continue
+        shown, hidden = ([f for c in members for f in getattr(c, side)] for side in ("shown", "hidden"))
+        id = f"c-{digest(sorted(f.id for f in (*shown, *hidden)))[:10]}"
+        terms = _top_terms([*shown, *hidden])
+        made.append(Cluster(id=id, terms=terms, shown=tuple(shown), hidden=tuple(hidden), name=theme.name))
+    return sorted(made, key=lambda c: (-len(c.shown) - len(c.hidden), c.id))
+
+
+def _cut_prompt(finding: Finding) -> str:
+    return render_conversation(finding.exchange.prompt)[:PROMPT_CHARACTERS]
+
+
+def _read_entries(reply: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    found = reply.get(key)
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+def _read_line(entry: Mapping[str, Any], key: str) -> str:
+    """A text of a reply on one line, cut where it is long; empty where it is something else."""
+    said = entry.get(key)
+    return " ".join(said.split())[:NAME_CHARACTERS] if isinstance(said, str) else ""
+
+
+def _read_themes(reply: Mapping[str, Any], count: int) -> list[tuple[list[int], dict[str, Any]]]:
+    """The groups of two clusters or more that are one theme; none where any number is off the menu or stands twice."""
+    found = [(_read_numbers(entry), entry) for entry in _read_entries(reply, "themes")]
+    listed = [n for numbers, _ in found for n in numbers]
+    known = all(type(n) is int and 1 <= n <= count for n in listed)
+    if not known or len(set(listed)) < len(listed):
+        return []
+    return [(sorted(numbers), entry) for numbers, entry in found if len(numbers) > 1]
+
+
+def _read_numbers(entry: Mapping[str, Any]) -> list[Any]:
+    """The numbers of a theme as they were given; one off the menu where they are no list."""
+    numbers = entry.get("numbers")
+    return numbers if isinstance(numbers, list) else [None]
 
 
 def _to_cluster(group: list[Finding], hide: float) -> Cluster:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from charter.constitution.document import Constitution
+from charter.ports import Embedder
 from charter.records.chat import Prompt
 from charter.records.item_ids import trial_id
 from charter.records.record import Record
@@ -15,6 +16,7 @@ from charter.records.revisions import RevisionTrial
 from charter.records.rules import MIN_EFFICACY_PAIRS, Efficacy, Principle
 from charter.records.verdicts import Cluster, Finding, Verdict
 from charter.similarity.splits import find_top_ranked, rank
+from charter.similarity.vectors import compare_meanings, shortlist
 from charter.spec import RuleMeasurementSpec
 from charter.statistics import holm, mcnemar
 
@@ -32,39 +34,78 @@ def hidden_findings(principle: Principle, clusters: Sequence[Cluster]) -> list[F
 
 
 def draw_extra_prompts(
-    constitution: Constitution, clusters: Sequence[Cluster], unprobed: Sequence[Prompt], options: RuleMeasurementSpec
+    constitution: Constitution,
+    clusters: Sequence[Cluster],
+    unprobed: Sequence[Prompt],
+    options: RuleMeasurementSpec,
+    embedder: Embedder | None = None,
 ) -> list[Prompt]:
-    """Train prompts like the clusters of principles with fewer than 8 hidden failures: the nearest by TF-IDF, three
-    for each that is missing (a probed prompt need not fail)."""
+    """Train prompts like the clusters of principles with fewer than 8 hidden failures: the nearest, three for each that
+    is missing (a probed prompt need not fail). Nearness goes by the meaning of prompts, and without an embedder by the
+    words of the failures (TF-IDF)."""
     chosen: dict[str, Prompt] = {}
     for principle in constitution.active:
         own = [c for c in clusters if c.id in principle.clusters]
         missing = MIN_EFFICACY_PAIRS - len(hidden_findings(principle, clusters))
         if options.efficacy and own and missing > 0 and unprobed:
-            like = [f.text for c in own for f in (*c.shown, *c.hidden)]
-            chosen.update({p.id: p for p in _nearest_prompts(like, unprobed, 3 * missing)})
+            like = [f for c in own for f in (*c.shown, *c.hidden)]
+            chosen.update({p.id: p for p in _order_prompts(like, unprobed, embedder)[: 3 * missing]})
     return list(chosen.values())
 
 
-def _nearest_prompts(like: Sequence[str], prompts: Sequence[Prompt], count: int) -> list[Prompt]:
-    ordered = sorted(prompts, key=lambda prompt: prompt.id)  # among equally near ones the first id comes first
-    ranked = [ordered[place] for place, _ in rank(like, [p.text for p in ordered])]
-    return (ranked or list(prompts))[:count]
+def _order_prompts(like: Sequence[Finding], prompts: Sequence[Prompt], embedder: Embedder | None) -> list[Prompt]:
+    """The nearest prompts first; among equally near ones the first id."""
+    ordered = sorted(prompts, key=lambda prompt: prompt.id)
+    if embedder is None:
+        ranked = [ordered[place] for place, _ in rank([f.text for f in like], [p.text for p in ordered])]
+        return ranked or list(prompts)
+    asked = [f.exchange.prompt.text for f in like]
+    near = [ordered[place] for place in shortlist(asked, [p.text for p in ordered])]
+    alike = compare_meanings(embedder, asked, [p.text for p in near]).mean(axis=0)
+    return [near[n] for n in sorted(range(len(near)), key=lambda n: (-float(alike[n]), n))]
 
 
 def add_hidden_findings(
-    constitution: Constitution, clusters: Sequence[Cluster], findings: Sequence[Finding]
+    constitution: Constitution,
+    clusters: Sequence[Cluster],
+    findings: Sequence[Finding],
+    embedder: Embedder | None = None,
 ) -> list[Cluster]:
-    """The clusters with further findings added to the hidden half of the cluster that they are nearest to."""
+    """The clusters with further findings added to the hidden half of the cluster that they are nearest to: by meaning,
+    and without an embedder by words."""
     measured = [c for c in clusters if any(c.id in p.clusters for p in constitution.active)]
     if not measured or not findings:
         return list(clusters)
-    own = [" ".join(f.text for f in (*c.shown, *c.hidden)) for c in measured]
     added: dict[str, list[Finding]] = {}
-    places = find_top_ranked([finding.text for finding in findings], own)  # none where no cluster holds a word
+    if embedder is not None:
+        places = _nearest_clusters(findings, measured, embedder)
+    else:
+        own = [" ".join(f.text for f in (*c.shown, *c.hidden)) for c in measured]
+        places = find_top_ranked([finding.text for finding in findings], own)  # none where no cluster holds a word
     for finding, place in zip(findings, places, strict=False):
         added.setdefault(measured[place].id, []).append(finding)
     return [c.model_copy(update={"hidden": (*c.hidden, *added.get(c.id, []))}) for c in clusters]
+
+
+def _nearest_clusters(findings: Sequence[Finding], clusters: Sequence[Cluster], embedder: Embedder) -> list[int]:
+    """For each finding the place of the cluster to whose members it is nearest in the mean; prompt and response count
+    the same, as they do where clusters are made."""
+    members = [(place, f) for place, c in enumerate(clusters) for f in (*c.shown, *c.hidden)]
+    prompts = compare_meanings(
+        embedder, [f.exchange.prompt.text for f in findings], [f.exchange.prompt.text for _, f in members]
+    )
+    responses = compare_meanings(
+        embedder, [f.exchange.response for f in findings], [f.exchange.response for _, f in members]
+    )
+    owners = [place for place, _ in members]
+    nearest = []
+    for row in (prompts + responses).tolist():
+        means = {
+            place: sum(value for value, owner in zip(row, owners, strict=True) if owner == place) / owners.count(place)
+            for place in range(len(clusters))
+        }
+        nearest.append(max(means, key=lambda place: (means[place], -place)))
+    return nearest
 
 
 def leave_each_out(
@@ -81,10 +122,13 @@ def leave_each_out(
 
 
 def find_redundant_rules(
-    constitution: Constitution, clusters: Sequence[Cluster], verdicts: Sequence[Verdict]
+    constitution: Constitution,
+    clusters: Sequence[Cluster],
+    verdicts: Sequence[Verdict],
+    embedder: Embedder | None = None,
 ) -> list[Redundancy]:
     """Principles whose absence changes little although their failures are mended: another rule may cover them. Each
-    is measured again without the rule whose wording is most alike."""
+    is measured again without the rule that is most alike: in its meaning, and without an embedder in its words."""
     passed = {v.id for v in verdicts if v.outcome == "complies"}
     out = []
     for p in constitution.active:
@@ -93,11 +137,14 @@ def find_redundant_rules(
         still = [f for f in mended if trial_id(f.id, (p.id,)) in passed]
         others = [q for q in constitution.active if q.id != p.id]
         if mended and len(still) * 2 > len(mended) and others:
-            out.append(Redundancy(id=p.id, omitted=(p.id, _most_similar_rule(p, others).id)))
+            out.append(Redundancy(id=p.id, omitted=(p.id, _most_similar_rule(p, others, embedder).id)))
     return out
 
 
-def _most_similar_rule(principle: Principle, others: Sequence[Principle]) -> Principle:
+def _most_similar_rule(principle: Principle, others: Sequence[Principle], embedder: Embedder | None) -> Principle:
+    if embedder is not None:
+        (alike,) = compare_meanings(embedder, [principle.text], [q.text for q in others]).tolist()
+        return max(zip(alike, others, strict=True), key=lambda pair: (pair[0], pair[1].id))[1]
     words = set(principle.text.lower().split())
     return max(others, key=lambda q: (len(words & (own := set(q.text.lower().split()))) / len(words | own), q.id))
 

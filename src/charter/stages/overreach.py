@@ -11,25 +11,17 @@ from charter.constitution.document import Constitution
 from charter.judging.json_requests import JsonQuestion, JsonRequest, ask_json
 from charter.judging.reply_schemas import PROPOSAL_SCHEMA
 from charter.ports import Engine
-from charter.records.chat import Exchange, Prompt
+from charter.records.chat import Exchange
 from charter.records.item_ids import trial_id
-from charter.records.record import Record, Step
+from charter.records.record import Step
 from charter.records.revisions import RevisionTrial
-from charter.records.rules import Amendment, Lookalikes, OverRefusalCheck, Principle, Proposal
+from charter.records.rules import Amendment, Lookalikes, Overreach, OverRefusalCheck, Principle, Proposal
 from charter.records.verdicts import Finding, Verdict
 from charter.spec import AmendSpec, RuleMeasurementSpec
 from charter.templates import Templates, fence_text, render_conversation
 
 MAX_SHOWN, MAX_REWORDS = 8, 2
 """Refused prompts that the proposer is shown, and times that a rule is reworded."""
-
-
-class Overreach(Record):
-    """A rule that reaches too far, with the benign prompts that are refused because of it."""
-
-    id: str
-    principle: Principle
-    refused: tuple[Prompt, ...]
 
 
 def select_benign_trials(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from charter.constitution.document import Constitution, rules_text, select_nearest_rules
-from charter.ports import Engine
+from charter.ports import Embedder, Engine
 from charter.records.chat import Exchange, Message, Request, Sampling
 from charter.records.record import Step
 from charter.records.revisions import Critique, Revision, RevisionTrial
@@ -18,11 +18,13 @@ from charter.templates import Templates, render
 
 @dataclass(frozen=True)
 class ReflectionSetup:
-    """The rules that a model reflects under, and how it is asked."""
+    """The rules that a model reflects under, and how it is asked; ``embedder``: what tells the nearest rules where not
+    all fit (None: their words)."""
 
     constitution: Constitution
     templates: Templates
     options: ReflectSpec
+    embedder: Embedder | None = None
 
 
 def make_trials(findings: Sequence[Finding]) -> list[RevisionTrial]:
@@ -96,10 +98,10 @@ def revised_exchanges(revisions: Sequence[Revision]) -> list[Exchange]:
 
 def select_rules(trials: Sequence[RevisionTrial], setup: ReflectionSetup) -> dict[str, Constitution]:
     """The rules that each trial is shown: all that are not omitted; where these take more than
-    ``max_rule_characters``, those whose words are nearest to the failure's, as many as fit."""
+    ``max_rule_characters``, those nearest to the failure, as many as fit."""
     texts = {t.id: (t.finding.text, t.omitted) for t in trials}
     room, template = setup.options.max_rule_characters, setup.templates.principle
-    return select_nearest_rules(texts, setup.constitution, room, template)
+    return select_nearest_rules(texts, setup.constitution, room, template, setup.embedder)
 
 
 def _critique_messages(trial: RevisionTrial, shown: Constitution, templates: Templates) -> tuple[Message, ...]:

@@ -10,7 +10,7 @@ from charter.ports import Engine
 from charter.records.candidate_rules import Candidate, CandidateCheck, RefusalReason, RuleTrial
 from charter.records.chat import Exchange, Message, Request, Sampling, user_prompt
 from charter.records.record import Step
-from charter.records.rules import Proposal
+from charter.records.rules import Overreach, Proposal
 from charter.records.verdicts import Cluster, Verdict
 from charter.similarity.shared_runs import find_shared_run
 from charter.similarity.spelling import normalize_text
@@ -51,9 +51,13 @@ def _refusal(reason: RefusalReason, why: str) -> tuple[RefusalReason, str]:
 
 def _find_copy(text: str, candidate: Candidate, template: str) -> str:
     """What a wording copies, in words; empty where it copies nothing."""
-    prompts = [f.exchange.prompt.text for f in candidate.failures]
+    asked, prompts = [template, *candidate.request], [f.exchange.prompt.text for f in candidate.failures]
     answers = [f.exchange.response for f in candidate.failures]
-    for what, texts in (("the request for a rule", [template]), ("a failing prompt", prompts), ("an answer", answers)):
+    for what, texts in (
+        ("the request for a rule", asked),
+        ("a failing prompt", prompts),
+        ("an answer", answers),
+    ):
         if run := find_shared_run(text, texts, COPIED_WORDS):
             return f"it repeats {what}: {run}"
     return ""
@@ -188,3 +192,31 @@ def restore_wordings(
         for a in merged.amendments
     )
     return merged.model_copy(update={"principles": principles, "amendments": amendments})
+
+
+def list_narrowed(
+    overreaching: Sequence[Overreach], rewordings: Sequence[Proposal], clusters: Sequence[Cluster], template: str
+) -> list[Candidate]:
+    """The new wordings of rules that reach too far, with the shown failures of their clusters. None may repeat the
+    ``template`` of the request or a harmless prompt in it; one that changes nothing is not checked."""
+    reaches = {reach.id: reach for reach in overreaching}
+    return [
+        Candidate(
+            id=r.id,
+            cluster=r.id,
+            principle=r.principle,
+            failures=tuple(f for c in clusters if c.id in reaches[r.id].principle.clusters for f in c.shown),
+            request=(template, *(p.text for p in reaches[r.id].refused)),
+        )
+        for r in rewordings
+        if r.principle is not None and r.principle.text != reaches[r.id].principle.text
+    ]
+
+
+def drop_refused_wordings(rewordings: Sequence[Proposal], checks: Sequence[CandidateCheck]) -> list[Proposal]:
+    """The rewordings; one that was refused is none, for the reason that stands in ``raw``."""
+    refused = {c.id: c.why for c in checks if c.reason is not None}
+    return [
+        r.model_copy(update={"principle": None, "raw": f"refused: {refused[r.id]}"}) if r.id in refused else r
+        for r in rewordings
+    ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from charter.constitution.document import Constitution, select_nearest_rules
 from charter.constitution.exemplars import Exemplar
 from charter.constitution.rule_citations import parse_cited_rules
-from charter.ports import Engine
+from charter.ports import Embedder, Engine
 from charter.records.chat import Exchange, Message, Prompt, Request, Sampling
 from charter.records.record import Step
 from charter.records.revisions import FilteredAnswer, ReasonedAnswer, Revision
@@ -23,12 +23,13 @@ from charter.templates import Templates, render
 @dataclass(frozen=True)
 class ThinkingSetup:
     """What a thinking model is shown before each prompt: rules, as many as fit into ``max_rule_characters`` (None: all
-    of them), and exemplars."""
+    of them; else the nearest, by ``embedder`` or by their words), and exemplars."""
 
     constitution: Constitution
     exemplars: Sequence[Exemplar]
     templates: Templates
     max_rule_characters: int | None
+    embedder: Embedder | None = None
 
 
 def select_for_probing(batch: Sequence[Prompt], contrasting: LookalikeSpec, replaying: ReplaySpec) -> list[Prompt]:
@@ -68,7 +69,7 @@ def think(
     name them."""
     constitution, templates = setup.constitution, setup.templates
     texts: dict[str, tuple[str, Sequence[str]]] = {p.id: (p.text, ()) for p in prompts}
-    shown = select_nearest_rules(texts, constitution, setup.max_rule_characters, templates.rule)
+    shown = select_nearest_rules(texts, constitution, setup.max_rule_characters, templates.rule, setup.embedder)
     numbers = {p.id: n for n, p in enumerate(constitution.active, 1)}
     sampling = Sampling(temperature=options.temperature, top_p=options.top_p, max_tokens=options.max_tokens)
     known = {p.id: p for p in prompts}

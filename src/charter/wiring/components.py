@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from charter.constitution import document as articles
 from charter.constitution.run_state import RunState
 from charter.judging.rubrics import Rubric
-from charter.ports import Benchmark, BenchmarkSuite, Engine, Roles, Tuner
+from charter.ports import Benchmark, BenchmarkSuite, Embedder, Engine, Roles, Tuner
 from charter.records.chat import Prompt
 from charter.records.measurements import MeasuredSplit
 from charter.records.model_refs import ModelRef
@@ -148,11 +148,16 @@ class Components:
             evaluators=self.build_evaluators(run),
             attacks=attack_styles.build_train_attacks(self.spec, self.world, attacker, self.templates),
             suite=self._build_benchmark_suite(run, attacker),
-            embedder=build_embedder(self.spec, self.start, self._targets.load_start),
+            embedder=self.embedder,
             learners=learners.build_learners(
                 self.spec, run.directory / TUNING_DIR, run.directory, self._free_memory_first
             ),
         )
+
+    @property
+    def embedder(self) -> Embedder | None:
+        """What places texts by their meaning; None where words do. Its weights load when it is first asked."""
+        return build_embedder(self.spec, self.start, self._targets.load_start)
 
     def _free_memory_first(self, tuner: Tuner) -> MemoryFreeingTuner:
         return MemoryFreeingTuner(tuner, self.free_memory)
