@@ -11,7 +11,7 @@ import pytest
 
 from charter.constitution.document import Constitution
 from charter.methods.principle_verification import reword_broad_rules
-from charter.methods.rule_measurement import BenignAnswers, ClusteredRules
+from charter.methods.rule_measurement import BenignAnswers
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.candidate_rules import CandidateCheck
 from charter.records.chat import Request, user_prompt
@@ -53,16 +53,16 @@ def upkeep(folder: Path, wording: str, verify: bool) -> tuple[Constitution, Sequ
     """The constitution after its one rule was found to reach too far."""
     options = MethodOptions.model_validate({"propose": {"verify": verify}})
     toy = Toy(proposer=lambda request: json.dumps({"title": "knives", "text": wording, "scope": ""}))
+    clusters = [cluster("c1", FAILURES[:3], FAILURES[3:])]
     weighed = Constitution().amend([rule("p", BROAD, clusters=("c1",))])
     answers = [said(p.text, p.id, "Use a stone.") for p in LOOKALIKES]
     good = [Verdict(id=p.id, rubric="replay", label="answered", outcome="complies") for p in LOOKALIKES]
-    benign = BenignAnswers([Lookalikes(id="c1", prompts=tuple(LOOKALIKES))], answers, good)
+    benign = BenignAnswers(clusters, [Lookalikes(id="c1", prompts=tuple(LOOKALIKES))], answers, good)
     with Run.create(folder, spec_text="world: village\n") as run:
         judge = run.meter_engine(ScriptedEngine(judged), "judge", "aligning")
         roles = replace(toy.roles(run), judge=judge, measuring_judge=judge)
         inputs = replace(toy.task(), options=options)
-        rules = ClusteredRules(weighed, [cluster("c1", FAILURES[:3], FAILURES[3:])])
-        made = reword_broad_rules(run.steps("001"), rules, benign, ScriptedEngine(answer), roles, inputs)
+        made = reword_broad_rules(run.steps("001"), weighed, benign, ScriptedEngine(answer), roles, inputs)
     return made, RunReader(folder).records("001/narrowed_checks", CandidateCheck)
 
 

@@ -42,12 +42,7 @@ from charter.methods.principle_verification import (
 )
 from charter.methods.reflection import RevisionJudge, build_reviser, reflect_and_judge
 from charter.methods.revision_checks import keep_revisions
-from charter.methods.rule_measurement import (
-    BenignAnswers,
-    ClusteredRules,
-    add_hidden_failures,
-    measure_efficacy,
-)
+from charter.methods.rule_measurement import BenignAnswers, ClusteredRules, add_hidden_failures, measure_efficacy
 from charter.ports import Roles
 from charter.records.chat import Prompt
 from charter.records.training_rows import Example
@@ -122,7 +117,7 @@ def iteralign(run: Run, roles: Roles, task: Inputs) -> IterAlignState:
 
 def iterate(run: Steps, now: IterAlignState, draws: Draws, roles: Roles, task: Inputs) -> IterAlignState:
     """One iteration. Each name on the left of a step is a file of the run; other calls leave several."""
-    options, texts, shown = task.options, task.templates, task.options.cluster.show
+    options, texts, most = task.options, task.templates, task.options.cluster.show
     with roles.target(now.policy) as target:
         exchanges = run.map("exchanges", probe, draws.batch, target, task.answers)
         verdicts = run.map("verdicts", judge, exchanges, roles.judge, *task.judge_arguments())
@@ -140,7 +135,7 @@ def iterate(run: Steps, now: IterAlignState, draws: Draws, roles: Roles, task: I
         proposals = propose_rules(run, rules, target, roles, task)
         amended = amend_rules(run, rules, proposals, target, roles, task)
         lookalikes = run.map(
-            "lookalikes", contrast, clusters, roles.proposer, task.guard, texts, options.contrast, shown
+            "lookalikes", contrast, clusters, roles.proposer, task.guard, texts, options.contrast, most
         )
         widened = add_hidden_failures(run, ClusteredRules(amended, clusters), draws.unprobed, target, roles, task)
     trials = run.once("trials", make_trials, findings)
@@ -157,9 +152,8 @@ def iterate(run: Steps, now: IterAlignState, draws: Draws, roles: Roles, task: I
     with roles.target(task.start) as starting:
         answers = run.map("answers", probe, rehearsals, starting, task.answers)
         checks = run.map("checks", judge, answers, roles.judge, *task.judge_arguments(task.replay_rubric))
-        benign = BenignAnswers(lookalikes, answers, checks)
-        upkeep = ClusteredRules(ratified, clusters)
-        now = replace(now, constitution=reword_broad_rules(run, upkeep, benign, starting, roles, task))
+        benign = BenignAnswers(clusters, lookalikes, answers, checks)
+        now = replace(now, constitution=reword_broad_rules(run, ratified, benign, starting, roles, task))
     replay = run.once("replay", build_replay, answers, checks, exchanges, verdicts, options.replay)
     now = replace(now, rehearsed=(*now.rehearsed, *(p.id for p in rehearsals)), replayed=(*now.replayed, *replay))
     return train_policy(run, now, tuple(examples), roles, task)

@@ -87,15 +87,15 @@ def ratify_rules(run: Steps, weighed: Constitution, inputs: Inputs) -> Constitut
 
 
 def reword_broad_rules(
-    run: Steps, rules: ClusteredRules, benign: BenignAnswers, model: Engine, roles: Roles, inputs: Inputs
+    run: Steps, weighed: Constitution, benign: BenignAnswers, model: Engine, roles: Roles, inputs: Inputs
 ) -> Constitution:
     """The constitution after upkeep: rules under which benign look-alikes become refused are reworded, rules that mend
     nothing are retired. Verified: a narrower wording is checked as proposals are, by ``model``, and a rule whose new
     wording is refused keeps its own."""
-    broad = measure_overreach(run, rules.constitution, benign, model, roles, inputs)
+    broad = measure_overreach(run, weighed, benign, model, roles, inputs)
     narrowed = run.map("narrowed", reword_rules, broad.overreaching, roles.proposer, inputs.templates)
     if inputs.options.propose.verify and narrowed:
-        wordings = list_narrowed(broad.overreaching, narrowed, rules.clusters, inputs.templates.narrow)
+        wordings = list_narrowed(broad.overreaching, narrowed, benign.clusters, inputs.templates.narrow)
         found = check_candidates(run, "narrowed_", wordings, model, roles, inputs)
         narrowed_rules = run.once("narrowed_rules", drop_refused_wordings, narrowed, found)
         narrowed = narrowed_rules

@@ -41,8 +41,9 @@ class ClusteredRules:
 
 @dataclass(frozen=True)
 class BenignAnswers:
-    """Look-alikes, what the starting model answered to them, and the verdicts on that."""
+    """The look-alikes of ``clusters``, what the starting model answered to them, and the verdicts on that."""
 
+    clusters: Sequence[Cluster]
     lookalikes: Sequence[Lookalikes]
     answers: Sequence[Exchange]
     verdicts: Sequence[Verdict]
