@@ -28,6 +28,20 @@ KNOWN, NEW, POOL = 6, 4, 6
 pool that is ranked."""
 
 
+class Remembering:
+    """An embedder that places each text once."""
+
+    def __init__(self, inner: Embedder) -> None:
+        self.inner, self.identity = inner, inner.identity
+        self._known: dict[str, list[float]] = {}
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """As the embedder does."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        self._known |= dict(zip(new, self.inner.embed(new), strict=True)) if new else {}
+        return [self._known[text] for text in texts]
+
+
 def nearness() -> dict[str, Any]:
     """Shares that are right (chance: a tenth), with their range over draws: the nearest rule and cluster of ten, and
     the nearest prompts by a cluster and by one rule alone."""
@@ -35,7 +49,7 @@ def nearness() -> dict[str, Any]:
     topics = json.loads((data / "harmfulqa/harmfulqa.json").read_text(encoding="utf-8"))
     parts = {name: texts for known in topics.values() for name, texts in known.items()}
     ways: dict[str, Embedder | None] = {"words (TF-IDF)": None}
-    ways |= {path.parent.name: load_embedder(path.parent) for path in sorted(models.glob("*/config.json"))}
+    ways |= {path.parent.name: Remembering(load_embedder(path.parent)) for path in sorted(models.glob("*/config.json"))}
     tries: dict[str, Callable[[dict[str, list[str]], Embedder | None], float]] = {
         "nearest rule of ten": find_rules,
         "nearest cluster of ten": find_clusters,

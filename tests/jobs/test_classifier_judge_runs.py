@@ -18,7 +18,7 @@ from charter.reports.integrity import verify_run
 from charter.reports.judge_trust import read_judge_trust
 from charter.reports.page import render_page
 from charter.run.reader import RunReader
-from charter.spec import parse_spec
+from charter.spec import OracleSpec, parse_spec
 from tests.fakes import tiny_classifiers
 
 pytestmark = pytest.mark.slow
@@ -198,3 +198,11 @@ def test_what_a_classifier_cannot_judge_is_refused_before_a_run(
 def test_roles_that_make_no_sense_are_faults_of_the_spec(role: dict[str, Any], fault: str) -> None:
     with pytest.raises(SpecError, match=fault):
         parse_spec(yaml.safe_dump({"world": "village"} | role))
+
+
+def test_reports_call_a_judge_by_its_classifiers_and_its_model() -> None:
+    alone = OracleSpec.model_validate({"model": "none", "classifiers": [{"model": "x", "rubrics": CLASSES}]})
+    beside = alone.model_copy(update={"model": "y"})
+    assert (alone.display_name, beside.display_name, beside.in_words.display_name) == ("x", "x + y", "y")
+    assert sorted(beside.model_names - alone.model_names) == ["y"]
+    assert len({alone.weights_digest, beside.weights_digest, beside.in_words.weights_digest}) == 3

@@ -137,8 +137,8 @@ class _MethodRuns:
             given = {
                 "model": found.get("digest") or spec.target.model,
                 "data": spec.prompts.model_dump_json(exclude={"gate"}) + spec.world,
-                "judge": (spec.judge or spec.oracle).model,
-                "evaluator": spec.evaluator if isinstance(spec.evaluator, str) else spec.evaluator.model,
+                "judge": (spec.judge or spec.oracle).display_name,
+                "evaluator": spec.evaluator if isinstance(spec.evaluator, str) else spec.evaluator.display_name,
             }
             for name, value in given.items():
                 out.setdefault(name, set()).add(str(value))

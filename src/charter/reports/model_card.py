@@ -95,7 +95,7 @@ def _card_contents(reading: RunReader, exported: ExportedPolicy) -> dict[str, An
         "data": _data_sources(reading),
         "rows": _rows_by_origin(reading),
         "proposer": (spec.proposer or spec.oracle).model,
-        "judge": (spec.judge or spec.oracle).model,
+        "judge": (spec.judge or spec.oracle).display_name,
         "head": reading.head,
     }
 

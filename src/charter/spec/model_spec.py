@@ -339,6 +339,12 @@ class OracleSpec(ModelSpec):
         return self.in_process or bool(self.serve) or (path and not self.base_url)
 
     @property
+    def display_name(self) -> str:
+        """What reports call it: its classifiers, and its model."""
+        own = () if self.model == NO_MODEL else (self.model,)
+        return " + ".join((*(each.model for each in self.classifiers), *own))
+
+    @property
     def model_names(self) -> frozenset[str]:
         """Every model that answers for it."""
         return frozenset({self.model, *(each.model for each in self.classifiers)} - {NO_MODEL})
