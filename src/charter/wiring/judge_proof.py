@@ -87,7 +87,7 @@ def prove_judges(components: Components, run: Run) -> list[str]:
     spec, known, lines = components.spec, {found.id for found in components.calibrations}, []
     for role, asked in find_judges(spec).items():
         calibrated = role in known
-        by_label = spec.options.judge.read == "label" or covers(asked, components.rubric)
+        by_label = spec.options.judge.read == "label" or covers(asked, components.rubric_of(role))
         if not calibrated and (reason := skip_probe(spec, role, asked)):
             if asked.model != "world":
                 lines.append(reason)
