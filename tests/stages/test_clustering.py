@@ -103,11 +103,17 @@ def test_the_proposer_names_clusters_and_joins_those_of_one_theme() -> None:
     ],
 )
 def test_a_reply_off_the_menu_joins_nothing(themes: object) -> None:
-    names = [{"number": 2, "name": "two"}, {"number": 8, "name": "eight"}, {"number": "1", "name": "one"}, 7]
+    names = [{"number": 2, "name": "two"}, {"number": 1, "name": 5}, 7]
     found, read, _ = named({"names": names, "themes": themes})
     assert len(found) == len(read) == 3
     assert sorted(c.name for c in found) == ["", "", "two"]
     assert all(theme.clusters == (theme.id,) for theme in read)
+
+
+@pytest.mark.parametrize("number", [0, 4, "1", True, None])
+def test_names_with_a_number_off_the_menu_may_belong_to_others_and_are_left_out(number: object) -> None:
+    found, _, _ = named({"names": [{"number": 1, "name": "one"}, {"number": number, "name": "x"}], "themes": []})
+    assert [c.name for c in found] == [""] * 3
 
 
 @pytest.mark.parametrize(

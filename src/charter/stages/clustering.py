@@ -100,8 +100,8 @@ def name_clusters(
     clusters: Sequence[Cluster], proposer: Engine, templates: Templates, *, step: Step
 ) -> list[ClusterTheme]:
     """What the proposer says of the clusters, in one call that shows none of their hidden findings: a name for each,
-    and the clusters that are one theme. A reply that names a number that no cluster has, or one in two themes, joins
-    nothing; a cluster without a name keeps none. Nothing where there are no clusters."""
+    and the clusters that are one theme. Names with a number that no cluster has are all left out, for they may belong
+    to others; so are themes with one, or with the same number twice. Nothing where there are no clusters."""
     if not clusters:
         return []
     shown = [[_cut_prompt(f) for f in c.shown[:SHOWN_PROMPTS]] for c in clusters]
@@ -113,8 +113,7 @@ def name_clusters(
     question = JsonQuestion("themes", [text for group in shown for text in group], list_clusters)
     form = JsonRequest(templates.themes, THEME_SCHEMA, max_tokens=2048)
     ((_, reply),) = ask_json(proposer, [question], form, step=step)
-    names = {e["number"]: _read_line(e, "name") for e in _read_entries(reply, "names") if type(e.get("number")) is int}
-    themes = _read_themes(reply, len(clusters))
+    names, themes = _read_names(reply, len(clusters)), _read_themes(reply, len(clusters))
     alone = [([n], {"name": names.get(n, "")}) for n in range(1, len(clusters) + 1)]
     joined = {n for numbers, _ in themes for n in numbers}
     found = [*themes, *((numbers, entry) for numbers, entry in alone if numbers[0] not in joined)]
@@ -158,6 +157,13 @@ def _read_line(entry: Mapping[str, Any], key: str) -> str:
     """A text of a reply on one line, cut where it is long; empty where it is something else."""
     said = entry.get(key)
     return " ".join(said.split())[:NAME_CHARACTERS] if isinstance(said, str) else ""
+
+
+def _read_names(reply: Mapping[str, Any], count: int) -> dict[int, str]:
+    """The name of each number; none where any number is off the menu."""
+    entries = _read_entries(reply, "names")
+    known = all(type(entry.get("number")) is int and 1 <= entry["number"] <= count for entry in entries)
+    return {entry["number"]: _read_line(entry, "name") for entry in entries} if known else {}
 
 
 def _read_themes(reply: Mapping[str, Any], count: int) -> list[tuple[list[int], dict[str, Any]]]:
