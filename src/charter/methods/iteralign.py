@@ -131,9 +131,7 @@ def iterate(run: Steps, now: IterAlignState, draws: Draws, roles: Roles, task: I
         if clean or not findings:
             return replace(now, stopped=stop.reason if clean else "")
         clusters = cluster_failures(run, findings, roles, task)
-        rules = ClusteredRules(now.constitution, clusters)
-        proposals = propose_rules(run, rules, target, roles, task)
-        amended = amend_rules(run, rules, proposals, target, roles, task)
+        amended = discover_rules(run, ClusteredRules(now.constitution, clusters), target, roles, task)
         lookalikes = run.map(
             "lookalikes", contrast, clusters, roles.proposer, task.guard, texts, options.contrast, most
         )

@@ -42,6 +42,13 @@ def record_seed(run: Steps, inputs: Inputs) -> Constitution:
     return constitution
 
 
+def discover_rules(run: Steps, rules: ClusteredRules, target: Engine, roles: Roles, inputs: Inputs) -> Constitution:
+    """The constitution with a new rule for each cluster, as far as one holds."""
+    proposals = propose_rules(run, rules, target, roles, inputs)
+    amended = amend_rules(run, rules, proposals, target, roles, inputs)
+    return amended
+
+
 def propose_rules(run: Steps, rules: ClusteredRules, target: Engine, roles: Roles, inputs: Inputs) -> list[Proposal]:
     """A proposal for each cluster. Verified: the best of several wordings; where all are refused they are asked for
     again with the reasons, and at last there is none. Otherwise the only one, as it comes."""
