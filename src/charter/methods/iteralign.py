@@ -33,7 +33,7 @@ from charter.methods.inputs import Inputs
 from charter.methods.norm_following import NormedRun, apply_norms, measure_norms, take_over, write_prompts
 from charter.methods.policy_state import PolicyState
 from charter.methods.policy_trial import TrialPlan, try_policy
-from charter.methods.principle_verification import discover_rules, ratify_rules, record_seed
+from charter.methods.principle_verification import discover_rules, ratify_rules, record_seed, reword_broad_rules
 from charter.methods.reflection import RevisionJudge, build_reviser, reflect_and_judge
 from charter.methods.revision_checks import keep_revisions
 from charter.methods.rule_measurement import BenignAnswers, ClusteredRules, add_hidden_failures, measure_efficacy
