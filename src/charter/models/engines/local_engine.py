@@ -22,17 +22,17 @@ from charter.models.engines import memory
 from charter.models.engines.decoding import DecodedRow, DecodingRow, RowEnds, decode
 from charter.models.engines.likelihood_passes import LOGITS, ScoringPass, plan_passes, score_passes
 from charter.models.engines.local_options import LocalOptions
+from charter.models.engines.scored_pairs import encode_pair, encode_pairs, join_messages
 from charter.models.engines.shared_beginnings import SharedBeginning, longest_shareable_row
 from charter.models.engines.template_report import note_altered, report_template
 from charter.models.engines.token_batches import BatchBounds, BatchRow, plan_batches
-from charter.records.chat import Completion, LogLikelihood, Message, Prompt, Request, ScoreRequest
+from charter.records.chat import Completion, LogLikelihood, Prompt, Request, ScoreRequest
 from charter.records.model_refs import ModelRef
 from charter.records.record import canonical
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 BatchFunction = Callable[[list[Item]], list[Answer]]
-EncodedPair = tuple[list[int], list[int], int]
 
 
 class LocalEngine:
@@ -113,10 +113,10 @@ class LocalEngine:
         dialogue = self.dialogue()
         try:
             if isinstance(request, ScoreRequest):
-                ids = self._encode_pair(request, dialogue, 2**31)[0]
+                ids = encode_pair(request, dialogue, 2**31)[0]
             else:
                 ids = (
-                    dialogue.encode_continuation(_join_messages(request.messages))
+                    dialogue.encode_continuation(join_messages(request.messages))
                     if request.raw
                     else dialogue.encode_prompt(request.messages)
                 )
@@ -177,7 +177,7 @@ class LocalEngine:
         """One log-likelihood per request not in ``done``. Raises EngineError where one (no label) does not fit."""
         if all(request.id in done for request in requests):
             return
-        pairs, unread = self._encode_pairs(requests)
+        pairs, unread = encode_pairs(requests, self._ensure_loaded(), self._context_length())
         yield from (answer for answer in unread if answer.id not in done)
         requests = [request for request in requests if request.id in pairs]
         passes = plan_passes([pairs[request.id][:2] for request in requests])
@@ -198,38 +198,6 @@ class LocalEngine:
                         id, (_, after, cut) = requests[span.place].id, pairs[requests[span.place].id]
                         if id not in done:
                             yield LogLikelihood(id=id, value=value, tokens=len(after), greedy=greedy, cut=cut)
-
-    def _encode_pairs(self, requests: Sequence[ScoreRequest]) -> tuple[dict[str, EncodedPair], list[LogLikelihood]]:
-        """The tokens of each request, and the answers to labels that do not fit the context. Raises EngineError."""
-        dialogue, limit, pairs, unread = self._ensure_loaded(), self._context_length(), {}, []
-        for request in requests:
-            try:
-                pairs[request.id] = self._encode_pair(request, dialogue, limit)
-            except EngineError as refused:
-                if not request.label:
-                    raise
-                unread.append(LogLikelihood(id=request.id, value=0, tokens=0, greedy=False, error=refused.message))
-        return pairs, unread
-
-    def _encode_pair(self, request: ScoreRequest, dialogue: ChatFormat, limit: int) -> EncodedPair:
-        """The tokens of what stands before and of what is weighed, and how many were cut off on the left. The last
-        token is only compared with, so that there may be one more than the model reads."""
-        try:
-            if request.raw:
-                before, after = dialogue.encode_scored_continuation(
-                    _join_messages(request.messages), request.completion
-                )
-            else:
-                before, after = dialogue.encode_scored(request.messages, request.completion)
-        except ValueError as refused:
-            raise EngineError(f"Cannot score {request.id}: {refused}", "Change its messages.") from refused
-        whole = [*before, *after]
-        cut = max(0, len(whole) - limit - 1)
-        if not before or (cut and not request.cut):
-            size = f"{len(whole)} tokens; the model reads {limit}"
-            raise EngineError(f"Cannot score {request.id}: {size if before else 'its prompt is empty'}.", "Drop it.")
-        seam = max(len(before), cut + 1)
-        return whole[cut:seam], whole[seam:], cut
 
     def token_ids(self, requests: Sequence[Request]) -> list[list[int]]:
         """The tokens of each prompt as the model reads them; empty for one that it cannot read."""
@@ -308,7 +276,7 @@ class LocalEngine:
         if request.raw:
             room = max(1, limit - asked.max_tokens)
             return DecodingRow(
-                dialogue.encode_continuation(_join_messages(request.messages))[-room:],
+                dialogue.encode_continuation(join_messages(request.messages))[-room:],
                 asked.max_tokens,
                 asked,
                 request.seed,
@@ -393,8 +361,3 @@ def _said(request: Request, drawn: DecodedRow, dialogue: ChatFormat) -> dict[str
         spent = f"its thought took all {len(drawn.tokens)} tokens" if drawn.stop == "length" else "a thought alone"
         return {"text": "", "stop": "error", "error": f"no answer: {spent}", "thought": thought}
     return {"text": text, "stop": drawn.stop, "thought": thought}
-
-
-def _join_messages(messages: Sequence[Message]) -> str:
-    """The text of a raw request."""
-    return "".join(message.content for message in messages)
