@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from charter.models.engines.reply_grammars import ReplyGrammar
 from charter.models.engines.shared_beginnings import SharedBeginning
 from charter.records.chat import Sampling, StopReason
 
@@ -19,24 +20,30 @@ if TYPE_CHECKING:
 
 
 Text = Callable[[list[int]], str]
+BatchWatcher = Callable[[int, float, int], None]
+"""Is told how far a batch is: rows that have ended, what the rows at work make in rows, and the tokens drawn."""
 
 KEPT = 7 / 8
 """Rows that have ended leave once no more than this share of the batch goes on: to leave costs a copy of the cache."""
+WATCHED_STEPS = 8
+"""Tokens of a row between two looks at how far the batch is."""
 
 
 @dataclass(frozen=True)
 class DecodingRow:
-    """A prompt's token ids, how many tokens may follow, and how they are drawn."""
+    """A prompt's token ids, how many tokens may follow, how they are drawn, and the grammar that they keep."""
 
     ids: list[int]
     max_tokens: int
     sampling: Sampling
     seed: int
+    grammar: ReplyGrammar | None = None
 
 
 @dataclass
 class DecodedRow:
-    """What followed: token ids without the end token, the text where a stop string cut it, and why it ended."""
+    """What followed: token ids without the end token, the text where a stop string cut it or a grammar ended it, and
+    why it ended."""
 
     tokens: list[int]
     text: str | None = None
@@ -88,15 +95,20 @@ class RowEnds:
 
 
 def decode(
-    model: Any, rows: Sequence[DecodingRow], ends: RowEnds, beginning: SharedBeginning | None = None
+    model: Any,
+    rows: Sequence[DecodingRow],
+    ends: RowEnds,
+    beginning: SharedBeginning | None = None,
+    watch: BatchWatcher | None = None,
 ) -> list[DecodedRow]:
-    """Draws until each row ends: an end token, one of its stop strings (cut off), or its limit. ``beginning``: what all
-    rows begin with, read once. Raises FloatingPointError where the model's logits are not numbers.
+    """Draws until each row ends: an end token, one of its stop strings (cut off), the end of its grammar, or its limit.
+    ``beginning``: what all rows begin with, read once. A row at work counts for ``watch`` by its share of the tokens
+    allowed. Raises FloatingPointError where the model's logits are not numbers.
     """
     import torch
 
     with torch.inference_mode():
-        return _SamplingLoop(model, rows, ends, beginning or SharedBeginning(())).run()
+        return _SamplingLoop(model, rows, ends, beginning or SharedBeginning(())).run(watch)
 
 
 class _SamplingLoop:
@@ -110,6 +122,7 @@ class _SamplingLoop:
         self.active = list(range(len(rows)))
         self.outputs = [DecodedRow([]) for _ in rows]
         self.unfinished = {place for place, row in enumerate(rows) if row.max_tokens > 0}
+        self.grammars = {place: row.grammar.copy() for place, row in enumerate(rows) if row.grammar}
         self.max_steps = max(row.max_tokens for row in rows)
         device = str(model.device)
         cached = len(beginning)
@@ -126,7 +139,7 @@ class _SamplingLoop:
         self.counts: Tensor | None = None
         self.cache = beginning.expand(model, len(rows))
 
-    def run(self) -> list[DecodedRow]:
+    def run(self, watch: BatchWatcher | None) -> list[DecodedRow]:
         for step in range(self.max_steps):
             if not self.unfinished:
                 break
@@ -134,6 +147,9 @@ class _SamplingLoop:
             for place, token in zip(self.active, tokens.tolist(), strict=True):
                 if place in self.unfinished:
                     self._append_token(place, token)
+            if watch is not None and step % WATCHED_STEPS == 0:
+                parts = sum(len(self.outputs[place].tokens) / self.rows[place].max_tokens for place in self.unfinished)
+                watch(len(self.rows) - len(self.unfinished), parts, sum(len(drawn.tokens) for drawn in self.outputs))
             self.ids = tokens[:, None]
             if len(self.unfinished) <= KEPT * len(self.active):
                 self._drop_finished()
@@ -149,6 +165,10 @@ class _SamplingLoop:
         if self.has_penalty:
             self.counts = torch.zeros_like(logits) if self.counts is None else self.counts
             logits = logits - self.penalty[:, None] * self.counts
+        for line, place in enumerate(self.active):
+            if place in self.grammars and place in self.unfinished:
+                forbidden = self.grammars[place].forbid_tokens(logits.shape[-1])
+                logits[line].masked_fill_(forbidden.to(logits.device), -torch.inf)
         chance = None if self.uniforms is None else self.uniforms[:, step]
         tokens = sample_tokens(logits, self.temperature, self.top_p, chance)
         if self.counts is not None:
@@ -162,7 +182,9 @@ class _SamplingLoop:
             self.unfinished.discard(place)
             return
         drawn.tokens.append(token)
-        if row.sampling.stop:
+        if place in self.grammars and self.grammars[place].append_token(token):
+            drawn.text, drawn.stop = self.whole(drawn.tokens), "stop"
+        elif row.sampling.stop:
             self._cut_at_stop(row.sampling.stop, drawn)
         if drawn.stop == "stop" or len(drawn.tokens) >= row.max_tokens:
             self.unfinished.discard(place)
@@ -221,5 +243,5 @@ def sample_tokens(logits: Tensor, heat: Tensor, nucleus: Tensor, chance: Tensor 
         shares = shares.masked_fill(beyond.scatter(-1, order, beyond) & (nucleus < 1)[:, None], 0.0)
     heap = shares.cumsum(-1)
     drawn = torch.searchsorted(heap, chance[:, None] * heap[:, -1:], right=True)[:, 0]
-    drawn = drawn.clamp_max(logits.shape[-1] - 1)
-    return torch.where(heat > 0, drawn, best)
+    last = torch.searchsorted(heap, heap[:, -1:].contiguous())[:, 0]  # of those that have a share
+    return torch.where(heat > 0, drawn.minimum(last), best)

@@ -2,9 +2,9 @@
 
 Batches are formed from all requests of a call, bounded by padded tokens, longest prompt first, so that neither the
 bounds nor what is left to do changes an answer (in float32; in lower precision batches may differ in the last bits).
-What many prompts of a call begin with is read once. ``response_schema`` is not
-enforced here. ``top_p``, ``temperature``, stop strings and the frequency penalty (over generated tokens, as hosted
-models do it) come with each request.
+What many prompts of a call begin with is read once. With ``reply_schema`` an answer keeps its request's
+``response_schema``, unless the model thinks first. ``top_p``, ``temperature``, stop strings and the frequency penalty
+(over generated tokens, as hosted models do it) come with each request.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from charter.errors import EngineError
 from charter.models import weights
 from charter.models.chat_format import ChatFormat
 from charter.models.engines import memory
+from charter.models.engines.batch_progress import BatchProgress
 from charter.models.engines.decoding import DecodedRow, DecodingRow, RowEnds, decode
 from charter.models.engines.likelihood_passes import LOGITS, ScoringPass, plan_passes, score_passes
 from charter.models.engines.local_options import LocalOptions
+from charter.models.engines.reply_grammars import ReplyGrammar, ReplyGrammars
 from charter.models.engines.scored_pairs import encode_pair, encode_pairs, join_messages
 from charter.models.engines.shared_beginnings import SharedBeginning, longest_shareable_row
 from charter.models.engines.template_report import note_altered, report_template
 from charter.models.engines.token_batches import BatchBounds, BatchRow, plan_batches
-from charter.records.chat import Completion, LogLikelihood, Prompt, Request, ScoreRequest
+from charter.records.chat import CallProgress, Completion, LogLikelihood, Prompt, Request, ScoreRequest
 from charter.records.model_refs import ModelRef
 from charter.records.record import canonical
 
@@ -48,6 +50,9 @@ class LocalEngine:
         self._base: Any = None
         self._peft: Any = None
         self._chat_format: Any = None
+        self._grammars: ReplyGrammars | None = None
+        self._tell: Callable[[CallProgress], None] | None = None
+        self._progress: BatchProgress | None = None
         self._loaded_base: Path | None = None
         self._loaded_policy: ModelRef | None = None
 
@@ -55,7 +60,7 @@ class LocalEngine:
     def identity(self) -> str:
         """The model's name and digest, and what else decides its answers."""
         name = self._policy.base if self._policy.revision else Path(self._policy.base).name
-        asked = self.options.model_dump(include={"plain", "template", "context", "today"})
+        asked = self.options.model_dump(include={"plain", "template", "context", "today", "reply_schema"})
         extras = [f"{key}={canonical(value)}" for key, value in asked.items() if value]
         return " ".join([f"local:{name}@{self._policy.digest[:16]}", *extras])
 
@@ -102,6 +107,10 @@ class LocalEngine:
         config = weights.load_config(where, remote_code=remote_code)
         tokenizer = weights.load_tokenizer(where, remote_code=remote_code)
         return self._speak(tokenizer, weights.load_end_tokens(where, config))
+
+    def report_progress(self, tell: Callable[[CallProgress], None] | None) -> None:
+        """Tells ``tell`` how far a call for answers is, while its batches are at work; None: nobody."""
+        self._tell = tell
 
     @property
     def renders(self) -> bool:
@@ -161,7 +170,11 @@ class LocalEngine:
         table = [
             BatchRow(row.ids, len(row.ids) - 1 if len(row.ids) + row.max_tokens <= longest else 0) for row in ordered
         ]
-        for plan in plan_batches(table, self._bounds()):
+        plans = plan_batches(table, self._bounds())
+        batches = [[fit[place].id for place in batch] for plan in plans for batch in plan.batches]
+        todo = sum(len(batch) for batch in batches if not set(batch) <= set(done))
+        self._progress = BatchProgress(todo, self._tell) if todo and self._tell else None
+        for plan in plans:
             beginning = SharedBeginning(plan.beginning)
             for batch in plan.batches:
                 asked = [fit[place] for place in batch]
@@ -290,7 +303,18 @@ class LocalEngine:
             )
         if dialogue.stop_texts:
             asked = asked.model_copy(update={"stop": (*asked.stop, *dialogue.stop_texts)})
-        return DecodingRow(ids, min(asked.max_tokens, limit - len(ids)), asked, request.seed)
+        grammar = self._reply_grammar(request, dialogue)
+        return DecodingRow(ids, min(asked.max_tokens, limit - len(ids)), asked, request.seed, grammar)
+
+    def _reply_grammar(self, request: Request, dialogue: ChatFormat) -> ReplyGrammar | None:
+        """What holds the answer to the request's schema; None where nothing does. A thought fits no schema, so models
+        that think are left free. Raises ValueError where the schema cannot be kept."""
+        if request.response_schema is None or not self.options.reply_schema or dialogue.marks.thinks:
+            return None
+        if self._grammars is None:
+            vocabulary = self.model.config.get_text_config().vocab_size
+            self._grammars = ReplyGrammars(dialogue.tokenizer, dialogue.stop_ids, vocabulary)
+        return self._grammars.compile_schema(request.response_schema)
 
     def _run_within_memory(
         self, batch: list[Item], work: BatchFunction[Item, Answer], need: Callable[[list[Item]], int]
@@ -346,7 +370,11 @@ class LocalEngine:
         whole = (
             (lambda tokens: dialogue.split_thought(tokens)[1]) if dialogue.form == "template" else dialogue.decode_raw
         )
-        return decode(self.model, rows, RowEnds(dialogue.stop_ids, dialogue.decode_raw, whole), beginning)
+        ends, progress = RowEnds(dialogue.stop_ids, dialogue.decode_raw, whole), self._progress
+        drawn = decode(self.model, rows, ends, beginning, progress.watch_batch if progress else None)
+        if progress:
+            progress.end_batch(len(rows), sum(len(row.tokens) for row in drawn))
+        return drawn
 
 
 def _said(request: Request, drawn: DecodedRow, dialogue: ChatFormat) -> dict[str, str]:
