@@ -22,12 +22,14 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 from bench.page import ROOT, put
 from charter.data.sources.source_prompts import SourcePrompts
 from charter.judging.judge_requests import judge_request
 from charter.judging.rubrics import CONDUCT
 from charter.models import weights
+from charter.models.engines import local_engine
 from charter.models.engines.local_engine import LocalEngine
 from charter.models.engines.local_options import LocalOptions
 from charter.models.engines.token_batches import BatchBounds, BatchRow, plan_batches
@@ -64,10 +66,11 @@ def main(words: Sequence[str]) -> int:
     given.add_argument("--tokens", type=int, default=64, help="new tokens of an answer")
     given.add_argument("--pairs", type=int, default=200, help="pairs of HHH alignment whose scoring is measured")
     given.add_argument("--rounds", type=int, default=1)
-    given.add_argument("--only", choices=("tokens", "answers", "judge", "labels", "training", "memory"))
+    given.add_argument("--only", choices=("tokens", "answers", "together", "judge", "labels", "training", "memory"))
     asked = given.parse_args(words)
     parts: dict[str, Callable[[argparse.Namespace], str]] = {
-        "tokens": count_read_tokens, "answers": measure_answers, "judge": partial(measure_judge, labels=False),
+        "tokens": count_read_tokens, "answers": measure_answers, "together": measure_joined_batches,
+        "judge": partial(measure_judge, labels=False),
         "labels": partial(measure_judge, labels=True), "training": measure_training, "memory": measure_memory,
     }  # fmt: skip
     for name, measure in parts.items():
@@ -180,6 +183,25 @@ def measure_answers(asked: argparse.Namespace) -> str:
          f"At most {asked.tokens} new tokens, greedy.",
          "", *table]
     )  # fmt: skip
+
+
+def measure_joined_batches(asked: argparse.Namespace) -> str:
+    """Answers of prompts that are read in parts and answered together, and of parts answered one after the other."""
+    engine = LocalEngine(load_reference(), LocalOptions(device="cpu"))
+    prompts, how = draw_prompts(asked.data, min(64, asked.n)), Sampling(max_tokens=asked.tokens)
+    requests = [Request(id=f"{n:04d}", messages=p.messages, sampling=how, seed=n) for n, p in enumerate(prompts)]
+
+    def answer() -> int:
+        return sum(completion.tokens_out for completion in engine.generate(requests))
+
+    def answer_apart() -> int:
+        with patch.object(local_engine, "can_join_caches", lambda _: False):
+            return answer()
+
+    list(engine.generate(requests[:1]))
+    table = compare({"together": answer, "each part by itself": answer_apart}, asked.rounds, "new tokens")
+    about = f"{len(requests)} prompts, at most {asked.tokens} new tokens, greedy, in turn."
+    return "\n".join(["# Parts of a batch answered together", "", f"{describe_run(asked)} {about}", "", *table])
 
 
 def count_read_tokens(asked: argparse.Namespace) -> str:

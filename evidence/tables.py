@@ -22,6 +22,7 @@ PAGES = (
         "docs/recipes.md",
         "docs/attacks.md",
         "docs/oracles.md",
+        "docs/engines.md",
         "docs/preferences.md",
     ),
     *(
@@ -90,6 +91,7 @@ def table(name: str) -> str:
         "cai": _ruled,
         "instruct": _instruct,
         "meaning": _meaning,
+        "equal_answers": _equal_answers,
     }.get(claim)
     return special(found) if special is not None else _rows(found)
 
@@ -261,6 +263,12 @@ def _meaning(found: dict[str, Any]) -> str:
     """A line for each set, size and way."""
     keys = ("set", "n", "by", "topics", "clusters", "of one", "V", "adjusted")
     return md.lines(keys, [[r.get(key, "-") for key in keys] for r in found["rows"]])
+
+
+def _equal_answers(found: dict[str, Any]) -> str:
+    """A line for each way in which the answers were made."""
+    keys = ("model", "batch", "tokens", "beginning", "greedy equal", "sampled equal", "n", "distinct texts")
+    return md.lines(keys, [[r[key] for key in keys] for r in found["rows"]])
 
 
 def _span(values: Sequence[float]) -> str:

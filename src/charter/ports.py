@@ -136,7 +136,8 @@ class Tuner(Protocol):
         """Trains on ``rows`` (loss on the responses only) and writes the model under ``directory``.
 
         Returns a reference whose ``adapter`` is the absolute path of what was written. The same arguments on the same
-        CPU and thread count give byte-equal tensors. Raises TuningError, also where rows are of a kind it does not learn from.
+        CPU and thread count give byte-equal tensors. Raises TuningError, also where rows are of a kind it does not
+        learn from.
         """
         ...
 

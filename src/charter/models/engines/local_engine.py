@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,13 +22,14 @@ from charter.models.chat_format import ChatFormat
 from charter.models.engines import memory
 from charter.models.engines.batch_progress import BatchProgress
 from charter.models.engines.decoding import DecodedRow, DecodingRow, RowEnds, decode
+from charter.models.engines.joined_caches import can_join_caches
 from charter.models.engines.likelihood_passes import LOGITS, ScoringPass, plan_passes, score_passes
 from charter.models.engines.local_options import LocalOptions
 from charter.models.engines.reply_grammars import ReplyGrammar, ReplyGrammars
 from charter.models.engines.scored_pairs import encode_pair, encode_pairs, join_messages
 from charter.models.engines.shared_beginnings import SharedBeginning, longest_shareable_row
 from charter.models.engines.template_report import note_altered, report_template
-from charter.models.engines.token_batches import BatchBounds, BatchRow, plan_batches
+from charter.models.engines.token_batches import PADDING, BatchBounds, BatchRow, form_batches, plan_batches
 from charter.records.chat import CallProgress, Completion, LogLikelihood, Prompt, Request, ScoreRequest
 from charter.records.model_refs import ModelRef
 from charter.records.record import canonical
@@ -170,7 +172,7 @@ class LocalEngine:
         table = [
             BatchRow(row.ids, len(row.ids) - 1 if len(row.ids) + row.max_tokens <= longest else 0) for row in ordered
         ]
-        plans = plan_batches(table, self._bounds())
+        plans = plan_batches(table, self._bounds(), inf if can_join_caches(self.model) else PADDING)
         batches = [[fit[place].id for place in batch] for plan in plans for batch in plan.batches]
         todo = sum(len(batch) for batch in batches if not set(batch) <= set(done))
         self._progress = BatchProgress(todo, self._tell) if todo and self._tell else None
@@ -371,7 +373,9 @@ class LocalEngine:
             (lambda tokens: dialogue.split_thought(tokens)[1]) if dialogue.form == "template" else dialogue.decode_raw
         )
         ends, progress = RowEnds(dialogue.stop_ids, dialogue.decode_raw, whole), self._progress
-        drawn = decode(self.model, rows, ends, beginning, progress.watch_batch if progress else None)
+        sizes = [len(row.ids) - len(beginning) for row in rows]
+        parts = form_batches(sizes, self._bounds(), [1] * len(rows)) if can_join_caches(self.model) else ()
+        drawn = decode(self.model, rows, ends, beginning, parts, progress.watch_batch if progress else None)
         if progress:
             progress.end_batch(len(rows), sum(len(row.tokens) for row in drawn))
         return drawn
