@@ -73,7 +73,8 @@ def main(words: Sequence[str]) -> int:
     parts: dict[str, Callable[[argparse.Namespace], str]] = {
         "tokens": count_read_tokens, "answers": measure_answers, "together": measure_joined_batches,
         "judge": partial(measure_judge, labels=False),
-        "labels": partial(measure_judge, labels=True), "padding": count_padding, "training": measure_training, "memory": measure_memory,
+        "labels": partial(measure_judge, labels=True), "padding": count_padding, "training": measure_training,
+        "memory": measure_memory,
     }  # fmt: skip
     for name, measure in parts.items():
         if asked.only in (None, name):
