@@ -318,11 +318,12 @@ def measure_training(asked: argparse.Namespace) -> str:
 def count_padding(asked: argparse.Namespace) -> str:
     """Tokens of a training with padding, in three orders, counted without running it: means of 20 seeds."""
     import torch
-    from transformers.trainer_pt_utils import get_length_grouped_indices
+    from transformers import trainer_pt_utils
 
     from charter.models.tuners.length_order import LengthOrder
     from charter.models.tuners.tokenized_rows import tokenize_examples
 
+    group: Any = trainer_pt_utils.get_length_grouped_indices
     dialogue, batch, seeds = LocalEngine(load_reference(), LocalOptions(device="cpu")).dialogue(), 8, range(20)
     out = [
         "| rows | tokens | TRL's default order | TRL's `group_by_length` | charter, rows by length | fewer than the "
@@ -341,10 +342,7 @@ def count_padding(asked: argparse.Namespace) -> str:
             sum(map(pad, orders)) / len(seeds)
             for orders in (
                 [random.Random(seed).sample(range(len(sizes)), len(sizes)) for seed in seeds],
-                [
-                    get_length_grouped_indices(sizes, batch, generator=torch.Generator().manual_seed(seed))
-                    for seed in seeds
-                ],
+                [group(sizes, batch, generator=torch.Generator().manual_seed(seed)) for seed in seeds],
                 [list(LengthOrder(sizes, batch, seed, lambda: 0)) for seed in seeds],
             )
         )

@@ -140,6 +140,7 @@ class _SamplingLoop:
         drawing = any(sampling.temperature > 0 for sampling in asked)
         self.uniforms = draw_uniforms(rows, self.max_steps).to(exact).to(device) if drawing else None
         self.counts: Tensor | None = None
+        self.cache: Any = None
 
     def run(
         self, beginning: SharedBeginning, parts: Sequence[Sequence[int]], watch: BatchWatcher | None
@@ -153,8 +154,10 @@ class _SamplingLoop:
                 if place in self.unfinished:
                     self._append_token(place, token)
             if watch is not None and step % WATCHED_STEPS == 0:
-                parts = sum(len(self.outputs[place].tokens) / self.rows[place].max_tokens for place in self.unfinished)
-                watch(len(self.rows) - len(self.unfinished), parts, sum(len(drawn.tokens) for drawn in self.outputs))
+                at_work = sum(
+                    len(self.outputs[place].tokens) / self.rows[place].max_tokens for place in self.unfinished
+                )
+                watch(len(self.rows) - len(self.unfinished), at_work, sum(len(drawn.tokens) for drawn in self.outputs))
             if not self.unfinished:
                 break
             self.ids = tokens[:, None]

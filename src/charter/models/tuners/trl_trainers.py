@@ -47,7 +47,7 @@ def make_sft_trainer(setup: TrainingSetup[SftOptions], table: TokenTable) -> Any
     from trl.trainer.sft_trainer import SFTTrainer
 
     class ByLength(SFTTrainer):
-        def _get_train_sampler(self, *_: Any) -> LengthOrder:
+        def _get_train_sampler(self, *_: Any) -> Any:
             lengths = [len(row["input_ids"]) for row in table]
             step = setup.options.batch * setup.options.accumulate * count_processes()
             return LengthOrder(lengths, step, setup.seed, lambda: int(self.state.epoch or 0))
