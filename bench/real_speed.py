@@ -22,12 +22,14 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 from bench.page import ROOT, put
 from charter.data.sources.source_prompts import SourcePrompts
 from charter.judging.judge_requests import judge_request
 from charter.judging.rubrics import CONDUCT
 from charter.models import weights
+from charter.models.engines import local_engine
 from charter.models.engines.local_engine import LocalEngine
 from charter.models.engines.local_options import LocalOptions
 from charter.models.engines.token_batches import BatchBounds, BatchRow, plan_batches
@@ -64,11 +66,15 @@ def main(words: Sequence[str]) -> int:
     given.add_argument("--tokens", type=int, default=64, help="new tokens of an answer")
     given.add_argument("--pairs", type=int, default=200, help="pairs of HHH alignment whose scoring is measured")
     given.add_argument("--rounds", type=int, default=1)
-    given.add_argument("--only", choices=("tokens", "answers", "judge", "labels", "training", "memory"))
+    given.add_argument(
+        "--only", choices=("tokens", "answers", "together", "judge", "labels", "padding", "training", "memory")
+    )
     asked = given.parse_args(words)
     parts: dict[str, Callable[[argparse.Namespace], str]] = {
-        "tokens": count_read_tokens, "answers": measure_answers, "judge": partial(measure_judge, labels=False),
-        "labels": partial(measure_judge, labels=True), "training": measure_training, "memory": measure_memory,
+        "tokens": count_read_tokens, "answers": measure_answers, "together": measure_joined_batches,
+        "judge": partial(measure_judge, labels=False),
+        "labels": partial(measure_judge, labels=True), "padding": count_padding, "training": measure_training,
+        "memory": measure_memory,
     }  # fmt: skip
     for name, measure in parts.items():
         if asked.only in (None, name):
@@ -182,6 +188,25 @@ def measure_answers(asked: argparse.Namespace) -> str:
     )  # fmt: skip
 
 
+def measure_joined_batches(asked: argparse.Namespace) -> str:
+    """Answers of prompts that are read in parts and answered together, and of parts answered one after the other."""
+    engine = LocalEngine(load_reference(), LocalOptions(device="cpu"))
+    prompts, how = draw_prompts(asked.data, min(64, asked.n)), Sampling(max_tokens=asked.tokens)
+    requests = [Request(id=f"{n:04d}", messages=p.messages, sampling=how, seed=n) for n, p in enumerate(prompts)]
+
+    def answer() -> int:
+        return sum(completion.tokens_out for completion in engine.generate(requests))
+
+    def answer_apart() -> int:
+        with patch.object(local_engine, "can_join_caches", lambda _: False):
+            return answer()
+
+    list(engine.generate(requests[:1]))
+    table = compare({"together": answer, "each part by itself": answer_apart}, asked.rounds, "new tokens")
+    about = f"{len(requests)} prompts, at most {asked.tokens} new tokens, greedy, in turn."
+    return "\n".join(["# Parts of a batch answered together", "", f"{describe_run(asked)} {about}", "", *table])
+
+
 def count_read_tokens(asked: argparse.Namespace) -> str:
     """Padded tokens that go through the model for prompts and log-likelihoods, counted without running it."""
     dialogue = LocalEngine(load_reference(), LocalOptions(device="cpu")).dialogue()
@@ -288,6 +313,44 @@ def measure_training(asked: argparse.Namespace) -> str:
         ["# Supervised training", "", f"{describe_run(asked)} {len(rows)} rows of self-instruct's seed tasks, "
          "LoRA of rank 16, batches of 8, one epoch; loading and saving included.", "", *table]
     )  # fmt: skip
+
+
+def count_padding(asked: argparse.Namespace) -> str:
+    """Tokens of a training with padding, in three orders, counted without running it: means of 20 seeds."""
+    import torch
+    from transformers import trainer_pt_utils
+
+    from charter.models.tuners.length_order import LengthOrder
+    from charter.models.tuners.tokenized_rows import tokenize_examples
+
+    group: Any = trainer_pt_utils.get_length_grouped_indices
+    dialogue, batch, seeds = LocalEngine(load_reference(), LocalOptions(device="cpu")).dialogue(), 8, range(20)
+    out = [
+        "| rows | tokens | TRL's default order | TRL's `group_by_length` | charter, rows by length | fewer than the "
+        "default by |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for count in (32, 64, 128, 175):
+        table = tokenize_examples(read_lessons(asked.data, count), dialogue, 512)[0]
+        sizes = [len(row["input_ids"]) for row in table]
+
+        def pad(order: Sequence[int], sizes: Sequence[int] = sizes) -> int:
+            parts = [[sizes[place] for place in order[at : at + batch]] for at in range(0, len(order), batch)]
+            return sum(max(part) * len(part) for part in parts)
+
+        drawn, grouped, own = (
+            sum(map(pad, orders)) / len(seeds)
+            for orders in (
+                [random.Random(seed).sample(range(len(sizes)), len(sizes)) for seed in seeds],
+                [group(sizes, batch, generator=torch.Generator().manual_seed(seed)) for seed in seeds],
+                [list(LengthOrder(sizes, batch, seed, lambda: 0)) for seed in seeds],
+            )
+        )
+        out.append(
+            f"| {len(sizes)} | {sum(sizes):,} | {drawn:,.0f} | {grouped:,.0f} | {own:,.0f} | {drawn / own:.2f} |"
+        )
+    about = "By the tokenizer of SmolLM2-135M-Instruct; means of 20 seeds, batches of 8 rows of self-instruct's tasks."
+    return "\n".join(["# Padding of supervised training", "", f"{about} Counted; no model runs.", "", *out])
 
 
 def read_lessons(data: Path, count: int) -> list[Example]:

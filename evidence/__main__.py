@@ -17,6 +17,7 @@ from evidence.benchmarks import benchmarks
 from evidence.cells import ROOT
 from evidence.city import city
 from evidence.curation import curation
+from evidence.equal_answers import equal_answers
 from evidence.false_rules import false_rules
 from evidence.gates import gates
 from evidence.http import http
@@ -46,6 +47,7 @@ CLAIMS = {
     "http": http,
     "instruct": instruct,
     "judge": judge,
+    "equal_answers": equal_answers,
     "meaning": meaning,
     "measurement": measurement,
     "preferences": preferences,

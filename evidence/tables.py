@@ -22,6 +22,7 @@ PAGES = (
         "docs/recipes.md",
         "docs/attacks.md",
         "docs/oracles.md",
+        "docs/engines.md",
         "docs/preferences.md",
     ),
     *(
@@ -91,6 +92,7 @@ def table(name: str) -> str:
         "instruct": _instruct,
         "meaning": _meaning,
         "nearness": _nearness,
+        "equal_answers": _equal_answers,
     }.get(claim)
     return special(found) if special is not None else _rows(found)
 
@@ -268,6 +270,12 @@ def _meaning(found: dict[str, Any]) -> str:
     """A line for each set, size and way."""
     keys = ("set", "n", "by", "topics", "clusters", "of one", "V", "adjusted")
     return md.lines(keys, [[r.get(key, "-") for key in keys] for r in found["rows"]])
+
+
+def _equal_answers(found: dict[str, Any]) -> str:
+    """A line for each way in which the answers were made."""
+    keys = ("model", "batch", "tokens", "beginning", "greedy equal", "sampled equal", "n", "distinct texts")
+    return md.lines(keys, [[r[key] for key in keys] for r in found["rows"]])
 
 
 def _span(values: Sequence[float]) -> str:

@@ -11,7 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, Self, runtime_checkable
 
-from charter.records.chat import Completion, Exchange, LogLikelihood, Message, Prompt, Request, Sampling, ScoreRequest
+from charter.records.chat import (
+    CallProgress,
+    Completion,
+    Exchange,
+    LogLikelihood,
+    Message,
+    Prompt,
+    Request,
+    Sampling,
+    ScoreRequest,
+)
 from charter.records.measurements import MarginKind, MeasuredSplit, Measurement, Metric, Score
 from charter.records.model_refs import ModelRef
 from charter.records.record import Record, Step
@@ -28,8 +38,7 @@ class Engine(Protocol):
     is left to do cannot change an answer, and yields only those not in ``done``.
 
     Raises EngineError when the model cannot be loaded or reached; one request that fails for good is a Completion
-    with ``error``
-    set, never an exception.
+    with ``error`` set, never an exception.
     """
 
     @property
@@ -56,6 +65,15 @@ class SupportsDrain(Protocol):
 
     def drain(self) -> None:
         """``generate`` yields what is under way, and ends: what is paid for is not lost."""
+        ...
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """An engine that answers in batches tells, while one is at work, how far its call is."""
+
+    def report_progress(self, tell: Callable[[CallProgress], None] | None) -> None:
+        """Tells ``tell`` from now on; None: nobody."""
         ...
 
 
@@ -128,8 +146,8 @@ class Tuner(Protocol):
         """Trains on ``rows`` (loss on the responses only) and writes the model under ``directory``.
 
         Returns a reference whose ``adapter`` is the absolute path of what was written. The same arguments on the same
-        CPU and
-        thread count give byte-equal tensors. Raises TuningError, also where rows are of a kind it does not learn from.
+        CPU and thread count give byte-equal tensors. Raises TuningError, also where rows are of a kind it does not
+        learn from.
         """
         ...
 

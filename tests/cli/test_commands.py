@@ -24,6 +24,7 @@ from charter.cli.app import app
 from charter.cli.reference import render_reference
 from charter.cli.run_commands import run_progress
 from charter.cli.terminal import ProgressWatcher, escape_controls
+from charter.records.chat import CallProgress
 from charter.reports.run_summary import summarise_run
 from charter.run import Run
 from charter.spec import Spec, list_recipes, parse_spec
@@ -485,3 +486,30 @@ def test_a_long_step_is_told_while_it_is_at_work() -> None:
     watcher("000/answers", 64, 64)
     watcher.beat()
     assert [line.partition(" after")[0] for line in lines] == ["000/answers: 3 of 64"]
+
+
+def test_how_far_a_call_is_in_words() -> None:
+    begun, half, first = (CallProgress(0, 64, 0.0, 0), CallProgress(16, 64, 0.5, 2000), CallProgress(1, 64, 0.25, 100))
+    assert terminal.call_in_words(begun, 0.0) == "answers 0 of 64"
+    assert terminal.call_in_words(half, 100.0) == "answers 16 of 64, tokens 20 a second, 100 s left"
+    assert terminal.call_in_words(first, 100.0) == "answers 1 of 64, tokens 1.0 a second, 5 min left"
+
+
+def test_a_bar_shows_how_far_a_call_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    from rich.console import Console
+
+    out = Console(file=io.StringIO(), force_terminal=True, width=160)
+    monkeypatch.setattr(terminal, "open_console", lambda stderr: out)
+    with terminal.watch_progress() as watcher:
+        assert isinstance(watcher, ProgressWatcher)
+        watcher("000/answers", 0, 64)
+        watcher.watch_call(CallProgress(0, 64, 0.0, 0))
+        watcher.watch_call(CallProgress(16, 64, 0.5, 2000))
+        assert watcher._bars is not None
+        watcher._bars.refresh()
+        shown = out.file.getvalue()  # type: ignore[attr-defined]
+        watcher("000/verdicts", 0, 64)
+        assert watcher._call == ""
+    assert "answers 16 of 64, tokens " in shown

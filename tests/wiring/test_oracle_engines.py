@@ -15,6 +15,7 @@ import pytest
 from charter.errors import SpecError, UnsupportedError
 from charter.models import weights
 from charter.models.engines.local_engine import LocalEngine
+from charter.models.engines.local_options import LocalOptions
 from charter.models.engines.served_engine import ServedEngine
 from charter.records.model_refs import ModelRef
 from charter.records.training_rows import TrainingRow
@@ -41,11 +42,18 @@ def asked(**roles: dict[str, Any]) -> Components:
 def test_a_folder_answers_in_this_process_and_costs_nothing(folder: Path) -> None:
     spec = OracleSpec(model=str(folder))
     engine = connect_oracle(spec, None)
-    alone = LocalEngine(weights.resolve_model(str(folder)))
+    alone = LocalEngine(weights.resolve_model(str(folder)), LocalOptions(reply_schema=True))
     assert isinstance(engine, LocalEngine)
     assert next(iter(engine.generate([QUESTION]))).text
     assert engine.identity == alone.identity
     assert find_price(spec) == FREE
+
+
+def test_replies_are_held_to_a_schema_unless_the_spec_says_no(folder: Path) -> None:
+    free = connect_oracle(OracleSpec(model=str(folder), reply_schema=False), None)
+    assert isinstance(free, LocalEngine)
+    assert not free.options.reply_schema
+    assert free.identity == LocalEngine(weights.resolve_model(str(folder))).identity
 
 
 def test_replies_are_drawn_with_no_less_than_the_spec_says(folder: Path) -> None:

@@ -16,6 +16,7 @@ import typer
 from charter.cli.terminal import print_message
 
 if TYPE_CHECKING:
+    from charter.records.chat import CallProgress
     from charter.run import Observer
 
 GRACE = 3.0
@@ -38,6 +39,14 @@ class Interrupt:
         """The observer."""
         self._step, self._done, self._total = step, done, total
         self._observer(step, done, total)
+
+    def watch_call(self, progress: CallProgress) -> None:
+        """Hands on how far a call is."""
+        from charter.run import CallWatcher
+
+        observer: object = self._observer
+        if isinstance(observer, CallWatcher):
+            observer.watch_call(progress)
 
     @property
     def exit_code(self) -> int:

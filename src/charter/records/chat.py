@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 
@@ -125,6 +125,22 @@ class Completion(Record):
     def failure(self) -> str:
         """Why there is no answer: the error, or what left it empty."""
         return self.error or ("" if self.text.strip() else f"empty answer ({self.empty or 'nothing came'})")
+
+
+class CallProgress(NamedTuple):
+    """How far a call for answers is; it is told, and never kept.
+
+    Args:
+        answered: Answers that have ended.
+        asked: Answers in all.
+        share: How much is done, from 0 to 1: an answer at work counts by its share of the tokens allowed.
+        tokens: Tokens drawn so far.
+    """
+
+    answered: int
+    asked: int
+    share: float
+    tokens: int
 
 
 class ScoreRequest(Record):

@@ -2,6 +2,6 @@
 
 from charter.run.directory import Run
 from charter.run.ledger import MeteredEngine, Purpose
-from charter.run.steps import Observer, Steps
+from charter.run.steps import CallWatcher, Observer, Steps
 
-__all__ = ["MeteredEngine", "Observer", "Purpose", "Run", "Steps"]
+__all__ = ["CallWatcher", "MeteredEngine", "Observer", "Purpose", "Run", "Steps"]

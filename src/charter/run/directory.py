@@ -20,7 +20,7 @@ from charter.run import store
 from charter.run.creation import copy_step, create_run_dir, sealed_steps_before
 from charter.run.ledger import Ledger, MeteredEngine, Purpose
 from charter.run.spending import Price, Spending
-from charter.run.steps import Observer, StepContext, Steps
+from charter.run.steps import CallWatcher, Observer, StepContext, Steps
 from charter.spec import Budget
 
 _RESERVED = {store.HEAD, store.JOURNAL, store.SPEC, store.ENVIRONMENT, store.LOCK}
@@ -34,7 +34,8 @@ class _RecordId(BaseModel):
 class Run:
     """Opens a run and locks it. ``budget`` bounds planned oracle calls (aligning and measuring together), their
     tokens and money, and the hours of work;
-    ``observer`` is told (step, done, total); ``environment`` is journaled when work goes on.
+    ``observer`` is told (step, done, total), and a CallWatcher how far a call inside a step is; ``environment`` is
+    journaled when work goes on.
 
     ``seed`` is the run's; ``repeatable`` counts, by purpose, the calls asked for before a stop whose records are not on
     file: at most so many are made again. Raises StoreError (no run there), LockedError, DamagedError."""
@@ -57,7 +58,9 @@ class Run:
             self._journal = store.Journal(self.directory)
             opened.callback(self._journal.close)
             given = budget or Budget()
-            self._ledger = Ledger(self._journal, given, Spending.from_events(self._journal.events, given))
+            watch_call = observer.watch_call if isinstance(observer, CallWatcher) else None
+            spending = Spending.from_events(self._journal.events, given)
+            self._ledger = Ledger(self._journal, given, spending, watch_call=watch_call)
             self.seed = self._check_start()
             self.repeatable_calls = self._count_repeatable()
             self._resources = opened.pop_all()

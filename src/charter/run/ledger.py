@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from charter.errors import BudgetError
-from charter.ports import Classifying, Engine, Noting, Rendering, SupportsDrain
-from charter.records.chat import Completion, LogLikelihood, Request, ScoreRequest
+from charter.ports import Classifying, Engine, Noting, Rendering, Reporting, SupportsDrain
+from charter.records.chat import CallProgress, Completion, LogLikelihood, Request, ScoreRequest
 from charter.records.record import digest
 from charter.run.spending import Price, Spending, Usage
 from charter.run.store import Event, Journal, Seal
@@ -27,7 +27,8 @@ _CHUNK = 256
 class Ledger:
     """The calls of a run. ``plan`` holds the keys of the calls planned in the step at work, by purpose and role; what
     was planned before a kill is in it too, so that planned calls do not depend on kills. ``budget.calls`` bounds
-    planned oracle calls, aligning and measuring together; its other limits bound what was spent."""
+    planned oracle calls, aligning and measuring together; its other limits bound what was spent. ``watch_call`` is told
+    how far a call is; nothing of it is kept."""
 
     journal: Journal
     budget: Budget
@@ -35,6 +36,7 @@ class Ledger:
     step: str = ""
     plan: CallPlan = field(default_factory=dict)
     passed_seals: dict[str, Seal] = field(default_factory=dict)
+    watch_call: Callable[[CallProgress], None] | None = None
 
     def count_planned(self) -> dict[str, dict[str, int]]:
         """Calls planned in the step at work, by purpose and role."""
@@ -144,6 +146,8 @@ class MeteredEngine:
         if not now:
             return
         usage, reached, counted = Usage(), None, set[str]()
+        if isinstance(self.engine, Reporting):
+            self.engine.report_progress(self.ledger.watch_call)
         try:
             clock = time.monotonic()
             for answer in ask(requests, kept):

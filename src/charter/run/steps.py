@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping, 
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from charter.errors import (
     BudgetError,
@@ -26,6 +26,7 @@ from charter.errors import (
     UnavailableError,
     UndecidedError,
 )
+from charter.records.chat import CallProgress
 from charter.records.record import Step, canonical
 from charter.records.rule_decisions import RuleDecision, read_decisions
 from charter.run import store
@@ -35,6 +36,7 @@ from charter.run.stage_call import StageCall, bind_stage, bind_value
 R = TypeVar("R")
 V = TypeVar("V")
 Observer = Callable[[str, int, int], None]
+"""Is told of a step, how many of its records are made, and of how many."""
 
 _SYNC_SECONDS = 1.0
 _END_EVENTS: dict[type[BaseException], str] = {
@@ -51,6 +53,15 @@ class Item(Protocol):
     @property
     def id(self) -> str:
         """Unique among the items of a step."""
+        ...
+
+
+@runtime_checkable
+class CallWatcher(Protocol):
+    """An observer that is also told how far the call at work is."""
+
+    def watch_call(self, progress: CallProgress) -> None:
+        """Is told while an engine's batch is at work."""
         ...
 
 

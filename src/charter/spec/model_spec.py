@@ -263,7 +263,8 @@ class OracleSpec(ModelSpec):
     )
     reply_schema: bool = Field(
         True,
-        description="True sends a schema of the reply. A server that refuses schemas is asked without them.",
+        description="True holds replies to a JSON schema: in this process token by token, over HTTP by the server. A "
+        "server that refuses schemas is asked without them.",
     )
     timeout_s: int = Field(120, ge=1, description="Seconds that one attempt of a call may take.")
     retries: int = Field(

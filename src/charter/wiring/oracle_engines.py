@@ -34,7 +34,8 @@ def open_oracle_weights(asked: OracleSpec, offline: bool = False, folder: Path |
     (None: one below the system's temporary folder). Raises EngineError."""
     model = resolve_model(asked.model, asked.revision, offline=offline, remote_code=asked.remote_code)
     if not asked.serve:
-        options = asked.model_dump(include={"device", "dtype", "batch_tokens", "template", "context", "remote_code"})
+        told = {"device", "dtype", "batch_tokens", "template", "context", "remote_code", "reply_schema"}
+        options = asked.model_dump(include=told)
         how = LocalOptions.model_validate(options | {"batch_size": asked.batch, "offline": offline})
         return LocalOracle(model, how, asked.sampling)
 

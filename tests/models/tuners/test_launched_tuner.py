@@ -52,7 +52,7 @@ pytestmark = pytest.mark.slow
 ALONE = f"{sys.executable} {{script}} {{job}}"
 ACCELERATE = f"env ACCELERATE_USE_CPU=true {sys.executable} -m accelerate.commands.launch"
 TWO = f"{ACCELERATE} --multi_gpu --num_processes 2 {{script}} {{job}}"
-OPTIONS = SftOptions(device="cpu", lr=5e-3, epochs=20, batch=2, save_steps=5, max_length=20)
+OPTIONS = SftOptions(device="cpu", lr=5e-3, epochs=20, batch=2, save_steps=5, max_length=20, row_order="length")
 LONG = tiny_models.lesson("long", "how do i bake a cake " * 4, "use flour")
 OWNER = """
 import sys

@@ -133,10 +133,16 @@ def test_rows_by_length_are_padded_less_and_learnt_as_well(llama: ModelRef, tmp_
                 TrainingSetup(options, tuple(rows), 0, model, tokenizer, form, 100, tmp_path), table
             )
             batches = [batch["input_ids"] for batch in trainer.get_train_dataloader()]
+            seen = list[str]()
+            model.register_forward_pre_hook(
+                lambda _, __, given, seen=seen: seen.append(str(given["input_ids"].tolist())), with_kwargs=True
+            )
             losses.append(trainer.train().training_loss)
         assert sum(map(len, batches)) == len(rows)
         padded.append(sum(batch.numel() for batch in batches))
-    assert 1.3 * padded[1] < padded[0]
+        epochs = [tuple(seen[at : at + 16]) for at in range(0, len(seen), 16)]
+        assert len(epochs) == len(set(epochs)) == 3, "each epoch has an order of its own"
+    assert 1.5 * padded[1] < padded[0]
     assert losses[1] == pytest.approx(losses[0], rel=0.15)
     one, two = (
         tuner(epochs=1, row_order="length").tune(llama, rows, tmp_path / name, seed=0) for name in ("one", "two")

@@ -1,5 +1,7 @@
 """The sampling loop of the local engine: rows of token ids in, tokens out, with a key-value cache.
 
+A batch's prompts are read in parts of like length, each with little padding, and answered together.
+
 Every row draws with uniforms of its own, made from its seed alone, so that its tokens depend on (seed, position) and on
 its own logits, not on its neighbours. Rows that have ended leave the batch as soon as an eighth of it has ended.
 """
@@ -11,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from charter.models.engines.joined_caches import join_caches
+from charter.models.engines.reply_grammars import ReplyGrammar
 from charter.models.engines.shared_beginnings import SharedBeginning
 from charter.records.chat import Sampling, StopReason
 
@@ -19,24 +23,30 @@ if TYPE_CHECKING:
 
 
 Text = Callable[[list[int]], str]
+BatchWatcher = Callable[[int, float, int], None]
+"""Is told how far a batch is: rows that have ended, what the rows at work make in rows, and the tokens drawn."""
 
 KEPT = 7 / 8
 """Rows that have ended leave once no more than this share of the batch goes on: to leave costs a copy of the cache."""
+WATCHED_STEPS = 8
+"""Tokens of a row between two looks at how far the batch is."""
 
 
 @dataclass(frozen=True)
 class DecodingRow:
-    """A prompt's token ids, how many tokens may follow, and how they are drawn."""
+    """A prompt's token ids, how many tokens may follow, how they are drawn, and the grammar that they keep."""
 
     ids: list[int]
     max_tokens: int
     sampling: Sampling
     seed: int
+    grammar: ReplyGrammar | None = None
 
 
 @dataclass
 class DecodedRow:
-    """What followed: token ids without the end token, the text where a stop string cut it, and why it ended."""
+    """What followed: token ids without the end token, the text where a stop string cut it or a grammar ended it, and
+    why it ended."""
 
     tokens: list[int]
     text: str | None = None
@@ -88,21 +98,29 @@ class RowEnds:
 
 
 def decode(
-    model: Any, rows: Sequence[DecodingRow], ends: RowEnds, beginning: SharedBeginning | None = None
+    model: Any,
+    rows: Sequence[DecodingRow],
+    ends: RowEnds,
+    beginning: SharedBeginning | None = None,
+    parts: Sequence[Sequence[int]] = (),
+    watch: BatchWatcher | None = None,
 ) -> list[DecodedRow]:
-    """Draws until each row ends: an end token, one of its stop strings (cut off), or its limit. ``beginning``: what all
-    rows begin with, read once. Raises FloatingPointError where the model's logits are not numbers.
+    """Draws until each row ends: an end token, one of its stop strings (cut off), the end of its grammar, or its limit.
+    ``beginning``: what all rows begin with, read once. ``parts``: places in order that are read together (none: all
+    are), for a model whose caches can be joined. A row at work counts for ``watch`` by its share of the tokens
+    allowed. Raises FloatingPointError where the model's logits are not numbers.
     """
     import torch
 
     with torch.inference_mode():
-        return _SamplingLoop(model, rows, ends, beginning or SharedBeginning(())).run()
+        loop = _SamplingLoop(model, rows, ends)
+        return loop.run(beginning or SharedBeginning(()), parts or [range(len(rows))], watch)
 
 
 class _SamplingLoop:
     """The state of one batch. ``alive`` are the places in ``rows`` that the batch's lines stand for."""
 
-    def __init__(self, model: Any, rows: Sequence[DecodingRow], ends: RowEnds, beginning: SharedBeginning) -> None:
+    def __init__(self, model: Any, rows: Sequence[DecodingRow], ends: RowEnds) -> None:
         import torch
 
         self.forward, self.rows, self.stop_ids = Forward(model), rows, frozenset(ends.tokens)
@@ -110,11 +128,9 @@ class _SamplingLoop:
         self.active = list(range(len(rows)))
         self.outputs = [DecodedRow([]) for _ in rows]
         self.unfinished = {place for place, row in enumerate(rows) if row.max_tokens > 0}
+        self.grammars = {place: row.grammar.copy() for place, row in enumerate(rows) if row.grammar}
         self.max_steps = max(row.max_tokens for row in rows)
-        device = str(model.device)
-        cached = len(beginning)
-        self.ids, self.mask = pad_left([row.ids[cached:] for row in rows], device, room=self.max_steps, cached=cached)
-        self.width = cached + self.ids.shape[1]
+        self.device = device = str(model.device)
         exact = torch.float32 if model.device.type == "mps" else torch.float64
         asked = [row.sampling for row in rows]
         self.temperature = torch.tensor([sampling.temperature for sampling in asked], device=device)
@@ -124,31 +140,68 @@ class _SamplingLoop:
         drawing = any(sampling.temperature > 0 for sampling in asked)
         self.uniforms = draw_uniforms(rows, self.max_steps).to(exact).to(device) if drawing else None
         self.counts: Tensor | None = None
-        self.cache = beginning.expand(model, len(rows))
+        self.cache: Any = None
 
-    def run(self) -> list[DecodedRow]:
+    def run(
+        self, beginning: SharedBeginning, parts: Sequence[Sequence[int]], watch: BatchWatcher | None
+    ) -> list[DecodedRow]:
+        if not self.unfinished:
+            return self.outputs
+        logits = self._read_prompts(beginning, parts)
         for step in range(self.max_steps):
-            if not self.unfinished:
-                break
-            tokens = self._sample_step(step)
+            tokens = self._draw_tokens(logits, step)
             for place, token in zip(self.active, tokens.tolist(), strict=True):
                 if place in self.unfinished:
                     self._append_token(place, token)
+            if watch is not None and step % WATCHED_STEPS == 0:
+                at_work = sum(
+                    len(self.outputs[place].tokens) / self.rows[place].max_tokens for place in self.unfinished
+                )
+                watch(len(self.rows) - len(self.unfinished), at_work, sum(len(drawn.tokens) for drawn in self.outputs))
+            if not self.unfinished:
+                break
             self.ids = tokens[:, None]
             if len(self.unfinished) <= KEPT * len(self.active):
                 self._drop_finished()
+            output = self.forward(self.ids, self.mask[:, : self.width + step + 1], self.cache)
+            self.cache, logits = output.past_key_values, output.logits[:, -1].float()
         return self.outputs
 
-    def _sample_step(self, step: int) -> Tensor:
+    def _read_prompts(self, beginning: SharedBeginning, parts: Sequence[Sequence[int]]) -> Tensor:
+        """The logits after each prompt. Parts stand side by side afterwards, aligned at their ends."""
+        import torch
+        from torch.nn.functional import pad
+
+        cached, caches, found, masks = len(beginning), [], [], []
+        for part in parts:
+            whole = [self.rows[place].ids[cached:] for place in part]
+            ids, mask = pad_left(whole, self.device, room=self.max_steps, cached=cached)
+            output = self.forward(
+                ids, mask[:, : cached + ids.shape[1]], beginning.expand(self.forward.model, len(part))
+            )
+            caches.append(output.past_key_values)
+            found.append(output.logits[:, -1].float())
+            masks.append(mask)
+        widest = max(mask.shape[1] for mask in masks)
+        self.mask = torch.cat([pad(mask, (widest - mask.shape[1], 0)) for mask in masks])
+        self.width = widest - self.max_steps
+        self.cache = join_caches(caches) if len(caches) > 1 else caches[0]
+        logits = torch.cat(found)
+        if bool(logits.isnan().any()):
+            raise FloatingPointError("the model's logits are not numbers")
+        return logits
+
+    def _draw_tokens(self, logits: Tensor, step: int) -> Tensor:
+        """A token for each line."""
         import torch
 
-        output = self.forward(self.ids, self.mask[:, : self.width + step], self.cache)
-        self.cache, logits = output.past_key_values, output.logits[:, -1].float()
-        if step == 0 and bool(logits.isnan().any()):
-            raise FloatingPointError("the model's logits are not numbers")
         if self.has_penalty:
             self.counts = torch.zeros_like(logits) if self.counts is None else self.counts
             logits = logits - self.penalty[:, None] * self.counts
+        for line, place in enumerate(self.active):
+            if place in self.grammars and place in self.unfinished:
+                forbidden = self.grammars[place].forbid_tokens(logits.shape[-1])
+                logits[line].masked_fill_(forbidden.to(logits.device), -torch.inf)
         chance = None if self.uniforms is None else self.uniforms[:, step]
         tokens = sample_tokens(logits, self.temperature, self.top_p, chance)
         if self.counts is not None:
@@ -162,7 +215,9 @@ class _SamplingLoop:
             self.unfinished.discard(place)
             return
         drawn.tokens.append(token)
-        if row.sampling.stop:
+        if place in self.grammars and self.grammars[place].append_token(token):
+            drawn.text, drawn.stop = self.whole(drawn.tokens), "stop"
+        elif row.sampling.stop:
             self._cut_at_stop(row.sampling.stop, drawn)
         if drawn.stop == "stop" or len(drawn.tokens) >= row.max_tokens:
             self.unfinished.discard(place)
@@ -221,5 +276,5 @@ def sample_tokens(logits: Tensor, heat: Tensor, nucleus: Tensor, chance: Tensor 
         shares = shares.masked_fill(beyond.scatter(-1, order, beyond) & (nucleus < 1)[:, None], 0.0)
     heap = shares.cumsum(-1)
     drawn = torch.searchsorted(heap, chance[:, None] * heap[:, -1:], right=True)[:, 0]
-    drawn = drawn.clamp_max(logits.shape[-1] - 1)
-    return torch.where(heat > 0, drawn, best)
+    last = torch.searchsorted(heap, heap[:, -1:].contiguous())[:, 0]  # of those that have a share
+    return torch.where(heat > 0, drawn.minimum(last), best)

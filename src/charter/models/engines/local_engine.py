@@ -2,9 +2,9 @@
 
 Batches are formed from all requests of a call, bounded by padded tokens, longest prompt first, so that neither the
 bounds nor what is left to do changes an answer (in float32; in lower precision batches may differ in the last bits).
-What many prompts of a call begin with is read once. ``response_schema`` is not
-enforced here. ``top_p``, ``temperature``, stop strings and the frequency penalty (over generated tokens, as hosted
-models do it) come with each request.
+What many prompts of a call begin with is read once. With ``reply_schema`` an answer keeps its request's
+``response_schema``, unless the model thinks first. ``top_p``, ``temperature``, stop strings and the frequency penalty
+(over generated tokens, as hosted models do it) come with each request.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,20 +20,23 @@ from charter.errors import EngineError
 from charter.models import weights
 from charter.models.chat_format import ChatFormat
 from charter.models.engines import memory
+from charter.models.engines.batch_progress import BatchProgress
 from charter.models.engines.decoding import DecodedRow, DecodingRow, RowEnds, decode
+from charter.models.engines.joined_caches import can_join_caches
 from charter.models.engines.likelihood_passes import LOGITS, ScoringPass, plan_passes, score_passes
 from charter.models.engines.local_options import LocalOptions
+from charter.models.engines.reply_grammars import ReplyGrammar, ReplyGrammars
+from charter.models.engines.scored_pairs import encode_pair, encode_pairs, join_messages
 from charter.models.engines.shared_beginnings import SharedBeginning, longest_shareable_row
 from charter.models.engines.template_report import note_altered, report_template
-from charter.models.engines.token_batches import BatchBounds, BatchRow, plan_batches
-from charter.records.chat import Completion, LogLikelihood, Message, Prompt, Request, ScoreRequest
+from charter.models.engines.token_batches import PADDING, BatchBounds, BatchRow, form_batches, plan_batches
+from charter.records.chat import CallProgress, Completion, LogLikelihood, Prompt, Request, ScoreRequest
 from charter.records.model_refs import ModelRef
 from charter.records.record import canonical
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 BatchFunction = Callable[[list[Item]], list[Answer]]
-EncodedPair = tuple[list[int], list[int], int]
 
 
 class LocalEngine:
@@ -48,6 +52,9 @@ class LocalEngine:
         self._base: Any = None
         self._peft: Any = None
         self._chat_format: Any = None
+        self._grammars: ReplyGrammars | None = None
+        self._tell: Callable[[CallProgress], None] | None = None
+        self._progress: BatchProgress | None = None
         self._loaded_base: Path | None = None
         self._loaded_policy: ModelRef | None = None
 
@@ -55,7 +62,7 @@ class LocalEngine:
     def identity(self) -> str:
         """The model's name and digest, and what else decides its answers."""
         name = self._policy.base if self._policy.revision else Path(self._policy.base).name
-        asked = self.options.model_dump(include={"plain", "template", "context", "today"})
+        asked = self.options.model_dump(include={"plain", "template", "context", "today", "reply_schema"})
         extras = [f"{key}={canonical(value)}" for key, value in asked.items() if value]
         return " ".join([f"local:{name}@{self._policy.digest[:16]}", *extras])
 
@@ -103,6 +110,10 @@ class LocalEngine:
         tokenizer = weights.load_tokenizer(where, remote_code=remote_code)
         return self._speak(tokenizer, weights.load_end_tokens(where, config))
 
+    def report_progress(self, tell: Callable[[CallProgress], None] | None) -> None:
+        """Tells ``tell`` how far a call for answers is, while its batches are at work; None: nobody."""
+        self._tell = tell
+
     @property
     def renders(self) -> bool:
         """It shows what the model reads."""
@@ -113,10 +124,10 @@ class LocalEngine:
         dialogue = self.dialogue()
         try:
             if isinstance(request, ScoreRequest):
-                ids = self._encode_pair(request, dialogue, 2**31)[0]
+                ids = encode_pair(request, dialogue, 2**31)[0]
             else:
                 ids = (
-                    dialogue.encode_continuation(_join_messages(request.messages))
+                    dialogue.encode_continuation(join_messages(request.messages))
                     if request.raw
                     else dialogue.encode_prompt(request.messages)
                 )
@@ -161,7 +172,11 @@ class LocalEngine:
         table = [
             BatchRow(row.ids, len(row.ids) - 1 if len(row.ids) + row.max_tokens <= longest else 0) for row in ordered
         ]
-        for plan in plan_batches(table, self._bounds()):
+        plans = plan_batches(table, self._bounds(), inf if can_join_caches(self.model) else PADDING)
+        batches = [[fit[place].id for place in batch] for plan in plans for batch in plan.batches]
+        todo = sum(len(batch) for batch in batches if not set(batch) <= set(done))
+        self._progress = BatchProgress(todo, self._tell) if todo and self._tell else None
+        for plan in plans:
             beginning = SharedBeginning(plan.beginning)
             for batch in plan.batches:
                 asked = [fit[place] for place in batch]
@@ -177,7 +192,7 @@ class LocalEngine:
         """One log-likelihood per request not in ``done``. Raises EngineError where one (no label) does not fit."""
         if all(request.id in done for request in requests):
             return
-        pairs, unread = self._encode_pairs(requests)
+        pairs, unread = encode_pairs(requests, self._ensure_loaded(), self._context_length())
         yield from (answer for answer in unread if answer.id not in done)
         requests = [request for request in requests if request.id in pairs]
         passes = plan_passes([pairs[request.id][:2] for request in requests])
@@ -198,38 +213,6 @@ class LocalEngine:
                         id, (_, after, cut) = requests[span.place].id, pairs[requests[span.place].id]
                         if id not in done:
                             yield LogLikelihood(id=id, value=value, tokens=len(after), greedy=greedy, cut=cut)
-
-    def _encode_pairs(self, requests: Sequence[ScoreRequest]) -> tuple[dict[str, EncodedPair], list[LogLikelihood]]:
-        """The tokens of each request, and the answers to labels that do not fit the context. Raises EngineError."""
-        dialogue, limit, pairs, unread = self._ensure_loaded(), self._context_length(), {}, []
-        for request in requests:
-            try:
-                pairs[request.id] = self._encode_pair(request, dialogue, limit)
-            except EngineError as refused:
-                if not request.label:
-                    raise
-                unread.append(LogLikelihood(id=request.id, value=0, tokens=0, greedy=False, error=refused.message))
-        return pairs, unread
-
-    def _encode_pair(self, request: ScoreRequest, dialogue: ChatFormat, limit: int) -> EncodedPair:
-        """The tokens of what stands before and of what is weighed, and how many were cut off on the left. The last
-        token is only compared with, so that there may be one more than the model reads."""
-        try:
-            if request.raw:
-                before, after = dialogue.encode_scored_continuation(
-                    _join_messages(request.messages), request.completion
-                )
-            else:
-                before, after = dialogue.encode_scored(request.messages, request.completion)
-        except ValueError as refused:
-            raise EngineError(f"Cannot score {request.id}: {refused}", "Change its messages.") from refused
-        whole = [*before, *after]
-        cut = max(0, len(whole) - limit - 1)
-        if not before or (cut and not request.cut):
-            size = f"{len(whole)} tokens; the model reads {limit}"
-            raise EngineError(f"Cannot score {request.id}: {size if before else 'its prompt is empty'}.", "Drop it.")
-        seam = max(len(before), cut + 1)
-        return whole[cut:seam], whole[seam:], cut
 
     def token_ids(self, requests: Sequence[Request]) -> list[list[int]]:
         """The tokens of each prompt as the model reads them; empty for one that it cannot read."""
@@ -308,7 +291,7 @@ class LocalEngine:
         if request.raw:
             room = max(1, limit - asked.max_tokens)
             return DecodingRow(
-                dialogue.encode_continuation(_join_messages(request.messages))[-room:],
+                dialogue.encode_continuation(join_messages(request.messages))[-room:],
                 asked.max_tokens,
                 asked,
                 request.seed,
@@ -322,7 +305,18 @@ class LocalEngine:
             )
         if dialogue.stop_texts:
             asked = asked.model_copy(update={"stop": (*asked.stop, *dialogue.stop_texts)})
-        return DecodingRow(ids, min(asked.max_tokens, limit - len(ids)), asked, request.seed)
+        grammar = self._reply_grammar(request, dialogue)
+        return DecodingRow(ids, min(asked.max_tokens, limit - len(ids)), asked, request.seed, grammar)
+
+    def _reply_grammar(self, request: Request, dialogue: ChatFormat) -> ReplyGrammar | None:
+        """What holds the answer to the request's schema; None where nothing does. A thought fits no schema, so models
+        that think are left free. Raises ValueError where the schema cannot be kept."""
+        if request.response_schema is None or not self.options.reply_schema or dialogue.marks.thinks:
+            return None
+        if self._grammars is None:
+            vocabulary = self.model.config.get_text_config().vocab_size
+            self._grammars = ReplyGrammars(dialogue.tokenizer, dialogue.stop_ids, vocabulary)
+        return self._grammars.compile_schema(request.response_schema)
 
     def _run_within_memory(
         self, batch: list[Item], work: BatchFunction[Item, Answer], need: Callable[[list[Item]], int]
@@ -378,7 +372,13 @@ class LocalEngine:
         whole = (
             (lambda tokens: dialogue.split_thought(tokens)[1]) if dialogue.form == "template" else dialogue.decode_raw
         )
-        return decode(self.model, rows, RowEnds(dialogue.stop_ids, dialogue.decode_raw, whole), beginning)
+        ends, progress = RowEnds(dialogue.stop_ids, dialogue.decode_raw, whole), self._progress
+        sizes = [len(row.ids) - len(beginning) for row in rows]
+        parts = form_batches(sizes, self._bounds(), [1] * len(rows)) if can_join_caches(self.model) else ()
+        drawn = decode(self.model, rows, ends, beginning, parts, progress.watch_batch if progress else None)
+        if progress:
+            progress.end_batch(len(rows), sum(len(row.tokens) for row in drawn))
+        return drawn
 
 
 def _said(request: Request, drawn: DecodedRow, dialogue: ChatFormat) -> dict[str, str]:
@@ -393,8 +393,3 @@ def _said(request: Request, drawn: DecodedRow, dialogue: ChatFormat) -> dict[str
         spent = f"its thought took all {len(drawn.tokens)} tokens" if drawn.stop == "length" else "a thought alone"
         return {"text": "", "stop": "error", "error": f"no answer: {spent}", "thought": thought}
     return {"text": text, "stop": drawn.stop, "thought": thought}
-
-
-def _join_messages(messages: Sequence[Message]) -> str:
-    """The text of a raw request."""
-    return "".join(message.content for message in messages)

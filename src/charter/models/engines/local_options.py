@@ -11,8 +11,8 @@ from charter.records.record import Record
 
 
 class LocalOptions(Record):
-    """How a model is loaded and asked. In float32 only ``plain``, ``template`` and ``context`` change an
-    answer."""
+    """How a model is loaded and asked. In float32 only ``plain``, ``template``, ``context``, ``today`` and
+    ``reply_schema`` change an answer."""
 
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the first accelerator there is."""
@@ -33,6 +33,8 @@ class LocalOptions(Record):
     """The date that a chat template writes, as 2026-01-31; empty: today's."""
     thoughts: Thoughts = "drop"
     """Whether thoughts are learnt; decides no answer."""
+    reply_schema: bool = False
+    """Hold an answer to its request's schema, token by token, unless the chat template knows thoughts."""
     context: int | None = Field(default=None, ge=1)
     """Most tokens of prompt and answer together; default: what the model's configuration says."""
     remote_code: bool = False

@@ -53,28 +53,31 @@ class BatchPlan(NamedTuple):
     batches: list[list[int]]
 
 
-def plan_batches(rows: Sequence[BatchRow], bounds: BatchBounds) -> list[BatchPlan]:
-    """Every row, the longest first, in one batch of one plan."""
+def plan_batches(rows: Sequence[BatchRow], bounds: BatchBounds, padding: float = PADDING) -> list[BatchPlan]:
+    """Every row, the longest first, in one batch of one plan. ``padding`` as for ``form_batches``."""
     plans = []
     order = sorted(range(len(rows)), key=lambda place: -len(rows[place].ids))
     for group in group_by_beginning([rows[place] for place in order]):
         members = [order[place] for place in group.places]
         sizes = [len(rows[place].ids) - group.shared for place in members]
-        batches = form_batches(sizes, bounds, [rows[place].kept for place in members])
+        batches = form_batches(sizes, bounds, [rows[place].kept for place in members], padding)
         beginning = rows[members[0]].ids[: group.shared]
         plans.append(BatchPlan(beginning, [[members[n] for n in batch] for batch in batches]))
     return plans
 
 
-def form_batches(sizes: Sequence[int], bounds: BatchBounds, kept: Sequence[int]) -> list[list[int]]:
+def form_batches(
+    sizes: Sequence[int], bounds: BatchBounds, kept: Sequence[int], padding: float = PADDING
+) -> list[list[int]]:
     """Places in batches; ``sizes`` are the tokens of each row, the longest first, ``kept`` its positions whose logits
-    are kept. A row that is more than the bounds alone has a batch of its own."""
+    are kept, ``padding`` the most of it as a share of a batch's real tokens. A row that is more than the bounds alone
+    has a batch of its own."""
     batches: list[list[int]] = []
     real = most = 0
     for place, size in enumerate(sizes):
         rows = len(batches[-1]) + 1 if batches else bounds.rows + 1
         padded = rows * sizes[batches[-1][0]] if batches else 0
-        loose = padded - real - size > PADDING * (real + size) and padded > FLOOR * bounds.tokens
+        loose = padded - real - size > padding * (real + size) and padded > FLOOR * bounds.tokens
         if loose or rows > bounds.rows or padded > bounds.tokens or rows * max(most, kept[place]) > bounds.kept:
             batches.append([])
             real = most = 0

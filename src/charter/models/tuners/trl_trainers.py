@@ -11,6 +11,7 @@ from typing import Any
 from charter.models import weights
 from charter.models.tuners import callbacks
 from charter.models.tuners.isolation import count_processes
+from charter.models.tuners.length_order import LengthOrder
 from charter.models.tuners.training_setup import TrainingSetup
 from charter.models.tuners.tuner_options import DpoOptions, RewardOptions, RlooOptions, SftOptions, TuneOptions
 from charter.records.model_refs import TrainLogEntry
@@ -45,6 +46,12 @@ def make_sft_trainer(setup: TrainingSetup[SftOptions], table: TokenTable) -> Any
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
+    class ByLength(SFTTrainer):
+        def _get_train_sampler(self, *_: Any) -> Any:
+            lengths = [len(row["input_ids"]) for row in table]
+            step = setup.options.batch * setup.options.accumulate * count_processes()
+            return LengthOrder(lengths, step, setup.seed, lambda: int(self.state.epoch or 0))
+
     options = setup.options
     config = SFTConfig(
         **shared_arguments(setup.folder, setup.seed, options),
@@ -52,10 +59,10 @@ def make_sft_trainer(setup: TrainingSetup[SftOptions], table: TokenTable) -> Any
         warmup_steps=warmup_steps_for_rows(len(table), options),
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
-        train_sampling_strategy="group_by_length" if options.row_order == "length" else "random",
     )
+    kind = ByLength if options.row_order == "length" else SFTTrainer
     return prepare_trainer(
-        SFTTrainer(model=setup.model, args=config, train_dataset=to_dataset(table), processing_class=setup.tokenizer)
+        kind(model=setup.model, args=config, train_dataset=to_dataset(table), processing_class=setup.tokenizer)
     )
 
 
