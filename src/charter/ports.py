@@ -24,6 +24,7 @@ from charter.records.chat import (
 )
 from charter.records.measurements import MarginKind, MeasuredSplit, Measurement, Metric, Score
 from charter.records.model_refs import ModelRef
+from charter.records.preferences import ExchangeReward
 from charter.records.record import Record, Step
 from charter.records.training_rows import TrainingRow
 from charter.records.verdicts import Finding
@@ -109,13 +110,6 @@ class Classifying(Protocol):
     def list_labels(self, rubric: str) -> Sequence[str]:
         """The labels of a rubric that it tells apart by itself; none where that rubric is asked in words."""
         ...
-
-
-class ExchangeReward(Record):
-    """What an exchange is worth; None where that could not be told. Only differences mean anything."""
-
-    id: str
-    value: float | None
 
 
 @runtime_checkable
@@ -214,13 +208,6 @@ class AnsweredItem(Record):
     def from_exchange(cls, exchange: Exchange) -> Self:
         """The item that an answered prompt is by itself."""
         return cls(id=exchange.id, exchanges=(exchange,))
-
-
-class SkippedBenchmark(Record):
-    """A benchmark that the target cannot take, and why."""
-
-    id: str
-    reason: str
 
 
 Need = Literal["answers", "raw answers", "log-likelihoods", "chat log-likelihoods", "baseline"]

@@ -21,9 +21,10 @@ from charter.models.tuners.reward_model import RewardModel
 from charter.models.tuners.training_job import halve_batch
 from charter.models.tuners.trl_trainers import read_train_log
 from charter.models.tuners.tuner_options import DpoOptions, RewardOptions, RlooOptions
-from charter.ports import ExchangeReward, Rewarder, RLTuner, Tuner
+from charter.ports import Rewarder, RLTuner, Tuner
 from charter.records.chat import Exchange, Message, Prompt, Sampling, ScoreRequest
 from charter.records.model_refs import ModelRef
+from charter.records.preferences import ExchangeReward
 from charter.records.training_rows import REPLAY, PreferencePair, RatedAnswer, TrainingRow
 from tests.fakes import tiny_models
 

@@ -25,9 +25,8 @@ from charter.errors import SpecError
 from charter.evals.lm_eval_benchmark import HarnessBenchmark
 from charter.evals.lm_eval_tasks import HarnessTask, load_tasks, select_documents
 from charter.models.engines.scripted_engine import ScriptedEngine
-from charter.ports import SkippedBenchmark
 from charter.records.chat import LogLikelihood
-from charter.records.measurements import Measurement, Metric, Score
+from charter.records.measurements import Measurement, Metric, Score, SkippedBenchmark
 from charter.records.record import Step, digest
 from charter.run import store
 from charter.run.reader import RunReader

@@ -31,9 +31,9 @@ from charter.judging.audit_battery import AuditedModel, Battery, Probe, ProbeRes
 from charter.judging.rubrics import CONDUCT
 from charter.methods.audit import BASELINE, MODEL, AuditInputs, AuditSide, audit
 from charter.models.engines.scripted_engine import ScriptedEngine
-from charter.ports import Engine, SkippedBenchmark
+from charter.ports import Engine
 from charter.records.chat import Exchange, Request, Sampling, user_prompt
-from charter.records.measurements import Measurement, Metric, Score
+from charter.records.measurements import Measurement, Metric, Score, SkippedBenchmark
 from charter.records.model_refs import ModelRef
 from charter.records.record import Step
 from charter.records.rule_decisions import RuleDecision

@@ -15,9 +15,8 @@ from charter import jobs
 from charter.cli.app import app
 from charter.errors import SpecError
 from charter.organism.world import World
-from charter.ports import SkippedBenchmark
 from charter.records.chat import Exchange
-from charter.records.measurements import Measurement, Score
+from charter.records.measurements import Measurement, Score, SkippedBenchmark
 from charter.run.reader import RunReader
 from charter.spec import JudgingSpec
 from charter.statistics import BreakdownCell

@@ -15,9 +15,9 @@ from charter.errors import StoreError
 from charter.evals.model_graded import JudgeSetup, PairwiseBenchmark, RubricBenchmark
 from charter.methods.benchmark_evaluation import run_benchmarks
 from charter.models.engines.scripted_engine import ScriptedEngine
-from charter.ports import Attack, Benchmark, BenchmarkSuite, Engine, SkippedBenchmark
+from charter.ports import Attack, Benchmark, BenchmarkSuite, Engine
 from charter.records.chat import Completion, Exchange, Request, Sampling, user_prompt
-from charter.records.measurements import Score
+from charter.records.measurements import Score, SkippedBenchmark
 from charter.records.model_refs import ModelRef
 from charter.reports.benchmark_figures import BREAKDOWN_KEYS, benchmark_tables, read_figures, unjudged_text
 from charter.reports.explanation import explain_item

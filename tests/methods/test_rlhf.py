@@ -22,11 +22,11 @@ from charter.methods.preference_training import PolicyEval
 from charter.methods.rlhf import rlhf
 from charter.methods.row_curation import curate_pairs
 from charter.models.engines.scripted_engine import ScriptedEngine
-from charter.ports import Engine, ExchangeReward, PreferenceTrainers, Rewarder, Roles
+from charter.ports import Engine, PreferenceTrainers, Rewarder, Roles
 from charter.records.chat import Exchange, Prompt, Request, ScoreRequest, user_prompt
 from charter.records.decisions import Decision, GateCheck
 from charter.records.model_refs import ModelRef, TrainLogEntry
-from charter.records.preferences import ResponsePair
+from charter.records.preferences import ExchangeReward, ResponsePair
 from charter.records.record import Step, digest
 from charter.records.rules import Principle
 from charter.records.training_rows import Example, PreferencePair, RatedAnswer, TrainingRow

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from charter.ports import ExchangeReward
 from charter.records.chat import LogLikelihood, Message
 from charter.records.decisions import GateCheck, Retries
 from charter.records.measurements import Proportion
-from charter.records.preferences import GateAnswer, PolicyStats, RewardModelFit
+from charter.records.preferences import ExchangeReward, GateAnswer, PolicyStats, RewardModelFit
 from charter.records.record import Step
 from charter.records.training_rows import PreferencePair
 from charter.records.verdicts import Verdict

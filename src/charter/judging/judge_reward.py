@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterator, Sequence
 
 from charter.judging.rubrics import REPLAY, Rubric
 from charter.judging.votes import judge_exchanges
-from charter.ports import Engine, ExchangeReward
+from charter.ports import Engine
 from charter.records.chat import Exchange
+from charter.records.preferences import ExchangeReward
 from charter.records.record import Step, digest
 from charter.records.verdicts import Verdict
 from charter.spec import JudgingSpec

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from charter.methods.bandit_red_teaming import AttackSetup, run_multi_turn
 from charter.methods.inputs import Inputs
-from charter.ports import Benchmark, BenchmarkQuestion, BenchmarkSuite, Engine, Rendering, Roles, SkippedBenchmark
+from charter.ports import Benchmark, BenchmarkQuestion, BenchmarkSuite, Engine, Rendering, Roles
 from charter.records.chat import Exchange, LogLikelihood, Sampling
-from charter.records.measurements import MeasuredSplit, Measurement, Metric, Score
+from charter.records.measurements import MeasuredSplit, Measurement, Metric, Score, SkippedBenchmark
 from charter.records.model_refs import ModelRef
 from charter.run import Steps
 from charter.stages.benchmark_items import (

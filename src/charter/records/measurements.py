@@ -66,3 +66,10 @@ class Proportion(Record):
     value: float | None
     low: float
     high: float
+
+
+class SkippedBenchmark(Record):
+    """A benchmark that the target cannot take, and why."""
+
+    id: str
+    reason: str

@@ -127,3 +127,10 @@ class PairVerdict(Record):
             return self.share
         labels = [vote.label == "first" for vote in self.votes if vote.label is not None]
         return sum(labels) / len(labels) if labels else float(self.first)
+
+
+class ExchangeReward(Record):
+    """What an exchange is worth; None where that could not be told. Only differences mean anything."""
+
+    id: str
+    value: float | None

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from charter.judging.audit_battery import ProbeResult
-from charter.ports import SkippedBenchmark
 from charter.records.chat import Exchange
-from charter.records.measurements import Measurement, Score
+from charter.records.measurements import Measurement, Score, SkippedBenchmark
 from charter.run.reader import RunReader
 
 SIDES = ("baseline", "model")

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from statistics import fmean
 
-from charter.ports import SkippedBenchmark
 from charter.records.chat import Exchange
-from charter.records.measurements import Measurement, Score
+from charter.records.measurements import Measurement, Score, SkippedBenchmark
 from charter.records.record import Record
 from charter.reports.audit_answers import SIDES, distance_change
 from charter.reports.paired_tests import count_pairs

@@ -6,20 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import get_args
 
 from charter.errors import SpecError, UnsupportedError
-from charter.ports import (
-    AnsweredItem,
-    AttackTarget,
-    Attempt,
-    Benchmark,
-    BenchmarkQuestion,
-    Engine,
-    Need,
-    Rendering,
-    SkippedBenchmark,
-)
+from charter.ports import AnsweredItem, AttackTarget, Attempt, Benchmark, BenchmarkQuestion, Engine, Need, Rendering
 from charter.records.chat import Exchange, LogLikelihood, Message, Prompt, Request, Sampling, ScoreRequest
 from charter.records.item_ids import group_cell_id, join_id, parent_id
-from charter.records.measurements import MarginKind, Measurement, Metric, Score
+from charter.records.measurements import MarginKind, Measurement, Metric, Score, SkippedBenchmark
 from charter.records.record import Record, Step
 from charter.statistics import BreakdownCell, GroupBy, clustered_interval, drop_copies, score_share
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from charter.ports import Benchmark, Engine, ExchangeReward, Rewarder
+from charter.ports import Benchmark, Engine, Rewarder
 from charter.records.chat import Exchange, LogLikelihood, ScoreRequest
 from charter.records.decisions import Decision, GateCheck, Retries
 from charter.records.item_ids import join_id
 from charter.records.measurements import Measurement, Proportion
 from charter.records.model_refs import ModelRef
-from charter.records.preferences import GateAnswer, PolicyStats, RewardModelFit
+from charter.records.preferences import ExchangeReward, GateAnswer, PolicyStats, RewardModelFit
 from charter.records.record import Step
 from charter.records.training_rows import Example, PreferencePair
 from charter.records.verdicts import Verdict

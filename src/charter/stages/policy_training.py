@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from charter.errors import TuningError
-from charter.ports import ExchangeReward, Rewarder, RLTuner, SupportsLRScale, Tuner
+from charter.ports import Rewarder, RLTuner, SupportsLRScale, Tuner
 from charter.records.chat import Exchange, Prompt
 from charter.records.item_ids import join_id
 from charter.records.model_refs import ModelRef
+from charter.records.preferences import ExchangeReward
 from charter.records.record import Step
 from charter.records.training_rows import REPLAY, Example, PreferencePair, RatedAnswer, TrainingRow, oversample
 from charter.similarity.splits import LeakageFilter

@@ -39,9 +39,9 @@ from charter.models.tuners.tuner_options import (
     SftOptions,
     TuneOptions,
 )
-from charter.ports import ExchangeReward
 from charter.records.chat import Exchange, Prompt, Sampling
 from charter.records.model_refs import ModelRef
+from charter.records.preferences import ExchangeReward
 from charter.records.record import canonical
 from charter.records.training_rows import PreferencePair, RatedAnswer, TrainingRow
 from tests.contracts.test_tuner import ROWS

@@ -13,9 +13,10 @@ from charter.models.chat_format import ChatFormat
 from charter.models.tuners.isolation import free_memory
 from charter.models.tuners.model_setup import pick_process_device, pick_training_device
 from charter.models.tuners.tuner_options import TuneOptions
-from charter.ports import ExchangeReward, Rewarder
+from charter.ports import Rewarder
 from charter.records.chat import Exchange, Prompt, Sampling
 from charter.records.model_refs import ModelRef
+from charter.records.preferences import ExchangeReward
 
 BATCH_SIZE = 64
 
