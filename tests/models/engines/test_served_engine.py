@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,8 @@ def served(model: ModelRef, folder: Path, extra: str = "", **options: Any) -> Se
     return ServedEngine(model, ServedOptions(**command), folder, connect)
 
 
-def connect(url: str, name: str) -> Engine:
-    return RemoteEngine(name, RemoteOptions(base_url=url, give_up_after=0.5))
+def connect(urls: Sequence[str], name: str) -> Engine:
+    return RemoteEngine(name, RemoteOptions(base_url=urls[0], more_urls=tuple(urls[1:]), give_up_after=0.5))
 
 
 def answers(engine: ServedEngine, count: int = 1) -> list[tuple[str, int]]:
