@@ -182,6 +182,7 @@ class ServedEngine:
             if server.status is None or number in self._left_out:
                 continue
             ended = f"server {number} of {len(self._servers)} ended (status {server.status})"
+            server.stop()
             self._servers[number] = self._start_server(number, server.port, server.whom.address)
             try:
                 self._servers[number].wait_until_ready(self.options.ready_s)
