@@ -55,20 +55,29 @@ def test_the_file_holds_each_half_of_each_layer_as_the_readers_of_gguf_turn_it(
     assert (fields["general.type"], fields["adapter.type"]) == ("adapter", "lora")
     assert fields["adapter.lora.alpha"] == 6
     assert len(found) == len(known) == config.num_hidden_layers * 7 * 2
-    reader, stem = LlamaTensorProcessor(config.to_dict()), "base_model.model.model.layers.1"
+    make_reader: Any = LlamaTensorProcessor
+    reader, stem = make_reader(config.to_dict()), "base_model.model.model.layers.1"
     heads = {"q": (config.num_attention_heads,) * 2, "k": (config.num_attention_heads, config.num_key_value_heads)}
     for letter in ("q", "k"):
         turned = reader._reverse_permute_weights(found[f"blk.1.attn_{letter}.weight.lora_b"], *heads[letter])
         assert (turned == known[f"{stem}.self_attn.{letter}_proj.lora_B.weight"]).all()
         assert (turned != found[f"blk.1.attn_{letter}.weight.lora_b"]).any()
-    for name, layer in {"attn_v": "self_attn.v_proj", "ffn_down": "mlp.down_proj", "attn_q": "self_attn.q_proj"}.items():
+    for name, layer in {
+        "attn_v": "self_attn.v_proj",
+        "ffn_down": "mlp.down_proj",
+        "attn_q": "self_attn.q_proj",
+    }.items():
         assert (found[f"blk.1.{name}.weight.lora_a"] == known[f"{stem}.{layer}.lora_A.weight"]).all()
     assert (found["blk.1.ffn_up.weight.lora_b"] == known[f"{stem}.mlp.up_proj.lora_B.weight"]).all()
 
 
 @pytest.mark.parametrize(
     ("change", "fault"),
-    [({"use_dora": True}, "has use_dora"), ({"bias": "all"}, "has bias"), ({"target_parameters": ["x"]}, "has target_")],
+    [
+        ({"use_dora": True}, "has use_dora"),
+        ({"bias": "all"}, "has bias"),
+        ({"target_parameters": ["x"]}, "has target_"),
+    ],
 )
 def test_an_adapter_of_another_kind_is_refused_with_what_to_do(
     change: dict[str, Any], fault: str, base: Path, adapter: Path, tmp_path: Path

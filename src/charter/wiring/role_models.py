@@ -106,8 +106,7 @@ def describe_target(spec: Spec, start: ModelRef, prompts: Sequence[Prompt] = ())
         return known
     unknown = {"revision": "", "digest": "", "architecture": "identity not verifiable", "context": 0}
     own = {"device": "a server", "dtype": "its precision", "format": "its chat format"}
-    own |= {"batch": target.most_connections}
-    return {"model": target.model, **unknown, **known, **own}
+    return {"model": target.model, **unknown, **known, **own, "batch": target.most_connections}
 
 
 def report_model(model: str, plain: bool = False) -> TemplateReport:
@@ -160,7 +159,9 @@ def connect_target(spec: Spec) -> Engine:
     from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
 
     target = spec.target
-    options = RemoteOptions(base_url=target.base_url or None, max_connections=target.most_connections, offline=spec.offline)
+    options = RemoteOptions(
+        base_url=target.base_url or None, max_connections=target.most_connections, offline=spec.offline
+    )
     return RemoteEngine(target.model, options)
 
 

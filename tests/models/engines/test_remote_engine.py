@@ -327,7 +327,9 @@ def test_a_server_that_is_gone_is_done_without_and_this_is_said() -> None:
 def test_where_all_servers_are_gone_the_run_pauses() -> None:
     with serve(echo) as one, serve(echo) as other:
         pass
-    engine = RemoteEngine("m", RemoteOptions(base_url=one.url, more_urls=(other.url,), first_wait=0.01, give_up_after=0.1))
+    engine = RemoteEngine(
+        "m", RemoteOptions(base_url=one.url, more_urls=(other.url,), first_wait=0.01, give_up_after=0.1)
+    )
     with pytest.raises(UnavailableError):
         list(engine.generate([ask("a", "hi")]))
     engine.close()

@@ -230,7 +230,9 @@ def make_adapter(model: ModelRef, where: Path) -> ModelRef:
     from peft import LoraConfig, get_peft_model
 
     with weights.quiet_libraries():
-        tuned = get_peft_model(weights.load_model(Path(model.base), "cpu"), LoraConfig(r=2, target_modules="all-linear"))
+        tuned = get_peft_model(
+            weights.load_model(Path(model.base), "cpu"), LoraConfig(r=2, target_modules="all-linear")
+        )
         tuned.save_pretrained(str(where))
     files = weights.file_digests(where)
     return model.model_copy(update={"adapter": str(where), "digest": "a" * 64, "files": files})
