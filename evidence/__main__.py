@@ -29,6 +29,7 @@ from evidence.near import near
 from evidence.preferences import preferences
 from evidence.real import real
 from evidence.ruled import cai, self_align
+from evidence.servers import servers
 from evidence.sides import chains, sides, sides_city
 
 CLAIMS = {
@@ -53,6 +54,7 @@ CLAIMS = {
     "curation": curation,
     "gates": gates,
     "near": near,
+    "servers": servers,
     "sides": sides,
     "chains": chains,
     "sides_city": sides_city,

@@ -90,6 +90,7 @@ def table(name: str) -> str:
         "cai": _ruled,
         "instruct": _instruct,
         "meaning": _meaning,
+        "servers": _servers,
     }.get(claim)
     return special(found) if special is not None else _rows(found)
 
@@ -261,6 +262,17 @@ def _meaning(found: dict[str, Any]) -> str:
     """A line for each set, size and way."""
     keys = ("set", "n", "by", "topics", "clusters", "of one", "V", "adjusted")
     return md.lines(keys, [[r.get(key, "-") for key in keys] for r in found["rows"]])
+
+
+def _servers(found: dict[str, Any]) -> str:
+    """A line for each server, without and with the adapter."""
+    rows = []
+    for r in found["rows"]:
+        first = r.get("first other token")
+        place = f"{first[1]:.0f} ({first[0]} to {first[2]})" if first else "-"
+        own = f"{r['equal to itself']} of {r['n']}"
+        rows.append([r["server"], "yes" if r["adapter"] else "no", f"{r['equal']} of {r['n']}", place, own])
+    return md.lines(("server", "adapter", "as in process", "first other token", "as itself, asked again"), rows)
 
 
 def _span(values: Sequence[float]) -> str:

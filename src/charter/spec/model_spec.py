@@ -20,7 +20,7 @@ ADAPTER_PLACEHOLDERS = ("adapter", "adapter_gguf")
 SERVE_PLACEHOLDERS = ("base", *ADAPTER_PLACEHOLDERS, "merged_dir", "name", "port", "replica")
 """The names that a command in ``target.serve`` may hold in braces."""
 SERVED_CONNECTIONS, OTHER_CONNECTIONS = 256, 16
-"""The most requests at once to a server that charter starts (bench/CONNECTIONS.md), and to another one."""
+"""The most requests at once to a server that charter starts (bench/RESULTS.md), and to another one."""
 LAUNCH_PLACEHOLDERS = ("script", "job")
 """The names that a command in ``tuner.launch`` must hold in braces."""
 

@@ -74,7 +74,7 @@ class CallTries:
     counted: int = 0
     plain: Literal["", "refused", "failed", "blanks"] = ""
     blank: Completion | None = None
-    server: Replica = field(default_factory=lambda: Replica(None, ""))
+    server: Replica = field(default_factory=lambda: Replica((), ""))
 
     def add_tokens(self, answer: Any) -> Any:
         """The answer with the tokens of the one that was thrown away before it."""

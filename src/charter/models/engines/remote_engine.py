@@ -26,7 +26,7 @@ from charter.models.engines.call_pool import CallPool, CallTries, run_until_done
 from charter.models.engines.inspect_client import RequestStyle
 from charter.models.engines.label_requests import LIKELIEST, NO_LABELS, LabelRequest, group_labels, read_labels
 from charter.models.engines.refusals import FATAL, NOT_FOUND, REFUSED, Refusal, read_refusal
-from charter.models.engines.replicas import Replica, Replicas
+from charter.models.engines.replicas import CLIENT_CALLS, Replica, Replicas
 from charter.records.chat import Completion, LogLikelihood, Message, Request, Sampling, ScoreRequest
 from charter.records.record import Record
 from charter.spec.spec_parser import LOOPBACK
@@ -150,19 +150,26 @@ class RemoteEngine:
         replicas, loop = self._replicas, self._loop
         self._replicas = self._loop = None
         if loop is not None and replicas is not None:
-            for server in replicas.servers:
-                run_until_done(loop, server.model.api.aclose())
+            for model in [model for server in replicas.servers for model in server.models]:
+                run_until_done(loop, model.api.aclose())
             run_until_done(loop, loop.shutdown_asyncgens())
             loop.close()
 
     def _ensure_connected(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             options = self.options
-            adaptive = options.max_connections == "adaptive"
-            how = (options.key_env, options.timeout, adaptive)
-            urls = (options.base_url, *options.more_urls)
-            servers = [Replica(inspect_client.open_model(self.name, url, *how), url or "") for url in urls]
-            self._replicas = Replicas(servers, None if adaptive else int(options.max_connections))
+            limit = None if options.max_connections == "adaptive" else options.max_connections
+            servers = [
+                Replica(
+                    [
+                        inspect_client.open_model(self.name, url, options.key_env, options.timeout, limit is None)
+                        for _ in range(0, limit or 1, CLIENT_CALLS)
+                    ],
+                    url or "",
+                )
+                for url in (options.base_url, *options.more_urls)
+            ]
+            self._replicas = Replicas(servers, limit)
             self._key = inspect_client.read_api_key(servers[0].model)
             self._loop = asyncio.new_event_loop()
             self._not_before = 0.0
