@@ -338,3 +338,19 @@ def test_where_all_servers_are_gone_the_run_pauses() -> None:
 def test_an_offline_run_reaches_none_of_several_servers_elsewhere() -> None:
     with pytest.raises(EngineError, match="offline"):
         RemoteEngine("m", RemoteOptions(base_url="http://127.0.0.1:1/v1", more_urls=("http://h/v1",), offline=True))
+
+
+def test_many_calls_at_once_are_spread_over_clients_of_one_server() -> None:
+    held = threading.Event()
+
+    def hold(body: dict[str, Any]) -> dict[str, Any]:
+        held.wait(30 if server.most < 70 else 0)
+        if server.most >= 70:
+            held.set()
+        return echo(body)
+
+    with talking(hold, max_connections=70) as (engine, server):
+        assert len(list(engine.generate([ask(str(n), "hi") for n in range(80)]))) == 80
+        assert engine._replicas is not None
+        assert [len(one.models) for one in engine._replicas.servers] == [2]
+        assert server.most == 70

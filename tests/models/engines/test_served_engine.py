@@ -89,6 +89,14 @@ def test_a_server_that_lists_no_names_is_asked_for_its_own_and_for_another(model
         answers(engine)
 
 
+def test_a_server_that_answers_under_every_name_is_taken_by_the_one_that_it_lists(
+    model: ModelRef, tmp_path: Path
+) -> None:
+    """As llama.cpp does it."""
+    with closing(served(model, tmp_path, "--any-name")) as engine:
+        assert answers(engine)[0][0] == engine.name
+
+
 def test_weights_under_another_name_never_answer(model: ModelRef, tmp_path: Path) -> None:
     command = f"{SERVER} {{port}} charter-stale --folder {{base}}"
     with (
