@@ -1,8 +1,8 @@
 """``python -m bench.connections [ROUNDS] [--url URL --model NAME]``: requests at once to a server that queues.
 
 Without ``--url`` the server is a stand-in in another process: each answer takes it half a second, however many are
-under way. So what binds is charter's own client. With ``--url`` it is a real server, such as vLLM, and what binds is
-the server. Each round asks all levels one after another, so that they share the machine's load."""
+under way. So what binds is charter's own client, which is tried with all calls through one client too. With ``--url``
+it is a real server, such as vLLM. Each round asks all levels one after another, so that they share the load."""
 
 from __future__ import annotations
 
@@ -16,9 +16,24 @@ from contextlib import closing, contextmanager
 from statistics import median
 
 from bench.page import ROOT, put
+from charter.models.engines import remote_engine
+from charter.models.engines.remote_engine import CLIENT_CALLS, RemoteEngine, RemoteOptions
+from charter.records.chat import Message, Request, Sampling
 
-LEVELS, CALLS, SECONDS = (16, 64, 256, 1024), 1024, 0.5
-REAL_LEVELS, REAL_CALLS, REAL_TOKENS = (4, 16, 64, 256), 64, 16
+WHOLE = 10**6
+"""More calls than there are: they all go through one client."""
+LEVELS = (
+    (16, CLIENT_CALLS),
+    (64, CLIENT_CALLS),
+    (256, CLIENT_CALLS),
+    (256, WHOLE),
+    (1024, CLIENT_CALLS),
+    (1024, WHOLE),
+)
+CALLS, SECONDS = 1024, 0.5
+REAL_LEVELS, REAL_CALLS, REAL_TOKENS = tuple((n, CLIENT_CALLS) for n in (4, 16, 64)), 64, 16
+Level = tuple[int, int]
+"""Calls at once, and the most of them that go through one client."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -53,16 +68,15 @@ def reach_server(url: str) -> Iterator[str]:
             server.terminate()
 
 
-def ask_all(url: str, model: str, level: int, calls: int) -> tuple[float, float]:
-    """Wall and CPU seconds of so many calls with ``level`` at once; the connection of one is open before."""
-    from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
-    from charter.records.chat import Message, Request, Sampling
+def ask_all(url: str, model: str, level: Level, calls: int) -> tuple[float, float]:
+    """Wall and CPU seconds of so many calls; the connection of one is open before."""
 
     def make(number: int) -> Request:
         turn = Message(role="user", content=f"Tell of thing number {number}, and of what it is made of.")
         return Request(id=str(number), messages=(turn,), sampling=Sampling(max_tokens=REAL_TOKENS))
 
-    options = RemoteOptions(base_url=url, max_connections=level, timeout=3600)
+    options = RemoteOptions(base_url=url, max_connections=level[0], timeout=3600)
+    remote_engine.CLIENT_CALLS = level[1]
     with closing(RemoteEngine(model, options)) as engine:
         assert not next(engine.generate([make(-1)])).error
         wall, cpu = time.monotonic(), time.process_time()
@@ -72,7 +86,9 @@ def ask_all(url: str, model: str, level: int, calls: int) -> tuple[float, float]
     return spent
 
 
-def write_section(found: Sequence[Sequence[tuple[float, float]]], levels: Sequence[int], calls: int, what: str) -> str:
+def write_section(
+    found: Sequence[Sequence[tuple[float, float]]], levels: Sequence[Level], calls: int, what: str
+) -> str:
     """The section: calls a second against the first level's, round by round, and what a call costs the client."""
     lines = [
         f"# Requests at once to {what}",
@@ -81,14 +97,14 @@ def write_section(found: Sequence[Sequence[tuple[float, float]]], levels: Sequen
         f"load of the machine at the end {os.getloadavg()[0]:.1f}. Median (smallest to largest) over rounds; "
         "times as fast: within a round.",
         "",
-        "| at once | calls a second | times as fast as the first | CPU of the client a call, ms |",
-        "| ---: | ---: | ---: | ---: |",
+        "| at once | clients | calls a second | times as fast as the first | CPU of charter a call, ms |",
+        "| ---: | ---: | ---: | ---: | ---: |",
     ]
-    for place, level in enumerate(levels):
+    for place, (level, clients) in enumerate(levels):
         walls, cpus = zip(*(row[place] for row in found), strict=True)
         rates, ratios = [calls / wall for wall in walls], [row[0][0] / row[place][0] for row in found]
         costs = [1000 * cpu / calls for cpu in cpus]
-        lines.append(f"| {level:,} | {spread(rates)} | {spread(ratios)} | {spread(costs)} |")
+        lines.append(f"| {level:,} | {-(-level // clients)} | {spread(rates)} | {spread(ratios)} | {spread(costs)} |")
     return "\n".join(lines)
 
 

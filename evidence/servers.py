@@ -17,6 +17,7 @@ from statistics import median
 from typing import Any
 
 from bench.real_speed import read_lessons
+
 from charter.data.sources.source_prompts import SourcePrompts
 from charter.models import weights
 from charter.models.engines.local_engine import LocalEngine
@@ -31,7 +32,7 @@ from charter.records.model_refs import ModelRef
 from charter.spec import SourceSpec
 from evidence.cells import RUNS, kept
 
-EACH, TOKENS, ROWS = 16, 32, 64
+EACH, TOKENS, ROWS = 16, 32, 16
 SETS = {"advbench": "advbench/harmful_behaviors.csv", "self-instruct": "self_instruct/seed_tasks.jsonl"}
 VLLM = (
     "serve {base} --dtype float32 --max-model-len 2048 --enforce-eager --host 127.0.0.1 --port {port} "
@@ -42,20 +43,20 @@ VLLM_START = (
     "--served-model-name {name}"
 )
 LLAMA = "-m {base} --alias {name} --host 127.0.0.1 --port {port} -t 1 -c 8192"
-FOUR_SLOTS, ONE_SLOT = " -np 4", " -np 1 --no-cache-prompt"
 
 Row = dict[str, Any]
 
 
 def servers() -> Row:
-    """Equal answers by server, without and with an adapter; and asked a second time, of the same server."""
+    """Equal answers by server, without and with an adapter; and of the same server, asked a second time."""
     rows = []
     for name, base, serving in list_servers():
         for adapted in (False, True):
             own = kept(f"servers/process-{adapted}", lambda adapted=adapted: ask_here(adapted))
             told = kept(f"servers/{name}-{adapted}", lambda b=base, s=serving, a=adapted: ask_server(b, s, a))
-            first, again = told["answers"]
-            compared = compare(own["answers"][0], first) | {"equal to itself": compare(first, again)["equal"]}
+            first, *again = told["answers"]
+            compared = compare(own["answers"][0], first)
+            compared |= {"equal to itself": compare(first, again[0])["equal"]} if again else {}
             rows.append({"server": name, "adapter": adapted, **compared})
     targets = [
         {
@@ -65,7 +66,7 @@ def servers() -> Row:
             "met": row["equal"] == row["n"],
         }
         for row in rows
-        if row["server"] in ("vllm", "llama.cpp, float32, one slot")
+        if row["server"] in ("vllm", "llama.cpp, float32, 1 at once")
     ]
     return {"prompts": EACH * len(SETS), "tokens": TOKENS, "rows": rows, "targets": targets}
 
@@ -77,11 +78,10 @@ def list_servers() -> Iterator[tuple[str, str, ServedOptions]]:
         words = f"{shlex.quote(vllm)} "
         yield "vllm", "smollm2", ServedOptions(command=words + VLLM, start_command=words + VLLM_START)
     if llama:
-        for how, slots in (("four slots", FOUR_SLOTS), ("one slot", ONE_SLOT)):
-            start = f"{shlex.quote(llama)} {LLAMA}{slots}"
+        for kind, file, slots in (("Q4_1", "smollm2.gguf", 4), ("float32", "", 4), ("float32", "", 1)):
+            start = f"{shlex.quote(llama)} {LLAMA} -np {slots}{' --no-cache-prompt' if slots == 1 else ''}"
             serving = ServedOptions(command=f"{start} --lora {{adapter_gguf}}", start_command=start)
-            for kind, file in (("Q4_1", "smollm2.gguf"), ("float32", "")):
-                yield f"llama.cpp, {kind}, {how}", file, serving
+            yield f"llama.cpp, {kind}, {slots} at once", file, serving
 
 
 def ask_here(adapted: bool) -> Row:
@@ -91,13 +91,13 @@ def ask_here(adapted: bool) -> Row:
 
 
 def ask_server(base: str, serving: ServedOptions, adapted: bool) -> Row:
-    """The answers of a server, twice."""
+    """The answers of a server: of the base model twice."""
 
     def connect(urls: Sequence[str], name: str) -> Engine:
         return RemoteEngine(name, RemoteOptions(base_url=urls[0], max_connections=16, timeout=3600))
 
     with closing(ServedEngine(load_policy(base, adapted), serving, RUNS / "servers" / "serving", connect)) as engine:
-        return {"answers": [ask(engine), ask(engine)]}
+        return {"answers": [ask(engine) for _ in range(1 if adapted else 2)]}
 
 
 def ask(engine: Engine) -> dict[str, str]:
@@ -128,7 +128,7 @@ def train_adapter(start: Path) -> Row:
     folder = RUNS / "servers" / "adapter"
 
     def train() -> Row:
-        options = SftOptions.model_validate({"epochs": 1, "lr": 1e-3, "device": "cpu", "max_length": 512})
+        options = SftOptions.model_validate({"epochs": 1, "lr": 1e-3, "device": "cpu", "max_length": 256})
         rows = read_lessons(Path(os.environ["CHARTER_TEST_DATA"]), ROWS)
         made = LocalTuner(options).tune(weights.resolve_model(str(start)), rows, folder, 0)
         return made.model_dump(mode="json", include={"adapter", "digest", "files"})

@@ -270,7 +270,7 @@ def _servers(found: dict[str, Any]) -> str:
     for r in found["rows"]:
         first = r.get("first other token")
         place = f"{first[1]:.0f} ({first[0]} to {first[2]})" if first else "-"
-        own = f"{r['equal to itself']} of {r['n']}"
+        own = f"{r['equal to itself']} of {r['n']}" if "equal to itself" in r else "-"
         rows.append([r["server"], "yes" if r["adapter"] else "no", f"{r['equal']} of {r['n']}", place, own])
     return md.lines(("server", "adapter", "as in process", "first other token", "as itself, asked again"), rows)
 
