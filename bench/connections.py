@@ -14,10 +14,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from statistics import median
+from unittest.mock import patch
 
 from bench.page import ROOT, put
-from charter.models.engines import remote_engine
-from charter.models.engines.remote_engine import CLIENT_CALLS, RemoteEngine, RemoteOptions
+from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
+from charter.models.engines.replicas import CLIENT_CALLS
 from charter.records.chat import Message, Request, Sampling
 
 WHOLE = 10**6
@@ -76,8 +77,8 @@ def ask_all(url: str, model: str, level: Level, calls: int) -> tuple[float, floa
         return Request(id=str(number), messages=(turn,), sampling=Sampling(max_tokens=REAL_TOKENS))
 
     options = RemoteOptions(base_url=url, max_connections=level[0], timeout=3600)
-    remote_engine.CLIENT_CALLS = level[1]
-    with closing(RemoteEngine(model, options)) as engine:
+    bound = patch("charter.models.engines.remote_engine.CLIENT_CALLS", level[1])
+    with bound, closing(RemoteEngine(model, options)) as engine:
         assert not next(engine.generate([make(-1)])).error
         wall, cpu = time.monotonic(), time.process_time()
         answers = list(engine.generate([make(number) for number in range(calls)]))

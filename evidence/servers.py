@@ -12,6 +12,7 @@ import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -52,8 +53,8 @@ def servers() -> Row:
     rows = []
     for name, base, serving in list_servers():
         for adapted in (False, True):
-            own = kept(f"servers/process-{adapted}", lambda adapted=adapted: ask_here(adapted))
-            told = kept(f"servers/{name}-{adapted}", lambda b=base, s=serving, a=adapted: ask_server(b, s, a))
+            own = kept(f"servers/process-{adapted}", partial(ask_here, adapted))
+            told = kept(f"servers/{name}-{adapted}", partial(ask_server, base, serving, adapted))
             first, *again = told["answers"]
             compared = compare(own["answers"][0], first)
             compared |= {"equal to itself": compare(first, again[0])["equal"]} if again else {}
