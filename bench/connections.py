@@ -31,7 +31,7 @@ LEVELS = (
     (1024, CLIENT_CALLS),
     (1024, WHOLE),
 )
-CALLS, SECONDS = 1024, 0.5
+CALLS, SECONDS = 512, 0.5
 REAL_LEVELS, REAL_CALLS, REAL_TOKENS = tuple((n, CLIENT_CALLS) for n in (4, 16, 64)), 64, 16
 Level = tuple[int, int]
 """Calls at once, and the most of them that go through one client."""

@@ -79,7 +79,7 @@ def list_servers() -> Iterator[tuple[str, str, ServedOptions]]:
         words = f"{shlex.quote(vllm)} "
         yield "vllm", "smollm2", ServedOptions(command=words + VLLM, start_command=words + VLLM_START)
     if llama:
-        for kind, file, slots in (("Q4_1", "smollm2.gguf", 4), ("float32", "", 4), ("float32", "", 1)):
+        for kind, file, slots in (("Q4_1", "smollm2.gguf", 4), ("float32", "", 1)):
             start = f"{shlex.quote(llama)} {LLAMA} -np {slots}{' --no-cache-prompt' if slots == 1 else ''}"
             serving = ServedOptions(command=f"{start} --lora {{adapter_gguf}}", start_command=start)
             yield f"llama.cpp, {kind}, {slots} at once", file, serving
