@@ -31,6 +31,7 @@ from evidence.nearness import nearness
 from evidence.preferences import preferences
 from evidence.real import real
 from evidence.ruled import cai, self_align
+from evidence.servers import servers
 from evidence.sides import chains, sides, sides_city
 
 CLAIMS = {
@@ -57,6 +58,7 @@ CLAIMS = {
     "gates": gates,
     "near": near,
     "nearness": nearness,
+    "servers": servers,
     "sides": sides,
     "chains": chains,
     "sides_city": sides_city,

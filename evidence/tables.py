@@ -93,6 +93,7 @@ def table(name: str) -> str:
         "meaning": _meaning,
         "nearness": _nearness,
         "equal_answers": _equal_answers,
+        "servers": _servers,
     }.get(claim)
     return special(found) if special is not None else _rows(found)
 
@@ -276,6 +277,17 @@ def _equal_answers(found: dict[str, Any]) -> str:
     """A line for each way in which the answers were made."""
     keys = ("model", "batch", "tokens", "beginning", "greedy equal", "sampled equal", "n", "distinct texts")
     return md.lines(keys, [[r[key] for key in keys] for r in found["rows"]])
+
+
+def _servers(found: dict[str, Any]) -> str:
+    """A line for each server, without and with the adapter."""
+    rows = []
+    for r in found["rows"]:
+        first = r.get("first other token")
+        place = f"{first[1]:.0f} ({first[0]} to {first[2]})" if first else "-"
+        own = f"{r['equal to itself']} of {r['n']}" if "equal to itself" in r else "-"
+        rows.append([r["server"], "yes" if r["adapter"] else "no", f"{r['equal']} of {r['n']}", place, own])
+    return md.lines(("server", "adapter", "as in process", "first other token", "as itself, asked again"), rows)
 
 
 def _span(values: Sequence[float]) -> str:

@@ -2,6 +2,7 @@
 
 python -S small_server.py PORT NAME [--unlisted] [--any-name] [--late-name NAME] [--dies SECONDS] [--last-words WORDS]
     ... [--pid] [--hold FILE: the third answer waits for ever, once the file is made; not where it is there]
+    ... [--dies-once FILE: it ends in the midst of its third answer, once the file is made; not where it is there]
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ parser.add_argument("--dies-when-asked", action="store_true")
 parser.add_argument("--last-words", default="")
 parser.add_argument("--pid", action="store_true")
 parser.add_argument("--hold", default="")
+parser.add_argument("--dies-once", default="")
 asked = parser.parse_args()
 if asked.last_words:
     print(asked.last_words, flush=True)
@@ -65,6 +67,11 @@ class Handler(BaseHTTPRequestHandler):
             if len(answered) == 3:
                 Path(asked.hold).write_text(str(os.getpid()), encoding="utf-8")
                 threading.Event().wait()
+        if asked.dies_once and not Path(asked.dies_once).exists():
+            answered.append(body["model"])
+            if len(answered) == 3:
+                Path(asked.dies_once).touch()
+                os._exit(1)
         return f"{asked.name} {os.getpid() if asked.pid else body['messages'][-1]['content']}"
 
     def send(self, status: int, payload: dict[str, Any]) -> None:

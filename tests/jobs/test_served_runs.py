@@ -119,10 +119,10 @@ def test_a_target_by_http_alone_is_red_teamed(in_process: Path, offline: None, t
     assert not (tmp_path / "run" / "adapter").exists()
 
 
-def ask_server(*more: str) -> str:
+def ask_server(*more: str, **target: Any) -> str:
     """The spec of red teaming a target that a command serves."""
     serve = " ".join((f"{SERVER} {{port}} {{name}} --folder {{base}}", *more))
-    return yaml.safe_dump({**SPEC, "method": "red_team", "target": {"serve": serve, "connections": 1}})
+    return yaml.safe_dump({**SPEC, "method": "red_team", "target": {"serve": serve, "connections": 1, **target}})
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +156,15 @@ def test_a_run_goes_on_after_a_kill_and_its_server_is_gone(number: signal.Signal
     assert verify_run(tmp_path / "killed").ok
 
 
+def test_several_servers_of_which_one_dies_give_the_run_of_one(peace: Path, tmp_path: Path) -> None:
+    dying = ask_server(f"--dies-once {tmp_path / 'died'}", serve_replicas=2, connections=2)
+    jobs.launch_run(dying, tmp_path / "run")
+    assert (tmp_path / "died").exists()
+    assert _records(tmp_path / "run") == _records(peace)
+    assert verify_run(tmp_path / "run").ok
+    assert any("went away" in note for note in summarise_run(tmp_path / "run").notes)
+
+
 @pytest.mark.parametrize(
     ("target", "fault"),
     [
@@ -172,6 +181,7 @@ def test_a_run_goes_on_after_a_kill_and_its_server_is_gone(number: signal.Signal
         ({"serve": "vllm serve {merged_dir} {prot} {port}"}, "target.serve: {prot} is not known"),
         ({"serve": "vllm 'serve {base} {name} {port}"}, "target.serve: its quotes do not match"),
         ({"serve": "v {base} {adapter} {name} {port}"}, "target.serve_start: is missing"),
+        ({"serve": "v {base} {adapter_gguf} {name} {port}"}, "target.serve_start: is missing"),
         ({"serve": "v {merged_dir} {port}", "plain": True}, "target.plain"),
     ],
 )

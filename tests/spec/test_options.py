@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 import charter
 from charter.errors import EngineError, SpecError
+from charter.models.engines.remote_engine import RemoteEngine
 from charter.records.chat import Request
 from charter.records.model_refs import ModelRef
 from charter.spec import BenchmarkSpec, Columns, ContinueFrom, OracleSpec, SourceSpec, Spec, change_spec, parse_spec
@@ -138,6 +139,34 @@ def test_a_server_has_the_time_that_the_spec_gives(tmp_path: Path) -> None:
     ):
         list(engine.generate([asked]))
     assert "target.serve_ready_s" in str(caught.value.cure)
+
+
+@pytest.mark.parametrize(("target", "most"), [({}, 256), ({"connections": 3}, 3), ({"serve_replicas": 2}, 256)])
+def test_a_server_of_our_own_has_many_requests_and_time_to_queue_them(
+    target: dict[str, Any], most: int, tmp_path: Path
+) -> None:
+    serve = {"model": str(tmp_path), "serve": "s {base} {name} {port}"}
+    spec = parse_spec(json.dumps({"world": "village", "target": serve | target}))
+    policy = ModelRef(base=str(tmp_path), base_digest="b", digest="d")
+    served = role_models.build_served_engine(spec, policy, tmp_path / "serving")
+    asked = served._connect(["http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1"], "n")
+    assert isinstance(asked, RemoteEngine)
+    assert (asked.options.max_connections, asked.options.timeout) == (most, role_models.QUEUE_SECONDS)
+    assert asked.options.more_urls == ("http://127.0.0.1:2/v1",)
+    assert served.options.replicas == target.get("serve_replicas", 1)
+
+
+@pytest.mark.parametrize(
+    ("role", "fault"),
+    [
+        ({"more_urls": ["http://h/v1"]}, "more_urls: the first address of the model stands in base_url"),
+        ({"base_url": "http://h/v1", "more_urls": ["h"]}, "is the address of a server"),
+        ({"base_url": "http://h/v1", "more_urls": ["http://u:p@h/v1"]}, "a key goes into the variable"),
+    ],
+)
+def test_further_addresses_are_checked_as_the_first_is(role: dict[str, Any], fault: str) -> None:
+    with pytest.raises(SpecError, match=fault):
+        parse_spec(json.dumps({"world": "village", "oracle": {"model": "m", **role}}))
 
 
 def unchanged(tuner: Any) -> Any:

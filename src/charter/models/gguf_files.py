@@ -12,6 +12,7 @@ from typing import Any
 from charter.errors import EngineError
 
 SUFFIX = ".gguf"
+READER_CURE = "pip install 'charter[gguf]'"
 
 
 def is_gguf(where: Path) -> bool:
@@ -25,7 +26,7 @@ def reader_arguments(where: Path) -> dict[str, Any]:
     if not is_gguf(where):
         return {"pretrained_model_name_or_path": str(where)}
     if find_spec("gguf") is None:
-        raise EngineError(f"{where} is a GGUF file, and its reader is not installed.", "pip install 'charter[gguf]'")
+        raise EngineError(f"{where} is a GGUF file, and its reader is not installed.", READER_CURE)
     return {"pretrained_model_name_or_path": str(where.parent), "gguf_file": where.name}
 
 

@@ -17,8 +17,12 @@ PROGRAM_PREFIX = "python:"
 """A model string that begins with this names an engine of the user's own, as package.module:Object."""
 NO_MODEL = "none"
 """The model string of a role in which nothing answers in words."""
-SERVE_PLACEHOLDERS = ("base", "adapter", "merged_dir", "name", "port")
+ADAPTER_PLACEHOLDERS = ("adapter", "adapter_gguf")
+"""The names that stand for a policy's adapter, which a starting model lacks."""
+SERVE_PLACEHOLDERS = ("base", *ADAPTER_PLACEHOLDERS, "merged_dir", "name", "port", "replica")
 """The names that a command in ``target.serve`` may hold in braces."""
+SERVED_CONNECTIONS, OTHER_CONNECTIONS = 256, 16
+"""The most requests at once to a server that charter starts (bench/RESULTS.md), and to another one."""
 LAUNCH_PLACEHOLDERS = ("script", "job")
 """The names that a command in ``tuner.launch`` must hold in braces."""
 
@@ -55,10 +59,16 @@ class ModelSpec(Record):
     )
     serve: str = Field(
         "",
-        description="A command that serves the model over HTTP, one server for each policy. It fills in {base}, "
-        "{adapter}, {merged_dir}, {name} and {port}. Empty: in this process.",
+        description="A command that serves the model over HTTP, for each policy anew. It fills in {base}, {adapter}, "
+        "{adapter_gguf}, {merged_dir}, {name}, {port} and {replica}. Empty: in this process.",
     )
     serve_ready_s: float = Field(600.0, gt=0, description="Seconds within which a server must be ready.")
+    serve_replicas: int = Field(
+        1,
+        ge=1,
+        description="Servers that `serve` starts at once, one port each. A request goes to the least busy. {replica} "
+        "is a server's number, from 0.",
+    )
 
 
 class TargetSpec(ModelSpec):
@@ -92,7 +102,12 @@ class TargetSpec(ModelSpec):
         False,
         description="True: `model` names a hosted model as provider/name. It can be red teamed and not tuned.",
     )
-    connections: int = Field(16, ge=1, description="The most requests to a server at once.")
+    connections: int | None = Field(
+        None,
+        ge=1,
+        description="The most requests to a server at once. Null: 256 to one that `serve` starts, which queues by "
+        "itself, and 16 to others.",
+    )
 
     @field_validator("today")
     @classmethod
@@ -109,6 +124,11 @@ class TargetSpec(ModelSpec):
         """Whether it is only reached by HTTP: its weights, and so its identity, cannot be verified."""
         return self.hosted or bool(self.base_url) or self.model.startswith("openai-api/")
 
+    @property
+    def most_connections(self) -> int:
+        """The most requests to a server at once."""
+        return self.connections or (SERVED_CONNECTIONS if self.serve else OTHER_CONNECTIONS)
+
     def find_faults(self) -> list[str]:
         """What does not fit together, one line each."""
         found = []
@@ -118,10 +138,10 @@ class TargetSpec(ModelSpec):
             found.append("target.plain: servers are asked in their own chat format only")
         for key, command in (("serve", self.serve), ("serve_start", self.serve_start)):
             found += [f"target.{key}: {fault}" for fault in _serve_faults(command)] if command else []
-        if not found and "{adapter}" in self.serve and not self.serve_start:
-            found.append("target.serve_start: is missing: the starting model has no {adapter} for target.serve")
-        if "{adapter}" in self.serve_start:
-            found.append("target.serve_start: the starting model has no {adapter}")
+        lacking = _adapter_names(self.serve)
+        if not found and lacking and not self.serve_start:
+            found.append(f"target.serve_start: is missing: the starting model has no {lacking[0]} for target.serve")
+        found += [f"target.serve_start: the starting model has no {name}" for name in _adapter_names(self.serve_start)]
         return found
 
 
@@ -183,14 +203,19 @@ def _parse_placeholders(command: str, known: tuple[str, ...]) -> set[str] | list
     return unknown or names
 
 
+def _adapter_names(command: str) -> list[str]:
+    """What stands for an adapter in a command, in its braces."""
+    return [f"{{{name}}}" for name in ADAPTER_PLACEHOLDERS if f"{{{name}}}" in command]
+
+
 def _serve_faults(command: str) -> list[str]:
     """What is wrong with a command of ``target.serve``."""
     names = _parse_placeholders(command, SERVE_PLACEHOLDERS)
     if isinstance(names, list):
         return names
     lacking = [] if "port" in names else ["holds no {port}"]
-    if not names & {"base", "adapter", "merged_dir"}:
-        lacking.append("names no weights: {base}, {adapter} or {merged_dir}")
+    if not names & {"base", *ADAPTER_PLACEHOLDERS, "merged_dir"}:
+        lacking.append("names no weights: {base}, {adapter}, {adapter_gguf} or {merged_dir}")
     if not names & {"name", "merged_dir"}:
         lacking.append("holds no {name}, by which stale weights are told apart")
     return lacking
@@ -253,6 +278,9 @@ class OracleSpec(ModelSpec):
         description="True: `model` is a hub id whose weights run in this process. Paths do so by themselves.",
     )
     base_url: str = Field("", description="Address of an OpenAI-compatible server of your own. Empty: the provider's.")
+    more_urls: tuple[str, ...] = Field(
+        (), description="Further addresses of the same model, beside `base_url`. A call goes to the least busy."
+    )
     key_env: str = Field(
         "",
         description="The name of the environment variable that holds the key. Empty: the provider's usual one.",
@@ -307,15 +335,16 @@ class OracleSpec(ModelSpec):
             raise ValueError("is the name of an environment variable, such as MY_API_KEY; a key stands in no spec")
         return name
 
-    @field_validator("base_url")
+    @field_validator("base_url", "more_urls")
     @classmethod
-    def _place(cls, url: str) -> str:
-        found = urlsplit(url)
-        if url and (found.scheme not in ("http", "https") or not found.hostname):
-            raise ValueError("is the address of a server, such as http://127.0.0.1:8000/v1")
-        if "@" in found.netloc or found.query or found.fragment:
-            raise ValueError("holds a user, a password or a query; a key goes into the variable that key_env names")
-        return url
+    def _place(cls, urls: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for url in (urls,) if isinstance(urls, str) else urls:
+            found = urlsplit(url)
+            if (url or urls) and (found.scheme not in ("http", "https") or not found.hostname):
+                raise ValueError("is the address of a server, such as http://127.0.0.1:8000/v1")
+            if "@" in found.netloc or found.query or found.fragment:
+                raise ValueError("holds a user, a password or a query; a key goes into the variable that key_env names")
+        return urls
 
     @model_validator(mode="after")
     def _one_place(self) -> OracleSpec:
@@ -327,8 +356,10 @@ class OracleSpec(ModelSpec):
             raise ValueError(f"classifiers: {', '.join(twice)}: one classifier judges by a rubric")
         if self.model == NO_MODEL and not self.classifiers:
             raise ValueError("model: `none` is for a judge with classifiers; name a model, or give classifiers")
-        if "{adapter}" in self.serve:
-            raise ValueError("serve: an oracle has no {adapter}")
+        if self.more_urls and not self.base_url:
+            raise ValueError("more_urls: the first address of the model stands in base_url")
+        if lacking := _adapter_names(self.serve):
+            raise ValueError(f"serve: an oracle has no {lacking[0]}")
         if faults := _serve_faults(self.serve) if self.serve else []:
             raise ValueError(f"serve: {'; '.join(faults)}")
         return self

@@ -42,18 +42,20 @@ def open_oracle_weights(asked: OracleSpec, offline: bool = False, folder: Path |
     serving = ServedOptions(
         command=asked.serve,
         ready_s=asked.serve_ready_s,
+        replicas=asked.serve_replicas,
         offline=offline,
         remote_code=asked.remote_code,
         section="",
     )
     place = folder or Path(tempfile.mkdtemp(prefix="charter-oracle-"))
-    return ServedEngine(model, serving, place, lambda url, name: connect_remote(asked, name, url, offline))
+    return ServedEngine(model, serving, place, lambda urls, name: connect_remote(asked, name, urls, offline))
 
 
-def connect_remote(asked: OracleSpec, name: str, base_url: str, offline: bool = False) -> RemoteEngine:
-    """The model ``name`` over HTTP: at ``base_url``, or where its provider has it (empty). Raises EngineError."""
+def connect_remote(asked: OracleSpec, name: str, urls: Sequence[str], offline: bool = False) -> RemoteEngine:
+    """The model ``name`` over HTTP: at ``urls``, or where its provider has it (none). Raises EngineError."""
     options = RemoteOptions(
-        base_url=base_url or None,
+        base_url=urls[0] if urls else None,
+        more_urls=tuple(urls[1:]),
         key_env=asked.key_env,
         max_connections=asked.connections,
         max_retries=asked.retries,

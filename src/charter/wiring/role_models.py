@@ -21,6 +21,9 @@ from charter.wiring.plugins import load_object
 from charter.wiring.program_engines import load_engine
 
 FREE: Price = (0.0, 0.0)
+QUEUE_SECONDS = 3600
+"""Seconds that a call may wait in the queue of a server that charter started, with its answer. Where the server ends,
+the call fails at once."""
 UNTUNED = ("red_team", "evaluate", "audit", "calibrate", "self_instruct", "think")
 """Methods that train nothing."""
 
@@ -103,8 +106,8 @@ def describe_target(spec: Spec, start: ModelRef, prompts: Sequence[Prompt] = ())
     if not target.by_http and not target.serve:
         return known
     unknown = {"revision": "", "digest": "", "architecture": "identity not verifiable", "context": 0}
-    own = {"device": "a server", "dtype": "its precision", "format": "its chat format", "batch": target.connections}
-    return {"model": target.model, **unknown, **known, **own}
+    own = {"device": "a server", "dtype": "its precision", "format": "its chat format"}
+    return {"model": target.model, **unknown, **known, **own, "batch": target.most_connections}
 
 
 def report_model(model: str, plain: bool = False) -> TemplateReport:
@@ -157,7 +160,9 @@ def connect_target(spec: Spec) -> Engine:
     from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
 
     target = spec.target
-    options = RemoteOptions(base_url=target.base_url or None, max_connections=target.connections, offline=spec.offline)
+    options = RemoteOptions(
+        base_url=target.base_url or None, max_connections=target.most_connections, offline=spec.offline
+    )
     return RemoteEngine(target.model, options)
 
 
@@ -168,14 +173,21 @@ def build_served_engine(spec: Spec, policy: ModelRef, folder: Path) -> ServedEng
 
     target = spec.target
 
-    def connect(url: str, name: str) -> Engine:
-        options = RemoteOptions(base_url=url, max_connections=target.connections, give_up_after=60)
+    def connect(urls: Sequence[str], name: str) -> Engine:
+        options = RemoteOptions(
+            base_url=urls[0],
+            more_urls=tuple(urls[1:]),
+            max_connections=target.most_connections,
+            timeout=QUEUE_SECONDS,
+            give_up_after=60,
+        )
         return RemoteEngine(name, options)
 
     serving = ServedOptions(
         command=target.serve,
         start_command=target.serve_start,
         ready_s=target.serve_ready_s,
+        replicas=target.serve_replicas,
         offline=spec.offline,
         remote_code=target.remote_code,
     )
@@ -297,7 +309,8 @@ def connect_oracle(
 
     if asked.has_weights:
         return open_oracle_weights(asked, offline, folder)
-    return connect_remote(asked, asked.model, asked.base_url, offline)
+    urls = (asked.base_url, *asked.more_urls) if asked.base_url else ()
+    return connect_remote(asked, asked.model, urls, offline)
 
 
 def find_price(asked: OracleSpec) -> Price | None:

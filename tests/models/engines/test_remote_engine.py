@@ -287,3 +287,70 @@ def test_gives_no_log_likelihoods_and_keeps_credentials_out_of_its_name() -> Non
     asked = [ScoreRequest(id="s", messages=(Message(role="user", content="q"),), completion="a")]
     with pytest.raises(EngineError, match="log-likelihoods"):
         list(engine.score(asked))
+
+
+def test_calls_go_to_the_least_busy_of_several_servers() -> None:
+    """The slow one takes its few, within its limit; the quick one takes the rest."""
+
+    def slow(body: dict[str, Any]) -> dict[str, Any]:
+        time.sleep(0.2)
+        return echo(body)
+
+    with serve(slow) as lazy, talking(echo, more_urls=(lazy.url,), max_connections=2) as (engine, quick):
+        found = {c.id: c.text for c in engine.generate([ask(str(n), f"hi {n}") for n in range(40)])}
+    assert found == {str(n): f"hi {n}!" for n in range(40)}
+    assert 2 <= len(lazy.seen) < len(quick.seen)
+    assert lazy.most <= 2
+    assert quick.most <= 2
+    assert engine.notes == []
+
+
+def test_a_server_that_fails_a_request_does_not_get_it_again_while_there_is_another() -> None:
+    def broken(body: dict[str, Any]) -> dict[str, Any]:
+        return {"status": 500, "error": "out of order"}
+
+    with serve(broken) as bad, talking(echo, more_urls=(bad.url,), max_connections=2) as (engine, _):
+        found = [c.text for c in engine.generate([ask(str(n), "hi") for n in range(8)])]
+    assert found == ["hi!"] * 8
+    assert bad.seen
+
+
+def test_a_server_that_is_gone_is_done_without_and_this_is_said() -> None:
+    with serve(echo) as other:
+        pass  # it is gone, and its port with it
+    with talking(echo, more_urls=(other.url,), give_up_after=0.5) as (engine, server):
+        assert [c.text for c in engine.generate([ask(str(n), "hi") for n in range(8)])] == ["hi!"] * 8
+        assert engine.notes == [f"{other.url[7:-3]} went away, and others were asked in its place"]
+        assert len(server.seen) == 8
+
+
+def test_where_all_servers_are_gone_the_run_pauses() -> None:
+    with serve(echo) as one, serve(echo) as other:
+        pass
+    engine = RemoteEngine(
+        "m", RemoteOptions(base_url=one.url, more_urls=(other.url,), first_wait=0.01, give_up_after=0.1)
+    )
+    with pytest.raises(UnavailableError):
+        list(engine.generate([ask("a", "hi")]))
+    engine.close()
+
+
+def test_an_offline_run_reaches_none_of_several_servers_elsewhere() -> None:
+    with pytest.raises(EngineError, match="offline"):
+        RemoteEngine("m", RemoteOptions(base_url="http://127.0.0.1:1/v1", more_urls=("http://h/v1",), offline=True))
+
+
+def test_many_calls_at_once_are_spread_over_clients_of_one_server() -> None:
+    held = threading.Event()
+
+    def hold(body: dict[str, Any]) -> dict[str, Any]:
+        held.wait(30 if server.most < 70 else 0)
+        if server.most >= 70:
+            held.set()
+        return echo(body)
+
+    with talking(hold, max_connections=70) as (engine, server):
+        assert len(list(engine.generate([ask(str(n), "hi") for n in range(80)]))) == 80
+        assert engine._replicas is not None
+        assert [len(one.models) for one in engine._replicas.servers] == [2]
+        assert server.most == 70

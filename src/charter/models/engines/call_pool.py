@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from charter.errors import CharterError
+from charter.models.engines.replicas import Replica
 from charter.records.chat import Completion, Request, ScoreRequest
 
 T = TypeVar("T")
@@ -67,12 +68,13 @@ class CallPool:
 @dataclass
 class CallTries:
     """How often a request failed, in all and since the model was last seen to answer; why it goes without its schema
-    (``plain``); and a reply that ran into white space."""
+    (``plain``); a reply that ran into white space; and the server that was asked last."""
 
     failures: int = 0
     counted: int = 0
     plain: Literal["", "refused", "failed", "blanks"] = ""
     blank: Completion | None = None
+    server: Replica = field(default_factory=lambda: Replica((), ""))
 
     def add_tokens(self, answer: Any) -> Any:
         """The answer with the tokens of the one that was thrown away before it."""

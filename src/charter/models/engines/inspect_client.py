@@ -210,6 +210,13 @@ def find_root_cause(error: BaseException) -> Exception:
     return found if isinstance(found, Exception) else RuntimeError(str(found))
 
 
+def is_lost(error: Exception) -> bool:
+    """Whether the server was not there, or went away before it had answered."""
+    from openai import APIConnectionError, APITimeoutError
+
+    return isinstance(error, APIConnectionError) and not isinstance(error, APITimeoutError)
+
+
 def _iter_causes(error: BaseException | None) -> Iterator[BaseException]:
     """An error, and all that lies beneath it."""
     seen: set[int] = set()

@@ -26,6 +26,7 @@ from charter.models.engines.call_pool import CallPool, CallTries, run_until_done
 from charter.models.engines.inspect_client import RequestStyle
 from charter.models.engines.label_requests import LIKELIEST, NO_LABELS, LabelRequest, group_labels, read_labels
 from charter.models.engines.refusals import FATAL, NOT_FOUND, REFUSED, Refusal, read_refusal
+from charter.models.engines.replicas import CLIENT_CALLS, Replica, Replicas
 from charter.records.chat import Completion, LogLikelihood, Message, Request, Sampling, ScoreRequest
 from charter.records.record import Record
 from charter.spec.spec_parser import LOOPBACK
@@ -51,10 +52,12 @@ class RemoteOptions(Record):
 
     base_url: str | None = None
     """For example http://127.0.0.1:8000/v1."""
+    more_urls: tuple[str, ...] = ()
+    """Further servers of the same model, beside ``base_url``; each call goes to the least busy."""
     key_env: str = ""
     """The variable with the key; empty: the provider's usual one, or CHARTER_API_KEY for a ``base_url``."""
     max_connections: int | Literal["adaptive"] = 16
-    """Calls at once; adaptive: grows while all goes well, and shrinks when the server says that it is too much."""
+    """Calls at once to a server; adaptive: grows while all goes well, and shrinks when it says that it is too much."""
     max_retries: int = Field(default=8, ge=0)
     """So often a request is asked again; if the model answers a short question then, the request itself is at fault."""
     give_up_after: float = Field(default=600.0, ge=0)
@@ -77,7 +80,7 @@ class RemoteEngine:
 
     def __init__(self, model: str, options: RemoteOptions | None = None) -> None:
         self.name, self.options = model, options or RemoteOptions()
-        self._model: Any = None
+        self._replicas: Replicas | None = None
         self._key = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pools: list[CallPool] = []
@@ -86,7 +89,8 @@ class RemoteEngine:
         self.notes: list[str] = []  # what was changed for all calls, as the server wants it
         self._not_before = 0.0
         self._down_since: float | None = None
-        if self.options.offline and not is_loopback(self.options.base_url):
+        urls = (self.options.base_url, *self.options.more_urls)
+        if self.options.offline and not all(is_loopback(url) for url in urls):
             raise EngineError(
                 f"The model {model} is reached over the network, and this run is offline.",
                 "Use a local engine or a base_url on 127.0.0.1, or set `offline: false`.",
@@ -143,21 +147,30 @@ class RemoteEngine:
 
     def close(self) -> None:
         """Closes the connections; the next call opens new ones."""
-        model, loop = self._model, self._loop
-        self._model = self._loop = None
-        if loop is not None:
-            run_until_done(loop, model.api.aclose())
+        replicas, loop = self._replicas, self._loop
+        self._replicas = self._loop = None
+        if loop is not None and replicas is not None:
+            for model in [model for server in replicas.servers for model in server.models]:
+                run_until_done(loop, model.api.aclose())
             run_until_done(loop, loop.shutdown_asyncgens())
             loop.close()
 
     def _ensure_connected(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             options = self.options
-            adaptive = options.max_connections == "adaptive"
-            self._model = inspect_client.open_model(
-                self.name, options.base_url, options.key_env, options.timeout, adaptive
-            )
-            self._key = inspect_client.read_api_key(self._model)
+            limit = None if options.max_connections == "adaptive" else options.max_connections
+            servers = [
+                Replica(
+                    [
+                        inspect_client.open_model(self.name, url, options.key_env, options.timeout, limit is None)
+                        for _ in range(0, limit or 1, CLIENT_CALLS)
+                    ],
+                    url or "",
+                )
+                for url in (options.base_url, *options.more_urls)
+            ]
+            self._replicas = Replicas(servers, limit)
+            self._key = inspect_client.read_api_key(servers[0].model)
             self._loop = asyncio.new_event_loop()
             self._not_before = 0.0
         return self._loop
@@ -165,17 +178,21 @@ class RemoteEngine:
     @property
     def _most_calls(self) -> int:
         """Most calls at once."""
-        return ADAPTIVE_LIMIT if self.options.max_connections == "adaptive" else self.options.max_connections
+        assert self._replicas is not None
+        return self._replicas.most_calls or ADAPTIVE_LIMIT
 
     async def _ask(self, request: Request | ScoreRequest, pool: CallPool) -> None:
         """Puts the request's answer into the pool, or a loss. A stopped pool gets nothing more."""
         tries = CallTries()
         while await self._sleep_unless_stopped(0, pool):
+            assert self._replicas is not None
+            tries.server = await self._replicas.pick(tries.server)
             known = self._manner
             manner = replace(known, without=known.without | {SCHEMA}) if tries.plain else known
             structured = isinstance(request, Request) and SCHEMA in inspect_client.list_parameters(request, manner)
             try:
-                answer = await self._call_endpoint(request, manner)
+                with self._replicas.lend(tries.server) as model:
+                    answer = await self._call_endpoint(model, request, manner)
             except Exception as error:  # judged once, whatever the provider's own exceptions are
                 if await self._failed(inspect_client.find_root_cause(error), request, manner, tries, pool):
                     return
@@ -193,7 +210,9 @@ class RemoteEngine:
     ) -> bool:
         """What follows from a call that failed: a loss, another try, or (then True) the request's own error."""
         refusal = read_refusal(cause)
-        self._heed(inspect_client.read_retry_after(self._model, cause, refusal))
+        if self._leave_alone(tries.server, cause):
+            return False
+        self._heed(inspect_client.read_retry_after(tries.server.model, cause, refusal))
         if (loss := self._loss(cause, request, refusal)) is not None:
             pool.fail(loss)
         elif isinstance(request, Request) and not request.raw and self._adapted(refusal, request, manner, tries):
@@ -201,17 +220,17 @@ class RemoteEngine:
         elif isinstance(request, LabelRequest) and refusal.status in REFUSED and not self._reads_labels:
             told = self._engine_error(cause, UnsupportedError, NO_LABELS)
             pool.fail(told)
-        elif refusal.status in NOT_FOUND and not await self._is_responding():
+        elif refusal.status in NOT_FOUND and not await self._is_responding(tries.server):
             pool.fail(self._engine_error(cause, EngineError, FATAL.get(refusal.status or 0, "")))
         elif refusal.status in (*REFUSED, *NOT_FOUND) or (
-            tries.counted >= self.options.max_retries and await self._is_responding()
+            tries.counted >= self.options.max_retries and await self._is_responding(tries.server)
         ):
             pool.answers.append(self._error_completion(request, cause))
             return True
         else:
             tries.counted = 0 if tries.counted >= self.options.max_retries else tries.counted + 1
             tries.failures += 1
-            await self._back_off(cause, request, tries.failures, pool)
+            await self._back_off(cause, request, tries, pool)
         return False
 
     def _loss(self, cause: Exception, request: Request | ScoreRequest, refusal: Refusal) -> CharterError | None:
@@ -262,39 +281,52 @@ class RemoteEngine:
             without = replace(self._manner, without=self._manner.without | {SCHEMA})
             self._adapt(without, "asked without reply schemas, as calls with one fail")
 
-    async def _call_endpoint(self, request: Request | ScoreRequest, manner: RequestStyle) -> Any:
+    def _leave_alone(self, server: Replica, cause: Exception) -> bool:
+        """Whether a server went away while there are others, which are asked in its place."""
+        assert self._replicas is not None
+        if len(self._replicas.servers) == 1 or not inspect_client.is_lost(cause):
+            return False
+        left = self._replicas.leave_alone(server)
+        note = f"{urlsplit(server.place).netloc} went away, and others were asked in its place"
+        if left and note not in self.notes:
+            self.notes.append(note)
+        return left
+
+    async def _call_endpoint(self, model: Any, request: Request | ScoreRequest, manner: RequestStyle) -> Any:
         """One call, by the endpoint that the request needs."""
         if isinstance(request, LabelRequest):
-            output = await inspect_client.call_model(self._model, request, manner, LIKELIEST)
+            output = await inspect_client.call_model(model, request, manner, LIKELIEST)
             answers = read_labels(request, output, self.identity)
             self._reads_labels = True
             return answers
         if isinstance(request, ScoreRequest):
-            return await completions.score_text(self._model, request, self.options.timeout)
+            return await completions.score_text(model, request, self.options.timeout)
         if request.raw:
             if self.options.base_url is None:
                 raise UnsupportedError(f"{self.identity} does not go on with plain texts", completions.SCORING_HINT)
-            answer = await completions.complete_text(self._model, request, self.options.timeout)
+            answer = await completions.complete_text(model, request, self.options.timeout)
             return answer.model_copy(update={"text": inspect_client.hide_key(answer.text, self._key)})
-        output = await inspect_client.call_model(self._model, request, manner)
+        output = await inspect_client.call_model(model, request, manner)
         found = inspect_client.to_completion(request, output, self._key)
         return found.model_copy(update={"empty": BLANK}) if inspect_client.ends_in_blanks(output) else found
 
-    async def _is_responding(self) -> bool:
-        """Whether the model answers at all: one short question, asked only where a request has failed too often."""
+    async def _is_responding(self, server: Replica) -> bool:
+        """Whether a server answers at all: one short question, asked only where a request has failed too often."""
         try:
-            await inspect_client.call_model(self._model, PING_REQUEST, self._manner)
+            await inspect_client.call_model(server.model, PING_REQUEST, self._manner)
         except Exception as error:
             return read_refusal(inspect_client.find_root_cause(error)).status in REFUSED
         return True
 
-    async def _back_off(self, cause: Exception, request: Request | ScoreRequest, failures: int, pool: CallPool) -> None:
+    async def _back_off(
+        self, cause: Exception, request: Request | ScoreRequest, tries: CallTries, pool: CallPool
+    ) -> None:
         """Waits as long as the server says, else longer each time."""
         now, options = asyncio.get_running_loop().time(), self.options
-        told = inspect_client.read_retry_after(self._model, cause, read_refusal(cause))
+        told = inspect_client.read_retry_after(tries.server.model, cause, read_refusal(cause))
         self._down_since = now if self._down_since is None else self._down_since
-        chance = random.Random(f"{request.id}|{failures}").uniform(0.5, 1)
-        wait = told if told is not None else min(MAX_WAIT, options.first_wait * 2 ** (failures - 1)) * chance
+        chance = random.Random(f"{request.id}|{tries.failures}").uniform(0.5, 1)
+        wait = told if told is not None else min(MAX_WAIT, options.first_wait * 2 ** (tries.failures - 1)) * chance
         if now + wait - self._down_since > options.give_up_after:
             cure = "Nothing is lost. When it answers again, `charter resume` goes on."
             pool.fail(self._engine_error(cause, UnavailableError, cure))
