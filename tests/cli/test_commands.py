@@ -23,8 +23,9 @@ from charter.cli import init, terminal
 from charter.cli.app import app
 from charter.cli.reference import render_reference
 from charter.cli.run_commands import run_progress
-from charter.cli.terminal import ProgressWatcher, escape_controls
+from charter.cli.terminal import ProgressWatcher
 from charter.records.chat import CallProgress
+from charter.reports.printable_text import escape_controls
 from charter.reports.run_summary import summarise_run
 from charter.run import Run
 from charter.spec import Spec, list_recipes, parse_spec

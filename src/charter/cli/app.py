@@ -22,6 +22,7 @@ from charter.cli import (
     review_commands,
     run_commands,
     show_commands,
+    studio_command,
 )
 
 app = typer.Typer(
@@ -64,6 +65,7 @@ for command in (
     curate_command.curate,
     audit_commands.audit,
     audit_commands.battery,
+    studio_command.studio,
     init.init,
     doctor.doctor,
 ):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charter.errors import CharterError
+from charter.reports.printable_text import escape_controls
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,11 +35,6 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder."
 
 _NOTEWORTHY_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 30.0
-
-
-def escape_controls(text: object) -> str:
-    """Text that cannot steer a terminal: control characters, escapes and writing-direction marks replaced."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in str(text))
 
 
 def open_console(stderr: bool = False) -> Console:

@@ -12,7 +12,7 @@ from typing import Any
 from charter.constitution import document as articles
 from charter.constitution.document import Constitution
 from charter.constitution.ratification import Settlement, count_votes
-from charter.errors import LockedError, SpecError, StoreError
+from charter.errors import LockedError, SpecError, StaleError, StoreError
 from charter.records.record import digest
 from charter.records.rule_decisions import RULE_ACTIONS, WORDING_ACTIONS, RuleAction, RuleDecision, digest_wording
 from charter.run import Run, store
@@ -64,12 +64,14 @@ def cast_vote(
         action: What is done.
         rule: The rule's id; empty for a new one, which gets an id.
         voter: Who decides.
-        fields: More of the decision: ``note``, ``title``, ``text``, ``merged``.
+        fields: More of the decision: ``note``, ``title``, ``text``, ``merged``; ``wording``: digest of the wording that
+            the voter was shown, where that is known.
         patience: Seconds to wait while another process has the run.
 
     Raises:
         StoreError: The run has no such rule.
         SpecError: A rule without a text.
+        StaleError: The rule has another wording by now than the one that the voter was shown.
         LockedError: Another process keeps the run.
     """
     with _open_patiently(directory, patience) as run:
@@ -79,6 +81,8 @@ def cast_vote(
             _require_rules(reading, [rule, *fields.get("merged", ())])
         if action in WORDING_ACTIONS and not str(fields.get("text", "")).strip():
             raise SpecError("a rule without a text", cure="Say what the rule says.")
+        if rule and fields.get("wording", shown := digest_wording(reading.settlement.ballots[rule].asked)) != shown:
+            raise StaleError(f"{rule} was given another wording meanwhile", "Read it as it is now, and decide again.")
         given = {k: v for k, v in fields.items() if v} | {"person": voter.person, "role": voter.role}
         decision = RuleDecision.model_validate({"id": "", "action": action, "principle": key, **given})
         decision = decision.model_copy(update={"wording": _digest_asked(reading.settlement, decision)})

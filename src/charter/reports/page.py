@@ -107,13 +107,13 @@ def _measured_contents(reading: RunReader, summary: RunSummary) -> dict[str, Any
     trust = read_judge_trust(reading)
     unread = tabulate_unread(summary.unjudged_why, summary.refused)
     return {
-        "metrics": _metric_rows(reading),
+        "metrics": list_metric_rows(reading),
         "audit": _audit_contents(reading),
         "warnings": trust.warnings,
         "judging": [*build_judging_tables(trust, read_own_calibration(reading)), *tabulate_raters(reading), *unread],
         "row_losses": list(tabulate_row_counts(read_row_counts(reading))),
         "benchmarks": list(benchmark_tables(reading)),
-        "series": _gate_series(reading),
+        "series": read_gate_series(reading),
         "groups": breakdown_rows(reading),
     }
 
@@ -169,7 +169,7 @@ def _audit_contents(reading: RunReader) -> dict[str, Any] | None:
     return {"found": found, "said": outcome_sentence(found), "tables": (audit_rows(found), part_rows(found))}
 
 
-def _metric_rows(reading: RunReader) -> list[dict[str, Any]]:
+def list_metric_rows(reading: RunReader) -> list[dict[str, Any]]:
     """Held-out, a row for each metric: before, after, and the paired comparison."""
     before, after = reading.scores(f"{START_STEP}_scores"), reading.scores(f"{FINAL_STEP}_scores")
     pairs = compare_before_after(reading)
@@ -179,7 +179,7 @@ def _metric_rows(reading: RunReader) -> list[dict[str, Any]]:
     ]
 
 
-def _gate_series(reading: RunReader) -> dict[str, list[tuple[str, Score]]]:
+def read_gate_series(reading: RunReader) -> dict[str, list[tuple[str, Score]]]:
     """Gate, a curve for each metric: (start or folder, score)."""
     points = {"start": reading.scores("000/gate_scores"), **read_gate_scores(reading)}
     names = dict.fromkeys(name for scores in points.values() for name in scores)

@@ -50,6 +50,7 @@ from charter.run.store.regular_files import (
     FaultError,
     inner_path,
     list_files,
+    open_regular,
     translate_os_errors,
 )
 from charter.run.store.review_log import (
@@ -96,6 +97,7 @@ __all__ = [
     "list_files",
     "list_open_steps",
     "open_for_append",
+    "open_regular",
     "parse_json",
     "parse_records",
     "published_digests",

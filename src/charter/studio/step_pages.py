@@ -1,0 +1,158 @@
+"""A step as a table that can be searched, filtered and paged; and one record of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from charter.records.step_names import STEPS
+from charter.run import store
+from charter.run.reader import RunReader
+from charter.studio.page_rendering import make_link, read_page_number, render, session_of, studio_of
+from charter.studio.record_file import LineSearch, RecordFile
+from charter.studio.run_pages import find_run, run_contents
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+RECORDS_A_PAGE = 50
+MAX_COLUMNS, MAX_CHOICES, MAX_CHOICE = 8, 12, 60
+MAX_SEARCH = 500
+"""Characters that may be looked for."""
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A record in a table: ``line`` counts from 1; ``is_sealed`` is None where the step has no seal yet."""
+
+    line: int
+    key: str
+    fields: dict[str, Any]
+    is_sealed: bool | None
+
+
+def show_step(request: Request) -> Response:
+    """The table of a step."""
+    session_of(request)
+    name, reading, folder, step = _find_step(request)
+    seal = studio_of(request).shelf.read_seal(reading, f"{folder}/{step}")
+    file = studio_of(request).files.open_step(reading.directory, f"{folder}/{step}")
+    wanted = LineSearch(*(request.query_params.get(key, "")[:MAX_SEARCH] for key in ("q", "field", "value")))
+    numbers = file.search_lines(wanted) if file else []
+    page = read_page_number(request.query_params.get("page", "1"))
+    shown = numbers[(page - 1) * RECORDS_A_PAGE : page * RECORDS_A_PAGE]
+    rows = [_make_row(file, number, seal) for number in shown] if file else []
+    return render(
+        request,
+        "step.html.j2",
+        **run_contents(name, reading) | {"here": (folder, step)},
+        at_step=partial(make_link, "runs", name, "steps", folder, step),
+        meaning=STEPS.get(step, ""),
+        seal=seal,
+        count=len(file) if file else 0,
+        found=len(numbers),
+        wanted=wanted,
+        page=page,
+        pages=-(-len(numbers) // RECORDS_A_PAGE),
+        rows=rows,
+        columns=_choose_columns(rows),
+        choices=_list_choices(rows),
+        broken=[row.line for row in rows if row.is_sealed is False],
+    )
+
+
+def show_record(request: Request) -> Response:
+    """One record, whole."""
+    session_of(request)
+    name, reading, folder, step = _find_step(request)
+    file = studio_of(request).files.open_step(reading.directory, f"{folder}/{step}")
+    number = _find_line(file, request.path_params["key"]) if file else None
+    if file is None or number is None:
+        raise HTTPException(404, "The step has no such record.")
+    row = _make_row(file, number, studio_of(request).shelf.read_seal(reading, f"{folder}/{step}"))
+    return render(
+        request,
+        "record.html.j2",
+        **run_contents(name, reading) | {"here": (folder, step)},
+        at_step=partial(make_link, "runs", name, "steps", folder, step),
+        row=row,
+        count=len(file),
+        previous=_key_at(file, number - 1),
+        following=_key_at(file, number + 1),
+    )
+
+
+def record_key(fields: dict[str, Any], line: int) -> str:
+    """What names a record in an address: its id, or ``@`` and its line where the id cannot stand in a path."""
+    id = fields.get("id")
+    if not isinstance(id, str) or not id or id.startswith("@") or {".", ".."} & set(id.split("/")):
+        return f"@{line}"
+    return id
+
+
+def _find_step(request: Request) -> tuple[str, RunReader, str, str]:
+    name, reading = find_run(request)
+    folder, step = request.path_params["folder"], request.path_params["step"]
+    if f"{folder}/{step}" not in reading.steps:
+        raise HTTPException(404, "The run has no such step.")
+    return name, reading, folder, step
+
+
+def _find_line(file: RecordFile, key: str) -> int | None:
+    if key.startswith("@") and key[1:].isascii() and key[1:].isdigit() and len(key) < 12:
+        number = int(key[1:]) - 1
+        return number if 0 <= number < len(file) else None
+    return file.find_record(key)
+
+
+def _key_at(file: RecordFile, number: int) -> str:
+    if not 0 <= number < len(file):
+        return ""
+    return record_key(_parse_line(file.read_lines([number])[0]), number + 1)
+
+
+def _make_row(file: RecordFile, number: int, seal: store.Seal | None) -> TableRow:
+    line = file.read_lines([number])[0]
+    fields = _parse_line(line)
+    kept = None if seal is None else number < seal.count and store.sha256(line) == seal.records[number]
+    return TableRow(number + 1, record_key(fields, number + 1), fields, kept)
+
+
+def _parse_line(line: bytes) -> dict[str, Any]:
+    """A line's record; what is no record is shown as it stands."""
+    try:
+        found = store.parse_json(line, finite=False)
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {"(unreadable)": line.decode(errors="replace")}
+
+
+def _choose_columns(rows: Sequence[TableRow]) -> list[str]:
+    """The fields that differ on this page first come as they stand in a record; a few of the others follow."""
+    names = [name for name in dict.fromkeys(name for row in rows for name in row.fields) if name != "id"]
+    spread = {name: len({json.dumps(row.fields.get(name), sort_keys=True) for row in rows}) for name in names}
+    return sorted(names, key=lambda name: spread[name] < 2)[:MAX_COLUMNS]
+
+
+def _list_choices(rows: Sequence[TableRow]) -> dict[str, list[str]]:
+    """Fields with few short values on this page, to filter by."""
+    seen: dict[str, dict[str, None]] = {}
+    for row in rows:
+        _collect_values(row.fields, seen, 0)
+    return {name: list(values)[:MAX_CHOICES] for name, values in seen.items() if name != "id"}
+
+
+def _collect_values(fields: dict[str, Any], seen: dict[str, dict[str, None]], depth: int) -> None:
+    for name, value in fields.items():
+        if isinstance(value, dict) and depth < 3:
+            _collect_values(value, seen, depth + 1)
+        elif value is None or isinstance(value, bool | int | float):
+            seen.setdefault(name, {})[json.dumps(value)] = None
+        elif isinstance(value, str) and 0 < len(value) <= MAX_CHOICE:
+            seen.setdefault(name, {})[value] = None
