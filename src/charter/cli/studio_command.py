@@ -11,9 +11,9 @@ from charter.cli.terminal import print_out
 
 
 def studio(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder of runs, or one run's folder.")
-    ] = Path("runs"),
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of runs, or one run's folder.")] = Path(
+        "runs"
+    ),
     roles: Annotated[
         list[str] | None,
         typer.Option(

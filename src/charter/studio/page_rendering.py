@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_CELL = 160
 """Characters of a text in a table."""
+_TELLING = (("prompt", "response"), ("messages",), ("text",), ("content",), ("title",), ("exchange",), ("id",))
+"""The fields that say most of a record, by kind."""
 _STATUS = ((LockedError, 409), (StaleError, 409), (DamagedError, 500), (StoreError, 404), (SpecError, 400))
 
 
@@ -138,7 +140,15 @@ def _words_of(value: Any) -> str:
     if isinstance(value, str):
         return value[: 8 * MAX_CELL]
     if isinstance(value, dict):
-        for keys in (("prompt", "response"), ("messages",), ("text",), ("content",), ("title",), ("exchange",), ("id",)):
+        for keys in (
+            ("prompt", "response"),
+            ("messages",),
+            ("text",),
+            ("content",),
+            ("title",),
+            ("exchange",),
+            ("id",),
+        ):
             if all(key in value for key in keys):
                 return " → ".join(_words_of(value[key]) for key in keys)
     if isinstance(value, Sequence) and len(value) and all(isinstance(part, dict) for part in value):

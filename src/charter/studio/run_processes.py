@@ -35,9 +35,11 @@ class RunProcess:
 
     @property
     def last_words(self) -> str:
-        """The end of what it said."""
+        """The end of what it said, read without moving the place at which the process writes."""
         size = os.fstat(self.log.fileno()).st_size
-        told = os.pread(self.log.fileno(), _TOLD_BYTES, max(0, size - _TOLD_BYTES))  # the process writes at its own place
+        told = os.pread(
+            self.log.fileno(), _TOLD_BYTES, max(0, size - _TOLD_BYTES)
+        )
         return told.decode(errors="replace")
 
 
