@@ -10,23 +10,23 @@ import tempfile
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from charter.errors import LockedError, SpecError
 from charter.run import store
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_MAX_AT_WORK, _TOLD_BYTES = 4, 4_000
+PROGRAM = (sys.executable, "-m", "charter.cli")
+MAX_AT_WORK, _TOLD_BYTES = 4, 4_000
 
 
 @dataclass
 class RunProcess:
-    """One process: what it was told to do, and what it says on stderr."""
+    """One process: what it was told to do, and a handle of the nameless file that takes what it says on stderr."""
 
     name: str
     words: tuple[str, ...]
     process: subprocess.Popen[bytes]
-    log: IO[bytes]
+    log: int
 
     @property
     def exit_code(self) -> int | None:
@@ -36,9 +36,9 @@ class RunProcess:
     @property
     def last_words(self) -> str:
         """The end of what it said, read without moving the place at which the process writes."""
-        size = os.fstat(self.log.fileno()).st_size
+        size = os.fstat(self.log).st_size
         told = os.pread(
-            self.log.fileno(), _TOLD_BYTES, max(0, size - _TOLD_BYTES)
+            self.log, _TOLD_BYTES, max(0, size - _TOLD_BYTES)
         )
         return told.decode(errors="replace")
 
@@ -85,17 +85,18 @@ class RunProcesses:
             at_work = [found for found in self._started.values() if found.exit_code is None]
             if name in [found.name for found in at_work]:
                 raise LockedError(f"{name} is at work already", "Wait for it.")
-            if len(at_work) >= _MAX_AT_WORK:
+            if len(at_work) >= MAX_AT_WORK:
                 raise LockedError(f"{len(at_work)} runs are at work", "Wait for one of them.")
-            log = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process is known
+            with tempfile.TemporaryFile() as file:
+                log = os.dup(file.fileno())
             process = subprocess.Popen(
-                [sys.executable, "-m", "charter.cli", *words],
+                [*PROGRAM, *words],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 start_new_session=True,
             )
             if (before := self._started.pop(name, None)) is not None:
-                before.log.close()
+                os.close(before.log)
             self._started[name] = RunProcess(name, words, process, log)
             return self._started[name]
