@@ -1,4 +1,4 @@
-"""The studio over a folder of runs, with a browser for each person: cookies are kept, forms carry the session's mark."""
+"""The studio over a folder of runs, with a browser for each person: it keeps cookies, and its forms carry the mark."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.testclient import TestClient
 
@@ -17,7 +17,6 @@ from charter.studio.sessions import ROLES, StudioAccess
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from httpx import Response
 
 HOST = "127.0.0.1:8765"
 ORIGIN = f"http://{HOST}"
@@ -43,7 +42,7 @@ class Browser:
         assert found is not None
         return found[1]
 
-    def post(self, path: str, fields: Mapping[str, str], origin: str = ORIGIN) -> Response:
+    def post(self, path: str, fields: Mapping[str, str], origin: str = ORIGIN) -> Any:
         """Sends a form of the studio."""
         return self.client.post(path, data={"csrf": self.mark(), **fields}, headers={"Origin": origin})
 

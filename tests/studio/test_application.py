@@ -71,7 +71,9 @@ def test_a_page_has_no_inline_script_or_style_and_is_labelled(admin: Browser, pa
     assert names.count("h1") == names.count("main") == 1
     assert names.count("html") == names.count("head") == 1
     assert ("html", ("lang",)) in tags
-    unlabelled = re.findall(r"<(?:input|select|textarea)[^>]*>", re.sub(r"<label>.*?</label>", "", page, flags=re.DOTALL))
+    unlabelled = re.findall(
+        r"<(?:input|select|textarea)[^>]*>", re.sub(r"<label>.*?</label>", "", page, flags=re.DOTALL)
+    )
     assert [field for field in unlabelled if 'type="hidden"' not in field] == []
 
 
@@ -91,9 +93,12 @@ def test_a_run_that_is_not_finished_says_so(admin: Browser) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/nothing", "/runs/none", "/runs/one/rules/p-99", "/runs/one/steps/001/none", "/runs/one/steps/001/exchanges/x99",
-             "/runs/one/steps/001/exchanges/@0", "/runs/one/steps/001/exchanges/@7", "/compare?run=one&with=none"]
-)  # fmt: skip
+    "path",
+    [
+        *("/nothing", "/runs/none", "/runs/one/rules/p-99", "/runs/one/steps/001/none", "/compare?run=one&with=none"),
+        *(f"/runs/one/steps/001/exchanges/{key}" for key in ("x99", "@0", "@7")),
+    ],
+)
 def test_what_is_not_there_is_said(admin: Browser, path: str) -> None:
     assert "Not Found" in admin.read(path, 404)
 
@@ -135,7 +140,7 @@ def test_the_steps_of_a_chain_are_runs(tmp_path: Path) -> None:
 
 def test_strange_ids_have_links_that_lead_to_them(tmp_path: Path) -> None:
     run = tell(tmp_path / "one", Tale(finished=False))
-    lines = [{"id": id, "text": f"of {n}"} for n, id in enumerate(["a/b|c", "../..", "@5", "é ?#%", "", "x\"><b>"])]
+    lines = [{"id": id, "text": f"of {n}"} for n, id in enumerate(["a/b|c", "../..", "@5", "é ?#%", "", 'x"><b>'])]
     (run / "001" / "rechecks.jsonl").unlink()
     (run / "001" / "rechecks.seal.json").unlink()
     journal = run / "journal.jsonl"

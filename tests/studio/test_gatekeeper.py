@@ -19,10 +19,31 @@ if TYPE_CHECKING:
 FILLED = {"{run}": "one", "{folder}": "001", "{step}": "exchanges", "{key:path}": "x1", "{rule}": "p-1"}
 POLICY = ("default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'")
 TRAVERSALS = (
-    "..", "../..", "../../etc/passwd", "%2e%2e", "%2e%2e%2f%2e%2e%2fetc%2fpasswd", "..%2f..%2fetc%2fpasswd", "%252e%252e%252f",
-    "..\\..\\", "....//....//", "/etc/passwd", "%2fetc%2fpasswd", "outside", "outside/run", "link", "one/../../outside/run",
-    "one%00", "\x00", ".", "one/.", "~", "file:///etc/passwd", "C:\\", "spec.yaml", "one/spec.yaml",
-)  # fmt: skip
+    "..",
+    "../..",
+    "../../etc/passwd",
+    "%2e%2e",
+    "%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+    "..%2f..%2fetc%2fpasswd",
+    "%252e%252e%252f",
+    "..\\..\\",
+    "....//....//",
+    "/etc/passwd",
+    "%2fetc%2fpasswd",
+    "outside",
+    "outside/run",
+    "link",
+    "one/../../outside/run",
+    "one%00",
+    "\x00",
+    ".",
+    "one/.",
+    "~",
+    "file:///etc/passwd",
+    "C:\\",
+    "spec.yaml",
+    "one/spec.yaml",
+)
 
 
 def fill(path: str) -> str:
@@ -68,7 +89,7 @@ def test_a_made_up_cookie_opens_nothing(app: FastAPI, admin: Browser) -> None:
     held = admin.client.cookies["charter-studio-8765"]
     client = browse(app)
     for cookie in ("", "x", held[:-1], f"{held}x", "é"):
-        answer = client.get("/", headers={"Cookie": f"charter-studio-8765={cookie}".encode()})
+        answer = client.get("/", headers={b"Cookie": f"charter-studio-8765={cookie}".encode()})
         assert answer.status_code == 401
 
 
@@ -96,14 +117,19 @@ def test_the_report_lies_in_a_sandbox(admin: Browser) -> None:
     assert "allow-scripts" not in policy
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "127.0.0.1", "127.0.0.1:80", "localhost.evil:8765", "0.0.0.0:8765", ""])
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:8765", "127.0.0.1", "127.0.0.1:80", "localhost.evil:8765", "0.0.0.0:8765", ""],
+)
 def test_a_foreign_name_that_leads_here_is_refused(admin: Browser, host: str) -> None:
     answer = admin.client.get("/runs/one", headers={"Host": host})
     assert answer.status_code == 421
     assert "the words of" not in answer.text
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "", "https://127.0.0.1:8765", "http://127.0.0.1:9", f"{ORIGIN}.evil"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "", "https://127.0.0.1:8765", "http://127.0.0.1:9", f"{ORIGIN}.evil"]
+)
 def test_a_form_of_another_page_is_refused(admin: Browser, origin: str) -> None:
     answer = admin.post("/runs/one/votes", {"action": "approve", "rule": "p-1"}, origin)
     assert answer.status_code == 403
@@ -141,7 +167,16 @@ def test_other_methods_are_refused(admin: Browser, method: str) -> None:
 
 
 @pytest.mark.parametrize("name", TRAVERSALS)
-@pytest.mark.parametrize("path", ["/runs/{}", "/runs/one/steps/{}/exchanges", "/runs/one/steps/001/{}", "/runs/one/steps/001/exchanges/{}", "/static/{}"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/runs/{}",
+        "/runs/one/steps/{}/exchanges",
+        "/runs/one/steps/001/{}",
+        "/runs/one/steps/001/exchanges/{}",
+        "/static/{}",
+    ],
+)
 def test_no_path_leads_out_of_the_folder(admin: Browser, path: str, name: str) -> None:
     answer = admin.client.get(path.format(name.replace("\x00", "%00")))
     assert answer.status_code in (404, 307) or answer.url.path in ("/", "/runs/one", "/runs/one/steps/001/exchanges")

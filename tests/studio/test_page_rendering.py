@@ -19,23 +19,64 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 OPENINGS = (
-    "", '"', "'", "`", '">', "'>", "-->", "</title>", "</textarea>", "</script>", "</style>", "</option>", "</datalist>", "]]>", "\\\"",
-    "{{ 7*7 }}", "{% raw %}", "${1}", "&quot;>", "&#34;>", "\x00", "\u2028",
-)  # fmt: skip
+    "",
+    '"',
+    "'",
+    "`",
+    '">',
+    "'>",
+    "-->",
+    "</title>",
+    "</textarea>",
+    "</script>",
+    "</style>",
+    "</option>",
+    "</datalist>",
+    "]]>",
+    '\\"',
+    "{{ 7*7 }}",
+    "{% raw %}",
+    "${1}",
+    "&quot;>",
+    "&#34;>",
+    "\x00",
+    "\u2028",
+)
 ATTACKS = (
-    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "<svg/onload=alert(1)>", "<iframe srcdoc='<script>1</script>'>",
-    " onmouseover=alert(1) x=", "<a href='javascript:alert(1)'>x</a>", "<b hx-get='/leave' hx-trigger='load'>x</b>",
-    "<form action='/leave' method=post><button>x", "<style>*{display:none}</style>", "<base href='http://evil.example/'>",
-    "<meta http-equiv=refresh content='0;url=http://evil.example'>", "<scr\x00ipt>alert(1)</scr\x00ipt>", "<!--", "<math><mtext><img src=x>",
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg/onload=alert(1)>",
+    "<iframe srcdoc='<script>1</script>'>",
+    " onmouseover=alert(1) x=",
+    "<a href='javascript:alert(1)'>x</a>",
+    "<b hx-get='/leave' hx-trigger='load'>x</b>",
+    "<form action='/leave' method=post><button>x",
+    "<style>*{display:none}</style>",
+    "<base href='http://evil.example/'>",
+    "<meta http-equiv=refresh content='0;url=http://evil.example'>",
+    "<scr\x00ipt>alert(1)</scr\x00ipt>",
+    "<!--",
+    "<math><mtext><img src=x>",
     "\x1b]0;x\x07\u202e<x>",
-)  # fmt: skip
+)
 PAYLOADS = [opening + attack for opening, attack in product(OPENINGS, ATTACKS)]
 READ = (
-    "/", "/runs/one", "/runs/one/constitution", "/runs/one/rules/p-1", "/runs/one/answers", "/runs/one/steps/001/exchanges",
-    "/runs/one/steps/001/exchanges/x1", "/runs/one/steps/001/findings", "/runs/one/steps/001/verdicts/x2",
-    "/runs/one/steps/001/revisions/x3", "/runs/one/steps/001/clusters/c1", "/runs/one/steps/001/constitution/@1",
-    "/runs/one/steps/001/proposals", "/runs/one/steps/001/kept/x4", "/runs/one/steps/001/lookalikes/c1",
-)  # fmt: skip
+    "/",
+    "/runs/one",
+    "/runs/one/constitution",
+    "/runs/one/rules/p-1",
+    "/runs/one/answers",
+    "/runs/one/steps/001/exchanges",
+    "/runs/one/steps/001/exchanges/x1",
+    "/runs/one/steps/001/findings",
+    "/runs/one/steps/001/verdicts/x2",
+    "/runs/one/steps/001/revisions/x3",
+    "/runs/one/steps/001/clusters/c1",
+    "/runs/one/steps/001/constitution/@1",
+    "/runs/one/steps/001/proposals",
+    "/runs/one/steps/001/kept/x4",
+    "/runs/one/steps/001/lookalikes/c1",
+)
 RAW = ("\x00", "\x1b", "\x07", "\u202e")
 
 
@@ -136,7 +177,9 @@ def test_links_are_made_of_single_segments() -> None:
     assert make_link(page=2) == "/?page=2"
 
 
-@pytest.mark.parametrize(("text", "number"), [("3", 3), ("0", 1), ("-1", 1), ("x", 1), ("²", 1), ("9" * 30, 1), ("", 1)])
+@pytest.mark.parametrize(
+    ("text", "number"), [("3", 3), ("0", 1), ("-1", 1), ("x", 1), ("²", 1), ("9" * 30, 1), ("", 1)]
+)
 def test_a_page_number_is_read_from_anything(text: str, number: int) -> None:
     assert read_page_number(text) == number
 

@@ -88,8 +88,17 @@ def test_the_printed_address_lets_in_and_nothing_else_does(served: dict[str, str
     held = {"Cookie": cookie.split(";")[0]}
     status, page, _ = ask(url, "/runs/one", **held)
     assert (status, "Ada, approver" in page) == (200, True)
-    raw = ("/runs/../../etc/passwd", "/runs/one/../../x", "/static/../__init__.py", "/static/%2e%2e/__init__.py",
-           "/static/..%2f__init__.py", "/runs/%2e%2e", "/runs/one/steps/..%2f..%2f/x", "//evil.example/", "/runs/one%00")  # fmt: skip
+    raw = (
+        "/runs/../../etc/passwd",
+        "/runs/one/../../x",
+        "/static/../__init__.py",
+        "/static/%2e%2e/__init__.py",
+        "/static/..%2f__init__.py",
+        "/runs/%2e%2e",
+        "/runs/one/steps/..%2f..%2f/x",
+        "//evil.example/",
+        "/runs/one%00",
+    )
     for path in raw:
         status, page, _ = ask(url, path, **held)
         assert (status, "root:" in page, '"""' in page) == (404, False, False), path

@@ -198,7 +198,8 @@ def read_id(line: bytes) -> str | None:
         found = json.loads(line)
     except ValueError:
         return None
-    return found.get("id") if isinstance(found, dict) else None
+    id = found.get("id") if isinstance(found, dict) else None
+    return id if isinstance(id, str) else None
 
 
 def _is_bare(value: str) -> bool:

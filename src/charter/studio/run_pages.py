@@ -69,22 +69,8 @@ def show_run(request: Request) -> Response:
     """What became of a run."""
     session_of(request)
     name, reading = find_run(request)
-    costs = read_costs(reading)
-    audit = read_audit(reading)
-    return render(
-        request,
-        "run.html.j2",
-        **run_contents(name, reading),
-        reading=reading,
-        metrics=list_metric_rows(reading),
-        series=read_gate_series(reading),
-        series_rows=_tabulate_series(read_gate_series(reading)),
-        iterations=[summarise_iteration(reading, folder) for folder in reading.iterations],
-        roles=sum_by_role(costs),
-        bill=bill_text(sum_by_role(costs)),
-        times=read_times(reading),
-        audit=audit and (outcome_sentence(audit), line_rows(audit), part_rows(audit)),
-    )
+    figures = studio_of(request).shelf.keep_figures(reading, _read_figures)
+    return render(request, "run.html.j2", **run_contents(name, reading), reading=reading, **figures)
 
 
 def show_report(request: Request) -> Response:
@@ -132,6 +118,21 @@ def show_audits(request: Request) -> Response:
         for key in lines
     ]
     return render(request, "audits.html.j2", audits=rows, table=table, link_to=make_link)
+
+
+def _read_figures(reading: RunReader) -> dict[str, Any]:
+    """What the page of a run shows: scores, iterations with their gates, and what it took."""
+    series, audit, roles = read_gate_series(reading), read_audit(reading), sum_by_role(read_costs(reading))
+    return {
+        "metrics": list_metric_rows(reading),
+        "series": series,
+        "series_rows": _tabulate_series(series),
+        "iterations": [summarise_iteration(reading, folder) for folder in reading.iterations],
+        "roles": roles,
+        "bill": bill_text(roles),
+        "times": read_times(reading),
+        "audit": audit and (outcome_sentence(audit), line_rows(audit), part_rows(audit)),
+    }
 
 
 def _tabulate_series(series: dict[str, list[tuple[str, Score]]]) -> list[tuple[str, dict[str, Score]]]:

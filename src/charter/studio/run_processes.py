@@ -37,9 +37,7 @@ class RunProcess:
     def last_words(self) -> str:
         """The end of what it said, read without moving the place at which the process writes."""
         size = os.fstat(self.log).st_size
-        told = os.pread(
-            self.log, _TOLD_BYTES, max(0, size - _TOLD_BYTES)
-        )
+        told = os.pread(self.log, _TOLD_BYTES, max(0, size - _TOLD_BYTES))
         return told.decode(errors="replace")
 
 

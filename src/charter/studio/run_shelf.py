@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from charter.errors import CharterError, DamagedError, StoreError
 from charter.records.measurements import Score
@@ -55,6 +55,7 @@ class RunShelf:
         self._readers: OrderedDict[Path, tuple[object, RunReader]] = OrderedDict()
         self._cards: OrderedDict[Path, tuple[object, RunCard]] = OrderedDict()
         self._seals: OrderedDict[tuple[Path, str], tuple[str, store.Seal]] = OrderedDict()
+        self._figures: OrderedDict[Path, tuple[RunReader, dict[str, Any]]] = OrderedDict()
 
     def list_runs(self) -> dict[str, Path]:
         """The folders of runs by name, in order; a step of a chain has the chain's name before its own."""
@@ -104,6 +105,19 @@ class RunShelf:
             while len(self._cards) > _KEPT_CARDS:
                 self._cards.popitem(last=False)
         return card
+
+    def keep_figures(self, reading: RunReader, compute: Callable[[RunReader], dict[str, Any]]) -> dict[str, Any]:
+        """What ``compute`` makes of a run, made once for each state of it."""
+        with self._mutex:
+            known = self._figures.get(reading.directory)
+        if known is None or known[0] is not reading:
+            known = (reading, compute(reading))
+        with self._mutex:
+            self._figures[reading.directory] = known
+            self._figures.move_to_end(reading.directory)
+            while len(self._figures) > _KEPT_READERS:
+                self._figures.popitem(last=False)
+        return known[1]
 
     def read_seal(self, reading: RunReader, step: str) -> store.Seal | None:
         """The seal of a step; None where it is not finished. Raises DamagedError."""

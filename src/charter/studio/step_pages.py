@@ -47,7 +47,8 @@ def show_step(request: Request) -> Response:
     numbers = file.search_lines(wanted) if file else []
     page = read_page_number(request.query_params.get("page", "1"))
     shown = numbers[(page - 1) * RECORDS_A_PAGE : page * RECORDS_A_PAGE]
-    rows = [_make_row(file, number, seal) for number in shown] if file else []
+    lines = file.read_lines(shown) if file else []
+    rows = [_make_row(line, number, seal) for line, number in zip(lines, shown, strict=True)]
     return render(
         request,
         "step.html.j2",
@@ -75,7 +76,8 @@ def show_record(request: Request) -> Response:
     number = _find_line(file, request.path_params["key"]) if file else None
     if file is None or number is None:
         raise HTTPException(404, "The step has no such record.")
-    row = _make_row(file, number, studio_of(request).shelf.read_seal(reading, f"{folder}/{step}"))
+    seal = studio_of(request).shelf.read_seal(reading, f"{folder}/{step}")
+    row = _make_row(file.read_lines([number])[0], number, seal)
     return render(
         request,
         "record.html.j2",
@@ -117,8 +119,7 @@ def _key_at(file: RecordFile, number: int) -> str:
     return record_key(_parse_line(file.read_lines([number])[0]), number + 1)
 
 
-def _make_row(file: RecordFile, number: int, seal: store.Seal | None) -> TableRow:
-    line = file.read_lines([number])[0]
+def _make_row(line: bytes, number: int, seal: store.Seal | None) -> TableRow:
     fields = _parse_line(line)
     kept = None if seal is None else number < seal.count and store.sha256(line) == seal.records[number]
     return TableRow(number + 1, record_key(fields, number + 1), fields, kept)
