@@ -61,7 +61,7 @@ def wording_of(root: Path, rule: str) -> str:
 def vote(browser: Browser, root: Path, action: str, rule: str, **fields: str) -> int:
     """The status of a vote, cast as the form beside the rule casts it."""
     sent = {"action": action, "rule": rule, "wording": wording_of(root, rule), **fields}
-    return browser.post("/runs/run/votes", sent).status_code
+    return int(browser.post("/runs/run/votes", sent).status_code)
 
 
 def test_two_people_approve_reject_and_edit_and_the_run_goes_on(root: Path, app: FastAPI) -> None:
