@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.records.chat import Request
 from tests.fakes.recorded_run import Tale, tell
 from tests.fakes.studio_client import Browser, enter, open_studio, read_markup
+from tests.jobs.test_audit_job import play
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -29,7 +32,7 @@ PAGES = {
     "/runs/one/steps/001/constitution/@1": ["the words of rule 1"],
     "/runs/one/steps/001/verdicts?field=label&value=harmful": ["6 of 7 records"],
     "/runs/one/steps/001/verdicts?q=UNJUDGED": ["1 of 7 records", "x-odd"],
-    "/compare?run=one&with=two": ["On the same held-out prompts", "harmlessness, after"],
+    "/compare?run=one&run=two": ["On the same held-out prompts", "harmlessness, after"],
     "/audits": ["No audit is here"],
     "/start": ["iteralign-paper"],
 }
@@ -95,7 +98,7 @@ def test_a_run_that_is_not_finished_says_so(admin: Browser) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *("/nothing", "/runs/none", "/runs/one/rules/p-99", "/runs/one/steps/001/none", "/compare?run=one&with=none"),
+        *("/nothing", "/runs/none", "/runs/one/rules/p-99", "/runs/one/steps/001/none", "/compare?run=one&run=none"),
         *(f"/runs/one/steps/001/exchanges/{key}" for key in ("x99", "@0", "@7")),
     ],
 )
@@ -157,3 +160,21 @@ def test_strange_ids_have_links_that_lead_to_them(tmp_path: Path) -> None:
     assert len(links) == 6
     told = [f"of {n}" in viewer.read(link) for n, link in enumerate(links)]
     assert told == [True] * 6
+
+
+def test_audits_stand_side_by_side_in_time(tmp_path: Path) -> None:
+    def answer(request: Request) -> str:
+        return f"yes {request.messages[-1].content.split()[-1]}"
+
+    play(tmp_path / "audit", ScriptedEngine(answer))
+    tell(tmp_path / "one")
+    viewer = enter(open_studio(tmp_path), "viewer" * 8)
+    page = viewer.read("/audits")
+    missing = [
+        text
+        for text in ("drift. No arson (broken)", "Drift over time", "kept", "No fraud &lt;b&gt;")
+        if text not in page
+    ]
+    assert missing == []
+    assert "Both sides on the same prompts" in viewer.read("/runs/audit")
+    assert "is an audit" in viewer.read("/compare?run=audit&run=one", 400)

@@ -15,7 +15,7 @@ from charter.reports.failures import summarise_iteration
 from charter.reports.page import list_metric_rows, read_gate_series, render_page
 from charter.reports.run_comparison import compare_runs, comparison_rows, contest_rows
 from charter.run.reader import RunReader
-from charter.studio.page_rendering import make_link, read_page_number, render, session_of, studio_of
+from charter.studio.page_rendering import read_page_number, render, session_of, studio_of
 from charter.studio.run_shelf import HEADLINES, read_standing
 
 if TYPE_CHECKING:
@@ -85,9 +85,8 @@ def compare_two(request: Request) -> Response:
     session_of(request)
     shelf = studio_of(request).shelf
     names = shelf.list_runs()
-    chosen = [request.query_params.get(key, "") for key in ("run", "with")]
-    found = None
-    if all(chosen):
+    chosen, found = request.query_params.getlist("run")[:2], None
+    if len(chosen) == 2:
         if not set(chosen) <= names.keys():
             raise HTTPException(404, "No run of this name is here.")
         found = compare_runs([names[name] for name in chosen])
@@ -108,7 +107,7 @@ def show_audits(request: Request) -> Response:
     for name, directory in shelf.list_runs().items():
         if shelf.read_card(name, directory).method == "audit":
             reading = shelf.open_run(directory)
-            found = read_audit(reading)
+            found = shelf.keep_figures(reading, read_audit)
             rows.append((str(reading.events[-1]["at"]), name, found, outcome_sentence(found) if found else ""))
     rows.sort(key=lambda row: row[0])
     lines = list(dict.fromkeys(line.id for _, _, found, _ in rows if found for line in found.lines))
@@ -117,7 +116,7 @@ def show_audits(request: Request) -> Response:
         (titles[key], [next((x for x in found.lines if x.id == key), None) if found else None for *_, found, _ in rows])
         for key in lines
     ]
-    return render(request, "audits.html.j2", audits=rows, table=table, link_to=make_link)
+    return render(request, "audits.html.j2", audits=rows, table=table)
 
 
 def _read_figures(reading: RunReader) -> dict[str, Any]:

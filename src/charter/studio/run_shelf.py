@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from charter.errors import CharterError, DamagedError, StoreError
 from charter.records.measurements import Score
@@ -17,9 +17,10 @@ from charter.reports.paired_tests import FINAL_STEP, START_STEP
 from charter.run import store
 from charter.run.reader import RunReader
 
+F = TypeVar("F")
 HEADLINES = ("harmlessness", "honesty", "helpfulness")
 """The scores that stand in the list of runs."""
-_KEPT_READERS, _KEPT_SEALS, _KEPT_CARDS = 8, 6, 2_000
+_KEPT_READERS, _KEPT_FIGURES, _KEPT_SEALS, _KEPT_CARDS = 8, 16, 6, 2_000
 
 RunState = Literal["finished", "paused", "failed", "at work", "stopped", "damaged"]
 
@@ -55,7 +56,7 @@ class RunShelf:
         self._readers: OrderedDict[Path, tuple[object, RunReader]] = OrderedDict()
         self._cards: OrderedDict[Path, tuple[object, RunCard]] = OrderedDict()
         self._seals: OrderedDict[tuple[Path, str], tuple[str, store.Seal]] = OrderedDict()
-        self._figures: OrderedDict[Path, tuple[RunReader, dict[str, Any]]] = OrderedDict()
+        self._figures: OrderedDict[tuple[Path, str], tuple[RunReader, Any]] = OrderedDict()
 
     def list_runs(self) -> dict[str, Path]:
         """The folders of runs by name, in order; a step of a chain has the chain's name before its own."""
@@ -106,18 +107,20 @@ class RunShelf:
                 self._cards.popitem(last=False)
         return card
 
-    def keep_figures(self, reading: RunReader, compute: Callable[[RunReader], dict[str, Any]]) -> dict[str, Any]:
+    def keep_figures(self, reading: RunReader, compute: Callable[[RunReader], F]) -> F:
         """What ``compute`` makes of a run, made once for each state of it."""
+        key = (reading.directory, compute.__name__)
         with self._mutex:
-            known = self._figures.get(reading.directory)
+            known = self._figures.get(key)
         if known is None or known[0] is not reading:
             known = (reading, compute(reading))
         with self._mutex:
-            self._figures[reading.directory] = known
-            self._figures.move_to_end(reading.directory)
-            while len(self._figures) > _KEPT_READERS:
+            self._figures[key] = known
+            self._figures.move_to_end(key)
+            while len(self._figures) > _KEPT_FIGURES:
                 self._figures.popitem(last=False)
-        return known[1]
+        found: F = known[1]
+        return found
 
     def read_seal(self, reading: RunReader, step: str) -> store.Seal | None:
         """The seal of a step; None where it is not finished. Raises DamagedError."""
