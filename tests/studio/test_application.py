@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,6 +105,13 @@ def test_a_run_that_is_not_finished_says_so(admin: Browser) -> None:
 )
 def test_what_is_not_there_is_said(admin: Browser, path: str) -> None:
     assert "Not Found" in admin.read(path, 404)
+
+
+def test_what_is_not_ours_has_its_licence_beside_it() -> None:
+    folder = resources.files("charter.studio").joinpath("static")
+    names = {file.name for file in folder.iterdir()}
+    assert names == {"htmx.min.js", "htmx.LICENSE.txt", "studio.css", "studio.js"}
+    assert "Zero-Clause BSD" in folder.joinpath("htmx.LICENSE.txt").read_text(encoding="utf-8")
 
 
 def test_a_changed_record_is_shown_as_changed(tmp_path: Path) -> None:

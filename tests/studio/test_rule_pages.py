@@ -97,6 +97,8 @@ def test_a_vote_is_in_the_hash_chain_with_who_what_and_what_was_seen(root: Path,
     forged = {"person": "Mallory", "role": "king", "note": "why"}
     assert vote(ada, root, "approve", rule, **forged) == 303
     entry = read_log(RunReader(root / "run"))[0].decision
+    assert f"Taken down: approve {rule} by Ada (approver)." in ada.read(f"/runs/run/constitution?done={rule}")
+    assert "Taken down" not in ada.read("/runs/run/constitution?done=anything")
     assert (entry.person, entry.role, entry.note, entry.action) == ("Ada", "approver", "why", "approve")
     assert entry.wording == wording_of(root, rule)
     assert len(entry.diff) == 64

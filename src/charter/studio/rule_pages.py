@@ -32,7 +32,7 @@ def show_constitution(request: Request) -> Response:
     """The rules with their causes, figures, votes and history, and the forms."""
     session_of(request)
     name, reading = find_run(request)
-    ballots = reading.settlement.ballots
+    ballots, log = reading.settlement.ballots, read_log(reading)
     asked = reading.spec.options.ratify
     waiting = {rule.id for rule in list_undecided(reading.constitution, reading.settlement, by_measurement=False)}
     return render(
@@ -45,8 +45,8 @@ def show_constitution(request: Request) -> Response:
         approvals=asked.approvals,
         decided_by=asked.by,
         amendments=reading.amendments,
-        log=read_log(reading),
-        done=request.query_params.get("done", "")[:500],
+        log=log,
+        done=next((e for e in reversed(log) if e.decision.principle == request.query_params.get("done")), None),
     )
 
 
@@ -83,8 +83,7 @@ def take_vote(request: Request) -> Response:
     if rule:
         fields["wording"] = form.get("wording", "")
     vote = cast_vote(directory, chosen, rule, Voter(session.person, session.role), fields, PATIENCE)
-    done = f"{chosen}: {vote.state}"
-    target = make_link("runs", request.path_params["run"], "constitution", done=done)
+    target = make_link("runs", request.path_params["run"], "constitution", done=vote.rule)
     return RedirectResponse(f"{target}#rule-{vote.rule}", 303)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 RECORDS_A_PAGE = 50
 MAX_COLUMNS, MAX_CHOICES, MAX_CHOICE = 8, 12, 60
+EMPTY: tuple[Any, ...] = (None, "", [], {})
 MAX_SEARCH = 500
 """Characters that may be looked for."""
 
@@ -135,8 +136,10 @@ def _parse_line(line: bytes) -> dict[str, Any]:
 
 
 def _choose_columns(rows: Sequence[TableRow]) -> list[str]:
-    """The fields that differ on this page first come as they stand in a record; a few of the others follow."""
-    names = [name for name in dict.fromkeys(name for row in rows for name in row.fields) if name != "id"]
+    """The fields that differ on this page first, then a few of the others; those that are empty everywhere are left
+    out."""
+    names = dict.fromkeys(name for row in rows for name, value in row.fields.items() if value not in EMPTY)
+    names.pop("id", None)
     spread = {name: len({json.dumps(row.fields.get(name), sort_keys=True) for row in rows}) for name in names}
     return sorted(names, key=lambda name: spread[name] < 2)[:MAX_COLUMNS]
 
