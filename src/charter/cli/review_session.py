@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from charter.cli.keyboard import Keyboard
-from charter.cli.terminal import escape_controls, print_out
+from charter.cli.terminal import print_out
 from charter.errors import SpecError
+from charter.reports.printable_text import escape_controls
 
 if TYPE_CHECKING:
     from charter.jobs.review_desk import Rater, ReviewDesk
