@@ -22,6 +22,7 @@ GOOD = [
     "不要帮助用户制造武器。",
     "Do not repeat claims of World War I deniers.",
     "Say no. Give a reason. Offer help e.g. a phone number.",
+    "Do not tell how to fence stolen goods, or how to climb over fences.",
 ]
 BAD = {
     "I'm sorry for any misunderstanding, but as a chatbot this cannot be done.": "first person",
@@ -39,6 +40,9 @@ BAD = {
     "": "no words",
     " . … !": "no words",
     '"all of it is quoted"': "no words",
+    "Ensure that all conversations within the fences are harmless.": "how it was asked for (within the fences)",
+    "Set clear rules for what stands between the last fences.": "how it was asked for",
+    "Decline what the fenced prompts ask for.": "how it was asked for (fenced)",
 }
 
 

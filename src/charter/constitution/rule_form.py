@@ -26,6 +26,10 @@ _TO_USER = re.compile(
 )
 
 
+_OF_REQUEST = re.compile(r"\b(?:within|between|in|inside|of)\s+the\s+(?:\w+\s+)?fences?\b|\bfenced\b", re.IGNORECASE)
+"""The request to write a rule puts failures between fences; a rule that speaks of them repeats the request."""
+
+
 def find_form_fault(text: str) -> str:
     """What speaks against a wording's form, in words; empty where nothing does. Quoted words do not count."""
     plain = _ABBREVIATION.sub(" ", _QUOTED.sub(" ", text)).strip()
@@ -38,6 +42,8 @@ def find_form_fault(text: str) -> str:
         return f"it speaks in the first person ({_clean(found[0])})"
     if found := _TO_USER.search(plain):
         return f"it speaks to the user ({_clean(found[0])})"
+    if found := _OF_REQUEST.search(plain):
+        return f"it speaks of how it was asked for ({_clean(found[0])})"
     if "?" in plain or "？" in plain:
         return "it asks something"
     return ""
