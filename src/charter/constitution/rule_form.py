@@ -30,6 +30,13 @@ _OF_REQUEST = re.compile(r"\b(?:within|between|in|inside|of)\s+the\s+(?:\w+\s+)?
 """The request to write a rule puts failures between fences; a rule that speaks of them repeats the request."""
 
 
+_FAULTS = (
+    (_FIRST_PERSON, "it speaks in the first person"),
+    (_TO_USER, "it speaks to the user"),
+    (_OF_REQUEST, "it speaks of how it was asked for"),
+)
+
+
 def find_form_fault(text: str) -> str:
     """What speaks against a wording's form, in words; empty where nothing does. Quoted words do not count."""
     plain = _ABBREVIATION.sub(" ", _QUOTED.sub(" ", text)).strip()
@@ -38,12 +45,9 @@ def find_form_fault(text: str) -> str:
         return "it has no words of its own"
     if count > MAX_SENTENCES:
         return f"it has {count} sentences, and a rule has one to three"
-    if found := _FIRST_PERSON.search(plain):
-        return f"it speaks in the first person ({_clean(found[0])})"
-    if found := _TO_USER.search(plain):
-        return f"it speaks to the user ({_clean(found[0])})"
-    if found := _OF_REQUEST.search(plain):
-        return f"it speaks of how it was asked for ({_clean(found[0])})"
+    for pattern, fault in _FAULTS:
+        if found := pattern.search(plain):
+            return f"{fault} ({_clean(found[0])})"
     if "?" in plain or "？" in plain:
         return "it asks something"
     return ""
