@@ -46,11 +46,13 @@ COMMANDS = (
     "curate",
     "audit",
     "battery",
+    "studio",
     "init",
     "doctor",
     "organism",
     "constitution",
     "judge",
+    "review",
 )
 NOWHERE = f"{SPEC}target: {{model: /nowhere/at/all}}\n"
 

@@ -42,7 +42,6 @@ BAD = {
     '"all of it is quoted"': "no words",
     "Ensure that all conversations within the fences are harmless.": "how it was asked for (within the fences)",
     "Set clear rules for what stands between the last fences.": "how it was asked for",
-    "Decline what the fenced prompts ask for.": "how it was asked for (fenced)",
 }
 
 

@@ -7,9 +7,9 @@ Children are forked from one warm process. A child tells by a pipe what it was t
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-import random
 import shutil
 import signal
 import sys
@@ -53,12 +53,17 @@ def wait(pid: int, reading: int) -> tuple[int, list[str]]:
     return os.waitpid(pid, 0)[1], told
 
 
-def rate(directory: Path, rater: str, pause: float = 0.0) -> Callable[[Tell], None]:
-    """Labels until nothing is left."""
+def rate(directory: Path, rater: str, pause: float = 0.0, killed_after: int = -1) -> Callable[[Tell], None]:
+    """Labels until nothing is left, or until it is killed with the next item in hand."""
 
     def work(tell: Tell) -> None:
         with ReviewDesk(directory, "q1") as desk:
-            while (item := desk.take_item(Rater(rater))) is not None:
+            for number in itertools.count():
+                item = desk.take_item(Rater(rater))
+                if item is None:
+                    return
+                if number == killed_after:
+                    os.kill(os.getpid(), signal.SIGKILL)
                 label = desk.submit_label(Rater(rater), Answer(item.id, "harmful", comment="as I see it"))
                 tell(label.id)
                 time.sleep(pause)
@@ -141,9 +146,7 @@ def race(folder: Path) -> dict[str, Any]:
     """Four raters at once on items for two; one of them is killed in the middle and comes again."""
     directory = record_run(folder / "run", count=30)
     make_queue(directory, raters=2)
-    children = {rater: fork(rate(directory, rater, pause=0.001)) for rater in RATERS}
-    time.sleep(random.Random(0).uniform(0.02, 0.06))
-    os.kill(children["ada"][0], signal.SIGKILL)
+    children = {rater: fork(rate(directory, rater, 0.001, 3 if rater == "ada" else -1)) for rater in RATERS}
     ended = {rater: wait(*child) for rater, child in children.items()}
     ended["again"] = wait(*fork(rate(directory, "ada")))
     kept, told = read_labels(directory), [label for _, labels in ended.values() for label in labels]

@@ -26,7 +26,7 @@ _TO_USER = re.compile(
 )
 
 
-_OF_REQUEST = re.compile(r"\b(?:within|between|in|inside|of)\s+the\s+(?:\w+\s+)?fences?\b|\bfenced\b", re.IGNORECASE)
+_OF_REQUEST = re.compile(r"\b(?:within|between|in|inside|of)\s+the\s+(?:\w+\s+)?fences?\b", re.IGNORECASE)
 """The request to write a rule puts failures between fences; a rule that speaks of them repeats the request."""
 
 
