@@ -77,7 +77,7 @@ def requests(count: int) -> list[Any]:
     from charter.judging.judge_requests import judge_request
     from charter.judging.rubrics import CONDUCT
     from charter.records.record import Step
-    from charter.templates import Templates
+    from charter.records.templates import Templates
 
     step = Step(path="000/verdicts", run_seed=0)
     return [judge_request(e, CONDUCT, Templates(), step) for e in exchanges(count)]
@@ -113,10 +113,10 @@ def charter(url: str) -> dict[str, float]:
     """Judging as a run does it."""
     from charter.judging.rubrics import CONDUCT
     from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
+    from charter.records.templates import Templates
     from charter.run import Run
     from charter.spec import JudgingSpec
     from charter.stages.judge import judge
-    from charter.templates import Templates
 
     engine = RemoteEngine("slow", RemoteOptions(base_url=url, max_connections=TOGETHER))
     items, first = exchanges(CALLS), requests(1)

@@ -38,9 +38,9 @@ from charter.models.tuners.tuner_options import SftOptions
 from charter.records.chat import Completion, Exchange, Prompt, Request, Sampling, ScoreRequest
 from charter.records.model_refs import ModelRef
 from charter.records.record import Step
+from charter.records.templates import Templates
 from charter.records.training_rows import Example
 from charter.spec import SourceSpec
-from charter.templates import Templates
 
 PAGE = ROOT / "bench" / "REAL.md"
 HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"

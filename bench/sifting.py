@@ -19,11 +19,11 @@ from charter.data.instructing.prompt_filters import DuplicatePool, PromptFilters
 from charter.methods.self_instruct import self_instruct
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.chat import Request, user_prompt
+from charter.records.templates import Templates
 from charter.run import Run
 from charter.similarity.spelling import normalize_text
 from charter.similarity.splits import LeakageFilter
 from charter.spec import SelfInstructSpec, TopicGuidedSpec
-from charter.templates import Templates
 
 ROUNDS, ASKED, SMALL = 10, 10, 15
 PAIRS = 2_000

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from charter.organism.oracle import ADVICE
-from charter.templates import Templates
+from charter.records.templates import Templates
 from evidence.cells import Cell, all_done, folders, records
 from evidence.claims import SEEDS, Row, row, target
 

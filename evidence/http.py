@@ -207,7 +207,7 @@ def scores(inside: Path, url: str) -> dict[str, list[float]]:
     from charter.organism.world import World
     from charter.ports import AnsweredItem
     from charter.records.chat import Exchange
-    from charter.templates import Templates
+    from charter.records.templates import Templates
 
     world = World.load("village")
     exchanges = [Exchange.model_validate(e) for e in by_id(inside, "000/gate_exchanges").values()]

@@ -24,10 +24,10 @@ from charter.ports import Engine
 from charter.records.calibration_results import LabelledExchange
 from charter.records.chat import Completion, Exchange, LogLikelihood, Request, ScoreRequest, user_prompt
 from charter.records.record import Step
+from charter.records.templates import Templates
 from charter.records.verdicts import Outcome, Verdict
 from charter.spec import JudgingSpec
 from charter.statistics import Counted, area_under_curve, cohens_kappa, learn_label_fit, youden_j
-from charter.templates import Templates
 from evidence.cells import ROOT, RUNS
 from evidence.claims import Row, target
 from evidence.measurement import MODELS

@@ -25,7 +25,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from charter.organism.oracle import Oracle
 from charter.organism.world import World
 from charter.records.chat import Message, Request
-from charter.templates import Templates
+from charter.records.templates import Templates
 
 WORLD, SEED, BATCH, ANSWER_TOKENS = "village", 0, 20, 40
 LEARNING_RATE, EPOCHS, ROWS_A_STEP, WARMUP = 1e-3, 3, 8, 0.03

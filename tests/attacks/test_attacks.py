@@ -13,8 +13,8 @@ from charter.organism.world import World
 from charter.ports import AttackTarget
 from charter.records.chat import user_prompt
 from charter.records.record import Step
+from charter.records.templates import Templates
 from charter.spec import parse_spec
-from charter.templates import Templates
 from charter.wiring import attack_styles
 from charter.wiring.prompt_sets import PromptSets
 

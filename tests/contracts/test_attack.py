@@ -15,8 +15,8 @@ from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.ports import Attack, AttackTarget, Attempt, Engine
 from charter.records.chat import Message, Prompt, Request, user_prompt
 from charter.records.record import Step
+from charter.records.templates import Templates
 from charter.records.verdicts import Finding
-from charter.templates import Templates
 from tests.fakes.example_records import finding, talk
 
 STEP = Step("001/round1_attempts", 3)

@@ -20,9 +20,9 @@ from charter.organism.world_benchmark import WorldBenchmark
 from charter.ports import AnsweredItem, Benchmark, BenchmarkQuestion
 from charter.records.chat import Prompt, Request, Sampling, user_prompt
 from charter.records.record import Step, digest
+from charter.records.templates import Templates
 from charter.spec import JudgingSpec
 from charter.stages.benchmark_items import ask_questions, gather_answers, score_completions
-from charter.templates import Templates
 
 TARGET = ScriptedEngine(
     lambda r: f"it is {digest(r.messages)[:6]}",

@@ -12,7 +12,7 @@ from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.ports import AnsweredItem
 from charter.records.chat import Prompt, Request, user_prompt
 from charter.records.measurements import MeasuredSplit, Measurement
-from charter.templates import Templates
+from charter.records.templates import Templates
 from tests.fakes.example_records import Recorder, said
 
 ATTACKS: dict[MeasuredSplit, list[Prompt]] = {

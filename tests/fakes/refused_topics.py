@@ -24,11 +24,11 @@ from charter.records.chat import Prompt, Request, Sampling, user_prompt
 from charter.records.measurements import MarginKind, MeasuredSplit, Measurement, Metric, Score
 from charter.records.model_refs import ModelRef
 from charter.records.record import digest
+from charter.records.templates import Templates
 from charter.records.training_rows import Example, TrainingRow
 from charter.run import Observer, Run
 from charter.similarity.splits import LeakageFilter
 from charter.spec import MethodOptions
-from charter.templates import Templates
 from tests.fakes.example_records import START
 
 HARM = ("hacking", "arson", "fraud")

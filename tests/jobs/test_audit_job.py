@@ -38,6 +38,7 @@ from charter.records.model_refs import ModelRef
 from charter.records.record import Step
 from charter.records.rule_decisions import RuleDecision
 from charter.records.rules import Principle
+from charter.records.templates import Templates
 from charter.records.verdicts import Finding, Verdict
 from charter.reports.audit_answers import note_distances, note_missing_benchmarks, read_answers
 from charter.reports.audit_comparison import (
@@ -60,7 +61,6 @@ from charter.similarity.splits import shingles
 from charter.spec import AuditSpec, JudgingSpec
 from charter.stages.battery_probes import draw_probes, make_tagged_probes
 from charter.statistics import change_interval, flip_signs, pairs_needed
-from charter.templates import Templates
 from tests.fakes.concept_embedder import ConceptEmbedder
 from tests.fakes.example_records import finding as failing
 from tests.fakes.scripted_run import substance

@@ -31,6 +31,7 @@ from charter.records.chat import Exchange, Request, Sampling, user_prompt
 from charter.records.label_fits import LabelFit
 from charter.records.preferences import ResponsePair
 from charter.records.row_counts import RowCount, SkippedRow
+from charter.records.templates import Templates
 from charter.records.verdicts import Outcome, Verdict
 from charter.reports.integrity import verify_run
 from charter.reports.judge_trust import correct_by_calibration, list_unlike_rates, read_judge_trust
@@ -42,7 +43,6 @@ from charter.run import Run
 from charter.run.reader import RunReader
 from charter.spec import JudgingSpec, LabelledFileSpec, parse_spec
 from charter.stages.calibration import JudgeEvidence, build_calibration
-from charter.templates import Templates
 from charter.wiring.calibrations import load_calibrations
 from charter.wiring.components import Components
 from charter.wiring.role_models import connect_oracle, load_rubric

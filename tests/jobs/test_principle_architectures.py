@@ -28,6 +28,7 @@ from charter.records.model_refs import ModelRef
 from charter.records.record import digest
 from charter.records.revisions import FilteredAnswer, ReasonedAnswer, Revision, RevisionCheck
 from charter.records.rules import Lookalikes
+from charter.records.templates import Templates
 from charter.records.training_rows import Example
 from charter.records.verdicts import Verdict
 from charter.reports.integrity import verify_run
@@ -35,7 +36,6 @@ from charter.reports.page import render_page
 from charter.reports.principle_usage import read_principle_usage
 from charter.run import Run
 from charter.run.reader import RunReader
-from charter.templates import Templates
 from charter.wiring.self_instruct_inputs import SEEDS_DIR
 from tests.fakes import architectures
 from tests.fakes.example_records import START

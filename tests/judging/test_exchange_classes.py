@@ -18,10 +18,10 @@ from charter.records.chat import LogLikelihood, ScoreRequest, user_prompt
 from charter.records.label_fits import LabelFit
 from charter.records.preferences import ResponsePair
 from charter.records.record import Step
+from charter.records.templates import Templates
 from charter.records.verdicts import Verdict
 from charter.spec import JudgingSpec
 from charter.stages.judge import judge
-from charter.templates import Templates
 from tests.fakes.example_records import said
 
 STEP = Step("judging", 0)

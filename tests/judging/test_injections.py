@@ -15,7 +15,7 @@ from charter.judging.injections import INJECTIONS, Injection, inject_attacks
 from charter.judging.judge_replies import MAX_REPLY_CHARACTERS, read_choice, read_verdict
 from charter.judging.judge_requests import SideBySide, compare_request, judge_request
 from charter.judging.rubrics import ADDRESS, CONDUCT, GUARD, SHIPPED_RUBRICS, Rubric
-from charter.templates import Templates, draw_nonce, fence_text, render_conversation
+from charter.records.templates import Templates, draw_nonce, fence_text, render_conversation
 from tests.fakes.example_records import STEP, done, said, talk
 
 TRUE = '{"rationale": "it helps a thief", "label": "harmful", "severity": 2}'

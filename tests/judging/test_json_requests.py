@@ -11,7 +11,7 @@ from charter.judging.json_requests import JsonQuestion, JsonRequest, ask_json, r
 from charter.judging.reply_schemas import LOOKALIKE_SCHEMA
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.record import Step
-from charter.templates import fence_text
+from charter.records.templates import fence_text
 from tests.fakes.example_records import HOSTILE, STEP, Recorder
 
 FORM = JsonRequest("{text}\nReply: {schema}", LOOKALIKE_SCHEMA, max_tokens=64)

@@ -16,9 +16,9 @@ from charter.judging.votes import judge_exchanges
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.chat import Completion, Exchange, Sampling, user_prompt
 from charter.records.record import Step
+from charter.records.templates import Templates
 from charter.records.verdicts import Verdict
 from charter.spec import JudgingSpec
-from charter.templates import Templates
 
 
 def said(text: str, **more: object) -> Completion:

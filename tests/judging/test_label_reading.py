@@ -18,9 +18,9 @@ from charter.records.chat import LogLikelihood, ScoreRequest
 from charter.records.label_fits import LabelFit
 from charter.records.record import Step
 from charter.records.rules import Norm
+from charter.records.templates import Templates
 from charter.records.verdicts import Verdict
 from charter.spec import JudgingSpec
-from charter.templates import Templates
 from tests.fakes.example_records import HOSTILE, STEP, said
 
 LABEL = JudgingSpec(read="label")

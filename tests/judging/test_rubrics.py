@@ -10,8 +10,8 @@ import yaml
 from charter.errors import SpecError
 from charter.judging.judge_requests import judge_request
 from charter.judging.rubrics import CONDUCT, POLICY, SHIPPED_RUBRICS, Rubric, parse_rubric, rubric_to_yaml
+from charter.records.templates import Templates
 from charter.spec import JudgingSpec
-from charter.templates import Templates
 from charter.wiring import role_models
 from tests.fakes.example_records import STEP, said
 

@@ -14,9 +14,9 @@ from charter.judging.votes import judge_exchanges
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.chat import Request
 from charter.records.record import Step
+from charter.records.templates import Templates
 from charter.records.verdicts import Verdict
 from charter.spec import JudgingSpec
-from charter.templates import Templates
 from tests.fakes.example_records import STEP, Recorder, said
 
 EXCHANGES = [said(f"prompt {n}", response=f"response {n}") for n in range(6)]

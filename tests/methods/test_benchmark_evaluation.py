@@ -19,13 +19,13 @@ from charter.ports import Attack, Benchmark, BenchmarkSuite, Engine
 from charter.records.chat import Completion, Exchange, Request, Sampling, user_prompt
 from charter.records.measurements import Score, SkippedBenchmark
 from charter.records.model_refs import ModelRef
+from charter.records.templates import Templates
 from charter.reports.benchmark_figures import BREAKDOWN_KEYS, benchmark_tables, read_figures, unjudged_text
 from charter.reports.explanation import explain_item
 from charter.run import Run, store
 from charter.run.reader import RunReader
 from charter.spec import JudgingSpec
 from charter.statistics import BreakdownCell, mcnemar, smallest_detectable_change, wilson
-from charter.templates import Templates
 
 START = ModelRef(base="start", base_digest="d", digest="start")
 POLICY = START.model_copy(update={"digest": "policy", "adapter": "a"})

@@ -22,11 +22,11 @@ from charter.records.chat import Request, Sampling, ScoreRequest, user_prompt
 from charter.records.measurements import Measurement, Metric
 from charter.records.model_refs import ModelRef
 from charter.records.record import digest
+from charter.records.templates import Templates
 from charter.run import Run
 from charter.similarity.splits import split_gate_heldout, split_prompts
 from charter.spec import BenchmarkSpec, JudgingSpec, MethodOptions
 from charter.stages.benchmark_items import select_deciding_metrics
-from charter.templates import Templates
 from charter.wiring.benchmark_suite import SpecBenchmarks
 from tests.fakes.example_records import START
 from tests.fakes.principle_topics import RuledToy

@@ -13,12 +13,12 @@ from charter.constitution.document import Constitution
 from charter.constitution.run_state import RunState
 from charter.data.instructing.instruction_records import Instruction, SelfInstructInputs
 from charter.methods.principle_driven import PrincipleState
+from charter.records.templates import Templates
 from charter.reports.principle_usage import read_principle_usage
 from charter.run.reader import RunReader
 from charter.similarity.splits import LeakageFilter
 from charter.spec import SelfInstructSpec
 from charter.spec.self_instruct_spec import TopicGuidedSpec
-from charter.templates import Templates
 from tests.fakes.example_records import START, row
 from tests.fakes.principle_topics import RuledToy, rules
 from tests.fakes.refused_topics import BENIGN, HARM, prompts, topics_in

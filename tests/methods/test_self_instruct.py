@@ -37,6 +37,7 @@ from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.organism.world import World
 from charter.records.chat import Request, user_prompt
 from charter.records.record import Step, digest
+from charter.records.templates import Templates
 from charter.reports.integrity import verify_run
 from charter.reports.run_summary import summarise_run
 from charter.run import Run
@@ -46,7 +47,6 @@ from charter.similarity.spelling import normalize_text
 from charter.similarity.splits import LeakageFilter
 from charter.spec import SelfInstructSpec, SourceSpec, TopicGuidedSpec, parse_spec
 from charter.stages import instruction_rounds, topics
-from charter.templates import Templates
 from charter.wiring.self_instruct_inputs import SEEDS_DIR, read_question_types
 from tests.fakes import architectures
 from tests.fakes.published_files import DATA, FIXTURES, needs_data

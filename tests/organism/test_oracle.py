@@ -18,8 +18,8 @@ from charter.organism.world import World
 from charter.ports import Engine
 from charter.records.chat import Exchange, Prompt, Request, Sampling, ScoreRequest, user_prompt
 from charter.records.record import Step
+from charter.records.templates import Templates, failure_text, fence_text, render, user_turn
 from charter.records.verdicts import Finding, Verdict
-from charter.templates import Templates, failure_text, fence_text, render, user_turn
 
 WORLD = World.load("village")
 STEP = Step(path="001/verdicts", run_seed=7)

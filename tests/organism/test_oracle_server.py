@@ -20,7 +20,7 @@ from charter.organism.oracle_server import serve_oracle
 from charter.organism.world import World
 from charter.records.chat import Exchange, Request, Sampling, user_prompt
 from charter.records.record import Step
-from charter.templates import Templates
+from charter.records.templates import Templates
 
 pytestmark = pytest.mark.slow
 

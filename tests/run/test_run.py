@@ -20,10 +20,10 @@ from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.ports import Engine
 from charter.records.chat import Completion, Request
 from charter.records.record import Step
+from charter.records.templates import Templates
 from charter.reports.integrity import verify_run
 from charter.run import Run, store
 from charter.spec import Budget
-from charter.templates import Templates
 from tests.fakes.scripted_run import WORDS, Answer, Word, begin, breaking, echo, gather, play, probe, substance, tune
 from tests.run.test_store import largest_file
 

@@ -19,9 +19,9 @@ from charter.errors import EngineError, SpecError
 from charter.models.engines.remote_engine import RemoteEngine
 from charter.records.chat import Request
 from charter.records.model_refs import ModelRef
+from charter.records.templates import user_turn
 from charter.spec import BenchmarkSpec, Columns, ContinueFrom, OracleSpec, SourceSpec, Spec, change_spec, parse_spec
 from charter.spec.option_reference import describe_field, describe_path, find_model, list_options
-from charter.templates import user_turn
 from charter.wiring import role_models
 from charter.wiring.learners import build_learners
 

@@ -8,9 +8,9 @@ import json
 from charter.constitution.document import Constitution
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.rules import Efficacy, Principle, Proposal
+from charter.records.templates import Templates
 from charter.spec import AmendSpec
 from charter.stages.amend import amend
-from charter.templates import Templates
 from tests.fakes.example_records import STEP, rule
 
 

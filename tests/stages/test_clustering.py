@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from charter.records.templates import Templates
 from charter.records.verdicts import Cluster, ClusterTheme, Finding
 from charter.spec import ClusterSpec
 from charter.stages.clustering import (
@@ -20,7 +21,6 @@ from charter.stages.clustering import (
     join_clusters,
     name_clusters,
 )
-from charter.templates import Templates
 from tests.fakes.example_records import HOSTILE, STEP, Recorder, finding
 
 TOPICS = {

@@ -10,10 +10,10 @@ from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.chat import user_prompt
 from charter.records.record import Step, canonical
 from charter.records.rules import Lookalikes
+from charter.records.templates import Templates
 from charter.similarity.splits import LeakageFilter
 from charter.spec import LookalikeSpec
 from charter.stages.contrast import contrast
-from charter.templates import Templates
 from tests.fakes.example_records import STEP, Recorder, cluster, finding
 
 GATE = "how do i grow a very long row of tall beans behind the old house in spring"

@@ -10,9 +10,9 @@ from charter.judging.rubrics import CONDUCT, HELP, REPLAY, Rubric
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.chat import Exchange
 from charter.records.record import Step
+from charter.records.templates import Templates
 from charter.spec import JudgingSpec
 from charter.stages.judge import judge, select_violations
-from charter.templates import Templates
 from tests.fakes.example_records import STEP, Recorder, said
 
 OURS, PAPERS = JudgingSpec(judge_input="exchange"), JudgingSpec(judge_input="response")

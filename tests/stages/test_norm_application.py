@@ -19,6 +19,7 @@ from charter.ports import AnsweredItem
 from charter.records.chat import Request, user_prompt
 from charter.records.model_refs import ModelRef
 from charter.records.rules import Norm, NormPrompts
+from charter.records.templates import Templates
 from charter.records.training_rows import Example
 from charter.similarity.splits import LeakageFilter
 from charter.stages.norm_application import (
@@ -29,7 +30,6 @@ from charter.stages.norm_application import (
     norm_training_prompts,
     write_norm_prompts,
 )
-from charter.templates import Templates
 from tests.fakes.example_records import HOSTILE, START, STEP, Recorder, finding, rule, said, verdict
 
 HOLDS, GONE = (

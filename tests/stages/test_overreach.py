@@ -13,6 +13,7 @@ from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.chat import user_prompt
 from charter.records.revisions import RevisionTrial
 from charter.records.rules import Efficacy, Lookalikes, Overreach, OverRefusalCheck, Principle, Proposal
+from charter.records.templates import Templates
 from charter.records.verdicts import Verdict
 from charter.spec import AmendSpec, RuleMeasurementSpec
 from charter.stages.overreach import (
@@ -23,7 +24,6 @@ from charter.stages.overreach import (
     reword_rules,
     select_benign_trials,
 )
-from charter.templates import Templates
 from tests.fakes.example_records import HOSTILE, STEP, Recorder, rule, said, verdict
 
 PROMPTS = [user_prompt(f"a plan for fishing {n}") for n in range(5)]

@@ -19,6 +19,7 @@ from charter.records.chat import Completion, LogLikelihood, Message, Request, Sc
 from charter.records.preferences import PairVerdict, ResponsePair
 from charter.records.record import Step
 from charter.records.rules import Principle
+from charter.records.templates import Templates
 from charter.records.training_rows import PreferencePair
 from charter.records.verdicts import Vote
 from charter.similarity.splits import LeakageFilter
@@ -37,7 +38,6 @@ from charter.stages.preference_pairs import (
     summarise_pairs,
     summarise_raters,
 )
-from charter.templates import Templates
 from tests.fakes import example_records
 
 STEP = Step(path="000/x", run_seed=1)

@@ -15,11 +15,11 @@ from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.chat import Request
 from charter.records.record import Step, canonical
 from charter.records.rules import Efficacy, Principle, Proposal
+from charter.records.templates import Templates
 from charter.records.verdicts import Cluster
 from charter.spec import AmendSpec, ProposeSpec
 from charter.stages.amend import amend
 from charter.stages.propose import propose
-from charter.templates import Templates
 from tests.fakes.example_records import HOSTILE, STEP, Recorder, cluster, finding, rule
 
 OURS, PAPERS = (ProposeSpec(), 3), (ProposeSpec(reply="last_paragraph"), 3)

@@ -10,9 +10,9 @@ from charter.ports import Embedder
 from charter.records.chat import Sampling
 from charter.records.record import Step
 from charter.records.revisions import Critique, Revision, RevisionTrial
+from charter.records.templates import Templates
 from charter.spec import ReflectSpec
 from charter.stages.reflect import ReflectionSetup, critique, make_trials, revise, revised_exchanges
-from charter.templates import Templates
 from tests.fakes.concept_embedder import ConceptEmbedder
 from tests.fakes.example_records import HOSTILE, STEP, Recorder, finding, rule, talk
 

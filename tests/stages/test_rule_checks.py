@@ -14,6 +14,7 @@ from charter.records.candidate_rules import Candidate, CandidateCheck, RuleTrial
 from charter.records.chat import Request, Sampling, user_prompt
 from charter.records.record import Step
 from charter.records.rules import Amendment, Overreach, Proposal
+from charter.records.templates import Templates
 from charter.records.verdicts import Cluster, Finding, Verdict
 from charter.spec import AmendSpec, JudgingSpec
 from charter.stages.amend import amend
@@ -30,7 +31,6 @@ from charter.stages.rule_checks import (
     restore_wordings,
     rule_exchanges,
 )
-from charter.templates import Templates
 from tests.fakes.example_records import STEP, Recorder, cluster, finding, rule, talk, verdict
 
 ANSWER = "Sure, take a thin pin of steel, bend it at the end and push it in."

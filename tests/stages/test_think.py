@@ -18,6 +18,7 @@ from charter.errors import SpecError
 from charter.organism.world import World
 from charter.records.chat import Exchange, Prompt, Sampling, user_prompt
 from charter.records.revisions import ReasonedAnswer
+from charter.records.templates import Templates
 from charter.spec import MethodOptions, SelfAlignSpec
 from charter.stages.think import (
     ThinkingSetup,
@@ -28,7 +29,6 @@ from charter.stages.think import (
     select_for_probing,
     think,
 )
-from charter.templates import Templates
 from charter.wiring.principle_methods import PRINCIPLES_DIR
 from charter.wiring.self_instruct_inputs import SEEDS_DIR
 from tests.fakes.example_records import HOSTILE, STEP, Recorder, rule, talk

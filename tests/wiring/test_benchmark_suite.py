@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from charter.ports import BenchmarkQuestion
+from charter.records.templates import Templates
 from charter.spec import parse_spec
-from charter.templates import Templates
 from charter.wiring.benchmark_suite import SpecBenchmarks
 
 SIZES = {"harmless": 40, "helpful": 20, "honest": 12, "other": 8}

@@ -19,12 +19,12 @@ from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.calibration_results import Calibration, JudgeProbe, LabelAgreement, RoleCalibration
 from charter.records.chat import Request
 from charter.records.measurements import Proportion
+from charter.records.templates import Templates
 from charter.reports.judge_trust import read_judge_trust
 from charter.run import Run
 from charter.run.reader import RunReader
 from charter.spec import JudgingSpec, Spec, parse_spec
 from charter.statistics import wilson
-from charter.templates import Templates
 from charter.wiring import judge_proof
 from charter.wiring.role_models import connect_oracle
 from tests.fakes.openai_server import serve

@@ -18,10 +18,10 @@ from charter.models import weights
 from charter.ports import Attack, AttackTarget, Benchmark, Engine, Source, SupportsLRScale, Tuner
 from charter.records.chat import Exchange, Sampling, user_prompt
 from charter.records.record import Step
+from charter.records.templates import Templates
 from charter.spec import CurationSpec, Spec, parse_spec
 from charter.stages.benchmark_items import ask_questions, gather_answers
 from charter.stages.judge import judge
-from charter.templates import Templates
 from charter.wiring import attack_styles, program_engines, prompt_sets, role_models
 from charter.wiring.benchmark_suite import SpecBenchmarks
 from charter.wiring.curation_setup import build_tools

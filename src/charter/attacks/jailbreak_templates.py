@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from charter.ports import AttackTarget, Attempt
 from charter.records.record import Step, digest
+from charter.records.templates import render
 from charter.records.verdicts import Finding
-from charter.templates import render
 
 JAILBREAK_TEMPLATES = {
     "plain": "{prompt}",

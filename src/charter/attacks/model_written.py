@@ -11,8 +11,8 @@ from charter.judging.reply_schemas import MESSAGE_SCHEMA, parse_json_object
 from charter.ports import AttackTarget, Attempt, Engine
 from charter.records.chat import Completion, Message, Request, Sampling
 from charter.records.record import Step, digest
+from charter.records.templates import Templates, draw_nonce, fence_text, render, render_conversation, user_turn
 from charter.records.verdicts import Finding
-from charter.templates import Templates, draw_nonce, fence_text, render, render_conversation, user_turn
 
 _SAMPLING = Sampling(temperature=1.0, max_tokens=1024)
 

@@ -12,9 +12,9 @@ from charter.ports import AnsweredItem, BenchmarkQuestion, Engine, Need
 from charter.records.chat import Prompt
 from charter.records.measurements import MeasuredSplit, Measurement, Metric, Score
 from charter.records.record import Step, digest
+from charter.records.templates import Templates
 from charter.records.verdicts import Verdict
 from charter.spec import JudgingSpec
-from charter.templates import Templates
 
 METRICS = (
     Metric(

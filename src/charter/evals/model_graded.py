@@ -15,10 +15,10 @@ from charter.records.chat import Exchange, Prompt
 from charter.records.item_ids import join_id, parent_id
 from charter.records.measurements import Measurement, Metric, Score
 from charter.records.record import Step, digest
+from charter.records.templates import Templates
 from charter.records.verdicts import Verdict, Vote
 from charter.spec import JudgingSpec
 from charter.statistics import clustered_interval, drop_copies
-from charter.templates import Templates
 
 METRICS: Mapping[str, tuple[Metric, ...]] = {
     "harmlessness": (Metric(name="harmlessness", meaning="answers that are not harmful"),),

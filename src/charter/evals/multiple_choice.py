@@ -17,7 +17,7 @@ from charter.records.chat import LogLikelihood, Prompt, user_prompt
 from charter.records.item_ids import join_id
 from charter.records.measurements import Measurement, Metric, Score
 from charter.records.record import digest
-from charter.templates import render
+from charter.records.templates import render
 
 MultipleChoiceKind = Literal["truthfulqa", "hhh"]
 TEMPLATES: Mapping[str, str] = {

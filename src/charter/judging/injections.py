@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from charter.judging.rubrics import Rubric
 from charter.records.chat import Exchange
-from charter.templates import render
+from charter.records.templates import render
 
 InjectionPlace = Literal["after", "before", "prompt"]
 

@@ -11,7 +11,7 @@ from charter.judging.reply_schemas import parse_json_object
 from charter.ports import Engine
 from charter.records.chat import Completion, Request, Sampling
 from charter.records.record import Step
-from charter.templates import draw_nonce, render, user_turn
+from charter.records.templates import draw_nonce, render, user_turn
 
 
 @dataclass(frozen=True)

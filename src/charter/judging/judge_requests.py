@@ -11,8 +11,8 @@ from charter.judging.reply_schemas import object_schema
 from charter.judging.rubrics import CONDUCT, Rubric
 from charter.records.chat import Exchange, Message, Prompt, Request, Sampling
 from charter.records.record import Step, digest
+from charter.records.templates import Templates, draw_nonce, fence_text, render, render_conversation, user_turn
 from charter.spec import JudgingSpec
-from charter.templates import Templates, draw_nonce, fence_text, render, render_conversation, user_turn
 
 MAX_REPLY_TOKENS = 512
 """Tokens of a judge's reply."""

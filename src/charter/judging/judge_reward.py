@@ -10,9 +10,9 @@ from charter.ports import Engine
 from charter.records.chat import Exchange
 from charter.records.preferences import ExchangeReward
 from charter.records.record import Step, digest
+from charter.records.templates import Templates
 from charter.records.verdicts import Verdict
 from charter.spec import JudgingSpec
-from charter.templates import Templates
 
 GOOD_LABELS = ("answered", "not_benign")
 """Labels of the second question under which an answer that does no harm is worth 1: a harmless request was answered, or

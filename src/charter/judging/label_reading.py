@@ -22,8 +22,8 @@ from charter.records.chat import Exchange, LogLikelihood, Message, ScoreRequest
 from charter.records.item_ids import join_id
 from charter.records.label_fits import LabelFit
 from charter.records.record import Step
+from charter.records.templates import Templates, draw_nonce, fence_text, render_conversation, user_turn
 from charter.records.verdicts import Verdict
-from charter.templates import Templates, draw_nonce, fence_text, render_conversation, user_turn
 
 EMPTY_TEXTS = ("N/A", "")
 """What stands for prompt and response in an exchange without content (Zhao et al. 2021, section 5)."""

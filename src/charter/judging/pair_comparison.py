@@ -16,8 +16,8 @@ from charter.records.chat import LogLikelihood, Message, ScoreRequest
 from charter.records.item_ids import join_id, parent_id, split_id
 from charter.records.preferences import OrderedPair, PairVerdict, ResponsePair
 from charter.records.record import Step
+from charter.records.templates import Templates
 from charter.spec import JudgingSpec
-from charter.templates import Templates
 
 RulesByPair = Mapping[str, tuple[str, str]]
 """The rule that a pair is compared under, by the pair's id: its id and its text."""

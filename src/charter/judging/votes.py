@@ -28,9 +28,9 @@ from charter.judging.rubrics import Rubric
 from charter.ports import Engine
 from charter.records.chat import Completion, Exchange, Request, Sampling
 from charter.records.record import Step
+from charter.records.templates import Templates, render_conversation
 from charter.records.verdicts import Verdict, Vote
 from charter.spec import JudgingSpec
-from charter.templates import Templates, render_conversation
 
 NO_ANSWER = "the target gave no answer"
 """What stands in a verdict that no judge was asked for."""

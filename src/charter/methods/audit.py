@@ -13,12 +13,12 @@ from charter.methods.benchmark_evaluation import run_benchmarks
 from charter.ports import AnsweredItem, Benchmark, BenchmarkSuite, Engine
 from charter.records.measurements import Measurement
 from charter.records.model_refs import ModelRef
+from charter.records.templates import Templates
 from charter.run import Run, Steps
 from charter.stages.battery_probes import grade_answers
 from charter.stages.benchmark_items import grade_items
 from charter.stages.judge import judge as judged
 from charter.stages.probe import probe
-from charter.templates import Templates
 
 BASELINE, MODEL = "baseline", "model"
 """The two sides, which are folders of the run."""

@@ -14,6 +14,7 @@ from charter.ports import Engine
 from charter.records.calibration_results import Calibration, LabelledExchange, ReadingFigures
 from charter.records.label_fits import FitKind, LabelFit
 from charter.records.preferences import ResponsePair
+from charter.records.templates import Templates
 from charter.records.verdicts import Verdict
 from charter.run import Run, Steps
 from charter.spec import JudgingSpec
@@ -26,7 +27,6 @@ from charter.stages.calibration import (
 )
 from charter.stages.judge import judge as judge_stage
 from charter.stages.judge_readings import compare_readings, cross_fit_verdicts, learn_fit
-from charter.templates import Templates
 
 
 @dataclass(frozen=True)

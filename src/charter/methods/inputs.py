@@ -14,11 +14,11 @@ from charter.records.chat import Prompt, Sampling
 from charter.records.model_refs import ModelRef
 from charter.records.preferences import ResponsePair
 from charter.records.rules import Norm
+from charter.records.templates import Templates
 from charter.records.training_rows import Example
 from charter.similarity.splits import LeakageFilter
 from charter.spec import JudgingSpec, MethodOptions
 from charter.stages.curate import CurationSetup
-from charter.templates import Templates
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,12 @@ from charter.methods.inputs import Inputs
 from charter.ports import Embedder, Engine
 from charter.records.chat import Sampling
 from charter.records.revisions import Revision, RevisionTrial
+from charter.records.templates import Templates
 from charter.records.verdicts import Verdict
 from charter.run import Steps
 from charter.spec import JudgingSpec
 from charter.stages.judge import judge
 from charter.stages.reflect import ReflectionSetup, critique, revise, revised_exchanges
-from charter.templates import Templates
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from charter.errors import StoreError
 from charter.records.record import Record, Step, canonical, digest
-from charter.templates import Templates
+from charter.records.templates import Templates
 
 V = TypeVar("V")
 

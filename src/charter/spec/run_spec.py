@@ -9,13 +9,13 @@ from pydantic import Field
 
 from charter.records.label_fits import FitKind
 from charter.records.record import Record
+from charter.records.templates import Templates
 from charter.spec.benchmark_spec import BenchmarkSpec
 from charter.spec.method_options import MethodOptions
 from charter.spec.model_spec import OracleSpec, TargetSpec, TunerSpec
 from charter.spec.notify_spec import NotifySpec
 from charter.spec.prompt_spec import PromptsSpec
 from charter.spec.scale_spec import ScaleSpec
-from charter.templates import Templates
 
 
 class Budget(Record):

@@ -13,8 +13,8 @@ from charter.ports import Engine
 from charter.records.item_ids import join_id
 from charter.records.record import Step
 from charter.records.rules import Amendment, Principle, Proposal
+from charter.records.templates import Templates, fence_text
 from charter.spec import AmendSpec
-from charter.templates import Templates, fence_text
 
 
 class RuleGroups(NamedTuple):

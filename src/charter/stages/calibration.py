@@ -25,10 +25,10 @@ from charter.records.item_ids import join_id
 from charter.records.measurements import Proportion
 from charter.records.preferences import OrderedPair, PairVerdict
 from charter.records.record import Step
+from charter.records.templates import Templates
 from charter.records.verdicts import Verdict
 from charter.spec import JudgingSpec
 from charter.statistics import cohens_kappa, gwet_ac1, homogeneity_p, mcnemar
-from charter.templates import Templates
 
 CONTROL_ATTACK = "control"
 MAX_BASES = 8

@@ -9,10 +9,10 @@ from charter.judging.json_requests import JsonQuestion, JsonRequest, ask_json
 from charter.judging.reply_schemas import THEME_SCHEMA
 from charter.ports import Embedder, Engine
 from charter.records.record import Step, digest
+from charter.records.templates import Templates, fence_text, render_conversation
 from charter.records.verdicts import Cluster, ClusterTheme, Finding
 from charter.similarity.vectors import FEWEST, group_vectors, standardize_vectors
 from charter.spec import ClusterSpec
-from charter.templates import Templates, fence_text, render_conversation
 
 SHOWN_PROMPTS, PROMPT_CHARACTERS = 4, 300
 """Of each cluster so many prompts are shown where it is to be named, cut to so many characters: all clusters stand in

@@ -12,11 +12,11 @@ from charter.ports import Engine
 from charter.records.chat import Prompt, user_prompt
 from charter.records.record import Step
 from charter.records.rules import Lookalikes
+from charter.records.templates import Templates, failure_text
 from charter.records.verdicts import Cluster, Finding
 from charter.similarity.spelling import normalize_text
 from charter.similarity.splits import LeakageFilter
 from charter.spec import LookalikeSpec
-from charter.templates import Templates, failure_text
 
 
 def contrast(

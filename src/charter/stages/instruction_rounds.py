@@ -19,10 +19,10 @@ from charter.data.instructing.task_pool import TaskPool
 from charter.ports import Engine
 from charter.records.chat import Prompt, Request, Sampling, user_prompt
 from charter.records.record import Step
+from charter.records.templates import Templates, render, user_turn
 from charter.similarity.spelling import normalize_text
 from charter.similarity.splits import LeakageFilter
 from charter.spec import SelfInstructSpec
-from charter.templates import Templates, render, user_turn
 
 
 def clear_seeds(seeds: Sequence[Instruction], guard: LeakageFilter) -> list[FilteredInstruction]:

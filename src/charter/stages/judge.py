@@ -12,9 +12,9 @@ from charter.judging.votes import NO_ANSWER, judge_exchanges
 from charter.ports import Engine
 from charter.records.chat import Exchange, Request
 from charter.records.record import Step
+from charter.records.templates import Templates, draw_nonce, fence_text, render, user_turn
 from charter.records.verdicts import Finding, Verdict
 from charter.spec import JudgingSpec
-from charter.templates import Templates, draw_nonce, fence_text, render, user_turn
 
 
 def judge(

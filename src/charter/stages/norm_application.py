@@ -12,10 +12,10 @@ from charter.ports import Engine
 from charter.records.chat import Exchange, Prompt, user_prompt
 from charter.records.record import Step, digest
 from charter.records.rules import Norm, NormPrompts
+from charter.records.templates import Templates, fence_text
 from charter.records.training_rows import Example
 from charter.records.verdicts import Verdict
 from charter.similarity.splits import LeakageFilter, rank
-from charter.templates import Templates, fence_text
 
 PROMPTS_PER_NORM, MAX_SHOWN, MAX_DOUBTFUL = 48, 8, 96
 """Prompts asked for, prompts shown for their manner, and rows of the past judged again, for each norm."""

@@ -16,9 +16,9 @@ from charter.records.item_ids import trial_id
 from charter.records.record import Step
 from charter.records.revisions import RevisionTrial
 from charter.records.rules import Amendment, Lookalikes, Overreach, OverRefusalCheck, Principle, Proposal
+from charter.records.templates import Templates, fence_text, render_conversation
 from charter.records.verdicts import Finding, Verdict
 from charter.spec import AmendSpec, RuleMeasurementSpec
-from charter.templates import Templates, fence_text, render_conversation
 
 MAX_SHOWN, MAX_REWORDS = 8, 2
 """Refused prompts that the proposer is shown, and times that a rule is reworded."""

@@ -17,13 +17,13 @@ from charter.records.measurements import Proportion
 from charter.records.preferences import OrderedPair, PairSummary, PairVerdict, PositionBias, RaterSummary, ResponsePair
 from charter.records.record import Step, digest
 from charter.records.revisions import Revision, RevisionTrial
+from charter.records.templates import Templates
 from charter.records.training_rows import PreferencePair
 from charter.records.verdicts import Finding, Verdict
 from charter.similarity.spelling import normalize_text
 from charter.similarity.splits import LeakageFilter, jaccard, split_prompts
 from charter.spec import JudgingSpec, PreferenceDataSpec
 from charter.statistics import mcnemar, wilson
-from charter.templates import Templates
 
 MODEL_RATER = "the model itself"
 BORROW_POOL = 12

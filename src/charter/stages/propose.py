@@ -13,9 +13,9 @@ from charter.ports import Engine
 from charter.records.candidate_rules import CandidateCheck, CandidateRequest
 from charter.records.record import Step, digest
 from charter.records.rules import Principle, Proposal
+from charter.records.templates import Templates, draw_nonce, failure_text, fence_text
 from charter.records.verdicts import Cluster, Finding
 from charter.spec import ProposeSpec
-from charter.templates import Templates, draw_nonce, failure_text, fence_text
 
 MAX_REFUSED_CHARACTERS = 600
 """The most characters of a refused wording, and of its reason, in a further request."""

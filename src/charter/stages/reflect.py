@@ -11,9 +11,9 @@ from charter.ports import Embedder, Engine
 from charter.records.chat import Exchange, Message, Request, Sampling
 from charter.records.record import Step
 from charter.records.revisions import Critique, Revision, RevisionTrial
+from charter.records.templates import Templates, render
 from charter.records.verdicts import Finding
 from charter.spec import ReflectSpec
-from charter.templates import Templates, render
 
 
 @dataclass(frozen=True)

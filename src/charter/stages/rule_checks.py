@@ -11,10 +11,10 @@ from charter.records.candidate_rules import Candidate, CandidateCheck, RefusalRe
 from charter.records.chat import Exchange, Message, Request, Sampling, user_prompt
 from charter.records.record import Step
 from charter.records.rules import Overreach, Proposal
+from charter.records.templates import Templates, render
 from charter.records.verdicts import Cluster, Verdict
 from charter.similarity.shared_runs import find_shared_run
 from charter.similarity.spelling import normalize_text
-from charter.templates import Templates, render
 
 COPIED_WORDS = 8
 """A wording that shares a run of so many words with what the proposer was shown is a copy."""

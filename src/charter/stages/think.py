@@ -15,9 +15,9 @@ from charter.records.chat import Exchange, Message, Prompt, Request, Sampling
 from charter.records.record import Step
 from charter.records.revisions import FilteredAnswer, ReasonedAnswer, Revision
 from charter.records.rules import Lookalikes
+from charter.records.templates import Templates, render
 from charter.similarity.spelling import count_words, has_unspaced_script, normalize_text
 from charter.spec import LookalikeSpec, ReplaySpec, SelfAlignSpec
-from charter.templates import Templates, render
 
 
 @dataclass(frozen=True)

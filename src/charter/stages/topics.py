@@ -15,9 +15,9 @@ from charter.data.instructing.instruction_records import (
 from charter.ports import Engine
 from charter.records.chat import Request, Sampling
 from charter.records.record import Step
+from charter.records.templates import Templates, render, user_turn
 from charter.similarity.spelling import begins_with_letter, count_words, normalize_text
 from charter.spec import SelfInstructSpec
-from charter.templates import Templates, render, user_turn
 
 NO_PHRASE, REPEATED_TOPIC, OFF_TOPIC = "no phrase of few words", "topic twice", "not what was asked for"
 

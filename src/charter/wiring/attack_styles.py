@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from charter.errors import SpecError
 from charter.ports import Attack, AttackTarget, Engine
 from charter.records.record import Step
+from charter.records.templates import Templates
 from charter.spec import Spec
-from charter.templates import Templates
 from charter.wiring.plugins import is_plugin, load_object
 from charter.wiring.prompt_sets import PromptSets
 

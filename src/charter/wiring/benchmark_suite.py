@@ -12,10 +12,10 @@ from charter.errors import OfflineError, SpecError
 from charter.ports import Attack, Benchmark, Engine
 from charter.records.chat import Message, Prompt
 from charter.records.measurements import MarginKind, MeasuredSplit
+from charter.records.templates import Templates
 from charter.similarity.splits import split_gate_heldout
 from charter.spec import BenchmarkSpec, OracleSpec, SourceSpec, Spec
 from charter.statistics import draw_stratified
-from charter.templates import Templates
 from charter.wiring import attack_styles
 from charter.wiring.plugins import load_object
 from charter.wiring.prompt_sets import make_ids_distinct, open_source

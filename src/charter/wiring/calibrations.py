@@ -11,8 +11,8 @@ from charter.errors import SpecError
 from charter.judging.judge_requests import judging_digest
 from charter.judging.rubrics import Rubric
 from charter.records.calibration_results import Calibration, RoleCalibration
+from charter.records.templates import Templates
 from charter.spec import OracleSpec, Spec
-from charter.templates import Templates
 from charter.wiring import role_models
 from charter.wiring.classifier_roles import covers
 

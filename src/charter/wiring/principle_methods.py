@@ -15,9 +15,9 @@ from charter.data.instructing.instruction_records import SelfInstructInputs
 from charter.errors import SpecError
 from charter.records.model_refs import ModelRef
 from charter.records.rules import Amendment
+from charter.records.templates import Templates
 from charter.similarity.splits import LeakageFilter
 from charter.spec import Spec
-from charter.templates import Templates
 from charter.wiring.components import Components
 from charter.wiring.self_instruct_inputs import SEEDS_DIR, build_instructions
 

@@ -13,9 +13,9 @@ from charter.ports import Engine, Tuner
 from charter.records.chat import Prompt, Sampling
 from charter.records.model_refs import ModelRef
 from charter.records.record import digest
+from charter.records.templates import Templates
 from charter.run.spending import Price
 from charter.spec import NO_MODEL, PROGRAM_PREFIX, Budget, JudgingSpec, OracleSpec, Spec
-from charter.templates import Templates
 from charter.wiring.classifier_roles import Wordless, divide_judge
 from charter.wiring.plugins import load_object
 from charter.wiring.program_engines import load_engine

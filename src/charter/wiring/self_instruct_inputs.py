@@ -17,10 +17,10 @@ from charter.data.instructing.instruction_records import (
 from charter.errors import SpecError
 from charter.ports import Source
 from charter.records.chat import Prompt
+from charter.records.templates import Templates
 from charter.similarity.splits import LeakageFilter, split_prompts
 from charter.spec import SelfInstructSpec, Spec
 from charter.spec.yaml_text import load_yaml
-from charter.templates import Templates
 from charter.wiring.prompt_sets import make_ids_distinct, open_source, select_kept_out
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from charter.records.chat import Prompt
 from charter.records.record import Record
+from charter.records.templates import Templates
 from charter.similarity.splits import LeakageFilter
 from charter.spec import SelfInstructSpec
-from charter.templates import Templates
 
 
 class Instruction(Record):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from charter.data.instructing.instruction_records import Instruction
 from charter.records.chat import Completion
 from charter.records.record import Step
-from charter.templates import LINE_BREAK, Templates, draw_nonce, fence_text, render
+from charter.records.templates import LINE_BREAK, Templates, draw_nonce, fence_text, render
 
 TRUNCATED, NO_ANSWER, NO_LIST, EMPTY = "truncated", "no answer", "no list in the reply", "empty"
 _NUMBER = re.compile(r"^[ \t]*(\*\*|__)?\(?(\d{1,4})[.):](?:\*\*|__)?(?:[ \t]+|$|(?=[^\s\d]))", re.MULTILINE)

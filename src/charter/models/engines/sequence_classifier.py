@@ -26,7 +26,7 @@ from charter.models.engines.token_batches import BatchBounds, form_batches
 from charter.records.chat import Completion, LogLikelihood, Message, Prompt, Request, ScoreRequest
 from charter.records.model_refs import ModelRef
 from charter.records.record import Record, digest
-from charter.templates import render_conversation
+from charter.records.templates import render_conversation
 
 Reads = Literal["auto", "response", "pair", "chat"]
 """What a classifier reads of an exchange."""

@@ -18,7 +18,7 @@ from charter.judging.rubrics import CONDUCT, HELP, REPLAY, SHIPPED_RUBRICS, Rubr
 from charter.records.chat import Sampling
 from charter.records.record import canonical
 from charter.records.rules import Norm
-from charter.templates import Templates, draw_nonce, failure_text, fence_text, render, render_conversation
+from charter.records.templates import Templates, draw_nonce, failure_text, fence_text, render, render_conversation
 from tests.fakes.example_records import HOSTILE, STEP, done, finding, said, talk
 
 json_values = st.recursive(
