@@ -11,7 +11,7 @@ from typing import Any
 
 from charter.constitution import document as articles
 from charter.constitution.document import Constitution
-from charter.constitution.ratification import Settlement, count_votes
+from charter.constitution.ratification import Settlement
 from charter.errors import LockedError, SpecError, StaleError, StoreError
 from charter.records.record import digest
 from charter.records.rule_decisions import RULE_ACTIONS, WORDING_ACTIONS, RuleAction, RuleDecision, digest_wording
@@ -86,9 +86,7 @@ def cast_vote(
         given = {k: v for k, v in fields.items() if v} | {"person": voter.person, "role": voter.role}
         decision = RuleDecision.model_validate({"id": "", "action": action, "principle": key, **given})
         decision = decision.model_copy(update={"wording": _digest_asked(reading.settlement, decision)})
-        after = count_votes(
-            reading.constitution, [*reading.rule_decisions, decision], reading.spec.options.ratify.approvals
-        )
+        after = reading.settle(decision)
         changed = reading.constitution.model_copy(update={"principles": after.principles})
         diff = articles.diff(reading.constitution, changed)
         decision = decision.model_copy(update={"diff": digest(diff)})

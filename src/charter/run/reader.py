@@ -128,7 +128,11 @@ class RunReader:
     @cached_property
     def settlement(self) -> Settlement:
         """The votes of people on the rules of the latest constitution."""
-        decisions = self.rule_decisions
+        return self.settle()
+
+    def settle(self, *more: RuleDecision) -> Settlement:
+        """The votes with further ones."""
+        decisions = (*self.rule_decisions, *more)
         approvals = self.spec.options.ratify.approvals if decisions else 1
         return count_votes(self._latest_constitution(), decisions, approvals)
 
