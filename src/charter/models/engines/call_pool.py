@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 import warnings
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, Literal, TypeVar
 
 from charter.errors import CharterError
@@ -86,6 +90,39 @@ class CallTries:
 
 def run_until_done(loop: asyncio.AbstractEventLoop, work: Awaitable[T]) -> T:
     """Runs the loop until ``work`` is done; the libraries' warnings stay out of the caller's way."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return loop.run_until_complete(work)
+    task = asyncio.ensure_future(work, loop=loop)
+    task.add_done_callback(lambda _: loop.stop())
+    try:
+        while not task.done():
+            with warnings.catch_warnings(), delay_signals(loop):
+                warnings.simplefilter("ignore")
+                loop.run_forever()
+        return task.result()
+    finally:
+        task.cancel()
+
+
+@contextmanager
+def delay_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """A signal stops the loop, and is handled when the block ends: an interrupt that is raised in the middle of a call
+    breaks the clean-up of the libraries, which then print it."""
+    came: list[int] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        del frame
+        came.append(number)
+        loop.call_soon_threadsafe(loop.stop)
+
+    before: dict[int, Callable[[int, FrameType | None], Any]] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in map(int, (signal.SIGINT, signal.SIGTERM)):
+            if callable(handler := signal.getsignal(number)):
+                before[number] = handler
+                signal.signal(number, receive)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in came:
+        before[number](number, None)
