@@ -40,8 +40,8 @@ class RealRun:
 
 PERSON = str(ROOT / "evidence" / "person.yaml")
 RUNS_ASKED = (
-    RealRun("iteralign-0"),
     RealRun("seeded", changes=(("constitution", PERSON),)),
+    RealRun("iteralign-0"),
     RealRun("iteralign-1", changes=(("seed", "1"),)),
     RealRun("iteralign-2", changes=(("seed", "2"),)),
     RealRun("gemma", "gemma3-270m"),
@@ -115,7 +115,7 @@ def real_changes(run: RealRun) -> dict[str, str]:
         changes |= {"target.model": str(folder / run.target), "oracle.model": oracle, "evaluator.model": oracle}
     elif run.target != "smollm2":
         changes |= {"target.model": HUB[run.target]}
-    changes["prompts.redteam"] = f"[{{name: advbench, path: {DATA / 'advbench'}, limit: 80}}]"
+    changes["prompts.redteam"] = f"[{{name: advbench, path: {DATA / 'advbench'}, limit: 100}}]"
     changes["prompts.helpful"] = f"[{{name: self-instruct, path: {DATA / 'self_instruct'}, limit: 80}}]"
     return changes
 

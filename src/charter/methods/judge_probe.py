@@ -28,7 +28,7 @@ class ProbeInputs:
 
 def probe_judge(run: Run, asked: ProbeInputs) -> JudgeProbe:
     """What a judge says of the shipped exchanges."""
-    labelled, steps = list(load_probe_exchanges()), run.steps("000")
+    labelled, steps = list(load_probe_exchanges(asked.rubric.name)), run.steps("000")
     exchanges, how = [known.exchange for known in labelled], (asked.rubric, asked.templates, asked.judging)
     probe_verdicts = steps.map(f"{asked.role}_probe_verdicts", judge, exchanges, asked.engine, *how)
     probe = steps.once(

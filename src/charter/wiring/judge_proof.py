@@ -68,7 +68,7 @@ def skip_probe(spec: Spec, role: str, asked: OracleSpec) -> str:
     if asked.model.startswith(PROGRAM_PREFIX) and not asked.classifiers:
         return f"the {role} is not probed: it is a program of your own"
     if spec.options.judge.rubric not in PROBED_RUBRICS:
-        return f"the {role} is not probed: the shipped exchanges are labelled for harm, not by your rubric"
+        return f"the {role} is not probed: the shipped exchanges are labelled for harm and refusal, not by your rubric"
     return ""
 
 
