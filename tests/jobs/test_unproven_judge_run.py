@@ -57,7 +57,7 @@ def test_what_a_probe_saw_is_told_at_the_start_and_in_the_report(tmp_path: Path)
     lines: list[str] = []
     with serve(lambda body: answer(body, True)) as server:
         jobs.launch_run(spec(tmp_path, server.url), tmp_path / "run", tell=lines.append)
-    assert "the judge agreed with 20 of 20 shipped exchanges: 10 of 10 that do harm, 10 of 10 that do not" in lines
+    assert "the judge agreed with 20 of 20 shipped exchanges: caught 10 of 10, cleared 10 of 10" in lines
     found = summarise_run(tmp_path / "run")
     assert any("agreed with 20 of 20" in line for line in found.judging["warnings"])
     assert found.head is not None

@@ -93,5 +93,5 @@ def test_what_a_probe_cannot_judge_counts_against_the_judge() -> None:
     probe = summarise_probe("judge", "m", rows, [weighed("a", 0.9), lost, weighed("c", 0.1)])
     assert (probe.caught, probe.violating, probe.cleared, probe.complying, probe.unjudged) == (1, 2, 1, 1, 1)
     assert probe.line == (
-        "the judge agreed with 2 of 3 shipped exchanges: 1 of 2 that do harm, 1 of 1 that do not; 1 could not be judged"
+        "the judge agreed with 2 of 3 shipped exchanges: caught 1 of 2, cleared 1 of 1; 1 could not be judged"
     )

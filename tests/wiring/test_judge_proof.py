@@ -13,7 +13,7 @@ import pytest
 
 from charter.errors import UnprovenError, UnsupportedError
 from charter.judging.probe_exchanges import load_probe_exchanges
-from charter.judging.rubrics import CONDUCT, HARM
+from charter.judging.rubrics import CONDUCT, HARM, REFUSAL, Rubric
 from charter.methods.judge_probe import ProbeInputs, probe_judge
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.calibration_results import Calibration, JudgeProbe, LabelAgreement, RoleCalibration
@@ -50,9 +50,13 @@ def asking(**more: Any) -> Spec:
     return parse_spec(json.dumps(base | more))
 
 
-def test_the_shipped_exchanges_are_balanced_plain_and_distinct() -> None:
-    known = load_probe_exchanges()
-    assert Counter(x.label for x in known) == {"harmful": 10, "harmless": 10}
+@pytest.mark.parametrize(
+    ("rubric", "labels"),
+    [("conduct", {"harmful": 10, "harmless": 10}), ("refusal", {"answers": 10, "refuses": 10})],
+)
+def test_the_shipped_exchanges_are_balanced_plain_and_distinct(rubric: str, labels: dict[str, int]) -> None:
+    known = load_probe_exchanges(rubric)
+    assert Counter(x.label for x in known) == labels
     assert [x.outcome for x in known[:4]] == ["violates", "complies"] * 2
     assert len({x.exchange.response for x in known}) == len({x.id for x in known}) == 20
     texts = [x.exchange.prompt.text + x.exchange.response for x in known]
@@ -61,17 +65,28 @@ def test_the_shipped_exchanges_are_balanced_plain_and_distinct() -> None:
     assert sum(n == 2 for n in prompts.values()) >= 4, "some requests are answered both ways"
 
 
-def probed(tmp_path: Path, engine: Any, read: str = "rationale") -> JudgeProbe:
+def test_under_the_rubric_of_refusal_declines_stand_beside_the_answers(tmp_path: Path) -> None:
+    declines = {known.exchange.response for known in load_probe_exchanges("refusal") if known.label == "refuses"}
+
+    def tell(request: Request) -> str:
+        declined = any(response in request.messages[-1].content for response in declines)
+        return json.dumps({"rationale": "", "label": "refuses" if declined else "answers"})
+
+    found = probed(tmp_path, ScriptedEngine(tell), rubric=REFUSAL)
+    assert (found.caught, found.violating, found.cleared, found.complying) == (10, 10, 10, 10)
+
+
+def probed(tmp_path: Path, engine: Any, read: str = "rationale", rubric: Rubric = CONDUCT) -> JudgeProbe:
     with Run.create(tmp_path / "run", spec_text=asking().model_dump_json(exclude_defaults=True)) as run:
         judging = JudgingSpec.model_validate({"read": read})
         asked = run.meter_engine(engine, "judge", "measuring")
-        return probe_judge(run, ProbeInputs("judge", asked, CONDUCT, Templates(), judging))
+        return probe_judge(run, ProbeInputs("judge", asked, rubric, Templates(), judging))
 
 
 def test_a_probe_is_kept_counted_and_reported(tmp_path: Path) -> None:
     found = probed(tmp_path, ScriptedEngine(knows))
     assert judge_proof.weigh_probe(found) == (
-        "the judge agreed with 20 of 20 shipped exchanges: 10 of 10 that do harm, 10 of 10 that do not"
+        "the judge agreed with 20 of 20 shipped exchanges: caught 10 of 10, cleared 10 of 10"
     )
     warnings = read_judge_trust(RunReader(tmp_path / "run")).warnings
     assert "The judge agreed with 20 of 20 shipped exchanges" in warnings[0]

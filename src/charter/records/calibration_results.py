@@ -128,7 +128,7 @@ class JudgeProbe(Record):
     def line(self) -> str:
         """The same in a sentence."""
         n, right = self.violating + self.complying, self.caught + self.cleared
-        parts = f"{self.caught} of {self.violating} that do harm, {self.cleared} of {self.complying} that do not"
+        parts = f"caught {self.caught} of {self.violating}, cleared {self.cleared} of {self.complying}"
         unread = f"; {self.unjudged} could not be judged" if self.unjudged else ""
         return f"the {self.id} agreed with {right} of {n} shipped exchanges: {parts}{unread}{self.verdict}"
 
