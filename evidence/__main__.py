@@ -30,6 +30,7 @@ from evidence.near import near
 from evidence.nearness import nearness
 from evidence.preferences import preferences
 from evidence.real import real
+from evidence.real_kills import real_kills
 from evidence.ruled import cai, self_align
 from evidence.servers import servers
 from evidence.sides import chains, sides, sides_city
@@ -53,6 +54,7 @@ CLAIMS = {
     "measurement": measurement,
     "preferences": preferences,
     "real": real,
+    "real_kills": real_kills,
     "city": city,
     "curation": curation,
     "gates": gates,

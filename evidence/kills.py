@@ -89,12 +89,13 @@ def moment(phase: str, directory: Path, place: str, chance: random.Random) -> Ca
         return lambda: (directory / f"{place}.seal.json").exists()
     if phase == "tuning":
         wait = chance.uniform(0.2, 2.0)
-        return _after(wait, lambda: (directory / place).is_dir())
+        return wait_since(wait, lambda: (directory / place).is_dir())
     records, least = directory / f"{place}.jsonl", chance.randint(1, 8)
     return lambda: records.exists() and records.read_bytes().count(b"\n") >= least
 
 
-def _after(seconds: float, begun: Callable[[], bool]) -> Callable[[], bool]:
+def wait_since(seconds: float, begun: Callable[[], bool]) -> Callable[[], bool]:
+    """A moment this many seconds after ``begun`` holds for the first time."""
     since: list[float] = []
 
     def moment() -> bool:
