@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def real_kills() -> Row:
     for number in range(KILLS):
         begun = len(list(cut.directory.rglob("*.seal.json")))
         wait = chance.uniform(0.3, 1.0) * seconds / KILLS
-        hit = killed(cut, wait_since(wait, lambda least=begun: has_more_seals(cut.directory, least)), signal.SIGKILL)
+        hit = killed(cut, wait_since(wait, partial(has_more_seals, cut.directory, begun)), signal.SIGKILL)
         rows.append({"kill": number + 1, "killed": hit, "sealed steps": len(list(cut.directory.rglob("*.seal.json")))})
     done(cut)
     same = contents(cut.directory) == contents(whole.directory)

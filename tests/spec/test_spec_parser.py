@@ -210,3 +210,9 @@ def test_an_evaluator_that_is_missing_is_named_with_the_line_to_write() -> None:
     assert any("evaluator: is missing" in line and "`evaluator: {model:" in line for line in caught.value.faults)
     with pytest.raises(SpecError, match="evaluator: refers to a test world"):
         parse_spec("version: 1\nevaluator: world\n")
+
+
+@pytest.mark.parametrize("role", ["target", "oracle"])
+def test_replicas_without_a_command_that_serves_are_refused(role: str) -> None:
+    with pytest.raises(SpecError, match="serve_replicas: is for the servers that `serve` starts"):
+        parse_spec(f"version: 1\nworld: village\n{role}: {{model: ./weights, serve_replicas: 2}}")

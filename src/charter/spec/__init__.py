@@ -32,7 +32,6 @@ from charter.spec.model_spec import (
     ErrorsSpec,
     OracleSpec,
     TargetSpec,
-    TunerSpec,
 )
 from charter.spec.notify_spec import NotifySpec
 from charter.spec.preference_spec import (
@@ -59,6 +58,7 @@ from charter.spec.run_spec import (
 from charter.spec.scale_spec import ScaleSpec
 from charter.spec.self_instruct_spec import SelfInstructSpec, TopicGuidedSpec
 from charter.spec.spec_parser import change_curation, change_spec, list_recipes, parse_spec, read_spec, split_chain
+from charter.spec.tuner_spec import TunerSpec
 
 __all__ = [
     "NO_MODEL",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import shlex
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from charter.records.chat import Sampling
 from charter.records.record import Record, digest
+from charter.spec.command_words import parse_placeholders
 
 PROGRAM_PREFIX = "python:"
 """A model string that begins with this names an engine of the user's own, as package.module:Object."""
@@ -23,8 +23,6 @@ SERVE_PLACEHOLDERS = ("base", *ADAPTER_PLACEHOLDERS, "merged_dir", "name", "port
 """The names that a command in ``target.serve`` may hold in braces."""
 SERVED_CONNECTIONS, OTHER_CONNECTIONS = 256, 16
 """The most requests at once to a server that charter starts (bench/RESULTS.md), and to another one."""
-LAUNCH_PLACEHOLDERS = ("script", "job")
-"""The names that a command in ``tuner.launch`` must hold in braces."""
 
 
 class ModelSpec(Record):
@@ -69,6 +67,12 @@ class ModelSpec(Record):
         description="Servers that `serve` starts at once, one port each. A request goes to the least busy. {replica} "
         "is a server's number, from 0.",
     )
+
+    @model_validator(mode="after")
+    def _replicas(self) -> Self:
+        if self.serve_replicas > 1 and not self.serve:
+            raise ValueError("serve_replicas: is for the servers that `serve` starts, which is not set")
+        return self
 
 
 class TargetSpec(ModelSpec):
@@ -145,64 +149,6 @@ class TargetSpec(ModelSpec):
         return found
 
 
-class TunerSpec(Record):
-    """Where training runs: in this process, or in processes of its own."""
-
-    program: str = Field(
-        "",
-        description="A tuner of your own, `python:package.module:Object`. `tuner: python:...` is short for it.",
-    )
-    launch: str = Field(
-        "",
-        description="A command that trains in its own processes, such as `accelerate launch {script} {job}`. Empty: "
-        "in this process.",
-    )
-    save_steps: int = Field(
-        50,
-        ge=1,
-        description="Optimiser steps between two checkpoints of a launched training. A kill costs at most so many.",
-    )
-    micro_batch: int | None = Field(
-        None,
-        ge=1,
-        description="Rows at a time in one process of a launched training. Null: a step's rows, shared evenly.",
-    )
-    quantize: Literal["none", "4bit"] = Field(
-        "none",
-        description="`4bit` trains LoRA over a base in 4 bits (QLoRA, arXiv 2305.14314). It needs bitsandbytes and "
-        "CUDA.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, given: Any) -> Any:
-        """A name alone is that of a tuner of one's own."""
-        return {"program": given} if isinstance(given, str) else given
-
-    def find_faults(self) -> list[str]:
-        """What does not fit together, one line each."""
-        if self.program and not self.program.startswith(PROGRAM_PREFIX):
-            return ["tuner.program: names no object; write python:package.module:Object"]
-        if self.program and (self.launch or self.quantize != "none"):
-            return ["tuner.program: a tuner of your own cannot be launched or quantized; leave launch and quantize"]
-        if not self.launch:
-            return ["tuner.micro_batch: is for tuner.launch, which is not set"] if self.micro_batch else []
-        found = _parse_placeholders(self.launch, LAUNCH_PLACEHOLDERS)
-        if isinstance(found, list):
-            return [f"tuner.launch: {fault}" for fault in found]
-        return [f"tuner.launch: holds no {{{name}}}" for name in LAUNCH_PLACEHOLDERS if name not in found]
-
-
-def _parse_placeholders(command: str, known: tuple[str, ...]) -> set[str] | list[str]:
-    """The names in braces of a command; or a list of faults."""
-    try:
-        names = {name for word in shlex.split(command) for name in re.findall(r"\{(\w+)\}", word)}
-    except ValueError as error:
-        return [f"its quotes do not match ({error})"]
-    unknown = [f"{{{name}}} is not known; there are {', '.join(known)}" for name in sorted(names - set(known))]
-    return unknown or names
-
-
 def _adapter_names(command: str) -> list[str]:
     """What stands for an adapter in a command, in its braces."""
     return [f"{{{name}}}" for name in ADAPTER_PLACEHOLDERS if f"{{{name}}}" in command]
@@ -210,7 +156,7 @@ def _adapter_names(command: str) -> list[str]:
 
 def _serve_faults(command: str) -> list[str]:
     """What is wrong with a command of ``target.serve``."""
-    names = _parse_placeholders(command, SERVE_PLACEHOLDERS)
+    names = parse_placeholders(command, SERVE_PLACEHOLDERS)
     if isinstance(names, list):
         return names
     lacking = [] if "port" in names else ["holds no {port}"]

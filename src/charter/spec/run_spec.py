@@ -12,10 +12,11 @@ from charter.records.record import Record
 from charter.records.templates import Templates
 from charter.spec.benchmark_spec import BenchmarkSpec
 from charter.spec.method_options import MethodOptions
-from charter.spec.model_spec import OracleSpec, TargetSpec, TunerSpec
+from charter.spec.model_spec import OracleSpec, TargetSpec
 from charter.spec.notify_spec import NotifySpec
 from charter.spec.prompt_spec import PromptsSpec
 from charter.spec.scale_spec import ScaleSpec
+from charter.spec.tuner_spec import TunerSpec
 
 
 class Budget(Record):

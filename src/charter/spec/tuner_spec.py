@@ -1,0 +1,62 @@
+"""Where training runs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from charter.records.record import Record
+from charter.spec.command_words import parse_placeholders
+from charter.spec.model_spec import PROGRAM_PREFIX
+
+LAUNCH_PLACEHOLDERS = ("script", "job")
+"""The names that a command in ``tuner.launch`` must hold in braces."""
+
+
+class TunerSpec(Record):
+    """Where training runs: in this process, or in processes of its own."""
+
+    program: str = Field(
+        "",
+        description="A tuner of your own, `python:package.module:Object`. `tuner: python:...` is short for it.",
+    )
+    launch: str = Field(
+        "",
+        description="A command that trains in its own processes, such as `accelerate launch {script} {job}`. Empty: "
+        "in this process.",
+    )
+    save_steps: int = Field(
+        50,
+        ge=1,
+        description="Optimiser steps between two checkpoints of a launched training. A kill costs at most so many.",
+    )
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="Rows at a time in one process of a launched training. Null: a step's rows, shared evenly.",
+    )
+    quantize: Literal["none", "4bit"] = Field(
+        "none",
+        description="`4bit` trains LoRA over a base in 4 bits (QLoRA, arXiv 2305.14314). It needs bitsandbytes and "
+        "CUDA.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, given: Any) -> Any:
+        """A name alone is that of a tuner of one's own."""
+        return {"program": given} if isinstance(given, str) else given
+
+    def find_faults(self) -> list[str]:
+        """What does not fit together, one line each."""
+        if self.program and not self.program.startswith(PROGRAM_PREFIX):
+            return ["tuner.program: names no object; write python:package.module:Object"]
+        if self.program and (self.launch or self.quantize != "none"):
+            return ["tuner.program: a tuner of your own cannot be launched or quantized; leave launch and quantize"]
+        if not self.launch:
+            return ["tuner.micro_batch: is for tuner.launch, which is not set"] if self.micro_batch else []
+        found = parse_placeholders(self.launch, LAUNCH_PLACEHOLDERS)
+        if isinstance(found, list):
+            return [f"tuner.launch: {fault}" for fault in found]
+        return [f"tuner.launch: holds no {{{name}}}" for name in LAUNCH_PLACEHOLDERS if name not in found]
