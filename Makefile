@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup demo real check test quick lint bench bench-real evidence clean
+.PHONY: setup demo real check test quick lint docs bench bench-real evidence clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -45,7 +45,7 @@ MODELS := --set target.model=$(abspath $(CHARTER_MODELS))/smollm2 \
   --set evaluator.model=$(ORACLE) --set evaluator.in_process=false
 endif
 ifdef CHARTER_DATA
-PROMPTS := --set 'prompts.redteam=[{name: advbench, path: $(CHARTER_DATA)/advbench, limit: 80}]' \
+PROMPTS := --set 'prompts.redteam=[{name: advbench, path: $(CHARTER_DATA)/advbench, limit: 100}]' \
   --set 'prompts.helpful=[{name: self-instruct, path: $(CHARTER_DATA)/self_instruct, limit: 80}]'
 endif
 real: setup
@@ -72,6 +72,11 @@ lint: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+# The site of the pages, in build/site: without network; a broken link fails it.
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "The site: build/site/index.html (open it in a browser)"
 
 bench: setup
 	@$(BIN)/python -m bench
