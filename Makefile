@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup demo real check test quick lint docs bench bench-real evidence clean
+.PHONY: setup demo real check test quick lint docs release bench bench-real evidence clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -77,6 +77,14 @@ lint: setup
 docs: setup
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "The site: build/site/index.html (open it in a browser)"
+
+# A version's wheel, source archive, notes and bill of materials, in dist. TAG=v0.2.0 must be the package's version.
+release: setup
+	@rm -rf dist && $(BIN)/python -m docs.release_notes "$(TAG)" dist/NOTES.md
+	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[release]' </dev/null
+	@$(BIN)/python -m build --outdir dist >/dev/null
+	@$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
+	@$(BIN)/cyclonedx-py environment --output-file dist/sbom.json $(BIN)/python
 
 bench: setup
 	@$(BIN)/python -m bench
