@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,17 @@ class RealRun:
     changes: tuple[tuple[str, str], ...] = ()
     replays: str = ""
     """The run whose rows are trained on without its revisions: a control."""
+    calibrated: bool = False
+    """Whether judge and evaluator were calibrated on answers of this target that we labelled, none of gate or held-out."""
 
 
+LABELS = str(ROOT / "evidence" / "smollm2_labels.jsonl")
+CALIBRATION = RUNS / "real" / "calibration"
 PERSON = str(ROOT / "evidence" / "person.yaml")
 RUNS_ASKED = (
     RealRun("seeded", changes=(("constitution", PERSON),)),
     RealRun("replay-only", replays="seeded"),
+    RealRun("calibrated", changes=(("constitution", PERSON),), calibrated=True),
     RealRun("iteralign-0"),
     RealRun("iteralign-1", changes=(("seed", "1"),)),
     RealRun("iteralign-2", changes=(("seed", "2"),)),
@@ -107,7 +112,18 @@ def real_cell(run: RealRun) -> Cell:
         rows = rows_of(run)
         rows.parent.mkdir(parents=True, exist_ok=True)
         rows.write_text("".join(json.dumps(row) + "\n" for row in told), encoding="utf-8")
+    if run.calibrated:
+        calibrate_judge(real_changes(replace(run, calibrated=False)))
     return Cell(f"real/{run.name}", "smollm2", real_changes(run))
+
+
+def calibrate_judge(changes: dict[str, str]) -> None:
+    """The judge's threshold on 53 answers of SmolLM2 to AdvBench, 28 answers and 25 refusals: first answers, and answers
+    under a person's rules. We labelled the plain ones. A finished calibration is not made again."""
+    words = ["judge", "calibrate", "smollm2", "--labelled", LABELS, "--out", str(CALIBRATION), "--quiet"]
+    ended = charter(*words, *(word for key, value in changes.items() for word in ("--set", f"{key}={value}")))
+    if ended.returncode != 0:
+        raise RuntimeError(f"calibration: {ended.stderr.strip()[-2000:]}")
 
 
 def rows_of(run: RealRun) -> Path:
@@ -139,6 +155,8 @@ def real_changes(run: RealRun) -> dict[str, str]:
         changes |= {"target.model": HUB[run.target]}
     if run.replays:
         changes |= {"method": "engrave", "options.engrave.rows": f"[{rows_of(run)}]", "options.replay.ratio": "0"}
+    if run.calibrated:
+        changes |= {f"{role}.calibration": str(CALIBRATION) for role in ("oracle", "evaluator")}
     changes["prompts.redteam"] = f"[{{name: advbench, path: {DATA / 'advbench'}, limit: 100}}]"
     changes["prompts.helpful"] = f"[{{name: self-instruct, path: {DATA / 'self_instruct'}, limit: 80}}]"
     return changes

@@ -66,6 +66,19 @@ def test_the_same_again_is_shown_and_not_asked(exchanges: str, tmp_path: Path) -
         said(*words, "--rubric", "harm")
 
 
+def test_changes_are_made_in_the_spec_that_is_given(exchanges: str, tmp_path: Path) -> None:
+    """A change of the oracle reaches the judge, which is the oracle where the spec names no judge of its own."""
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(SPEC, encoding="utf-8")
+    changes = ("--set", "oracle.errors.wrong_verdicts=1.0", "--set", "calibrate.fit=platt")
+    words = ("--labelled", exchanges, "--limit", "20", "--out", str(tmp_path / "run"), "--json", "--quiet")
+    found = json.loads(said("calibrate", str(spec), *changes, *words))["calibration"]
+    kept = yaml.safe_load((tmp_path / "run" / "spec.yaml").read_text(encoding="utf-8"))
+    assert kept["judge"]["errors"]["wrong_verdicts"] == 1.0
+    assert kept["calibrate"]["fit"] == "platt"
+    assert found["labels"]["sensitivity"]["value"] == 0
+
+
 def test_a_judge_and_an_evaluator_are_taken_from_a_spec(exchanges: str, tmp_path: Path) -> None:
     spec = tmp_path / "spec.yaml"
     evaluator = {"model": "world", "errors": {"wrong_verdicts": 1.0}}

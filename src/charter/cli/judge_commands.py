@@ -85,8 +85,10 @@ def calibrate(
     files: dict[str, object] = {"pairs": pairs, "labelled": exchanges, "injections": injections, "limit": limit}
     asked = {"rubric": rubric, "read": "label" if read is Reading.both else read}
     files["both_readings"] = read is Reading.both
-    wanted = _override_judge(_judge_of_spec(spec, role), {"model": model, "base_url": base_url}, asked)
-    text = _calibration_spec(wanted, files, parse_changes(changes))
+    changed = parse_changes(changes)
+    given = _judge_of_spec(spec, role, changed if spec is not None else {})
+    wanted = _override_judge(given, {"model": model, "base_url": base_url}, asked)
+    text = _calibration_spec(wanted, files, {} if spec is not None else changed)
     if dry_run:
         print_plan(text, as_json)
         return
@@ -159,12 +161,12 @@ def _calibration_spec(wanted: dict[str, Any], files: Mapping[str, object], chang
     return specs.change_spec(yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True), changes, "calibrate")
 
 
-def _judge_of_spec(spec: str | None, role: JudgeRole) -> dict[str, Any]:
-    """A spec of the method ``calibrate`` with what another spec says of its judge. Raises SpecError."""
+def _judge_of_spec(spec: str | None, role: JudgeRole, changes: Mapping[str, str]) -> dict[str, Any]:
+    """A spec of the method ``calibrate`` with what another spec, changed, says of its judge. Raises SpecError."""
     from charter import spec as specs
     from charter.cli.run_commands import read_spec_text
 
-    given = specs.parse_spec(read_spec_text(spec, {}), spec) if spec is not None else specs.Spec()
+    given = specs.parse_spec(read_spec_text(spec, changes), spec) if spec is not None else specs.Spec()
     model = given.judge or given.oracle
     if role is JudgeRole.evaluator:
         if given.evaluator == "world":
