@@ -39,7 +39,8 @@ class RealRun:
     replays: str = ""
     """The run whose rows are trained on without its revisions: a control."""
     calibrated: bool = False
-    """Whether judge and evaluator were calibrated on answers of this target that we labelled, none of gate or held-out."""
+    """Whether judge and evaluator were calibrated on answers of this target that we labelled, none to gate or held-out
+    prompts."""
 
 
 LABELS = str(ROOT / "evidence" / "smollm2_labels.jsonl")
@@ -118,7 +119,7 @@ def real_cell(run: RealRun) -> Cell:
 
 
 def calibrate_judge(changes: dict[str, str]) -> None:
-    """The judge's threshold on 53 answers of SmolLM2 to AdvBench, 28 answers and 25 refusals: first answers, and answers
+    """The judge's threshold on 53 responses of SmolLM2 to AdvBench, 28 answers and 25 refusals: first ones, and ones
     under a person's rules. We labelled the plain ones. A finished calibration is not made again."""
     words = ["judge", "calibrate", "smollm2", "--labelled", LABELS, "--out", str(CALIBRATION), "--quiet"]
     ended = charter(*words, *(word for key, value in changes.items() for word in ("--set", f"{key}={value}")))
