@@ -103,3 +103,12 @@ def test_the_wording_of_people_stands_in_a_merger() -> None:
     made = amended(old, [rule("c")], groups=[{"numbers": [1, 2, 3], "text": "what the proposer wrote"}])
     (one,) = made.principles
     assert (one.id, one.text, one.by) == ("a", "what people wrote", "people")
+
+
+def test_a_proposer_unites_no_two_rules_of_people() -> None:
+    old = [rule("a", by="people"), rule("b", "what people wrote", by="people")]
+    made = amended(old, [rule("c")], groups=[{"numbers": [1, 2, 3], "text": "one for all"}])
+    assert [(p.id, p.by) for p in made.principles] == [("a", "people"), ("b", "people")]
+    assert changes(made) == [("merged", ("a", "c"))]
+    again = amended(old, [rule("c")], groups=[{"numbers": [1, 2], "text": "one for both"}])
+    assert [p.id for p in again.principles] == ["a", "b", "c"]

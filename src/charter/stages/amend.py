@@ -151,12 +151,14 @@ def _unite_groups(
     rules: Sequence[Principle], groups: Sequence[tuple[list[int], dict[str, str]]]
 ) -> tuple[list[Principle], list[Amendment]]:
     """Unites each named group; a rule belongs to the first group that names it, and rejected or retired rules to
-    none."""
+    none. Of people's rules a group takes one: that two of them say the same is not the proposer's to decide."""
     free = {n for n, rule in enumerate(rules, 1) if rule.status == "approved"}
     united: dict[int, Principle | None] = {}
     changes = []
     for numbers, wording in groups:
         numbered = sorted(set(numbers) & free)
+        theirs = [n for n in numbered if rules[n - 1].by == "people"]
+        numbered = [n for n in numbered if n not in theirs[1:]]
         if len(numbered) < 2:
             continue
         free -= set(numbered)
