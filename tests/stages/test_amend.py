@@ -107,8 +107,9 @@ def test_the_wording_of_people_stands_in_a_merger() -> None:
 
 def test_a_proposer_unites_no_two_rules_of_people() -> None:
     old = [rule("a", by="people"), rule("b", "what people wrote", by="people")]
-    made = amended(old, [rule("c")], groups=[{"numbers": [1, 2, 3], "text": "one for all"}])
+    new = rule("c", because=("f1",))
+    made = amended(old, [new], groups=[{"numbers": [1, 2, 3], "text": "one for all"}])
     assert [(p.id, p.by) for p in made.principles] == [("a", "people"), ("b", "people")]
     assert changes(made) == [("merged", ("a", "c"))]
-    again = amended(old, [rule("c")], groups=[{"numbers": [1, 2], "text": "one for both"}])
+    again = amended(old, [new], groups=[{"numbers": [1, 2], "text": "one for both"}])
     assert [p.id for p in again.principles] == ["a", "b", "c"]
