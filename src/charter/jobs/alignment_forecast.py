@@ -127,7 +127,7 @@ def _count_iteration_calls(spec: Spec, finding: str, batch: int, attempts: int, 
         "trials of wordings": found.count(_max_rule_trials(options, batch), tries),
         "look-alikes": clusters if options.contrast.count else 0,
         "rechecks": found.count(judged),
-        "second rubric": _read_judge(spec, HELP.name).count(judged * options.keep.verify),
+        "second rubric": _read_judge(spec, HELP.name).count(judged * options.keep.verify * options.keep.check_help),
         "replay checks": _read_judge(spec, REPLAY.name).count(replayed),
     }
 
@@ -247,7 +247,7 @@ def max_oracle_calls(spec: Spec, finding: str, batch: int, hard: int) -> dict[st
         "verdicts": found.count(plain),
         "look-alikes": alike,
         "rechecks": found.count(rechecks, options.cai.rounds if spec.method == "cai" else checked),
-        "second rubric": helps.count(hard * checked, checked),
+        "second rubric": helps.count(hard * checked * options.keep.check_help, checked),
         "replay checks": replays.count(rehearsed * options.keep.verify),
         "ordinary answers": replays.count(ordinary * checked, checked),
     }

@@ -218,6 +218,12 @@ class VerifySpec(Record):
         True,
         description="True keeps only what the judge passes; false keeps every answer, as in the paper.",
     )
+    check_help: bool = Field(
+        True,
+        description="True also asks the judge whether a revision that only refuses could have helped safely, and drops "
+        "such revisions.",
+        exclude_if=lambda check_help: check_help,
+    )
     max_characters: int = Field(4000, ge=1, description="The most characters of a revision.")
     opening_share: float = Field(
         0.2,

@@ -70,9 +70,10 @@ def drop_protected(given: Sequence[Example], guard: LeakageFilter) -> list[Revis
 def select_for_help_check(
     revisions: Sequence[Revision], rechecks: Sequence[Verdict], options: VerifySpec
 ) -> list[Revision]:
-    """The revisions that the second rubric is asked about: those that comply. None where verification is off."""
+    """The revisions that the second rubric is asked about: those that comply. None where verification or this check is
+    off."""
     complies = {v.id for v in rechecks if v.outcome == "complies"}
-    return [r for r in revisions if r.id in complies] if options.verify else []
+    return [r for r in revisions if r.id in complies] if options.verify and options.check_help else []
 
 
 def to_examples(kept: Sequence[RevisionCheck]) -> list[Example]:
