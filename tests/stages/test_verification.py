@@ -101,6 +101,9 @@ def test_help_is_asked_about_only_where_conduct_complies() -> None:
     checks: list[Verdict] = [verdict("f0", "complies"), verdict("f1", "violates"), verdict("f2", "unjudged")]
     assert [r.id for r in select_for_help_check(made, checks, VerifySpec())] == ["f0"]
     assert select_for_help_check(made, checks, VerifySpec(verify=False)) == []
+    assert select_for_help_check(made, checks, VerifySpec(check_help=False)) == []
+    (kept,) = verified(["no"], VerifySpec(check_help=False), help_="violates")
+    assert not kept.kept, "a verdict that is there counts"
 
 
 def shares(kept: list[RevisionCheck], before: list[Example], options: VerifySpec) -> list[tuple[int, int]]:
