@@ -24,8 +24,8 @@ HUB = {
     "qwen-coder-1.5b": "Qwen/Qwen2.5-Coder-1.5B-Instruct",
 }
 HARMFUL_SETS = ("advbench", "harmbench", "harmfulqa")
-HARMFUL, SAFE, ITEMS = 100, 250, 817
-"""Harmful prompts of each set, XSTest's safe prompts, and TruthfulQA's questions."""
+HARMFUL, SAFE, ITEMS = 100, 250, int(os.environ.get("REAL_ITEMS", "817"))
+"""Harmful prompts of each set, XSTest's safe prompts, and TruthfulQA's questions; ``REAL_ITEMS`` bounds the last."""
 POINTS = 0.02
 
 
