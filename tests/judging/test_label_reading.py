@@ -10,7 +10,7 @@ import pytest
 
 from charter.errors import SpecError, UnsupportedError
 from charter.judging.judge_requests import judging_digest, label_template
-from charter.judging.label_reading import EMPTY_TEXTS, LabelJudge, read_raw_probability
+from charter.judging.label_reading import EMPTY_TEXTS, TOGETHER, LabelJudge, read_raw_probability
 from charter.judging.rubrics import CONDUCT, GUARD, HARM, LLAMA_GUARD, POLICY, REFUSAL, REPLAY, Rubric
 from charter.judging.votes import judge_exchanges
 from charter.models.engines.scripted_engine import ScriptedEngine
@@ -136,6 +136,22 @@ def test_what_is_done_is_not_asked_again() -> None:
     whole = Step(STEP.path, STEP.run_seed, frozenset({"e0", "e1", "e2"}))
     assert list(judge_exchanges(exchanges, engine, HARM, Templates(), LABEL, step=whole)) == []
     assert engine.calls == (1 + len(EMPTY_TEXTS)) * 2 * 2
+
+
+class ByOrder(ScriptedEngine):
+    """Weighs everything in one order of the menu before the other, as a model in this process does."""
+
+    def score(self, requests, done=()):  # type: ignore[no-untyped-def]
+        yield from super().score(sorted(requests, key=lambda request: menu_of(request)), done)
+
+
+def test_a_kill_costs_no_more_than_the_exchanges_that_are_weighed_together() -> None:
+    engine = ByOrder(grader=lambda request: -1.0)
+    exchanges = [said("q", f"e{n}", "harm") for n in range(3 * TOGETHER)]
+    asked = judge_exchanges(exchanges, engine, HARM, Templates(), LABEL, step=STEP)
+    next(iter(asked))
+    assert engine.calls <= (TOGETHER + len(EMPTY_TEXTS)) * 2 * 2
+    assert len(list(asked)) == len(exchanges) - 1
 
 
 class Failing(ScriptedEngine):

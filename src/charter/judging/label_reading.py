@@ -31,6 +31,9 @@ MENU_ORDERS = ("menu", "reversed")
 UNREAD = "no probability of a label"
 """Why a verdict is missing where the judge gave no log-probabilities."""
 READ_WORDS = "Set options.judge.read: rationale."
+TOGETHER = 64
+"""Exchanges that are weighed together. A judge in this process reads the menu's orders one after the other, so that
+verdicts come in the second half; what a kill costs is bounded by this."""
 DIGITS = 6
 """Decimals of a probability that is kept."""
 
@@ -60,7 +63,8 @@ class LabelJudge:
         if all(question.id in step.done for question in questions):
             return
         bias = self.measure_bias(step)
-        for id, answers in self._ask(questions, step):
+        parts = [questions[start : start + TOGETHER] for start in range(0, len(questions), TOGETHER)]
+        for id, answers in (answered for part in parts for answered in self._ask(part, step)):
             failed = next((answer.error for answer in answers.values() if answer.error), "")
             if failed:
                 yield to_verdict(id, self.rubric, ParsedReply(None, failed, why=UNREAD))
