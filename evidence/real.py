@@ -48,6 +48,7 @@ CALIBRATION = RUNS / "real" / "calibration"
 PERSON = str(ROOT / "evidence" / "person.yaml")
 RUNS_ASKED = (
     RealRun("seeded", changes=(("constitution", PERSON),)),
+    RealRun("seeded-less-replay", changes=(("constitution", PERSON), ("options.replay.fresh", "16"))),
     RealRun("replay-only", replays="seeded"),
     RealRun("calibrated", changes=(("constitution", PERSON),), calibrated=True),
     RealRun("iteralign-0"),
