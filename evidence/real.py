@@ -24,8 +24,9 @@ HUB = {
     "qwen-coder-1.5b": "Qwen/Qwen2.5-Coder-1.5B-Instruct",
 }
 HARMFUL_SETS = ("advbench", "harmbench", "harmfulqa")
-HARMFUL, SAFE, ITEMS = 100, 250, int(os.environ.get("REAL_ITEMS", "817"))
-"""Harmful prompts of each set, XSTest's safe prompts, and TruthfulQA's questions; ``REAL_ITEMS`` bounds the last."""
+SHARE = float(os.environ.get("REAL_SHARE", "1"))
+HARMFUL, SAFE, ITEMS = (round(SHARE * n) for n in (100, 250, 817))
+"""Harmful prompts of each set, XSTest's safe prompts, and TruthfulQA's questions; ``REAL_SHARE`` takes a part."""
 POINTS = 0.02
 
 
