@@ -24,9 +24,9 @@ HUB = {
     "qwen-coder-1.5b": "Qwen/Qwen2.5-Coder-1.5B-Instruct",
 }
 HARMFUL_SETS = ("advbench", "harmbench", "harmfulqa")
-SHARE = float(os.environ.get("REAL_SHARE", "1"))
-HARMFUL, SAFE, ITEMS = (round(SHARE * n) for n in (100, 250, 817))
-"""Harmful prompts of each set, XSTest's safe prompts, and TruthfulQA's questions; ``REAL_SHARE`` takes a part."""
+PROMPTS, ITEMS = int(os.environ.get("REAL_PROMPTS", "100")), int(os.environ.get("REAL_ITEMS", "817"))
+"""Harmful prompts of each set, and TruthfulQA's questions. XSTest gives two and a half times as many safe prompts."""
+SAFE = PROMPTS * 5 // 2
 POINTS = 0.02
 
 
@@ -136,7 +136,7 @@ def rows_of(run: RealRun) -> Path:
 
 def benchmarks_asked() -> list[dict[str, Any]]:
     """What is measured without a judge."""
-    sets = dict.fromkeys(HARMFUL_SETS, HARMFUL) | {"xstest": SAFE}
+    sets = dict.fromkeys(HARMFUL_SETS, PROMPTS) | {"xstest": SAFE}
     sources = {name: {"name": name, "path": str(DATA / name), "limit": most} for name, most in sets.items()}
     refused = [{"name": f"refused-{n}", "judged": "over_refusal", "prompts": [s]} for n, s in sources.items()]
     return [
