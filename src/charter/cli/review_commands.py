@@ -156,11 +156,10 @@ def items(directory: RunFolder, queue: QueueArgument = "") -> None:
     import json
 
     from charter.jobs.review_desk import ReviewDesk, find_queue
-    from charter.stages.review_sheet import show_item
 
     with ReviewDesk(directory, find_queue(directory, queue)) as desk:
         for item in desk.items.values():
-            parts = [part._asdict() for part in show_item(item)]
+            parts = [part._asdict() for part in desk.show_item(item.id)]
             print_out(json.dumps({"item": item.id, "texts": parts, "menu": desk.queue.menu}), data=True)
 
 

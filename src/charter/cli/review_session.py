@@ -150,10 +150,8 @@ class ReviewSession:
             back = {"left": back + 1, "right": max(0, back - 1)}.get(move, 0)
 
     def _show(self, item: str) -> None:
-        from charter.stages.review_sheet import show_item
-
         print_out("\n".join(["", *self._task.describe(item)]))
-        for part in show_item(self._task.desk.items[item]):
+        for part in self._task.desk.show_item(item):
             text = "\n".join(f"  | {line}" for line in part.text.splitlines())  # no text can look like the menu
             print_out(f"\n{' '.join(part.title.split())}\n{text}")
         print_out("")

@@ -11,12 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from charter.errors import DamagedError, SpecError
+from charter.errors import DamagedError, SpecError, StaleError, StoreError
 from charter.records.reviews import UNSURE, ItemSettlement, QueueProgress, ReviewItem, ReviewLabel
 from charter.run import store
 from charter.run.reader import RunReader
 from charter.run.stored_queues import list_queues, read_queue
 from charter.stages.review_board import LEASE, ReviewBoard
+from charter.stages.review_sheet import SheetPart, show_item
 
 LONGEST_NAME, LONGEST_TEXT = 80, 100_000
 """Characters of a rater's name or role, and of a comment or a corrected answer."""
@@ -69,6 +70,12 @@ class ReviewDesk:
                 raise DamagedError(f"{place}: {fault}", store.RESTORE_CURE)
         return self._board
 
+    def show_item(self, item: str) -> list[SheetPart]:
+        """The texts of an item as a rater sees them: neither step nor model is named. Raises StoreError."""
+        if item not in self.items:
+            raise StoreError(f"the queue {self.queue.id} has no item {item!r:.40}", "Take the next item.")
+        return show_item(self.items[item])
+
     def take_item(self, rater: Rater) -> ReviewItem | None:
         """The next item for a rater, who has it for half an hour; None where nothing is left or free."""
         require_name(rater)
@@ -113,10 +120,15 @@ class ReviewDesk:
                 raise SpecError(fault, cure="Take the next item.")
             self._write("passed", item=item, rater=rater.name)
 
-    def settle_item(self, by: Rater, item: str, label: str, note: str = "") -> ItemSettlement:
-        """Decides about an item that has all its raters, by name; the raters' labels stay. Raises SpecError."""
+    def settle_item(self, by: Rater, item: str, label: str, note: str = "", seen: str | None = None) -> ItemSettlement:
+        """Decides about an item that has all its raters, by name; the raters' labels stay. ``seen``: the id of the
+        settlement that was shown, empty where there was none; None: it is not compared. Raises SpecError, and
+        StaleError where somebody settled the item meanwhile."""
         require_name(by)
         with self._deciding() as board:
+            last = board.settled.get(item)
+            if seen is not None and seen != (last.id if last else ""):
+                raise StaleError(f"{item} was settled meanwhile", "Read the decision as it is now, and decide again.")
             fault = find_text_fault(self.queue.menu, label, note) or ("" if label != UNSURE else "settle by a label")
             if item not in self.items:
                 fault = f"the queue has no item {item!r:.40}"

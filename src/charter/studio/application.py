@@ -14,7 +14,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from charter.errors import CharterError
-from charter.studio import answer_pages, live_events, process_pages, rule_pages, run_pages, step_pages
+from charter.studio import answer_pages, live_events, process_pages, review_pages, rule_pages, run_pages, step_pages
 from charter.studio.gatekeeper import ENTRANCE, Gatekeeper, StudioAddress, read_cookie
 from charter.studio.page_rendering import Studio, make_environment, render, render_error, studio_of
 from charter.studio.record_file import RecordFiles
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
 
+_QUEUE = "/runs/{run}/reviews/{queue}"
 _STEP = "/runs/{run}/steps/{folder}/{step}"
 ROUTES = {
     "/": run_pages.show_runs,
@@ -39,6 +40,10 @@ ROUTES = {
     "/runs/{run}/answers": answer_pages.show_answers,
     "/runs/{run}/live": live_events.show_live,
     "/runs/{run}/events": live_events.stream_events,
+    "/runs/{run}/reviews": review_pages.show_queues,
+    _QUEUE: review_pages.show_queue,
+    f"{_QUEUE}/items/{{item}}": review_pages.show_item,
+    f"{_QUEUE}/disputes/{{item}}": review_pages.show_dispute,
     _STEP: step_pages.show_step,
     f"{_STEP}/{{key:path}}": step_pages.show_record,
 }
@@ -47,6 +52,10 @@ FORMS = {
     "/start": process_pages.begin_run,
     "/runs/{run}/resume": process_pages.resume_run,
     "/runs/{run}/votes": rule_pages.take_vote,
+    "/runs/{run}/reviews": review_pages.draw_queue,
+    f"{_QUEUE}/next": review_pages.take_next,
+    f"{_QUEUE}/items/{{item}}": review_pages.take_label,
+    f"{_QUEUE}/disputes/{{item}}": review_pages.settle_dispute,
 }
 """What is done, by address."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from charter import spec as specs
 from charter.studio.page_rendering import make_link, render, require_role, studio_of
+from charter.studio.run_pages import find_directory
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -34,8 +34,5 @@ def resume_run(request: Request) -> Response:
     """Goes on with a run."""
     require_role(request, "admin")
     name = request.path_params["run"]
-    directory = studio_of(request).shelf.find_run(name)
-    if directory is None:
-        raise HTTPException(404, "No run of this name is here.")
-    studio_of(request).processes.resume_run(name, directory)
+    studio_of(request).processes.resume_run(name, find_directory(request))
     return RedirectResponse(make_link("runs", name), 303)

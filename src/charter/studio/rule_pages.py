@@ -12,8 +12,8 @@ from charter.errors import SpecError
 from charter.jobs.rule_votes import Voter, cast_vote, read_log
 from charter.records.rule_decisions import RuleAction, digest_wording
 from charter.reports.explanation import explain_item
-from charter.studio.page_rendering import make_link, render, require_role, session_of, studio_of
-from charter.studio.run_pages import find_run, run_contents
+from charter.studio.page_rendering import make_link, render, require_role, session_of
+from charter.studio.run_pages import find_directory, find_run, run_contents
 from charter.studio.sessions import StudioRole
 
 if TYPE_CHECKING:
@@ -71,9 +71,7 @@ def take_vote(request: Request) -> Response:
         raise SpecError(f"{action!r} is nothing that can be done to a rule", cure=f"Choose one of: {known}.")
     chosen = next(name for name in ACTIONS if name == action)
     session = require_role(request, ACTIONS[chosen])
-    directory = studio_of(request).shelf.find_run(request.path_params["run"])
-    if directory is None:
-        raise HTTPException(404, "No run of this name is here.")
+    directory = find_directory(request)
     rule = "" if chosen in ("propose", "add") else form.get("rule", "")
     if not rule and chosen not in ("propose", "add"):
         raise SpecError("no rule is named", cure="Use the form beside a rule.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
@@ -26,14 +27,18 @@ REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src
 """A report is one file with its style in it. In a sandbox it has no origin, no script and no form."""
 
 
+def find_directory(request: Request) -> Path:
+    """The folder of the run that the address names. Raises HTTPException where none of this name is listed."""
+    directory = studio_of(request).shelf.find_run(request.path_params["run"])
+    if directory is None:
+        raise HTTPException(404, "No run of this name is here.")
+    return directory
+
+
 def find_run(request: Request) -> tuple[str, RunReader]:
     """The run that the address names. Raises HTTPException where none of this name is listed, StoreError,
     DamagedError."""
-    name, shelf = request.path_params["run"], studio_of(request).shelf
-    directory = shelf.find_run(name)
-    if directory is None:
-        raise HTTPException(404, "No run of this name is here.")
-    return name, shelf.open_run(directory)
+    return request.path_params["run"], studio_of(request).shelf.open_run(find_directory(request))
 
 
 def run_contents(name: str, reading: RunReader) -> dict[str, Any]:
