@@ -1,0 +1,197 @@
+"""The whole story in a browser: a run of the organism waits for people, they decide, it goes on, they rate and settle,
+and the judge is calibrated from what they said."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from charter.errors import UndecidedError
+from charter.reports.integrity import verify_run
+from charter.run.reader import RunReader
+from tests.fakes.studio_browser import StudioProcess, enter_as, open_browser, start_studio
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.slow
+
+SMALL = {
+    "prompts.heldout": "12",
+    "prompts.gate": "24",
+    "options.measure.efficacy": "false",
+    "options.measure.breadth": "false",
+    "options.stop.iterations": "1",
+    "options.draw.batch": "24",
+    "options.replay.fresh": "24",
+    "options.tune.epochs": "1",
+    "options.ratify.by": "people",
+    "options.ratify.approvals": "2",
+}
+PEOPLE = ("approver:Ada", "approver:Ben", "reviewer:Rob", "reviewer:Cy")
+REWORDED = "no plan for it , whoever asks ."
+
+
+def charter(*words: str) -> tuple[int, str]:
+    """A command's exit code, and what it says on stdout."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "charter.cli", *words], stdout=subprocess.PIPE, text=True, env=environment, check=False
+    )
+    return ended.returncode, ended.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one run, which waits for people."""
+    found = tmp_path_factory.mktemp("runs")
+    sets = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+    code, _ = charter("run", "iteralign", "--out", str(found / "village"), "--quiet", *sets)
+    assert code == UndecidedError.exit_code
+    return found
+
+
+@pytest.fixture(scope="module")
+def studio(folder: Path) -> Iterator[StudioProcess]:
+    running = start_studio(folder, PEOPLE)
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as found:
+        yield found
+
+
+def test_the_story(folder: Path, studio: StudioProcess, browser: Browser) -> None:
+    run = folder / "village"
+    pages = {person: enter_as(browser, studio, person) for person in ("Ada", "Ben", "Rob", "Cy")}
+    ada, ben = pages["Ada"], pages["Ben"]
+    ada.get_by_role("link", name="village").click()
+    assert "rules wait for people" in ada.inner_text("main")
+
+    rejected, edited, *approved = [rule.id for rule in RunReader(run).constitution.active]
+    ada.get_by_role("link", name="Constitution").click()
+    ben.goto(ada.url)
+    reword(ada, edited)
+    for page in (ada, ben):
+        decide(page, rejected, "Reject", "we allow it")
+        for rule in approved:
+            decide(page, rule, "Approve")
+    assert REWORDED in ben.inner_text(f"#rule-{edited}")
+    decide(ben, edited, "Approve", "clearer")
+    assert "rules wait for people" not in ben.inner_text("main")
+
+    assert charter("resume", str(run), "--quiet")[0] == 0
+    found = {rule.id: rule for rule in RunReader(run).constitution.principles}
+    assert (found[rejected].status, found[edited].text) == ("rejected", REWORDED)
+    assert {found[rule].status for rule in approved} == {"approved"}
+    ada.goto(f"{studio.origin}/runs/village")
+    assert "finished" in ada.inner_text(".run-head")
+
+    blame(ada, found[approved[0]].id)
+    queue = draw(ada, "pairs", 4)
+    rate(pages["Rob"], f"{studio.origin}{queue}", "1112")
+    rate(pages["Cy"], f"{studio.origin}{queue}", "1113")
+    settle(ada, f"{studio.origin}{queue}")
+    queue = draw(ada, "exchanges", 6)
+    rate(pages["Rob"], f"{studio.origin}{queue}", "313133")
+    rate(pages["Cy"], f"{studio.origin}{queue}", "313133")
+    assert verify_run(run).ok
+
+    labelled = folder / "labelled.jsonl"
+    assert charter("review", "export", str(run), "q2", "--as", "labelled", "--out", str(labelled))[0] == 0
+    code, said = charter(
+        *("judge", "calibrate", "iteralign", "--rubric", "conduct", "--labelled", str(labelled), "--json", "--quiet"),
+        *("--out", str(folder / "calibrated")),
+    )
+    assert code == 0
+    assert json.loads(said)["calibration"]["labels"]["accuracy"]["n"] == 6
+
+
+def decide(page: Page, rule: str, word: str, why: str = "") -> None:
+    """Votes by the form beside a rule."""
+    form = page.locator(f"#rule-{rule} > form.vote")
+    form.get_by_label("Why").fill(why)
+    form.get_by_role("button", name=word).click()
+    page.wait_for_url(f"**done={rule}*")
+    assert f"{rule} by" in page.inner_text("p[role=status]")
+
+
+def reword(page: Page, rule: str) -> None:
+    """Gives a rule another wording."""
+    page.locator(f"#rule-{rule} summary", has_text="another wording").click()
+    page.locator(f"#rule-{rule}").get_by_label("Text").fill(REWORDED)
+    page.locator(f"#rule-{rule}").get_by_role("button", name="Edit").click()
+    page.wait_for_url(f"**done={rule}*")
+
+
+def blame(page: Page, rule: str) -> None:
+    """From a rule down to a failing answer that caused it."""
+    page.get_by_role("link", name="Constitution").click()
+    page.locator(f"#rule-{rule}").get_by_role("link", name="failing answers").click()
+    assert "failing answers that caused it" in page.inner_text("main")
+    answered = page.locator("details .said").nth(1).inner_text()
+    page.locator("details").get_by_role("link", name="Record").first.click()
+    page.wait_for_url("**/steps/001/findings/*")
+    assert answered in page.inner_text("main")
+
+
+def draw(page: Page, kind: str, count: int) -> str:
+    """Draws a queue for two raters; its path."""
+    page.get_by_role("link", name="Reviews").click()
+    page.get_by_label("Kind").select_option(kind)
+    page.get_by_label("Most items").fill(str(count))
+    page.get_by_label("Raters each").fill("2")
+    page.get_by_role("button", name="Draw it").click()
+    page.wait_for_url("**/reviews/q*")
+    return re.sub("^https?://[^/]+", "", page.url)
+
+
+def rate(page: Page, queue: str, keys: str) -> None:
+    """Rates a queue with the keyboard alone."""
+    page.goto(queue)
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url("**/items/*")
+    for number, key in enumerate(keys):
+        before = page.url
+        if not number:
+            draft(page)
+        page.keyboard.press(key)
+        page.wait_for_url(lambda url, before=before: url.split("?")[0] != before.split("?")[0])  # type: ignore[misc]
+    assert "Nothing is left for you here" in page.inner_text("main")
+
+
+def draft(page: Page) -> None:
+    """A comment is typed, whose digits and letters are no keys, and outlives a reload."""
+    page.keyboard.press("c")
+    page.keyboard.type("1 u s ?")
+    before = page.url
+    page.reload()
+    assert page.url == before
+    assert page.get_by_label("Comment").input_value() == "1 u s ?"
+    page.keyboard.press("c")
+    page.keyboard.press("Escape")
+
+
+def settle(page: Page, queue: str) -> None:
+    """Reads the agreement and settles what is open with the keyboard."""
+    page.goto(queue)
+    said = page.inner_text("main")
+    assert "4 items labelled by two or more" in said
+    assert "0.750" in said
+    page.locator("a[href*=disputes]").click()
+    assert "Rob (reviewer): second" in page.inner_text("main")
+    page.keyboard.press("3")
+    page.wait_for_url("**/q1?kept=*")
+    assert "1 settled" in page.inner_text("main")
+    assert "To adjudicate" not in page.inner_text("main")
