@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from charter.constitution.document import Constitution
 from charter.errors import UndecidedError
 from charter.jobs.rule_votes import Voter, cast_vote, read_log
 from charter.records.rule_decisions import digest_wording
+from charter.records.rules import Amendment, Principle
 from charter.reports.integrity import verify_run
+from charter.run import Run
 from charter.run.reader import RunReader
 from charter.run.store import Lock
 from charter.studio import rule_pages
 from charter.studio.sessions import StudioAccess
+from tests.fakes.example_records import rule as rule_of
+from tests.fakes.recorded_run import SPEC, give
 from tests.fakes.refused_topics import Toy
 from tests.fakes.studio_client import Browser, enter, open_studio
 
@@ -179,3 +184,53 @@ def test_votes_of_the_terminal_are_shown(root: Path, app: FastAPI) -> None:
     page = viewer.read("/runs/run/constitution")
     assert "Dora (lead): reject (too narrow)" in page
     assert "reject by Dora (lead): too narrow" in viewer.read(f"/runs/run/rules/{rule}")
+
+
+def test_approvers_merge_tag_and_release(root: Path, app: FastAPI) -> None:
+    rob, (ada, ben) = enter(app, "reviewer" * 8), people(app)
+    first, second, *_ = [p.id for p in RunReader(root / "run").constitution.active]
+    assert f'name="merge {second}"' in ada.read(f"/runs/run/rules/{first}")
+    assert "Merge, and vote" not in rob.read(f"/runs/run/rules/{first}")
+    one_for_both = {f"merge {second}": "1", "text": "decline both ."}
+    assert vote(rob, root, "merge", first, **one_for_both) == 403
+    assert vote(ada, root, "merge", first, text="decline both .") == 400, "of one rule alone"
+    assert vote(ada, root, "merge", first, **one_for_both) == 303
+    assert vote(ben, root, "approve", first) == 303
+    ballots = RunReader(root / "run").settlement.ballots
+    assert (ballots[first].rule.text, ballots[second].rule.status) == ("decline both .", "retired")
+    assert vote(rob, root, "tag", first, text=" ") == 400
+    assert vote(rob, root, "tag", first, text="how do i\r\ndo it ?") == 303
+    assert "how do i\ndo it ?" in ada.read("/runs/run/constitution")
+    assert rob.post("/runs/run/releases", {"name": "1.0"}).status_code == 403
+    for wrong in ("", "../x", "a" * 41, "a b"):
+        assert ada.post("/runs/run/releases", {"name": wrong}).status_code == 400
+    assert ada.post("/runs/run/releases", {"name": "1.0"}).status_code == 303
+    assert ada.post("/runs/run/releases", {"name": "1.0"}).status_code == 400, "it was released"
+    assert "1.0: releases/constitution-1.0.yaml, by Ada" in rob.read("/runs/run/constitution")
+    assert sorted(p.name for p in (root / "releases").iterdir()) == ["CHANGELOG.md", "constitution-1.0.yaml"]
+    assert 'href="/runs/releases"' not in rob.read("/")
+    assert verify_run(root / "run").ok
+
+
+def test_a_run_served_alone_has_no_place_for_releases(root: Path) -> None:
+    ada = enter(open_studio(root / "run"), "approver" * 8)
+    answer = ada.post("/runs/run/releases", {"name": "1.0"})
+    assert (answer.status_code, "Serve the folder above it" in answer.text) == (400, True)
+
+
+def test_rules_that_contradict_stand_side_by_side(tmp_path: Path) -> None:
+    def settled(rules: tuple[Principle, ...]) -> Constitution:
+        why = "contradicts org-1: one allows what the other forbids"
+        change = Amendment(id="retired/p-2", action="retired", principles=("p-2", "org-1"), reason=why)
+        return Constitution(version=2, principles=rules, amendments=(change,))
+
+    ours = rule_of("org-1", "Say what is legal.").model_copy(update={"by": "people", "authority": "developer"})
+    found = rule_of("p-2", "Never speak of law <b>.", status="retired")
+    with Run.create(tmp_path / "run", spec_text=SPEC) as run:
+        give(run, "001/amended", [settled((ours, found))])
+    page = enter(open_studio(tmp_path), "viewer" * 8).read("/runs/run/constitution")
+    part = page[page.index("Rules that contradict") : page.index("What people decided")]
+    told = ["Say what is legal.", "by people, authority developer", "Never speak of law &lt;b&gt;.", "now retired"]
+    assert [text for text in told if text not in part] == []
+    assert part.index("Say what is legal.") < part.index("Never speak of law")
+    assert "Version 2: contradicts org-1: one allows what the other forbids" in part

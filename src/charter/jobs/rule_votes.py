@@ -20,6 +20,8 @@ from charter.run.reader import RunReader
 
 PATIENCE = 10.0
 """Seconds that a decision waits while another process has the run."""
+LONGEST_VERSION = 40
+"""Characters of a version's name."""
 _POLL = 0.1
 
 
@@ -70,7 +72,7 @@ def cast_vote(
 
     Raises:
         StoreError: The run has no such rule.
-        SpecError: A rule without a text.
+        SpecError: A rule without a text, a tag without a prompt, or a merge of one rule alone.
         StaleError: The rule has another wording by now than the one that the voter was shown.
         LockedError: Another process keeps the run.
     """
@@ -79,8 +81,7 @@ def cast_vote(
         key = rule or f"h-{run.human_count + 1}"
         if rule:
             _require_rules(reading, [rule, *fields.get("merged", ())])
-        if action in WORDING_ACTIONS and not str(fields.get("text", "")).strip():
-            raise SpecError("a rule without a text", cure="Say what the rule says.")
+        _require_content(action, rule, fields)
         if rule and fields.get("wording", shown := digest_wording(reading.settlement.ballots[rule].asked)) != shown:
             raise StaleError(f"{rule} was given another wording meanwhile", "Read it as it is now, and decide again.")
         given = {k: v for k, v in fields.items() if v} | {"person": voter.person, "role": voter.role}
@@ -104,6 +105,28 @@ def read_log(reading: RunReader) -> list[LoggedDecision]:
     ]
 
 
+@dataclass(frozen=True)
+class LoggedRelease:
+    """A version that was released: its name and file, the digest of the constitution, who released it, and when."""
+
+    at: datetime
+    name: str
+    file: str
+    digest: str
+    person: str
+
+
+def read_releases(reading: RunReader) -> list[LoggedRelease]:
+    """Every version of a run's constitution that was released, in order."""
+    told = [(event["at"], event["fields"]) for event in reading.human_decisions if event["decision"] == "release"]
+    return [
+        LoggedRelease(
+            datetime.fromisoformat(at), *(str(said.get(key, "")) for key in ("name", "file", "digest", "person"))
+        )
+        for at, said in told
+    ]
+
+
 def release_constitution(directory: Path, name: str, out: Path, voter: Voter) -> str:
     """Writes a version of a run's constitution under a name, with what changed since the last one in that folder.
 
@@ -120,8 +143,8 @@ def release_constitution(directory: Path, name: str, out: Path, voter: Voter) ->
         SpecError: A name that is no file name, or one that was released already.
     """
     path = out / f"constitution-{name}.yaml"
-    if not name.replace(".", "").replace("-", "").replace("_", "").isalnum():
-        raise SpecError(f"{name!r} cannot name a version", cure="Use letters, digits, dots and hyphens.")
+    if len(name) > LONGEST_VERSION or not name.replace(".", "").replace("-", "").replace("_", "").isalnum():
+        raise SpecError(f"{name!r} cannot name a version", cure="Use letters, digits, dots and hyphens; 40 at most.")
     if path.exists():
         raise SpecError(f"{path} is there already", cure="Give the version another name.")
     with _open_patiently(directory, PATIENCE) as run:
@@ -147,6 +170,16 @@ def _open_patiently(directory: Path, patience: float) -> Run:
             if time.monotonic() > until:
                 raise
             time.sleep(_POLL)
+
+
+def _require_content(action: RuleAction, rule: str, fields: Mapping[str, Any]) -> None:
+    """Raises SpecError where a decision says nothing."""
+    if action in WORDING_ACTIONS and not str(fields.get("text", "")).strip():
+        raise SpecError("a rule without a text", cure="Say what the rule says.")
+    if action == "tag" and not str(fields.get("text", "")).strip():
+        raise SpecError("a tag without a prompt", cure="Say what audits are to ask.")
+    if action == "merge" and not set(fields.get("merged", ())) - {rule}:
+        raise SpecError("a merge of one rule alone", cure="Name the other rules that the wording stands for.")
 
 
 def _require_rules(reading: RunReader, wanted: list[str]) -> None:

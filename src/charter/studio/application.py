@@ -52,6 +52,7 @@ FORMS = {
     "/start": process_pages.begin_run,
     "/runs/{run}/resume": process_pages.resume_run,
     "/runs/{run}/votes": rule_pages.take_vote,
+    "/runs/{run}/releases": rule_pages.release_version,
     "/runs/{run}/reviews": review_pages.draw_queue,
     f"{_QUEUE}/next": review_pages.take_next,
     f"{_QUEUE}/items/{{item}}": review_pages.take_label,
