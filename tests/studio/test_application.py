@@ -28,6 +28,16 @@ PAGES = {
     "/runs/one/answers": ["Starting model", "Aligned model", "harmlessness: yes, better", "over refusal: yes, worse"],
     "/runs/one/answers?only=worse": ['id="pair-h10"'],
     "/runs/one/live": ["last event"],
+    "/runs/one/reviews": ["No queue yet.", "A new queue"],
+    "/runs/one/data": ["Nothing is on record.", "redteam", "world"],
+    "/runs/one/lineage/001/findings/x1": [
+        "001/exchanges",
+        "001/revisions",
+        "the words of rule 1",
+        "the words of answer",
+    ],
+    "/runs/one/lineage/001/rows/x1": ["the words of row", "In no training set.", "001/kept"],
+    "/runs/one/lineage/001/constitution/@1": ["What came of it"],
     "/runs/one/steps/001/exchanges": ["Sealed: 6 of type", "what this page shows is as it was sealed", "x5"],
     "/runs/one/steps/001/exchanges/x1": ["the words of answer x1", "It is as it was sealed", 'rel="next"'],
     "/runs/one/steps/001/constitution/@1": ["the words of rule 1"],
@@ -100,6 +110,7 @@ def test_a_run_that_is_not_finished_says_so(admin: Browser) -> None:
     "path",
     [
         *("/nothing", "/runs/none", "/runs/one/rules/p-99", "/runs/one/steps/001/none", "/compare?run=one&run=none"),
+        "/runs/one/lineage/001/findings/x99",
         *(f"/runs/one/steps/001/exchanges/{key}" for key in ("x99", "@0", "@7")),
     ],
 )

@@ -14,7 +14,16 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from charter.errors import CharterError
-from charter.studio import answer_pages, live_events, process_pages, review_pages, rule_pages, run_pages, step_pages
+from charter.studio import (
+    answer_pages,
+    data_pages,
+    live_events,
+    process_pages,
+    review_pages,
+    rule_pages,
+    run_pages,
+    step_pages,
+)
 from charter.studio.gatekeeper import ENTRANCE, Gatekeeper, StudioAddress, read_cookie
 from charter.studio.page_rendering import Studio, make_environment, render, render_error, studio_of
 from charter.studio.record_file import RecordFiles
@@ -38,6 +47,8 @@ ROUTES = {
     "/runs/{run}/constitution": rule_pages.show_constitution,
     "/runs/{run}/rules/{rule}": rule_pages.show_rule,
     "/runs/{run}/answers": answer_pages.show_answers,
+    "/runs/{run}/data": data_pages.show_data,
+    "/runs/{run}/lineage/{folder}/{step}/{key:path}": data_pages.show_lineage,
     "/runs/{run}/live": live_events.show_live,
     "/runs/{run}/events": live_events.stream_events,
     "/runs/{run}/reviews": review_pages.show_queues,

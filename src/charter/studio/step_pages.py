@@ -38,6 +38,18 @@ class TableRow:
     is_sealed: bool | None
 
 
+@dataclass(frozen=True)
+class FoundRecord:
+    """A record with its run, its step and the file that holds it."""
+
+    run: str
+    reading: RunReader
+    folder: str
+    step: str
+    file: RecordFile
+    row: TableRow
+
+
 def show_step(request: Request) -> Response:
     """The table of a step."""
     session_of(request)
@@ -72,23 +84,34 @@ def show_step(request: Request) -> Response:
 def show_record(request: Request) -> Response:
     """One record, whole."""
     session_of(request)
+    found = find_record(request)
+    name, reading, folder, step = found.run, found.reading, found.folder, found.step
+    return render(
+        request,
+        "record.html.j2",
+        **run_contents(name, reading) | {"here": (folder, step)},
+        at_step=partial(make_link, "runs", name, "steps", folder, step),
+        row=found.row,
+        count=len(found.file),
+        previous=_key_at(found.file, found.row.line - 2),
+        following=_key_at(found.file, found.row.line),
+    )
+
+
+def find_record(request: Request) -> FoundRecord:
+    """The record that the address names. Raises HTTPException where there is none, StoreError, DamagedError."""
     name, reading, folder, step = _find_step(request)
     file = studio_of(request).files.open_step(reading.directory, f"{folder}/{step}")
     number = _find_line(file, request.path_params["key"]) if file else None
     if file is None or number is None:
         raise HTTPException(404, "The step has no such record.")
     seal = studio_of(request).shelf.read_seal(reading, f"{folder}/{step}")
-    row = _make_row(file.read_lines([number])[0], number, seal)
-    return render(
-        request,
-        "record.html.j2",
-        **run_contents(name, reading) | {"here": (folder, step)},
-        at_step=partial(make_link, "runs", name, "steps", folder, step),
-        row=row,
-        count=len(file),
-        previous=_key_at(file, number - 1),
-        following=_key_at(file, number + 1),
-    )
+    return FoundRecord(name, reading, folder, step, file, _make_row(file.read_lines([number])[0], number, seal))
+
+
+def read_key(file: RecordFile, number: int) -> str:
+    """What names the record of a line, counted from 0, in an address."""
+    return record_key(_parse_line(file.read_lines([number])[0]), number + 1)
 
 
 def record_key(fields: dict[str, Any], line: int) -> str:
@@ -115,9 +138,7 @@ def _find_line(file: RecordFile, key: str) -> int | None:
 
 
 def _key_at(file: RecordFile, number: int) -> str:
-    if not 0 <= number < len(file):
-        return ""
-    return record_key(_parse_line(file.read_lines([number])[0]), number + 1)
+    return read_key(file, number) if 0 <= number < len(file) else ""
 
 
 def _make_row(line: bytes, number: int, seal: store.Seal | None) -> TableRow:
