@@ -39,6 +39,8 @@ ADDRESSES = (
     "/runs/one/live",
     "/runs/one/steps/001/exchanges",
     "/runs/one/steps/001/exchanges/x1",
+    "/runs/one/data",
+    "/runs/one/lineage/001/findings/x1",
     "/runs/under-way",
     "/runs/rated/constitution",
     "/runs/rated/reviews",
