@@ -103,8 +103,8 @@ def serve(root: Path, trap: Trap | None = None) -> Served:
             os._exit(1)
     os.close(writing)
     with os.fdopen(reading) as lines:
-        told = [lines.readline().split() for _ in range(2)]
-    return Served(pid, {person: url for person, url in told})
+        entrances = dict(lines.readline().split() for _ in range(2))
+    return Served(pid, entrances)
 
 
 def list_acts(root: Path) -> list[Act]:

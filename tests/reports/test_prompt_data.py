@@ -22,8 +22,9 @@ def test_a_set_is_told_once_whoever_answered_it(tmp_path: Path) -> None:
 
 
 def test_sources_and_licences_are_counted(tmp_path: Path) -> None:
-    def asked(source: str, count: int, **meta: str) -> list[Prompt]:
-        return [user_prompt(f"{source} {n}", source=source, **meta) for n in range(count)]
+    def asked(source: str, count: int, licence: str = "") -> list[Prompt]:
+        stated = {"licence": licence} if licence else {}
+        return [user_prompt(f"{source} {n}", 0, source, **stated) for n in range(count)]
 
     with Run.create(tmp_path / "run", spec_text=SPEC) as run:
         give(run, "000/prompts", [*asked("own.jsonl", 2), *asked("xstest", 3, licence="CC BY 4.0")])

@@ -150,7 +150,7 @@ def test_no_request_is_an_error_of_the_server(
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    def send(case: Case) -> None:
+    def send(case: Case[Any]) -> None:
         if isinstance(case.body, dict):
             case.body["csrf"] = mark
         sent = case.as_transport_kwargs(base_url=ORIGIN, headers={"Origin": ORIGIN})
