@@ -28,6 +28,7 @@ PAGES = {
     "/runs/one/answers": ["Starting model", "Aligned model", "harmlessness: yes, better", "over refusal: yes, worse"],
     "/runs/one/answers?only=worse": ['id="pair-h10"'],
     "/runs/one/live": ["last event"],
+    "/runs/one/chat": ["Nothing is kept."],
     "/runs/one/reviews": ["No queue yet.", "A new queue"],
     "/runs/one/data": ["Nothing is on record.", "redteam", "world"],
     "/runs/one/lineage/001/findings/x1": [

@@ -39,6 +39,7 @@ ADDRESSES = (
     "/runs/one/live",
     "/runs/one/steps/001/exchanges",
     "/runs/one/steps/001/exchanges/x1",
+    "/runs/one/chat",
     "/runs/one/data",
     "/runs/one/lineage/001/findings/x1",
     "/runs/under-way",

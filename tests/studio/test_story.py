@@ -106,6 +106,7 @@ def test_the_story(folder: Path, studio: StudioProcess, browser: Browser) -> Non
     queue = draw(ada, "exchanges", 6)
     rate(pages["Rob"], f"{studio.origin}{queue}", "313133")
     rate(pages["Cy"], f"{studio.origin}{queue}", "313133")
+    chat(pages["Rob"], f"{studio.origin}/runs/village/chat")
     assert verify_run(run).ok
 
     labelled = folder / "labelled.jsonl"
@@ -195,3 +196,13 @@ def settle(page: Page, queue: str) -> None:
     page.wait_for_url("**/q1?kept=*")
     assert "1 settled" in page.inner_text("main")
     assert "To adjudicate" not in page.inner_text("main")
+
+
+def chat(page: Page, address: str) -> None:
+    """Asks both models."""
+    page.goto(address)
+    page.get_by_label("Prompt").fill("what do i need for fishing at the old library ?")
+    page.get_by_role("button", name="Ask both").click()
+    page.wait_for_selector(".sides", timeout=120_000)
+    assert page.locator(".sides .said").count() == 2
+    assert "fishing" in page.locator(".sides .said").first.inner_text()

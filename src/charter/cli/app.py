@@ -9,6 +9,7 @@ import typer
 from charter import __version__
 from charter.cli import (
     audit_commands,
+    chat_command,
     compare_command,
     constitution_commands,
     curate_command,
@@ -66,6 +67,7 @@ for command in (
     audit_commands.audit,
     audit_commands.battery,
     studio_command.studio,
+    chat_command.chat,
     init.init,
     doctor.doctor,
 ):

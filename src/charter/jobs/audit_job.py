@@ -121,7 +121,7 @@ class AuditJob:
             return role_models.resolve_start(spec.model_copy(update={"target": target}), self.components.world)
         place = Path(name).absolute()
         if (place / store.JOURNAL).exists():
-            return _final_policy(place)
+            return read_final_policy(place)
         if weights.is_adapter(place):
             files = weights.file_digests(place, ("adapter_*",))
             whole = digest({"base": start.base_digest, "files": files})
@@ -178,7 +178,7 @@ class AuditJob:
         return found
 
 
-def _final_policy(place: Path) -> ModelRef:
+def read_final_policy(place: Path) -> ModelRef:
     """The policy that a finished run ended with, on the base that it was made from."""
     from charter.run.reader import RunReader
 

@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from charter.errors import CharterError
 from charter.studio import (
     answer_pages,
+    chat_pages,
     data_pages,
     live_events,
     process_pages,
@@ -24,6 +25,7 @@ from charter.studio import (
     run_pages,
     step_pages,
 )
+from charter.studio.chat_process import ChatProcess
 from charter.studio.gatekeeper import ENTRANCE, Gatekeeper, StudioAddress, read_cookie
 from charter.studio.page_rendering import Studio, make_environment, render, render_error, studio_of
 from charter.studio.record_file import RecordFiles
@@ -47,6 +49,7 @@ ROUTES = {
     "/runs/{run}/constitution": rule_pages.show_constitution,
     "/runs/{run}/rules/{rule}": rule_pages.show_rule,
     "/runs/{run}/answers": answer_pages.show_answers,
+    "/runs/{run}/chat": chat_pages.show_chat,
     "/runs/{run}/data": data_pages.show_data,
     "/runs/{run}/lineage/{folder}/{step}/{key:path}": data_pages.show_lineage,
     "/runs/{run}/live": live_events.show_live,
@@ -63,6 +66,7 @@ FORMS = {
     "/start": process_pages.begin_run,
     "/runs/{run}/resume": process_pages.resume_run,
     "/runs/{run}/votes": rule_pages.take_vote,
+    "/runs/{run}/chat": chat_pages.take_prompt,
     "/runs/{run}/releases": rule_pages.release_version,
     "/runs/{run}/reviews": review_pages.draw_queue,
     f"{_QUEUE}/next": review_pages.take_next,
@@ -95,6 +99,7 @@ def make_application(root: Path, accesses: Sequence[StudioAccess], address: Stud
     app.state.studio = Studio(RunShelf(root), RecordFiles(), book, RunProcesses(root), jinja, address.cookie)
     app.state.secure = address.scheme == "https"
     app.state.answer_pairs = answer_pages.AnswerPairs()
+    app.state.chat = ChatProcess()
     app.state.streams = 0
     handle: Any = render_error
     for kind in (CharterError, HTTPException):

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
-from charter.errors import CharterError, DamagedError, LockedError, SpecError, StaleError, StoreError
+from charter.errors import CharterError, DamagedError, EngineError, LockedError, SpecError, StaleError, StoreError
 from charter.records.measurements import Score
 from charter.reports.printable_text import escape_controls
 from charter.reports.run_comparison import change_text, metric_name, signed_points
@@ -30,7 +30,14 @@ MAX_CELL = 160
 """Characters of a text in a table."""
 _TELLING = (("prompt", "response"), ("messages",), ("text",), ("content",), ("title",), ("exchange",), ("id",))
 """The fields that say most of a record, by kind."""
-_STATUS = ((LockedError, 409), (StaleError, 409), (DamagedError, 500), (StoreError, 404), (SpecError, 400))
+_STATUS = (
+    (LockedError, 409),
+    (StaleError, 409),
+    (DamagedError, 500),
+    (StoreError, 404),
+    (SpecError, 400),
+    (EngineError, 502),
+)
 
 
 @dataclass(frozen=True)

@@ -65,8 +65,9 @@ def serve_studio(
         host = f"{place.name or _bracket(place.host)}:{listener.getsockname()[1]}"
         for access in accesses:
             announce(access, f"{address.scheme}://{host}/enter?token={access.token}")
+        app = make_application(root, accesses, address)
         config = uvicorn.Config(
-            make_application(root, accesses, address),
+            app,
             log_level="warning",
             access_log=False,  # addresses hold tokens
             lifespan="off",
@@ -81,6 +82,8 @@ def serve_studio(
             uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:
             return
+        finally:
+            app.state.chat.close()
 
 
 def require_safe_place(place: ListeningPlace) -> None:
