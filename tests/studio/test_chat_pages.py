@@ -73,7 +73,7 @@ def test_a_process_stays_until_another_run_is_asked() -> None:
     first, second = (chat.ask_both(Path("one"), text)["base"].split()[0] for text in "ab")
     other = chat.ask_both(Path("two"), "c")
     assert first == second != other["base"].split()[0]
-    assert other["aligned"] == "not c two"
+    assert other["aligned"] == f"not c {Path('two').absolute()}"
     chat.close()
 
 
