@@ -47,6 +47,7 @@ COMMANDS = (
     "audit",
     "battery",
     "studio",
+    "chat",
     "init",
     "doctor",
     "organism",

@@ -22,7 +22,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 AXE = Path(__file__).parents[1] / "fixtures" / "axe" / "axe.min.js"
 DESKTOP, PHONE = (1280, 900), (390, 844)
 """Widths and heights in CSS pixels."""
-PATIENCE = 30_000.0
+PATIENCE = 120_000.0
 """Milliseconds to wait for what a page is to show."""
 
 

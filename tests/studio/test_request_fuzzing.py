@@ -66,8 +66,8 @@ ADDRESSES = [
     for address in addresses
     if address != STREAMS
 ]
-LEADS_NOWHERE = {("post", "/start"), ("get", "/compare")}
-"""No recipe and no two runs are among the words."""
+LEADS_NOWHERE = {("post", "/start"), ("post", "/runs/{run}/chat")}
+"""No recipe is among the words, and no run has a model."""
 
 
 def describe_studio(known: Mapping[str, Sequence[str]]) -> BaseSchema:

@@ -203,6 +203,6 @@ def chat(page: Page, address: str) -> None:
     page.goto(address)
     page.get_by_label("Prompt").fill("what do i need for fishing at the old library ?")
     page.get_by_role("button", name="Ask both").click()
-    page.wait_for_selector(".sides", timeout=120_000)
+    page.wait_for_selector(".sides")
     assert page.locator(".sides .said").count() == 2
     assert "fishing" in page.locator(".sides .said").first.inner_text()

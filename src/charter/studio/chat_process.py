@@ -60,7 +60,8 @@ class ChatProcess:
         self._end()
         with tempfile.TemporaryFile() as file:
             self._log = os.dup(file.fileno())
-        words = [*run_processes.PROGRAM, "chat", str(directory.absolute()), "--json"]  # a relative one could begin like an option
+        where = str(directory.absolute())  # a relative one could begin like an option
+        words = [*run_processes.PROGRAM, "chat", where, "--json"]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=self._log, bufsize=0)
         self._directory = directory

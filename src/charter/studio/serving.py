@@ -8,10 +8,15 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from charter.errors import SpecError, StoreError
 from charter.studio.gatekeeper import StudioAddress
 from charter.studio.sessions import StudioAccess, parse_access
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
 
 LOOPBACK = "127.0.0.1"
 
@@ -66,24 +71,29 @@ def serve_studio(
         for access in accesses:
             announce(access, f"{address.scheme}://{host}/enter?token={access.token}")
         app = make_application(root, accesses, address)
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,  # addresses hold tokens
-            lifespan="off",
-            server_header=False,
-            proxy_headers=False,
-            ws="none",
-            timeout_graceful_shutdown=2,
-            ssl_certfile=place.certificate,
-            ssl_keyfile=place.key,
-        )
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            uvicorn.Server(_configure_server(app, place)).run(sockets=[listener])
         except KeyboardInterrupt:
             return
         finally:
             app.state.chat.close()
+
+
+def _configure_server(app: FastAPI, place: ListeningPlace) -> uvicorn.Config:
+    import uvicorn
+
+    return uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,  # addresses hold tokens
+        lifespan="off",
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        timeout_graceful_shutdown=2,
+        ssl_certfile=place.certificate,
+        ssl_keyfile=place.key,
+    )
 
 
 def require_safe_place(place: ListeningPlace) -> None:
