@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charter.cli.terminal import AsJson, RunFolder, print_json, print_message, print_out, print_table
+from charter.cli.terminal import AsJson, RunFolder, print_json, print_message, print_out, print_table, watch_progress
 from charter.errors import StoreError
 
 if TYPE_CHECKING:
@@ -42,9 +42,10 @@ def verify(
     from charter.reports.chain import verify_chain
     from charter.reports.integrity import verify_run as verified
 
-    steps = verify_chain(directory, expect, strict)
-    found = {str(directory / name): one for name, one in steps.items()}
-    found = found or {str(directory): verified(directory, expect, strict)}
+    with watch_progress(as_json) as observer:
+        steps = verify_chain(directory, expect, strict, observer)
+        found = {str(directory / name): one for name, one in steps.items()}
+        found = found or {str(directory): verified(directory, expect, strict, observer)}
     if as_json:
         told = {name: one.model_dump(mode="json") for name, one in found.items()}
         print_json(told if steps else told[str(directory)])

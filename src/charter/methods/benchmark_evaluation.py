@@ -36,7 +36,7 @@ class BenchmarkAnswers:
 
     benchmark: Benchmark
     questions: Sequence[BenchmarkQuestion]
-    exchanges: list[Exchange]
+    exchanges: Sequence[Exchange]
     likelihoods: Sequence[LogLikelihood] = ()
     baseline: Sequence[Exchange] = ()
 
@@ -45,8 +45,8 @@ class BenchmarkAnswers:
 class BenchmarkResult:
     """What a policy answered, and what the benchmark measured and counted."""
 
-    exchanges: list[Exchange]
-    measurements: list[Measurement]
+    exchanges: Sequence[Exchange]
+    measurements: Sequence[Measurement]
     scores: list[Score]
 
 
