@@ -49,7 +49,7 @@ from charter.run.store.line_stream import (
     parse_records,
     read_lines,
 )
-from charter.run.store.record_file import MAX_HELD, FileStamp, RecordFile, load_records, read_stamp
+from charter.run.store.record_file import MAX_HELD, FileStamp, RecordFile, StoredRecords, load_records, read_stamp
 from charter.run.store.regular_files import (
     RESTORE_CURE,
     Fault,
@@ -106,6 +106,7 @@ __all__ = [
     "ReviewLog",
     "Seal",
     "SealedDigests",
+    "StoredRecords",
     "Watch",
     "expected_head",
     "file_digest",
