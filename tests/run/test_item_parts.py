@@ -90,9 +90,10 @@ def test_a_stage_is_handed_a_part_and_what_goes_along_with_it(tmp_path: Path) ->
 
 @pytest.mark.usefixtures("in_parts")
 def test_the_calls_of_an_unfinished_step_are_known_and_their_ids_are_not_held(tmp_path: Path) -> None:
-    with begin(tmp_path / "run") as run, pytest.raises(RuntimeError):
+    with begin(tmp_path / "run") as run:
         engine = run.meter_engine(breaking(5), "judge", "aligning")
-        run.steps("000").map("answers", probe, WORDS, engine)
+        with pytest.raises(RuntimeError):
+            run.steps("000").map("answers", probe, WORDS, engine)
     first, second = read_events(tmp_path / "run", "asked")
     assert (first["ids"], len(second["ids"])) == ([], 2)
     assert [(cost.step, cost.calls) for cost in read_costs(RunReader(tmp_path / "run"))] == [("000/answers", 6)]

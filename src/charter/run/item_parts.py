@@ -41,6 +41,19 @@ class PartAtWork:
     total: int
 
 
+class RecordedLines:
+    """The lines that are on record of a step at work, part after part; ``size``: where the whole lines end."""
+
+    def __init__(self, lines: store.LineStream) -> None:
+        self._lines, self._left, self.size = lines, iter(lines), 0
+
+    def take(self, count: int) -> list[bytes]:
+        """The next lines, as many as there are."""
+        found = list(islice(self._left, count))
+        self.size = max(self.size, self._lines.size)
+        return found
+
+
 @dataclass(frozen=True)
 class ItemParts:
     """The items of a step, ``size`` at a time."""
@@ -53,17 +66,19 @@ class ItemParts:
         """Whether there is more than one part."""
         return len(self.items) > self.size
 
-    def __iter__(self) -> Iterator[Sequence[Item]]:
-        """In order; all items as they were given where they are one part."""
-        if not self.are_several:
-            yield self.items
-            return
-        for first in range(0, len(self.items), self.size):
-            yield self.items[first : first + self.size]
+    @property
+    def starts(self) -> range:
+        """The number of the first item of each part."""
+        return range(0, len(self.items), max(self.size, 1))
+
+    def take(self, first: int) -> Sequence[Item]:
+        """The part that begins with this item; all items as they were given where they are one part."""
+        return self.items[first : first + self.size] if self.are_several else self.items
 
     def order_lines(self, lines: Iterable[bytes]) -> Iterator[bytes]:
         """The lines of all items in the items' order: those of a part stand together, in any order."""
         left = iter(lines)
-        for items in self:
-            by_id = {json.loads(line)["id"]: line for line in islice(left, len(items))}
-            yield from (by_id[item.id] for item in items)
+        for first in self.starts:
+            ids = [item.id for item in self.take(first)]
+            by_id = {json.loads(line)["id"]: line for line in islice(left, len(ids))}
+            yield from (by_id[id] for id in ids)

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
@@ -33,7 +32,7 @@ from charter.records.chat import CallProgress
 from charter.records.record import Step, canonical
 from charter.records.rule_decisions import RuleDecision, read_decisions
 from charter.run import store
-from charter.run.item_parts import PART, Item, ItemParts, PartAtWork
+from charter.run.item_parts import PART, Item, ItemParts, PartAtWork, RecordedLines
 from charter.run.ledger import Ledger, StepPlan
 from charter.run.stage_call import StageCall, bind_stage, bind_value
 from charter.run.unique_ids import find_repeated_id
@@ -176,20 +175,24 @@ class Steps:
 
     def _collect(self, path: str, call: StageCall[Iterator[Any]], parts: ItemParts) -> None:
         """The line of every item, part by part: those on record, then those that the stage yields."""
-        lines, ledger, size = self._lines(path), self.context.ledger, 0
-        left, total, first = iter(lines), len(parts.items), 0
-        for number, items in enumerate(parts):
-            known = self._read_known(path, call, list(islice(left, len(items))), items, first)
-            size = max(size, lines.size)
-            self.context.observer(path, first + len(known), total)
-            if len(known) < len(items):
-                of_part = call.with_items(first, items, total) if parts.are_several else call
-                size = self._fill_part(path, of_part, PartAtWork(items, known, first, total), size)
+        on_record, ledger = RecordedLines(self._lines(path)), self.context.ledger
+        for number, first in enumerate(parts.starts):
+            self._collect_part(path, call, parts, first, on_record)
             if parts.are_several and number >= ledger.plan.parts:
                 ledger.pass_part(number)
-            first += len(items)
-        if next(left, None) is not None:
+        if on_record.take(1):
             raise self._foreign_records(path)
+
+    def _collect_part(
+        self, path: str, call: StageCall[Iterator[Any]], parts: ItemParts, first: int, on_record: RecordedLines
+    ) -> None:
+        """Nothing of a part is held when it is done."""
+        items, total = parts.take(first), len(parts.items)
+        part = PartAtWork(items, self._read_known(path, call, on_record.take(len(items)), items, first), first, total)
+        self.context.observer(path, first + len(part.known), total)
+        if len(part.known) < len(items):
+            of_part = call.with_items(first, items, total) if parts.are_several else call
+            on_record.size = self._fill_part(path, of_part, part, on_record.size)
 
     def _read_known(
         self, path: str, call: StageCall[Any], lines: Sequence[bytes], items: Sequence[Item], first: int
