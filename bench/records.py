@@ -41,10 +41,10 @@ class MadePrompts(Sequence[Prompt]):
     """Prompts that are made when they are asked for, so that what is measured is the run and not its input."""
 
     def __init__(self, count: int) -> None:
-        self.count = count
+        self._count = count
 
     def __len__(self) -> int:
-        return self.count
+        return self._count
 
     @overload
     def __getitem__(self, place: int) -> Prompt: ...
@@ -54,8 +54,8 @@ class MadePrompts(Sequence[Prompt]):
 
     def __getitem__(self, place: int | slice) -> Prompt | list[Prompt]:
         if isinstance(place, slice):
-            return [make_prompt(number) for number in range(self.count)[place]]
-        return make_prompt(range(self.count)[place])
+            return [make_prompt(number) for number in range(self._count)[place]]
+        return make_prompt(range(self._count)[place])
 
 
 def make_prompt(number: int) -> Prompt:
@@ -170,8 +170,8 @@ def write_page(rows: Sequence[dict[str, float | str]]) -> None:
             [
                 "# What a record costs",
                 "",
-                f"`python -m bench.records`; one run of each; {platform.machine()}, {os.cpu_count()} cores, shared with "
-                f"other work; Python {platform.python_version()}.",
+                f"`python -m bench.records`; one run of each; {platform.machine()}, {os.cpu_count()} cores; Python "
+                f"{platform.python_version()}.",
                 "Seconds are those of the processor: the machine had other work. "
                 "The marks: at most 200 µs a record beyond the engine, and at most 20 % more memory at the largest.",
                 "",

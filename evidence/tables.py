@@ -35,6 +35,7 @@ PAGES = (
         "docs/self_instruct.md",
         "docs/audits.md",
         "docs/benchmarks.md",
+        "docs/scale.md",
     ),
 )
 MARK = re.compile(r"(<!-- evidence:([a-z_-]+) -->\n).*?(<!-- /evidence -->)", re.DOTALL)
@@ -70,7 +71,7 @@ def table(name: str) -> str:
     if not path.exists():
         return f"(not measured yet: `python -m evidence {claim}`)"
     found = json.loads(path.read_text(encoding="utf-8"))
-    parts = {"summary": _summary, "targets": _targets, "flaws": _flaws, "kills": _killed}
+    parts = {"summary": _summary, "targets": _targets, "flaws": _flaws, "kills": _killed, "losses": _losses}
     if part in parts:
         return parts[part](found)
     if claim == "curation":
@@ -194,6 +195,13 @@ def _kills(found: dict[str, Any]) -> str:
 
 def _killed(found: dict[str, Any]) -> str:
     return _kills({"rows": found["kills"]})
+
+
+def _losses(found: dict[str, Any]) -> str:
+    rows = [
+        (r["name"], r["lost"], *("yes" if r[key] else "no" for key in ("verified", "same run"))) for r in found["losses"]
+    ]
+    return md.lines(("what was lost", "how many", "verified", "same run as in one process"), rows)
 
 
 def _http(found: dict[str, Any]) -> str:

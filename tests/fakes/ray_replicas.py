@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -91,8 +92,8 @@ def start_nodes(count: int) -> Iterator[object]:
     try:
         for _ in range(count):
             cluster.add_node(num_cpus=1, object_store_memory=SMALL_STORE)
-        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR", namespace="charter")
+        ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR, namespace="charter")
         yield cluster
     finally:
         ray.shutdown()
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]

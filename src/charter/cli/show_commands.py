@@ -18,9 +18,36 @@ if TYPE_CHECKING:
 _ORGANISM_NOTE = "A model organism: its figures show how the pipeline works and are no evidence about large models."
 
 
-def show(directory: RunFolder, as_json: AsJson = False) -> None:
-    """Show a run in figures, finished or not: scores before and after, rules, decisions, calls."""
-    print_summary(directory, quiet=False, as_json=as_json)
+def show(
+    directory: RunFolder,
+    step: Annotated[
+        str, typer.Option(metavar="STEP", help="Show records of this step instead, such as 001/exchanges.")
+    ] = "",
+    page: Annotated[int, typer.Option(min=1, help="Which 20 records of the step.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Show a run in figures, finished or not: scores before and after, rules, decisions, calls.
+
+    With --step it shows records of a step, one a line, and reads no more of the step than them.
+    """
+    if step:
+        _print_records(directory, step, page, as_json)
+    else:
+        print_summary(directory, quiet=False, as_json=as_json)
+
+
+def _print_records(directory: Path, step: str, page: int, as_json: bool) -> None:
+    from charter.reports.record_pages import read_page
+    from charter.run.reader import RunReader
+
+    found = read_page(RunReader(directory), step, page)
+    if as_json:
+        print_json({"step": step, "first": found.first, "count": found.total, "records": found.lines})
+        return
+    for line in found.lines:
+        print_out(line, data=True)
+    last = found.first + len(found.lines) - 1
+    print_message(f"{step}: records {found.first} to {last} of {found.total:,}")
 
 
 def verify(

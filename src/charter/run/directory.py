@@ -238,7 +238,7 @@ class Run:
             planned = plan.opening is not None and plan.opening["items"] is not None
             before = plan.parts * (plan.part_size or 0)
             lines = islice(store.LineStream(records, self.directory), before, None) if planned else ()
-            kept = {record.id for record in store.parse_records(records, lines, _RecordId, before + 1)}
+            kept = {record.id for record in store.iterate_records(records, lines, _RecordId, before + 1)}
             for (purpose, _), keys in plan.keys.items():
                 starts = ([key[:i] for i, letter in enumerate(key) if not letter.isalnum()] for key in keys)
                 counts[purpose] += sum(kept.isdisjoint(start) for start in starts)

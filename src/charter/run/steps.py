@@ -158,7 +158,7 @@ class Steps:
                     records = store.records_path(self.context.directory, path)
                     raise DamagedError(f"{records} holds records that the journal does not know", store.RESTORE_CURE)
                 _check_inputs(path, plan.opening["inputs"], call.inputs)
-            fields = {"step": path, "inputs": call.inputs, "items": items}
+            fields: dict[str, Any] = {"step": path, "inputs": call.inputs, "items": items}
             fields |= {"part": PART} if items is not None and items > PART else {}
             plan = StepPlan(journal.append("opened", **fields))
         ledger.step, ledger.plan = path, plan
@@ -198,7 +198,7 @@ class Steps:
         self, path: str, call: StageCall[Any], lines: Sequence[bytes], items: Sequence[Item], first: int
     ) -> set[str]:
         """The ids of a part's items that are on record."""
-        records = store.parse_records(store.records_path(self.context.directory, path), lines, call.kind, first + 1)
+        records = store.iterate_records(store.records_path(self.context.directory, path), lines, call.kind, first + 1)
         known: set[str] = {getattr(record, "id", "") for record in records}
         if len(known) < len(lines) or not known <= {item.id for item in items}:
             raise self._foreign_records(path)

@@ -1,8 +1,9 @@
 """What a user asks for: one YAML file, validated whole before anything runs.
 
-``model_spec``: who plays which part. ``executor_spec``: where they answer. ``prompt_spec``: where prompts come from. ``benchmark_spec``: what is measured
-beside. ``method_options``: the switches of the methods. ``run_spec``: all of it. ``spec_parser``: from text, with every
-fault at once. ``chain_spec``: the steps of a chain. ``option_reference``: what each key means.
+``model_spec``: who plays which part. ``executor_spec``: where they answer. ``prompt_spec``: where prompts come from.
+``benchmark_spec``: what is measured beside. ``method_options``: the switches of the methods. ``run_spec``: all of it.
+``spec_parser``: from text, with every fault at once. ``chain_spec``: the steps of a chain. ``option_reference``: what
+each key means.
 """
 
 from charter.spec.benchmark_spec import BenchmarkSpec

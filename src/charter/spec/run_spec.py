@@ -10,8 +10,8 @@ from pydantic import Field
 from charter.records.label_fits import FitKind
 from charter.records.record import Record
 from charter.records.templates import Templates
-from charter.spec.executor_spec import ExecutorSpec
 from charter.spec.benchmark_spec import BenchmarkSpec
+from charter.spec.executor_spec import ExecutorSpec
 from charter.spec.method_options import MethodOptions
 from charter.spec.model_spec import OracleSpec, TargetSpec
 from charter.spec.notify_spec import NotifySpec

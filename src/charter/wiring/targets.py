@@ -29,8 +29,8 @@ TUNING_DIR = ".tuning"
 
 
 class Targets:
-    """Gives each policy its engine. ``folder``: where servers keep log and lock (a run's own); ``cluster``: the one that
-    the spec names, where it is at hand already. It is left at the end."""
+    """Gives each policy its engine. ``folder``: where servers keep log and lock (a run's own); ``cluster``: the spec's,
+    where it is at hand already. It is left at the end."""
 
     def __init__(
         self, spec: Spec, start: ModelRef, folder: Path | None = None, cluster: RayCluster | None = None

@@ -31,14 +31,10 @@ REQUESTS = [ask(n) for n in range(40)]
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Any]:
-    kept = os.environ.get("RAY_worker_niceness")
-    os.environ["RAY_worker_niceness"] = "0"
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")  # else others on this machine starve the workers
         with start_nodes(2) as cluster:
             yield cluster
-    finally:
-        if kept is None:
-            del os.environ["RAY_worker_niceness"]
 
 
 @pytest.fixture

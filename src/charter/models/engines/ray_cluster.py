@@ -3,8 +3,10 @@ used. The only module that begins and ends Ray."""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from charter.records.record import Record
 
 OBJECT_STORE_BYTES = 128 << 20
 """The shared memory of a cluster on this machine: what goes through it are texts."""
+_REACH_SECONDS = 10.0
 
 
 class RayOptions(Record):
@@ -51,6 +54,7 @@ class RayCluster:
             ) from error
         if not ray.is_initialized():
             try:
+                _require_listener(self.options.address)
                 with _keep_signals(), warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     ray.init(**self._arguments())
@@ -74,7 +78,7 @@ class RayCluster:
                 ray.shutdown()
 
     def _arguments(self) -> dict[str, Any]:
-        shared = {"log_to_driver": False, "logging_level": "ERROR", "namespace": "charter"}
+        shared = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": "charter"}
         if self.options.address:
             return {"address": self.options.address, **shared}
         return {
@@ -85,6 +89,13 @@ class RayCluster:
             "_system_config": {"worker_niceness": 0},  # as this process would answer; Ray's own is 15
             **shared,
         }
+
+
+def _require_listener(address: str) -> None:
+    """Raises OSError where nothing listens at a host and port. Ray tries for minutes, and then ends the process."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_SECONDS).close()
 
 
 @contextmanager

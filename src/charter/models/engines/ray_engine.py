@@ -12,14 +12,14 @@ from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from math import ceil
-from typing import Any, TypeVar
+from typing import Any
 
 from charter.errors import EngineError
 from charter.models.engines.ray_cluster import RayCluster
 from charter.models.engines.ray_workers import ReplicaOpener, RequestChunk, WorkerPool
 from charter.records.chat import Completion, LogLikelihood, Request, ScoreRequest
 
-RequestT = TypeVar("RequestT", Request, ScoreRequest)
+Asked = Request | ScoreRequest
 
 MOST_DEATHS = 2
 """Workers that a request may end while it is alone with them."""
@@ -59,7 +59,7 @@ class RayEngine:
         """Ends the workers; the next call starts others."""
         self._pool.close()
 
-    def _ask(self, method: str, requests: Sequence[RequestT], done: Collection[str]) -> Iterator[Any]:
+    def _ask(self, method: str, requests: Sequence[Asked], done: Collection[str]) -> Iterator[Any]:
         waiting = deque(self._form_chunks(method, requests, frozenset(done)))
         self._draining = False
         try:
@@ -79,13 +79,13 @@ class RayEngine:
         finally:
             self._pool.drop_busy()
 
-    def _form_chunks(self, method: str, requests: Sequence[RequestT], done: frozenset[str]) -> Iterator[RequestChunk]:
+    def _form_chunks(self, method: str, requests: Sequence[Asked], done: frozenset[str]) -> Iterator[RequestChunk]:
         """The chunks of all requests, whatever is done, less those that are done as a whole."""
         options = self._pool.cluster.options
         ordered = sorted(requests, key=lambda r: (-_measure_length(r), _call_of(r), r.id))
         calls = [list(together) for _, together in groupby(ordered, key=lambda r: (_measure_length(r), _call_of(r)))]
         size = min(options.batch, max(1, ceil(len(requests) / (options.workers * CHUNKS_A_WORKER))))
-        chunk: list[RequestT] = []
+        chunk: list[Asked] = []
         for call in [*calls, []]:
             if chunk and (not call or len(chunk) + len(call) > size):
                 ids = frozenset(request.id for request in chunk)
@@ -95,12 +95,12 @@ class RayEngine:
             chunk = [*chunk, *call]
 
 
-def _call_of(request: Request | ScoreRequest) -> str:
+def _call_of(request: Asked) -> str:
     """Labels that are weighed after the same messages are read together."""
     return request.call_id if isinstance(request, ScoreRequest) else request.id
 
 
-def _measure_length(request: Request | ScoreRequest) -> int:
+def _measure_length(request: Asked) -> int:
     """Characters that are read; the same for all labels of a call."""
     return sum(len(message.content) for message in request.messages)
 

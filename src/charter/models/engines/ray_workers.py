@@ -40,8 +40,8 @@ class WorkerFault(NamedTuple):
 
     def rebuild(self) -> EngineError:
         """The error."""
-        kind = getattr(errors, self.kind, EngineError)
-        return kind(self.message, self.cure)  # type: ignore[no-any-return]
+        kind: type[EngineError] = getattr(errors, self.kind, EngineError)
+        return kind(self.message, self.cure)
 
 
 class ReplicaWorker:

@@ -81,7 +81,13 @@ def read_lines(path: Path, root: Path | None = None) -> FileLines:
 def parse_records(path: Path, lines: Iterable[bytes], kind: type[R], first: int = 1) -> list[R]:
     """Reads a record from each line; ``first``: the number of the first one. Raises DamagedError naming file and
     line."""
-    return [parse_record(path, number, line, kind) for number, line in enumerate(lines, first)]
+    return list(iterate_records(path, lines, kind, first))
+
+
+def iterate_records(path: Path, lines: Iterable[bytes], kind: type[R], first: int = 1) -> Iterator[R]:
+    """As ``parse_records``, one record at a time."""
+    for number, line in enumerate(lines, first):
+        yield parse_record(path, number, line, kind)
 
 
 def parse_record(path: Path, number: int, line: bytes, kind: type[R]) -> R:
