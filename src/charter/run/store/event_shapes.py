@@ -91,7 +91,7 @@ class AnsweredShape(EventShape):
     money: Amount | None
 
 
-class PassedShape(EventShape):
+class PartPassedShape(EventShape):
     """A part of a long step is finished: the calls planned in the step so far."""
 
     step: Name
@@ -140,7 +140,7 @@ _SHAPES: dict[str, type[EventShape]] = {
     "opened": OpenedShape,
     "asked": AskedShape,
     "answered": AnsweredShape,
-    "passed": PassedShape,
+    "passed": PartPassedShape,
     "sealed": SealedShape,
     "published": PublishedShape,
     "finished": FinishedShape,
