@@ -198,9 +198,8 @@ def _killed(found: dict[str, Any]) -> str:
 
 
 def _losses(found: dict[str, Any]) -> str:
-    rows = [
-        (r["name"], r["lost"], *("yes" if r[key] else "no" for key in ("verified", "same run"))) for r in found["losses"]
-    ]
+    keys = ("verified", "same run")
+    rows = [(r["name"], r["lost"], *("yes" if r[key] else "no" for key in keys)) for r in found["losses"]]
     return md.lines(("what was lost", "how many", "verified", "same run as in one process"), rows)
 
 

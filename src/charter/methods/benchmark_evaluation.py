@@ -58,7 +58,9 @@ def score(run: Steps, split: MeasuredSplit, policy: ModelRef, roles: Roles, answ
     return grade_answers(run, split, given, breakdown="heldout_breakdown" if split == "heldout" else "")
 
 
-def score_start(run: Steps, policy: ModelRef, roles: Roles, inputs: Inputs) -> tuple[list[Score], Sequence[Measurement]]:
+def score_start(
+    run: Steps, policy: ModelRef, roles: Roles, inputs: Inputs
+) -> tuple[list[Score], Sequence[Measurement]]:
     """Scores the policy to begin with on gate, on held-out and on the benchmarks that the spec names. Gives its gate
     scores, and the measurements that later policies are held against."""
     gate = score(run, "gate", policy, roles, inputs.answers)
