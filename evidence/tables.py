@@ -95,6 +95,7 @@ def table(name: str) -> str:
         "nearness": _nearness,
         "equal_answers": _equal_answers,
         "servers": _servers,
+        "executor": _executor,
     }.get(claim)
     return special(found) if special is not None else _rows(found)
 
@@ -195,6 +196,14 @@ def _kills(found: dict[str, Any]) -> str:
 
 def _killed(found: dict[str, Any]) -> str:
     return _kills({"rows": found["kills"]})
+
+
+def _executor(found: dict[str, Any]) -> str:
+    rows = [
+        (r["name"], r["records"], "yes" if r["same run"] else "no", r["seconds in process"], r["seconds on ray"])
+        for r in found["rows"]
+    ]
+    return md.lines(("run", "records", "same run", "seconds in process", "seconds on two workers"), rows)
 
 
 def _losses(found: dict[str, Any]) -> str:
