@@ -18,6 +18,7 @@ from evidence.cells import ROOT
 from evidence.city import city
 from evidence.curation import curation
 from evidence.equal_answers import equal_answers
+from evidence.executor import executor
 from evidence.false_rules import false_rules
 from evidence.gates import gates
 from evidence.http import http
@@ -50,6 +51,7 @@ CLAIMS = {
     "instruct": instruct,
     "judge": judge,
     "equal_answers": equal_answers,
+    "executor": executor,
     "meaning": meaning,
     "measurement": measurement,
     "preferences": preferences,

@@ -35,6 +35,7 @@ PAGES = (
         "docs/self_instruct.md",
         "docs/audits.md",
         "docs/benchmarks.md",
+        "docs/scale.md",
     ),
 )
 MARK = re.compile(r"(<!-- evidence:([a-z_-]+) -->\n).*?(<!-- /evidence -->)", re.DOTALL)
@@ -70,7 +71,7 @@ def table(name: str) -> str:
     if not path.exists():
         return f"(not measured yet: `python -m evidence {claim}`)"
     found = json.loads(path.read_text(encoding="utf-8"))
-    parts = {"summary": _summary, "targets": _targets, "flaws": _flaws, "kills": _killed}
+    parts = {"summary": _summary, "targets": _targets, "flaws": _flaws, "kills": _killed, "losses": _losses}
     if part in parts:
         return parts[part](found)
     if claim == "curation":
@@ -94,6 +95,7 @@ def table(name: str) -> str:
         "nearness": _nearness,
         "equal_answers": _equal_answers,
         "servers": _servers,
+        "executor": _executor,
     }.get(claim)
     return special(found) if special is not None else _rows(found)
 
@@ -194,6 +196,20 @@ def _kills(found: dict[str, Any]) -> str:
 
 def _killed(found: dict[str, Any]) -> str:
     return _kills({"rows": found["kills"]})
+
+
+def _executor(found: dict[str, Any]) -> str:
+    rows = [
+        (r["name"], r["records"], "yes" if r["same run"] else "no", r["seconds in process"], r["seconds on ray"])
+        for r in found["rows"]
+    ]
+    return md.lines(("run", "records", "same run", "seconds in process", "seconds on two workers"), rows)
+
+
+def _losses(found: dict[str, Any]) -> str:
+    keys = ("verified", "same run")
+    rows = [(r["name"], r["lost"], *("yes" if r[key] else "no" for key in keys)) for r in found["losses"]]
+    return md.lines(("what was lost", "how many", "verified", "same run as in one process"), rows)
 
 
 def _http(found: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,14 @@ from charter.errors import EngineError
 from charter.models import weights
 from charter.models.engines.local_engine import LocalEngine
 from charter.models.engines.local_options import LocalOptions
+from charter.models.engines.ray_cluster import RayCluster, RayOptions
+from charter.models.engines.ray_engine import RayEngine
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.ports import Engine
 from charter.records.chat import Completion, Message, ScoreRequest
 from tests.fakes import architectures, tiny_models
 from tests.fakes.openai_server import serve
+from tests.fakes.ray_replicas import ScriptedReplica
 
 pytestmark = pytest.mark.slow
 
@@ -24,13 +28,16 @@ REQUESTS = [
 ]
 
 
-@pytest.fixture(scope="module", params=["scripted", "shuffled", "remote", *architectures.ZOO])
+@pytest.fixture(scope="module", params=["scripted", "shuffled", "remote", "ray", *architectures.ZOO])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     kind = request.param
     if kind in ("scripted", "shuffled"):
         yield ScriptedEngine(
             lambda r: r.messages[-1].content.upper(), shuffle=7 if kind == "shuffled" else None, grader=lambda _: -1.5
         )
+    elif kind == "ray":
+        with closing(RayCluster(RayOptions(workers=2, batch=4))) as cluster:
+            yield RayEngine(ScriptedReplica(tmp_path_factory.mktemp(kind)), cluster)
     elif kind == "remote":
         from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
 

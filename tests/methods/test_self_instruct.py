@@ -108,7 +108,7 @@ def played(
 
 
 def records(folder: Path, step: str, kind: Any) -> list[Any]:
-    return RunReader(folder).records(f"000/{step}", kind)
+    return list(RunReader(folder).records(f"000/{step}", kind))
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
 def events(run: Run, kind: str) -> list[store.Event]:
     """The journal's events of one kind, as they stand on the disk."""
-    found, faults = store.read_journal(store.read_lines(run.directory / store.JOURNAL))
+    found, faults = store.read_journal(store.LineStream(run.directory / store.JOURNAL))
     assert faults == []
     return [event for event in found if event["event"] == kind]
 
@@ -306,7 +306,8 @@ def test_another_stage_or_type_is_another_input(run: Run) -> None:
 
 def test_a_seal_names_the_templates(run: Run) -> None:
     run.steps("000").once("step", options, *BASE)
-    seal = store.Seal.model_validate_json((run.directory / "000/step.seal.json").read_bytes())
+    seal, _ = store.read_seal(run.directory, "000/step", None)
+    assert seal is not None
     assert seal.templates.keys() == Templates.model_fields.keys()
 
 
@@ -527,7 +528,7 @@ def test_a_fork_keeps_the_steps_before_and_makes_the_others_anew(tmp_path: Path)
         all_of_it = run.fork(tmp_path / "all")
         with pytest.raises(StoreError, match=r"has no step 007\n.*000/answers, 000/verdicts"):
             run.fork(tmp_path / "none", at="007")
-        last = store.read_journal(store.read_lines(run.directory / store.JOURNAL))[0][-1]["hash"]
+        last = store.read_journal(store.LineStream(run.directory / store.JOURNAL))[0][-1]["hash"]
     assert not (tmp_path / "none").exists()
     old, kept = substance(tmp_path / "old"), substance(new)
     steps = {f"{folder}/{name}" for folder in ("000", "001") for name in ("answers", "verdicts")}

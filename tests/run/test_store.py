@@ -94,14 +94,17 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
         (lambda lines: lines[:0], 1),
     ],
 )
-def test_line_faults_say_where(edit: object, line: int) -> None:
+def test_line_faults_say_where(tmp_path: Path, edit: object, line: int) -> None:
+    def find_faults(lines: list[bytes], torn: bytes = b"") -> list[store.Fault]:
+        (tmp_path / "a").write_bytes(b"".join(one + b"\n" for one in lines) + torn)
+        return store.find_line_faults("a", digests, store.LineStream(tmp_path / "a"))
+
     lines = [f'{{"id":"{n}"}}'.encode() for n in range(4)]
     digests = [store.sha256(item) for item in lines]
-    assert store.find_line_faults("a", digests, store.FileLines(lines, 0, b"")) == []
+    assert find_faults(lines) == []
     assert callable(edit)
-    faults = store.find_line_faults("a", digests, store.FileLines(edit(lines), 0, b""))
-    assert faults[0].line == line
-    assert store.find_line_faults("a", digests, store.FileLines(lines, 0, b"x"))[0].line == 5
+    assert find_faults(edit(lines))[0].line == line
+    assert find_faults(lines, b"x")[0].line == 5
 
 
 def test_a_full_disk_leaves_the_old_file_and_the_whole_lines(tmp_path: Path) -> None:
@@ -144,7 +147,7 @@ def test_the_journal_is_chained_and_drops_only_a_torn_last_line(tmp_path: Path) 
     again.append("human", decision="reject", fields={})
     again.close()
     assert path.read_bytes().startswith(data)
-    events, faults = store.read_journal(store.read_lines(path))
+    events, faults = store.read_journal(store.LineStream(path))
     assert faults == []
     assert events[-1]["previous"] == events[-2]["hash"]
 
@@ -168,7 +171,7 @@ def test_a_changed_or_removed_journal_line_is_named(tmp_path: Path, line: int) -
         path.write_bytes(b"".join(edited))
         with pytest.raises(DamagedError, match=rf"journal\.jsonl, line {line}"):
             store.Journal(tmp_path)
-        assert len(store.read_journal(store.read_lines(path))[1]) == 1
+        assert len(store.read_journal(store.LineStream(path))[1]) == 1
 
 
 def test_the_lock_names_its_owner_and_is_given_back(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charter.cli.terminal import AsJson, RunFolder, print_json, print_message, print_out, print_table
+from charter.cli.terminal import AsJson, RunFolder, print_json, print_message, print_out, print_table, watch_progress
 from charter.errors import StoreError
 
 if TYPE_CHECKING:
@@ -18,9 +18,36 @@ if TYPE_CHECKING:
 _ORGANISM_NOTE = "A model organism: its figures show how the pipeline works and are no evidence about large models."
 
 
-def show(directory: RunFolder, as_json: AsJson = False) -> None:
-    """Show a run in figures, finished or not: scores before and after, rules, decisions, calls."""
-    print_summary(directory, quiet=False, as_json=as_json)
+def show(
+    directory: RunFolder,
+    step: Annotated[
+        str, typer.Option(metavar="STEP", help="Show records of this step instead, such as 001/exchanges.")
+    ] = "",
+    page: Annotated[int, typer.Option(min=1, help="Which 20 records of the step.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Show a run in figures, finished or not: scores before and after, rules, decisions, calls.
+
+    With --step it shows records of a step, one a line, and reads no more of the step than them.
+    """
+    if step:
+        _print_records(directory, step, page, as_json)
+    else:
+        print_summary(directory, quiet=False, as_json=as_json)
+
+
+def _print_records(directory: Path, step: str, page: int, as_json: bool) -> None:
+    from charter.reports.record_pages import read_page
+    from charter.run.reader import RunReader
+
+    found = read_page(RunReader(directory), step, page)
+    if as_json:
+        print_json({"step": step, "first": found.first, "count": found.total, "records": found.lines})
+        return
+    for line in found.lines:
+        print_out(line, data=True)
+    last = found.first + len(found.lines) - 1
+    print_message(f"{step}: records {found.first} to {last} of {found.total:,}")
 
 
 def verify(
@@ -42,9 +69,10 @@ def verify(
     from charter.reports.chain import verify_chain
     from charter.reports.integrity import verify_run as verified
 
-    steps = verify_chain(directory, expect, strict)
-    found = {str(directory / name): one for name, one in steps.items()}
-    found = found or {str(directory): verified(directory, expect, strict)}
+    with watch_progress(as_json) as observer:
+        steps = verify_chain(directory, expect, strict, observer)
+        found = {str(directory / name): one for name, one in steps.items()}
+        found = found or {str(directory): verified(directory, expect, strict, observer)}
     if as_json:
         told = {name: one.model_dump(mode="json") for name, one in found.items()}
         print_json(told if steps else told[str(directory)])

@@ -72,7 +72,8 @@ def measure_side(steps: Steps, side: AuditSide, auditors: AuditInputs, battery: 
         )
     by_id, ruled = {e.id: e for e in exchanges}, [p.id for p in battery.principle_probes]
     verdicts = steps.map("verdicts", judged, [by_id[key] for key in ruled], auditors.judge, rubric, texts, judging)
-    evaluator, evaluator_measurements = auditors.evaluator, list[Measurement]()
+    evaluator = auditors.evaluator
+    evaluator_measurements: Sequence[Measurement] = ()
     if evaluator is not None:
         own = [AnsweredItem.from_exchange(by_id[p.id]) for p in battery.probes_about(evaluator.identity)]
         evaluator_measurements = steps.map("evaluator_measurements", grade_items, own, evaluator)

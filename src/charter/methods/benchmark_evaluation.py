@@ -36,7 +36,7 @@ class BenchmarkAnswers:
 
     benchmark: Benchmark
     questions: Sequence[BenchmarkQuestion]
-    exchanges: list[Exchange]
+    exchanges: Sequence[Exchange]
     likelihoods: Sequence[LogLikelihood] = ()
     baseline: Sequence[Exchange] = ()
 
@@ -45,8 +45,8 @@ class BenchmarkAnswers:
 class BenchmarkResult:
     """What a policy answered, and what the benchmark measured and counted."""
 
-    exchanges: list[Exchange]
-    measurements: list[Measurement]
+    exchanges: Sequence[Exchange]
+    measurements: Sequence[Measurement]
     scores: list[Score]
 
 
@@ -58,7 +58,9 @@ def score(run: Steps, split: MeasuredSplit, policy: ModelRef, roles: Roles, answ
     return grade_answers(run, split, given, breakdown="heldout_breakdown" if split == "heldout" else "")
 
 
-def score_start(run: Steps, policy: ModelRef, roles: Roles, inputs: Inputs) -> tuple[list[Score], list[Measurement]]:
+def score_start(
+    run: Steps, policy: ModelRef, roles: Roles, inputs: Inputs
+) -> tuple[list[Score], Sequence[Measurement]]:
     """Scores the policy to begin with on gate, on held-out and on the benchmarks that the spec names. Gives its gate
     scores, and the measurements that later policies are held against."""
     gate = score(run, "gate", policy, roles, inputs.answers)
@@ -110,8 +112,8 @@ def run_benchmarks(
 
 
 def measure_gate_benchmarks(
-    run: Steps, policy: ModelRef, measured: list[Measurement], roles: Roles, answers: Sampling
-) -> tuple[list[Measurement], list[Metric]]:
+    run: Steps, policy: ModelRef, measured: Sequence[Measurement], roles: Roles, answers: Sampling
+) -> tuple[Sequence[Measurement], list[Metric]]:
     """What decides on gate: what the evaluator ``measured``, and what ``policy`` makes of the gate part of the
     benchmarks that have one; and the metrics. Each leaves ``gate_bench_NAME_...``. Raises SpecError where the target
     cannot take one, or where nothing that one finds can decide."""

@@ -80,7 +80,7 @@ def run_critique_rounds(
 ) -> JudgedRevisions:
     """The last revision of each answer after all rounds, and the last verdict on it."""
     options, constitution = inputs.options, reviser.setup.constitution
-    revision_rounds, verdict_rounds = list[list[Revision]](), list[list[Verdict]]()
+    revision_rounds, verdict_rounds = list[Sequence[Revision]](), list[Sequence[Verdict]]()
     for number in range(1, options.cai.rounds + 1):
         name, last = f"round{number}", number == options.cai.rounds
         trials = run.once(f"{name}_trials", sample_principles, findings, constitution, options.cai)

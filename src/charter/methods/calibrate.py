@@ -72,7 +72,7 @@ def calibrate(run: Run, judge: Engine, trial: CalibrationInputs) -> Calibration:
 
 def _judge_labelled(
     steps: Steps, judge: Engine, trial: CalibrationInputs, labelled: Sequence[LabelledExchange]
-) -> tuple[list[Verdict], list[ReadingFigures], LabelFit | None]:
+) -> tuple[Sequence[Verdict], list[ReadingFigures], LabelFit | None]:
     """The verdicts on what is labelled, each reading's figures, and what was learnt about probabilities of labels."""
     exchanges, read = [known.exchange for known in labelled], trial.judging.read
     verdicts = steps.map("verdicts", judge_stage, exchanges, judge, trial.rubric, trial.templates, trial.judging)

@@ -160,7 +160,7 @@ def draw_candidate_pairs(
 
 def draw_answers(
     run: Steps, policy: ModelRef, constitution: Constitution, prompts: Sequence[Prompt], roles: Roles, inputs: Inputs
-) -> tuple[list[Exchange], list[Revision]]:
+) -> tuple[Sequence[Exchange], Sequence[Revision]]:
     """What the policy draws, and what it answers under the constitution."""
     asked = inputs.options.learn.pairs
     copies = run.once("copies", repeat_prompts, prompts, asked.draws)
@@ -168,7 +168,7 @@ def draw_answers(
     direct = inputs.options.reflect.model_copy(update={"turns": "direct"})
     with roles.target(policy) as target:
         drawn = run.map("drawn", probe, copies, target, warm)
-        revisions = list[Revision]()
+        revisions: Sequence[Revision] = ()
         if constitution.active:
             again = run.once("again", to_trials, drawn)
             setup = ReflectionSetup(constitution, inputs.templates, direct, roles.embedder)

@@ -102,7 +102,7 @@ def count_supervision(
     return human_lines(constitution, exemplars, seeds, question_types, prompts)
 
 
-def make_lookalikes(run: Steps, found: Sequence[Finding], roles: Roles, inputs: Inputs) -> list[Lookalikes]:
+def make_lookalikes(run: Steps, found: Sequence[Finding], roles: Roles, inputs: Inputs) -> Sequence[Lookalikes]:
     """Look-alikes of the failures; none where the spec asks for none."""
     options, texts = inputs.options, inputs.templates
     clusters = run.once("clusters", cluster, found, options.cluster, roles.embedder)

@@ -49,7 +49,9 @@ def discover_rules(run: Steps, rules: ClusteredRules, target: Engine, roles: Rol
     return amended
 
 
-def propose_rules(run: Steps, rules: ClusteredRules, target: Engine, roles: Roles, inputs: Inputs) -> list[Proposal]:
+def propose_rules(
+    run: Steps, rules: ClusteredRules, target: Engine, roles: Roles, inputs: Inputs
+) -> Sequence[Proposal]:
     """A proposal for each cluster. Verified: the best of several wordings; where all are refused they are asked for
     again with the reasons, and at last there is none. Otherwise the only one, as it comes."""
     options, shown, clusters = inputs.options.propose, inputs.options.cluster.show, rules.clusters

@@ -56,7 +56,7 @@ def build_reviser(
     return Reviser(model, setup, inputs.critiques, inputs.answers)
 
 
-def reflect(run: Steps, prefix: str, trials: Sequence[RevisionTrial], reviser: Reviser) -> list[Revision]:
+def reflect(run: Steps, prefix: str, trials: Sequence[RevisionTrial], reviser: Reviser) -> Sequence[Revision]:
     """A revision of each trial. Leaves ``PREFIXcritiques`` and ``PREFIXrevisions``."""
     critiques = run.map(f"{prefix}critiques", critique, trials, reviser.model, reviser.setup, reviser.critiques)
     revisions = run.map(f"{prefix}revisions", revise, trials, critiques, reviser.model, reviser.setup, reviser.answers)

@@ -45,7 +45,7 @@ def filter_rows(run: Steps, rows: Sequence[TrainingRow], roles: Roles, inputs: I
     setup, options = inputs.curation, inputs.options.curate
     if setup is None or not rows:
         return None
-    target_verdicts = list[Verdict]()
+    target_verdicts: Sequence[Verdict] = ()
     if options.rejudge:
         target_verdicts = run.map(
             "target_verdicts", judge, targets_to_exchanges(rows), roles.judge, *inputs.judge_arguments()

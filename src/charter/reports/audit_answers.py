@@ -17,7 +17,7 @@ def read_answers(reading: RunReader, side: str) -> list[ProbeResult]:
     """What a side's answers are worth: those to the battery, then item by item those to the benchmarks, those of one
     prompt in one group. Left out are figures that are computed from all items at once, which cannot be paired, and
     those of which neither more nor less is better."""
-    found = reading.records(f"{side}/results", ProbeResult)
+    found = list(reading.records(f"{side}/results", ProbeResult))
     for benchmark in _measured_benchmarks(reading, side):
         better = {s.id: s.better for s in reading.records(f"{side}/bench_{benchmark}_scores", Score)}
         asked = reading.records(f"{side}/bench_{benchmark}_exchanges", Exchange)

@@ -92,7 +92,7 @@ def benchmark_names(reading: RunReader) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def skipped_benchmarks(reading: RunReader) -> list[SkippedBenchmark]:
+def skipped_benchmarks(reading: RunReader) -> Sequence[SkippedBenchmark]:
     """What the last model that was measured could not take; in an audit what either side could not."""
     for folder in ("final", "000"):
         if found := reading.records(f"{folder}/{BENCH_PREFIX}left_out", SkippedBenchmark):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from charter import spec as specs
 from charter.reports.integrity import IntegrityReport, verify_run
-from charter.run import store
+from charter.run import Observer, store
 from charter.run.reader import RunReader
 from charter.run.store import Fault
 
@@ -40,12 +40,14 @@ def is_complete(directory: Path) -> bool:
     return len(begun) == len(steps) and all(RunReader(step).head for step in begun)
 
 
-def verify_chain(directory: Path, expect: str | None = None, strict: bool = False) -> dict[str, IntegrityReport]:
-    """Each step verified, ``expect`` on the last, ``strict`` on all. A step that goes on from other records than those
-    beside it is damaged."""
+def verify_chain(
+    directory: Path, expect: str | None = None, strict: bool = False, observer: Observer | None = None
+) -> dict[str, IntegrityReport]:
+    """Each step verified, ``expect`` on the last, ``strict`` and ``observer`` as for one run. A step that goes on from
+    other records than those beside it is damaged."""
     steps, found = chain_runs(directory), {}
     for number, step in enumerate(steps):
-        made = verify_run(step, expect if number == len(steps) - 1 else None, strict)
+        made = verify_run(step, expect if number == len(steps) - 1 else None, strict, observer)
         if made.ok and number and (wrong := _find_gap(steps[number - 1], step)):
             made = made.model_copy(update={"ok": False, "wording": "damaged", "faults": (*made.faults, wrong)})
         found[step.name] = made

@@ -194,13 +194,19 @@ def _planned_calls(reading: RunReader, step: str) -> Iterator[tuple[tuple[str, s
             for role, calls in roles.items():
                 yield (step, purpose, role), calls
         return
+    passed: dict[tuple[str, str, str], int] = {}
     plan: dict[tuple[str, str, str], set[str]] = {}
     for event in reading.events:
         if event.get("step") == step and event["event"] == "opened":
+            passed, plan = {}, {}
+        elif event.get("step") == step and event["event"] == "passed":
+            passed = {
+                (step, purpose, role): n for purpose, roles in event["calls"].items() for role, n in roles.items()
+            }
             plan = {}
         elif event.get("step") == step and event["event"] == "asked":
             plan.setdefault((step, event["purpose"], event["role"]), set()).update(event["ids"])
-    yield from ((key, len(ids)) for key, ids in plan.items())
+    yield from ((key, passed.get(key, 0) + len(plan.get(key, ()))) for key in dict.fromkeys([*passed, *plan]))
 
 
 def _working_events(events: list[Event]) -> list[Event]:

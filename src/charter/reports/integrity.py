@@ -7,15 +7,17 @@ run, hashes included, is found only by a hash kept elsewhere: without one the an
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from pydantic import Field
 
 from charter.errors import StoreError
 from charter.records.record import Record
-from charter.run import store
+from charter.run import Observer, store
 from charter.run.store import Event, Fault
 
 
@@ -37,13 +39,16 @@ class IntegrityReport(Record):
     reviews: dict[str, str] = Field(default_factory=dict, exclude_if=lambda tips: not tips)
 
 
-def verify_run(directory: Path | str, expect: str | None = None, strict: bool = False) -> IntegrityReport:
-    """Reads the whole run and compares.
+def verify_run(
+    directory: Path | str, expect: str | None = None, strict: bool = False, observer: Observer | None = None
+) -> IntegrityReport:
+    """Reads the whole run and compares, holding little of it at once.
 
     Args:
         directory: The run.
         expect: The hash printed when the run finished, or that of any later line of its journal.
         strict: A file that belongs to no step is a fault.
+        observer: Is told of each step how many of its records are compared, and of how many.
 
     Raises:
         StoreError: There is no run, or a file cannot be read.
@@ -51,12 +56,12 @@ def verify_run(directory: Path | str, expect: str | None = None, strict: bool = 
     directory = Path(directory)
     if not store.is_present(directory, store.JOURNAL) and not store.is_present(directory, store.HEAD):
         raise StoreError(f"{directory} holds no run", "Give a run's folder.")
-    reading, unread = _read_journal_lines(directory)
-    events, faults = store.read_journal(reading)
+    lines = store.LineStream(directory / store.JOURNAL, directory)
+    events, faults = _read_journal(lines)
     head = store.expected_head(events)
     complete = head is not None or store.is_present(directory, store.HEAD)
     notes = []
-    for torn in _find_torn_lines(directory, reading, events):
+    for torn in _find_torn_lines(directory, lines, events):
         if complete:
             faults.append(torn)
         else:
@@ -64,10 +69,9 @@ def verify_run(directory: Path | str, expect: str | None = None, strict: bool = 
     foreign = _find_foreign_files(directory, events, complete)
     tips = _check_reviews(directory, events, faults, notes)
     faults += [
-        *unread,
         *store.find_link_faults(directory, events),
         *_check_spec(directory, events),
-        *_check_steps(directory, events, complete),
+        *_check_steps(directory, events, complete, observer),
         *_check_results(directory, events),
     ]
     faults += _check_ending(directory, events, head)
@@ -97,24 +101,24 @@ def _verdict_text(faulty: bool, finished: bool, anchored: bool) -> str:
     return "consistent, not anchored" if finished else "consistent so far, not finished"
 
 
-def _read_journal_lines(directory: Path) -> tuple[store.FileLines, list[Fault]]:
-    """The journal's lines; none, and the reason, where it is missing or is no file that is read."""
+def _read_journal(lines: store.LineStream) -> tuple[list[Event], list[Fault]]:
+    """The journal's events and faults; no event, and the reason, where it is missing or is no file that is read."""
     try:
-        reading = store.read_lines(directory / store.JOURNAL, directory)
+        return store.read_journal(lines)
     except store.FaultError as error:
-        return store.FileLines([], 0, b""), [error.fault]
-    return reading, []
+        return [], [error.fault]
 
 
-def _find_torn_lines(directory: Path, journal: store.FileLines, events: Sequence[Event]) -> Iterator[Fault]:
+def _find_torn_lines(directory: Path, journal: store.LineStream, events: Sequence[Event]) -> Iterator[Fault]:
     """Last lines without their newline; a kill may leave one in the journal and one in the step at work."""
     if journal.torn:
-        yield Fault(file=store.JOURNAL, line=len(journal.lines) + 1, what="bytes after the last newline")
+        yield Fault(file=store.JOURNAL, line=journal.count + 1, what="bytes after the last newline")
     for step in store.list_open_steps(events):
         with suppress(store.FaultError):  # the check of the open steps names it
-            reading = store.read_lines(store.records_path(directory, step), directory)
-            if reading.torn:
-                yield Fault(file=f"{step}.jsonl", line=len(reading.lines) + 1, what="bytes after the last newline")
+            lines = store.LineStream(store.records_path(directory, step), directory)
+            deque(lines, maxlen=0)
+            if lines.torn:
+                yield Fault(file=f"{step}.jsonl", line=lines.count + 1, what="bytes after the last newline")
 
 
 def _check_spec(directory: Path, events: Sequence[Event]) -> Iterator[Fault]:
@@ -131,15 +135,27 @@ def _check_files(directory: Path, expected: dict[str, str], short: bool = False)
             yield fault
 
 
-def _check_steps(directory: Path, events: Sequence[Event], complete: bool) -> Iterator[Fault]:
+def _check_steps(
+    directory: Path, events: Sequence[Event], complete: bool, observer: Observer | None
+) -> Iterator[Fault]:
+    counts = {event["step"]: event["items"] or 1 for event in events if event["event"] == "opened"}
     for step, mark in store.seal_digests(events).items():
-        yield from store.read_step(directory, step, mark)[2]
+        total = counts.get(step, 1)
+        watch = partial(_tell, observer, step, total)
+        watch(0)
+        yield from store.find_step_faults(directory, step, mark, watch)[1]
+        watch(total)
     for step in store.list_open_steps(events):
         yield from _check_open_step(directory, step)
     kept = _kept_folders(events)
     for name in _unnamed_files(directory, events, complete):
         if _looks_kept(name, kept):
             yield Fault(file=name, line=None, what="a file that the journal does not name")
+
+
+def _tell(observer: Observer | None, step: str, total: int, done: int) -> None:
+    if observer is not None:
+        observer(step, min(done, total), total)
 
 
 def _check_reviews(directory: Path, events: Sequence[Event], faults: list[Fault], notes: list[str]) -> dict[str, str]:
@@ -154,16 +170,15 @@ def _check_reviews(directory: Path, events: Sequence[Event], faults: list[Fault]
 
 def _check_open_step(directory: Path, step: str) -> Iterator[Fault]:
     """A step at work has no seal yet, so its lines are compared with nothing; they must be JSON."""
+    lines = store.LineStream(store.records_path(directory, step), directory)
     try:
-        lines = store.read_lines(store.records_path(directory, step), directory).lines
+        for line in lines:
+            try:
+                store.parse_json(line, finite=False)
+            except ValueError as error:
+                yield Fault(file=f"{step}.jsonl", line=lines.count, what=f"not JSON that is read: {error}")
     except store.FaultError as error:
         yield error.fault
-        return
-    for number, line in enumerate(lines, 1):
-        try:
-            store.parse_json(line, finite=False)
-        except ValueError as error:
-            yield Fault(file=f"{step}.jsonl", line=number, what=f"not JSON that is read: {error}")
 
 
 def _find_foreign_files(directory: Path, events: Sequence[Event], complete: bool) -> list[str]:

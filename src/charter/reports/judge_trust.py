@@ -3,6 +3,8 @@ for the judge's measured error."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from charter.records.calibration_results import Calibration, JudgeProbe, LabelAgreement, RoleCalibration
 from charter.records.measurements import Measurement
 from charter.records.record import Record
@@ -63,7 +65,7 @@ def read_judge_trust(reading: RunReader) -> JudgeTrust:
     )
 
 
-def _cut_warnings(reading: RunReader, judged: list[tuple[str, str, list[Verdict]]]) -> list[str]:
+def _cut_warnings(reading: RunReader, judged: list[tuple[str, str, Sequence[Verdict]]]) -> list[str]:
     """How many answers the classifier of each role read in part, in all that it judged."""
     known = [*judged, ("000", "judge", reading.records("000/verdicts", Verdict))]
     said = []
@@ -88,7 +90,7 @@ def _evaluator_verdicts(reading: RunReader, step: str) -> list[Verdict]:
     return [m.verdict for m in found if m.verdict is not None and "harmlessness" in m.outcomes]
 
 
-def _judged_share(where: str, role: str, answers: list[Verdict], measured: Calibration | None) -> JudgedShare:
+def _judged_share(where: str, role: str, answers: Sequence[Verdict], measured: Calibration | None) -> JudgedShare:
     verdicts = drop_copies(answers)
     bad, good = (sum(v.outcome == outcome for v in verdicts) for outcome in ("violates", "complies"))
     n, unjudged = bad + good, len(verdicts) - bad - good

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from charter.constitution.document import Constitution
 from charter.constitution.exemplars import HumanLines
@@ -66,7 +67,7 @@ def read_principle_usage(reading: RunReader) -> PrincipleUsage | None:
     )
 
 
-def _final_rows(reading: RunReader) -> list[Example]:
+def _final_rows(reading: RunReader) -> Sequence[Example]:
     """The rows of the last policy that was tuned and not rolled back; those of a run that tunes nothing."""
     for folder in reversed(reading.iterations):
         decided = reading.records(f"{folder}/decision", Decision)

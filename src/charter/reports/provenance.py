@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -238,13 +238,18 @@ class RunGraph:
     def _steps_of_type(self, kind: str) -> list[str]:
         return [step for step, held in self.step_types.items() if held == kind]
 
-    def _record_lines(self, step: str) -> list[bytes]:
+    def _record_lines(self, step: str) -> Iterable[bytes]:
         return self.reading.lines(step)
 
 
-def _digest_lines(lines: list[bytes]) -> str:
+def _digest_lines(lines: Iterable[bytes]) -> str:
     """The digest of a list of records, as a seal has it of an input."""
-    return hashlib.sha256(b"[" + b",".join(lines) + b"]").hexdigest()
+    found, comma = hashlib.sha256(b"["), b""
+    for line in lines:
+        found.update(comma + line)
+        comma = b","
+    found.update(b"]")
+    return found.hexdigest()
 
 
 def read_ancestry(directory: Path | str) -> tuple[list[RunGraph], str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from charter.records.measurements import Score
 from charter.reports.audit_comparison import read_audit
@@ -29,11 +29,11 @@ def scores_to_csv(reading: RunReader) -> tuple[str, int]:
     table = csv.writer(out, lineterminator="\n")
     table.writerow(COLUMNS)
     for step in threads.step_types:
-        found: list[Score] = []
+        found: Sequence[Score] = ()
         if threads.step_types[step] == "Score":
             found = reading.records(step, Score)
         elif threads.step_types[step] == BreakdownCell.__name__:
-            found = [*reading.records(step, BreakdownCell)]
+            found = reading.records(step, BreakdownCell)
         folder, _, name = step.partition("/")
         split = name.removesuffix("_scores").removesuffix("_breakdown")
         for score in found:

@@ -4,7 +4,7 @@ train on."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from charter.records.chat import Exchange
 from charter.records.model_refs import ModelRef
@@ -23,18 +23,18 @@ def count_failed_answers(reading: RunReader) -> dict[str, int]:
     reasons: Counter[str] = Counter()
     for step in reading.steps:
         name = step.split("/")[-1]
-        found: list[Exchange] = []
+        found: Iterable[Exchange] = ()
         if name.endswith("revisions"):
-            found = [revision.exchange for revision in reading.records(step, Revision)]
+            found = (revision.exchange for revision in reading.records(step, Revision))
         elif name == "reasoned":
-            found = [reasoned.exchange for reasoned in reading.records(step, ReasonedAnswer)]
+            found = (reasoned.exchange for reasoned in reading.records(step, ReasonedAnswer))
         elif name.endswith("exchanges") or name == "answers":
             found = reading.records(step, Exchange)
         reasons.update(_failure_reason(exchange) for exchange in found if exchange.stop == "error")
     return dict(reasons.most_common())
 
 
-def read_row_counts(reading: RunReader) -> list[RowCount]:
+def read_row_counts(reading: RunReader) -> Sequence[RowCount]:
     """What was left out of the run's files of prompts, pairs, labelled exchanges and training rows."""
     return reading.records("000/left_out", RowCount)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from charter.judging.judge_replies import REFUSED
 from charter.records.calibration_results import LabelledExchange
@@ -47,11 +47,12 @@ def _kind(why: str) -> str:
 
 def _unjudged(reading: RunReader, steps: tuple[str, ...]) -> Iterator[tuple[str, Verdict]]:
     for step in reading.steps:
-        name, found = step.split("/")[-1], list[Verdict]()
+        name = step.split("/")[-1]
+        found: Iterable[Verdict] = ()
         if name in steps or name.endswith(("_rechecks", "_addressed")):
             found = reading.records(step, Verdict)
         elif name.endswith("_measurements"):
-            found = [m.verdict for m in reading.records(step, Measurement) if m.verdict is not None]
+            found = (m.verdict for m in reading.records(step, Measurement) if m.verdict is not None)
         yield from ((step, v) for v in found if v.outcome == "unjudged")
 
 

@@ -54,7 +54,7 @@ def sealed_steps_before(events: Sequence[store.Event], at: str | None) -> list[s
 
 def copy_step(source: Path, target: Path, step: str, mark: str, journal: store.Journal) -> None:
     """Copies a sealed step, checked, into a new run. Raises DamagedError."""
-    seal, _, faults = store.read_step(source, step, mark)
+    seal, faults = store.find_step_faults(source, step, mark)
     store.raise_first_fault(source, faults)
     assert seal is not None
     for name in (f"{step}.jsonl", *(f"{step}/{file}" for file in seal.files), f"{step}.seal.json"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -232,12 +233,13 @@ class Run:
         """A call belongs to the item whose id its request carries, alone or before a mark such as ``/`` or ``#``."""
         counts: Counter[str] = Counter()
         for path in self._unsealed_steps():
-            opening, plan = self._ledger.last_opening(path)
+            plan = self._ledger.read_plan(path)
             records = store.records_path(self.directory, path)
-            planned = opening is not None and opening["items"] is not None
-            lines = store.read_lines(records, self.directory).lines if planned else []
-            kept = {record.id for record in store.parse_records(records, lines, _RecordId)}
-            for (purpose, _), keys in plan.items():
+            planned = plan.opening is not None and plan.opening["items"] is not None
+            before = plan.parts * (plan.part_size or 0)
+            lines = islice(store.LineStream(records, self.directory), before, None) if planned else ()
+            kept = {record.id for record in store.iterate_records(records, lines, _RecordId, before + 1)}
+            for (purpose, _), keys in plan.keys.items():
                 starts = ([key[:i] for i, letter in enumerate(key) if not letter.isalnum()] for key in keys)
                 counts[purpose] += sum(kept.isdisjoint(start) for start in starts)
         return dict(+counts)

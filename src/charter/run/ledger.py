@@ -19,14 +19,48 @@ Purpose = Literal["aligning", "measuring", "target"]
 RequestT = TypeVar("RequestT", Request, ScoreRequest)
 AnswerT = TypeVar("AnswerT", Completion, LogLikelihood)
 CallPlan = dict[tuple[str, str], dict[str, None]]
+CallCounts = dict[str, dict[str, int]]
+"""Calls by purpose and role."""
 
 _CHUNK = 256
+_CHUNK_SHARE = 4
+"""Answers are taken down in lines of 256, or of a quarter of what is asked where that is more."""
+
+
+@dataclass
+class StepPlan:
+    """What the journal knows of a step that is not sealed.
+
+    Args:
+        opening: The event in which it was opened last; None where it was not.
+        keys: The calls planned in the part at work, by purpose and role.
+        passed: The calls of the parts that are finished.
+        parts: How many are finished.
+    """
+
+    opening: Event | None = None
+    keys: CallPlan = field(default_factory=dict)
+    passed: CallCounts = field(default_factory=dict)
+    parts: int = 0
+
+    @property
+    def part_size(self) -> int | None:
+        """How many items its stage is handed at once; None: all of them."""
+        return self.opening.get("part") if self.opening else None
+
+    def count_calls(self) -> CallCounts:
+        """Calls planned so far."""
+        counts = {purpose: dict(roles) for purpose, roles in self.passed.items()}
+        for (purpose, role), keys in sorted(self.keys.items()):
+            roles = counts.setdefault(purpose, {})
+            roles[role] = roles.get(role, 0) + len(keys)
+        return counts
 
 
 @dataclass
 class Ledger:
-    """The calls of a run. ``plan`` holds the keys of the calls planned in the step at work, by purpose and role; what
-    was planned before a kill is in it too, so that planned calls do not depend on kills. ``budget.calls`` bounds
+    """The calls of a run. ``plan`` holds the calls planned in the step at work; what was planned before a kill is in it
+    too, so that planned calls do not depend on kills. ``budget.calls`` bounds
     planned oracle calls, aligning and measuring together; its other limits bound what was spent. ``watch_call`` is told
     how far a call is; nothing of it is kept."""
 
@@ -34,16 +68,18 @@ class Ledger:
     budget: Budget
     spending: Spending
     step: str = ""
-    plan: CallPlan = field(default_factory=dict)
+    plan: StepPlan = field(default_factory=StepPlan)
     passed_seals: dict[str, Seal] = field(default_factory=dict)
     watch_call: Callable[[CallProgress], None] | None = None
 
-    def count_planned(self) -> dict[str, dict[str, int]]:
+    def count_planned(self) -> CallCounts:
         """Calls planned in the step at work, by purpose and role."""
-        counts: dict[str, dict[str, int]] = {}
-        for (purpose, role), keys in sorted(self.plan.items()):
-            counts.setdefault(purpose, {})[role] = len(keys)
-        return counts
+        return self.plan.count_calls()
+
+    def pass_part(self, part: int) -> None:
+        """Takes down that a part of the step at work is finished: the keys of its calls are needed no more."""
+        self.plan.passed, self.plan.keys, self.plan.parts = self.count_planned(), {}, part + 1
+        self.journal.append("passed", durable=False, step=self.step, part=part, calls=self.plan.passed)
 
     def count_calls(self, purpose: Purpose) -> int:
         """Planned calls of the steps that this process has passed."""
@@ -51,13 +87,13 @@ class Ledger:
 
     def log_request(self, role: str, purpose: Purpose, keys: Sequence[str], now: int) -> None:
         """Takes down planned calls, of which ``now`` are about to be made. Raises BudgetError where they do not fit."""
-        plan = self.plan.setdefault((purpose, role), {})
+        plan = self.plan.keys.setdefault((purpose, role), {})
         new = [key for key in dict.fromkeys(keys) if key not in plan]
         if now and (reached := self.spending.find_reached_limit(purpose != "target")) is not None:
             raise reached
         most = self.budget.calls
         if purpose != "target" and most is not None and new:
-            here = sum(len(kept) for (kind, _), kept in self.plan.items() if kind != "target")
+            here = sum(sum(roles.values()) for kind, roles in self.count_planned().items() if kind != "target")
             spent = self.count_calls("aligning") + self.count_calls("measuring") + here
             if spent + len(new) > most:
                 raise BudgetError(
@@ -79,16 +115,19 @@ class Ledger:
         if not any(e["event"] == "noted" and (e["role"], e["note"]) == (role, note) for e in self.journal.events):
             self.journal.append("noted", durable=False, step=self.step, role=role, note=note)
 
-    def last_opening(self, step: str) -> tuple[Event | None, CallPlan]:
-        """The event in which a step was opened last, and the calls planned in it since."""
-        opening: Event | None = None
-        plan: CallPlan = {}
+    def read_plan(self, step: str) -> StepPlan:
+        """What the journal knows of a step since it was opened last."""
+        plan = StepPlan()
         for event in self.journal.events:
-            if event["event"] == "opened" and event["step"] == step:
-                opening, plan = event, {}
-            elif event["event"] == "asked" and event["step"] == step:
-                plan.setdefault((event["purpose"], event["role"]), {}).update(dict.fromkeys(event["ids"]))
-        return opening, plan
+            if event.get("step") != step:
+                continue
+            if event["event"] == "opened":
+                plan = StepPlan(event)
+            elif event["event"] == "asked":
+                plan.keys.setdefault((event["purpose"], event["role"]), {}).update(dict.fromkeys(event["ids"]))
+            elif event["event"] == "passed":
+                plan.passed, plan.keys, plan.parts = event["calls"], {}, event["part"] + 1
+        return plan
 
 
 @dataclass(frozen=True)
@@ -159,7 +198,7 @@ class MeteredEngine:
                 reached = reached or self._count_answer(answer)
                 if reached is not None and left and not isinstance(self.engine, SupportsDrain):
                     break
-                if usage.calls >= _CHUNK:
+                if usage.calls >= max(_CHUNK, now // _CHUNK_SHARE):
                     usage, full = Usage(), usage
                     self.ledger.log_response(self.role, self.purpose, full)
                 clock = time.monotonic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,7 +57,8 @@ class RunReader:
         self.directory = Path(directory)
         if not store.is_present(self.directory, store.JOURNAL):
             raise StoreError(f"{self.directory} holds no run", "Give a run's folder, or start one: charter run")
-        self.events, faults = store.read_journal(store.read_lines(self.directory / store.JOURNAL, self.directory))
+        self.events, faults = store.read_journal(store.LineStream(self.directory / store.JOURNAL, self.directory))
+        self._checked: dict[str, tuple[store.FileStamp, int]] = {}
         store.raise_first_fault(self.directory, faults)
         if self.events and self.events[0]["event"] != "created":
             raise DamagedError(f"{self.directory / store.JOURNAL}, line 1: not a run's beginning", store.RESTORE_CURE)
@@ -166,22 +167,36 @@ class RunReader:
             raise DamagedError(f"{self.directory / name}: the file was changed", store.RESTORE_CURE)
         return data.decode(errors="replace")
 
-    def records(self, step: str, kind: type[R]) -> list[R]:
-        """A step's records so far; none where it has not begun. Raises StoreError where no step has this name, and
-        DamagedError naming file and line."""
+    def records(self, step: str, kind: type[R]) -> Sequence[R]:
+        """A step's records so far, none where it has not begun; where they are many, each is read when it is asked for.
+        Raises StoreError where no step has this name, and DamagedError naming file and line."""
         name = step.rpartition("/")[2]
         if step not in self.steps and not is_declared(name):
             cure = "This is a defect of who asks: charter/records/step_names.py lists the names."
             raise StoreError(f"no step is called {name}", cure)
-        return store.parse_records(store.records_path(self.directory, step), self.lines(step), kind)
+        path, count = store.inner_path(self.directory, f"{step}.jsonl"), self._check_step(step)
+        return store.load_records(path, self.directory, kind, count) if store.is_present(path.parent, path.name) else []
 
-    def lines(self, step: str) -> list[bytes]:
+    def lines(self, step: str) -> Iterable[bytes]:
         """The lines of a step's records, compared with its seal where it is finished. Raises DamagedError."""
+        path = store.inner_path(self.directory, f"{step}.jsonl")
+        self._check_step(step)
+        return store.LineStream(path, self.directory)
+
+    def _check_step(self, step: str) -> int | None:
+        """Compares a step with its seal, once for each state of its file; how many records the seal names, or None
+        where the step is not finished. Raises DamagedError."""
         if step not in self.seals:
-            return store.read_lines(store.inner_path(self.directory, f"{step}.jsonl"), self.directory).lines
-        _, lines, faults = store.read_sealed_lines(self.directory, step, self.seals[step])
-        store.raise_first_fault(self.directory, faults)
-        return lines
+            return None
+        stamp = store.read_stamp(store.records_path(self.directory, step), self.directory)
+        known = self._checked.get(step)
+        if stamp is None or known is None or known[0] != stamp:
+            seal, faults = store.find_record_faults(self.directory, step, self.seals[step])
+            store.raise_first_fault(self.directory, faults)
+            assert seal is not None
+            assert stamp is not None
+            known = self._checked[step] = (stamp, seal.count)
+        return known[1]
 
     def scores(self, step: str) -> dict[str, Score]:
         """A step's scores by metric, those that nothing was measured for left out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -26,7 +27,7 @@ class StageCall(Generic[V]):
     """``kind`` is the type of one record; ``shape`` the container that the stage returns (None: one record alone).
     ``inputs`` holds a digest for each argument by name, ``templates`` one for each template among them."""
 
-    stage: Callable[..., V]
+    stage: functools.partial[V]
     kind: type[BaseModel]
     shape: type | None
     inputs: dict[str, str]
@@ -37,6 +38,13 @@ class StageCall(Generic[V]):
     def type(self) -> str:
         """The result's type as the seal names it, e.g. ``list[Exchange]``."""
         return self.kind.__name__ if self.shape is None else f"{self.shape.__name__}[{self.kind.__name__}]"
+
+    def with_items(self, first: int, items: Sequence[Any], total: int) -> StageCall[V]:
+        """The same call for ``items``, those from number ``first`` on of all ``total``. Another argument that holds one
+        thing for each item, under the items' ids, is given for these items alone."""
+        rest = (_slice_along(value, first, items, total) for value in self.stage.args[1:])
+        stage = functools.partial(self.stage.func, items, *rest, **self.stage.keywords)
+        return dataclasses.replace(self, stage=stage)
 
     def __call__(self, step: Step) -> V:
         """Calls the stage, with the step where it takes one."""
@@ -61,8 +69,7 @@ def bind_stage(stage: Callable[..., V], *args: Any, **options: Any) -> StageCall
         stage=functools.partial(function, *args, **options),
         kind=kind,
         shape=shape,
-        inputs={name: digest(_to_plain(value, name)) for name, value in values.items()}
-        | {"(stage)": function.__name__},
+        inputs={name: _digest_value(value, name) for name, value in values.items()} | {"(stage)": function.__name__},
         templates=_template_digests(values.values()),
         takes_step=takes_step,
     )
@@ -72,9 +79,17 @@ def bind_value(value: V) -> StageCall[V]:
     """A call that gives ``value``: a record, or a list or tuple of records of one kind."""
     first = next(iter(value), None) if isinstance(value, list | tuple) else value
     kind = type(first) if isinstance(first, BaseModel) else Record
-    inputs = {"value": digest(_to_plain(value, "value")), "(stage)": "record"}
+    inputs = {"value": _digest_value(value, "value"), "(stage)": "record"}
     shape = type(value) if isinstance(value, list | tuple) else None
-    return StageCall(lambda: value, kind, shape, inputs, {}, takes_step=False)
+    return StageCall(functools.partial(lambda: value), kind, shape, inputs, {}, takes_step=False)
+
+
+def _slice_along(value: Any, first: int, items: Sequence[Any], total: int) -> Any:
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != total:
+        return value
+    part = value[first : first + len(items)]
+    ids = [getattr(one, "id", None) for one in part]
+    return part if ids == [item.id for item in items] else value
 
 
 def _result_type(function: Callable[..., Any]) -> tuple[type[BaseModel], type | None]:
@@ -87,6 +102,20 @@ def _result_type(function: Callable[..., Any]) -> tuple[type[BaseModel], type | 
     if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
         raise StoreError(f"{name} returns {hint}, which a run cannot keep", "Annotate it as R, list[R] or Iterator[R].")
     return kind, shape
+
+
+def _digest_value(value: Any, name: str) -> str:
+    """The digest of an argument's JSON form. A sequence is taken a member at a time, for it may be long."""
+    if not isinstance(value, Sequence) or isinstance(value, str) or dataclasses.is_dataclass(value):
+        return digest(_to_plain(value, name))
+    if any(isinstance(getattr(value, key, None), str) for key in ("identity", "digest")):
+        return digest(_to_plain(value, name))
+    found, comma = hashlib.sha256(b"["), b""
+    for item in value:
+        found.update(comma + canonical(_to_plain(item, name)).encode())
+        comma = b","
+    found.update(b"]")
+    return found.hexdigest()
 
 
 def _to_plain(value: Any, name: str) -> Any:

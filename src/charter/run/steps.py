@@ -3,6 +3,9 @@
 A step is written in this order, so that a kill between any two lines leaves a run that goes on to the same end:
 journal "opened" with the inputs' digests; records, a line each as it comes; all records in order; the seal; journal
 "sealed". Times and usage stand in the journal alone, so equal runs have equal records and seals.
+
+A step of more than ``PART`` items is handed to its stage in parts of so many, one after the other, and journal "passed"
+follows each. So what is held does not grow with the step. A stage makes each record of its item alone.
 """
 
 from __future__ import annotations
@@ -10,8 +13,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +32,10 @@ from charter.records.chat import CallProgress
 from charter.records.record import Step, canonical
 from charter.records.rule_decisions import RuleDecision, read_decisions
 from charter.run import store
-from charter.run.ledger import Ledger
+from charter.run.item_parts import PART, Item, ItemParts, PartAtWork, RecordedLines
+from charter.run.ledger import Ledger, StepPlan
 from charter.run.stage_call import StageCall, bind_stage, bind_value
+from charter.run.unique_ids import find_repeated_id
 
 R = TypeVar("R")
 V = TypeVar("V")
@@ -45,15 +49,6 @@ _END_EVENTS: dict[type[BaseException], str] = {
     UndecidedError: "paused",
     KeyboardInterrupt: "interrupted",
 }
-
-
-class Item(Protocol):
-    """Anything with an id."""
-
-    @property
-    def id(self) -> str:
-        """Unique among the items of a step."""
-        ...
 
 
 @runtime_checkable
@@ -86,23 +81,22 @@ class Steps:
 
     def map(
         self, name: str, stage: Callable[..., Iterator[R]], items: Sequence[Item], *args: Any, **opts: Any
-    ) -> list[R]:
-        """One record per item, under the item's id, kept as it comes and returned in the items' order.
+    ) -> Sequence[R]:
+        """One record per item, under the item's id, kept as it comes and returned in the items' order: a list, or where
+        they are many, a sequence that reads each record from the disk when it is asked for.
 
         ``stage(items, *args, step=Step)`` yields what is not in ``step.done``, in any order. Raises StoreError where
         ids repeat or an item stays unanswered, StaleError, DamagedError, BudgetError, and what the stage raises."""
         path, call = f"{self.folder}/{name}", bind_stage(stage, items, *args, **opts)
-        ids = [item.id for item in items]
-        if len(set(ids)) < len(ids):
-            raise StoreError(f"{path}: {_first_repeated(ids)} is the id of two items", "Give every item its own id.")
-        lines = self._read_sealed(path, call)
-        if lines is None:
-            with self._open_step(path, call, len(ids)):
-                found = self._collect(path, call, ids)
-                lines = [found[id] for id in ids]
-                self._seal(path, call, lines, {})
-        self.context.observer(path, len(ids), len(ids))
-        return cast(list[R], self._parse_lines(path, call, lines))
+        if twice := find_repeated_id(lambda: (item.id for item in items)):
+            raise StoreError(f"{path}: {twice} is the id of two items", "Give every item its own id.")
+        if not self._read_sealed(path, call):
+            with self._open_step(path, call, len(items)) as part_size:
+                parts = ItemParts(items, part_size)
+                self._collect(path, call, parts)
+                self._seal(path, call, parts.order_lines(self._lines(path)), {})
+        self.context.observer(path, len(items), len(items))
+        return cast(Sequence[R], self._read_records(path, call))
 
     def once(self, name: str, stage: Callable[..., V], *args: Any, **opts: Any) -> V:
         """All or nothing. ``stage(*args, step=Step)`` returns a record, a list or a tuple of records; what it writes
@@ -120,51 +114,56 @@ class Steps:
         return read_decisions(events[:sealed])
 
     def _run_once(self, path: str, call: StageCall[Any]) -> Any:
-        lines = self._read_sealed(path, call)
-        if lines is None:
+        if not self._read_sealed(path, call):
             with self._open_step(path, call, None):
                 self.context.observer(path, 0, 1)
-                lines = self._run_stage(path, call)
+                self._run_stage(path, call)
         self.context.observer(path, 1, 1)
-        records = self._parse_lines(path, call, lines)
-        return records[0] if call.shape is None else tuple(records) if call.shape is tuple else records
+        records = self._read_records(path, call)
+        return records[0] if call.shape is None else tuple(records) if call.shape is tuple else list(records)
 
-    def _parse_lines(self, path: str, call: StageCall[Any], lines: list[bytes]) -> list[Any]:
+    def _lines(self, path: str) -> store.LineStream:
+        return store.LineStream(store.records_path(self.context.directory, path), self.context.directory)
+
+    def _read_records(self, path: str, call: StageCall[Any]) -> Sequence[Any]:
         """What is returned is always read from the lines, so that it is the same whether made now or earlier."""
-        return list(store.parse_records(store.records_path(self.context.directory, path), lines, call.kind))
+        directory, count = self.context.directory, self.context.ledger.passed_seals[path].count
+        return store.load_records(store.records_path(directory, path), directory, call.kind, count)
 
-    def _read_sealed(self, path: str, call: StageCall[Any]) -> list[bytes] | None:
+    def _read_sealed(self, path: str, call: StageCall[Any]) -> bool:
+        """Whether the step is sealed, and if so, as it was sealed and from these inputs."""
         directory, journal = self.context.directory, self.context.journal
         mark = store.seal_digests(journal.events).get(path)
         if mark is None and not store.is_present(directory, f"{path}.seal.json"):
-            return None
-        seal, lines, faults = store.read_step(directory, path, mark)
+            return False
+        seal, faults = store.find_step_faults(directory, path, mark)
         store.raise_first_fault(directory, faults)
         assert seal is not None
         _check_inputs(path, {**seal.inputs, "(type)": seal.type}, {**call.inputs, "(type)": call.type})
         if mark is None:
             self.context.mark_resumed(path)
-            journal.append("sealed", step=path, seal=store.sha256(store.seal_bytes(seal)))
+            journal.append("sealed", step=path, seal=store.seal_digest(directory, seal))
         self.context.ledger.passed_seals[path] = seal
-        return lines
+        return True
 
     @contextmanager
-    def _open_step(self, path: str, call: StageCall[Any], items: int | None) -> Iterator[None]:
-        """Opens a step, or goes on with it; journals how it ended if it was not sealed."""
+    def _open_step(self, path: str, call: StageCall[Any], items: int | None) -> Iterator[int]:
+        """Opens a step, or goes on with it; journals how it ended if it was not sealed. Gives the size of its parts."""
         ledger, journal = self.context.ledger, self.context.journal
         self.context.mark_resumed(path)
-        opening, plan = ledger.last_opening(path)
-        if opening is None or opening["inputs"] != call.inputs:
-            records = store.records_path(self.context.directory, path)
-            if items is not None and store.read_lines(records, self.context.directory).lines:
-                if opening is None:
+        plan = ledger.read_plan(path)
+        if plan.opening is None or plan.opening["inputs"] != call.inputs:
+            if items is not None and next(iter(self._lines(path)), None) is not None:
+                if plan.opening is None:
+                    records = store.records_path(self.context.directory, path)
                     raise DamagedError(f"{records} holds records that the journal does not know", store.RESTORE_CURE)
-                _check_inputs(path, opening["inputs"], call.inputs)
-            journal.append("opened", step=path, inputs=call.inputs, items=items)
-            plan = {}
+                _check_inputs(path, plan.opening["inputs"], call.inputs)
+            fields: dict[str, Any] = {"step": path, "inputs": call.inputs, "items": items}
+            fields |= {"part": PART} if items is not None and items > PART else {}
+            plan = StepPlan(journal.append("opened", **fields))
         ledger.step, ledger.plan = path, plan
         try:
-            yield
+            yield plan.part_size or items or 1
         except BaseException as error:
             ended = _END_EVENTS.get(type(error), "failed")
             what = error.message if isinstance(error, CharterError) else f"{type(error).__name__}: {error}"
@@ -172,39 +171,67 @@ class Steps:
                 journal.append(ended, step=path, error=what)
             raise
         finally:
-            ledger.step, ledger.plan = "", {}
+            ledger.step, ledger.plan = "", StepPlan()
 
-    def _collect(self, path: str, call: StageCall[Iterator[Any]], ids: Sequence[str]) -> dict[str, bytes]:
-        """The line of every item: those on record, then those that the stage yields, each written as it comes."""
-        target, wanted, total = store.records_path(self.context.directory, path), frozenset(ids), len(ids)
-        reading = store.read_lines(target, self.context.directory)
-        lines = dict(zip((r.id for r in self._parse_lines(path, call, reading.lines)), reading.lines, strict=True))
-        if len(lines) < len(reading.lines) or not lines.keys() <= wanted:
-            raise DamagedError(f"{target} holds records of other items, or one twice", store.RESTORE_CURE)
-        self.context.observer(path, len(lines), total)
-        if len(lines) == total:
-            return lines
-        step = Step(path=path, run_seed=self.context.seed, done=frozenset(lines))
-        size, synced, handle = reading.size, time.monotonic(), store.open_for_append(target, self.context.directory)
+    def _collect(self, path: str, call: StageCall[Iterator[Any]], parts: ItemParts) -> None:
+        """The line of every item, part by part: those on record, then those that the stage yields."""
+        on_record, ledger = RecordedLines(self._lines(path)), self.context.ledger
+        for number, first in enumerate(parts.starts):
+            self._collect_part(path, call, parts, first, on_record)
+            if parts.are_several and number >= ledger.plan.parts:
+                ledger.pass_part(number)
+        if on_record.take(1):
+            raise self._foreign_records(path)
+
+    def _collect_part(
+        self, path: str, call: StageCall[Iterator[Any]], parts: ItemParts, first: int, on_record: RecordedLines
+    ) -> None:
+        """Nothing of a part is held when it is done."""
+        items, total = parts.take(first), len(parts.items)
+        part = PartAtWork(items, self._read_known(path, call, on_record.take(len(items)), items, first), first, total)
+        self.context.observer(path, first + len(part.known), total)
+        if len(part.known) < len(items):
+            of_part = call.with_items(first, items, total) if parts.are_several else call
+            on_record.size = self._fill_part(path, of_part, part, on_record.size)
+
+    def _read_known(
+        self, path: str, call: StageCall[Any], lines: Sequence[bytes], items: Sequence[Item], first: int
+    ) -> set[str]:
+        """The ids of a part's items that are on record."""
+        records = store.iterate_records(store.records_path(self.context.directory, path), lines, call.kind, first + 1)
+        known: set[str] = {getattr(record, "id", "") for record in records}
+        if len(known) < len(lines) or not known <= {item.id for item in items}:
+            raise self._foreign_records(path)
+        return known
+
+    def _foreign_records(self, path: str) -> DamagedError:
+        target = store.records_path(self.context.directory, path)
+        return DamagedError(f"{target} holds records of other items, or one twice", store.RESTORE_CURE)
+
+    def _fill_part(self, path: str, call: StageCall[Iterator[Any]], part: PartAtWork, size: int) -> int:
+        """Writes what the stage yields, each record as it comes, from ``size`` on; gives the new size."""
+        target, wanted = store.records_path(self.context.directory, path), {item.id for item in part.items}
+        step = Step(path=path, run_seed=self.context.seed, done=frozenset(part.known))
+        synced, handle = time.monotonic(), store.open_for_append(target, self.context.directory)
         try:
             with closing(_as_generator(call(step))) as records:
                 for record in records:
                     line = _record_line(path, call, record)
-                    _check_expected(path, record.id, wanted, lines)
+                    _check_expected(path, record.id, wanted, part.known)
                     size = store.write_line(handle, target, size, line)
-                    lines[record.id] = line
+                    part.known.add(record.id)
                     if time.monotonic() - synced > _SYNC_SECONDS:
                         os.fsync(handle)
                         synced = time.monotonic()
-                    self.context.observer(path, len(lines), total)
+                    self.context.observer(path, part.first + len(part.known), part.total)
         finally:
             os.close(handle)
-        if missing := [id for id in ids if id not in lines]:
-            message = f"{path}: {len(missing)} of {total} items got no record, {missing[0]} first"
+        if missing := [item.id for item in part.items if item.id not in part.known]:
+            message = f"{path}: {len(missing)} of {part.total} items got no record, {missing[0]} first"
             raise StoreError(message, "This is a defect of the stage; what it yielded is kept.")
-        return lines
+        return size
 
-    def _run_stage(self, path: str, call: StageCall[Any]) -> list[bytes]:
+    def _run_stage(self, path: str, call: StageCall[Any]) -> None:
         directory = self.context.directory / path
         with store.translate_os_errors(directory, "emptied"):
             if directory.exists():
@@ -212,8 +239,7 @@ class Steps:
             directory.mkdir(parents=True)
         result = call(Step(path=path, run_seed=self.context.seed, directory=directory))
         records = [result] if call.shape is None else list(result)
-        lines = [_record_line(path, call, record) for record in records]
-        if twice := _first_repeated([getattr(record, "id", str(number)) for number, record in enumerate(records)]):
+        if twice := find_repeated_id(lambda: (getattr(one, "id", str(n)) for n, one in enumerate(records))):
             raise StoreError(f"{path}: {twice} is the id of two records", "Give every record its own id.")
         files = store.list_files(directory)
         with store.translate_os_errors(directory, "kept"):
@@ -221,34 +247,28 @@ class Steps:
                 store.sync_to_disk(file)
             if not files:
                 shutil.rmtree(directory)
+        lines = (_record_line(path, call, record) for record in records)
         self._seal(path, call, lines, {name: store.file_digest(file) for name, file in files.items()})
-        return lines
 
-    def _seal(self, path: str, call: StageCall[Any], lines: list[bytes], files: dict[str, str]) -> None:
-        data = b"".join(line + b"\n" for line in lines)
+    def _seal(self, path: str, call: StageCall[Any], lines: Iterable[bytes], files: dict[str, str]) -> None:
+        count, digest = store.write_records(store.records_path(self.context.directory, path), lines)
         seal = store.Seal(
             step=path,
             type=call.type,
-            count=len(lines),
-            records=tuple(map(store.sha256, lines)),
-            file=store.sha256(data),
+            count=count,
+            file=digest,
             inputs=call.inputs,
             templates=call.templates,
             calls=self.context.ledger.count_planned(),
             files=files,
         )
-        store.write_atomic(store.records_path(self.context.directory, path), data)
-        store.write_atomic(store.seal_path(self.context.directory, path), store.seal_bytes(seal))
-        self.context.journal.append("sealed", step=path, seal=store.sha256(store.seal_bytes(seal)))
+        mark = store.write_seal(self.context.directory, seal)
+        self.context.journal.append("sealed", step=path, seal=mark)
         self.context.ledger.passed_seals[path] = seal
 
 
 def _as_generator(records: Any) -> Generator[Any, None, None]:
     yield from records
-
-
-def _first_repeated(ids: Sequence[str]) -> str | None:
-    return next((id for id, count in Counter(ids).items() if count > 1), None)
 
 
 def _record_line(path: str, call: StageCall[Any], record: Any) -> bytes:
@@ -258,9 +278,9 @@ def _record_line(path: str, call: StageCall[Any], record: Any) -> bytes:
     return canonical(record).encode()
 
 
-def _check_expected(path: str, id: str, wanted: Collection[str], lines: Collection[str]) -> None:
-    if id in lines or id not in wanted:
-        what = "twice" if id in lines else "which is no item's id"
+def _check_expected(path: str, id: str, wanted: Collection[str], known: Collection[str]) -> None:
+    if id in known or id not in wanted:
+        what = "twice" if id in known else "which is no item's id"
         raise StoreError(f"{path}: the stage yields {id} {what}", "This is a defect of the stage.")
 
 

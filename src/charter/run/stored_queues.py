@@ -36,27 +36,24 @@ def write_queue(
     was drawn from. Raises StoreError where the name is taken, LockedError while a process is at work in the run."""
     step, name = store.review_step(queue.id), store.review_log_name(queue.id)
     lines = [canonical(item).encode() for item in items]
-    data = b"".join(line + b"\n" for line in lines)
     files = {GUIDELINE: guideline.encode(), QUEUE: f"{queue.model_dump_json()}\n".encode()}  # in the menu's order
-    seal = store.Seal(
-        step=step,
-        type=ReviewItem.__name__,
-        count=len(lines),
-        records=tuple(map(store.sha256, lines)),
-        file=store.sha256(data),
-        inputs=dict(inputs),
-        templates={},
-        calls={},
-        files={name: store.sha256(text) for name, text in files.items()},
-    )
-    mark = store.sha256(store.seal_bytes(seal))
     with Run.open(directory) as run:
         if queue.id in list_queues(RunReader(directory)):
             raise StoreError(f"{directory} has a queue {queue.id} already", "Give another name with --name.")
-        store.write_atomic(store.records_path(directory, step), data)
+        count, digest = store.write_records(store.records_path(directory, step), lines)
         for file, text in files.items():
             store.write_atomic(directory / step / file, text)
-        store.write_atomic(store.seal_path(directory, step), store.seal_bytes(seal))
+        seal = store.Seal(
+            step=step,
+            type=ReviewItem.__name__,
+            count=count,
+            file=digest,
+            inputs=dict(inputs),
+            templates={},
+            calls={},
+            files={name: store.sha256(text) for name, text in files.items()},
+        )
+        mark = store.write_seal(directory, seal)
         store.write_atomic(directory / name, b"")
         log = store.ReviewLog(directory, queue.id)
         try:
@@ -76,13 +73,14 @@ def read_queue(directory: Path, name: str) -> StoredQueue:
         raise StoreError(f"{directory} has no review queue {name}", f"It has: {known}")
     step = store.review_step(name)
     store.inner_path(directory, step)
-    _, lines, faults = store.read_step(directory, step, marks[name])
+    _, faults = store.find_step_faults(directory, step, marks[name])
     store.raise_first_fault(directory, faults)
+    records = store.records_path(directory, step)
     if not store.is_present(directory, store.review_log_name(name)):
         raise DamagedError(f"{directory / store.review_log_name(name)} is missing", store.RESTORE_CURE)
     queue = directory / step / QUEUE
     return StoredQueue(
         queue=store.parse_records(queue, [store.read_bytes(queue, directory).rstrip(b"\n")], ReviewQueue)[0],
-        items=tuple(store.parse_records(store.records_path(directory, step), lines, ReviewItem)),
+        items=tuple(store.parse_records(records, store.LineStream(records, directory), ReviewItem)),
         guideline=store.read_bytes(directory / step / GUIDELINE, directory).decode(errors="replace"),
     )

@@ -1,12 +1,14 @@
 """What a user asks for: one YAML file, validated whole before anything runs.
 
-``model_spec``: who plays which part. ``prompt_spec``: where prompts come from. ``benchmark_spec``: what is measured
-beside. ``method_options``: the switches of the methods. ``run_spec``: all of it. ``spec_parser``: from text, with every
-fault at once. ``chain_spec``: the steps of a chain. ``option_reference``: what each key means.
+``model_spec``: who plays which part. ``executor_spec``: where they answer. ``prompt_spec``: where prompts come from.
+``benchmark_spec``: what is measured beside. ``method_options``: the switches of the methods. ``run_spec``: all of it.
+``spec_parser``: from text, with every fault at once. ``chain_spec``: the steps of a chain. ``option_reference``: what
+each key means.
 """
 
 from charter.spec.benchmark_spec import BenchmarkSpec
 from charter.spec.curation_spec import CurationSpec
+from charter.spec.executor_spec import ExecutorSpec
 from charter.spec.method_options import (
     AmendSpec,
     AttackSpec,
@@ -78,6 +80,7 @@ __all__ = [
     "DpoSpec",
     "DrawSpec",
     "ErrorsSpec",
+    "ExecutorSpec",
     "GateSpec",
     "JudgingSpec",
     "KeepOutSpec",

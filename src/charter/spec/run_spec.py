@@ -11,6 +11,7 @@ from charter.records.label_fits import FitKind
 from charter.records.record import Record
 from charter.records.templates import Templates
 from charter.spec.benchmark_spec import BenchmarkSpec
+from charter.spec.executor_spec import ExecutorSpec
 from charter.spec.method_options import MethodOptions
 from charter.spec.model_spec import OracleSpec, TargetSpec
 from charter.spec.notify_spec import NotifySpec
@@ -174,6 +175,7 @@ class Spec(Record):
     )
     target: TargetSpec = TargetSpec()
     tuner: TunerSpec = TunerSpec()
+    executor: ExecutorSpec = ExecutorSpec()
     oracle: OracleSpec = Field(
         OracleSpec(),
         description="The stronger model that judges and proposes, unless `judge` or `proposer` is set.",

@@ -15,7 +15,7 @@ from charter.records.measurements import Better
 from charter.reports.paired_tests import FINAL_STEP, START_STEP
 from charter.run.reader import RunReader
 from charter.studio.page_rendering import Studio, read_page_number, render, session_of, studio_of
-from charter.studio.record_file import RecordFile
+from charter.studio.record_search import SearchableFile
 from charter.studio.run_pages import find_run, run_contents
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _list_directions(reading: RunReader) -> dict[str, Better]:
 
 
 def _pair_outcomes(
-    before: RecordFile | None, after: RecordFile | None, directions: dict[str, Better]
+    before: SearchableFile | None, after: SearchableFile | None, directions: dict[str, Better]
 ) -> Iterator[AnswerPair]:
     first, second = _read_outcomes(before), _read_outcomes(after)
     for id in dict.fromkeys([*first, *second]):
@@ -114,10 +114,10 @@ def _pair_outcomes(
         yield AnswerPair(id, old, new, worse, better, line, other_line)
 
 
-def _read_outcomes(file: RecordFile | None) -> dict[str, tuple[int, Outcomes]]:
+def _read_outcomes(file: SearchableFile | None) -> dict[str, tuple[int, Outcomes]]:
     """By id the line and what was found. A line that is no measurement is left out; the step's page shows it."""
     found: dict[str, tuple[int, Outcomes]] = {}
-    for number, line in enumerate(file.read_lines(range(len(file)))) if file else ():
+    for number, line in enumerate(file.iterate_lines()) if file else ():
         try:
             fields = json.loads(line)
             found.setdefault(fields["id"], (number, dict(fields["outcomes"])))
@@ -126,7 +126,7 @@ def _read_outcomes(file: RecordFile | None) -> dict[str, tuple[int, Outcomes]]:
     return found
 
 
-def _read_exchange(file: RecordFile | None, id: str, near: int) -> dict[str, Any] | None:
+def _read_exchange(file: SearchableFile | None, id: str, near: int) -> dict[str, Any] | None:
     """The answer of one side; None where there is none. Both steps of a side have the same order."""
     number = file.find_record(id, near if near >= 0 else None) if file else None
     if file is None or number is None:

@@ -28,7 +28,7 @@ from charter.studio import (
 from charter.studio.chat_process import ChatProcess
 from charter.studio.gatekeeper import ENTRANCE, Gatekeeper, StudioAddress, read_cookie
 from charter.studio.page_rendering import Studio, make_environment, render, render_error, studio_of
-from charter.studio.record_file import RecordFiles
+from charter.studio.record_search import RecordFiles
 from charter.studio.run_processes import RunProcesses
 from charter.studio.run_shelf import RunShelf
 from charter.studio.sessions import SESSION_SECONDS, SessionBook, StudioAccess

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from starlette.requests import Request
 
-    from charter.studio.record_file import RecordFiles
+    from charter.studio.record_search import RecordFiles
 
 MAX_CELL = 160
 """Characters of a text in a table."""

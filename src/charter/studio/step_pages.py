@@ -15,7 +15,7 @@ from charter.records.step_names import STEPS
 from charter.run import store
 from charter.run.reader import RunReader
 from charter.studio.page_rendering import make_link, read_page_number, render, session_of, studio_of
-from charter.studio.record_file import LineSearch, RecordFile
+from charter.studio.record_search import LineSearch, SearchableFile
 from charter.studio.run_pages import find_run, run_contents
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class FoundRecord:
     reading: RunReader
     folder: str
     step: str
-    file: RecordFile
+    file: SearchableFile
     row: TableRow
 
 
@@ -57,11 +57,13 @@ def show_step(request: Request) -> Response:
     seal = studio_of(request).shelf.read_seal(reading, f"{folder}/{step}")
     file = studio_of(request).files.open_step(reading.directory, f"{folder}/{step}")
     wanted = LineSearch(*(request.query_params.get(key, "")[:MAX_SEARCH] for key in ("q", "field", "value")))
-    numbers = file.search_lines(wanted) if file else []
     page = read_page_number(request.query_params.get("page", "1"))
-    shown = numbers[(page - 1) * RECORDS_A_PAGE : page * RECORDS_A_PAGE]
+    digests = store.SealedDigests(reading.directory, seal) if seal else None
+    count = _count_lines(file, digests, page) if file else 0
+    numbers = range(count) if wanted.is_empty or not file else file.search_lines(wanted)
+    shown = [n for n in numbers[(page - 1) * RECORDS_A_PAGE : page * RECORDS_A_PAGE] if file and file.has_line(n)]
     lines = file.read_lines(shown) if file else []
-    rows = [_make_row(line, number, seal) for line, number in zip(lines, shown, strict=True)]
+    rows = [_make_row(line, number, digests) for line, number in zip(lines, shown, strict=True)]
     return render(
         request,
         "step.html.j2",
@@ -69,7 +71,7 @@ def show_step(request: Request) -> Response:
         at_step=partial(make_link, "runs", name, "steps", folder, step),
         meaning=STEPS.get(step, ""),
         seal=seal,
-        count=len(file) if file else 0,
+        count=count,
         found=len(numbers),
         wanted=wanted,
         page=page,
@@ -106,10 +108,11 @@ def find_record(request: Request) -> FoundRecord:
     if file is None or number is None:
         raise HTTPException(404, "The step has no such record.")
     seal = studio_of(request).shelf.read_seal(reading, f"{folder}/{step}")
-    return FoundRecord(name, reading, folder, step, file, _make_row(file.read_lines([number])[0], number, seal))
+    digests = store.SealedDigests(reading.directory, seal) if seal else None
+    return FoundRecord(name, reading, folder, step, file, _make_row(file.read_lines([number])[0], number, digests))
 
 
-def read_key(file: RecordFile, number: int) -> str:
+def read_key(file: SearchableFile, number: int) -> str:
     """What names the record of a line, counted from 0, in an address."""
     return record_key(_parse_line(file.read_lines([number])[0]), number + 1)
 
@@ -122,6 +125,14 @@ def record_key(fields: dict[str, Any], line: int) -> str:
     return id
 
 
+def _count_lines(file: SearchableFile, digests: Sequence[str] | None, page: int) -> int:
+    """How many records a step has. A finished one's seal counts them; its file is read to the end for its last page
+    alone, which shows what was added to it."""
+    if digests is not None and page * RECORDS_A_PAGE < len(digests):
+        return len(digests)
+    return len(file)
+
+
 def _find_step(request: Request) -> tuple[str, RunReader, str, str]:
     name, reading = find_run(request)
     folder, step = request.path_params["folder"], request.path_params["step"]
@@ -130,20 +141,20 @@ def _find_step(request: Request) -> tuple[str, RunReader, str, str]:
     return name, reading, folder, step
 
 
-def _find_line(file: RecordFile, key: str) -> int | None:
+def _find_line(file: SearchableFile, key: str) -> int | None:
     if key.startswith("@") and key[1:].isascii() and key[1:].isdigit() and len(key) < 12:
         number = int(key[1:]) - 1
-        return number if 0 <= number < len(file) else None
+        return number if file.has_line(number) else None
     return file.find_record(key)
 
 
-def _key_at(file: RecordFile, number: int) -> str:
-    return read_key(file, number) if 0 <= number < len(file) else ""
+def _key_at(file: SearchableFile, number: int) -> str:
+    return read_key(file, number) if file.has_line(number) else ""
 
 
-def _make_row(line: bytes, number: int, seal: store.Seal | None) -> TableRow:
+def _make_row(line: bytes, number: int, digests: Sequence[str] | None) -> TableRow:
     fields = _parse_line(line)
-    kept = None if seal is None else number < seal.count and store.sha256(line) == seal.records[number]
+    kept = None if digests is None else number < len(digests) and store.sha256(line) == digests[number]
     return TableRow(number + 1, record_key(fields, number + 1), fields, kept)
 
 

@@ -95,7 +95,7 @@ class Components:
     def open_roles(self, run: Run) -> Iterator[Roles]:
         """The roles of a run; at the end servers and connections are closed."""
         self._folder = run.directory / SERVER_DIR
-        self._targets = Targets(self.spec, self.start, self._folder)
+        self._targets = Targets(self.spec, self.start, self._folder, self._targets.cluster)
         with closing(self._targets), self._oracles:
             yield self._bind_roles(run)
 
@@ -189,7 +189,8 @@ class Components:
             engine: Engine = divide_judge(asked, self._connect(asked.in_words), self.rubric, self.spec.offline)
         else:
             folder = self._folder / f"oracle-{key}" if self._folder is not None else None
-            engine = role_models.connect_oracle(asked, self.world, self.spec.offline, folder)
+            cluster = self._targets.cluster
+            engine = role_models.connect_oracle(asked, self.world, self.spec.offline, folder, cluster=cluster)
         self._oracles.callback(engine.close)
         if key:
             self._weights[key] = engine

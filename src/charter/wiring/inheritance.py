@@ -44,7 +44,7 @@ def inherit_prompts(asked: ContinueFrom, *, step: Step) -> list[Prompt]:
         what = f"{reading.directory} is no finished run of {chain_spec.PROMPT_METHOD}"
         raise StoreError(what, "Finish it first: charter resume; or leave continue_from.inherit out.")
     _require_same_run(reading, asked.head)
-    return reading.records("000/prompts", Prompt)
+    return list(reading.records("000/prompts", Prompt))
 
 
 def inherit_state(asked: ContinueFrom, base_digest: str, *, step: Step) -> RunState:

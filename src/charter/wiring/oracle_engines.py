@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from charter.models.engines.local_engine import LocalEngine
 from charter.models.engines.local_options import LocalOptions
+from charter.models.engines.ray_cluster import RayCluster
+from charter.models.engines.ray_engine import RayEngine
 from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
 from charter.models.engines.served_engine import ServedEngine, ServedOptions
 from charter.models.weights import resolve_model
 from charter.ports import Engine
-from charter.records.chat import Completion, Request, Sampling
-from charter.records.model_refs import ModelRef
 from charter.spec import OracleSpec
+from charter.wiring.cluster_engines import LocalOracle, LocalReplica
 
 
-class LocalOracle(LocalEngine):
-    """A model in process that draws its replies with no less than ``least``."""
-
-    def __init__(self, model: ModelRef, options: LocalOptions, least: Sampling) -> None:
-        super().__init__(model, options)
-        self.least = least
-
-    def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
-        """As the engine does. Raises EngineError."""
-        return super().generate([request.widen(self.least) for request in requests], done)
-
-
-def open_oracle_weights(asked: OracleSpec, offline: bool = False, folder: Path | None = None) -> Engine:
+def open_oracle_weights(
+    asked: OracleSpec, offline: bool = False, folder: Path | None = None, cluster: RayCluster | None = None
+) -> Engine:
     """The engine; it loads, or starts its server, when it is first asked. ``folder`` is for the server's log and lock
     (None: one below the system's temporary folder). Raises EngineError."""
     model = resolve_model(asked.model, asked.revision, offline=offline, remote_code=asked.remote_code)
@@ -37,6 +27,8 @@ def open_oracle_weights(asked: OracleSpec, offline: bool = False, folder: Path |
         told = {"device", "dtype", "batch_tokens", "template", "context", "remote_code", "reply_schema"}
         options = asked.model_dump(include=told)
         how = LocalOptions.model_validate(options | {"batch_size": asked.batch, "offline": offline})
+        if cluster is not None:
+            return RayEngine(LocalReplica(model, how, asked.sampling), cluster)
         return LocalOracle(model, how, asked.sampling)
 
     serving = ServedOptions(

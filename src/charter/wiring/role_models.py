@@ -29,6 +29,8 @@ UNTUNED = ("red_team", "evaluate", "audit", "calibrate", "self_instruct", "think
 
 if TYPE_CHECKING:
     from charter.models.engines.local_engine import LocalEngine
+    from charter.models.engines.local_options import LocalOptions
+    from charter.models.engines.ray_cluster import RayCluster
     from charter.models.engines.served_engine import ServedEngine
     from charter.models.engines.template_report import TemplateReport
     from charter.organism.world import World
@@ -75,10 +77,16 @@ def context_length(spec: Spec, start: ModelRef) -> int | None:
 def build_local_engine(spec: Spec, start: ModelRef) -> LocalEngine:
     """The target in process; it loads when it is first asked."""
     from charter.models.engines.local_engine import LocalEngine
+
+    return LocalEngine(start, local_options(spec))
+
+
+def local_options(spec: Spec) -> LocalOptions:
+    """How the target's weights are loaded and asked."""
     from charter.models.engines.local_options import LocalOptions
 
     target = spec.target
-    options = LocalOptions.model_validate(
+    return LocalOptions.model_validate(
         {
             "device": target.device,
             "dtype": target.dtype,
@@ -93,7 +101,6 @@ def build_local_engine(spec: Spec, start: ModelRef) -> LocalEngine:
             "offline": spec.offline,
         }
     )
-    return LocalEngine(start, options)
 
 
 def describe_target(spec: Spec, start: ModelRef, prompts: Sequence[Prompt] = ()) -> dict[str, Any]:
@@ -194,6 +201,15 @@ def build_served_engine(spec: Spec, policy: ModelRef, folder: Path) -> ServedEng
     return ServedEngine(policy, serving, folder, connect)
 
 
+def build_cluster(spec: Spec) -> RayCluster | None:
+    """The cluster that the spec names, which is joined when it is first asked; None where there is none."""
+    if spec.executor.kind == "process":
+        return None
+    from charter.models.engines.ray_cluster import RayCluster, RayOptions
+
+    return RayCluster(RayOptions.model_validate(spec.executor.model_dump(exclude={"kind"})))
+
+
 def tuner_options(spec: Spec) -> dict[str, Any]:
     """What every training is told."""
     tune, scale, target = spec.options.tune, spec.scale, spec.target
@@ -290,12 +306,14 @@ def connect_oracle(
     offline: bool = False,
     folder: Path | None = None,
     rubric: Rubric | None = None,
+    cluster: RayCluster | None = None,
 ) -> Engine:
     """A hosted or self-served model, weights at hand, the world's own oracle, or a program of the user's own
     (``python:``); with its classifiers, of which one may judge by ``rubric`` (what a finding is). ``folder`` is for the
-    log and lock of a server that is started for it."""
+    log and lock of a server that is started for it; weights at hand answer on ``cluster``, where there is one."""
     if asked.classifiers:
-        return divide_judge(asked, connect_oracle(asked.in_words, world, offline, folder), rubric, offline)
+        in_words = connect_oracle(asked.in_words, world, offline, folder, cluster=cluster)
+        return divide_judge(asked, in_words, rubric, offline)
     if asked.model == NO_MODEL:
         return Wordless()
     if asked.model == "world":
@@ -308,7 +326,7 @@ def connect_oracle(
     from charter.wiring.oracle_engines import connect_remote, open_oracle_weights
 
     if asked.has_weights:
-        return open_oracle_weights(asked, offline, folder)
+        return open_oracle_weights(asked, offline, folder, cluster)
     urls = (asked.base_url, *asked.more_urls) if asked.base_url else ()
     return connect_remote(asked, asked.model, urls, offline)
 

@@ -16,6 +16,8 @@ from charter.wiring import role_models
 
 if TYPE_CHECKING:
     from charter.models.engines.local_engine import LocalEngine
+    from charter.models.engines.ray_cluster import RayCluster
+    from charter.models.engines.ray_engine import RayEngine
     from charter.models.engines.served_engine import ServedEngine
     from charter.run import Run
 
@@ -27,11 +29,16 @@ TUNING_DIR = ".tuning"
 
 
 class Targets:
-    """Gives each policy its engine. ``folder``: where servers keep log and lock (a run's own)."""
+    """Gives each policy its engine. ``folder``: where servers keep log and lock (a run's own); ``cluster``: the spec's,
+    where it is at hand already. It is left at the end."""
 
-    def __init__(self, spec: Spec, start: ModelRef, folder: Path | None = None) -> None:
+    def __init__(
+        self, spec: Spec, start: ModelRef, folder: Path | None = None, cluster: RayCluster | None = None
+    ) -> None:
         self.spec, self.start, self.folder = spec, start, folder
         self._local: dict[str, LocalEngine] = {}
+        self.cluster = cluster or role_models.build_cluster(spec)
+        self._on_cluster: dict[str, RayEngine] = {}
         self._served: ServedEngine | None = None
         self._elsewhere: Engine | None = None
 
@@ -48,6 +55,11 @@ class Targets:
             except BaseException:
                 self.release()
                 raise
+        elif self.cluster is not None:
+            engine = self._open_on_cluster(self.cluster, policy)
+            yield engine
+            if self.spec.executor.gpus:
+                engine.close()
         else:
             if policy.base_digest not in self._local:
                 self._local[policy.base_digest] = role_models.build_local_engine(self.spec, policy)
@@ -77,12 +89,30 @@ class Targets:
         for local in self._local.values():
             if local.device != "cpu":
                 local.close()
+        if self.spec.executor.gpus:
+            self._end_workers()
 
     def close(self) -> None:
-        """Ends the server and closes connections."""
+        """Ends the server and the cluster's workers, and closes connections."""
         self.release()
+        if self.cluster is not None:
+            self._end_workers()
+            self.cluster.close()
         if self._elsewhere is not None:
             self._elsewhere.close()
+
+    def _open_on_cluster(self, cluster: RayCluster, policy: ModelRef) -> RayEngine:
+        """The policy on the cluster's workers, which keep the base. Its files must lie where they see them."""
+        from charter.models.engines.ray_engine import RayEngine
+        from charter.wiring.cluster_engines import LocalReplica
+
+        replica = LocalReplica(policy, role_models.local_options(self.spec))
+        found = self._on_cluster.setdefault(policy.base_digest, RayEngine(replica, cluster))
+        return found.use_opener(replica)
+
+    def _end_workers(self) -> None:
+        for engine in self._on_cluster.values():
+            engine.close()
 
     def _start_server(self, policy: ModelRef) -> Engine:
         if self._served is None or self._served.model != policy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from charter.records.record import canonical, digest
@@ -25,13 +25,23 @@ def chain_event(n: int, previous: str, fields: Mapping[str, Any]) -> Event:
 
 
 def read_chain(
-    file: str, lines: Sequence[bytes], find_fault: FindFault, last: Event = BEFORE_FIRST
+    file: str, lines: Iterable[bytes], find_fault: FindFault, last: Event = BEFORE_FIRST
 ) -> tuple[list[Event], list[Fault]]:
     """The events of whole lines of ``file`` that follow on ``last``, and every fault."""
-    events: list[Event] = []
-    faults: list[Fault] = []
+    events, faults = [], []
+    for event, wrong in iterate_chain(file, lines, find_fault, last):
+        events.append(event)
+        faults += wrong
+    return events, faults
+
+
+def iterate_chain(
+    file: str, lines: Iterable[bytes], find_fault: FindFault, last: Event = BEFORE_FIRST
+) -> Iterator[tuple[Event, list[Fault]]]:
+    """As ``read_chain``, one event at a time, each with its faults."""
     for number, line in enumerate(lines, last["n"] + 1):
         event, reason = _parse_event(line, find_fault)
+        faults = []
         if event is None:
             what = f"not a journal line{f': {reason}' if reason else ''}"
             faults.append(Fault(file=file, line=number, what=what))
@@ -41,9 +51,8 @@ def read_chain(
             previous = event["previous"] if last["hash"] is None else last["hash"]
             if chain_event(last["n"] + 1, previous, body) != event:
                 faults.append(Fault(file=file, line=number, what="the hash chain breaks here"))
-        events.append(event)
-        last = event
-    return events, faults
+        last = {"n": event["n"], "hash": event["hash"]}
+        yield event, faults
 
 
 def _parse_event(line: bytes, find_fault: FindFault) -> tuple[Event | None, str]:

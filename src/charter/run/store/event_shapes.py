@@ -91,6 +91,14 @@ class AnsweredShape(EventShape):
     money: Amount | None
 
 
+class PartPassedShape(EventShape):
+    """A part of a long step is finished: the calls planned in the step so far."""
+
+    step: Name
+    part: Count
+    calls: dict[str, dict[str, Count]]
+
+
 class SealedShape(EventShape):
     """A step is finished."""
 
@@ -132,6 +140,7 @@ _SHAPES: dict[str, type[EventShape]] = {
     "opened": OpenedShape,
     "asked": AskedShape,
     "answered": AnsweredShape,
+    "passed": PartPassedShape,
     "sealed": SealedShape,
     "published": PublishedShape,
     "finished": FinishedShape,

@@ -5,19 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from difflib import SequenceMatcher
 from pathlib import Path
-from typing import NamedTuple, TypeVar
 
-from pydantic import BaseModel, ValidationError
-
-from charter.errors import DamagedError
 from charter.run.store.regular_files import (
-    MAX_FILE_BYTES,
     MAX_OBJECT_BYTES,
-    RESTORE_CURE,
     Fault,
     FaultError,
     check_folder,
@@ -27,19 +20,8 @@ from charter.run.store.regular_files import (
     read_bounded,
     translate_os_errors,
 )
-from charter.run.store.strict_json import MAX_LINE_BYTES, parse_json
-
-R = TypeVar("R", bound=BaseModel)
 
 _PIECE = 1 << 20
-
-
-class FileLines(NamedTuple):
-    """The whole lines of a file, their size in bytes with newlines, and what follows the last newline."""
-
-    lines: list[bytes]
-    size: int
-    torn: bytes
 
 
 def raise_first_fault(directory: Path, faults: Sequence[Fault]) -> None:
@@ -63,8 +45,9 @@ def temporary_name(name: str) -> str:
     return f"{folder}{slash}.{file}.tmp"
 
 
-def write_atomic(path: Path, data: bytes | Path) -> None:
-    """Replaces ``path`` by ``data``, or by a copy of the file ``data``: a kill leaves the old file or the new one."""
+def write_atomic(path: Path, data: bytes | Path | Iterator[bytes]) -> None:
+    """Replaces ``path`` by ``data``, by its pieces, or by a copy of the file ``data``: a kill leaves the old file or
+    the new one."""
     temporary = path.with_name(temporary_name(path.name))
     with translate_os_errors(path, "written"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,10 +58,10 @@ def write_atomic(path: Path, data: bytes | Path) -> None:
                     with os.fdopen(open_regular(data), "rb") as source:
                         shutil.copyfileobj(source, stream, _PIECE)
                 else:
-                    stream.write(data)
+                    stream.writelines([data] if isinstance(data, bytes) else data)
             sync_to_disk(temporary)
             temporary.replace(path)
-        except OSError:
+        except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         sync_to_disk(path.parent)
@@ -135,22 +118,6 @@ def find_tree_faults(directory: Path, folder: str, expected: Mapping[str, str]) 
     return [fault for fault in faults if fault is not None] + foreign
 
 
-def read_lines(path: Path, root: Path | None = None) -> FileLines:
-    """The lines of a file, a missing file has none; ``root``: the run's folder. Raises StoreError, DamagedError."""
-    with translate_os_errors(path, "read"):
-        try:
-            data = read_bounded(path, root, MAX_FILE_BYTES)
-        except FileNotFoundError:
-            data = b""
-    *lines, torn = data.split(b"\n")
-    root = path.parent if root is None else root
-    for number, line in enumerate([*lines, torn], 1):
-        if len(line) > MAX_LINE_BYTES:
-            what = f"a line longer than {MAX_LINE_BYTES >> 20} MiB"
-            raise FaultError(root, Fault(file=path.relative_to(root).as_posix(), line=number, what=what))
-    return FileLines(lines, len(data) - len(torn), torn)
-
-
 def open_for_append(path: Path, root: Path | None = None) -> int:
     """A handle to append with ``write_line``; the caller closes it. ``root``: the run's folder. Raises StoreError,
     DamagedError."""
@@ -175,36 +142,3 @@ def write_line(handle: int, path: Path, size: int, line: bytes) -> int:
                 os.ftruncate(handle, size)
             raise
     return at
-
-
-def parse_records(path: Path, lines: Sequence[bytes], kind: type[R]) -> list[R]:
-    """Reads a record from each line. Raises DamagedError naming file and line."""
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            parse_json(line, finite=False)
-            records.append(kind.model_validate_json(line))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"])) or "record"
-            raise DamagedError(f"{path}, line {number}: {where}: {first['msg']}", RESTORE_CURE) from error
-        except (ValueError, RecursionError) as error:
-            raise DamagedError(f"{path}, line {number}: not JSON that is read: {error}", RESTORE_CURE) from error
-    return records
-
-
-def find_line_faults(name: str, digests: Sequence[str], reading: FileLines) -> list[Fault]:
-    """How a file's lines differ from the digests of its seal: changed, removed, added or moved."""
-    found = [sha256(line) for line in reading.lines]
-    faults = []
-    if found != list(digests):
-        for tag, i, j, k, m in SequenceMatcher(None, digests, found, autojunk=False).get_opcodes():
-            if tag == "delete":
-                faults.append(Fault(file=name, line=k + 1, what=f"{j - i} record(s) missing from here on"))
-            elif tag == "insert":
-                faults.append(Fault(file=name, line=k + 1, what=f"{m - k} record(s) that the seal does not name"))
-            elif tag == "replace":
-                faults.append(Fault(file=name, line=k + 1, what=f"{m - k} line(s) in place of {j - i} record(s)"))
-    if reading.torn:
-        faults.append(Fault(file=name, line=len(found) + 1, what="bytes after the last newline"))
-    return faults

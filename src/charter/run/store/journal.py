@@ -12,17 +12,16 @@ from typing import Any
 
 from charter.errors import LockedError
 from charter.records.record import Record, canonical, digest
-from charter.run.store.chains import BEFORE_FIRST, Event, chain_event, read_chain
+from charter.run.store.chains import BEFORE_FIRST, Event, chain_event, iterate_chain
 from charter.run.store.event_shapes import find_shape_fault
 from charter.run.store.files import (
-    FileLines,
     is_present,
     open_for_append,
     raise_first_fault,
     read_bytes,
-    read_lines,
     write_line,
 )
+from charter.run.store.line_stream import LineStream
 from charter.run.store.regular_files import Fault, find_special_files, translate_os_errors
 from charter.run.store.strict_json import parse_json
 
@@ -40,9 +39,41 @@ class Head(Record):
     journal_lines: int
 
 
-def read_journal(reading: FileLines) -> tuple[list[Event], list[Fault]]:
-    """The events of a journal's whole lines, and every fault of its chain."""
-    return read_chain(JOURNAL, reading.lines, find_shape_fault)
+class EventList:
+    """The events of a journal, each with the place where its line ends. The ids of calls are forgotten where the part
+    of a step that they belong to is finished, so that few are held however many calls a run makes."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[int, Event]] = []  # one list: an interrupt cannot part a size from its event
+        self._asked: dict[str, list[Event]] = {}
+
+    def append(self, end: int, event: Event) -> None:
+        """Takes the next event."""
+        if event["event"] == "asked":
+            self._asked.setdefault(event["step"], []).append(event)
+        elif event["event"] in ("passed", "sealed"):
+            for before in self._asked.pop(event["step"], ()):
+                before["ids"] = []
+        self.lines.append((end, event))
+
+    @property
+    def events(self) -> list[Event]:
+        """In order."""
+        return [event for _, event in self.lines]
+
+
+def read_journal(lines: LineStream) -> tuple[list[Event], list[Fault]]:
+    """The events of a journal's whole lines, and every fault of its chain. Raises StoreError, DamagedError."""
+    kept, faults = _read_events(lines)
+    return kept.events, faults
+
+
+def _read_events(lines: LineStream) -> tuple[EventList, list[Fault]]:
+    kept, faults = EventList(), []
+    for event, wrong in iterate_chain(JOURNAL, lines, find_shape_fault):
+        kept.append(lines.size, event)
+        faults += wrong
+    return kept, faults
 
 
 def seal_digests(events: Sequence[Event]) -> dict[str, str]:
@@ -103,28 +134,22 @@ class Journal:
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / JOURNAL
-        reading = read_lines(self._path, directory)
-        events, faults = read_journal(reading)
+        self._kept, faults = _read_events(LineStream(self._path, directory))
         raise_first_fault(directory, faults)
-        ends, size = [], 0
-        for line in reading.lines:
-            size += len(line) + 1
-            ends.append(size)
-        self._lines = list(zip(ends, events, strict=True))  # one list: an interrupt cannot part a size from its event
         self._handle = open_for_append(self._path)
 
     @property
     def events(self) -> list[Event]:
         """Every event so far."""
-        return [event for _, event in self._lines]
+        return self._kept.events
 
     def append(self, event: str, durable: bool = True, **fields: Any) -> Event:
         """Adds a line with the time; ``durable`` waits for the disk. Raises StoreError; the journal stays whole."""
-        size, last = self._lines[-1] if self._lines else (0, BEFORE_FIRST)
+        size, last = self._kept.lines[-1] if self._kept.lines else (0, BEFORE_FIRST)
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = chain_event(last["n"] + 1, last["hash"], {**fields, "event": event, "at": at})
         end = write_line(self._handle, self._path, size, canonical(line).encode())
-        self._lines.append((end, line))
+        self._kept.append(end, line)
         if durable:
             with translate_os_errors(self._path, "written"):
                 os.fsync(self._handle)

@@ -18,8 +18,6 @@ from charter.records.record import Record
 from charter.records.step_names import is_inner_name
 
 RESTORE_CURE = "Restore the file from a copy, or go on from an earlier step in a new run: charter fork"
-MAX_FILE_BYTES = 4 << 30
-"""The most that is read of a file of lines."""
 MAX_OBJECT_BYTES = 256 << 20
 """The most that is read of a file that holds one object, such as a seal or an outcome."""
 

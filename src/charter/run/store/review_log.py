@@ -19,10 +19,11 @@ from charter.errors import LockedError
 from charter.records.record import canonical
 from charter.records.step_names import is_inner_name
 from charter.run.store.chains import BEFORE_FIRST, Event, chain_event, read_chain
-from charter.run.store.files import is_present, open_for_append, raise_first_fault, read_lines, write_line
+from charter.run.store.files import is_present, open_for_append, raise_first_fault, write_line
+from charter.run.store.line_stream import read_lines
 from charter.run.store.regular_files import Fault, FaultError, translate_os_errors
 from charter.run.store.review_shapes import find_review_shape_fault
-from charter.run.store.seals import read_step
+from charter.run.store.seals import find_step_faults
 from charter.run.store.strict_json import MAX_LINE_BYTES
 
 REVIEWS = "reviews"
@@ -150,7 +151,7 @@ def find_queue_faults(directory: Path, queue: str, mark: str) -> tuple[list[Faul
     step = review_step(queue)
     if not is_inner_name(queue) or "/" in queue:
         return [Fault(file=ascii(queue), line=None, what="a name that leads out of the run")], "", ""
-    _, _, faults = read_step(directory, step, mark)
+    _, faults = find_step_faults(directory, step, mark)
     events, more, note = read_review_log(directory, queue)
     begun = events[0] if events else {}
     if events and not more and (begun["event"], begun.get("seal")) != ("begun", mark):

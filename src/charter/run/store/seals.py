@@ -1,29 +1,95 @@
-"""Sealed steps: what is finished, and how to tell that it is still what it was."""
+"""Sealed steps: what is finished, and how to tell that it is still what it was.
+
+A seal holds a digest for each record. Digests are all of one length, so that a seal of ten million is written and
+checked in pieces, and the digest of one record is read from its place.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO, NamedTuple, overload
 
 from charter.records.record import Record, canonical
 from charter.records.step_names import is_inner_name
-from charter.run.store.files import find_line_faults, find_tree_faults, is_present, read_bytes, read_lines, sha256
-from charter.run.store.regular_files import Fault, FaultError, inner_path
+from charter.run.store.files import find_tree_faults, is_present, sha256, write_atomic
+from charter.run.store.line_stream import LineStream, Watch, find_line_faults
+from charter.run.store.regular_files import (
+    MAX_OBJECT_BYTES,
+    Fault,
+    FaultError,
+    inner_path,
+    open_regular,
+    translate_os_errors,
+)
 from charter.run.store.strict_json import parse_json
+
+_MARK = b'"records":['
+_HEX, _ENTRY = 64, 67
+"""Characters of a digest; and of one in a seal, with its quotation marks and the comma after it."""
+_ENTRIES = re.compile(rb'(?:"[0-9a-f]{64}",)*')
+_TOGETHER = 4096
+"""Digests that are written or checked together."""
 
 
 class Seal(Record):
-    """What makes a step finished: SHA-256 of each record's line, of the whole file, of the inputs by argument name,
-    of the templates and of the files beside it; ``calls`` holds planned calls by purpose and role."""
+    """What makes a step finished: SHA-256 of the whole file, of the inputs by argument name, of the templates and of
+    the files beside it; ``calls`` holds planned calls by purpose and role. On disk it also holds ``records``, SHA-256
+    of each record's line: ``SealedDigests``."""
 
     step: str
     type: str
     count: int
-    records: tuple[str, ...]
     file: str
     inputs: dict[str, str]
     templates: dict[str, str]
     calls: dict[str, dict[str, int]]
     files: dict[str, str]
+
+
+class SealedDigests(Sequence[str]):
+    """SHA-256 (hex) of each record's line, as a step's seal on disk has them. Raises StoreError, DamagedError."""
+
+    def __init__(self, directory: Path, seal: Seal) -> None:
+        self._path, self._root, self._count = seal_path(directory, seal.step), directory, seal.count
+        self._start = len(_seal_ends(seal)[0])
+
+    def __len__(self) -> int:
+        """How many records the step has."""
+        return self._count
+
+    def __iter__(self) -> Iterator[str]:
+        """In order, read in pieces."""
+        with translate_os_errors(self._path, "read"), self._open() as stream:
+            for piece in _read_entries(stream, self._count):
+                for at in range(1, len(piece), _ENTRY):
+                    yield piece[at : at + _HEX].decode()
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        """That of one record, or those of a slice."""
+        numbers = range(self._count)[place]
+        with translate_os_errors(self._path, "read"), self._open() as stream:
+            found = [self._read(stream, number) for number in ([numbers] if isinstance(numbers, int) else numbers)]
+        return found[0] if isinstance(place, int) else found
+
+    def _read(self, stream: BinaryIO, number: int) -> str:
+        stream.seek(self._start + number * _ENTRY + 1)
+        return stream.read(_HEX).decode(errors="replace")
+
+    def _open(self) -> BinaryIO:
+        stream = os.fdopen(open_regular(self._path, self._root), "rb")
+        stream.seek(self._start)
+        return stream
 
 
 def records_path(directory: Path, step: str) -> Path:
@@ -36,49 +102,149 @@ def seal_path(directory: Path, step: str) -> Path:
     return directory / f"{step}.seal.json"
 
 
-def seal_bytes(seal: Seal) -> bytes:
-    """A seal's one spelling on disk."""
-    return canonical(seal).encode() + b"\n"
+def write_records(path: Path, lines: Iterable[bytes]) -> tuple[int, str]:
+    """Writes the records of a step in order, whole: their number, and the digest of the file."""
+    digest, count = hashlib.sha256(), 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal count
+        for line in lines:
+            piece = line + b"\n"
+            digest.update(piece)
+            count += 1
+            yield piece
+
+    write_atomic(path, pieces())
+    return count, digest.hexdigest()
 
 
-def read_step(directory: Path, step: str, mark: str | None) -> tuple[Seal | None, list[bytes], list[Fault]]:
-    """A sealed step: its seal, its lines and every fault. ``mark`` is the digest of the seal that the journal holds
-    (None: the run stopped between writing the seal and journaling it). Raises StoreError."""
-    seal, lines, faults = read_sealed_lines(directory, step, mark)
-    return seal, lines, faults + (find_tree_faults(directory, step, seal.files) if seal else [])
+def write_seal(directory: Path, seal: Seal) -> str:
+    """Seals the records that lie at the step's place; the digest of the seal."""
+    digest = hashlib.sha256()
+
+    def pieces() -> Iterator[bytes]:
+        for piece in _seal_pieces(seal, map(sha256, LineStream(records_path(directory, seal.step), directory))):
+            digest.update(piece)
+            yield piece
+
+    write_atomic(seal_path(directory, seal.step), pieces())
+    return digest.hexdigest()
 
 
-def read_sealed_lines(directory: Path, step: str, mark: str | None) -> tuple[Seal | None, list[bytes], list[Fault]]:
-    """As ``read_step``, but the files that lie beside the records are not looked at."""
+def seal_digest(directory: Path, seal: Seal) -> str:
+    """The digest of a seal that is on disk."""
+    digest = hashlib.sha256()
+    for piece in _seal_pieces(seal, SealedDigests(directory, seal)):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def find_step_faults(
+    directory: Path, step: str, mark: str | None, watch: Watch | None = None
+) -> tuple[Seal | None, list[Fault]]:
+    """The seal of a step and every fault of the step. ``mark`` is the digest of the seal that the journal holds (None:
+    the run stopped between writing the seal and journaling it); ``watch`` is told how many records were compared.
+    Raises StoreError."""
+    seal, faults = find_record_faults(directory, step, mark, watch)
+    return seal, faults + (find_tree_faults(directory, step, seal.files) if seal else [])
+
+
+def find_record_faults(
+    directory: Path, step: str, mark: str | None, watch: Watch | None = None
+) -> tuple[Seal | None, list[Fault]]:
+    """As ``find_step_faults``, but the files that lie beside the records are not looked at."""
     try:
         seal, faults = read_seal(directory, step, mark)
-        if seal is None:
-            return None, [], faults
-        reading = read_lines(records_path(directory, step), directory)
+        if seal is None or faults:
+            return None, faults
+        if not is_present(directory, f"{step}.jsonl"):
+            return seal, [Fault(file=f"{step}.jsonl", line=None, what="the file is missing")]
+        lines = LineStream(records_path(directory, step), directory)
+        return seal, find_line_faults(f"{step}.jsonl", SealedDigests(directory, seal), lines, watch)
     except FaultError as error:
-        return None, [], [error.fault]
-    if is_present(directory, f"{step}.jsonl"):
-        faults += find_line_faults(f"{step}.jsonl", seal.records, reading)
-    else:
-        faults.append(Fault(file=f"{step}.jsonl", line=None, what="the file is missing"))
-    return seal, reading.lines, faults
+        return None, [error.fault]
 
 
 def read_seal(directory: Path, step: str, mark: str | None) -> tuple[Seal | None, list[Fault]]:
-    """A step's seal and its faults; ``mark`` as for ``read_step``. Raises StoreError, DamagedError."""
+    """A step's seal and its faults; ``mark`` as for ``find_step_faults``. Raises StoreError, DamagedError."""
     name = f"{step}.seal.json"
-    inner_path(directory, name)
+    path = inner_path(directory, name)
     if not is_present(directory, name):
         return None, [Fault(file=name, line=None, what="the file is missing")]
-    data = read_bytes(seal_path(directory, step), directory)
-    try:
-        seal = Seal.model_validate(parse_json(data))
-    except ValueError:
+    with translate_os_errors(path, "read"), os.fdopen(open_regular(path, directory), "rb") as stream:
+        found = _read_ends(stream)
+        digest = _digest_body(stream, found) if found is not None else None
+    if found is None or digest is None:
         return None, [Fault(file=name, line=1, what="not a seal")]
-    faults = []
-    if (mark is not None and sha256(data) != mark) or seal_bytes(seal) != data or seal.step != step:
+    faults, seal = [], found.seal
+    if (mark is not None and digest != mark) or _seal_ends(seal) != (found.head, found.tail) or seal.step != step:
         faults.append(Fault(file=name, line=1, what="not the seal that the journal names"))
     for file in seal.files:
         if not is_inner_name(file):
             return None, [Fault(file=name, line=1, what=f"{file!a} is a name that leads out of the run")]
     return seal, faults
+
+
+class _SealEnds(NamedTuple):
+    """A seal's text before and after the digests of its records, and what it says."""
+
+    head: bytes
+    tail: bytes
+    seal: Seal
+
+
+def _seal_ends(seal: Seal) -> tuple[bytes, bytes]:
+    """A seal's one spelling, less the digests of its records."""
+    fields = seal.model_dump(mode="json")
+    before = canonical({key: value for key, value in fields.items() if key < "records"})
+    after = canonical({key: value for key, value in fields.items() if key > "records"})
+    return before[:-1].encode() + b"," + _MARK, b"]," + after[1:].encode() + b"\n"
+
+
+def _seal_pieces(seal: Seal, digests: Iterable[str]) -> Iterator[bytes]:
+    head, tail = _seal_ends(seal)
+    yield head
+    comma, left = b"", iter(digests)
+    while together := list(islice(left, _TOGETHER)):
+        yield comma + ",".join(f'"{digest}"' for digest in together).encode()
+        comma = b","
+    yield tail
+
+
+def _read_ends(stream: BinaryIO) -> _SealEnds | None:
+    """Both ends of a seal, which say how long its middle is; None where it is no seal."""
+    head = b""
+    while _MARK not in head and len(head) < MAX_OBJECT_BYTES and (more := stream.read(1 << 20)):
+        head += more
+    start = head.find(_MARK) + len(_MARK)
+    if start < len(_MARK):
+        return None
+    try:
+        before = parse_json(head[:start] + b"]}")
+        stream.seek(start + max(before["count"] * _ENTRY - 1, 0))
+        tail = stream.read(1 << 20)
+        after = parse_json(b"{" + _MARK + tail)
+        fields = {key: value for key, value in {**before, **after}.items() if key != "records"}
+        return _SealEnds(head[:start], tail, Seal.model_validate(fields))
+    except (ValueError, KeyError, TypeError, OverflowError, OSError):
+        return None
+
+
+def _digest_body(stream: BinaryIO, ends: _SealEnds) -> str | None:
+    """The digest of the whole seal; None where its middle is not what a seal's is."""
+    digest = hashlib.sha256(ends.head)
+    stream.seek(len(ends.head))
+    for piece in _read_entries(stream, ends.seal.count):
+        if not _ENTRIES.fullmatch(piece if piece.endswith(b",") else piece + b","):
+            return None
+        digest.update(piece)
+    digest.update(ends.tail)
+    return digest.hexdigest()
+
+
+def _read_entries(stream: BinaryIO, count: int) -> Iterator[bytes]:
+    """The digests of a seal with their quotation marks and commas, some at once; the last one has no comma."""
+    left = max(count * _ENTRY - 1, 0)
+    while left > 0 and (piece := stream.read(min(left, _TOGETHER * _ENTRY))):
+        left -= len(piece)
+        yield piece

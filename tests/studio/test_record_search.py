@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from charter.errors import DamagedError, StoreError
 from charter.records.record import canonical
-from charter.studio import record_file
-from charter.studio.record_file import LineSearch, RecordFile, RecordFiles, read_id
+from charter.run.store import record_file
+from charter.studio.record_search import LineSearch, RecordFiles, SearchableFile, read_id
 
 ROWS: list[dict[str, object]] = [
     {"id": "a", "label": "harmful", "n": 1, "deep": {"label": "other", "ok": True}, "text": "Größe"},
@@ -28,17 +28,17 @@ ROWS: list[dict[str, object]] = [
 ]
 
 
-def write(path: Path, rows: list[dict[str, object]], rest: bytes = b"") -> RecordFile:
+def write(path: Path, rows: list[dict[str, object]], rest: bytes = b"") -> SearchableFile:
     path.write_bytes(b"".join(canonical(row).encode() + b"\n" for row in rows) + rest)
-    return RecordFile(path, path.parent)
+    return SearchableFile(path, path.parent)
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> RecordFile:
+def file(tmp_path: Path) -> SearchableFile:
     return write(tmp_path / "rows.jsonl", ROWS, b'{"id":"torn"')
 
 
-def test_whole_lines_are_found_by_their_place(file: RecordFile) -> None:
+def test_whole_lines_are_found_by_their_place(file: SearchableFile) -> None:
     assert len(file) == 4
     assert [json.loads(line) for line in file.read_lines([3, 0])] == [ROWS[3], ROWS[0]]
 
@@ -66,7 +66,7 @@ def test_whole_lines_are_found_by_their_place(file: RecordFile) -> None:
         (LineSearch(text="Größe", field="label", value="harm"), []),
     ],
 )
-def test_lines_are_found_by_what_they_hold(file: RecordFile, wanted: LineSearch, found: list[int]) -> None:
+def test_lines_are_found_by_what_they_hold(file: SearchableFile, wanted: LineSearch, found: list[int]) -> None:
     assert list(file.search_lines(wanted)) == found
     assert list(file.search_lines(wanted)) == found, "kept"
 

@@ -1,0 +1,200 @@
+"""The records of a step's file, found by their place: however many there are, few are held.
+
+Where lines begin is learnt as far as it is asked for, and kept for every 64th line: a page reads its own lines alone,
+and the index of ten million records takes 1.3 MB.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Generic, TypeVar, overload
+
+from pydantic import BaseModel
+
+from charter.run.store.line_stream import parse_record
+from charter.run.store.regular_files import open_regular, translate_os_errors
+
+R = TypeVar("R", bound=BaseModel)
+
+MAX_HELD = 8192
+"""Records that are held in memory at once; of a longer step each is read when it is asked for."""
+_STRIDE = 64
+_PIECE = 4 << 20
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """What tells one state of a file from another."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of_stream(cls, stream: BinaryIO) -> FileStamp:
+        """That of an open file."""
+        found = os.fstat(stream.fileno())
+        return cls(found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+def read_stamp(path: Path, root: Path) -> FileStamp | None:
+    """The state of a file; None where there is none. Raises StoreError, DamagedError."""
+    with translate_os_errors(path, "read"):
+        try:
+            with os.fdopen(open_regular(path, root), "rb") as stream:
+                return FileStamp.of_stream(stream)
+        except FileNotFoundError:
+            return None
+
+
+class RecordFile:
+    """One state of a step's file. A last line without its newline is no record yet.
+
+    Args:
+        path: The file.
+        root: The run's folder; no link is followed below it.
+
+    Raises:
+        StoreError: It cannot be read.
+        DamagedError: A link, or something that is no file.
+    """
+
+    def __init__(self, path: Path, root: Path) -> None:
+        self.path, self.root = path, root
+        self._starts, self._count, self._end, self._at = array("Q", [0]), 0, 0, 0
+        self._mutex = threading.Lock()
+        with self.open() as stream:
+            self.stamp = FileStamp.of_stream(stream)
+
+    def __len__(self) -> int:
+        """How many whole lines it has; the file is read once for it."""
+        self._learn_lines(None)
+        return self._count
+
+    def has_line(self, number: int) -> bool:
+        """Whether there is a line of this number; the file is read no further than to it."""
+        return number >= 0 and self._learn_lines(number)
+
+    def iterate_lines(self, first: int = 0) -> Iterator[bytes]:
+        """The lines from number ``first`` on, counted from 0, without their newlines. Raises StoreError."""
+        if not self._learn_lines(first):
+            return
+        with translate_os_errors(self.path, "read"), self.open() as stream:
+            self._seek(stream, first)
+            left = self.stamp.size - stream.tell()
+            while left > 0 and (line := stream.readline(left)).endswith(b"\n"):
+                left -= len(line)
+                yield line[:-1]
+
+    def read_lines(self, numbers: Iterable[int]) -> list[bytes]:
+        """The lines of these numbers, counted from 0, without their newlines. Raises StoreError, and IndexError where
+        there is no such line."""
+        found, following = [], -1
+        with translate_os_errors(self.path, "read"), self.open() as stream:
+            for number in numbers:
+                if not self.has_line(number):
+                    raise IndexError(number)
+                if number != following:
+                    self._seek(stream, number)
+                found.append(stream.readline()[:-1])
+                following = number + 1
+        return found
+
+    def read_pieces(self) -> Iterator[tuple[int, bytes]]:
+        """The whole lines, as many as a piece holds, each with the number of its first one. Raises StoreError."""
+        number = 0
+        with translate_os_errors(self.path, "read"), self.open() as stream:
+            left, rest = self.stamp.size, b""
+            while piece := stream.read(min(left, _PIECE)):
+                left -= len(piece)
+                whole, newline, torn = (rest + piece).rpartition(b"\n")
+                rest = torn
+                if newline:
+                    yield number, whole + newline
+                    number += whole.count(b"\n") + 1
+
+    def open(self) -> BinaryIO:
+        """The file, to be read; the caller closes it. Raises StoreError, DamagedError."""
+        with translate_os_errors(self.path, "read"):
+            return os.fdopen(open_regular(self.path, self.root), "rb")
+
+    def _seek(self, stream: BinaryIO, number: int) -> None:
+        stream.seek(self._starts[number // _STRIDE])
+        for _ in range(number % _STRIDE):
+            stream.readline()
+
+    def _learn_lines(self, number: int | None) -> bool:
+        """Learns where lines begin, as far as this one (None: all of them). Whether there is such a line."""
+        with self._mutex:
+            if (number is not None and number < self._count) or self._at >= self.stamp.size:
+                return number is not None and number < self._count
+            with translate_os_errors(self.path, "read"), self.open() as stream:
+                stream.seek(self._at)
+                while self._at < self.stamp.size and (number is None or number >= self._count):
+                    piece = stream.read(min(_PIECE, self.stamp.size - self._at))
+                    if not piece:
+                        self._at = self.stamp.size
+                        break
+                    self._take_piece(piece)
+            return number is not None and number < self._count
+
+    def _take_piece(self, piece: bytes) -> None:
+        place = piece.find(b"\n")
+        while place >= 0:
+            self._count += 1
+            if self._count % _STRIDE == 0:
+                self._starts.append(self._at + place + 1)
+            place = piece.find(b"\n", place + 1)
+        self._at += len(piece)
+
+
+class StoredRecords(Sequence[R], Generic[R]):
+    """The records of a sealed step, each read when it is asked for; a slice is a list.
+
+    Args:
+        file: The step's file.
+        kind: What a line holds.
+        count: How many records the step has.
+    """
+
+    def __init__(self, file: RecordFile, kind: type[R], count: int) -> None:
+        self._file, self._kind, self._count = file, kind, count
+
+    def __len__(self) -> int:
+        """How many records the step has."""
+        return self._count
+
+    def __iter__(self) -> Iterator[R]:
+        """In order, one held at a time. Raises StoreError, and DamagedError naming file and line."""
+        for number, line in enumerate(self._file.iterate_lines(), 1):
+            yield parse_record(self._file.path, number, line, self._kind)
+
+    @overload
+    def __getitem__(self, place: int) -> R: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[R]: ...
+
+    def __getitem__(self, place: int | slice) -> R | list[R]:
+        """A record, or those of a slice. Raises as iterating does."""
+        if isinstance(place, slice):
+            return self._read(range(self._count)[place])
+        return self._read([range(self._count)[place]])[0]
+
+    def _read(self, numbers: Sequence[int]) -> list[R]:
+        lines = self._file.read_lines(numbers)
+        pairs = zip(numbers, lines, strict=True)
+        return [parse_record(self._file.path, number + 1, line, self._kind) for number, line in pairs]
+
+
+def load_records(path: Path, root: Path, kind: type[R], count: int | None = None) -> Sequence[R]:
+    """The records of a file that is there: a list where they are few. ``count``: how many there are (None: counted).
+    Raises StoreError, DamagedError."""
+    file = RecordFile(path, root)
+    stored = StoredRecords(file, kind, len(file) if count is None else count)
+    return stored if len(stored) > MAX_HELD else list(stored)
