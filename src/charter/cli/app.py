@@ -16,6 +16,7 @@ from charter.cli import (
     evaluate_command,
     explain_command,
     export_command,
+    feedback_commands,
     init,
     judge_commands,
     organism_commands,
@@ -74,3 +75,4 @@ app.add_typer(organism_commands.app, name="organism")
 app.add_typer(constitution_commands.app, name="constitution")
 app.add_typer(judge_commands.app, name="judge")
 app.add_typer(review_commands.app, name="review")
+app.add_typer(feedback_commands.app, name="feedback")

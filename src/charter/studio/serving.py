@@ -8,10 +8,14 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from charter.errors import SpecError, StoreError
 from charter.studio.gatekeeper import StudioAddress
 from charter.studio.sessions import StudioAccess, parse_access
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 LOOPBACK = "127.0.0.1"
 
@@ -44,14 +48,33 @@ def serve_studio(
         SpecError: No such role, or another host without TLS; or a port that cannot be used.
         StoreError: There is no such folder.
     """
-    import uvicorn
-
     from charter.studio.application import make_application
 
     if not root.is_dir():
         raise StoreError(f"{root} is no folder", "Give the folder of runs, or a run's own.")
-    require_safe_place(place)
     accesses = [parse_access(asked, getpass.getuser()) for asked in roles or ("admin",)]
+
+    def open_studio(address: StudioAddress, url: str) -> ASGIApp:
+        for access in accesses:
+            announce(access, f"{url}/enter?token={access.token}")
+        return make_application(root, accesses, address)
+
+    serve_application(place, open_studio)
+
+
+def serve_application(place: ListeningPlace, open_application: Callable[[StudioAddress, str], ASGIApp]) -> None:
+    """Serves an application until an interrupt.
+
+    Args:
+        place: Where it listens.
+        open_application: From the address, and from the URL of it, to the application; calls are accepted by then.
+
+    Raises:
+        SpecError: Another host without TLS, or a port that cannot be used.
+    """
+    import uvicorn
+
+    require_safe_place(place)
     family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:  # else no TCP_NODELAY is set
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -63,10 +86,8 @@ def serve_studio(
         listener.listen(128)
         address = describe_place(place, listener.getsockname()[1])
         host = f"{place.name or _bracket(place.host)}:{listener.getsockname()[1]}"
-        for access in accesses:
-            announce(access, f"{address.scheme}://{host}/enter?token={access.token}")
         config = uvicorn.Config(
-            make_application(root, accesses, address),
+            open_application(address, f"{address.scheme}://{host}"),
             log_level="warning",
             access_log=False,  # addresses hold tokens
             lifespan="off",
