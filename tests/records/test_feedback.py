@@ -69,5 +69,5 @@ def test_an_id_depends_on_the_sender_and_its_row() -> None:
 
 def test_nothing_is_made_without_consent() -> None:
     assert said().consent == "improve"
-    assert Feedback(id="1", kind="thumbs", prompt="a", answer="b", thumbs="up").consent == "none"  # type: ignore[arg-type]
+    assert Feedback(id="1", kind="thumbs", prompt="a", answer="b", thumbs="up").consent == "none"
     assert [stored(consent=consent).is_usable for consent in ("none", "improve", "publish")] == [False, True, True]

@@ -23,7 +23,8 @@ class IntegrityReport(Record):
     """``ok``: no fault. ``anchored``: the run is the one whose hash was given. ``tip`` is the hash of the journal's
     last line: kept elsewhere, it anchors human decisions made after the end, too. ``notes`` are no faults.
     ``foreign``: files that belong to no step and that nothing reads; with ``strict`` they are faults too. ``reviews``:
-    the hash of the last line of each review queue's journal: kept elsewhere, it shows whether labels are missing."""
+    the hash of the last line of each review queue's journal: kept elsewhere, it shows whether labels are missing.
+    ``erased``: rows of feedback that were erased after the run took them in, each with the time."""
 
     ok: bool
     anchored: bool
@@ -34,6 +35,7 @@ class IntegrityReport(Record):
     faults: tuple[Fault, ...]
     notes: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
+    erased: dict[str, str] = Field(default_factory=dict, exclude_if=lambda rows: not rows)
     reviews: dict[str, str] = Field(default_factory=dict, exclude_if=lambda tips: not tips)
 
 
@@ -85,6 +87,7 @@ def verify_run(directory: Path | str, expect: str | None = None, strict: bool = 
         faults=tuple(dict.fromkeys(faults)),
         notes=tuple(notes),
         foreign=tuple(foreign),
+        erased=store.list_erased_rows(events),
         reviews=tips,
     )
 

@@ -24,6 +24,12 @@ class DrawSpec(Record):
         "uniform",
         description="`uniform` draws by the seed; `file` takes the prompts as they stand.",
     )
+    first: str = Field(
+        "",
+        exclude_if=lambda name: not name,
+        description="Name of a source whose prompts are drawn before all others. `charter fork --feedback` names its "
+        "own.",
+    )
 
 
 class AttackSpec(Record):

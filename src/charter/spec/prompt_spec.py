@@ -24,6 +24,8 @@ PublishedSet = Literal[
     "vicuna",
 ]
 """The published sets whose files are understood by name."""
+WORLD_SOURCE = "world"
+"""What stands in a list of sources for the prompts of the test world."""
 
 
 class Columns(Record):
@@ -49,13 +51,14 @@ class SourceSpec(Record):
     path: str = Field(
         "",
         description="A file or folder of your own (JSONL, JSON, CSV, TSV, TXT, Parquet, XLSX), or the files of "
-        "the named set.",
+        "the named set. `run:NAME` lies in the run's folder.",
     )
     hub: str = Field("", description="A data set of the hub, as owner/name.")
     program: str = Field(
         "",
-        pattern=r"^(python:.+)?$",
-        description="A source of your own, `python:package.module:Object`. That text alone is short for it.",
+        pattern=r"^(python:.+|world)?$",
+        description="A source of your own, `python:package.module:Object`, or `world`: the test world's prompts. That "
+        "text alone is short for it.",
     )
     config: str = Field("", description="Configuration of the hub's data set.")
     split: str = Field("", description="Split of the hub's data set. Empty: all splits.")

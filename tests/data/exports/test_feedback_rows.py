@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from charter.data.exports.feedback_rows import MAX_PAIRS, make_attempt_rows, make_pair_rows
 from tests.fakes.said_feedback import AT, stored
 
-GOOD = {"kind": "rating", "rating": 5}
+GOOD: dict[str, Any] = {"kind": "rating", "rating": 5}
 
 
 def test_prompts_of_bad_answers_become_attempts_once_each() -> None:
