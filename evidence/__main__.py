@@ -19,6 +19,7 @@ from evidence.city import city
 from evidence.curation import curation
 from evidence.equal_answers import equal_answers
 from evidence.false_rules import false_rules
+from evidence.feedback import feedback
 from evidence.gates import gates
 from evidence.http import http
 from evidence.instruct import instruct
@@ -57,6 +58,7 @@ CLAIMS = {
     "real_kills": real_kills,
     "city": city,
     "curation": curation,
+    "feedback": feedback,
     "gates": gates,
     "near": near,
     "nearness": nearness,

@@ -92,10 +92,8 @@ def open_run(
     from charter.run import Run
 
     spec = specs.parse_spec(spec_text)
-    with block_network(spec.offline), TemporaryDirectory() as beside:
-        for name, text in (files or {}).items():
-            store.write_atomic(Path(beside) / name, text.encode())
-        job = build_job(spec, folder=Path(beside))
+    with block_network(spec.offline):
+        job = _build_new_job(spec, files or {})
         lines = job.prepare()
         target = job.describe()
         _introduce(target, tell)
@@ -113,6 +111,14 @@ def open_run(
             if files:
                 run.publish(files)
             yield job, run
+
+
+def _build_new_job(spec: specs.Spec, files: Mapping[str, str]) -> Job:
+    """The job of a run that is not there yet: it reads the files that the run will begin with from another place."""
+    with TemporaryDirectory() as beside:
+        for name, text in files.items():
+            store.write_atomic(Path(beside) / name, text.encode())
+        return build_job(spec, folder=Path(beside))
 
 
 def resume_run(

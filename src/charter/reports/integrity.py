@@ -57,12 +57,9 @@ def verify_run(directory: Path | str, expect: str | None = None, strict: bool = 
     events, faults = store.read_journal(reading)
     head = store.expected_head(events)
     complete = head is not None or store.is_present(directory, store.HEAD)
-    notes = []
-    for torn in _find_torn_lines(directory, reading, events):
-        if complete:
-            faults.append(torn)
-        else:
-            notes.append(f"{torn} (dropped when the run goes on)")
+    torn = list(_find_torn_lines(directory, reading, events))
+    faults += torn if complete else []
+    notes = [] if complete else [f"{line} (dropped when the run goes on)" for line in torn]
     foreign = _find_foreign_files(directory, events, complete)
     tips = _check_reviews(directory, events, faults, notes)
     faults += [
@@ -71,8 +68,8 @@ def verify_run(directory: Path | str, expect: str | None = None, strict: bool = 
         *_check_spec(directory, events),
         *_check_steps(directory, events, complete),
         *_check_results(directory, events),
+        *_check_ending(directory, events, head),
     ]
-    faults += _check_ending(directory, events, head)
     faults += [Fault(file=name, line=None, what="belongs to no step") for name in foreign if strict]
     anchored = head is not None and expect in {event["hash"] for event in events[head.journal_lines - 1 :]}
     if expect is not None and not anchored:
