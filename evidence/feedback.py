@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
-from evidence.cells import RUNS, kept
 from tests.fakes.killed_feedback import kill_in_the_middle
 from tests.fakes.postgres_server import is_installed, serve_postgres
+
+from evidence.cells import RUNS, kept
 
 POSTS, CLIENTS = 10_000, 50
 
@@ -16,7 +18,7 @@ POSTS, CLIENTS = 10_000, 50
 def feedback() -> dict[str, Any]:
     """Every acknowledged row must be there once; PostgreSQL is left out where it is not installed."""
     kinds = ["SQLite", *(["PostgreSQL"] if is_installed() else [])]
-    rows = [kept(f"feedback/{kind.lower()}", lambda kind=kind: _measure(kind)) for kind in kinds]
+    rows = [kept(f"feedback/{kind.lower()}", partial(_measure, kind)) for kind in kinds]
     good = sum(_is_whole(row) for row in rows)
     targets = [
         {"what": "databases with each acknowledged row once", "target": "2", "seen": [good], "met": good == 2},

@@ -13,15 +13,21 @@ from charter.cli import main
 from charter.jobs.feedback_intake import open_feedback_store
 from charter.studio.feedback_keys import read_keys
 from tests.fakes.said_feedback import stored
+from tests.fakes.taught_runs import record_taught_run
 
 CHANGED = "\x1b[31mred\x1b[0m"
 
 
-def call(*words: str) -> int:
+def run_command(*words: str) -> int:
     """How a command exits."""
     with pytest.raises(SystemExit) as ended:
-        main(["feedback", *words])
+        main(words)
     return int(ended.value.code or 0)
+
+
+def call(*words: str) -> int:
+    """The same of a command about feedback."""
+    return run_command("feedback", *words)
 
 
 def fill(path: Path) -> str:
@@ -98,3 +104,28 @@ def test_what_was_acknowledged_is_there_once_after_a_kill(feedback_place: str) -
     assert {name: found[name] for name in ("acknowledged", "rows", "lost", "twice", "foreign")} == {
         "acknowledged": 300, "rows": 300, "lost": 0, "twice": 0, "foreign": 0
     }  # fmt: skip
+
+
+def test_a_row_is_traced_and_erased_at_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, row = record_taught_run(tmp_path / "run", [stored("1"), stored("9", prompt="another ?")]), stored("1").id
+    place = fill(tmp_path / "f.db")
+
+    def erase(*words: str) -> tuple[int, str]:
+        code = run_command("erase", str(run), "--row", row, *words)
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    code, told = erase("--store", place)
+    assert (code, "rules: p-1" in told, "Nothing was changed" in told) == (0, True, True)
+    assert f"charter fork {run} NEW --without-row {row}" in told
+    code, told = erase("--yes")
+    assert (code, "no store is named" in told) == (2, True)
+    code, told = erase("--yes", "--store", place, "--by", "ada")
+    assert (code, f"{row} was taken from the store" in told) == (0, True)
+    assert run_command("verify", str(run)) == 0
+    assert f"feedback {row}: erased" in capsys.readouterr().out
+    code, told = erase("--yes", "--no-store", "--json")
+    assert (code, json.loads(told)["taken from the store"]) == (0, False)
+    assert run_command("fork", str(run), str(tmp_path / "new"), "--at", "001/findings") == 2
+    assert run_command("fork", str(run), str(tmp_path / "new"), "--without-row", row) == 0
+    assert "1 left out by id" in capsys.readouterr().err
