@@ -30,6 +30,8 @@ BUSY_SECONDS = 30
 """How long SQLite waits for another process that writes."""
 POOLED = 10
 """Connections that are kept open."""
+_ONE_MIGRATION = threading.Lock()
+"""Alembic keeps what it works on in a module of its own, so that one process migrates one store at a time."""
 _A_PIECE = 1_000
 """Rows that are read at once."""
 
@@ -57,7 +59,7 @@ class FeedbackStore:
         with self._translate():
             self._engine = _connect_sqlite(self._url) if self._is_sqlite else _connect(self._url)
             try:
-                with self._writing, self._begin("BEGIN IMMEDIATE") as connection:
+                with _ONE_MIGRATION, self._begin("BEGIN IMMEDIATE") as connection:
                     self._migrate(connection)
             except BaseException:
                 self._engine.dispose()
