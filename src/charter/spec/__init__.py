@@ -11,7 +11,6 @@ from charter.spec.method_options import (
     AmendSpec,
     AttackSpec,
     ClusterSpec,
-    DrawSpec,
     GateSpec,
     JudgingSpec,
     LookalikeSpec,
@@ -44,7 +43,7 @@ from charter.spec.preference_spec import (
     RlooSpec,
 )
 from charter.spec.principle_spec import CaiSpec, SelfAlignSpec
-from charter.spec.prompt_spec import WORLD_SOURCE, Columns, KeepOutSpec, PromptsSpec, SourceSpec
+from charter.spec.prompt_spec import WORLD_SOURCE, Columns, DrawSpec, KeepOutSpec, PromptsSpec, SourceSpec
 from charter.spec.run_files import IN_RUN, place_files
 from charter.spec.run_spec import (
     AuditSpec,

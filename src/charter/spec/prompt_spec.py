@@ -1,4 +1,4 @@
-"""Where prompts come from, and how they are split."""
+"""Where prompts come from, how they are split, and how many are drawn."""
 
 from __future__ import annotations
 
@@ -130,3 +130,20 @@ class PromptsSpec(Record):
         description="Two prompts fall into the same split from this Jaccard similarity of their word trigrams on.",
     )
     keep_out: KeepOutSpec = KeepOutSpec()
+
+
+class DrawSpec(Record):
+    """Batches of red-team prompts."""
+
+    batch: int = Field(160, ge=1, description="Prompts in the first iteration.")
+    later: int = Field(110, ge=1, description="Prompts in each later iteration.")
+    order: Literal["uniform", "file"] = Field(
+        "uniform",
+        description="`uniform` draws by the seed; `file` takes the prompts as they stand.",
+    )
+    first: str = Field(
+        "",
+        exclude_if=lambda name: not name,
+        description="Name of a source whose prompts are drawn before all others. `charter fork --feedback` names its "
+        "own.",
+    )
