@@ -20,6 +20,7 @@ from evidence.curation import curation
 from evidence.equal_answers import equal_answers
 from evidence.executor import executor
 from evidence.false_rules import false_rules
+from evidence.feedback import feedback
 from evidence.gates import gates
 from evidence.http import http
 from evidence.instruct import instruct
@@ -59,6 +60,7 @@ CLAIMS = {
     "real_kills": real_kills,
     "city": city,
     "curation": curation,
+    "feedback": feedback,
     "gates": gates,
     "near": near,
     "nearness": nearness,

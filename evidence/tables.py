@@ -23,6 +23,7 @@ PAGES = (
         "docs/attacks.md",
         "docs/oracles.md",
         "docs/engines.md",
+        "docs/feedback.md",
         "docs/preferences.md",
     ),
     *(
@@ -83,6 +84,7 @@ def table(name: str) -> str:
         "attacks": _attacks,
         "audit": audit_tables.table,
         "http": _http,
+        "feedback": _feedback,
         "gates": _gates,
         "benchmarks": _benchmarks,
         "sides": side_tables.table,
@@ -192,6 +194,11 @@ def _kills(found: dict[str, Any]) -> str:
         rows = [r for r in found["rows"] if (r["phase"], r["signal"]) == (phase, signal)]
         lines.append((phase, signal, len(rows), sum(r["killed"] for r in rows), sum(r["same run"] for r in rows)))
     return md.lines(("phase", "signal", "runs", "killed in time", "same run after resume"), lines)
+
+
+def _feedback(found: dict[str, Any]) -> str:
+    keys = ("posts", "clients", "acknowledged before the kill", "without an answer", "rows", "lost", "twice", "seconds")
+    return md.lines(("database", *keys), [(r["name"], *(r[key] for key in keys)) for r in found["rows"]])
 
 
 def _killed(found: dict[str, Any]) -> str:

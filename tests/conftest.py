@@ -11,7 +11,8 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,27 @@ def play_once(session: pytest.TempPathFactory, name: str, play: Callable[[Path],
             play(folder / name)
             (folder / f"{name}.done").touch()
     return folder / name
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL of this session; skipped where Debian's package is not installed."""
+    from tests.fakes.postgres_server import is_installed, serve_postgres
+
+    if not is_installed():
+        pytest.skip("PostgreSQL is not installed")
+    with serve_postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def feedback_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A place for a store of feedback that holds nothing yet, of each kind."""
+    if request.param == "sqlite":
+        return str(tmp_path / "feedback.db")
+    from tests.fakes.postgres_server import make_database
+
+    return make_database(request.getfixturevalue("postgres"), f"d{uuid.uuid4().hex[:12]}")
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,7 @@ COMMANDS = (
     "run",
     "resume",
     "fork",
+    "erase",
     "show",
     "verify",
     "compare",
@@ -54,6 +55,7 @@ COMMANDS = (
     "constitution",
     "judge",
     "review",
+    "feedback",
 )
 NOWHERE = f"{SPEC}target: {{model: /nowhere/at/all}}\n"
 
@@ -135,7 +137,7 @@ def test_every_command_has_help(charter: Charter) -> None:
 
 def test_reference_holds_every_command_and_option() -> None:
     text = render_reference()
-    for name in (*COMMANDS[:10], "organism build", "organism check", "organism serve", "constitution approve"):
+    for name in (*COMMANDS[:11], "organism build", "organism check", "organism serve", "constitution approve"):
         assert f"## charter {name}\n" in text
     for option in ("--set KEY=VALUE", "--dry-run", "--expect HASH", "--at STEP", "--redact", "--port N"):
         assert f"| `{option}` |" in text

@@ -216,3 +216,10 @@ def test_an_evaluator_that_is_missing_is_named_with_the_line_to_write() -> None:
 def test_replicas_without_a_command_that_serves_are_refused(role: str) -> None:
     with pytest.raises(SpecError, match="serve_replicas: is for the servers that `serve` starts"):
         parse_spec(f"version: 1\nworld: village\n{role}: {{model: ./weights, serve_replicas: 2}}")
+
+
+def test_a_list_of_sources_may_hold_the_world_where_there_is_one() -> None:
+    listed = "prompts: {redteam: [{path: a.jsonl}, world]}\n"
+    assert isinstance(parse_spec(f"version: 1\nworld: village\n{listed}").prompts.redteam, tuple)
+    with pytest.raises(SpecError, match=r"prompts\.redteam: refers to a test world"):
+        parse_spec(f"version: 1\n{listed}")

@@ -14,9 +14,11 @@ from charter.cli import (
     constitution_commands,
     curate_command,
     doctor,
+    erase_command,
     evaluate_command,
     explain_command,
     export_command,
+    feedback_commands,
     init,
     judge_commands,
     organism_commands,
@@ -56,6 +58,7 @@ for command in (
     run_commands.run,
     run_commands.resume,
     run_commands.fork,
+    erase_command.erase,
     show_commands.show,
     show_commands.verify,
     compare_command.compare,
@@ -76,3 +79,4 @@ app.add_typer(organism_commands.app, name="organism")
 app.add_typer(constitution_commands.app, name="constitution")
 app.add_typer(judge_commands.app, name="judge")
 app.add_typer(review_commands.app, name="review")
+app.add_typer(feedback_commands.app, name="feedback")

@@ -95,31 +95,30 @@ def fork(
         typer.Option(metavar="FILE", help="The amended constitution, for a run that goes on from the end."),
     ] = None,
     changes: Changes = None,
+    feedback: Annotated[
+        str,
+        typer.Option(
+            metavar="PLACE",
+            help="Learn from what users said: a store of feedback, or a file that charter feedback export wrote.",
+        ),
+    ] = "",
+    without_rows: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--without-row",
+            metavar="ID",
+            help="Begin anew as the old run began, without this row of its feedback; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Make a new run from an old one, with changes to its spec: from the steps before STEP, or, where the old one is
     finished, from its end, with its policy, rules and rows. What people decided about the rules is followed then.
     `charter resume NEW` goes on."""
-    from charter import spec as specs
-    from charter.run import Run
-    from charter.run.reader import RunReader
+    from charter.jobs.forks import ForkRequest, fork_run
 
-    wanted = parse_changes(changes)
-    reading = RunReader(directory)
-    text = specs.change_spec(reading.read_text("spec.yaml"), wanted)
-    if at is None and reading.head is not None:
-        from charter import jobs
-
-        jobs.continue_run(directory, new, text, constitution)
-        print_message(f"{new} goes on from the end of {directory}. Begin: charter resume {new}")
-        return
-    if constitution is not None:
-        raise SpecError(
-            "--constitution is for a run that goes on from the end of a finished one",
-            cure="Finish it first: charter resume; and leave --at out.",
-        )
-    with Run.open(directory) as old:
-        old.fork(new, at, spec_text=text, seed=specs.parse_spec(text).seed if "seed" in wanted else None)
-    print_message(f"{new} holds the steps of {directory}{f' before {at}' if at else ''}. Go on: charter resume {new}")
+    request = ForkRequest(at, constitution, parse_changes(changes), feedback, tuple(without_rows or ()))
+    for line in fork_run(directory, new, request):
+        print_message(line)
 
 
 def read_spec_text(spec: str, changes: Mapping[str, str]) -> str:

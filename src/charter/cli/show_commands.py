@@ -82,6 +82,8 @@ def verify(
             print_out("\n".join([f"{name}: {one.wording}", *map(str, one.faults), *one.notes, *foreign]))
             if one.head:
                 print_out(f"HEAD {one.head}")
+            for row, at in one.erased.items():
+                print_out(f"feedback {row}: erased {at}; what was made of it stays in this run (charter erase)")
             for queue, tip in one.reviews.items():
                 print_out(f"review {queue}: last line {tip}")
     if not all(one.ok for one in found.values()):

@@ -1,4 +1,5 @@
-"""What the program does, a use case a module: run, resume, chain, audit, evaluate, calibrate, curate, export, review.
+"""What the program does, a use case a module: run, resume, chain, audit, evaluate, calibrate, curate, export, review,
+feedback.
 
 The command line calls these functions. Each reads a spec, binds its objects and takes the work to its end.
 """

@@ -56,10 +56,11 @@ class AlignmentJob:
         spec: What is to be done.
         revision: The commit of the target that a run began with; empty for a new run.
         written: Prompts that the step before writes at most, for the forecast.
+        folder: The run's, where files of the spec lie in it.
     """
 
-    def __init__(self, spec: Spec, revision: str = "", written: int = 0) -> None:
-        self.components = Components(spec, revision)
+    def __init__(self, spec: Spec, revision: str = "", written: int = 0, folder: Path | None = None) -> None:
+        self.components = Components(spec, revision, folder)
         self.written = written
 
     def describe(self) -> dict[str, Any]:

@@ -56,7 +56,8 @@ def audit_spec(model: str, baseline: str, battery: Path | None, benchmarks: Sequ
     if battery is not None:
         spec = specs.parse_spec(read_battery(battery).spec, str(battery))
     elif _is_run(baseline):
-        spec = _open_run(baseline).spec
+        reading = _open_run(baseline)
+        spec = specs.place_files(reading.spec, reading.directory.resolve())
     else:
         raise SpecError(
             f"the baseline {baseline} is no run, so no battery can be made from it",
@@ -175,7 +176,7 @@ def _read_handover(reading: RunReader, directory: Path) -> RunState:
 
 def _audit_components(reading: RunReader, asked: AuditSpec) -> Components:
     """What a run's spec names, with the prompts and benchmarks of the audit and the run's norms."""
-    old = reading.spec
+    old = specs.place_files(reading.spec, reading.directory.resolve())
     prompts = old.prompts.model_copy(update={"heldout": asked.prompts})
     changes = {"prompts": prompts, "benchmarks": asked.merge_benchmarks(old.benchmarks)}
     components = Components(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from charter.jobs.alignment_job import AlignmentJob
@@ -14,13 +15,14 @@ from charter.jobs.self_instruct_job import SelfInstructJob
 from charter.spec import Spec
 
 
-def build_job(spec: Spec, revision: str = "", written: int = 0) -> Job:
+def build_job(spec: Spec, revision: str = "", written: int = 0, folder: Path | None = None) -> Job:
     """The job of a spec.
 
     Args:
         spec: What is to be done.
         revision: The commit of the target that a run began with; empty for a new run.
         written: Prompts that the step before writes at most, for the forecast of a chain.
+        folder: The run's, where files of the spec lie in it.
     """
     match spec.method:
         case "audit":
@@ -32,7 +34,7 @@ def build_job(spec: Spec, revision: str = "", written: int = 0) -> Job:
         case "self_instruct":
             return SelfInstructJob(spec, revision)
         case _:
-            return AlignmentJob(spec, revision, written)
+            return AlignmentJob(spec, revision, written, folder)
 
 
 def forecast_run(spec: Spec, written: int = 0) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -84,14 +85,15 @@ def open_run(
     observer: Observer | None = None,
     tell: Callable[[str], None] | None = None,
     budget: specs.Budget | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[Job, Run]]:
-    """A new run from a spec, opened, with what is to be done in it; ``budget`` in place of the spec's. Raises
-    CharterError."""
+    """A new run from a spec, opened, with what is to be done in it; ``budget`` in place of the spec's; ``files``: texts
+    that it begins with, by their names in its folder. Raises CharterError."""
     from charter.run import Run
 
     spec = specs.parse_spec(spec_text)
     with block_network(spec.offline):
-        job = build_job(spec)
+        job = _build_new_job(spec, files or {})
         lines = job.prepare()
         target = job.describe()
         _introduce(target, tell)
@@ -106,7 +108,17 @@ def open_run(
             budget=budget or spec.budget,
             observer=observer,
         ) as run:
+            if files:
+                run.publish(files)
             yield job, run
+
+
+def _build_new_job(spec: specs.Spec, files: Mapping[str, str]) -> Job:
+    """The job of a run that is not there yet: it reads the files that the run will begin with from another place."""
+    with TemporaryDirectory() as beside:
+        for name, text in files.items():
+            store.write_atomic(Path(beside) / name, text.encode())
+        return build_job(spec, folder=Path(beside))
 
 
 def resume_run(
@@ -131,7 +143,7 @@ def resume_run(
         known = _known(directory, spec)
         if date := known.get("date"):
             spec = spec.model_copy(update={"target": spec.target.model_copy(update={"today": str(date)})})
-        job = build_job(spec, str(known.get("revision", "")))
+        job = build_job(spec, str(known.get("revision", "")), folder=directory)
         target = job.describe()
         _introduce(target, tell)
         with Run.open(directory, budget=spec.budget, observer=observer, environment=collect_environment(target)) as run:
@@ -190,9 +202,11 @@ def collect_environment(target: Mapping[str, Any] | None = None) -> dict[str, An
     }
 
 
-def continue_run(old: Path, new: Path, spec_text: str, constitution: Path | None = None) -> None:
+def continue_run(
+    old: Path, new: Path, spec_text: str, constitution: Path | None = None, files: Mapping[str, str] | None = None
+) -> None:
     """Makes the run ``new``, which goes on from the finished run ``old``; it needs ``old`` no more. `resume` does the
-    work. Raises StoreError, SpecError."""
+    work. ``files``: texts that it begins with, by their names in its folder. Raises StoreError, SpecError."""
     head = RunReader(old).head
     if head is None:
         raise StoreError(f"{old} is not finished", "Finish it: charter resume; or fork from a step: --at")
@@ -205,6 +219,6 @@ def continue_run(old: Path, new: Path, spec_text: str, constitution: Path | None
     text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
     if (method := specs.parse_spec(text).method) not in METHODS:
         raise SpecError(f"{method} does not go on from the end of a run", cure="Fork a step of it: charter fork --at")
-    with open_run(text, new) as (job, run):
+    with open_run(text, new, files=files) as (job, run):
         assert isinstance(job, AlignmentJob)
         job.inherit(run)

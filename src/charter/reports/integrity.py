@@ -25,7 +25,8 @@ class IntegrityReport(Record):
     """``ok``: no fault. ``anchored``: the run is the one whose hash was given. ``tip`` is the hash of the journal's
     last line: kept elsewhere, it anchors human decisions made after the end, too. ``notes`` are no faults.
     ``foreign``: files that belong to no step and that nothing reads; with ``strict`` they are faults too. ``reviews``:
-    the hash of the last line of each review queue's journal: kept elsewhere, it shows whether labels are missing."""
+    the hash of the last line of each review queue's journal: kept elsewhere, it shows whether labels are missing.
+    ``erased``: rows of feedback that were erased after the run took them in, each with the time."""
 
     ok: bool
     anchored: bool
@@ -36,6 +37,7 @@ class IntegrityReport(Record):
     faults: tuple[Fault, ...]
     notes: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
+    erased: dict[str, str] = Field(default_factory=dict, exclude_if=lambda rows: not rows)
     reviews: dict[str, str] = Field(default_factory=dict, exclude_if=lambda tips: not tips)
 
 
@@ -60,12 +62,9 @@ def verify_run(
     events, faults = _read_journal(lines)
     head = store.expected_head(events)
     complete = head is not None or store.is_present(directory, store.HEAD)
-    notes = []
-    for torn in _find_torn_lines(directory, lines, events):
-        if complete:
-            faults.append(torn)
-        else:
-            notes.append(f"{torn} (dropped when the run goes on)")
+    torn = list(_find_torn_lines(directory, lines, events))
+    faults += torn if complete else []
+    notes = [] if complete else [f"{line} (dropped when the run goes on)" for line in torn]
     foreign = _find_foreign_files(directory, events, complete)
     tips = _check_reviews(directory, events, faults, notes)
     faults += [
@@ -73,8 +72,8 @@ def verify_run(
         *_check_spec(directory, events),
         *_check_steps(directory, events, complete, observer),
         *_check_results(directory, events),
+        *_check_ending(directory, events, head),
     ]
-    faults += _check_ending(directory, events, head)
     faults += [Fault(file=name, line=None, what="belongs to no step") for name in foreign if strict]
     anchored = head is not None and expect in {event["hash"] for event in events[head.journal_lines - 1 :]}
     if expect is not None and not anchored:
@@ -89,6 +88,7 @@ def verify_run(
         faults=tuple(dict.fromkeys(faults)),
         notes=tuple(notes),
         foreign=tuple(foreign),
+        erased=store.list_erased_rows(events),
         reviews=tips,
     )
 

@@ -26,12 +26,14 @@ from charter.reports.failures import (
     read_lookalikes,
     summarise_iteration,
 )
+from charter.reports.feedback_effects import read_feedback_effects, tabulate_effects
 from charter.reports.judge_trust import read_judge_trust, read_own_calibration
 from charter.reports.judging_tables import build_judging_tables
 from charter.reports.lineage import build_lineage
 from charter.reports.norm_compliance import read_norm_compliance
 from charter.reports.paired_tests import FINAL_STEP, START_STEP, compare_before_after
 from charter.reports.preference_report import read_curves, read_preference_report
+from charter.reports.provenance import RunGraph
 from charter.reports.rater_tables import tabulate_raters
 from charter.reports.rule_refusals import read_checked_wordings, tabulate_checked
 from charter.reports.run_comparison import change_text, detectable_text, metric_name, signed_points
@@ -52,8 +54,8 @@ MAX_TEXT = 2_000
 """Characters shown of one text."""
 MAX_PAGE_TEXT = 900_000
 """Characters of all transcripts together, escaped."""
-MAX_LOOKALIKES, MAX_CAUSES = 100, 12
-"""Look-alikes shown, and causes named under one rule."""
+MAX_LOOKALIKES, MAX_CAUSES, MAX_FEEDBACK = 100, 12, 300
+"""Look-alikes shown, causes named under one rule, and rows of feedback shown."""
 
 
 def render_page(directory: Path | str, redact: bool = False) -> str:
@@ -125,6 +127,8 @@ def _learnt_contents(reading: RunReader) -> dict[str, Any]:
         "learnt": read_preference_report(reading),
         "curves": read_curves(reading),
         "lineage": build_lineage(reading),
+        "feedback": (effects := read_feedback_effects(RunGraph(reading)))[:MAX_FEEDBACK],
+        "feedback_counts": tabulate_effects(effects),
         "cards": read_data_cards(reading),
         "checked": [*tabulate_themes(reading), *tabulate_checked(read_checked_wordings(reading))],
         "iterations": [summarise_iteration(reading, folder) for folder in reading.iterations],

@@ -15,6 +15,7 @@ from charter.constitution.document import Constitution
 from charter.constitution.ratification import Settlement, count_votes
 from charter.constitution.run_state import RunState
 from charter.errors import DamagedError, StoreError
+from charter.records.feedback import SNAPSHOT_ROWS, FeedbackRow
 from charter.records.measurements import Score
 from charter.records.model_refs import ModelRef
 from charter.records.record import Record, canonical
@@ -154,6 +155,14 @@ class RunReader:
     def human_decisions(self) -> list[store.Event]:
         """Human decisions, in order."""
         return [e for e in self.events if e["event"] == "human"]
+
+    @property
+    def feedback(self) -> list[FeedbackRow]:
+        """What users said, as the run took it in; none where it takes no feedback. Raises DamagedError."""
+        if not store.is_present(self.directory, SNAPSHOT_ROWS):
+            return []
+        lines = self.read_text(SNAPSHOT_ROWS).encode().splitlines()
+        return store.parse_records(self.directory / SNAPSHOT_ROWS, lines, FeedbackRow)
 
     @property
     def rule_decisions(self) -> tuple[RuleDecision, ...]:

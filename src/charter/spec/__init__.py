@@ -13,7 +13,6 @@ from charter.spec.method_options import (
     AmendSpec,
     AttackSpec,
     ClusterSpec,
-    DrawSpec,
     GateSpec,
     JudgingSpec,
     LookalikeSpec,
@@ -46,7 +45,8 @@ from charter.spec.preference_spec import (
     RlooSpec,
 )
 from charter.spec.principle_spec import CaiSpec, SelfAlignSpec
-from charter.spec.prompt_spec import Columns, KeepOutSpec, PromptsSpec, SourceSpec
+from charter.spec.prompt_spec import WORLD_SOURCE, Columns, DrawSpec, KeepOutSpec, PromptsSpec, SourceSpec
+from charter.spec.run_files import IN_RUN, place_files
 from charter.spec.run_spec import (
     AuditSpec,
     Budget,
@@ -63,8 +63,10 @@ from charter.spec.spec_parser import change_curation, change_spec, list_recipes,
 from charter.spec.tuner_spec import TunerSpec
 
 __all__ = [
+    "IN_RUN",
     "NO_MODEL",
     "PROGRAM_PREFIX",
+    "WORLD_SOURCE",
     "AmendSpec",
     "AttackSpec",
     "AuditSpec",
@@ -118,6 +120,7 @@ __all__ = [
     "change_spec",
     "list_recipes",
     "parse_spec",
+    "place_files",
     "read_spec",
     "split_chain",
 ]

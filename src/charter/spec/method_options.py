@@ -12,18 +12,8 @@ from charter.records.record import Record
 from charter.spec.curation_spec import CurationSpec
 from charter.spec.preference_spec import RlhfSpec
 from charter.spec.principle_spec import CaiSpec, EngraveSpec, SelfAlignSpec
+from charter.spec.prompt_spec import DrawSpec
 from charter.spec.self_instruct_spec import SelfInstructSpec
-
-
-class DrawSpec(Record):
-    """Batches of red-team prompts."""
-
-    batch: int = Field(160, ge=1, description="Prompts in the first iteration.")
-    later: int = Field(110, ge=1, description="Prompts in each later iteration.")
-    order: Literal["uniform", "file"] = Field(
-        "uniform",
-        description="`uniform` draws by the seed; `file` takes the prompts as they stand.",
-    )
 
 
 class AttackSpec(Record):

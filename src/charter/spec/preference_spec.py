@@ -18,7 +18,8 @@ class PreferenceDataSpec(Record):
     )
     files: tuple[str, ...] = Field(
         (),
-        description="Files of pairs that people compared, with a column `rater` where it is known.",
+        description="Files of pairs that people compared, with a column `rater` where it is known. `run:NAME` lies in "
+        "the run's folder.",
     )
     skip: int = Field(0, ge=0, description="Rows of each of `files` that cannot be used and may be left out.")
     prompts: int = Field(300, ge=1, description="Red-team prompts that are answered, and as many helpful ones.")

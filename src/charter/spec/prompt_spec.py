@@ -1,4 +1,4 @@
-"""Where prompts come from, and how they are split."""
+"""Where prompts come from, how they are split, and how many are drawn."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ PublishedSet = Literal[
     "vicuna",
 ]
 """The published sets whose files are understood by name."""
+WORLD_SOURCE = "world"
+"""What stands in a list of sources for the prompts of the test world."""
 
 
 class Columns(Record):
@@ -49,13 +51,14 @@ class SourceSpec(Record):
     path: str = Field(
         "",
         description="A file or folder of your own (JSONL, JSON, CSV, TSV, TXT, Parquet, XLSX), or the files of "
-        "the named set.",
+        "the named set. `run:NAME` lies in the run's folder.",
     )
     hub: str = Field("", description="A data set of the hub, as owner/name.")
     program: str = Field(
         "",
-        pattern=r"^(python:.+)?$",
-        description="A source of your own, `python:package.module:Object`. That text alone is short for it.",
+        pattern=r"^(python:.+|world)?$",
+        description="A source of your own, `python:package.module:Object`, or `world`: the test world's prompts. That "
+        "text alone is short for it.",
     )
     config: str = Field("", description="Configuration of the hub's data set.")
     split: str = Field("", description="Split of the hub's data set. Empty: all splits.")
@@ -127,3 +130,20 @@ class PromptsSpec(Record):
         description="Two prompts fall into the same split from this Jaccard similarity of their word trigrams on.",
     )
     keep_out: KeepOutSpec = KeepOutSpec()
+
+
+class DrawSpec(Record):
+    """Batches of red-team prompts."""
+
+    batch: int = Field(160, ge=1, description="Prompts in the first iteration.")
+    later: int = Field(110, ge=1, description="Prompts in each later iteration.")
+    order: Literal["uniform", "file"] = Field(
+        "uniform",
+        description="`uniform` draws by the seed; `file` takes the prompts as they stand.",
+    )
+    first: str = Field(
+        "",
+        exclude_if=lambda name: not name,
+        description="Name of a source whose prompts are drawn before all others. `charter fork --feedback` names its "
+        "own.",
+    )

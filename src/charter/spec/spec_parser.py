@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from charter.spec import chain_spec
 from charter.spec.curation_spec import CurationSpec
 from charter.spec.model_spec import NO_MODEL, PROGRAM_PREFIX, OracleSpec
 from charter.spec.option_reference import describe_path, list_keys
+from charter.spec.prompt_spec import WORLD_SOURCE, SourceSpec
 from charter.spec.run_spec import Spec
 from charter.spec.yaml_text import load_yaml
 
@@ -200,6 +201,11 @@ def _worldless(spec: Spec, key: str) -> str:
     return f"{key}: is missing, and no test world stands in for it; write for example `{_LINES[key]}`"
 
 
+def _names_world(sources: str | Sequence[SourceSpec]) -> bool:
+    """Whether the prompts of a test world are among these."""
+    return isinstance(sources, str) or any(source.program == WORLD_SOURCE for source in sources)
+
+
 def _world_uses(spec: Spec) -> dict[str, bool]:
     """What the method uses of a test world, by key."""
     uses = {
@@ -208,8 +214,8 @@ def _world_uses(spec: Spec) -> dict[str, bool]:
         "judge.model": spec.judge is not None and spec.judge.model == "world",
         "proposer.model": spec.proposer is not None and spec.proposer.model == "world",
         "evaluator": spec.evaluator == "world",
-        "prompts.redteam": spec.prompts.redteam == "world",
-        "prompts.helpful": spec.prompts.helpful == "world",
+        "prompts.redteam": _names_world(spec.prompts.redteam),
+        "prompts.helpful": _names_world(spec.prompts.helpful),
         "templates": spec.templates == "world",
     }
     if spec.method == "calibrate":

@@ -22,8 +22,8 @@ def exclude_protected(prompts: Sequence[Prompt], guard: LeakageFilter) -> list[P
 
 def draw(prompts: Sequence[Prompt], guard: LeakageFilter, options: DrawSpec, *, step: Step) -> list[Prompt]:
     """What the run draws from, in its order: ``uniform`` is a permutation seeded by the run, ``file`` the order
-    given."""
+    given. Prompts of the source ``first`` come before the others."""
     ordered = exclude_protected(prompts, guard)
     if options.order == "uniform":
         step.random("order").shuffle(ordered)
-    return ordered
+    return sorted(ordered, key=lambda p: p.source != options.first) if options.first else ordered

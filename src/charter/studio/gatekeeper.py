@@ -40,11 +40,11 @@ SECURITY_HEADERS = {
 
 
 class RefusedRequestError(Exception):
-    """A request that no page sees: its status and the reason."""
+    """A request that no page sees: its status and the reason; ``wait``: the seconds after which it may come again."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
-        self.status, self.reason = status, reason
+        self.status, self.reason, self.wait = status, reason, wait
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,7 @@ class Gatekeeper:
 
     def _check_request(self, scope: Scope) -> StudioSession | None:
         headers, path = Headers(scope=scope), scope["path"]
-        if headers.getlist("host") != [headers.get("host")] or headers["host"].lower() not in self.address.hosts:
-            raise RefusedRequestError(421, "The studio is not reached under this name.")
+        require_host(headers, self.address)
         if scope["method"] not in ("GET", "HEAD", "POST"):
             raise RefusedRequestError(405, "Only GET and POST are answered.")
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_URL_BYTES:
@@ -116,12 +115,18 @@ class Gatekeeper:
         kind = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/x-www-form-urlencoded":
             raise RefusedRequestError(415, "Only forms are read.")
-        form = parse_form(await _read_body(scope, receive))
+        form = parse_form(await read_body(scope, receive, MAX_BODY_BYTES))
         if scope["path"] != ENTRANCE:
             given = form.pop("csrf", "")
             if session is None or not hmac.compare_digest(given.encode(), session.csrf.encode()):
                 raise RefusedRequestError(403, "The form is not of this session. Load the page again.")
         return form
+
+
+def require_host(headers: Headers, address: StudioAddress) -> None:
+    """Raises RefusedRequestError where the header Host is not the address: a foreign name that leads here is none."""
+    if headers.getlist("host") != [headers.get("host")] or headers["host"].lower() not in address.hosts:
+        raise RefusedRequestError(421, "This server is not reached under this name.")
 
 
 def read_cookie(headers: Headers, name: str) -> str:
@@ -151,19 +156,21 @@ def parse_form(body: bytes) -> dict[str, str]:
     return form
 
 
-async def _read_body(scope: Scope, receive: Receive) -> bytes:
+async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
+    """The body of a request, of at most so many bytes. Raises RefusedRequestError."""
+    too_long = RefusedRequestError(413, f"A body holds at most {most >> 10} KiB.")
     declared = Headers(scope=scope).get("content-length", "0")
-    if not (declared.isascii() and declared.isdigit()) or int(declared[:12]) > MAX_BODY_BYTES:
-        raise RefusedRequestError(413, f"A form holds at most {MAX_BODY_BYTES >> 10} KiB.")
+    if not (declared.isascii() and declared.isdigit()) or int(declared[:12]) > most:
+        raise too_long
     body, more = bytearray(), True
     while more:
         message = await receive()
         if message["type"] != "http.request":
-            raise RefusedRequestError(400, "The form broke off.")
+            raise RefusedRequestError(400, "The body broke off.")
         body += message.get("body", b"")
         more = message.get("more_body", False)
-        if len(body) > MAX_BODY_BYTES:
-            raise RefusedRequestError(413, f"A form holds at most {MAX_BODY_BYTES >> 10} KiB.")
+        if len(body) > most:
+            raise too_long
     return bytes(body)
 
 

@@ -6,6 +6,7 @@ import getpass
 import ipaddress
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +16,7 @@ from charter.studio.gatekeeper import StudioAddress
 from charter.studio.sessions import StudioAccess, parse_access
 
 if TYPE_CHECKING:
-    import uvicorn
-    from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
 LOOPBACK = "127.0.0.1"
 
@@ -49,14 +49,37 @@ def serve_studio(
         SpecError: No such role, or another host without TLS; or a port that cannot be used.
         StoreError: There is no such folder.
     """
-    import uvicorn
-
     from charter.studio.application import make_application
 
     if not root.is_dir():
         raise StoreError(f"{root} is no folder", "Give the folder of runs, or a run's own.")
-    require_safe_place(place)
     accesses = [parse_access(asked, getpass.getuser()) for asked in roles or ("admin",)]
+
+    with ExitStack() as opened:
+
+        def open_studio(address: StudioAddress, url: str) -> ASGIApp:
+            for access in accesses:
+                announce(access, f"{url}/enter?token={access.token}")
+            app = make_application(root, accesses, address)
+            opened.callback(app.state.chat.close)
+            return app
+
+        serve_application(place, open_studio)
+
+
+def serve_application(place: ListeningPlace, open_application: Callable[[StudioAddress, str], ASGIApp]) -> None:
+    """Serves an application until an interrupt.
+
+    Args:
+        place: Where it listens.
+        open_application: From the address, and from the URL of it, to the application; calls are accepted by then.
+
+    Raises:
+        SpecError: Another host without TLS, or a port that cannot be used.
+    """
+    import uvicorn
+
+    require_safe_place(place)
     family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:  # else no TCP_NODELAY is set
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -68,32 +91,22 @@ def serve_studio(
         listener.listen(128)
         address = describe_place(place, listener.getsockname()[1])
         host = f"{place.name or _bracket(place.host)}:{listener.getsockname()[1]}"
-        for access in accesses:
-            announce(access, f"{address.scheme}://{host}/enter?token={access.token}")
-        app = make_application(root, accesses, address)
+        config = uvicorn.Config(
+            open_application(address, f"{address.scheme}://{host}"),
+            log_level="warning",
+            access_log=False,  # addresses hold tokens
+            lifespan="off",
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            timeout_graceful_shutdown=2,
+            ssl_certfile=place.certificate,
+            ssl_keyfile=place.key,
+        )
         try:
-            uvicorn.Server(_configure_server(app, place)).run(sockets=[listener])
+            uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:
             return
-        finally:
-            app.state.chat.close()
-
-
-def _configure_server(app: FastAPI, place: ListeningPlace) -> uvicorn.Config:
-    import uvicorn
-
-    return uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,  # addresses hold tokens
-        lifespan="off",
-        server_header=False,
-        proxy_headers=False,
-        ws="none",
-        timeout_graceful_shutdown=2,
-        ssl_certfile=place.certificate,
-        ssl_keyfile=place.key,
-    )
 
 
 def require_safe_place(place: ListeningPlace) -> None:

@@ -18,7 +18,7 @@ from charter.records.model_refs import ModelRef
 from charter.records.rules import Norm
 from charter.run.spending import Price
 from charter.similarity.splits import LeakageFilter
-from charter.spec import MethodOptions, OracleSpec, Spec
+from charter.spec import MethodOptions, OracleSpec, Spec, place_files
 from charter.wiring import (
     attack_styles,
     calibrations,
@@ -45,9 +45,10 @@ CHARS_PER_TOKEN, RULES_SHARE = 3, 4
 
 class Components:
     """The live objects of one spec. Models load when they are first asked; everything else is read at once, so that a
-    fault shows before a run begins. ``revision`` is the commit of the target that a run began with."""
+    fault shows before a run begins. ``revision`` is the commit of the target that a run began with; ``folder``: the
+    run's, where files of the spec lie in it."""
 
-    def __init__(self, spec: Spec, revision: str = "") -> None:
+    def __init__(self, spec: Spec, revision: str = "", folder: Path | None = None) -> None:
         self.spec = spec
         self.world = role_models.load_world(spec)
         self.templates = role_models.build_templates(spec, self.world)
@@ -57,7 +58,8 @@ class Components:
         self.scale = choose_scale(spec, self.start)
         self.spec = spec = use_scale(role_models.fix_date(spec, self.start), self.scale)
         attack_styles.check_styles(spec, self.world)
-        redteam, helpful = prompt_sets.build_sources(spec, self.world)
+        placed = spec if folder is None else place_files(spec, folder)
+        redteam, helpful = prompt_sets.build_sources(placed, self.world)
         self.sources = [*redteam, *helpful]
         read = prompt_sets.build_prompt_sets(spec, redteam, helpful)
         self.prompts = attack_styles.add_heldout_style(spec, self.world, read, self.templates)
@@ -71,7 +73,7 @@ class Components:
         self.given: RunState | None = None
         self.written: list[Prompt] = []
         self.decided: tuple[Norm, ...] = ()
-        self.pairs, compared = learners.load_pairs(spec)
+        self.pairs, compared = learners.load_pairs(placed)
         self.rows, given = row_files.load_rows(spec)
         self.row_counts = distinguish_counts([*count_rows(self.sources), *compared, *given])
         check_classifiers(spec, self.rubric, self._connect, self.calibrations)

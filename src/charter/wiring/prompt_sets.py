@@ -13,7 +13,7 @@ from charter.records.item_ids import prompt_id, text_mark
 from charter.records.measurements import MeasuredSplit
 from charter.similarity.spelling import normalize_turns
 from charter.similarity.splits import LeakageFilter, split_prompts
-from charter.spec import KeepOutSpec, SourceSpec, Spec
+from charter.spec import WORLD_SOURCE, KeepOutSpec, SourceSpec, Spec
 from charter.statistics import read_text_mark
 from charter.wiring.plugins import load_object
 
@@ -39,11 +39,15 @@ def build_sources(spec: Spec, world: World | None) -> tuple[list[Source], list[S
     from charter.organism.world_prompts import WorldPrompts
 
     def read(asked: str | Sequence[SourceSpec], kind: str) -> list[Source]:
-        if isinstance(asked, str):
-            assert world is not None
-            return [WorldPrompts(world, "redteam" if kind == "redteam" else "helpful")]
         side: Literal["unsafe", "safe"] = "unsafe" if kind == "redteam" else "safe"
-        return [open_source(source, side, offline=spec.offline) for source in asked]
+        sources = [SourceSpec(program=WORLD_SOURCE)] if isinstance(asked, str) else asked
+        return [open_one(source, side) for source in sources]
+
+    def open_one(asked: SourceSpec, side: Literal["unsafe", "safe"]) -> Source:
+        if asked.program != WORLD_SOURCE:
+            return open_source(asked, side, offline=spec.offline)
+        assert world is not None
+        return WorldPrompts(world, "redteam" if side == "unsafe" else "helpful")
 
     asked = spec.prompts
     return read(asked.redteam, "redteam"), read(asked.helpful, "helpful")

@@ -119,6 +119,12 @@ def head_bytes(head: Head) -> bytes:
     return canonical(head).encode() + b"\n"
 
 
+def list_erased_rows(events: Sequence[Event]) -> dict[str, str]:
+    """The rows of feedback that were erased after the run took them, each with the time of its tombstone."""
+    erased = [e for e in events if e["event"] == "human" and e["decision"] == "erase"]
+    return {str(event["fields"].get("row")): str(event["at"]) for event in erased}
+
+
 def read_head(directory: Path) -> Head | None:
     """HEAD as it stands on disk; None where there is none, or not a readable one. Raises StoreError, DamagedError."""
     if not is_present(directory, HEAD):

@@ -1,0 +1,1 @@
+"""Where the feedback of users is kept: a table in SQLite or PostgreSQL, and its migrations."""
