@@ -76,7 +76,7 @@ def render_page(directory: Path | str, redact: bool = False) -> str:
         "signed": signed_points,
     }
     jinja.filters |= {"said": _text_filter(redact), "spoken": metric_name, "percent": _percent, "seconds": _seconds}
-    return jinja.get_template("report.html.j2").render(_page_contents(RunReader(directory), redact))
+    return jinja.get_template("report.html.j2").render(_page_contents(RunReader(directory, hold=True), redact))
 
 
 def _page_contents(reading: RunReader, redact: bool) -> dict[str, Any]:

@@ -52,10 +52,17 @@ class RunOutcome(BaseModel):
 
 
 class RunReader:
-    """Reads, and writes nothing. Raises StoreError where there is no run, DamagedError where a file cannot be read."""
+    """Reads, and writes nothing. Raises StoreError where there is no run, DamagedError where a file cannot be read.
 
-    def __init__(self, directory: Path | str) -> None:
+    Args:
+        directory: The run.
+        hold: Whether the records of a finished step stay in memory, for a page that asks for many of them again. Those
+            of a long step never do.
+    """
+
+    def __init__(self, directory: Path | str, hold: bool = False) -> None:
         self.directory = Path(directory)
+        self._held: dict[tuple[str, type], tuple[store.FileStamp, Sequence[Any]]] | None = {} if hold else None
         if not store.is_present(self.directory, store.JOURNAL):
             raise StoreError(f"{self.directory} holds no run", "Give a run's folder, or start one: charter run")
         self.events, faults = store.read_journal(store.LineStream(self.directory / store.JOURNAL, self.directory))
@@ -184,7 +191,14 @@ class RunReader:
             cure = "This is a defect of who asks: charter/records/step_names.py lists the names."
             raise StoreError(f"no step is called {name}", cure)
         path, count = store.inner_path(self.directory, f"{step}.jsonl"), self._check_step(step)
-        return store.load_records(path, self.directory, kind, count) if store.is_present(path.parent, path.name) else []
+        if not store.is_present(path.parent, path.name):
+            return []
+        if self._held is None or count is None:
+            return store.load_records(path, self.directory, kind, count)
+        stamp, held = self._checked[step][0], self._held.get((step, kind))
+        if held is None or held[0] != stamp:
+            held = self._held[step, kind] = (stamp, store.load_records(path, self.directory, kind, count))
+        return held[1]
 
     def lines(self, step: str) -> Iterable[bytes]:
         """The lines of a step's records, compared with its seal where it is finished. Raises DamagedError."""
