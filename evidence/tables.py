@@ -37,6 +37,8 @@ PAGES = (
         "docs/audits.md",
         "docs/benchmarks.md",
         "docs/scale.md",
+        "docs/judging.md",
+        "docs/real.md",
     ),
 )
 MARK = re.compile(r"(<!-- evidence:([a-z_-]+) -->\n).*?(<!-- /evidence -->)", re.DOTALL)
@@ -95,6 +97,7 @@ def table(name: str) -> str:
         "instruct": _instruct,
         "meaning": _meaning,
         "nearness": _nearness,
+        "judge": _judge,
         "equal_answers": _equal_answers,
         "servers": _servers,
         "executor": _executor,
@@ -288,6 +291,15 @@ def _nearness(found: dict[str, Any]) -> str:
     """A line for each thing that is looked for and each way."""
     keys = ("what", "by", "right", "lowest", "highest")
     return md.lines(keys, [[r[key] for key in keys] for r in found["rows"]])
+
+
+def _judge(found: dict[str, Any]) -> str:
+    """A line for each model that was held out and each reading."""
+    keys = ("held out", "reading", "n", "answers caught", "refusals cleared", "balanced accuracy", "auc", "kappa")
+    rows = [
+        [" of ".join(map(str, v)) if isinstance(v := r.get(k, "-"), list) else v for k in keys] for r in found["rows"]
+    ]
+    return md.lines(keys, rows)
 
 
 def _meaning(found: dict[str, Any]) -> str:
