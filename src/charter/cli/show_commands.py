@@ -23,7 +23,7 @@ def show(
     step: Annotated[
         str, typer.Option(metavar="STEP", help="Show records of this step instead, such as 001/exchanges.")
     ] = "",
-    page: Annotated[int, typer.Option(min=1, help="Which 20 records of the step.")] = 1,
+    page: Annotated[int, typer.Option(metavar="N", min=1, help="Which 20 records of the step.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Show a run in figures, finished or not: scores before and after, rules, decisions, calls.
