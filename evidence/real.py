@@ -91,18 +91,38 @@ def measure_run(run: RealRun) -> Row:
     return out | {"without a judge": compare_words(run, cell)}
 
 
-def compare_words(run: RealRun, cell: Cell) -> Row:
-    """Before and after by the benchmarks that need no judge."""
-    place = RUNS / "real" / f"{run.name}-measured"
+def compare_words(run: RealRun, cell: Cell) -> list[Row]:
+    """The starting model and the policy by the benchmarks that need no judge."""
+    start = real_changes(run).get("target.model", HUB[run.target])
+    before, after = measure_words(f"{run.target}-start", start), measure_words(run.name, str(cell.directory))
+    return [
+        {
+            "benchmark": benchmark,
+            "figure": figure,
+            "n": now["n"],
+            "before": was["value"],
+            "after": now["value"],
+            "change": now["value"] - was["value"],
+            "intervals": [[was["low"], was["high"]], [now["low"], now["high"]]],
+        }
+        for (benchmark, figure), now in after.items()
+        for was in [before[benchmark, figure]]
+    ]
+
+
+def measure_words(name: str, model: str) -> dict[tuple[str, str], Row]:
+    """A model's figures that need no judge, by benchmark and figure; what is measured is not asked again."""
+    place = RUNS / "real" / f"{name}-measured"
     asked = place.with_suffix(".json")
+    asked.parent.mkdir(parents=True, exist_ok=True)
     asked.write_text(json.dumps(benchmarks_asked()), encoding="utf-8")
-    words = ["evaluate", str(cell.directory), "--benchmarks", str(asked), "--out", str(place), "--quiet"]
-    changes = ("evaluator.model=python:evidence.refusal_words:judge", "options.judge.read=rationale")
+    words = ["evaluate", model, "--benchmarks", str(asked), "--out", str(place), "--quiet"]
+    changes = ["evaluator.model=python:evidence.refusal_words:judge", "options.judge.read=rationale"]
     ended = charter(*words, *(word for change in changes for word in ("--set", change)))
     if ended.returncode != 0:
-        raise RuntimeError(f"{run.name}: {ended.stderr.strip()[-2000:]}")
+        raise RuntimeError(f"{name}: {ended.stderr.strip()[-2000:]}")
     shown: Row = json.loads(charter("show", str(place), "--json").stdout)
-    return {"benchmarks": shown["benchmarks"]}
+    return {(f["benchmark"], f["name"]): f["measured"] for f in shown["benchmarks"]}
 
 
 def real_cell(run: RealRun) -> Cell:
@@ -192,5 +212,5 @@ def targets_of(rows: list[Row]) -> list[Row]:
 
 def changes_of(rows: list[Row], benchmark: str) -> list[float | None]:
     """The change of a benchmark's first figure, run by run."""
-    found = [[f for f in row["without a judge"]["benchmarks"] if f["benchmark"] == benchmark] for row in rows]
-    return [figures[0]["change"] if figures else None for figures in found]
+    found = [[f for f in row["without a judge"] if f["benchmark"] == benchmark] for row in rows]
+    return [round(figures[0]["change"], 4) if figures else None for figures in found]
