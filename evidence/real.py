@@ -118,6 +118,7 @@ def measure_words(name: str, model: str) -> dict[tuple[str, str], Row]:
     asked.write_text(json.dumps(benchmarks_asked()), encoding="utf-8")
     words = ["evaluate", model, "--benchmarks", str(asked), "--out", str(place), "--quiet"]
     changes = ["evaluator.model=python:evidence.refusal_words:judge", "options.judge.read=rationale"]
+    changes += [] if Path(model, "spec.yaml").exists() else ["scale=135m"]  # as the run's recipe says
     ended = charter(*words, *(word for change in changes for word in ("--set", change)))
     if ended.returncode != 0:
         raise RuntimeError(f"{name}: {ended.stderr.strip()[-2000:]}")
