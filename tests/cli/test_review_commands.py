@@ -246,3 +246,20 @@ def test_what_is_not_meant_is_said(run: Path) -> None:
     assert runner.invoke(app, ["review", str(run), "--rater", "ada", "--label", "x"]).exit_code == 2
     with ReviewDesk(run, "q1") as desk, pytest.raises(SpecError):
         desk.take_item(Rater(" "))
+
+
+def test_a_review_of_rules_decides(run: Path) -> None:
+    make_queue(run, "rules")
+    with ReviewDesk(run, "q1") as desk:
+        first, second = desk.items
+    charter(
+        "rate", run, "--rater", "ada", "--role", "policy", "--label", f"{first}=approve", "--label", f"{second}=reject"
+    )
+    found = CliRunner().invoke(app, ["review", "decide", str(run)])
+    assert isinstance(found.exception, SpecError)
+    assert "--role" in found.exception.cure
+    said = charter("decide", run, "--role", "policy")
+    assert "rejected by ada (policy)" in said
+    assert "2 votes are new, 0 were there" in said
+    assert json.loads(charter("decide", run, "q1", "--role", "policy", "--json"))["known"] == 2
+    assert "review q1#" in CliRunner().invoke(app, ["constitution", "log", str(run)]).output

@@ -98,7 +98,7 @@ def log(directory: RunOf) -> None:
     for entry in read_log(RunReader(directory)):
         said = entry.decision
         what = " ".join((said.action, *said.merged))
-        why = " · ".join(filter(None, (said.note, said.text)))
+        why = " · ".join(filter(None, (said.note, said.text, said.label and f"review {said.label}")))
         rows.append((f"{entry.at:%Y-%m-%d %H:%M}", said.signature, what, said.principle, why, said.diff[:12]))
     print_table(rows) if rows[1:] else print_out("No decision yet.")
 

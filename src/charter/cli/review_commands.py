@@ -219,6 +219,37 @@ def adjudicate(
 
 
 @app.command()
+def decide(
+    directory: RunFolder,
+    queue: QueueArgument = "",
+    roles: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--role", metavar="ROLE", help="A role that may decide; repeatable; approver and admin by default."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make votes of a review of rules: each label on a decided rule is a vote of its rater, a settlement one of its
+    adjudicator.
+
+    Nothing is taken down where somebody has another role, or a rule has another wording by now. It can be given again.
+    """
+    from charter.jobs.review_desk import find_queue
+    from charter.jobs.review_votes import VOTING_ROLES, decide_rules
+
+    name = find_queue(directory, queue)
+    found = decide_rules(directory, name, tuple(roles or VOTING_ROLES))
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    for rule, state in found.states.items():
+        print_out(f"{rule}: {state}")
+    left = f"; {found.open_items} rules are not decided in it" if found.open_items else ""
+    print_message(f"{name}: {found.added} votes are new, {found.known} were there{left}")
+
+
+@app.command()
 def export(
     directory: RunFolder,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The new file.", show_default=False)],

@@ -116,7 +116,7 @@ def _collect_items(graph: RunGraph, request: QueueRequest) -> tuple[list[ReviewI
         cure = f"The run has: {', '.join(graph.step_types) or 'no finished step'}"
         raise SpecError(f"no finished step is called {missing[0]!r:.60}", cure=cure)
     if request.kind == "rules":
-        rules = graph.reading.constitution.principles
+        rules = [ballot.asked for ballot in graph.reading.settlement.ballots.values()]
         return review_draw.make_rule_items("constitution", rules), []
     if request.kind == "exchanges":
         return _collect_exchanges(graph, steps)

@@ -66,8 +66,8 @@ def cast_vote(
         action: What is done.
         rule: The rule's id; empty for a new one, which gets an id.
         voter: Who decides.
-        fields: More of the decision: ``note``, ``title``, ``text``, ``merged``; ``wording``: digest of the wording that
-            the voter was shown, where that is known.
+        fields: More of the decision: ``note``, ``title``, ``text``, ``merged``; ``label`` and ``labelled`` of a
+            review; ``wording``: digest of the wording that the voter was shown, where that is known.
         patience: Seconds to wait while another process has the run.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from charter.errors import DamagedError
 from charter.records.record import Record, digest
@@ -31,6 +31,8 @@ class RuleDecision(Record):
         merged: Of ``merge``: the rules that the new wording stands for, too.
         wording: Digest of the wording that it is about.
         diff: Digest of the difference that the person was shown.
+        label: Of a vote that was given in a review: the id of the label, whose line says more.
+        labelled: When that label was given, ISO 8601.
     """
 
     id: str
@@ -44,6 +46,8 @@ class RuleDecision(Record):
     merged: tuple[str, ...] = ()
     wording: str = ""
     diff: str = ""
+    label: str = Field("", exclude_if=lambda label: not label)
+    labelled: str = Field("", exclude_if=lambda labelled: not labelled)
 
     @property
     def signature(self) -> str:
