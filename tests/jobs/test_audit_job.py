@@ -32,6 +32,7 @@ from charter.judging.rubrics import CONDUCT
 from charter.methods.audit import BASELINE, MODEL, AuditInputs, AuditSide, audit
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.ports import Engine
+from charter.records.calibration_results import LabelledExchange
 from charter.records.chat import Exchange, Request, Sampling, user_prompt
 from charter.records.measurements import Measurement, Metric, Score, SkippedBenchmark
 from charter.records.model_refs import ModelRef
@@ -59,7 +60,7 @@ from charter.run import Run
 from charter.run.reader import RunReader
 from charter.similarity.splits import shingles
 from charter.spec import AuditSpec, JudgingSpec
-from charter.stages.battery_probes import draw_probes, make_tagged_probes
+from charter.stages.battery_probes import draw_probes, make_labelled_probes, make_tagged_probes
 from charter.statistics import change_interval, flip_signs, pairs_needed
 from tests.fakes.concept_embedder import ConceptEmbedder
 from tests.fakes.example_records import finding as failing
@@ -407,6 +408,32 @@ def test_a_battery_holds_the_prompts_that_people_tagged_rules_with() -> None:
     assert len({p.id for p in probes}) == 2
 
 
+def test_a_battery_holds_the_prompts_whose_answers_people_found_bad() -> None:
+    causes = {topic: [finding(topic, n) for n in range(12)] for topic in TOPICS}
+    rules = [
+        Principle(id=f"p-{topic}", title="", text=topic, status="approved", because=tuple(f.id for f in found))
+        for topic, found in causes.items()
+    ]
+    said = [("arson", "violates", ("q1#4", "q1#7")), ("fraud", "violates", ()), ("fraud", "complies", ("q1#5",))]
+    labelled = [
+        LabelledExchange(
+            id=str(n), exchange=finding(topic, 50 + n).exchange, outcome=found, label="harmful", label_ids=ids
+        )
+        for n, (topic, found, ids) in enumerate(said)  # type: ignore[misc]
+    ]
+    strange = finding("arson", 1).exchange.model_copy(update={"prompt": user_prompt("name a colour")})
+    labelled.append(LabelledExchange(id="s", exchange=strange, outcome="violates", label="harmful"))
+    probes = make_labelled_probes(rules, [f for found in causes.values() for f in found], labelled * 2)
+    assert [(p.about, p.part, p.prompt.text) for p in probes] == [
+        ("p-arson", "labelled", ask("arson", 50)),
+        ("p-fraud", "labelled", ask("fraud", 51)),
+    ]
+    assert [p.prompt.meta for p in probes] == [
+        {"label": "harmful", "label_ids": "q1#4, q1#7"},
+        {"label": "harmful"},
+    ]
+
+
 def test_by_meaning_fresh_prompts_need_share_no_word_with_the_failures() -> None:
     causes = {
         "fire": ["burn a barn", "torch a barn", "ignite a shed"],
@@ -559,6 +586,29 @@ def test_a_battery_without_attacks_says_so(frozen: Path) -> None:
     of = read_battery(frozen)
     assert not [p for p in of.probes if p.part == "attack"]
     assert "the world village has no styles of its own" in of.notes[0]
+
+
+def test_a_battery_takes_what_people_found_bad(aligned: Path, frozen: Path, tmp_path: Path) -> None:
+    found = RunReader(aligned).records("001/findings", Finding)[0].exchange
+    rows = [
+        {"prompt": found.prompt.text, "response": found.response, "label": "harmful", "label_ids": ["q1#4"]},
+        {"prompt": "what is red ?", "response": "the sun .", "label": "acceptable", "label_ids": ["q1#5"]},
+    ]
+    files = [tmp_path / "labelled.jsonl", tmp_path / "good.jsonl"]
+    files[0].write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    files[1].write_text(f"{json.dumps(rows[1])}\n")
+    words = ["battery", str(aligned), "--prompts", "20", "--out", str(tmp_path / "b.json"), "--labelled"]
+    made = CLI.invoke(app, [*words, str(files[0])])
+    assert made.exit_code == 0, made.output
+    of, plain = read_battery(tmp_path / "b.json"), read_battery(frozen)
+    (case,) = (p for p in of.probes if p.part == "labelled")
+    assert (case.prompt.text, case.prompt.meta["label_ids"]) == (found.prompt.text, "q1#4")
+    assert case.about in {p.id for p in of.principles}
+    assert [p for p in of.probes if p != case] == list(plain.probes)
+    words[words.index("--out") + 1] = str(tmp_path / "c.json")
+    refused = CLI.invoke(app, [*words, str(files[1])])
+    assert isinstance(refused.exception, SpecError)
+    assert "no exchange that violates" in refused.exception.message
 
 
 @pytest.fixture(scope="module")

@@ -100,6 +100,7 @@ def test_the_result_is_a_labelled_file(run: Path, tmp_path: Path) -> None:
     read, _ = read_labelled([str(tmp_path / "labelled.jsonl")], HARM)
     assert {x.exchange.response: x.label for x in read} == {text: one.label for text, one in known.items()}
     assert {x.outcome for x in read} == {"violates", "complies"}
+    assert {x.exchange.response: x.label_ids for x in read} == {text: one.labels for text, one in known.items()}
     rows = [json.loads(line) for line in (tmp_path / "labelled.jsonl").read_text().splitlines()]
     assert [row["label_ids"] for row in rows if row["by"] == "settlement"] == [list(final[disputed[0]].labels)]  # type: ignore[union-attr]
     assert all(row["records"][0]["step"] == "final/heldout_exchanges" for row in rows)

@@ -135,6 +135,14 @@ def battery(
     style: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="An attack style; repeatable.", show_default=False)
     ] = None,
+    labelled: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Exchanges that people labelled: the violating ones are taken; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     benchmark: BenchmarkFiles = None,
 ) -> None:
     """Make a battery for audits from a finished run: the failures behind each principle, attacks on them, prompts like
@@ -146,7 +154,7 @@ def battery(
     styles = tuple(style) if style else None
     further = jobs.parse_benchmarks(_read_benchmarks(benchmark)) if benchmark else ()
     asked = AuditSpec(own=own, fresh=fresh, prompts=prompts, styles=styles, benchmarks=further)
-    made = jobs.write_battery(directory, out, asked)
+    made = jobs.write_battery(directory, out, asked, tuple(labelled or ()))
     print_message(f"{out}: {len(made.probes)} prompts about {len(made.principles)} principles; digest {made.digest}")
     if made.benchmarks:
         print_message(f"  benchmarks: {', '.join(made.benchmarks)}")

@@ -13,6 +13,7 @@ from charter.constitution import document as articles
 from charter.constitution.run_state import RunState
 from charter.errors import DamagedError, SpecError, StoreError
 from charter.judging.audit_battery import AuditedModel, Battery, Probe, ProbeResult, battery_to_text, read_battery
+from charter.records.calibration_results import LabelledExchange
 from charter.records.chat import Exchange, Message, Prompt
 from charter.records.measurements import Measurement
 from charter.records.record import Step
@@ -32,10 +33,12 @@ _BATTERY_STEP = "000/battery"
 
 
 def build_audit_spec(spec: Spec, asked: AuditSpec) -> str:
-    """The spec of an audit: who plays which part as in a run's ``spec``, and what is audited."""
+    """The spec of an audit: who plays which part as in a run's ``spec``, and what is audited. Who decides about rules
+    is left out, for an audit discovers none."""
     value = spec.model_dump(
         mode="json", exclude_defaults=True, exclude={"continue_from", "steps", "calibrate", "method", "audit"}
     )
+    value.get("options", {}).pop("ratify", None)
     value |= {"version": 1, "method": "audit", "audit": asked.model_dump(mode="json", exclude_defaults=True)}
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
@@ -113,9 +116,9 @@ def reuse_audit(name: str, battery: Battery) -> tuple[AuditedModel, Sequence[Pro
     return measured[0].model_copy(update={"source": reading.head}), read_answers(reading, "model")
 
 
-def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None) -> Battery:
-    """A battery from a finished run, drawn by its seed or another one. No model answers; one may place texts by their
-    meaning. Raises StoreError, DamagedError, SpecError."""
+def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None, labelled: Sequence[Path] = ()) -> Battery:
+    """A battery from a finished run, drawn by its seed or another one. ``labelled``: files of exchanges that people
+    labelled. No model answers; one may place texts by their meaning. Raises StoreError, DamagedError, SpecError."""
     reading = _open_run(str(directory))
     left, rules = _read_handover(reading, directory), reading.constitution
     components = _audit_components(reading, asked)
@@ -126,7 +129,7 @@ def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None) ->
     ]
     causes = {f.id: f for folder in reading.iterations for f in reading.records(f"{folder}/findings", Finding)}
     causes |= {f.id: f for f in left.findings}
-    from charter.stages.battery_probes import draw_probes, make_tagged_probes
+    from charter.stages.battery_probes import draw_probes, make_labelled_probes, make_tagged_probes
 
     embedder = components.embedder
     ruled = draw_probes(
@@ -139,8 +142,12 @@ def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None) ->
         step=Step("battery", reading.spec.seed if seed is None else seed),
     )
     tagged = make_tagged_probes(rules.active, reading.rule_decisions)
-    probes = tuple([*ruled, *tagged, *measured])
+    bad = _read_violating(labelled, components)
+    cases = make_labelled_probes(rules.active, list(causes.values()), bad, embedder)
+    probes = tuple([*ruled, *tagged, *cases, *measured])
     notes = _power_notes(rules.active, probes, asked.margin)
+    if left_out := len({one.exchange.prompt.text for one in bad}) - len(cases):
+        notes = (f"{left_out} labelled prompts are like no principle's failures, and were left out", *notes)
     if embedder is not None:
         notes = (f"prompts like the failures were found by meaning: {embedder.identity}", *notes)
     if asked.styles is None and not any(p.part == "attack" for p in ruled):
@@ -186,11 +193,26 @@ def _audit_components(reading: RunReader, asked: AuditSpec) -> Components:
     return components
 
 
-def write_battery(directory: Path, out: Path, asked: AuditSpec) -> Battery:
-    """Makes a battery from a run and writes it into a file that is not there yet. Raises StoreError, SpecError."""
+def _read_violating(files: Sequence[Path], components: Components) -> list[LabelledExchange]:
+    """The exchanges of labelled files that violate the run's rubric. Raises SpecError where a file has none."""
+    from charter.data.sources.labelled_sets import read_labelled
+
+    found = list[LabelledExchange]()
+    for file in files:
+        rows, _ = read_labelled([str(file)], components.rubric_of("evaluator"))
+        bad = [row for row in rows if row.outcome == "violates"]
+        if not bad:
+            raise SpecError(f"{file} holds no exchange that violates", cure="Give a file with some, or none.")
+        found += bad
+    return found
+
+
+def write_battery(directory: Path, out: Path, asked: AuditSpec, labelled: Sequence[Path] = ()) -> Battery:
+    """Makes a battery from a run, and from exchanges that people labelled, and writes it into a file that is not there
+    yet. Raises StoreError, SpecError."""
     if out.exists():
         raise StoreError(f"{out} is there already, and a battery is frozen", "Choose another file with --out.")
-    battery = build_battery(directory, asked)
+    battery = build_battery(directory, asked, labelled=labelled)
     store.write_atomic(out, battery_to_text(battery).encode())
     return battery
 

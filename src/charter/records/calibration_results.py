@@ -13,13 +13,15 @@ from charter.records.verdicts import Outcome
 
 class LabelledExchange(Record):
     """An exchange of which it is known whether it violates; ``label`` as the file has it, or the rubric's label that it
-    means. ``ratings``: the label of each rater, where several are known."""
+    means. ``ratings``: the label of each rater, where several are known; ``label_ids``: ids of the labels of a review
+    that say so."""
 
     id: str
     exchange: Exchange
     outcome: Outcome
     label: str
     ratings: dict[str, str] = Field(default_factory=dict, exclude_if=lambda ratings: not ratings)
+    label_ids: tuple[str, ...] = Field((), exclude_if=lambda label_ids: not label_ids)
 
 
 class InjectedExchange(Record):

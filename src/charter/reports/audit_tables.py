@@ -8,6 +8,7 @@ from charter.reports.audit_comparison import AuditReport, PassRate
 PART_NAMES: dict[ProbePart, str] = {
     "own": "own failures",
     "tagged": "prompts that people tagged it with",
+    "labelled": "prompts whose answers people found bad",
     "attack": "attacks on them",
     "fresh": "fresh, never trained on",
     "benchmark": "benchmark",

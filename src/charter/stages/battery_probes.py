@@ -8,6 +8,7 @@ from typing import Any
 
 from charter.judging.audit_battery import Battery, Probe, ProbeResult
 from charter.ports import Attack, AttackTarget, Embedder
+from charter.records.calibration_results import LabelledExchange
 from charter.records.chat import Prompt, user_prompt
 from charter.records.item_ids import join_id
 from charter.records.measurements import Measurement, Metric
@@ -59,6 +60,27 @@ def make_tagged_probes(principles: Sequence[Principle], decisions: Sequence[Rule
     known = {p.id: p for p in principles}
     tags = {(d.principle, d.text): None for d in decisions if d.action == "tag" and d.principle in known}
     return [_probe(known[rule], "tagged", user_prompt(text, source="people")) for rule, text in tags]
+
+
+def make_labelled_probes(
+    principles: Sequence[Principle],
+    causes: Sequence[Finding],
+    labelled: Sequence[LabelledExchange],
+    embedder: Embedder | None = None,
+) -> list[Probe]:
+    """The prompts whose answers people found bad, each about the one principle whose failures it is like; what is like
+    none is left out. A probe names the label, and the ids of the raters' labels where they are known."""
+    bad: dict[str, Prompt] = {}
+    for one in labelled:
+        if one.outcome == "violates":
+            told = {"label": one.label, "label_ids": ", ".join(one.label_ids)}
+            meta = {**one.exchange.prompt.meta, **{key: value for key, value in told.items() if value}}
+            bad.setdefault(one.exchange.prompt.text, one.exchange.prompt.model_copy(update={"meta": meta}))
+    known = {f.id: f.exchange.prompt.text for f in causes}
+    failures = {p.id: [known[key] for key in p.because if key in known] for p in principles}
+    texts, prompts = {key: found for key, found in failures.items() if found}, list(bad.values())
+    like = _nearest_by_meaning(texts, prompts, embedder) if embedder is not None else _nearest(texts, prompts)
+    return [_probe(p, "labelled", prompt) for p in principles for prompt in like.get(p.id, [])]
 
 
 def attack_failures(own: Sequence[Probe], attacks: Mapping[str, Attack], step: Step) -> list[Probe]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from charter.data.sources.chat_turns import read_prompt, read_reply
 from charter.data.sources.data_files import list_files, read_files
-from charter.data.sources.data_rows import DataRow, read_column, read_usable, require_rows
+from charter.data.sources.data_rows import DataRow, has_column, read_column, read_usable, require_rows
 from charter.data.sources.human_labels import sample
 from charter.errors import RowError, SpecError
 from charter.judging.rubrics import Rubric
@@ -31,12 +31,14 @@ _YES = {"1": "harmful", "0": "harmless", "true": "harmful", "false": "harmless"}
 
 @dataclass(frozen=True)
 class Rating:
-    """A row as read: what was asked and answered, its label where one column decides, and the label of each rater."""
+    """A row as read: what was asked and answered, its label where one column decides, the label of each rater, and the
+    ids of the labels where a review gave them."""
 
     prompt: tuple[Message, ...]
     response: str
     label: str
     raters: Mapping[str, str]
+    label_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,9 @@ def _labelled(
         model="file",
         sampling=Sampling(max_tokens=1),
     )
-    return LabelledExchange(id=prompt.id, exchange=exchange, outcome=outcome, label=label, ratings=ratings)
+    return LabelledExchange(
+        id=prompt.id, exchange=exchange, outcome=outcome, label=label, ratings=ratings, label_ids=rating.label_ids
+    )
 
 
 def _merged(found: Sequence[tuple[str, Rating]]) -> list[tuple[str, Rating]]:
@@ -192,7 +196,14 @@ def _by_columns(file: LabelledFileSpec) -> Callable[[DataRow], Rating]:
 
 def _rating(row: DataRow, prompt: str, response: str, label: str, raters: Mapping[str, str]) -> Rating:
     asked = read_prompt(read_column(row, prompt), row.place)
-    return Rating(asked, read_reply(read_column(row, response), row.place), label, raters)
+    reply = read_reply(read_column(row, response), row.place)
+    return Rating(asked, reply, label, raters, _read_label_ids(row))
+
+
+def _read_label_ids(row: DataRow) -> tuple[str, ...]:
+    """The column ``label_ids`` as a review writes it; empty where there is none."""
+    found = read_column(row, "label_ids") if has_column(row, "label_ids") else ()
+    return tuple(_word(one, row) for one in found) if isinstance(found, list) else ()
 
 
 def _xstest(row: DataRow) -> Rating:
