@@ -419,7 +419,7 @@ def test_a_battery_holds_the_prompts_whose_answers_people_found_bad() -> None:
         LabelledExchange(
             id=str(n), exchange=finding(topic, 50 + n).exchange, outcome=found, label="harmful", label_ids=ids
         )
-        for n, (topic, found, ids) in enumerate(said)  # type: ignore[misc]
+        for n, (topic, found, ids) in enumerate(said)
     ]
     strange = finding("arson", 1).exchange.model_copy(update={"prompt": user_prompt("name a colour")})
     labelled.append(LabelledExchange(id="s", exchange=strange, outcome="violates", label="harmful"))

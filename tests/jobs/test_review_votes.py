@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
-def review(run: Path, said: dict[Rater, tuple[str | None, str | None]]) -> dict[str, str]:
+def review(run: Path, said: Mapping[Rater, tuple[str | None, str | None]]) -> dict[str, str]:
     """A queue of both rules that these people label, p-1 first; the items by rule."""
     make_queue(run, "rules", raters=len(said))
     with ReviewDesk(run, "q1") as desk:

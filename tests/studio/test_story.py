@@ -18,6 +18,7 @@ import pytest
 from charter.errors import UndecidedError
 from charter.judging.audit_battery import read_battery
 from charter.records.chat import Exchange
+from charter.records.feedback import feedback_id
 from charter.reports.integrity import verify_run
 from charter.run.reader import RunReader
 from tests.fakes.killed_feedback import KEY, serve
@@ -36,7 +37,8 @@ SMALL = {
     "options.stop.iterations": "1",
     "options.draw.batch": "24",
     "options.replay.fresh": "24",
-    "options.tune.epochs": "1",
+    "options.tune.epochs": "2",
+    "options.gates.roll_back": "false",
     "options.ratify.by": "people",
     "options.ratify.approvals": "2",
 }
@@ -159,7 +161,7 @@ def learn_from_feedback(folder: Path) -> None:
     reading = RunReader(fork)
     asked = [e for name in reading.iterations for e in reading.records(f"{name}/exchanges", Exchange)]
     assert COMPLAINT["prompt"] in {e.prompt.text for e in asked}
-    assert [row.said.id for row in reading.feedback] == ["1"]
+    assert [row.id for row in reading.feedback] == [feedback_id("environment", COMPLAINT["id"])]
     assert verify_run(fork).ok
 
 

@@ -89,9 +89,9 @@ def _list_rulings(desk: ReviewDesk, board: ReviewBoard) -> Iterator[_Ruling]:
         if final is None or item.rule is None:
             continue
         labels = [label for label in board.labels[id].values() if label.label is not None]
-        said = [*sorted(labels, key=lambda label: label.label == final.label)]
-        settled = [board.settled[id]] if id in board.settled else []
-        yield from (_Ruling(item.rule.id, digest_wording(item.rule), one) for one in (*said, *settled))
+        said: list[ReviewLabel | ItemSettlement] = [*sorted(labels, key=lambda label: label.label == final.label)]
+        said += [board.settled[id]] if id in board.settled else []
+        yield from (_Ruling(item.rule.id, digest_wording(item.rule), one) for one in said)
 
 
 def _require_roles(rulings: list[_Ruling], roles: Collection[str]) -> None:
