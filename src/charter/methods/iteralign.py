@@ -88,6 +88,8 @@ def iteralign(run: Run, roles: Roles, task: Inputs) -> IterAlignState:
     rest, first = [p for p in prompts if given is None or p.id not in given.probed_prompt_ids] or prompts, 1
     if before is not None:
         state = resume(run.steps("001"), state, before, Draws((), rest, helpful, pool), roles, task)
+        known, asked = set(before.given.probed_prompt_ids), set(state.probed)
+        rest = [p for p in rest if p.id in known or p.id not in asked]  # a norm's prompt may be one of these
         first = 2 if task.norms else 1
     for number in range(first, first + options.stop.iterations):
         folder = run.steps(f"{number:03d}")
