@@ -44,9 +44,8 @@ def make_exchange(number: int) -> Exchange:
 
 def answer_prompts(items: Sequence[Prompt], target: Engine, *, step: Step) -> Iterator[Exchange]:
     """Asks for each answer, so that the journal holds what it holds of a real step."""
-    numbers = {item.id: number for number, item in enumerate(items)}
     for said in target.generate([Request(id=item.id, messages=item.messages) for item in items], step.done):
-        yield make_exchange(numbers[said.id])
+        yield make_exchange(int(said.id.removeprefix("p")))
 
 
 def make_run(directory: Path, count: int) -> Path:
