@@ -133,3 +133,10 @@ def test_every_row_has_an_id_of_its_own_and_the_order_is_the_steps(old: int, new
     assert rows == mixed(OLD[:old], NEW[:new], KEPT[:kept], ratio)
     if kept and round(ratio * (old + new)):
         assert len(rows) - old - new == max(kept, round(ratio * (old + new)))
+
+
+def test_a_revision_that_is_made_again_is_learnt_once() -> None:
+    """A fork may ask a prompt again that the old run revised."""
+    again = row("a", "revision").model_copy(update={"response": "a later answer"})
+    mixed = build_training_mix([row("a", "revision")], [again], [], 0, "start", step=STEP)
+    assert mixed == [again]

@@ -39,7 +39,7 @@ from charter.methods.revision_checks import keep_revisions
 from charter.methods.rule_measurement import BenignAnswers, ClusteredRules, add_hidden_failures, measure_efficacy
 from charter.ports import Roles
 from charter.records.chat import Prompt
-from charter.records.training_rows import Example
+from charter.records.training_rows import Example, add_rows
 from charter.records.verdicts import Verdict
 from charter.run import Run, Steps
 from charter.stages.accept import should_stop
@@ -88,8 +88,6 @@ def iteralign(run: Run, roles: Roles, task: Inputs) -> IterAlignState:
     rest, first = [p for p in prompts if given is None or p.id not in given.probed_prompt_ids] or prompts, 1
     if before is not None:
         state = resume(run.steps("001"), state, before, Draws((), rest, helpful, pool), roles, task)
-        known, asked = set(before.given.probed_prompt_ids), set(state.probed)
-        rest = [p for p in rest if p.id in known or p.id not in asked]  # a norm's prompt may be one of these
         first = 2 if task.norms else 1
     for number in range(first, first + options.stop.iterations):
         folder = run.steps(f"{number:03d}")
@@ -149,7 +147,7 @@ def iterate(run: Steps, now: IterAlignState, draws: Draws, roles: Roles, task: I
         benign = BenignAnswers(clusters, lookalikes, answers, checks)
         now = replace(now, constitution=reword_broad_rules(run, ratified, benign, starting, roles, task))
     replay = run.once("replay", build_replay, answers, checks, exchanges, verdicts, options.replay)
-    now = replace(now, rehearsed=(*now.rehearsed, *(p.id for p in rehearsals)), replayed=(*now.replayed, *replay))
+    now = replace(now, rehearsed=(*now.rehearsed, *(p.id for p in rehearsals)), replayed=add_rows(now.replayed, replay))
     return train_policy(run, now, tuple(examples), roles, task)
 
 

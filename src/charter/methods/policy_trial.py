@@ -14,7 +14,7 @@ from charter.ports import Roles
 from charter.records.decisions import Decision, Retries
 from charter.records.measurements import Measurement, Score
 from charter.records.model_refs import ModelRef
-from charter.records.training_rows import Example
+from charter.records.training_rows import Example, add_rows
 from charter.run import Steps
 from charter.spec import GateSpec
 from charter.stages.accept import accept
@@ -58,7 +58,7 @@ class PolicyTrial:
             policy=self.policy,
             history=(*state.history, self.scores),
             gate_measurements=(state.gate_measurements[0], self.measurements),
-            examples=(*state.examples, *self.examples),
+            examples=add_rows(state.examples, self.examples),
         )
 
 

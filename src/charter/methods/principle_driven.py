@@ -19,7 +19,7 @@ from charter.records.chat import Exchange, Prompt
 from charter.records.decisions import Decision
 from charter.records.revisions import Revision
 from charter.records.rules import Lookalikes
-from charter.records.training_rows import Example
+from charter.records.training_rows import Example, add_rows
 from charter.records.verdicts import Finding, Verdict
 from charter.run import Run, Steps
 from charter.stages.clustering import cluster
@@ -158,7 +158,7 @@ def add_replay(
     plain, verdicts = sources.exchanges, sources.verdicts
     replay = run.once("replay", build_replay, answers, [*checks, *unchecked], plain, verdicts, options.replay)
     rehearsed = (*known, *(p.id for p in rehearsals))
-    return replace(course, replayed=(*course.replayed, *replay), rehearsed=rehearsed)
+    return replace(course, replayed=add_rows(course.replayed, replay), rehearsed=rehearsed)
 
 
 def split_replay(rows: Sequence[Example]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:

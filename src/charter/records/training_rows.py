@@ -36,6 +36,11 @@ class Example(Record):
     thought: Utf8 = Field("", exclude_if=lambda thought: not thought)
 
 
+def add_rows(before: Sequence[Example], new: Sequence[Example]) -> tuple[Example, ...]:
+    """Both, each row once: one that comes again, since its prompt was asked again, takes the place of what stood."""
+    return tuple({row.id: row for row in (*before, *new)}.values())
+
+
 class PreferencePair(Record):
     """Two answers to the same messages; ``rater`` (a person, a judge, the model) prefers ``chosen``, under the rule
     ``principle`` where there was one. ``certainty``: the share of what was said that prefers it, more than a half."""

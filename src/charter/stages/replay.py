@@ -9,7 +9,7 @@ from charter.records.chat import Exchange, Prompt
 from charter.records.item_ids import join_id
 from charter.records.record import Step
 from charter.records.rules import Lookalikes
-from charter.records.training_rows import Example, RowOrigin, oversample
+from charter.records.training_rows import Example, RowOrigin, add_rows, oversample
 from charter.records.verdicts import Verdict
 from charter.spec import ReplaySpec
 
@@ -77,7 +77,7 @@ def build_training_mix(
     """
     if not new:
         return []
-    revised = [*before, *new] if start == "start" else list(new)
+    revised = list(add_rows(before, new)) if start == "start" else list(new)
     mixed = [*revised, *oversample(replayed, round(ratio * len(revised)))]
     step.random("order").shuffle(mixed)
     return mixed

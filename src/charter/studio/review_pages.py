@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from starlette.responses import RedirectResponse, Response
 
@@ -83,20 +83,13 @@ def show_item(request: Request) -> Response:
     session = require_role(request, "reviewer")
     with _open_desk(request) as desk:
         item = request.path_params["item"]
-        parts, own = desk.show_item(item), _list_own(desk, session)
-        board = desk.read_board()
+        contents, own, board = _item_contents(request, desk, item), _list_own(desk, session), desk.read_board()
         place = own.index(item) if item in own else len(own)
         visible = board.list_visible(item, session.person)
         return render(
             request,
             "review_item.html.j2",
-            run=request.path_params["run"],
-            at_queue=_at_queue(request),
-            queue=desk.queue,
-            guideline=desk.guideline,
-            item=item,
-            turns=len(desk.items[item].prompt),
-            parts=parts,
+            **contents,
             done=len(own),
             count=len(desk.items),
             previous=own[place - 1] if place else "",
@@ -107,6 +100,19 @@ def show_item(request: Request) -> Response:
             kept=_find_kept(request, own),
             unsure=UNSURE,
         )
+
+
+def _item_contents(request: Request, desk: ReviewDesk, item: str) -> dict[str, Any]:
+    """What every page of an item shows. Raises SpecError where the queue has no such item."""
+    return {
+        "parts": desk.show_item(item),
+        "run": request.path_params["run"],
+        "at_queue": _at_queue(request),
+        "queue": desk.queue,
+        "guideline": desk.guideline,
+        "item": item,
+        "turns": len(desk.items[item].prompt),
+    }
 
 
 def take_label(request: Request) -> Response:
@@ -130,20 +136,14 @@ def show_dispute(request: Request) -> Response:
     require_role(request, "approver")
     with _open_desk(request) as desk:
         item = request.path_params["item"]
-        parts, board = desk.show_item(item), desk.read_board()
+        contents, board = _item_contents(request, desk, item), desk.read_board()
         if not board.is_complete(item):
             raise SpecError(f"{item} is not labelled by all its raters yet", cure="Settle it once it is.")
         disputed = board.list_disputed()
         return render(
             request,
             "review_dispute.html.j2",
-            run=request.path_params["run"],
-            at_queue=_at_queue(request),
-            queue=desk.queue,
-            guideline=desk.guideline,
-            item=item,
-            turns=len(desk.items[item].prompt),
-            parts=parts,
+            **contents,
             labels=list(board.labels[item].values()),
             settled=board.settled.get(item),
             following=next((one for one in disputed if one != item), ""),
