@@ -3,8 +3,8 @@ oracle.
 
 Each cell is a run, and its model before and after by measures that need no judge: TruthfulQA and HHH by
 log-likelihoods, and refusals by their words on harmful prompts and on XSTest's safe ones. ``CHARTER_MODELS`` has the
-folders of the models (else the hub gives them), ``CHARTER_TEST_DATA`` the published sets. ``REAL_CELLS`` bounds the
-cells; the JSON names those that were not run."""
+folders of the models (else the hub gives them), ``CHARTER_TEST_DATA`` the published sets. ``REAL_CELLS`` names the
+cells to run, with commas between; the JSON names those that were not run."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ PERSON = str(ROOT / "evidence" / "person.yaml")
 RUNS_ASKED = (
     RealRun("seeded", changes=(("constitution", PERSON),)),
     RealRun("seeded-less-replay", changes=(("constitution", PERSON), ("options.replay.fresh", "16"))),
+    RealRun("seeded-gentle", changes=(("constitution", PERSON), ("options.tune.learning_rate", "0.0003"))),
     RealRun("replay-only", replays="seeded"),
     RealRun("calibrated", changes=(("constitution", PERSON),), calibrated=True),
     RealRun("iteralign-0"),
@@ -60,13 +61,14 @@ RUNS_ASKED = (
 
 
 def real() -> Row:
-    """As many cells as are asked for, in their order."""
-    asked = RUNS_ASKED[: int(os.environ.get("REAL_CELLS", len(RUNS_ASKED)))]
+    """The cells that are asked for, in their order."""
+    names = os.environ.get("REAL_CELLS", ",".join(run.name for run in RUNS_ASKED)).split(",")
+    asked = [run for run in RUNS_ASKED if run.name in names]
     rows = [measure_run(run) for run in asked]
     return {
         "oracle": HUB["qwen-coder-1.5b"],
         "rows": rows,
-        "not run": [run.name for run in RUNS_ASKED[len(asked) :]],
+        "not run": [run.name for run in RUNS_ASKED if run not in asked],
         "targets": targets_of(rows),
     }
 
