@@ -114,7 +114,7 @@ def charter(url: str) -> dict[str, float]:
     from charter.judging.rubrics import CONDUCT
     from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
     from charter.records.templates import Templates
-    from charter.run import Run
+    from charter.runs import Run
     from charter.spec import JudgingSpec
     from charter.stages.judge import judge
 

@@ -25,8 +25,8 @@ from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.chat import Message, Prompt, Request, Sampling
 from charter.reports.integrity import verify_run
 from charter.reports.run_summary import summarise_run
-from charter.run import Run
-from charter.run.store import RecordFile, SealedDigests, read_seal
+from charter.runs import Run
+from charter.runs.store import RecordFile, SealedDigests, read_seal
 from charter.stages.probe import probe
 
 PAGE = Path(__file__).parent / "RECORDS.md"

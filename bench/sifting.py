@@ -20,7 +20,7 @@ from charter.methods.self_instruct import self_instruct
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.chat import Request, user_prompt
 from charter.records.templates import Templates
-from charter.run import Run
+from charter.runs import Run
 from charter.similarity.spelling import normalize_text
 from charter.similarity.splits import LeakageFilter
 from charter.spec import SelfInstructSpec, TopicGuidedSpec

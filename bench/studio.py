@@ -25,7 +25,7 @@ from charter.ports import Engine
 from charter.records.chat import Exchange, Message, Prompt, Request, Sampling
 from charter.records.measurements import Measurement, Score
 from charter.records.record import Record, Step
-from charter.run import Run
+from charter.runs import Run
 from charter.statistics import wilson
 
 PAGE = Path(__file__).parent / "STUDIO.md"

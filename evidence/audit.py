@@ -22,7 +22,7 @@ from charter.records.chat import Prompt, Request, Sampling
 from charter.records.model_refs import ModelRef
 from charter.records.training_rows import Example
 from charter.reports.audit_comparison import AuditReport, compare_sides
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.spec import AuditSpec, Spec, parse_spec
 from charter.statistics import wilson
 from charter.wiring import role_models

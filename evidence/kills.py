@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from charter.run.store import file_digest, read_head
+from charter.runs.store import file_digest, read_head
 from evidence.cells import ROOT, Cell, charter, done, kept
 
 CHANGES = {

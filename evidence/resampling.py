@@ -11,7 +11,7 @@ from typing import Any
 
 from charter.judging.audit_battery import Battery, ProbeResult
 from charter.reports.audit_comparison import SIGNIFICANCE, PassPair, build_line, decide_state, group_passes
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.statistics import flip_signs, holm
 
 DRAWS, POWER = 1000, 200

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from charter.records.step_names import is_declared
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from tests import golden
 
 KEPT: dict[str, Any] = json.loads(golden.FILE.read_text(encoding="utf-8"))

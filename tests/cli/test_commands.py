@@ -27,7 +27,7 @@ from charter.cli.terminal import ProgressWatcher
 from charter.records.chat import CallProgress
 from charter.reports.printable_text import escape_controls
 from charter.reports.run_summary import summarise_run
-from charter.run import Run
+from charter.runs import Run
 from charter.spec import Spec, list_recipes, parse_spec
 from tests.fakes import tiny_models
 from tests.fakes.recorded_run import SPEC, Tale, tell

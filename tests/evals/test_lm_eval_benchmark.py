@@ -28,8 +28,8 @@ from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.chat import LogLikelihood
 from charter.records.measurements import Measurement, Metric, Score, SkippedBenchmark
 from charter.records.record import Step, digest
-from charter.run import store
-from charter.run.reader import RunReader
+from charter.runs import store
+from charter.runs.reader import RunReader
 from charter.stages.benchmark_items import gather_answers, score_completions, select_deciding_metrics
 from tests.fakes import tiny_models
 from tests.fakes.openai_server import serve

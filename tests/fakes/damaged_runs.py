@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.records.record import canonical, digest
-from charter.run import store
+from charter.runs import store
 
 KINDS_OF_FILES = (
     store.JOURNAL,

@@ -22,7 +22,7 @@ from typing import Any
 
 from charter.errors import StoreError
 from charter.reports.integrity import verify_run
-from charter.run.store import read_lines
+from charter.runs.store import read_lines
 from tests.fakes.scripted_run import begin, echo, play, substance
 
 INTERRUPTED = 130

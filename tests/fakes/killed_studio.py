@@ -27,8 +27,8 @@ from charter.jobs.review_desk import ReviewDesk
 from charter.jobs.rule_votes import read_log
 from charter.records.rule_decisions import digest_wording
 from charter.reports.integrity import verify_run
-from charter.run.reader import RunReader
-from charter.run.stored_queues import read_queue
+from charter.runs.reader import RunReader
+from charter.runs.stored_queues import read_queue
 from charter.studio.serving import ListeningPlace, serve_studio
 from tests.fakes.killed_reviews import MODES
 from tests.fakes.killed_runs import Trap

@@ -21,7 +21,7 @@ from charter.records.chat import Prompt, Request
 from charter.records.model_refs import ModelRef
 from charter.records.record import digest
 from charter.records.training_rows import Example
-from charter.run import Run
+from charter.runs import Run
 from tests.fakes.example_records import rule
 from tests.fakes.refused_topics import HARM, Toy, _refused, answer, topics_in
 

@@ -19,7 +19,7 @@ from charter.records.revisions import Critique, Revision, RevisionCheck
 from charter.records.rules import Efficacy, Lookalikes, Principle, Proposal
 from charter.records.training_rows import Example
 from charter.records.verdicts import Cluster, Finding, Verdict
-from charter.run import Run
+from charter.runs import Run
 from charter.statistics import BreakdownCell, GroupBy, wilson
 
 SPEC = "version: 1\nmethod: iteralign\nworld: village\ntemplates: world\n"

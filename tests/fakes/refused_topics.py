@@ -26,7 +26,7 @@ from charter.records.model_refs import ModelRef
 from charter.records.record import digest
 from charter.records.templates import Templates
 from charter.records.training_rows import Example, TrainingRow
-from charter.run import Observer, Run
+from charter.runs import Observer, Run
 from charter.similarity.splits import LeakageFilter
 from charter.spec import MethodOptions
 from tests.fakes.example_records import START

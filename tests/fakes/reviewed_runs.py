@@ -9,7 +9,7 @@ from charter.constitution.document import Constitution, to_yaml
 from charter.jobs import review_queues
 from charter.records.chat import Exchange, Sampling, user_prompt
 from charter.records.reviews import ReviewKind, ReviewQueue
-from charter.run import Run
+from charter.runs import Run
 from tests.fakes.example_records import finding, revision, rule
 from tests.fakes.recorded_run import SPEC, give
 

@@ -10,8 +10,8 @@ from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.ports import Engine
 from charter.records.chat import Message, Request
 from charter.records.record import Record, Step, digest
-from charter.run import Run
-from charter.run.store import Head
+from charter.runs import Run
+from charter.runs.store import Head
 
 RESULTS: dict[str, str | bytes | Path] = {"constitution.yaml": "- be kind\n", "adapter/weights.bin": b"\x00\x01" * 64}
 

@@ -10,7 +10,7 @@ from charter.jobs.feedback_snapshot import narrow_rows
 from charter.records.chat import user_prompt
 from charter.records.feedback import FeedbackRow
 from charter.records.training_rows import PreferencePair
-from charter.run import Run
+from charter.runs import Run
 from tests.fakes.example_records import finding, rule
 from tests.fakes.recorded_run import SPEC, give
 

@@ -56,8 +56,8 @@ from charter.reports.junit import render_junit
 from charter.reports.page import render_page
 from charter.reports.run_summary import summarise_run
 from charter.reports.score_table import scores_to_csv
-from charter.run import Run
-from charter.run.reader import RunReader
+from charter.runs import Run
+from charter.runs.reader import RunReader
 from charter.similarity.splits import shingles
 from charter.spec import AuditSpec, JudgingSpec
 from charter.stages.battery_probes import draw_probes, make_labelled_probes, make_tagged_probes

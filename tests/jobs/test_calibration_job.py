@@ -39,8 +39,8 @@ from charter.reports.judging_tables import build_calibration_tables
 from charter.reports.page import render_page
 from charter.reports.rater_tables import tabulate_raters
 from charter.reports.run_summary import summarise_run
-from charter.run import Run
-from charter.run.reader import RunReader
+from charter.runs import Run
+from charter.runs.reader import RunReader
 from charter.spec import JudgingSpec, LabelledFileSpec, parse_spec
 from charter.stages.calibration import JudgeEvidence, build_calibration
 from charter.wiring.calibrations import load_calibrations

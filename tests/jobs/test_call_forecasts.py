@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from charter import jobs
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.spec import parse_spec
 from tests.fakes import tiny_models
 from tests.fakes.openai_server import Server, serve

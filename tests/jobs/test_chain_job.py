@@ -23,8 +23,8 @@ from charter.reports.costs import read_costs
 from charter.reports.method_comparison import compare_methods
 from charter.reports.method_comparison_page import figure_rows
 from charter.reports.preference_report import read_preference_report
-from charter.run.reader import RunReader
-from charter.run.store import expected_head
+from charter.runs.reader import RunReader
+from charter.runs.store import expected_head
 from charter.spec import Budget
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from charter.cli.app import app
 from charter.errors import SpecError, StoreError
 from charter.jobs.chat_job import MAX_ANSWER_TOKENS, RunChat
 from charter.records.chat import Exchange
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from tests.fakes.recorded_run import Tale, tell
 
 BY_HTTP = """\

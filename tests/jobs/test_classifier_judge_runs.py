@@ -17,7 +17,7 @@ from charter.records.verdicts import Verdict
 from charter.reports.integrity import verify_run
 from charter.reports.judge_trust import read_judge_trust
 from charter.reports.page import render_page
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.spec import OracleSpec, parse_spec
 from tests.fakes import tiny_classifiers
 

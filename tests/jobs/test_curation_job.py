@@ -24,8 +24,8 @@ from charter.records.training_rows import Example, RowOrigin
 from charter.reports.data_card_markdown import read_data_cards
 from charter.reports.page import render_page
 from charter.reports.principle_usage import read_principle_usage
-from charter.run import Run
-from charter.run.reader import RunReader
+from charter.runs import Run
+from charter.runs.reader import RunReader
 from charter.spec import CurationSpec, MethodOptions, change_curation, read_spec
 from charter.stages.curate import CurationSetup
 from tests.fakes.principle_topics import RuledToy

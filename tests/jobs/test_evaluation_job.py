@@ -17,7 +17,7 @@ from charter.errors import SpecError
 from charter.organism.world import World
 from charter.records.chat import Exchange
 from charter.records.measurements import Measurement, Score, SkippedBenchmark
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.spec import JudgingSpec
 from charter.statistics import BreakdownCell
 

@@ -21,7 +21,7 @@ from charter.reports.feedback_effects import read_feedback_effects, tabulate_eff
 from charter.reports.integrity import verify_run
 from charter.reports.page import render_page
 from charter.reports.provenance import RunGraph
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.spec import change_spec, list_recipes
 from tests.fakes.said_feedback import stored
 from tests.fakes.taught_runs import record_taught_run

@@ -20,7 +20,7 @@ from charter.records.record import Step
 from charter.reports.integrity import verify_run
 from charter.reports.page import render_page
 from charter.reports.run_summary import summarise_reading
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.stages.benchmark_items import score_completions
 from tests.fakes import architectures, tiny_models
 from tests.methods.test_gate_benchmarks import question

@@ -16,7 +16,7 @@ from charter.jobs.job_builder import build_job
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.chat import Request
 from charter.records.model_refs import ModelRef
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.spec import Spec, parse_spec
 from charter.wiring.targets import Targets
 from tests.fakes import scripted_run

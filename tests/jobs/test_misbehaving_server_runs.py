@@ -20,7 +20,7 @@ from charter.records.chat import Exchange
 from charter.records.verdicts import Verdict
 from charter.reports.page import render_page
 from charter.reports.run_summary import summarise_reading
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from tests.fakes.openai_server import serve
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from charter.cli.show_commands import print_summary
 from charter.records.verdicts import Cluster, ClusterTheme
 from charter.reports.integrity import verify_run
 from charter.reports.page import render_page
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 
 pytestmark = pytest.mark.slow
 

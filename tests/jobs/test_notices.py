@@ -15,7 +15,7 @@ import pytest
 
 from charter.errors import BudgetError, CharterError, TuningError, UndecidedError
 from charter.jobs.notices import Notice, list_notices, notify_of_run, send_notice, sign_body
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.spec import NotifySpec, parse_spec
 from tests.fakes.recorded_run import tell
 

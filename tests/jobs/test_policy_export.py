@@ -26,7 +26,7 @@ from charter.records.measurements import Measurement, Score
 from charter.records.model_refs import ModelRef
 from charter.records.rules import Principle
 from charter.reports.model_card import escape_inline, fence_text
-from charter.run import Run
+from charter.runs import Run
 from charter.spec import TrainingSpec
 from charter.stages.tune import tune
 from tests.contracts.test_tuner import ROWS

@@ -34,8 +34,8 @@ from charter.records.verdicts import Verdict
 from charter.reports.integrity import verify_run
 from charter.reports.page import render_page
 from charter.reports.principle_usage import read_principle_usage
-from charter.run import Run
-from charter.run.reader import RunReader
+from charter.runs import Run
+from charter.runs.reader import RunReader
 from charter.wiring.self_instruct_inputs import SEEDS_DIR
 from tests.fakes import architectures
 from tests.fakes.example_records import START

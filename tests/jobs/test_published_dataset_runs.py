@@ -10,7 +10,7 @@ import pytest
 from charter import cli, jobs
 from charter.records.chat import Prompt
 from charter.reports.integrity import verify_run
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from tests.fakes import architectures
 from tests.fakes.published_files import DATA, needs_data
 

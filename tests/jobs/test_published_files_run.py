@@ -12,7 +12,7 @@ from charter import cli
 from charter.records.chat import Prompt
 from charter.reports.integrity import verify_run
 from charter.reports.page import render_page
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.statistics import BreakdownCell
 from tests.fakes import architectures
 from tests.fakes.published_files import DATA, needs_data

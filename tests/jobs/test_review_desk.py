@@ -12,7 +12,7 @@ from charter.jobs.review_queues import QueueRequest, create_queue
 from charter.jobs.review_results import report_agreement
 from charter.records.reviews import ReviewKind
 from charter.reports.integrity import verify_run
-from charter.run import Run, store
+from charter.runs import Run, store
 from charter.stages.review_board import LEASE
 from tests.fakes.reviewed_runs import make_queue, record_run
 

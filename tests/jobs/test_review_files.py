@@ -20,7 +20,7 @@ from charter.judging.rubrics import HARM
 from charter.records.reviews import LabelForm, ReviewKind
 from charter.reports.integrity import verify_run
 from charter.reports.spreadsheet_text import escape_formula, unescape_formula
-from charter.run import store
+from charter.runs import store
 from tests.fakes.reviewed_runs import answered, make_queue, record_run
 
 FORMS: tuple[LabelForm, ...] = get_args(LabelForm)

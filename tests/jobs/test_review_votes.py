@@ -14,8 +14,8 @@ from charter.jobs.review_votes import decide_rules
 from charter.jobs.rule_votes import Voter, cast_vote, read_log
 from charter.records.rule_decisions import digest_wording
 from charter.reports.integrity import verify_run
-from charter.run import store
-from charter.run.reader import RunReader
+from charter.runs import store
+from charter.runs.reader import RunReader
 from tests.fakes.reviewed_runs import make_queue, record_run
 
 ADA, BEN, CY, ROB = (Rater(name, "approver") for name in ("ada", "ben", "cy", "rob"))

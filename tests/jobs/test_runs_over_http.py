@@ -26,7 +26,7 @@ from charter.records.chat import Exchange, Prompt, Sampling
 from charter.records.measurements import MeasuredSplit, Measurement
 from charter.records.templates import Templates
 from charter.reports.run_summary import summarise_run
-from charter.run import Observer
+from charter.runs import Observer
 from charter.spec import change_spec, list_recipes, parse_spec
 from charter.wiring.offline import block_network
 from tests.fakes.openai_server import telltale

@@ -22,8 +22,8 @@ from charter.records.record import Step
 from charter.records.revisions import Revision
 from charter.records.verdicts import Verdict
 from charter.reports.score_table import COLUMNS, scores_to_csv
-from charter.run import Run
-from charter.run.reader import RunReader
+from charter.runs import Run
+from charter.runs.reader import RunReader
 from charter.statistics import BreakdownCell
 from tests.fakes.recorded_run import SPEC, give
 

@@ -10,7 +10,7 @@ import pytest
 from charter.ports import AttackTarget, Attempt
 from charter.records.chat import Exchange, Message, Prompt, Sampling, user_prompt
 from charter.records.record import Step
-from charter.run import Run
+from charter.runs import Run
 from charter.similarity.splits import LeakageFilter
 from charter.stages import attempts
 from charter.stages.bandit import Arm, Pull, PullReward

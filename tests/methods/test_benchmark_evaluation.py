@@ -22,8 +22,8 @@ from charter.records.model_refs import ModelRef
 from charter.records.templates import Templates
 from charter.reports.benchmark_figures import BREAKDOWN_KEYS, benchmark_tables, read_figures, unjudged_text
 from charter.reports.explanation import explain_item
-from charter.run import Run, store
-from charter.run.reader import RunReader
+from charter.runs import Run, store
+from charter.runs.reader import RunReader
 from charter.spec import JudgingSpec
 from charter.statistics import BreakdownCell, mcnemar, smallest_detectable_change, wilson
 

@@ -23,7 +23,7 @@ from charter.records.measurements import Measurement, Metric
 from charter.records.model_refs import ModelRef
 from charter.records.record import digest
 from charter.records.templates import Templates
-from charter.run import Run
+from charter.runs import Run
 from charter.similarity.splits import split_gate_heldout, split_prompts
 from charter.spec import BenchmarkSpec, JudgingSpec, MethodOptions
 from charter.stages.benchmark_items import select_deciding_metrics

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from charter.records.chat import Prompt
-from charter.run import Run
+from charter.runs import Run
 from tests.fakes.example_records import START
 from tests.fakes.refused_topics import BENIGN, HARM, PAPER_OPTIONS, SAFE_ALREADY, Toy, prompts, topics_in
 from tests.fakes.scripted_run import substance

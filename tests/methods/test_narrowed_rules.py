@@ -18,8 +18,8 @@ from charter.records.chat import Request, user_prompt
 from charter.records.rules import Lookalikes
 from charter.records.verdicts import Verdict
 from charter.reports.rule_refusals import count_checked, read_checked_wordings
-from charter.run import Run
-from charter.run.reader import RunReader
+from charter.runs import Run
+from charter.runs.reader import RunReader
 from charter.spec import MethodOptions
 from tests.fakes.example_records import cluster, finding, rule, said
 from tests.fakes.refused_topics import Toy

@@ -15,7 +15,7 @@ from charter.data.instructing.instruction_records import Instruction, SelfInstru
 from charter.methods.principle_driven import PrincipleState
 from charter.records.templates import Templates
 from charter.reports.principle_usage import read_principle_usage
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.similarity.splits import LeakageFilter
 from charter.spec import SelfInstructSpec
 from charter.spec.self_instruct_spec import TopicGuidedSpec

@@ -23,8 +23,8 @@ from charter.reports.explanation import explain_item
 from charter.reports.page import render_page
 from charter.reports.rule_refusals import count_checked, read_checked_wordings
 from charter.reports.run_summary import summarise_reading
-from charter.run import Run
-from charter.run.reader import RunReader
+from charter.runs import Run
+from charter.runs.reader import RunReader
 from charter.spec import MethodOptions, Spec
 from tests.fakes.example_records import rule
 from tests.fakes.refused_topics import HARM, PAPER_OPTIONS, Toy, propose

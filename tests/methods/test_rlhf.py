@@ -35,8 +35,8 @@ from charter.reports.data_card_markdown import read_data_cards
 from charter.reports.page import render_page
 from charter.reports.preference_report import read_curves, read_preference_report
 from charter.reports.run_summary import summarise_reading
-from charter.run import Run
-from charter.run.reader import RunReader
+from charter.runs import Run
+from charter.runs.reader import RunReader
 from charter.spec import CurationSpec, GateSpec, MethodOptions, parse_spec
 from charter.stages.curate import CurationSetup
 from charter.stages.policy_training import mix_rated_answers

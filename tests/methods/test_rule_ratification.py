@@ -14,7 +14,7 @@ from charter.errors import StoreError, UndecidedError
 from charter.jobs.rule_votes import CastVote, Voter, cast_vote, read_log
 from charter.methods.iteralign import IterAlignState
 from charter.records.rule_decisions import RuleAction
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from tests.fakes.refused_topics import Toy
 from tests.fakes.scripted_run import substance
 

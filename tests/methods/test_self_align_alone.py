@@ -23,8 +23,8 @@ from charter.reports.data_card_markdown import read_data_cards
 from charter.reports.explanation import explain_item
 from charter.reports.page import render_page
 from charter.reports.principle_usage import read_principle_usage
-from charter.run.reader import RunReader
-from charter.run.store import expected_head
+from charter.runs.reader import RunReader
+from charter.runs.store import expected_head
 from charter.wiring.row_files import read_rows, rows_to_jsonl
 from tests.fakes.example_records import START, row
 from tests.fakes.principle_topics import RuledToy

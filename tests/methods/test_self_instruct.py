@@ -40,9 +40,9 @@ from charter.records.record import Step, digest
 from charter.records.templates import Templates
 from charter.reports.integrity import verify_run
 from charter.reports.run_summary import summarise_run
-from charter.run import Run
-from charter.run.reader import RunReader
-from charter.run.store import expected_head
+from charter.runs import Run
+from charter.runs.reader import RunReader
+from charter.runs.store import expected_head
 from charter.similarity.spelling import normalize_text
 from charter.similarity.splits import LeakageFilter
 from charter.spec import SelfInstructSpec, SourceSpec, TopicGuidedSpec, parse_spec

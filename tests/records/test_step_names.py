@@ -15,8 +15,8 @@ from charter.records.decisions import Decision
 from charter.records.step_names import ITERATION, STEPS, is_declared
 from charter.reports.costs import STEP_USES, TUNING_STEP
 from charter.reports.run_summary import VERDICT_STEPS
-from charter.run import Run
-from charter.run.reader import RunReader
+from charter.runs import Run
+from charter.runs.reader import RunReader
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "charter"

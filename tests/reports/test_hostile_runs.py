@@ -21,8 +21,8 @@ from charter.cli import main
 from charter.errors import CharterError, DamagedError, StoreError
 from charter.reports.chain import chain_runs, is_complete
 from charter.reports.integrity import verify_run
-from charter.run import Run, store
-from charter.run.reader import RunReader
+from charter.runs import Run, store
+from charter.runs.reader import RunReader
 from charter.wiring.targets import SERVER_DIR, TUNING_DIR
 from tests.fakes.damaged_runs import (
     DEEP,

@@ -12,7 +12,7 @@ import pytest
 from charter.errors import DamagedError, StoreError
 from charter.records.record import canonical, digest
 from charter.reports.integrity import verify_run
-from charter.run import Run, store
+from charter.runs import Run, store
 from tests.fakes.scripted_run import begin, breaking, play
 
 

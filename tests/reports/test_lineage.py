@@ -28,8 +28,8 @@ from charter.records.training_rows import Example
 from charter.records.verdicts import Finding, Verdict
 from charter.reports.explanation import Explanation, explain_item
 from charter.reports.page import render_page
-from charter.run import Run
-from charter.run.reader import RunReader
+from charter.runs import Run
+from charter.runs.reader import RunReader
 from tests.fakes.recorded_run import SPEC, give
 
 BASE = ModelRef(base="base", base_digest="b", digest="d0")

@@ -7,8 +7,8 @@ from pathlib import Path
 from charter.records.chat import Prompt, user_prompt
 from charter.records.record import digest
 from charter.reports.prompt_data import SourceCount, read_prompt_sets
-from charter.run import Run
-from charter.run.reader import RunReader
+from charter.runs import Run
+from charter.runs.reader import RunReader
 from tests.fakes.recorded_run import SPEC, give
 from tests.fakes.reviewed_runs import answered, record_run
 

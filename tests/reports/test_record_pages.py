@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from charter.cli.app import app
 from charter.errors import DamagedError, StoreError
 from charter.reports.record_pages import read_page
-from charter.run import Run
-from charter.run.reader import RunReader
+from charter.runs import Run
+from charter.runs.reader import RunReader
 from tests.fakes.scripted_run import Word, breaking, probe
 
 WORDS = [Word(id=f"w{n}", text=f"word {n}") for n in range(45)]

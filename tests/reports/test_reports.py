@@ -19,9 +19,9 @@ from charter.reports.page import MAX_PAGE_TEXT, render_page
 from charter.reports.paired_tests import compare_before_after, count_pairs
 from charter.reports.run_comparison import compare_runs, comparison_markdown, comparison_rows, contest_rows
 from charter.reports.run_summary import SHOWN_METRICS, summarise_run
-from charter.run import Run
-from charter.run.reader import RunReader
-from charter.run.store import read_head
+from charter.runs import Run
+from charter.runs.reader import RunReader
+from charter.runs.store import read_head
 from charter.statistics import smallest_detectable_change
 from tests.fakes.recorded_run import SPEC, Tale, judged, plain, tell, verdict
 

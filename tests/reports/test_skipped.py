@@ -16,7 +16,7 @@ from charter.models.tuners.tuner_options import SftOptions
 from charter.records.chat import Prompt, Sampling, user_prompt
 from charter.reports.page import render_page
 from charter.reports.run_summary import summarise_run
-from charter.run import Run
+from charter.runs import Run
 from charter.spec import TrainingSpec
 from charter.stages.probe import probe
 from charter.stages.tune import tune

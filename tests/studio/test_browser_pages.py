@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from charter.jobs.review_desk import Answer, Rater, ReviewDesk
-from charter.run.stored_queues import read_queue
+from charter.runs.stored_queues import read_queue
 from tests.fakes.recorded_run import Tale, tell
 from tests.fakes.reviewed_runs import make_queue, record_run
 from tests.fakes.studio_browser import (

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from charter.errors import DamagedError, StoreError
 from charter.records.record import canonical
-from charter.run.store import record_file
+from charter.runs.store import record_file
 from charter.studio.record_search import LineSearch, RecordFiles, SearchableFile, read_id
 
 ROWS: list[dict[str, object]] = [

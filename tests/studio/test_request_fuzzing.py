@@ -15,7 +15,7 @@ from charter.jobs.review_desk import Answer, Rater, ReviewDesk
 from charter.records.rule_decisions import digest_wording
 from charter.records.rules import Principle
 from charter.reports.integrity import verify_run
-from charter.run.stored_queues import read_queue
+from charter.runs.stored_queues import read_queue
 from charter.studio import run_processes
 from charter.studio.application import FORMS, ROUTES
 from charter.studio.gatekeeper import MAX_BODY_BYTES, MAX_FIELDS, MAX_URL_BYTES

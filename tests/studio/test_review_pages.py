@@ -11,7 +11,7 @@ import pytest
 
 from charter.jobs.review_desk import Answer, Rater, ReviewDesk
 from charter.reports.integrity import verify_run
-from charter.run.stored_queues import read_queue
+from charter.runs.stored_queues import read_queue
 from charter.studio.sessions import StudioAccess
 from tests.fakes.reviewed_runs import answered, make_queue, record_run
 from tests.fakes.studio_client import ORIGIN, Browser, enter, open_studio, read_markup

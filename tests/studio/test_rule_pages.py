@@ -16,9 +16,9 @@ from charter.jobs.rule_votes import Voter, cast_vote, read_log
 from charter.records.rule_decisions import digest_wording
 from charter.records.rules import Amendment, Principle
 from charter.reports.integrity import verify_run
-from charter.run import Run
-from charter.run.reader import RunReader
-from charter.run.store import Lock
+from charter.runs import Run
+from charter.runs.reader import RunReader
+from charter.runs.store import Lock
 from charter.studio import rule_pages
 from charter.studio.sessions import StudioAccess
 from tests.fakes.example_records import rule as rule_of

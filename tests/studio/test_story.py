@@ -20,7 +20,7 @@ from charter.judging.audit_battery import read_battery
 from charter.records.chat import Exchange
 from charter.records.feedback import feedback_id
 from charter.reports.integrity import verify_run
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from tests.fakes.killed_feedback import KEY, serve
 from tests.fakes.studio_browser import StudioProcess, enter_as, open_browser, start_studio
 

@@ -16,8 +16,8 @@ from charter.reports.integrity import verify_run
 from charter.reports.norm_compliance import read_norm_compliance
 from charter.reports.page import render_page
 from charter.reports.run_summary import summarise_run
-from charter.run import Run
-from charter.run.reader import RunReader
+from charter.runs import Run
+from charter.runs.reader import RunReader
 
 pytestmark = pytest.mark.slow
 

@@ -21,8 +21,8 @@ from charter.records.chat import Request
 from charter.records.measurements import Proportion
 from charter.records.templates import Templates
 from charter.reports.judge_trust import read_judge_trust
-from charter.run import Run
-from charter.run.reader import RunReader
+from charter.runs import Run
+from charter.runs.reader import RunReader
 from charter.spec import JudgingSpec, Spec, parse_spec
 from charter.statistics import wilson
 from charter.wiring import judge_proof

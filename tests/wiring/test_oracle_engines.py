@@ -19,7 +19,7 @@ from charter.models.engines.local_options import LocalOptions
 from charter.models.engines.served_engine import ServedEngine
 from charter.records.model_refs import ModelRef
 from charter.records.training_rows import TrainingRow
-from charter.run import Run
+from charter.runs import Run
 from charter.spec import OracleSpec, parse_spec
 from charter.wiring.components import Components
 from charter.wiring.role_models import FREE, connect_oracle, find_price

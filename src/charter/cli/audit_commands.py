@@ -106,8 +106,8 @@ def audit(
     from charter import spec as specs
     from charter.reports.audit_comparison import compare_sides
     from charter.reports.junit import render_junit as as_junit
-    from charter.run.reader import RunReader
-    from charter.run.store import write_atomic
+    from charter.runs.reader import RunReader
+    from charter.runs.store import write_atomic
 
     text = specs.change_spec(
         jobs.audit_spec(model, baseline, battery, _read_benchmarks(benchmark)), parse_changes(changes), "audit"

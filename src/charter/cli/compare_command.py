@@ -66,7 +66,7 @@ def compare(
     out = out or Path("runs/compare")
     from charter.reports.method_comparison import compare_methods as compared
     from charter.reports.method_comparison_page import render_comparison_page
-    from charter.run import store
+    from charter.runs import store
 
     wanted = parse_changes(changes)
     names = [_side_name(side) for side in sides]
@@ -123,7 +123,7 @@ def _collect_runs(side: str, seeds: Sequence[int], out: Path, changes: Mapping[s
 
 def _is_run(directory: Path) -> bool:
     from charter.reports.chain import is_chain
-    from charter.run import store
+    from charter.runs import store
 
     return (directory / store.JOURNAL).is_file() or is_chain(directory)
 

@@ -88,7 +88,7 @@ def diff(before: ConstitutionSource, after: ConstitutionSource) -> None:
 @app.command()
 def history(directory: RunOf) -> None:
     """Print every change of a run's constitution with its reason: added, merged, reworded, retired."""
-    from charter.run.reader import RunReader
+    from charter.runs.reader import RunReader
 
     rows = [("version", "change", "rules", "reason", "by")]
     for version, change in RunReader(directory).amendments:
@@ -103,7 +103,7 @@ register_commands(app)
 def _read_constitution(source: Path) -> Constitution:
     """A run's constitution with what people decided since, or a file's."""
     if source.is_dir():
-        from charter.run.reader import RunReader
+        from charter.runs.reader import RunReader
 
         return RunReader(source).constitution
     from charter.constitution.document import read_constitution

@@ -92,7 +92,7 @@ def tag(directory: RunOf, principle: RuleId, prompt: Wording, person: Person = "
 def log(directory: RunOf) -> None:
     """Print every decision about rules: when, who, as what, and why."""
     from charter.jobs.rule_votes import read_log
-    from charter.run.reader import RunReader
+    from charter.runs.reader import RunReader
 
     rows = [("when", "who", "what", "rule", "why", "saw")]
     for entry in read_log(RunReader(directory)):
@@ -106,7 +106,7 @@ def log(directory: RunOf) -> None:
 def blame(directory: RunOf, principle: RuleId) -> None:
     """Print why a rule exists: each failing answer that caused it, who decided about it, and what it mended."""
     from charter.reports.explanation import explain_item
-    from charter.run.reader import RunReader
+    from charter.runs.reader import RunReader
 
     found = explain_item(directory, "principle", principle)
     for rule in found.rules:
@@ -142,7 +142,7 @@ def register_commands(app: typer.Typer) -> None:
 
 def _decide(directory: Path, action: RuleAction, principle: str, person: str, role: str, **fields: Any) -> None:
     from charter.jobs.rule_votes import Voter, cast_vote
-    from charter.run import store
+    from charter.runs import store
 
     vote = cast_vote(directory, action, principle, Voter(person or getpass.getuser(), role), fields)
     if vote.diff:

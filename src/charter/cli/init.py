@@ -61,7 +61,7 @@ def init(
         return
     if out.exists():
         raise StoreError(f"{out} exists already", "Choose another file with --out.")
-    from charter.run import store
+    from charter.runs import store
 
     store.write_atomic(out, text.encode())
     print_message(f"{out} is written. Mend it, then: charter run {out} --dry-run")

@@ -17,7 +17,7 @@ from charter.cli.terminal import print_message
 
 if TYPE_CHECKING:
     from charter.records.chat import CallProgress
-    from charter.run import Observer
+    from charter.runs import Observer
 
 GRACE = 3.0
 """Seconds that the work has to end by itself once it is interrupted."""
@@ -42,7 +42,7 @@ class Interrupt:
 
     def watch_call(self, progress: CallProgress) -> None:
         """Hands on how far a call is."""
-        from charter.run import CallWatcher
+        from charter.runs import CallWatcher
 
         observer: object = self._observer
         if isinstance(observer, CallWatcher):

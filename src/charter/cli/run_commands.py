@@ -26,7 +26,7 @@ from charter.cli.terminal import (
 from charter.errors import SpecError, StoreError
 
 if TYPE_CHECKING:
-    from charter.run import Observer
+    from charter.runs import Observer
 
 
 def run(
@@ -147,8 +147,8 @@ def begin_or_resume(text: str, directory: Path, observer: Observer, tell: Callab
     from charter import jobs
     from charter import spec as specs
     from charter.reports.chain import is_chain, is_complete, read_chain_spec
-    from charter.run import store
-    from charter.run.reader import RunReader
+    from charter.runs import store
+    from charter.runs.reader import RunReader
 
     chain = is_chain(directory)
     if not (directory / store.JOURNAL).exists() and not chain:

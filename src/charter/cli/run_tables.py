@@ -22,7 +22,7 @@ from charter.reports.rule_refusals import read_checked_wordings, tabulate_checke
 from charter.reports.run_comparison import change_text, detectable_text, metric_name, signed_points
 from charter.reports.run_summary import RunSummary, unjudged_bounds
 from charter.reports.self_instruct_tables import build_yield_tables, read_yields
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 
 AUDIT = (
     "Audit: both sides on the same prompts (p: of a drop, by a sign-flip test over prompts; shows: the smallest drop "

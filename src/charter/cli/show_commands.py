@@ -13,7 +13,7 @@ from charter.errors import StoreError
 
 if TYPE_CHECKING:
     from charter.reports.run_summary import RunSummary
-    from charter.run.reader import RunReader
+    from charter.runs.reader import RunReader
 
 _ORGANISM_NOTE = "A model organism: its figures show how the pipeline works and are no evidence about large models."
 
@@ -38,7 +38,7 @@ def show(
 
 def _print_records(directory: Path, step: str, page: int, as_json: bool) -> None:
     from charter.reports.record_pages import read_page
-    from charter.run.reader import RunReader
+    from charter.runs.reader import RunReader
 
     found = read_page(RunReader(directory), step, page)
     if as_json:
@@ -124,7 +124,7 @@ def report(
     """Write a run's report: one HTML file that needs no network and runs no script."""
     from charter.reports.chain import chain_runs
     from charter.reports.page import render_page
-    from charter.run import store
+    from charter.runs import store
 
     if steps := chain_runs(directory):
         cure = f"Name one of them: {', '.join(step.name for step in steps)}"
@@ -142,7 +142,7 @@ def print_summary(directory: Path, quiet: bool, as_json: bool) -> None:
     from charter.reports.chain import chain_runs
     from charter.reports.costs import bill_text
     from charter.reports.run_summary import summarise_reading
-    from charter.run.reader import RunReader
+    from charter.runs.reader import RunReader
 
     if steps := chain_runs(directory):
         if as_json or not quiet:

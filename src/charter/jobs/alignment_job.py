@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from charter.methods.principle_driven import PrincipleState
-    from charter.run import Run
+    from charter.runs import Run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from charter.models import weights
 from charter.ports import Benchmark, BenchmarkSuite, Engine
 from charter.records.model_refs import ModelRef
 from charter.records.record import digest
-from charter.run import store
+from charter.runs import store
 from charter.spec import OracleSpec, Spec
 from charter.wiring import role_models
 from charter.wiring.components import Components
@@ -26,7 +26,7 @@ from charter.wiring.targets import SERVER_DIR, Targets
 
 if TYPE_CHECKING:
     from charter.methods.audit import AuditSide
-    from charter.run import Run
+    from charter.runs import Run
 
 
 class AuditJob:
@@ -64,7 +64,7 @@ class AuditJob:
         """Asks both sides, publishes what the comparison says, and finishes the run."""
         from charter.methods.audit import AuditInputs, audit
         from charter.reports.audit_comparison import compare_sides
-        from charter.run.reader import RunReader
+        from charter.runs.reader import RunReader
 
         battery = run.steps("000").once("battery", battery_builder.load_battery, self.spec.audit)
         self._match_battery_size(battery)
@@ -180,7 +180,7 @@ class AuditJob:
 
 def read_final_policy(place: Path) -> ModelRef:
     """The policy that a finished run ended with, on the base that it was made from."""
-    from charter.run.reader import RunReader
+    from charter.runs.reader import RunReader
 
     reading = RunReader(place)
     told = reading.outcome.get("policy")

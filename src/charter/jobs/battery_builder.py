@@ -19,7 +19,7 @@ from charter.records.measurements import Measurement
 from charter.records.record import Step
 from charter.records.rules import Principle
 from charter.records.verdicts import Finding
-from charter.run import store
+from charter.runs import store
 from charter.similarity.splits import LeakageFilter
 from charter.spec import AuditSpec, BenchmarkSpec, Spec
 from charter.statistics import pairs_needed
@@ -27,7 +27,7 @@ from charter.wiring import attack_styles, role_models
 from charter.wiring.components import Components
 
 if TYPE_CHECKING:
-    from charter.run.reader import RunReader
+    from charter.runs.reader import RunReader
 
 _BATTERY_STEP = "000/battery"
 
@@ -259,6 +259,6 @@ def _is_run(name: str) -> bool:
 
 
 def _open_run(name: str) -> RunReader:
-    from charter.run.reader import RunReader
+    from charter.runs.reader import RunReader
 
     return RunReader(name)

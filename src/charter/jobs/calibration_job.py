@@ -21,7 +21,7 @@ from charter.wiring.reading_calls import plan_reading
 
 if TYPE_CHECKING:
     from charter.methods.calibrate import CalibrationInputs
-    from charter.run import Run
+    from charter.runs import Run
 
 
 class CalibrationJob:

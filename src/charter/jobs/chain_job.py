@@ -11,8 +11,8 @@ import yaml
 from charter import spec as specs
 from charter.errors import BudgetError, SpecError, StoreError
 from charter.reports.costs import read_costs, read_times
-from charter.run import store
-from charter.run.reader import RunReader
+from charter.runs import store
+from charter.runs.reader import RunReader
 from charter.spec import Budget
 from charter.wiring import principle_methods, role_models
 

@@ -10,7 +10,7 @@ from charter.jobs.audit_job import read_final_policy
 from charter.records.chat import Message, Request
 from charter.records.model_refs import ModelRef
 from charter.records.record import Record
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.wiring import role_models
 from charter.wiring.offline import block_network
 from charter.wiring.scales import choose_scale, use_scale

@@ -18,7 +18,7 @@ from charter.data.curation.filter_pipeline import FilterPipeline
 from charter.errors import SpecError, StoreError
 from charter.jobs.curation_judge import verdict_cache_path
 from charter.reports.data_card_markdown import render_data_card
-from charter.run import store
+from charter.runs import store
 from charter.spec import CurationSpec, SourceSpec, Spec
 from charter.wiring import prompt_sets, role_models
 from charter.wiring.curation_setup import build_tools

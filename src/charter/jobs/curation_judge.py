@@ -12,7 +12,7 @@ from charter.errors import BudgetError
 from charter.ports import Engine
 from charter.records.chat import Completion, Exchange, LogLikelihood, Message, Prompt, Request, Sampling, ScoreRequest
 from charter.records.record import Record, Step, digest
-from charter.run import store
+from charter.runs import store
 from charter.spec import Spec
 from charter.stages.curate import exclusion_reason
 from charter.stages.judge import judge

@@ -10,7 +10,7 @@ from charter.errors import StoreError
 from charter.jobs.feedback_intake import open_feedback_store
 from charter.reports.feedback_effects import FeedbackEffect, read_feedback_effects
 from charter.reports.provenance import read_ancestry
-from charter.run import Run, store
+from charter.runs import Run, store
 
 
 @dataclass(frozen=True)

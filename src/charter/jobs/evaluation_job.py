@@ -15,20 +15,20 @@ from charter.jobs.job import finish_run
 from charter.ports import BenchmarkSuite, Engine
 from charter.records.chat import Sampling
 from charter.records.model_refs import ModelRef
-from charter.run import store
+from charter.runs import store
 from charter.spec import OracleSpec, Spec
 from charter.wiring import role_models
 from charter.wiring.benchmark_suite import SpecBenchmarks
 from charter.wiring.targets import SERVER_DIR, Targets
 
 if TYPE_CHECKING:
-    from charter.run import Run
+    from charter.runs import Run
 
 
 def evaluation_spec(model: str, benchmarks: Sequence[Mapping[str, Any]]) -> str:
     """The spec that evaluates a model: a run (its policy, with who plays which part there), a folder of weights or a
     hub id. Without ``benchmarks`` those of the run. Raises SpecError, StoreError."""
-    from charter.run.reader import RunReader
+    from charter.runs.reader import RunReader
 
     place = Path(model).expanduser()
     value: dict[str, Any] = {"target": {"model": str(place.resolve()) if place.is_dir() else model}}
@@ -63,7 +63,7 @@ class EvaluationJob:
 
     def prepare(self) -> Sequence[str]:
         """Finds the run that is gone on from before this one begins. Raises StoreError."""
-        from charter.run.reader import RunReader
+        from charter.runs.reader import RunReader
         from charter.wiring.inheritance import load_final_state
 
         if self.spec.continue_from is not None and Path(self.spec.continue_from.run).is_absolute():

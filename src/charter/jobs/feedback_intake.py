@@ -14,7 +14,7 @@ from charter.data.exports import feedback_rows
 from charter.data.sources.feedback_files import read_feedback
 from charter.errors import SpecError, StoreError
 from charter.records.feedback import USABLE, Feedback, FeedbackReceipt, FeedbackRow, feedback_id
-from charter.run import store as files
+from charter.runs import store as files
 from charter.spec import CurationSpec
 from charter.wiring.curation_setup import build_tools
 

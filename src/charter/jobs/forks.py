@@ -11,9 +11,9 @@ from charter.errors import SpecError
 from charter.jobs.feedback_snapshot import FeedbackSnapshot, narrow_rows, take_snapshot
 from charter.jobs.launch import continue_run
 from charter.reports.provenance import read_ancestry
-from charter.run import Run, store
-from charter.run.creation import sealed_steps_before
-from charter.run.reader import RunReader
+from charter.runs import Run, store
+from charter.runs.creation import sealed_steps_before
+from charter.runs.reader import RunReader
 
 
 @dataclass(frozen=True)

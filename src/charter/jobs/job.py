@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from charter.wiring.targets import SERVER_DIR, TUNING_DIR
 
 if TYPE_CHECKING:
-    from charter.run import Run
+    from charter.runs import Run
 
 SCRATCH_DIRS = (SERVER_DIR, TUNING_DIR)
 """Folders of a run that last while it is at work."""

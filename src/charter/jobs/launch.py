@@ -23,13 +23,13 @@ from charter.jobs.job import Job, ProvesJudges
 from charter.jobs.job_builder import build_job
 from charter.jobs.notices import notify_of_run
 from charter.reports.chain import is_chain, read_chain_spec
-from charter.run import store
-from charter.run.reader import RunReader
+from charter.runs import store
+from charter.runs.reader import RunReader
 from charter.spec import chain_spec
 from charter.wiring.offline import block_network
 
 if TYPE_CHECKING:
-    from charter.run import Observer, Run
+    from charter.runs import Observer, Run
 
 
 RECORDED_PACKAGES = ("charter", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "scikit-learn")
@@ -89,7 +89,7 @@ def open_run(
 ) -> Iterator[tuple[Job, Run]]:
     """A new run from a spec, opened, with what is to be done in it; ``budget`` in place of the spec's; ``files``: texts
     that it begins with, by their names in its folder. Raises CharterError."""
-    from charter.run import Run
+    from charter.runs import Run
 
     spec = specs.parse_spec(spec_text)
     with block_network(spec.offline):
@@ -129,7 +129,7 @@ def resume_run(
 ) -> None:
     """Goes on with a run, or a chain of runs, where it stopped, if need be with a larger ``budget`` (limits by name),
     from the commit of the target that it began with. Raises CharterError."""
-    from charter.run import Run
+    from charter.runs import Run
 
     if is_chain(directory):
         _run_chain(directory, observer, budget, tell)

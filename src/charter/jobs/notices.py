@@ -19,7 +19,7 @@ from charter.errors import BudgetError, CharterError, UnavailableError, Undecide
 from charter.records.decisions import Decision
 from charter.records.record import Record
 from charter.reports.audit_comparison import read_audit
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.spec.notify_spec import EmailSpec, NoticeKind, NotifySpec
 
 SECONDS = 15.0

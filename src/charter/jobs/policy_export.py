@@ -14,7 +14,7 @@ from charter.records.model_refs import ModelRef
 from charter.reports.integrity import verify_run
 from charter.reports.model_card import ExportedPolicy, render_model_card
 from charter.reports.paired_tests import FINAL_STEP
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.wiring import role_models
 
 MODEL_CARD_FILE = "README.md"

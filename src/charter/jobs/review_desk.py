@@ -13,9 +13,9 @@ from typing import Any
 
 from charter.errors import DamagedError, SpecError, StaleError, StoreError
 from charter.records.reviews import UNSURE, ItemSettlement, QueueProgress, ReviewItem, ReviewLabel
-from charter.run import store
-from charter.run.reader import RunReader
-from charter.run.stored_queues import list_queues, read_queue
+from charter.runs import store
+from charter.runs.reader import RunReader
+from charter.runs.stored_queues import list_queues, read_queue
 from charter.stages.review_board import LEASE, ReviewBoard
 from charter.stages.review_sheet import SheetPart, show_item
 

@@ -18,7 +18,7 @@ from charter.records.record import Record
 from charter.records.reviews import LabelForm, ReviewedItem, ReviewQueue
 from charter.reports.label_table import labels_to_csv
 from charter.reports.spreadsheet_text import unescape_formula
-from charter.run import store
+from charter.runs import store
 
 ExportForm = Literal["labelled", "preferences"] | LabelForm
 _LINE_ENDS = {ord(sign): f"\\u{ord(sign):04x}" for sign in "\u0085\u2028\u2029"}

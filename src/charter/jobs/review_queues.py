@@ -15,9 +15,9 @@ from charter.records.reviews import QUEUE_NAME, UNSURE, ReviewItem, ReviewKind, 
 from charter.records.revisions import Revision
 from charter.records.verdicts import Finding
 from charter.reports.provenance import RunGraph
-from charter.run import store
-from charter.run.reader import RunReader
-from charter.run.stored_queues import list_queues, write_queue
+from charter.runs import store
+from charter.runs.reader import RunReader
+from charter.runs.stored_queues import list_queues, write_queue
 from charter.stages import review_draw
 from charter.stages.review_sheet import build_menu, write_guideline
 

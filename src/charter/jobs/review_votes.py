@@ -12,7 +12,7 @@ from charter.jobs.rule_votes import CastVote, Voter, cast_vote
 from charter.records.record import Record
 from charter.records.reviews import ItemSettlement, ReviewLabel
 from charter.records.rule_decisions import RuleAction, digest_wording
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.stages.review_board import ReviewBoard
 
 VOTING_ROLES = ("approver", "admin")

@@ -15,8 +15,8 @@ from charter.constitution.ratification import Settlement
 from charter.errors import LockedError, SpecError, StaleError, StoreError
 from charter.records.record import digest
 from charter.records.rule_decisions import RULE_ACTIONS, WORDING_ACTIONS, RuleAction, RuleDecision, digest_wording
-from charter.run import Run, store
-from charter.run.reader import RunReader
+from charter.runs import Run, store
+from charter.runs.reader import RunReader
 
 PATIENCE = 10.0
 """Seconds that a decision waits while another process has the run."""

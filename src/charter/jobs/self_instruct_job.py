@@ -20,7 +20,7 @@ from charter.wiring.self_instruct_inputs import build_instructions, load_protect
 from charter.wiring.targets import SERVER_DIR, Targets
 
 if TYPE_CHECKING:
-    from charter.run import Run
+    from charter.runs import Run
 
 
 PROMPTS_FILE = "prompts.jsonl"

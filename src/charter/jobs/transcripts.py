@@ -15,8 +15,8 @@ from charter.records.measurements import Measurement, Score
 from charter.records.verdicts import Verdict
 from charter.reports.provenance import AnswerSet, RunGraph
 from charter.reports.score_table import scores_to_csv
-from charter.run import store
-from charter.run.reader import RunReader
+from charter.runs import store
+from charter.runs.reader import RunReader
 
 
 def write_inspect(directory: Path, out: Path) -> int:

@@ -14,7 +14,7 @@ from charter.ports import AnsweredItem, Benchmark, BenchmarkSuite, Engine
 from charter.records.measurements import Measurement
 from charter.records.model_refs import ModelRef
 from charter.records.templates import Templates
-from charter.run import Run, Steps
+from charter.runs import Run, Steps
 from charter.stages.battery_probes import grade_answers
 from charter.stages.benchmark_items import grade_items
 from charter.stages.judge import judge as judged

@@ -10,7 +10,7 @@ from charter.methods.inputs import Inputs
 from charter.ports import Attack, AttackTarget, Attempt, Engine, Roles
 from charter.records.chat import Exchange, Prompt, Sampling
 from charter.records.verdicts import Finding, Verdict
-from charter.run import Steps
+from charter.runs import Steps
 from charter.spec import MethodOptions
 from charter.stages.attempts import attack, continue_conversations, filter_attempts, open_conversations, prompts_to_ask
 from charter.stages.bandit import (

@@ -11,7 +11,7 @@ from charter.ports import Benchmark, BenchmarkQuestion, BenchmarkSuite, Engine, 
 from charter.records.chat import Exchange, LogLikelihood, Sampling
 from charter.records.measurements import MeasuredSplit, Measurement, Metric, Score, SkippedBenchmark
 from charter.records.model_refs import ModelRef
-from charter.run import Steps
+from charter.runs import Steps
 from charter.stages.benchmark_items import (
     apply_styles,
     ask_questions,

@@ -34,7 +34,7 @@ from charter.methods.reflection import JudgedRevisions, Reviser, build_reviser, 
 from charter.ports import Roles
 from charter.records.revisions import Revision
 from charter.records.verdicts import Finding, Verdict
-from charter.run import Run, Steps
+from charter.runs import Run, Steps
 from charter.stages.critique_rounds import (
     final_revisions,
     final_verdicts,

@@ -16,7 +16,7 @@ from charter.records.label_fits import FitKind, LabelFit
 from charter.records.preferences import ResponsePair
 from charter.records.templates import Templates
 from charter.records.verdicts import Verdict
-from charter.run import Run, Steps
+from charter.runs import Run, Steps
 from charter.spec import JudgingSpec
 from charter.stages.calibration import (
     JudgeEvidence,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from charter.methods.inputs import Inputs
 from charter.ports import Roles
 from charter.records.verdicts import Cluster, Finding
-from charter.run import Steps
+from charter.runs import Steps
 from charter.stages.clustering import cluster, join_clusters, name_clusters
 
 

@@ -41,7 +41,7 @@ from charter.ports import Roles
 from charter.records.chat import Prompt
 from charter.records.training_rows import Example, add_rows
 from charter.records.verdicts import Verdict
-from charter.run import Run, Steps
+from charter.runs import Run, Steps
 from charter.stages.accept import should_stop
 from charter.stages.contrast import contrast
 from charter.stages.draw import draw, exclude_protected

@@ -9,7 +9,7 @@ from charter.judging.rubrics import Rubric
 from charter.ports import Engine
 from charter.records.calibration_results import JudgeProbe
 from charter.records.templates import Templates
-from charter.run import Run
+from charter.runs import Run
 from charter.spec import JudgingSpec
 from charter.stages.judge import judge
 from charter.stages.judge_readings import summarise_probe

@@ -13,7 +13,7 @@ from charter.ports import Roles
 from charter.records.chat import Prompt
 from charter.records.model_refs import ModelRef
 from charter.records.rules import NormPrompts
-from charter.run import Steps
+from charter.runs import Steps
 from charter.stages.judge import judge
 from charter.stages.norm_application import (
     drop_contradicted_rows,

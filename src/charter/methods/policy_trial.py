@@ -15,7 +15,7 @@ from charter.records.decisions import Decision, Retries
 from charter.records.measurements import Measurement, Score
 from charter.records.model_refs import ModelRef
 from charter.records.training_rows import Example, add_rows
-from charter.run import Steps
+from charter.runs import Steps
 from charter.spec import GateSpec
 from charter.stages.accept import accept
 from charter.stages.gate_checks import check_gates

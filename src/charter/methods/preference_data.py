@@ -17,7 +17,7 @@ from charter.records.model_refs import ModelRef
 from charter.records.preferences import PositionBias, ResponsePair
 from charter.records.revisions import Revision
 from charter.records.training_rows import Example, PreferencePair, RatedAnswer
-from charter.run import Steps
+from charter.runs import Steps
 from charter.stages.clustering import cluster
 from charter.stages.contrast import contrast
 from charter.stages.judge import judge, select_violations

@@ -18,7 +18,7 @@ from charter.records.measurements import Measurement, Metric
 from charter.records.model_refs import ModelRef
 from charter.records.preferences import GateAnswer, PolicyStats
 from charter.records.training_rows import TrainingRow
-from charter.run import Run, Steps
+from charter.runs import Run, Steps
 from charter.stages.gate_checks import check_gates
 from charter.stages.judge import judge
 from charter.stages.monitors import (

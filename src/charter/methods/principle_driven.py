@@ -21,7 +21,7 @@ from charter.records.revisions import Revision
 from charter.records.rules import Lookalikes
 from charter.records.training_rows import Example, add_rows
 from charter.records.verdicts import Finding, Verdict
-from charter.run import Run, Steps
+from charter.runs import Run, Steps
 from charter.stages.clustering import cluster
 from charter.stages.contrast import contrast
 from charter.stages.critique_rounds import accept_unjudged, select_for_check, split_by_prompt

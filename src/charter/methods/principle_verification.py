@@ -13,7 +13,7 @@ from charter.ports import Engine, Roles
 from charter.records.candidate_rules import Candidate, CandidateCheck, CandidateRequest
 from charter.records.rules import Proposal
 from charter.records.verdicts import Cluster
-from charter.run import Steps
+from charter.runs import Steps
 from charter.spec import ProposeSpec
 from charter.stages.amend import amend
 from charter.stages.judge import judge

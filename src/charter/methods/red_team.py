@@ -15,7 +15,7 @@ from charter.methods.inputs import Inputs
 from charter.ports import Roles
 from charter.records.measurements import Score
 from charter.records.verdicts import Cluster
-from charter.run import Run
+from charter.runs import Run
 from charter.stages.draw import draw
 from charter.stages.judge import judge, select_violations
 from charter.stages.probe import probe

@@ -13,7 +13,7 @@ from charter.records.chat import Sampling
 from charter.records.revisions import Revision, RevisionTrial
 from charter.records.templates import Templates
 from charter.records.verdicts import Verdict
-from charter.run import Steps
+from charter.runs import Steps
 from charter.spec import JudgingSpec
 from charter.stages.judge import judge
 from charter.stages.reflect import ReflectionSetup, critique, revise, revised_exchanges

@@ -12,7 +12,7 @@ from charter.methods.reflection import JudgedRevisions
 from charter.ports import Roles
 from charter.records.training_rows import Example
 from charter.records.verdicts import Verdict
-from charter.run import Steps
+from charter.runs import Steps
 from charter.stages.gate_checks import detect_collapse
 from charter.stages.judge import judge
 from charter.stages.reflect import revised_exchanges

@@ -27,7 +27,7 @@ from charter.methods.preference_data import ComparedPrompts, PreferenceData, col
 from charter.methods.preference_training import PolicyEval, score_on_gate, train_on_preferences
 from charter.methods.row_curation import curate_pairs, curate_prompts, curate_rows
 from charter.ports import Roles
-from charter.run import Run
+from charter.runs import Run
 from charter.stages.draw import draw, exclude_protected
 from charter.stages.norm_application import build_handover
 

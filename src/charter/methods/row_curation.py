@@ -10,7 +10,7 @@ from charter.ports import Roles
 from charter.records.chat import Prompt
 from charter.records.training_rows import Example, PreferencePair, TrainingRow
 from charter.records.verdicts import Verdict
-from charter.run import Steps
+from charter.runs import Steps
 from charter.stages.curate import (
     build_data_card,
     filter_training_rows,

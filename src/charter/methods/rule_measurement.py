@@ -12,7 +12,7 @@ from charter.ports import Engine, Roles
 from charter.records.chat import Exchange, Prompt
 from charter.records.rules import Lookalikes, Overreach
 from charter.records.verdicts import Cluster, Verdict
-from charter.run import Steps
+from charter.runs import Steps
 from charter.stages.efficacy import (
     add_hidden_findings,
     compute_efficacy,

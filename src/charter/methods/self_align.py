@@ -40,7 +40,7 @@ from charter.methods.self_instruct import self_instruct
 from charter.ports import Roles
 from charter.records.chat import Prompt
 from charter.records.training_rows import Example
-from charter.run import Run
+from charter.runs import Run
 from charter.stages.judge import judge, select_violations
 from charter.stages.probe import probe
 from charter.stages.replay import merge_rows

@@ -25,7 +25,7 @@ from charter.data.instructing.instruction_records import (
 )
 from charter.data.instructing.task_pool import TaskPool
 from charter.ports import Engine
-from charter.run import Steps
+from charter.runs import Steps
 from charter.stages.instruction_rounds import (
     clear_seeds,
     count_yield,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from charter.judging.audit_battery import ProbeResult
 from charter.records.chat import Exchange
 from charter.records.measurements import Measurement, Score, SkippedBenchmark
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 
 SIDES = ("baseline", "model")
 """Folders of an audit."""

@@ -15,7 +15,7 @@ from charter.errors import SpecError, StoreError
 from charter.judging.audit_battery import AuditedModel, Battery, ProbePart, ProbeResult
 from charter.records.record import Record
 from charter.reports.audit_answers import SIDES, note_distances, note_missing_benchmarks, read_answers
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.similarity.spelling import normalize_turns
 from charter.statistics import (
     change_interval,

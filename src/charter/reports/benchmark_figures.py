@@ -11,7 +11,7 @@ from charter.records.measurements import Measurement, Score, SkippedBenchmark
 from charter.records.record import Record
 from charter.reports.audit_answers import SIDES, distance_change
 from charter.reports.paired_tests import count_pairs
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.statistics import (
     BreakdownCell,
     bootstrap_mean,

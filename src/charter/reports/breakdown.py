@@ -6,7 +6,7 @@ from typing import Any
 
 from charter.records.measurements import Score
 from charter.reports.paired_tests import FINAL_STEP, START_STEP
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.statistics import BreakdownCell
 
 NOVEL = "novel_"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from charter import spec as specs
 from charter.reports.integrity import IntegrityReport, verify_run
-from charter.run import Observer, store
-from charter.run.reader import RunReader
-from charter.run.store import Fault
+from charter.runs import Observer, store
+from charter.runs.reader import RunReader
+from charter.runs.store import Fault
 
 
 def is_chain(directory: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from charter.records.verdicts import Cluster, ClusterTheme
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 
 
 def tabulate_themes(reading: RunReader) -> Iterator[tuple[str, list[tuple[str, ...]]]]:

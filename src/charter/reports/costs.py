@@ -9,8 +9,8 @@ from itertools import pairwise
 
 from charter.constitution.exemplars import HumanLines
 from charter.records.record import Record
-from charter.run.reader import RunReader
-from charter.run.store import Event
+from charter.runs.reader import RunReader
+from charter.runs.store import Event
 
 _IDLE_EVENTS = ("created", "resumed", "human")
 TUNING_STEP = "policy"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from charter.data.curation.curation_records import DataCard, GroupCount
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 
 
 def render_data_card(card: DataCard, name: str) -> str:

@@ -12,7 +12,7 @@ from charter.records.revisions import Critique, Revision, RevisionCheck
 from charter.records.rules import Lookalikes, Principle, Proposal
 from charter.records.training_rows import Example
 from charter.records.verdicts import Cluster, Finding, Verdict
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 
 MAX_CAUSES, MAX_DROPPED = 8, 40
 """How many causes of each rule, and how many dropped revisions, come first where not every failure is shown."""

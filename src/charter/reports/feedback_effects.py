@@ -14,7 +14,7 @@ from charter.records.record import Record
 from charter.records.training_rows import PreferencePair
 from charter.reports.explanation import rules_of_row
 from charter.reports.provenance import INHERITED_FOLDER, RunGraph
-from charter.run import store
+from charter.runs import store
 from charter.similarity.spelling import normalize_text
 
 TRAINED, CHECKED = "000/train_pairs", "000/validation_pairs"

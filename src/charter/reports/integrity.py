@@ -17,8 +17,8 @@ from pydantic import Field
 
 from charter.errors import StoreError
 from charter.records.record import Record
-from charter.run import Observer, store
-from charter.run.store import Event, Fault
+from charter.runs import Observer, store
+from charter.runs.store import Event, Fault
 
 
 class IntegrityReport(Record):

@@ -10,7 +10,7 @@ from charter.records.measurements import Measurement
 from charter.records.record import Record
 from charter.records.verdicts import Verdict
 from charter.reports.paired_tests import FINAL_STEP, START_STEP
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.statistics import CorrectedShare, FileRates, correct_share, drop_copies, share_bounds, wilson
 
 UNCALIBRATED_NOTE = "how often it errs is unknown. Measure it: charter judge calibrate"

@@ -9,7 +9,7 @@ from charter.records.rules import Principle
 from charter.reports.explanation import rules_of_row
 from charter.reports.provenance import Checkpoint, RunGraph
 from charter.reports.score_changes import ScoreChange, find_score_changes
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from charter.reports.paired_tests import FINAL_STEP, START_STEP
 from charter.reports.preference_report import PreferenceReport, read_preference_report
 from charter.reports.run_comparison import MIN_FALL, refuse_audits
 from charter.reports.run_summary import SHOWN_METRICS, summarise_reading
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.statistics import MeanChange, drop_copies, holm, mean_change
 
 

@@ -20,7 +20,7 @@ from charter.records.training_rows import Example
 from charter.reports.paired_tests import FINAL_STEP, START_STEP, compare_before_after
 from charter.reports.run_comparison import change_text, metric_name
 from charter.reports.skipped import count_failed_answers, read_policies
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 
 UNKNOWN = "not known to the run"
 KIND_TEXTS = {

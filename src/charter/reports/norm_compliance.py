@@ -8,7 +8,7 @@ from charter.constitution.run_state import RunState
 from charter.records.record import Record
 from charter.records.rules import NormPrompts
 from charter.records.verdicts import Verdict
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.statistics import mcnemar
 
 

@@ -47,7 +47,7 @@ from charter.reports.run_summary import (
 from charter.reports.self_instruct_tables import build_yield_tables, read_yields
 from charter.reports.skipped import read_policies, read_row_counts, tabulate_row_counts
 from charter.reports.unjudged_reasons import tabulate_unread
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.statistics import FEW_JUDGED
 
 MAX_TEXT = 2_000

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from charter.records.measurements import Measurement, Score
 from charter.records.record import Record
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.statistics import change_interval, drop_copies, holm, mcnemar, smallest_detectable_change
 
 START_STEP, FINAL_STEP = "000/heldout", "final/heldout"

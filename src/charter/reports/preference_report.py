@@ -6,7 +6,7 @@ from charter.records.decisions import Decision
 from charter.records.preferences import PairSummary, PolicyStats, PositionBias, RewardModelFit
 from charter.records.record import Record
 from charter.reports.skipped import read_policies
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 
 MONITOR_FIGURES = ("kl", "chosen", "rejected", "margin", "length", "refusals", "good", "reward")
 

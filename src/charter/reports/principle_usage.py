@@ -11,7 +11,7 @@ from charter.records.decisions import Decision
 from charter.records.record import Record
 from charter.records.revisions import FilteredAnswer, ReasonedAnswer, RevisionTrial
 from charter.records.training_rows import Example
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 
 
 class RuleUse(Record):

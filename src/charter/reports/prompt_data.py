@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from charter.records.chat import Exchange, Prompt
 from charter.records.record import digest
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 
 _PROMPT_STEPS = {"prompts": "red team, train", "helpful": "ordinary, for replay"}
 _ANSWERED = "_exchanges"

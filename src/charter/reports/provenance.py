@@ -25,8 +25,8 @@ from charter.records.rules import Lookalikes
 from charter.records.training_rows import Example
 from charter.records.verdicts import Finding
 from charter.reports.chain import chain_runs
-from charter.run import store
-from charter.run.reader import RunReader
+from charter.runs import store
+from charter.runs.reader import RunReader
 
 INHERITED_FOLDER = "inherited"
 """The folder that holds what a run took over from the run it goes on from."""

@@ -7,7 +7,7 @@ from itertools import combinations
 
 from charter.records.calibration_results import LabelledExchange
 from charter.reports.judging_tables import TableRows
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.statistics import Kappa, cohens_kappa, gwet_ac1, wilson
 
 _MAX_PAIRS = 15

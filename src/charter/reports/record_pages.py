@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from charter.errors import DamagedError, StoreError
-from charter.run import store
-from charter.run.reader import RunReader
+from charter.runs import store
+from charter.runs.reader import RunReader
 
 RECORDS_A_PAGE = 20
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from charter.records.candidate_rules import CandidateCheck
 from charter.records.record import Record
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 
 
 class CheckedWording(Record):

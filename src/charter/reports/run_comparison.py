@@ -12,7 +12,7 @@ from charter.reports.costs import read_human_lines
 from charter.reports.paired_tests import PairedChange, compare_final
 from charter.reports.preference_report import MONITOR_FIGURES
 from charter.reports.run_summary import SHOWN_METRICS, RunSummary, summarise_reading
-from charter.run.reader import RunReader, read_runs
+from charter.runs.reader import RunReader, read_runs
 
 MIN_FALL = 0.05
 """A log-probability that is lower by less, in nats, has not fallen."""

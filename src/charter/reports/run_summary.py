@@ -27,7 +27,7 @@ from charter.reports.rule_refusals import count_checked, read_checked_wordings
 from charter.reports.self_instruct_tables import read_yields
 from charter.reports.skipped import count_failed_answers, read_row_counts, read_skipped_rows
 from charter.reports.unjudged_reasons import count_reasons, count_refusals
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.spec import PROGRAM_PREFIX
 from charter.statistics import share_bounds
 

@@ -10,7 +10,7 @@ from charter.records.measurements import Score
 from charter.reports.audit_comparison import read_audit
 from charter.reports.provenance import RunGraph
 from charter.reports.spreadsheet_text import escape_formula
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.statistics import BreakdownCell
 
 COLUMNS = (

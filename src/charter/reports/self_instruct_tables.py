@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from charter.data.instructing.instruction_records import Yield
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 
 TableRows = list[tuple[str, ...]]
 YIELD_NAMES = ("seeds", "general", "topics", "questions")

@@ -11,7 +11,7 @@ from charter.records.model_refs import ModelRef
 from charter.records.revisions import ReasonedAnswer, Revision
 from charter.records.row_counts import RowCount
 from charter.reports.costs import TUNING_STEP
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 
 _MAX_REASON = 80
 _MAX_SHOWN = 50

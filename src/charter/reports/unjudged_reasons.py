@@ -11,7 +11,7 @@ from charter.records.chat import Exchange, Prompt
 from charter.records.measurements import Measurement
 from charter.records.preferences import PairVerdict
 from charter.records.verdicts import Verdict
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 
 _MOST = 80
 

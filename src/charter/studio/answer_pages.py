@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from charter.records.measurements import Better
 from charter.reports.paired_tests import FINAL_STEP, START_STEP
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.studio.page_rendering import Studio, read_page_number, render, session_of, studio_of
 from charter.studio.record_search import SearchableFile
 from charter.studio.run_pages import find_run, run_contents

@@ -12,7 +12,7 @@ from charter.reports.data_card_markdown import read_data_cards
 from charter.reports.explanation import Explanation, QuestionKind, explain_item
 from charter.reports.prompt_data import read_prompt_sets
 from charter.reports.skipped import count_failed_answers, read_row_counts, read_skipped_rows, tabulate_row_counts
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.studio.page_rendering import render, session_of, studio_of
 from charter.studio.record_search import LineSearch
 from charter.studio.run_pages import find_run, run_contents

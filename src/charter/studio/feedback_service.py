@@ -22,7 +22,7 @@ from starlette.routing import Route
 from charter.errors import StoreError
 from charter.jobs.feedback_intake import FeedbackIntake, open_feedback_store
 from charter.records.feedback import Feedback, FeedbackReceipt, describe_fault
-from charter.run import store
+from charter.runs import store
 from charter.studio.feedback_keys import FeedbackKeys, read_keys
 from charter.studio.gatekeeper import RefusedRequestError, StudioAddress, read_body, require_host
 from charter.studio.rate_limits import RateLimiter

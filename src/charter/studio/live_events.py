@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
 from charter.errors import StoreError
-from charter.run import store
+from charter.runs import store
 from charter.studio.page_rendering import render, session_of, studio_of
 from charter.studio.run_pages import find_run
 from charter.studio.run_shelf import read_standing

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charter.records.record import canonical
-from charter.run import store
-from charter.run.store import RecordFile
+from charter.runs import store
+from charter.runs.store import RecordFile
 
 _KEPT_FILES, _KEPT_SEARCHES = 12, 8
 

@@ -22,7 +22,7 @@ from charter.jobs.rule_votes import (
 from charter.records.rule_decisions import RuleAction, digest_wording
 from charter.records.rules import Principle
 from charter.reports.explanation import explain_item
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.studio.page_rendering import make_link, render, require_role, session_of, studio_of
 from charter.studio.run_pages import find_directory, find_run, run_contents
 from charter.studio.sessions import StudioRole

@@ -15,7 +15,7 @@ from charter.reports.costs import bill_text, read_costs, read_times, sum_by_role
 from charter.reports.failures import summarise_iteration
 from charter.reports.page import list_metric_rows, read_gate_series, render_page
 from charter.reports.run_comparison import compare_runs, comparison_rows, contest_rows
-from charter.run.reader import RunReader
+from charter.runs.reader import RunReader
 from charter.studio.page_rendering import read_page_number, render, session_of, studio_of
 from charter.studio.run_shelf import HEADLINES, read_standing
 

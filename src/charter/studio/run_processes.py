@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from charter.errors import LockedError, SpecError
-from charter.run import store
+from charter.runs import store
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 PROGRAM = (sys.executable, "-m", "charter.cli")

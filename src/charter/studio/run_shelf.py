@@ -14,8 +14,8 @@ from charter.errors import CharterError, DamagedError, StoreError
 from charter.records.measurements import Score
 from charter.reports.chain import is_chain
 from charter.reports.paired_tests import FINAL_STEP, START_STEP
-from charter.run import store
-from charter.run.reader import RunReader
+from charter.runs import store
+from charter.runs.reader import RunReader
 
 F = TypeVar("F")
 HEADLINES = ("harmlessness", "honesty", "helpfulness")

@@ -12,8 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from charter.records.step_names import STEPS
-from charter.run import store
-from charter.run.reader import RunReader
+from charter.runs import store
+from charter.runs.reader import RunReader
 from charter.studio.page_rendering import make_link, read_page_number, render, session_of, studio_of
 from charter.studio.record_search import LineSearch, SearchableFile
 from charter.studio.run_pages import find_run, run_contents

@@ -16,7 +16,7 @@ from charter.records.chat import Prompt
 from charter.records.measurements import MeasuredSplit
 from charter.records.model_refs import ModelRef
 from charter.records.rules import Norm
-from charter.run.spending import Price
+from charter.runs.spending import Price
 from charter.similarity.splits import LeakageFilter
 from charter.spec import MethodOptions, OracleSpec, Spec, place_files
 from charter.wiring import (
@@ -37,7 +37,7 @@ from charter.wiring.targets import SERVER_DIR, TUNING_DIR, MemoryFreeingTuner, T
 
 if TYPE_CHECKING:
     from charter.methods.inputs import Inputs
-    from charter.run import Run
+    from charter.runs import Run
 
 CHARS_PER_TOKEN, RULES_SHARE = 3, 4
 """Characters that a token holds at least, as a rule; and the part of the context that rules may take: one in four."""

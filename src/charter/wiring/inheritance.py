@@ -11,11 +11,11 @@ from charter.constitution.run_state import RunState
 from charter.errors import SpecError, StoreError
 from charter.records.chat import Prompt
 from charter.records.record import Step
-from charter.run import store
+from charter.runs import store
 from charter.spec import ContinueFrom, chain_spec
 
 if TYPE_CHECKING:
-    from charter.run.reader import RunReader
+    from charter.runs.reader import RunReader
 
 
 def load_final_state(reading: RunReader, head: str) -> RunState:
@@ -36,7 +36,7 @@ def _require_same_run(reading: RunReader, head: str) -> None:
 
 def inherit_prompts(asked: ContinueFrom, *, step: Step) -> list[Prompt]:
     """The prompts that a run of ``self_instruct`` wrote. Raises StoreError."""
-    from charter.run.reader import RunReader
+    from charter.runs.reader import RunReader
 
     assert step.directory is not None
     reading = RunReader(step.directory.parents[1] / asked.run)
@@ -50,7 +50,7 @@ def inherit_prompts(asked: ContinueFrom, *, step: Step) -> list[Prompt]:
 def inherit_state(asked: ContinueFrom, base_digest: str, *, step: Step) -> RunState:
     """What the old run left, with its policy's files copied into the step, and its constitution as people amended it.
     Raises StoreError, SpecError."""
-    from charter.run.reader import RunReader
+    from charter.runs.reader import RunReader
 
     assert step.directory is not None
     old = step.directory.parents[1] / asked.run  # an absolute path stays as it is

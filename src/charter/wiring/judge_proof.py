@@ -13,7 +13,7 @@ from charter.statistics import LEAST_YOUDEN, Counted, YoudenJ, youden_j
 from charter.wiring.classifier_roles import covers
 
 if TYPE_CHECKING:
-    from charter.run import Run
+    from charter.runs import Run
     from charter.wiring.components import Components
 
 JUDGELESS = ("engrave",)

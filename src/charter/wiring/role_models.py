@@ -14,7 +14,7 @@ from charter.records.chat import Prompt, Sampling
 from charter.records.model_refs import ModelRef
 from charter.records.record import digest
 from charter.records.templates import Templates
-from charter.run.spending import Price
+from charter.runs.spending import Price
 from charter.spec import NO_MODEL, PROGRAM_PREFIX, Budget, JudgingSpec, OracleSpec, Spec
 from charter.wiring.classifier_roles import Wordless, divide_judge
 from charter.wiring.plugins import load_object

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from charter.models.engines.ray_cluster import RayCluster
     from charter.models.engines.ray_engine import RayEngine
     from charter.models.engines.served_engine import ServedEngine
-    from charter.run import Run
+    from charter.runs import Run
 
 
 SERVER_DIR = ".serving"

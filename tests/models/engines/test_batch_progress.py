@@ -12,7 +12,7 @@ from charter.models import weights
 from charter.models.engines.local_engine import LocalEngine
 from charter.models.engines.local_options import LocalOptions
 from charter.records.chat import CallProgress
-from charter.run import Run
+from charter.runs import Run
 from tests.fakes import tiny_models
 from tests.fakes.scripted_run import WORDS, probe
 

@@ -11,9 +11,9 @@ from charter.errors import DamagedError, StoreError
 from charter.records.record import Step
 from charter.reports.costs import read_costs
 from charter.reports.integrity import verify_run
-from charter.run import Run, store
-from charter.run.reader import RunReader
-from charter.run.unique_ids import find_repeated_id
+from charter.runs import Run, store
+from charter.runs.reader import RunReader
+from charter.runs.unique_ids import find_repeated_id
 from tests.fakes.scripted_run import WORDS, Answer, Word, begin, breaking, echo, play, probe, substance
 
 
@@ -28,9 +28,9 @@ def whole(tmp_path: Path) -> Path:
 @pytest.fixture
 def in_parts(monkeypatch: pytest.MonkeyPatch, whole: Path) -> None:
     """Steps of more than four items are long, and no more than two records are held."""
-    monkeypatch.setattr("charter.run.steps.PART", 4)
-    monkeypatch.setattr("charter.run.store.record_file.MAX_HELD", 2)
-    monkeypatch.setattr("charter.run.store.MAX_HELD", 2)
+    monkeypatch.setattr("charter.runs.steps.PART", 4)
+    monkeypatch.setattr("charter.runs.store.record_file.MAX_HELD", 2)
+    monkeypatch.setattr("charter.runs.store.MAX_HELD", 2)
 
 
 def read_events(directory: Path, kind: str) -> list[store.Event]:
@@ -108,7 +108,7 @@ def test_an_unfinished_step_of_before_goes_on_whole(
 ) -> None:
     with begin(tmp_path / "run") as run, pytest.raises(RuntimeError):
         play(run, breaking(5))
-    monkeypatch.setattr("charter.run.steps.PART", 4)
+    monkeypatch.setattr("charter.runs.steps.PART", 4)
     with begin(tmp_path / "run") as run:
         play(run)
     assert substance(tmp_path / "run") == substance(whole)
@@ -136,8 +136,8 @@ def test_a_repeated_id_is_found_among_many(tmp_path: Path) -> None:
 
 
 def test_a_long_damaged_file_is_named_by_its_first_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charter.run.store.line_stream.MAX_COMPARED", 3)
-    monkeypatch.setattr("charter.run.store.line_stream.WATCH_EVERY", 2)
+    monkeypatch.setattr("charter.runs.store.line_stream.MAX_COMPARED", 3)
+    monkeypatch.setattr("charter.runs.store.line_stream.WATCH_EVERY", 2)
     lines, told = [f"{n}".encode() for n in range(9)], list[int]()
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"".join(line + b"\n" for line in lines))

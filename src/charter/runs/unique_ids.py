@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from itertools import islice
 from typing import IO
 
-from charter.run import store
+from charter.runs import store
 
 _BUCKETS, _MARK_BYTES = 256, 16
 """Temporary files that the marks of ids are dealt to, by their first byte; 16 bytes tell 10^15 ids apart."""

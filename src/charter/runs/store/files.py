@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from charter.run.store.regular_files import (
+from charter.runs.store.regular_files import (
     MAX_OBJECT_BYTES,
     Fault,
     FaultError,

@@ -31,11 +31,11 @@ from charter.errors import (
 from charter.records.chat import CallProgress
 from charter.records.record import Step, canonical
 from charter.records.rule_decisions import RuleDecision, read_decisions
-from charter.run import store
-from charter.run.item_parts import PART, Item, ItemParts, PartAtWork, RecordedLines
-from charter.run.ledger import Ledger, StepPlan
-from charter.run.stage_call import StageCall, bind_stage, bind_value
-from charter.run.unique_ids import find_repeated_id
+from charter.runs import store
+from charter.runs.item_parts import PART, Item, ItemParts, PartAtWork, RecordedLines
+from charter.runs.ledger import Ledger, StepPlan
+from charter.runs.stage_call import StageCall, bind_stage, bind_value
+from charter.runs.unique_ids import find_repeated_id
 
 R = TypeVar("R")
 V = TypeVar("V")

@@ -5,8 +5,8 @@ without its newline; that line alone is dropped when the file is read. Every oth
 and line. The checks return faults: a run raises the first of them, ``charter verify`` lists them all.
 """
 
-from charter.run.store.chains import Event
-from charter.run.store.files import (
+from charter.runs.store.chains import Event
+from charter.runs.store.files import (
     file_digest,
     find_file_fault,
     find_tree_faults,
@@ -20,7 +20,7 @@ from charter.run.store.files import (
     write_atomic,
     write_line,
 )
-from charter.run.store.journal import (
+from charter.runs.store.journal import (
     ENVIRONMENT,
     HEAD,
     JOURNAL,
@@ -41,7 +41,7 @@ from charter.run.store.journal import (
     records_hash,
     seal_digests,
 )
-from charter.run.store.line_stream import (
+from charter.runs.store.line_stream import (
     FileLines,
     LineStream,
     Watch,
@@ -51,8 +51,8 @@ from charter.run.store.line_stream import (
     parse_records,
     read_lines,
 )
-from charter.run.store.record_file import MAX_HELD, FileStamp, RecordFile, StoredRecords, load_records, read_stamp
-from charter.run.store.regular_files import (
+from charter.runs.store.record_file import MAX_HELD, FileStamp, RecordFile, StoredRecords, load_records, read_stamp
+from charter.runs.store.regular_files import (
     RESTORE_CURE,
     Fault,
     FaultError,
@@ -61,7 +61,7 @@ from charter.run.store.regular_files import (
     open_regular,
     translate_os_errors,
 )
-from charter.run.store.review_log import (
+from charter.runs.store.review_log import (
     REVIEWS,
     ReviewLog,
     find_queue_faults,
@@ -70,7 +70,7 @@ from charter.run.store.review_log import (
     review_seals,
     review_step,
 )
-from charter.run.store.seals import (
+from charter.runs.store.seals import (
     Seal,
     SealedDigests,
     find_record_faults,
@@ -82,7 +82,7 @@ from charter.run.store.seals import (
     write_records,
     write_seal,
 )
-from charter.run.store.strict_json import MAX_LINE_BYTES, parse_json
+from charter.runs.store.strict_json import MAX_LINE_BYTES, parse_json
 
 __all__ = [
     "ENVIRONMENT",

@@ -18,13 +18,13 @@ from typing import Any
 from charter.errors import LockedError
 from charter.records.record import canonical
 from charter.records.step_names import is_inner_name
-from charter.run.store.chains import BEFORE_FIRST, Event, chain_event, read_chain
-from charter.run.store.files import is_present, open_for_append, raise_first_fault, write_line
-from charter.run.store.line_stream import read_lines
-from charter.run.store.regular_files import Fault, FaultError, translate_os_errors
-from charter.run.store.review_shapes import find_review_shape_fault
-from charter.run.store.seals import find_step_faults
-from charter.run.store.strict_json import MAX_LINE_BYTES
+from charter.runs.store.chains import BEFORE_FIRST, Event, chain_event, read_chain
+from charter.runs.store.files import is_present, open_for_append, raise_first_fault, write_line
+from charter.runs.store.line_stream import read_lines
+from charter.runs.store.regular_files import Fault, FaultError, translate_os_errors
+from charter.runs.store.review_shapes import find_review_shape_fault
+from charter.runs.store.seals import find_step_faults
+from charter.runs.store.strict_json import MAX_LINE_BYTES
 
 REVIEWS = "reviews"
 """The folder of a run that holds what people reviewed."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from charter.errors import DamagedError, LockedError, StoreError
 from charter.records.record import canonical
-from charter.run import store
+from charter.runs import store
 from tests.fakes.scripted_run import Word
 
 words = st.lists(st.builds(Word, id=st.text(max_size=5), text=st.text(max_size=20)), max_size=6)

@@ -16,9 +16,9 @@ from typing import BinaryIO, NamedTuple, overload
 
 from charter.records.record import Record, canonical
 from charter.records.step_names import is_inner_name
-from charter.run.store.files import find_tree_faults, is_present, sha256, write_atomic
-from charter.run.store.line_stream import LineStream, Watch, find_line_faults
-from charter.run.store.regular_files import (
+from charter.runs.store.files import find_tree_faults, is_present, sha256, write_atomic
+from charter.runs.store.line_stream import LineStream, Watch, find_line_faults
+from charter.runs.store.regular_files import (
     MAX_OBJECT_BYTES,
     Fault,
     FaultError,
@@ -26,7 +26,7 @@ from charter.run.store.regular_files import (
     open_regular,
     translate_os_errors,
 )
-from charter.run.store.strict_json import parse_json
+from charter.runs.store.strict_json import parse_json
 
 _MARK = b'"records":['
 _HEX, _ENTRY = 64, 67

@@ -14,8 +14,8 @@ from charter.errors import BudgetError, SpecError
 from charter.ports import Engine, SupportsDrain
 from charter.records.chat import Completion, Request
 from charter.reports.costs import bill_text, read_costs, sum_by_role
-from charter.run import Run
-from charter.run.spending import Spending
+from charter.runs import Run
+from charter.runs.spending import Spending
 from charter.spec import Budget, parse_spec
 from charter.wiring import role_models
 from charter.wiring.components import Components
@@ -123,7 +123,7 @@ def test_hours_are_those_of_work_summed_over_resumes(tmp_path: Path) -> None:
 
 
 def test_money_by_role_in_ledger_and_report(tmp_path: Path) -> None:
-    from charter.run.reader import RunReader
+    from charter.runs.reader import RunReader
 
     text = "version: 1\nworld: village\ntemplates: world\n"
     with Run.create(tmp_path / "run", spec_text=text) as run:

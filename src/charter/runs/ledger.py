@@ -11,8 +11,8 @@ from charter.errors import BudgetError
 from charter.ports import Classifying, Engine, Noting, Rendering, Reporting, SupportsDrain
 from charter.records.chat import CallProgress, Completion, LogLikelihood, Request, ScoreRequest
 from charter.records.record import digest
-from charter.run.spending import Price, Spending, Usage
-from charter.run.store import Event, Journal, Seal
+from charter.runs.spending import Price, Spending, Usage
+from charter.runs.store import Event, Journal, Seal
 from charter.spec import Budget
 
 Purpose = Literal["aligning", "measuring", "target"]

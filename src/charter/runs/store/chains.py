@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from charter.records.record import canonical, digest
-from charter.run.store.regular_files import Fault
-from charter.run.store.strict_json import parse_json
+from charter.runs.store.regular_files import Fault
+from charter.runs.store.strict_json import parse_json
 
 Event = dict[str, Any]
 FindFault = Callable[[Event], str]

@@ -22,7 +22,7 @@ from charter.records.record import Record, canonical
 from charter.records.rule_decisions import RuleDecision, read_decisions
 from charter.records.rules import Amendment
 from charter.records.step_names import is_declared
-from charter.run import store
+from charter.runs import store
 
 R = TypeVar("R", bound=Record)
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from charter.errors import DamagedError, StoreError
 from charter.records.record import canonical
 from charter.records.reviews import ReviewItem, ReviewQueue
-from charter.run import store
-from charter.run.directory import Run
-from charter.run.reader import RunReader
+from charter.runs import store
+from charter.runs.directory import Run
+from charter.runs.reader import RunReader
 
 GUIDELINE, QUEUE = "guideline.md", "queue.json"
 

@@ -16,8 +16,8 @@ from typing import BinaryIO, Generic, TypeVar, overload
 
 from pydantic import BaseModel
 
-from charter.run.store.line_stream import parse_record
-from charter.run.store.regular_files import open_regular, translate_os_errors
+from charter.runs.store.line_stream import parse_record
+from charter.runs.store.regular_files import open_regular, translate_os_errors
 
 R = TypeVar("R", bound=BaseModel)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from charter.run.store.event_shapes import Amount, EventShape
+from charter.runs.store.event_shapes import Amount, EventShape
 
 
 class BegunShape(EventShape):

@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict
 
 from charter.errors import DamagedError, StaleError, StoreError
 from charter.ports import Engine
-from charter.run import store
-from charter.run.creation import copy_step, create_run_dir, sealed_steps_before
-from charter.run.ledger import Ledger, MeteredEngine, Purpose
-from charter.run.spending import Price, Spending
-from charter.run.steps import CallWatcher, Observer, StepContext, Steps
+from charter.runs import store
+from charter.runs.creation import copy_step, create_run_dir, sealed_steps_before
+from charter.runs.ledger import Ledger, MeteredEngine, Purpose
+from charter.runs.spending import Price, Spending
+from charter.runs.steps import CallWatcher, Observer, StepContext, Steps
 from charter.spec import Budget
 
 _RESERVED = {store.HEAD, store.JOURNAL, store.SPEC, store.ENVIRONMENT, store.LOCK}

@@ -22,10 +22,10 @@ from charter.records.chat import Completion, Request
 from charter.records.record import Step
 from charter.records.templates import Templates
 from charter.reports.integrity import verify_run
-from charter.run import Run, store
+from charter.runs import Run, store
 from charter.spec import Budget
 from tests.fakes.scripted_run import WORDS, Answer, Word, begin, breaking, echo, gather, play, probe, substance, tune
-from tests.run.test_store import largest_file
+from tests.runs.test_store import largest_file
 
 GOLDEN = "4e2315eae92835a220fa6f6ff074d2f3e25454e40182e94d60682a76d05aba5a"
 
@@ -393,7 +393,7 @@ def test_a_spent_budget_pauses_the_run_and_a_larger_one_lets_it_go_on(tmp_path: 
 
 
 def test_a_second_process_is_told_who_owns_the_run(run: Run) -> None:
-    code = f"from charter.run import Run; Run.open({str(run.directory)!r})"
+    code = f"from charter.runs import Run; Run.open({str(run.directory)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"is in use by process {os.getpid()} on " in done.stderr

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
-from charter.run import store
+from charter.runs import store
 
 PART = store.MAX_HELD
 """Items that a stage is handed at once, where a step has more. An engine fills its batches from a part, so a part is

@@ -11,9 +11,9 @@ from typing import NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from charter.errors import DamagedError
-from charter.run.store.files import sha256
-from charter.run.store.regular_files import RESTORE_CURE, Fault, FaultError, open_regular, translate_os_errors
-from charter.run.store.strict_json import MAX_LINE_BYTES, parse_json
+from charter.runs.store.files import sha256
+from charter.runs.store.regular_files import RESTORE_CURE, Fault, FaultError, open_regular, translate_os_errors
+from charter.runs.store.strict_json import MAX_LINE_BYTES, parse_json
 
 R = TypeVar("R", bound=BaseModel)
 Watch = Callable[[int], None]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from charter.errors import DamagedError
-from charter.run import Run
-from charter.run.reader import RunReader
+from charter.runs import Run
+from charter.runs.reader import RunReader
 from tests.fakes.scripted_run import WORDS, Word
 
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from charter.errors import BudgetError
 from charter.records.chat import Completion, LogLikelihood
-from charter.run.store import Event
+from charter.runs.store import Event
 from charter.spec import Budget
 
 Price = tuple[float, float]

@@ -12,18 +12,18 @@ from typing import Any
 
 from charter.errors import LockedError
 from charter.records.record import Record, canonical, digest
-from charter.run.store.chains import BEFORE_FIRST, Event, chain_event, iterate_chain
-from charter.run.store.event_shapes import find_shape_fault
-from charter.run.store.files import (
+from charter.runs.store.chains import BEFORE_FIRST, Event, chain_event, iterate_chain
+from charter.runs.store.event_shapes import find_shape_fault
+from charter.runs.store.files import (
     is_present,
     open_for_append,
     raise_first_fault,
     read_bytes,
     write_line,
 )
-from charter.run.store.line_stream import LineStream
-from charter.run.store.regular_files import Fault, find_special_files, translate_os_errors
-from charter.run.store.strict_json import parse_json
+from charter.runs.store.line_stream import LineStream
+from charter.runs.store.regular_files import Fault, find_special_files, translate_os_errors
+from charter.runs.store.strict_json import parse_json
 
 JOURNAL, HEAD, SPEC, ENVIRONMENT, LOCK = "journal.jsonl", "HEAD", "spec.yaml", "environment.json", ".lock"
 SCRATCH = (".serving", ".tuning")

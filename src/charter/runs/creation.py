@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.errors import StoreError
-from charter.run import store
+from charter.runs import store
 
 
 @contextmanager
