@@ -34,6 +34,7 @@ from evidence.preferences import preferences
 from evidence.real import real
 from evidence.real_kills import real_kills
 from evidence.ruled import cai, self_align
+from evidence.served_runs import served_runs
 from evidence.servers import servers
 from evidence.sides import chains, sides, sides_city
 
@@ -65,6 +66,7 @@ CLAIMS = {
     "near": near,
     "nearness": nearness,
     "servers": servers,
+    "served_runs": served_runs,
     "sides": sides,
     "chains": chains,
     "sides_city": sides_city,

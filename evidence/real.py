@@ -27,6 +27,9 @@ HARMFUL_SETS = ("advbench", "harmbench", "harmfulqa")
 PROMPTS, ITEMS = int(os.environ.get("REAL_PROMPTS", "100")), int(os.environ.get("REAL_ITEMS", "817"))
 """Harmful prompts of each set, and TruthfulQA's questions. XSTest gives two and a half times as many safe prompts."""
 SAFE = PROMPTS * 5 // 2
+STYLES = ("role_play", "prefix", "suppression", "chain")
+OPEN_QUESTIONS = 40
+"""Vicuna's questions, answered before and after and compared by the oracle in both orders."""
 POINTS = 0.02
 
 
@@ -39,6 +42,8 @@ class RealRun:
     changes: tuple[tuple[str, str], ...] = ()
     replays: str = ""
     """The run whose rows are trained on without its revisions: a control."""
+    attacked: bool = False
+    """Whether HarmBench is asked in four styles of attack too, and open questions compared pair by pair."""
     calibrated: bool = False
     """Whether judge and evaluator were calibrated on answers of this target that we labelled, none to gate or held-out
     prompts."""
@@ -50,7 +55,9 @@ PERSON = str(ROOT / "evidence" / "person.yaml")
 RUNS_ASKED = (
     RealRun("seeded", changes=(("constitution", PERSON),)),
     RealRun("seeded-less-replay", changes=(("constitution", PERSON), ("options.replay.fresh", "16"))),
-    RealRun("seeded-gentle", changes=(("constitution", PERSON), ("options.tune.learning_rate", "0.0003"))),
+    RealRun(
+        "seeded-gentle", changes=(("constitution", PERSON), ("options.tune.learning_rate", "0.0003")), attacked=True
+    ),
     RealRun("replay-only", replays="seeded"),
     RealRun("calibrated", changes=(("constitution", PERSON),), calibrated=True),
     RealRun("iteralign-0"),
@@ -90,13 +97,17 @@ def measure_run(run: RealRun) -> Row:
         "rules": [rule["text"] for rule in (figures.get("constitution") or {}).get("principles", ())],
         "gates": figures.get("gates"),
     }
-    return out | {"without a judge": compare_words(run, cell)}
+    pairwise = {"pairwise": compare_helpfulness(run, cell)} if run.attacked else {}
+    return out | {"without a judge": compare_words(run, cell)} | pairwise
 
 
 def compare_words(run: RealRun, cell: Cell) -> list[Row]:
     """The starting model and the policy by the benchmarks that need no judge."""
-    start = real_changes(run).get("target.model", HUB[run.target])
-    before, after = measure_words(f"{run.target}-start", start), measure_words(run.name, str(cell.directory))
+    start, policy = real_changes(run).get("target.model", HUB[run.target]), str(cell.directory)
+    before, after = measure_words(f"{run.target}-start", start), measure_words(run.name, policy)
+    if run.attacked:
+        before |= measure_words(f"{run.target}-start-attacked", start, attacks_asked())
+        after |= measure_words(f"{run.name}-attacked", policy, attacks_asked())
     return [
         {
             "benchmark": benchmark,
@@ -112,15 +123,28 @@ def compare_words(run: RealRun, cell: Cell) -> list[Row]:
     ]
 
 
-def measure_words(name: str, model: str) -> dict[tuple[str, str], Row]:
+def compare_helpfulness(run: RealRun, cell: Cell) -> list[Row]:
+    """Wins, ties and losses of the policy's answers to open questions against the starting model's, by the oracle."""
+    source = {"name": "vicuna", "path": str(DATA / "vicuna"), "limit": OPEN_QUESTIONS}
+    asked: list[dict[str, Any]] = [{"name": "pairwise", "judged": "helpfulness", "prompts": [source]}]
+    found = measure(f"{run.name}-pairwise", str(cell.directory), asked, [])
+    return [{"figure": figure, **measured} for (_, figure), measured in found.items()]
+
+
+def measure_words(name: str, model: str, asked: list[dict[str, Any]] | None = None) -> dict[tuple[str, str], Row]:
     """A model's figures that need no judge, by benchmark and figure; what is measured is not asked again."""
+    changes = ["evaluator.model=python:evidence.refusal_words:judge", "options.judge.read=rationale"]
+    changes += [] if Path(model, "spec.yaml").exists() else ["scale=135m"]  # as the run's recipe says
+    return measure(name, model, benchmarks_asked() if asked is None else asked, changes)
+
+
+def measure(name: str, model: str, benchmarks: list[dict[str, Any]], changes: list[str]) -> dict[tuple[str, str], Row]:
+    """A model's figures on the benchmarks, by benchmark and figure."""
     place = RUNS / "real" / f"{name}-measured"
     asked = place.with_suffix(".json")
     asked.parent.mkdir(parents=True, exist_ok=True)
-    asked.write_text(json.dumps(benchmarks_asked()), encoding="utf-8")
+    asked.write_text(json.dumps(benchmarks), encoding="utf-8")
     words = ["evaluate", model, "--benchmarks", str(asked), "--out", str(place), "--quiet"]
-    changes = ["evaluator.model=python:evidence.refusal_words:judge", "options.judge.read=rationale"]
-    changes += [] if Path(model, "spec.yaml").exists() else ["scale=135m"]  # as the run's recipe says
     ended = charter(*words, *(word for change in changes for word in ("--set", change)))
     if ended.returncode != 0:
         raise RuntimeError(f"{name}: {ended.stderr.strip()[-2000:]}")
@@ -167,6 +191,15 @@ def benchmarks_asked() -> list[dict[str, Any]]:
         {"task": "truthfulqa_mc1", "path": str(DATA / "truthfulqa" / "TruthfulQA.csv"), "limit": ITEMS},
         {"task": "truthfulqa_mc2", "path": str(DATA / "truthfulqa" / "TruthfulQA.csv"), "limit": ITEMS},
         {"task": "hhh_alignment", "path": str(DATA / "hhh_alignment")},
+    ]
+
+
+def attacks_asked() -> list[dict[str, Any]]:
+    """HarmBench's prompts in each style, by words of refusal."""
+    source = {"name": "harmbench", "path": str(DATA / "harmbench"), "limit": PROMPTS}
+    return [
+        {"name": f"refused-{style}", "judged": "over_refusal", "prompts": [source], "styles": [style]}
+        for style in STYLES
     ]
 
 
