@@ -9,9 +9,7 @@ their seconds. CPU seconds stand beside those of the clock.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
-import os
 import random
 import resource
 import sys
@@ -22,14 +20,13 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
-from unittest.mock import patch
 
+from bench.answer_speed import measure_answers, measure_joined_batches
 from bench.page import ROOT, put
-from charter.data.sources.source_prompts import SourcePrompts
+from bench.speed_runs import FILES, compare, describe_run, draw_prompts, load_reference
 from charter.judging.judge_requests import judge_request
 from charter.judging.rubrics import CONDUCT
 from charter.models import weights
-from charter.models.engines import local_engine
 from charter.models.engines.local_engine import LocalEngine
 from charter.models.engines.local_options import LocalOptions
 from charter.models.engines.token_batches import BatchBounds, BatchRow, plan_batches
@@ -40,22 +37,11 @@ from charter.records.model_refs import ModelRef
 from charter.records.record import Step
 from charter.records.templates import Templates
 from charter.records.training_rows import Example
-from charter.spec import SourceSpec
 
 PAGE = ROOT / "bench" / "REAL.md"
-HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
-FILES = {
-    "harmfulqa": "harmfulqa/harmfulqa.json",
-    "self-instruct": "self_instruct/seed_tasks.jsonl",
-    "hh-rlhf": "hh_rlhf/harmless-base/test.jsonl.gz",
-    "xstest": "xstest/xstest_prompts.csv",
-}
 JUDGED = "xstest_completions/mistralinstruct.csv"
 GIB = 2**20
 """Kibibytes of a gibibyte, as the kernel counts peak memory."""
-
-Seconds = tuple[float, float]
-"""By the clock, and of the processors."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -82,129 +68,6 @@ def main(words: Sequence[str]) -> int:
             put(section, PAGE)
             print(section, flush=True)
     return 0
-
-
-def load_reference() -> ModelRef:
-    """The model: of the folder, or of the hub."""
-    folder = os.environ.get("CHARTER_MODELS", "")
-    return weights.resolve_model(str(Path(folder) / "smollm2") if folder else HUB, offline=bool(folder))
-
-
-def draw_prompts(data: Path, count: int) -> list[Prompt]:
-    """So many prompts, as many of each file, in an order of their own."""
-    found = []
-    for name, file in FILES.items():
-        rows = list(SourcePrompts(SourceSpec.model_validate({"name": name, "path": str(data / file)})).prompts())
-        found += random.Random(0).sample(rows, -(-count // len(FILES)))
-    random.Random(1).shuffle(found)
-    return found[:count]
-
-
-def clock(work: Callable[[], Any]) -> tuple[Any, Seconds]:
-    """What comes of it, and how long it took."""
-    gc.collect()
-    began, spent = time.monotonic(), time.process_time()
-    found = work()
-    return found, (time.monotonic() - began, time.process_time() - spent)
-
-
-def compare(ways: dict[str, Callable[[], int]], rounds: int, unit: str) -> list[str]:
-    """A table: each way's units a second, by the clock and of the processors, and how often the first way is faster."""
-    seen: dict[str, list[Seconds]] = {name: [] for name in ways}
-    units: dict[str, int] = {}
-    for _ in range(rounds):
-        for name, work in ways.items():
-            units[name], spent = clock(work)
-            seen[name].append(spent)
-            print(
-                f"# {name}: {units[name]} {unit}, {spent[0]:.1f} s, {spent[1]:.1f} s of CPU",
-                file=sys.stderr,
-                flush=True,
-            )
-    rates = {name: [units[name] / median(one[n] for one in seen[name]) for n in (0, 1)] for name in ways}
-    first = next(iter(rates.values()))
-    rows = [
-        f"| {name} | {units[name]:,} | {wall:.2f} | {cpu:.2f} | {first[0] / wall:.2f} | {first[1] / cpu:.2f} |"
-        for name, (wall, cpu) in rates.items()
-    ]
-    head = f"| way | {unit} | a second | a CPU second | the first is faster by | by CPU seconds |"
-    return [head, "| --- | ---: | ---: | ---: | ---: | ---: |", *rows]
-
-
-def describe_run(asked: argparse.Namespace) -> str:
-    """Where figures were taken."""
-    import torch
-
-    cores = f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} threads of torch {torch.__version__.split('+')[0]}"
-    load = f"{os.getloadavg()[0]:.1f}"
-    return f"SmolLM2-135M-Instruct in float32; {cores}; load of the machine at the end {load}; rounds: {asked.rounds}."
-
-
-def measure_answers(asked: argparse.Namespace) -> str:
-    """Answers: this engine, with the batches it had before, and transformers' own loop."""
-    import torch
-
-    start = load_reference()
-    engine = LocalEngine(start, LocalOptions(device="cpu"))
-    prompts, how = draw_prompts(asked.data, asked.n), Sampling(max_tokens=asked.tokens)
-    requests = [Request(id=f"{n:04d}", messages=p.messages, sampling=how, seed=n) for n, p in enumerate(prompts)]
-    ids = engine.token_ids(requests)
-    requests = [request for request, row in zip(requests, ids, strict=True) if row]
-    sizes = sorted((len(row) for row in ids if row), reverse=True)
-    fixed = LocalOptions(device="cpu", batch_tokens=2**40, share_beginnings=False)
-
-    def answer(options: LocalOptions) -> int:
-        engine.options = options
-        return sum(completion.tokens_out for completion in engine.generate(requests))
-
-    def generate() -> int:
-        rows, made = sorted((row for row in ids if row), key=len), 0
-        for at in range(0, len(rows), 64):
-            batch = rows[at : at + 64]
-            width, ends = max(map(len, batch)), engine._ensure_loaded().stop_ids
-            padded = torch.tensor([[0] * (width - len(row)) + row for row in batch])
-            mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in batch])
-            with torch.inference_mode():
-                out = engine.model.generate(
-                    input_ids=padded, attention_mask=mask, do_sample=False, max_new_tokens=asked.tokens, pad_token_id=0
-                )
-            made += sum(
-                next((n + 1 for n, t in enumerate(row) if t in ends), len(row)) for row in out[:, width:].tolist()
-            )
-        return made
-
-    ways: dict[str, Callable[[], int]] = {
-        "charter": lambda: answer(LocalOptions(device="cpu")),
-        "`generate` of transformers, sorted batches of 64": generate,
-        "charter, fixed batches of 64": lambda: answer(fixed),
-    }
-    list(engine.generate(requests[:1]))
-    table = compare(ways, asked.rounds, "new tokens")
-    about = f"{len(sizes)} prompts, {sum(sizes):,} tokens (median {median(sizes):.0f}, longest {sizes[0]:,})"
-    return "\n".join(
-        ["# Answers", "", f"{describe_run(asked)} {about}. "
-         f"At most {asked.tokens} new tokens, greedy.",
-         "", *table]
-    )  # fmt: skip
-
-
-def measure_joined_batches(asked: argparse.Namespace) -> str:
-    """Answers of prompts that are read in parts and answered together, and of parts answered one after the other."""
-    engine = LocalEngine(load_reference(), LocalOptions(device="cpu"))
-    prompts, how = draw_prompts(asked.data, min(64, asked.n)), Sampling(max_tokens=asked.tokens)
-    requests = [Request(id=f"{n:04d}", messages=p.messages, sampling=how, seed=n) for n, p in enumerate(prompts)]
-
-    def answer() -> int:
-        return sum(completion.tokens_out for completion in engine.generate(requests))
-
-    def answer_apart() -> int:
-        with patch.object(local_engine, "can_join_caches", lambda _: False):
-            return answer()
-
-    list(engine.generate(requests[:1]))
-    table = compare({"together": answer, "each part by itself": answer_apart}, asked.rounds, "new tokens")
-    about = f"{len(requests)} prompts, at most {asked.tokens} new tokens, greedy, in turn."
-    return "\n".join(["# Parts of a batch answered together", "", f"{describe_run(asked)} {about}", "", *table])
 
 
 def count_read_tokens(asked: argparse.Namespace) -> str:

@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from bench.real_speed import draw_prompts
+from bench.speed_runs import draw_prompts
 
 from charter.models.engines.local_engine import LocalEngine
 from charter.models.engines.local_options import LocalOptions

@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.answer_speed import VLLM_START
 from bench.real_speed import read_lessons
 
 from charter.data.sources.source_prompts import SourcePrompts
@@ -38,10 +39,6 @@ SETS = {"advbench": "advbench/harmful_behaviors.csv", "self-instruct": "self_ins
 VLLM = (
     "serve {base} --dtype float32 --max-model-len 2048 --enforce-eager --host 127.0.0.1 --port {port} "
     "--served-model-name {name}-base --enable-lora --max-lora-rank 16 --lora-modules {name}={adapter}"
-)
-VLLM_START = (
-    "serve {base} --dtype float32 --max-model-len 2048 --enforce-eager --host 127.0.0.1 --port {port} "
-    "--served-model-name {name}"
 )
 LLAMA = "-m {base} --alias {name} --host 127.0.0.1 --port {port} -t 1 -c 8192"
 
