@@ -52,6 +52,19 @@ class RealRun:
 LABELS = str(ROOT / "evidence" / "smollm2_labels.jsonl")
 CALIBRATION = RUNS / "real" / "calibration"
 PERSON = str(ROOT / "evidence" / "person.yaml")
+PAPER = (  # IterAlign as its authors' script does it, but for LoRA and for the templates, which the model needs
+    ("options.draw", "{batch: 20, later: 20, order: file}"),
+    ("options.cluster", "{by: batch, hide: 0}"),
+    ("options.propose", "{reply: last_paragraph, verify: false}"),
+    ("options.amend", "{mode: replace, retire: false}"),
+    ("options.contrast", "{count: 0}"),
+    ("options.reflect", "{turns: direct, by: policy}"),
+    ("options.keep", "{verify: false}"),
+    ("options.replay", "{ratio: 0, fresh: 0, lookalikes: false, compliant: false}"),
+    ("options.tune.start", "previous"),
+    ("options.stop", "{rule: data, patience: 1000, iterations: 2}"),
+    ("options.gates.roll_back", "false"),
+)
 RUNS_ASKED = (
     RealRun("seeded", changes=(("constitution", PERSON),)),
     RealRun("seeded-less-replay", changes=(("constitution", PERSON), ("options.replay.fresh", "16"))),
@@ -63,6 +76,17 @@ RUNS_ASKED = (
     RealRun("iteralign-0"),
     RealRun("iteralign-1", changes=(("seed", "1"),)),
     RealRun("iteralign-2", changes=(("seed", "2"),)),
+    RealRun("paper", changes=PAPER),
+    RealRun("cai", changes=(("method", "cai"), ("constitution", PERSON), ("options.reflect.turns", "critique"))),
+    RealRun("self_align", changes=(("method", "self_align"), ("constitution", "shipped"))),
+    RealRun(
+        "dpo",
+        changes=(
+            ("method", "rlhf"),
+            ("constitution", PERSON),
+            ("options.learn", "{algorithm: dpo, pairs: {by: judge, prompts: 60}}"),
+        ),
+    ),
     RealRun("gemma", "gemma3-270m"),
 )
 
