@@ -33,6 +33,7 @@ from evidence.nearness import nearness
 from evidence.preferences import preferences
 from evidence.real import real
 from evidence.real_kills import real_kills
+from evidence.real_rules import real_rules
 from evidence.ruled import cai, self_align
 from evidence.served_runs import served_runs
 from evidence.servers import servers
@@ -59,6 +60,7 @@ CLAIMS = {
     "preferences": preferences,
     "real": real,
     "real_kills": real_kills,
+    "real_rules": real_rules,
     "city": city,
     "curation": curation,
     "feedback": feedback,
