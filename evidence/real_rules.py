@@ -1,7 +1,8 @@
 """What becomes of the rules that a model of 1.5 billion parameters proposes for failures of SmolLM2-135M-Instruct.
 
-For each set of red-team prompts a run of the recipe ``smollm2`` without anybody's rules. Every wording is kept with what became of it. Those that passed were read by us: does a wording tell the
-assistant what to do, and does it cover the failures it was written for (``evidence/rules_by_hand.jsonl``)?"""
+For each set of red-team prompts a run of the recipe ``smollm2`` without anybody's rules. Every wording is kept with
+what became of it. Those that passed were read by us: does a wording tell the assistant what to do, and does it cover
+the failures that it was written for (``evidence/rules_by_hand.jsonl``)?"""
 
 from __future__ import annotations
 
