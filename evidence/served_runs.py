@@ -58,7 +58,7 @@ def run_and_audit(name: str, cell: Cell, here: Cell) -> Row:
         "verified": charter("verify", str(cell.directory)).returncode == 0,
         "audited": charter("verify", str(place)).returncode == 0,
         "audit's exit": audited.returncode,
-        "equal": {step: f"{same} of {n}" for step, (same, n) in equal.items()},
+        **{f"equal in {step}": f"{same} of {n}" for step, (same, n) in equal.items()},
         "share": round(right / asked, 3),
     }
 

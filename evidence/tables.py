@@ -100,6 +100,9 @@ def table(name: str) -> str:
         "judge": _judge,
         "equal_answers": _equal_answers,
         "servers": _servers,
+        "served_runs": _plain_rows,
+        "real_kills": _plain_rows,
+        "real_rules": _plain_rows,
         "executor": _executor,
     }.get(claim)
     return special(found) if special is not None else _rows(found)
@@ -206,6 +209,13 @@ def _feedback(found: dict[str, Any]) -> str:
 
 def _killed(found: dict[str, Any]) -> str:
     return _kills({"rows": found["kills"]})
+
+
+def _plain_rows(found: dict[str, Any]) -> str:
+    """The rows as they are, a column for each key."""
+    keys = list(dict.fromkeys(key for row in found["rows"] for key in row))
+    told = {True: "yes", False: "no"}
+    return md.lines(keys, [[told[v] if isinstance(v := r.get(k), bool) else v for k in keys] for r in found["rows"]])
 
 
 def _executor(found: dict[str, Any]) -> str:
