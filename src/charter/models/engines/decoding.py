@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from charter.models.engines.joined_caches import join_caches
 from charter.models.engines.reply_grammars import ReplyGrammar
-from charter.models.engines.shared_beginnings import SharedBeginning
+from charter.models.engines.shared_beginnings import SharedBeginning, read_cache
 from charter.records.chat import Sampling, StopReason
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Forward:
         if "position_ids" in self.accepted_arguments:
             extra["position_ids"] = (mask.cumsum(-1)[:, -ids.shape[1] :] - 1).clamp_min(0)
         if cache is not False:
-            extra["past_key_values"] = cache
+            extra["cache" if "cache" in self.accepted_arguments else "past_key_values"] = cache
         output = self.model(input_ids=ids, attention_mask=mask, use_cache=cache is not False, **extra)
         output.logits = output.logits[:, -keep:]
         return output
@@ -164,7 +164,7 @@ class _SamplingLoop:
             if len(self.unfinished) <= KEPT * len(self.active):
                 self._drop_finished()
             output = self.forward(self.ids, self.mask[:, : self.width + step + 1], self.cache)
-            self.cache, logits = output.past_key_values, output.logits[:, -1].float()
+            self.cache, logits = read_cache(output), output.logits[:, -1].float()
         return self.outputs
 
     def _read_prompts(self, beginning: SharedBeginning, parts: Sequence[Sequence[int]]) -> Tensor:
@@ -179,7 +179,7 @@ class _SamplingLoop:
             output = self.forward(
                 ids, mask[:, : cached + ids.shape[1]], beginning.expand(self.forward.model, len(part))
             )
-            caches.append(output.past_key_values)
+            caches.append(read_cache(output))
             found.append(output.logits[:, -1].float())
             masks.append(mask)
         widest = max(mask.shape[1] for mask in masks)

@@ -12,6 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 
+def read_cache(output: Any) -> Any:
+    """The key-value cache of a model's output: ``cache`` from transformers 5.24 on, ``past_key_values`` before."""
+    return output.cache if hasattr(output, "cache") else output.past_key_values
+
+
 class SharedBeginning:
     """Token ids that begin every row of a group. They are read when they are first needed."""
 
@@ -32,7 +37,7 @@ class SharedBeginning:
             with torch.inference_mode():
                 ids = torch.tensor([self.ids], device=model.device)
                 few = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
-                self._cache = model(input_ids=ids, use_cache=True, **few).past_key_values
+                self._cache = read_cache(model(input_ids=ids, use_cache=True, **few))
         cache = copy.deepcopy(self._cache)
         cache.batch_repeat_interleave(rows)
         return cache
