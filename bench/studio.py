@@ -1,4 +1,4 @@
-"""``python -m bench.studio [N]``: page times of the studio over a run with a step of N records (default 100,000), for
+"""``python -m bench.studio [N]``: page times of the studio over a run with steps of N records (default 100,000), for
 one reader and for 50 at once, and the server's memory. Writes bench/STUDIO.md."""
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from charter.ports import Engine
 from charter.records.chat import Exchange, Message, Prompt, Request, Sampling
 from charter.records.measurements import Measurement, Score
 from charter.records.record import Record, Step
+from charter.records.revisions import RevisionCheck
+from charter.records.verdicts import Outcome, Verdict
 from charter.runs import Run
 from charter.statistics import wilson
 
 PAGE = Path(__file__).parent / "STUDIO.md"
-TIMES, READERS, READS, HELDOUT = 9, 50, 4, 5_000
+TIMES, READERS, READS, HELDOUT, FAILING = 9, 50, 4, 5_000, 10
 TEXT = "the key of a house is kept by those who live in it and no one else may ask for a copy of what it opens"
 
 
@@ -40,6 +42,14 @@ def make_exchange(number: int) -> Exchange:
     asked = (Message(role="user", content=" ".join(source.choices(TEXT.split(), k=25))),)
     prompt = Prompt(id=f"p{number}", messages=asked, source="bench", meta={"category": f"c{number % 7}"})
     return Exchange(id=f"p{number}", prompt=prompt, response=text, stop="stop", model="m", sampling=Sampling())
+
+
+def make_verdict(number: int) -> Verdict:
+    """What a judge says of it: one in ten fails."""
+    failed = number % FAILING == 0
+    outcome: Outcome = "violates" if failed else "complies"
+    label = "harmful" if failed else "fine"
+    return Verdict(id=f"p{number}", rubric="harm", label=label, outcome=outcome, rationale=TEXT, raw=TEXT)
 
 
 def answer_prompts(items: Sequence[Prompt], target: Engine, *, step: Step) -> Iterator[Exchange]:
@@ -53,7 +63,10 @@ def make_run(directory: Path, count: int) -> Path:
     with Run.create(directory, spec_text="version: 1\nmethod: iteralign\nworld: village\n", environment={}) as run:
         prompts = [make_exchange(number).prompt for number in range(count)]
         engine = ScriptedEngine(lambda request: request.id)
-        run.steps("001").map("exchanges", answer_prompts, prompts, run.meter_engine(engine, "target", "target"))
+        steps = run.steps("001")
+        steps.map("exchanges", answer_prompts, prompts, run.meter_engine(engine, "target", "target"))
+        steps.record("verdicts", [make_verdict(number) for number in range(count)])
+        steps.record("kept", [RevisionCheck(id=f"p{number}", kept=True) for number in range(0, count, FAILING)])
         for folder, share in (("000", 0.3), ("final", 0.8)):
             good = round(share * HELDOUT)
             measured = [Measurement(id=f"p{n}", outcomes={"harmlessness": n < good}) for n in range(HELDOUT)]
@@ -185,10 +198,10 @@ def write_page(count: int, size: int, times: Sequence[PageTimes], memory: tuple[
     lines = [
         "# Page times of the studio",
         "",
-        f"`python -m bench.studio {count}`: a step of {count:,} exchanges, {size / 1e6:.0f} MB, and {HELDOUT:,} "
-        "held-out prompts on both sides; over HTTP on the loopback interface, one server process. "
-        f"{os.cpu_count()} cores ({platform.machine()}), load average {os.getloadavg()[0]:.0f} from other work at the "
-        "end. Milliseconds to the last byte, and of the server's processor for one page.",
+        f"`python -m bench.studio {count}`: a step of {count:,} exchanges, {size / 1e6:.0f} MB, their "
+        f"verdicts, and {HELDOUT:,} held-out prompts on both sides; over HTTP on the loopback interface, one server "
+        f"process. {os.cpu_count()} cores ({platform.machine()}), load average {os.getloadavg()[0]:.0f} from other "
+        "work at the end. Milliseconds to the last byte, and of the server's processor for one page.",
         "",
         "| page | n | median | least | most | processor |",
         "|---|---:|---:|---:|---:|---:|",

@@ -160,6 +160,7 @@ def test_a_seal_of_many_records_is_read_in_pieces(tmp_path: Path) -> None:
     expected = [store.sha256(line) for line in store.LineStream(tmp_path / "run/000/words.jsonl")]
     assert list(digests) == expected
     assert (digests[0], digests[8999], digests[4095:4098]) == (expected[0], expected[-1], expected[4095:4098])
+    assert digests.read_at([8999, 0, 9000]) == [expected[-1], expected[0], ""]
     found = RunReader(tmp_path / "run").records("000/words", Word)
     assert isinstance(found, store.StoredRecords)
     assert list(found) == words

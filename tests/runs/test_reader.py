@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from charter.errors import DamagedError
+from charter.records.revisions import RevisionCheck
 from charter.runs import Run
 from charter.runs.reader import RunReader
 from tests.fakes.scripted_run import WORDS, Word
@@ -35,3 +36,46 @@ def test_what_is_held_does_not_hide_a_change_of_the_file(finished: Path) -> None
     path.write_bytes(path.read_bytes().replace(WORDS[0].text.encode(), b"another", 1))
     with pytest.raises(DamagedError):
         reader.records("000/words", Word)
+
+
+def test_records_are_counted_by_the_seal_and_by_lines_while_there_is_none(finished: Path) -> None:
+    reader = RunReader(finished)
+    assert reader.count("000/words") == len(WORDS)
+    (finished / "000" / "words.jsonl").unlink()
+    assert RunReader(finished).count("000/words") == len(WORDS)
+    (finished / "001").mkdir()
+    (finished / "001" / "verdicts.jsonl").write_text('{"id":"a"}\n{"id":"b"}\n{"id"')
+    assert reader.count("001/verdicts") == 2
+    assert reader.count("002/verdicts") == 0
+
+
+def test_a_field_is_tallied_without_what_texts_hold(tmp_path: Path) -> None:
+    rows = [
+        RevisionCheck(id="a", kept=True),
+        RevisionCheck(id='"kept":true', kept=False, reasons=("too ]long", 'said "x", "y"')),
+        RevisionCheck(id='\\","kept":true,"reasons":["z"],"', kept=False, reasons=("too ]long",)),
+    ]
+    with Run.create(tmp_path / "run", spec_text="x: 1\n") as run:
+        run.steps("001").record("kept", rows)
+    reader = RunReader(tmp_path / "run")
+    assert reader.tally("001/kept", "kept") == {"true": 1, "false": 2}
+    assert reader.tally("001/kept", "reasons") == {"too ]long": 2, 'said "x", "y"': 1}
+    assert reader.tally("002/kept", "kept") == {}
+
+
+def test_what_is_tallied_is_what_was_sealed(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", spec_text="x: 1\n") as run:
+        run.steps("001").record("kept", [RevisionCheck(id="a", kept=True)])
+    path = tmp_path / "run" / "001" / "kept.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"true", b"false"))
+    with pytest.raises(DamagedError, match="line 1"):
+        RunReader(tmp_path / "run").tally("001/kept", "kept")
+
+
+def test_a_value_that_is_no_json_is_named(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", spec_text="x: 1\n"):
+        pass
+    (tmp_path / "run" / "001").mkdir()
+    (tmp_path / "run" / "001" / "kept.jsonl").write_bytes(b'{"id":"\\x"}\n')
+    with pytest.raises(DamagedError, match="id holds no JSON"):
+        RunReader(tmp_path / "run").tally("001/kept", "id")

@@ -10,8 +10,8 @@ from charter.records.chat import Exchange, Prompt
 from charter.records.decisions import Alarm, Decision, GateCheck
 from charter.records.revisions import Critique, Revision, RevisionCheck
 from charter.records.rules import Lookalikes, Principle, Proposal
-from charter.records.training_rows import Example
-from charter.records.verdicts import Cluster, Finding, Verdict
+from charter.records.verdicts import Finding, Verdict
+from charter.runs import store
 from charter.runs.reader import RunReader
 
 MAX_CAUSES, MAX_DROPPED = 8, 40
@@ -62,39 +62,42 @@ def read_failures(reading: RunReader) -> list[FailureTrace]:
 
 def summarise_iteration(reading: RunReader, folder: str) -> IterationSummary:
     """What happened in one iteration, counted."""
-    verdicts = reading.records(f"{folder}/verdicts", Verdict)
     proposals = reading.records(f"{folder}/proposals", Proposal)
-    kept = reading.records(f"{folder}/kept", RevisionCheck)
-    rows = Counter(e.origin for e in reading.records(f"{folder}/rows", Example))
+    rows = reading.tally(f"{folder}/rows", "origin")
     found = reading.records(f"{folder}/lookalikes", Lookalikes)
-    reasons = Counter(reason for k in kept for reason in k.reasons)
     discarded: Counter[str] = Counter()
     for lookalikes in found:
         discarded.update(lookalikes.dropped)
-    checks = reading.records(f"{folder}/checks", Verdict)
-    discarded.update(f"replay answer: {v.label or v.outcome}" for v in checks if v.outcome != "complies")
+    discarded.update(f"replay answer: {v.label or v.outcome}" for v in _read_failed_checks(reading, folder))
     return IterationSummary(
         folder=folder,
         decision=next(iter(reading.records(f"{folder}/decision", Decision)), None),
         clean=next(iter(reading.records(f"{folder}/stop", Decision)), None),
         counts={
-            "probed": len(verdicts),
-            "failures": len(reading.records(f"{folder}/findings", Finding)),
-            "unjudged": sum(v.outcome == "unjudged" for v in verdicts),
-            "clusters": len(reading.records(f"{folder}/clusters", Cluster)),
+            "probed": reading.count(f"{folder}/verdicts"),
+            "failures": reading.count(f"{folder}/findings"),
+            "unjudged": reading.tally(f"{folder}/verdicts", "outcome")["unjudged"],
+            "clusters": reading.count(f"{folder}/clusters"),
             "proposals": len(proposals),
             "proposals without a rule": sum(p.principle is None for p in proposals),
-            "revisions": len(reading.records(f"{folder}/revisions", Revision)),
-            "kept": sum(k.kept for k in kept),
+            "revisions": reading.count(f"{folder}/revisions"),
+            "kept": reading.tally(f"{folder}/kept", "kept")["true"],
             "look-alikes": sum(len(lookalikes.prompts) for lookalikes in found),
             "rows": sum(rows.values()),
             **{f"rows: {origin}": count for origin, count in sorted(rows.items())},
         },
-        reasons=dict(reasons.most_common()),
+        reasons=dict(reading.tally(f"{folder}/kept", "reasons").most_common()),
         discarded=dict(discarded.most_common()),
         gates=tuple(reading.records(f"{folder}/gates", GateCheck)),
         alarms=tuple(reading.records(f"{folder}/alarms", Alarm)),
     )
+
+
+def _read_failed_checks(reading: RunReader, folder: str) -> list[Verdict]:
+    """The verdicts on replay answers that are no good ones, which are few; the others are not parsed."""
+    step = f"{folder}/checks"
+    failed = (line for line in reading.lines(step) if b'"outcome":"complies"' not in line)
+    return store.parse_records(store.records_path(reading.directory, step), failed, Verdict)
 
 
 def read_lookalikes(reading: RunReader, folder: str) -> list[LookalikeAnswer]:

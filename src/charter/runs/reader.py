@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -66,7 +67,8 @@ class RunReader:
         if not store.is_present(self.directory, store.JOURNAL):
             raise StoreError(f"{self.directory} holds no run", "Give a run's folder, or start one: charter run")
         self.events, faults = store.read_journal(store.LineStream(self.directory / store.JOURNAL, self.directory))
-        self._checked: dict[str, tuple[store.FileStamp, int]] = {}
+        self._checked: dict[str, store.FileStamp] = {}
+        self._seals: dict[str, store.Seal] = {}
         store.raise_first_fault(self.directory, faults)
         if self.events and self.events[0]["event"] != "created":
             raise DamagedError(f"{self.directory / store.JOURNAL}, line 1: not a run's beginning", store.RESTORE_CURE)
@@ -195,7 +197,7 @@ class RunReader:
             return []
         if self._held is None or count is None:
             return store.load_records(path, self.directory, kind, count)
-        stamp, held = self._checked[step][0], self._held.get((step, kind))
+        stamp, held = self._checked[step], self._held.get((step, kind))
         if held is None or held[0] != stamp:
             held = self._held[step, kind] = (stamp, store.load_records(path, self.directory, kind, count))
         return held[1]
@@ -206,32 +208,52 @@ class RunReader:
         self._check_step(step)
         return store.LineStream(path, self.directory)
 
+    def count(self, step: str) -> int:
+        """How many records a step has so far: by its seal, or by its lines while it is not finished. Raises StoreError,
+        DamagedError."""
+        seal = self.seal(step)
+        if seal is not None:
+            return seal.count
+        return len(self._open_file(step) or ())
+
+    def tally(self, step: str, field: str) -> Counter[str]:
+        """How often each text stands in a field of a step's records; as ``RecordFile.tally_values``, which parses
+        none of them. Raises StoreError, DamagedError."""
+        self._check_step(step)
+        file = self._open_file(step)
+        return Counter() if file is None else file.tally_values(field)
+
+    def _open_file(self, step: str) -> store.RecordFile | None:
+        path = store.inner_path(self.directory, f"{step}.jsonl")
+        return store.RecordFile(path, self.directory) if store.is_present(self.directory, f"{step}.jsonl") else None
+
     def _check_step(self, step: str) -> int | None:
         """Compares a step with its seal, once for each state of its file; how many records the seal names, or None
         where the step is not finished. Raises DamagedError."""
-        if step not in self.seals:
+        seal, path = self.seal(step), store.records_path(self.directory, step)
+        if seal is None:
             return None
-        stamp = store.read_stamp(store.records_path(self.directory, step), self.directory)
-        known = self._checked.get(step)
-        if stamp is None or known is None or known[0] != stamp:
-            seal, faults = store.find_record_faults(self.directory, step, self.seals[step])
-            store.raise_first_fault(self.directory, faults)
-            assert seal is not None
+        stamp = store.read_stamp(path, self.directory)
+        if stamp is None or self._checked.get(step) != stamp:
+            if stamp is None or store.file_digest(path, self.directory) != seal.file:
+                _, faults = store.find_record_faults(self.directory, step, self.seals[step])
+                store.raise_first_fault(self.directory, faults)
             assert stamp is not None
-            known = self._checked[step] = (stamp, seal.count)
-        return known[1]
+            self._checked[step] = stamp
+        return seal.count
 
     def scores(self, step: str) -> dict[str, Score]:
         """A step's scores by metric, those that nothing was measured for left out."""
         return {s.id: s for s in self.records(step, Score) if s.n or s.unjudged}
 
     def seal(self, step: str) -> store.Seal | None:
-        """A finished step's seal; None where it is not finished. Raises DamagedError."""
-        if step not in self.seals:
-            return None
-        seal, faults = store.read_seal(self.directory, step, self.seals[step])
-        store.raise_first_fault(self.directory, faults)
-        return seal
+        """A finished step's seal, which is read once; None where it is not finished. Raises DamagedError."""
+        if step in self.seals and step not in self._seals:
+            seal, faults = store.read_seal(self.directory, step, self.seals[step])
+            store.raise_first_fault(self.directory, faults)
+            assert seal is not None
+            self._seals[step] = seal
+        return self._seals.get(step)
 
     def _latest_constitution(self) -> Constitution:
         if store.is_present(self.directory, "constitution.yaml"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 MAX_CELL = 160
 """Characters of a text in a table."""
+_PLAIN = re.compile(r"[A-Za-z0-9_-]*")
+"""What stands in an address as it is; asking is several times faster than quoting it."""
 _TELLING = (("prompt", "response"), ("messages",), ("text",), ("content",), ("title",), ("exchange",), ("id",))
 """The fields that say most of a record, by kind."""
 _STATUS = (
@@ -120,7 +123,7 @@ def render_error(request: Request, error: Exception) -> Response:
 
 def make_link(*parts: str, **query: object) -> str:
     """An address in the studio: each part is one segment of the path, and empty values of the query are left out."""
-    path = "/" + "/".join(quote(part, safe="") for part in parts)
+    path = "/" + "/".join(part if _PLAIN.fullmatch(part) else quote(part, safe="") for part in parts)
     kept = {name: value for name, value in query.items() if value not in ("", None)}
     return f"{path}?{urlencode(kept)}" if kept else path
 
@@ -147,15 +150,7 @@ def _words_of(value: Any) -> str:
     if isinstance(value, str):
         return value[: 8 * MAX_CELL]
     if isinstance(value, dict):
-        for keys in (
-            ("prompt", "response"),
-            ("messages",),
-            ("text",),
-            ("content",),
-            ("title",),
-            ("exchange",),
-            ("id",),
-        ):
+        for keys in _TELLING:
             if all(key in value for key in keys):
                 return " → ".join(_words_of(value[key]) for key in keys)
     if isinstance(value, Sequence) and len(value) and all(isinstance(part, dict) for part in value):

@@ -20,7 +20,7 @@ from charter.runs.reader import RunReader
 F = TypeVar("F")
 HEADLINES = ("harmlessness", "honesty", "helpfulness")
 """The scores that stand in the list of runs."""
-_KEPT_READERS, _KEPT_FIGURES, _KEPT_SEALS, _KEPT_CARDS = 8, 16, 6, 2_000
+_KEPT_READERS, _KEPT_FIGURES, _KEPT_CARDS = 8, 16, 2_000
 
 RunState = Literal["finished", "paused", "failed", "at work", "stopped", "damaged"]
 
@@ -55,7 +55,6 @@ class RunShelf:
         self._mutex = threading.Lock()
         self._readers: OrderedDict[Path, tuple[object, RunReader]] = OrderedDict()
         self._cards: OrderedDict[Path, tuple[object, RunCard]] = OrderedDict()
-        self._seals: OrderedDict[tuple[Path, str], tuple[str, store.Seal]] = OrderedDict()
         self._figures: OrderedDict[tuple[Path, str], tuple[RunReader, Any]] = OrderedDict()
 
     def list_runs(self) -> dict[str, Path]:
@@ -121,25 +120,6 @@ class RunShelf:
                 self._figures.popitem(last=False)
         found: F = known[1]
         return found
-
-    def read_seal(self, reading: RunReader, step: str) -> store.Seal | None:
-        """The seal of a step; None where it is not finished. Raises DamagedError."""
-        mark, key = reading.seals.get(step), (reading.directory, step)
-        if mark is None:
-            return None
-        with self._mutex:
-            known = self._seals.get(key)
-        if known is None or known[0] != mark:
-            seal = reading.seal(step)
-            if seal is None:
-                return None
-            known = (mark, seal)
-        with self._mutex:
-            self._seals[key] = known
-            self._seals.move_to_end(key)
-            while len(self._seals) > _KEPT_SEALS:
-                self._seals.popitem(last=False)
-        return known[1]
 
 
 def read_standing(reading: RunReader) -> RunStanding:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,7 @@ def serve_studio(
 
     if not root.is_dir():
         raise StoreError(f"{root} is no folder", "Give the folder of runs, or a run's own.")
+    import_module("scipy.stats")  # half a second, for which the first reader of a run would wait
     accesses = [parse_access(asked, getpass.getuser()) for asked in roles or ("admin",)]
 
     with ExitStack() as opened:

@@ -54,7 +54,7 @@ def show_step(request: Request) -> Response:
     """The table of a step."""
     session_of(request)
     name, reading, folder, step = _find_step(request)
-    seal = studio_of(request).shelf.read_seal(reading, f"{folder}/{step}")
+    seal = reading.seal(f"{folder}/{step}")
     file = studio_of(request).files.open_step(reading.directory, f"{folder}/{step}")
     wanted = LineSearch(*(request.query_params.get(key, "")[:MAX_SEARCH] for key in ("q", "field", "value")))
     page = read_page_number(request.query_params.get("page", "1"))
@@ -62,8 +62,7 @@ def show_step(request: Request) -> Response:
     count = _count_lines(file, digests, page) if file else 0
     numbers = range(count) if wanted.is_empty or not file else file.search_lines(wanted)
     shown = [n for n in numbers[(page - 1) * RECORDS_A_PAGE : page * RECORDS_A_PAGE] if file and file.has_line(n)]
-    lines = file.read_lines(shown) if file else []
-    rows = [_make_row(line, number, digests) for line, number in zip(lines, shown, strict=True)]
+    rows = _read_rows(file, shown, digests) if file else []
     return render(
         request,
         "step.html.j2",
@@ -107,9 +106,9 @@ def find_record(request: Request) -> FoundRecord:
     number = _find_line(file, request.path_params["key"]) if file else None
     if file is None or number is None:
         raise HTTPException(404, "The step has no such record.")
-    seal = studio_of(request).shelf.read_seal(reading, f"{folder}/{step}")
+    seal = reading.seal(f"{folder}/{step}")
     digests = store.SealedDigests(reading.directory, seal) if seal else None
-    return FoundRecord(name, reading, folder, step, file, _make_row(file.read_lines([number])[0], number, digests))
+    return FoundRecord(name, reading, folder, step, file, _read_rows(file, [number], digests)[0])
 
 
 def read_key(file: SearchableFile, number: int) -> str:
@@ -152,10 +151,15 @@ def _key_at(file: SearchableFile, number: int) -> str:
     return read_key(file, number) if file.has_line(number) else ""
 
 
-def _make_row(line: bytes, number: int, digests: Sequence[str] | None) -> TableRow:
-    fields = _parse_line(line)
-    kept = None if digests is None else number < len(digests) and store.sha256(line) == digests[number]
-    return TableRow(number + 1, record_key(fields, number + 1), fields, kept)
+def _read_rows(file: SearchableFile, numbers: Sequence[int], digests: store.SealedDigests | None) -> list[TableRow]:
+    """The rows of these lines, each compared with its seal."""
+    lines = file.read_lines(numbers)
+    sealed: Sequence[str | None] = digests.read_at(numbers) if digests is not None else [None] * len(lines)
+    rows = []
+    for number, line, digest in zip(numbers, lines, sealed, strict=True):
+        fields, kept = _parse_line(line), None if digest is None else store.sha256(line) == digest
+        rows.append(TableRow(number + 1, record_key(fields, number + 1), fields, kept))
+    return rows
 
 
 def _parse_line(line: bytes) -> dict[str, Any]:

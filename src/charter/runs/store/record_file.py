@@ -7,8 +7,10 @@ and the index of ten million records takes 1.3 MB.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +18,11 @@ from typing import BinaryIO, Generic, TypeVar, overload
 
 from pydantic import BaseModel
 
+from charter.errors import DamagedError
+from charter.records.record import canonical
 from charter.runs.store.line_stream import parse_record
-from charter.runs.store.regular_files import open_regular, translate_os_errors
+from charter.runs.store.regular_files import RESTORE_CURE, open_regular, translate_os_errors
+from charter.runs.store.strict_json import parse_json
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -25,6 +30,8 @@ MAX_HELD = 8192
 """Records that are held in memory at once; of a longer step each is read when it is asked for."""
 _STRIDE = 64
 _PIECE = 4 << 20
+_TEXT = rb'"(?:[^"\\]|\\.)*+"'
+_VALUE = rb"(%b|\[(?:%b,?)*+\]|true|false)" % (_TEXT, _TEXT)
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,24 @@ class RecordFile:
                 if newline:
                     yield number, whole + newline
                     number += whole.count(b"\n") + 1
+
+    def tally_values(self, field: str) -> Counter[str]:
+        """How often each text is what a field holds, at any depth, or is one of the texts that it lists; ``true`` and
+        ``false`` as JSON spells them. No record is parsed: within a text a quotation mark has a backslash before it,
+        so that no text is taken for a field. Raises StoreError, DamagedError."""
+        form = re.compile(re.escape(f"{canonical(field)}:").encode() + _VALUE)
+        found: Counter[bytes] = Counter()
+        for _, lines in self.read_pieces():
+            found.update(form.findall(lines))
+        texts: Counter[str] = Counter()
+        for spelt, count in found.items():
+            try:
+                value = parse_json(spelt)
+            except ValueError as error:
+                raise DamagedError(f"{self.path}: {field} holds no JSON that is read: {error}", RESTORE_CURE) from error
+            for text in value if isinstance(value, list) else [value]:
+                texts[text if isinstance(text, str) else spelt.decode()] += count
+        return texts
 
     def open(self) -> BinaryIO:
         """The file, to be read; the caller closes it. Raises StoreError, DamagedError."""

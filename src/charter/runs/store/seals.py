@@ -67,7 +67,7 @@ class SealedDigests(Sequence[str]):
         with translate_os_errors(self._path, "read"), self._open() as stream:
             for piece in _read_entries(stream, self._count):
                 for at in range(1, len(piece), _ENTRY):
-                    yield piece[at : at + _HEX].decode()
+                    yield piece[at : at + _HEX].decode(errors="replace")
 
     @overload
     def __getitem__(self, place: int) -> str: ...
@@ -78,9 +78,12 @@ class SealedDigests(Sequence[str]):
     def __getitem__(self, place: int | slice) -> str | list[str]:
         """That of one record, or those of a slice."""
         numbers = range(self._count)[place]
+        return self.read_at([numbers])[0] if isinstance(numbers, int) else self.read_at(numbers)
+
+    def read_at(self, numbers: Iterable[int]) -> list[str]:
+        """Those of the records with these numbers, from 0, in one reading; empty past the last one."""
         with translate_os_errors(self._path, "read"), self._open() as stream:
-            found = [self._read(stream, number) for number in ([numbers] if isinstance(numbers, int) else numbers)]
-        return found[0] if isinstance(place, int) else found
+            return [self._read(stream, number) if number < self._count else "" for number in numbers]
 
     def _read(self, stream: BinaryIO, number: int) -> str:
         stream.seek(self._start + number * _ENTRY + 1)
@@ -173,8 +176,9 @@ def read_seal(directory: Path, step: str, mark: str | None) -> tuple[Seal | None
         return None, [Fault(file=name, line=None, what="the file is missing")]
     with translate_os_errors(path, "read"), os.fdopen(open_regular(path, directory), "rb") as stream:
         found = _read_ends(stream)
-        digest = _digest_body(stream, found) if found is not None else None
-    if found is None or digest is None:
+        digest = _digest_seal(stream, found) if found is not None else ""
+        is_listed = found is not None and (digest == mark or _lists_digests(stream, found))
+    if found is None or not is_listed:
         return None, [Fault(file=name, line=1, what="not a seal")]
     faults, seal = [], found.seal
     if (mark is not None and digest != mark) or _seal_ends(seal) != (found.head, found.tail) or seal.step != step:
@@ -230,16 +234,22 @@ def _read_ends(stream: BinaryIO) -> _SealEnds | None:
         return None
 
 
-def _digest_body(stream: BinaryIO, ends: _SealEnds) -> str | None:
-    """The digest of the whole seal; None where its middle is not what a seal's is."""
+def _digest_seal(stream: BinaryIO, ends: _SealEnds) -> str:
+    """The digest of the whole seal."""
     digest = hashlib.sha256(ends.head)
     stream.seek(len(ends.head))
     for piece in _read_entries(stream, ends.seal.count):
-        if not _ENTRIES.fullmatch(piece if piece.endswith(b",") else piece + b","):
-            return None
         digest.update(piece)
     digest.update(ends.tail)
     return digest.hexdigest()
+
+
+def _lists_digests(stream: BinaryIO, ends: _SealEnds) -> bool:
+    """Whether the middle of a seal is what it has to be. Of the seal that the journal names, that goes without saying:
+    it was written in one way."""
+    stream.seek(len(ends.head))
+    pieces = _read_entries(stream, ends.seal.count)
+    return all(_ENTRIES.fullmatch(piece if piece.endswith(b",") else piece + b",") for piece in pieces)
 
 
 def _read_entries(stream: BinaryIO, count: int) -> Iterator[bytes]:

@@ -21,8 +21,7 @@ def parse_json(data: bytes, finite: bool = True) -> Any:
         raise ValueError(f"longer than {MAX_LINE_BYTES >> 20} MiB")
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _measure_depth(data) > MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
-    constant = _refuse_constant if finite else float
-    value = json.loads(data.decode(), object_pairs_hook=_unique_keys, parse_constant=constant)
+    value = (_FINITE if finite else _ANY_NUMBER).decode(data.decode())
     if _SURROGATE.search(data):
         json.dumps(value, ensure_ascii=False).encode()
     return value
@@ -49,3 +48,8 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a key stands twice")
     return found
+
+
+_FINITE = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+_ANY_NUMBER = json.JSONDecoder(object_pairs_hook=_unique_keys)
+"""Made once: making one takes longer than reading a short line."""
