@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from charter.jobs.review_desk import Answer, Rater, ReviewDesk
+from charter.jobs.rule_votes import Voter, cast_vote
 from charter.reports.integrity import verify_run
+from charter.runs.reader import RunReader
 from charter.runs.stored_queues import read_queue
 from charter.studio.sessions import StudioAccess
 from tests.fakes.reviewed_runs import answered, make_queue, record_run
@@ -199,6 +201,50 @@ def test_agreement_is_shown_and_an_approver_settles_what_is_open(root: Path, app
         )
     assert "Ada settled it as harmless. see the policy" in rob.read(f"{QUEUE}/items/{open_item}")
     assert rob.post(f"{QUEUE}/items/{open_item}", {"label": "harmless"}).status_code == 400, "settled is settled"
+
+
+def test_an_approver_makes_votes_of_a_review_of_rules(root: Path, app: FastAPI) -> None:
+    make_queue(root / "one", "rules")
+    rob, ada = enter(app, "reviewer" * 8), enter(app, "approver" * 8)
+    assert ">open<" in ada.read(QUEUE)
+    assert f"{QUEUE}/decide" not in ada.read(QUEUE), "nothing is decided yet"
+    assert ada.post(f"{QUEUE}/decide", {}).status_code == 400
+    rate_all(ada, "approve")
+    assert "An approver makes votes of it" in rob.read(QUEUE)
+    assert rob.post(f"{QUEUE}/decide", {}).status_code == 403
+    assert ada.client.post(f"{QUEUE}/decide", data={"csrf": "x"}, headers={"Origin": ORIGIN}).status_code == 403
+    assert "Make 2 votes of it" in ada.read(QUEUE)
+    answer = ada.post(f"{QUEUE}/decide", {})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{QUEUE}#decisions")
+    decisions = RunReader(root / "one").rule_decisions
+    assert {(d.principle, d.action, d.person, d.role) for d in decisions} == {
+        ("p-1", "approve", "Ada", "approver"),
+        ("p-2", "approve", "Ada", "approver"),
+    }
+    assert sorted(d.label for d in decisions) == ["q1#3", "q1#5"]
+    page = ada.read(QUEUE)
+    assert page.count("approved by Ada (approver)") == 2
+    assert "/decide" not in page, "all of it is taken down"
+    assert verify_run(root / "one", strict=True).ok
+
+
+def test_who_may_not_decide_about_rules_and_what_changed_is_said_before_anything_is_taken_down(
+    root: Path, app: FastAPI
+) -> None:
+    make_queue(root / "one", "rules")
+    rob, ada = enter(app, "reviewer" * 8), enter(app, "approver" * 8)
+    rate_all(rob, "reject")
+    page = ada.read(QUEUE)
+    assert "No vote can be made of it" in page
+    assert "Rob has the role reviewer" in page
+    assert "/decide" not in page
+    assert ada.post(f"{QUEUE}/decide", {}).status_code == 400
+    make_queue(root / "one", "rules")
+    rate_all(ada, "reject", "/runs/one/reviews/q2")
+    cast_vote(root / "one", "edit", "p-2", Voter("Ben", "approver"), {"text": HOSTILE})
+    assert "p-2: the wording is another one by now" in ada.read("/runs/one/reviews/q2")
+    assert ada.post("/runs/one/reviews/q2/decide", {}).status_code == 409
+    assert [d.action for d in RunReader(root / "one").rule_decisions] == ["edit"]
 
 
 def test_an_item_is_settled_only_once_all_its_raters_spoke(root: Path, app: FastAPI) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from charter.constitution import document as articles
 from charter.constitution.document import Constitution
-from charter.constitution.ratification import Settlement
+from charter.constitution.ratification import RuleBallot, Settlement
 from charter.errors import LockedError, SpecError, StaleError, StoreError
 from charter.records.record import digest
 from charter.records.rule_decisions import RULE_ACTIONS, WORDING_ACTIONS, RuleAction, RuleDecision, digest_wording
@@ -93,7 +93,7 @@ def cast_vote(
         decision = decision.model_copy(update={"diff": digest(diff)})
         kept = decision.model_dump(mode="json", exclude={"id", "action"}, exclude_defaults=True)
         run.record_human_decision(action, **kept)
-        return CastVote(key, diff, _describe_state(after, key, reading.spec.options.ratify.approvals))
+        return CastVote(key, diff, describe_ballot(after.ballots[key], reading.spec.options.ratify.approvals))
 
 
 def read_log(reading: RunReader) -> list[LoggedDecision]:
@@ -161,6 +161,15 @@ def release_constitution(directory: Path, name: str, out: Path, voter: Voter) ->
     return section
 
 
+def describe_ballot(ballot: RuleBallot, approvals: int) -> str:
+    """What has become of a rule, in words; ``approvals``: how many people of one mind decide."""
+    if ballot.settled is not None:
+        return ballot.settled.reason
+    if not ballot.votes:
+        return f"{ballot.rule.status}; nobody voted yet"
+    return f"{len(ballot.votes)} voted; {approvals} people of one mind decide"
+
+
 def _open_patiently(directory: Path, patience: float) -> Run:
     until = time.monotonic() + patience
     while True:
@@ -194,15 +203,6 @@ def _digest_asked(settlement: Settlement, decision: RuleDecision) -> str:
     if decision.action not in ("approve", "reject", "retire"):
         return ""
     return digest_wording(settlement.ballots[decision.principle].asked)
-
-
-def _describe_state(settlement: Settlement, key: str, approvals: int) -> str:
-    ballot = settlement.ballots[key]
-    if ballot.settled is not None:
-        return ballot.settled.reason
-    if not ballot.votes:
-        return "proposed; nobody voted yet"
-    return f"{len(ballot.votes)} voted; {approvals} people of one mind decide"
 
 
 def _find_last_release(out: Path) -> Constitution | None:

@@ -70,6 +70,7 @@ FORMS = {
     "/runs/{run}/releases": rule_pages.release_version,
     "/runs/{run}/reviews": review_pages.draw_queue,
     f"{_QUEUE}/next": review_pages.take_next,
+    f"{_QUEUE}/decide": review_pages.decide_queue,
     f"{_QUEUE}/items/{{item}}": review_pages.take_label,
     f"{_QUEUE}/disputes/{{item}}": review_pages.settle_dispute,
 }

@@ -16,8 +16,10 @@ from charter.errors import SpecError
 from charter.jobs.review_desk import Answer, Rater, ReviewDesk, list_progress
 from charter.jobs.review_queues import QueueRequest, create_queue
 from charter.jobs.review_results import report_agreement
+from charter.jobs.review_votes import decide_rules, preview_decisions
 from charter.records.reviews import UNSURE, AgreementFigure, ReviewKind
 from charter.studio.page_rendering import make_link, render, require_role, session_of
+from charter.studio.rule_pages import PATIENCE
 from charter.studio.run_pages import find_directory, find_run, run_contents
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def show_queue(request: Request) -> Response:
     with _open_desk(request) as desk:
         guideline, own = desk.guideline, _list_own(desk, session_of(request))
         known = [*own, *desk.read_board().settled]
+        decided = preview_decisions(desk) if desk.queue.kind == "rules" else None
     return render(
         request,
         "review_queue.html.j2",
@@ -64,6 +67,7 @@ def show_queue(request: Request) -> Response:
         report=report_agreement(reading.directory, request.path_params["queue"]),
         guideline=guideline,
         own=own,
+        decided=decided,
         kept=_find_kept(request, known),
         nothing_left=request.query_params.get("left") == "none",
         figure=_say_figure,
@@ -162,6 +166,13 @@ def settle_dispute(request: Request) -> Response:
         desk.settle_item(_rater(session), item, form.get("label", ""), note, seen)
         left = desk.read_board().list_disputed()
     return RedirectResponse(_at_queue(request)(*(("disputes", left[0]) if left else ()), kept=item), 303)
+
+
+def decide_queue(request: Request) -> Response:
+    """Makes votes of a review of rules, each in the name of the rater who gave the label."""
+    require_role(request, "approver")
+    decide_rules(find_directory(request), request.path_params["queue"], patience=PATIENCE)
+    return RedirectResponse(_at_queue(request)() + "#decisions", 303)
 
 
 def _at_queue(request: Request) -> Callable[..., str]:
