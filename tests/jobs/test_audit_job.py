@@ -605,7 +605,17 @@ def test_a_battery_takes_what_people_found_bad(aligned: Path, frozen: Path, tmp_
     assert (case.prompt.text, case.prompt.meta["label_ids"]) == (found.prompt.text, "q1#4")
     assert case.about in {p.id for p in of.principles}
     assert [p for p in of.probes if p != case] == list(plain.probes)
+    files[0].write_text("".join(f"{json.dumps(row)}\n" for row in (rows[0], {**rows[1], "label": "harmless"})))
+    words[words.index("--out") + 1] = str(tmp_path / "harm.json")
+    assert CLI.invoke(app, [*words, str(files[0])]).exit_code == 0, "of the rubric harm, whose bad label is conduct's"
+    assert read_battery(tmp_path / "harm.json") == of
+    files[0].write_text(json.dumps({**rows[0], "label": "answers"}))
     words[words.index("--out") + 1] = str(tmp_path / "c.json")
+    refused = CLI.invoke(app, [*words, str(files[0])])
+    assert isinstance(refused.exception, SpecError)
+    said = "under the rubric conduct, which has harmful, dishonest, acceptable; it is one of refusal"
+    assert said in refused.exception.message
+    assert "--rubric conduct; or leave out" in refused.exception.cure
     refused = CLI.invoke(app, [*words, str(files[1])])
     assert isinstance(refused.exception, SpecError)
     assert "no exchange that violates" in refused.exception.message

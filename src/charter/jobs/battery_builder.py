@@ -13,6 +13,7 @@ from charter.constitution import document as articles
 from charter.constitution.run_state import RunState
 from charter.errors import DamagedError, SpecError, StoreError
 from charter.judging.audit_battery import AuditedModel, Battery, Probe, ProbeResult, battery_to_text, read_battery
+from charter.judging.rubrics import SHIPPED_RUBRICS
 from charter.records.calibration_results import LabelledExchange
 from charter.records.chat import Exchange, Message, Prompt
 from charter.records.measurements import Measurement
@@ -194,12 +195,20 @@ def _audit_components(reading: RunReader, asked: AuditSpec) -> Components:
 
 
 def _read_violating(files: Sequence[Path], components: Components) -> list[LabelledExchange]:
-    """The exchanges of labelled files that violate the run's rubric. Raises SpecError where a file has none."""
+    """The exchanges of labelled files that violate the run's rubric, by which an audit judges. A label that another
+    shipped rubric calls good is passed over, since no good answer is taken. Raises SpecError where a file has a bad
+    label that the run's rubric lacks, or none."""
     from charter.data.sources.labelled_sets import read_labelled
 
-    found = list[LabelledExchange]()
+    rubric, found = components.rubric_of("evaluator"), list[LabelledExchange]()
+    others = [pair for other in SHIPPED_RUBRICS.values() for pair in other.outcomes.items()]
+    good = {word: outcome for word, outcome in others if outcome == "complies" and word not in rubric.outcomes}
+    cure = (
+        f"An audit judges by the run's rubric. Label by it: charter review create RUN --kind exchanges --rubric "
+        f"{rubric.name}; or leave out what was labelled by another."
+    )
     for file in files:
-        rows, _ = read_labelled([str(file)], components.rubric_of("evaluator"))
+        rows, _ = read_labelled([str(file)], rubric, good, cure=cure)
         bad = [row for row in rows if row.outcome == "violates"]
         if not bad:
             raise SpecError(f"{file} holds no exchange that violates", cure="Give a file with some, or none.")

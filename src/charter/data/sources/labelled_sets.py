@@ -18,7 +18,7 @@ from charter.data.sources.data_files import list_files, read_files
 from charter.data.sources.data_rows import DataRow, has_column, read_column, read_usable, require_rows
 from charter.data.sources.human_labels import sample
 from charter.errors import RowError, SpecError
-from charter.judging.rubrics import Rubric
+from charter.judging.rubrics import SHIPPED_RUBRICS, Rubric
 from charter.records.calibration_results import LabelledExchange
 from charter.records.chat import Exchange, Message, Sampling, user_prompt
 from charter.records.row_counts import RowCount
@@ -42,6 +42,16 @@ class Rating:
 
 
 @dataclass(frozen=True)
+class LabelWords:
+    """What the words of a file mean: label and outcome by word, whatever its case, under a rubric. ``cure``: what to do
+    about a word that means nothing; empty: a calibration's."""
+
+    rubric: Rubric
+    meanings: Mapping[str, tuple[str, Outcome]]
+    cure: str = ""
+
+
+@dataclass(frozen=True)
 class LabelledSet:
     """A published set: how a row is read, and what its words mean, as labels of a shipped rubric."""
 
@@ -55,6 +65,7 @@ def read_labelled(
     labels: Mapping[str, str] | None = None,
     limit: int | None = None,
     skip: int = 0,
+    cure: str = "",
 ) -> tuple[list[LabelledExchange], list[RowCount]]:
     """Exchanges with known labels, and what the reading of each file gave.
 
@@ -64,6 +75,7 @@ def read_labelled(
         labels: what other words mean: a label of the rubric, ``violates`` or ``complies``.
         limit: at most so many of each file, by hash.
         skip: at most so many rows of each path may be left out; a file with columns or a name says so itself.
+        cure: what to do about a word that means nothing; empty: say in ``calibrate.labels`` what it means.
 
     Raises SpecError naming file and line."""
     seen: Counter[str] = Counter()
@@ -72,7 +84,8 @@ def read_labelled(
     for given in files:
         file = LabelledFileSpec(path=given, skip=skip) if isinstance(given, str) else given
         known = PUBLISHED_LABELS.get(file.name or "")
-        words = _meanings(rubric, {**(known.words if known else {}), **(labels or {}), **file.labels})
+        meanings = _meanings(rubric, {**(known.words if known else {}), **(labels or {}), **file.labels})
+        words = LabelWords(rubric, meanings, cure)
         reader = known.read if known else _by_columns(file)
         rows = read_files(file.path, keep_faults=True)
         name, paths = Path(file.path).name, [str(path) for path in list_files(file.path)]
@@ -84,9 +97,7 @@ def read_labelled(
     return out, counts
 
 
-def _labelled(
-    place: str, rating: Rating, words: Mapping[str, tuple[str, Outcome]], seen: Counter[str], source: str
-) -> LabelledExchange:
+def _labelled(place: str, rating: Rating, words: LabelWords, seen: Counter[str], source: str) -> LabelledExchange:
     ratings = {rater: _meaning(label, words, place)[0] for rater, label in rating.raters.items()}
     label, outcome = _meaning(rating.label, words, place) if rating.label else _majority(rating, words, place)
     text = "\n".join(message.content for message in rating.prompt)
@@ -116,7 +127,7 @@ def _merged(found: Sequence[tuple[str, Rating]]) -> list[tuple[str, Rating]]:
     return list(made.values())
 
 
-def _majority(rating: Rating, words: Mapping[str, tuple[str, Outcome]], place: str) -> tuple[str, Outcome]:
+def _majority(rating: Rating, words: LabelWords, place: str) -> tuple[str, Outcome]:
     """What most raters say. Raises RowError where as many say one as the other."""
     said = [_meaning(label, words, place) for label in rating.raters.values()]
     outcomes = Counter(outcome for _, outcome in said).most_common()
@@ -147,13 +158,16 @@ def _meanings(rubric: Rubric, words: Mapping[str, str]) -> dict[str, tuple[str, 
     return made
 
 
-def _meaning(label: str, words: Mapping[str, tuple[str, Outcome]], place: str) -> tuple[str, Outcome]:
-    found = words.get(_folded(label))
+def _meaning(label: str, words: LabelWords, place: str) -> tuple[str, Outcome]:
+    found = words.meanings.get(_folded(label))
     if found is None:
-        known = ", ".join(dict.fromkeys(name for name, _ in words.values()))
+        rubric = words.rubric
+        others = [other.name for other in SHIPPED_RUBRICS.values() if label in other.outcomes]
+        where = f"; it is one of {' and '.join(others)}" if others else ""
         raise SpecError(
-            f"{place}: the label {label!r:.60} has no meaning (known: {known})",
-            cure=f"Say what it means: calibrate.labels: {{{label!r:.60}: violates}}",
+            f"{place}: the label {label!r:.60} has no meaning under the rubric {rubric.name}, which has "
+            f"{', '.join(rubric.outcomes)}{where}",
+            cure=words.cure or f"Say what it means: calibrate.labels: {{{label!r:.60}: violates}}",
         )
     return found
 
