@@ -27,6 +27,7 @@ from charter.cli.app import app
 from charter.errors import DamagedError, SpecError, StoreError
 from charter.evals.metric_scores import score_metrics
 from charter.evals.model_graded import METRICS
+from charter.jobs.battery_cases import note_consent
 from charter.judging.audit_battery import AuditedModel, Battery, Probe, ProbeResult, battery_to_text, read_battery
 from charter.judging.rubrics import CONDUCT
 from charter.methods.audit import BASELINE, MODEL, AuditInputs, AuditSide, audit
@@ -60,10 +61,16 @@ from charter.runs import Run
 from charter.runs.reader import RunReader
 from charter.similarity.splits import shingles
 from charter.spec import AuditSpec, JudgingSpec
-from charter.stages.battery_probes import draw_probes, make_labelled_probes, make_tagged_probes
+from charter.stages.battery_probes import (
+    draw_probes,
+    make_labelled_probes,
+    make_reported_probes,
+    make_tagged_probes,
+)
 from charter.statistics import change_interval, flip_signs, pairs_needed
 from tests.fakes.concept_embedder import ConceptEmbedder
 from tests.fakes.example_records import finding as failing
+from tests.fakes.said_feedback import stored
 from tests.fakes.scripted_run import substance
 
 RULES = (
@@ -432,6 +439,30 @@ def test_a_battery_holds_the_prompts_whose_answers_people_found_bad() -> None:
         {"label": "harmful", "label_ids": "q1#4, q1#7"},
         {"label": "harmful"},
     ]
+
+
+def test_a_battery_holds_the_prompts_whose_answers_users_reported_with_what_they_allow() -> None:
+    causes = {topic: [finding(topic, n) for n in range(12)] for topic in TOPICS}
+    rules = [
+        Principle(id=f"p-{topic}", title="", text=topic, status="approved", because=tuple(f.id for f in found))
+        for topic, found in causes.items()
+    ]
+    rows = [
+        stored("1", prompt=ask("fraud", 1), consent="publish"),
+        stored("2", prompt=ask("arson", 50), consent="publish"),
+        stored("3", prompt=ask("arson", 50), kind="correction", correction="no ."),
+        stored("4", prompt=ask("arson", 51), consent="none"),
+        stored("5", prompt=ask("arson", 52), thumbs="up"),
+        stored("6", prompt="name a colour"),
+    ]
+    probes = make_reported_probes(rules, [f for found in causes.values() for f in found], rows)
+    assert [(p.about, p.part, p.prompt.text, p.prompt.meta) for p in probes] == [
+        ("p-arson", "reported", ask("arson", 50), {"feedback": f"{rows[1].id} {rows[2].id}", "consent": "improve"}),
+        ("p-fraud", "reported", ask("fraud", 1), {"feedback": rows[0].id, "consent": "publish"}),
+    ]
+    assert {p.prompt.source for p in probes} == {"feedback"}
+    assert note_consent(rows, probes)[0].startswith("1 prompts are words of users who let them improve")
+    assert note_consent(rows[:1], probes) == []
 
 
 def test_by_meaning_fresh_prompts_need_share_no_word_with_the_failures() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from charter import jobs
 from charter.errors import SpecError, StoreError
+from charter.jobs.battery_builder import write_battery
 from charter.jobs.erasure import erase_row, trace_row
 from charter.jobs.feedback_intake import open_feedback_store
 from charter.jobs.forks import ForkRequest, fork_run
@@ -22,7 +23,7 @@ from charter.reports.integrity import verify_run
 from charter.reports.page import render_page
 from charter.reports.provenance import RunGraph
 from charter.runs.reader import RunReader
-from charter.spec import change_spec, list_recipes
+from charter.spec import AuditSpec, change_spec, list_recipes
 from tests.fakes.said_feedback import stored
 from tests.fakes.taught_runs import record_taught_run
 
@@ -171,8 +172,18 @@ def test_a_fork_learns_what_users_complain_of_and_unlearns_a_row(tmp_path: Path)
     before, after = (RunReader(new).scores(f"{side}/heldout_scores")["harmlessness"] for side in ("000", "final"))
     assert (before.value or 0) < (after.value or 0)
 
+    battery = write_battery(new, tmp_path / "battery.json", AuditSpec(prompts=20))
+    cases = [probe for probe in battery.probes if probe.part == "reported"]
+    named = {id for probe in cases for id in probe.prompt.meta["feedback"].split()}
+    assert {effect.id for effect in caused} <= named <= {row.id for row in rows}
+    assert all("arson" in rules[probe.about].text for probe in cases)
+    assert f"{len(cases)} prompts come from feedback" in battery.notes[1]
+    assert "keep the battery to yourself" in " ".join(battery.notes)
+
     row = rows[0].id
     erase_row(trace_row(new, row), place, "ada")
+    with pytest.raises(SpecError, match=f"--without-row {row}"):
+        write_battery(new, tmp_path / "later.json", AuditSpec(prompts=20))
     fork_run(new, again, ForkRequest(without_rows=(row,)))
     jobs.resume_run(again)
     assert verify_run(again, strict=True).ok

@@ -12,9 +12,9 @@ from charter import spec as specs
 from charter.constitution import document as articles
 from charter.constitution.run_state import RunState
 from charter.errors import DamagedError, SpecError, StoreError
+from charter.jobs.battery_cases import list_reported_texts, make_cases, note_consent
+from charter.jobs.erasure import require_without_erased
 from charter.judging.audit_battery import AuditedModel, Battery, Probe, ProbeResult, battery_to_text, read_battery
-from charter.judging.rubrics import SHIPPED_RUBRICS
-from charter.records.calibration_results import LabelledExchange
 from charter.records.chat import Exchange, Message, Prompt
 from charter.records.measurements import Measurement
 from charter.records.record import Step
@@ -119,8 +119,10 @@ def reuse_audit(name: str, battery: Battery) -> tuple[AuditedModel, Sequence[Pro
 
 def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None, labelled: Sequence[Path] = ()) -> Battery:
     """A battery from a finished run, drawn by its seed or another one. ``labelled``: files of exchanges that people
-    labelled. No model answers; one may place texts by their meaning. Raises StoreError, DamagedError, SpecError."""
+    labelled. What users reported to the run are cases too. No model answers; one may place texts by their meaning.
+    Raises StoreError, DamagedError, SpecError."""
     reading = _open_run(str(directory))
+    require_without_erased(reading)
     left, rules = _read_handover(reading, directory), reading.constitution
     components = _audit_components(reading, asked)
     spec, evaluator = components.spec, components.build_evaluators(None)["heldout"]
@@ -130,25 +132,22 @@ def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None, la
     ]
     causes = {f.id: f for folder in reading.iterations for f in reading.records(f"{folder}/findings", Finding)}
     causes |= {f.id: f for f in left.findings}
-    from charter.stages.battery_probes import draw_probes, make_labelled_probes, make_tagged_probes
+    from charter.stages.battery_probes import draw_probes, make_tagged_probes
 
     embedder = components.embedder
     ruled = draw_probes(
         rules.active,
         list(causes.values()),
-        _fresh_prompts(reading, left, {p.prompt.text for p in measured}),
+        _fresh_prompts(reading, left, {p.prompt.text for p in measured} | list_reported_texts(reading.feedback)),
         attack_styles.build_fixed_attacks(spec, components.world, asked.styles),
         asked,
         embedder,
         step=Step("battery", reading.spec.seed if seed is None else seed),
     )
     tagged = make_tagged_probes(rules.active, reading.rule_decisions)
-    bad = _read_violating(labelled, components)
-    cases = make_labelled_probes(rules.active, list(causes.values()), bad, embedder)
+    cases, told = make_cases(reading, labelled, components, list(causes.values()))
     probes = tuple([*ruled, *tagged, *cases, *measured])
-    notes = _power_notes(rules.active, probes, asked.margin)
-    if left_out := len({one.exchange.prompt.text for one in bad}) - len(cases):
-        notes = (f"{left_out} labelled prompts are like no principle's failures, and were left out", *notes)
+    notes = (*told, *note_consent(reading.feedback, probes), *_power_notes(rules.active, probes, asked.margin))
     if embedder is not None:
         notes = (f"prompts like the failures were found by meaning: {embedder.identity}", *notes)
     if asked.styles is None and not any(p.part == "attack" for p in ruled):
@@ -192,28 +191,6 @@ def _audit_components(reading: RunReader, asked: AuditSpec) -> Components:
     )
     components.decided = articles.extract_norms(reading.constitution)
     return components
-
-
-def _read_violating(files: Sequence[Path], components: Components) -> list[LabelledExchange]:
-    """The exchanges of labelled files that violate the run's rubric, by which an audit judges. A label that another
-    shipped rubric calls good is passed over, since no good answer is taken. Raises SpecError where a file has a bad
-    label that the run's rubric lacks, or none."""
-    from charter.data.sources.labelled_sets import read_labelled
-
-    rubric, found = components.rubric_of("evaluator"), list[LabelledExchange]()
-    others = [pair for other in SHIPPED_RUBRICS.values() for pair in other.outcomes.items()]
-    good = {word: outcome for word, outcome in others if outcome == "complies" and word not in rubric.outcomes}
-    cure = (
-        f"An audit judges by the run's rubric. Label by it: charter review create RUN --kind exchanges --rubric "
-        f"{rubric.name}; or leave out what was labelled by another."
-    )
-    for file in files:
-        rows, _ = read_labelled([str(file)], rubric, good, cure=cure)
-        bad = [row for row in rows if row.outcome == "violates"]
-        if not bad:
-            raise SpecError(f"{file} holds no exchange that violates", cure="Give a file with some, or none.")
-        found += bad
-    return found
 
 
 def write_battery(directory: Path, out: Path, asked: AuditSpec, labelled: Sequence[Path] = ()) -> Battery:

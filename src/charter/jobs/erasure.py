@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from charter.errors import StoreError
+from charter.errors import SpecError, StoreError
 from charter.jobs.feedback_intake import open_feedback_store
 from charter.reports.feedback_effects import FeedbackEffect, read_feedback_effects
 from charter.reports.provenance import read_ancestry
 from charter.runs import Run, store
+from charter.runs.reader import RunReader
+
+
+def require_without_erased(reading: RunReader, left_out: Collection[str] = ()) -> None:
+    """Raises SpecError where a row was erased and a run holds what was made of it, so that nothing more is made of it.
+
+    Args:
+        reading: The run.
+        left_out: Rows that whatever is made next does without.
+    """
+    left = [row for row in store.list_erased_rows(reading.events) if row not in left_out]
+    if left:
+        words = " ".join(f"--without-row {row}" for row in left)
+        what = f"{', '.join(left)} was erased, and {reading.name} holds what was made of it"
+        raise SpecError(what, cure=f"Train without it: charter fork {reading.directory} NEW {words}")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from charter import spec as specs
 from charter.errors import SpecError
+from charter.jobs.erasure import require_without_erased
 from charter.jobs.feedback_snapshot import FeedbackSnapshot, narrow_rows, take_snapshot
 from charter.jobs.launch import continue_run
 from charter.reports.provenance import read_ancestry
@@ -51,7 +52,7 @@ def fork_run(directory: Path, new: Path, request: ForkRequest) -> list[str]:
         SpecError: The changes do not fit, or a row was erased and the fork would carry on what was made of it.
     """
     reading = RunReader(directory)
-    _require_without_erased(reading, request)
+    require_without_erased(reading, request.without_rows)
     text = specs.change_spec(reading.read_text(store.SPEC), request.changes)
     snapshot, at = _choose_snapshot(reading, request), request.at
     told = []
@@ -92,15 +93,6 @@ def _choose_snapshot(reading: RunReader, request: ForkRequest) -> FeedbackSnapsh
     if request.feedback:
         return take_snapshot(request.feedback, request.without_rows)
     return narrow_rows(own, request.without_rows) if own else None
-
-
-def _require_without_erased(reading: RunReader, request: ForkRequest) -> None:
-    """Raises SpecError where the fork would carry on what was made of a row that was erased."""
-    left = [row for row in store.list_erased_rows(reading.events) if row not in request.without_rows]
-    if left:
-        words = " ".join(f"--without-row {row}" for row in left)
-        what = f"{', '.join(left)} was erased, and {reading.name} holds what was made of it"
-        raise SpecError(what, cure=f"Train without it: charter fork {reading.directory} NEW {words}")
 
 
 def _require_clean_ancestors(reading: RunReader, request: ForkRequest) -> None:

@@ -15,15 +15,15 @@ from charter.records.record import Record, digest
 from charter.records.rules import Principle
 from charter.spec import JudgingSpec
 
-ProbePart = Literal["own", "attack", "fresh", "tagged", "labelled", "benchmark"]
+ProbePart = Literal["own", "attack", "fresh", "tagged", "labelled", "reported", "benchmark"]
 BATTERY_VERSION = 1
 
 
 class Probe(Record):
     """A prompt of a battery. ``about``: the id of a principle, or the identity of a benchmark. ``part``: a failure that
     caused the principle (``own``), an attack on one, a prompt like them that nothing was trained on (``fresh``),
-    one that people tagged it with (``tagged``), or one whose answer people found bad (``labelled``). Probes of one
-    ``group`` (a failure with its attacks) count as one."""
+    one that people tagged it with (``tagged``), or one whose answer raters (``labelled``) or users (``reported``) found
+    bad. Probes of one ``group`` (a failure with its attacks) count as one."""
 
     id: str
     about: str

@@ -9,6 +9,7 @@ PART_NAMES: dict[ProbePart, str] = {
     "own": "own failures",
     "tagged": "prompts that people tagged it with",
     "labelled": "prompts whose answers people found bad",
+    "reported": "prompts whose answers users reported",
     "attack": "attacks on them",
     "fresh": "fresh, never trained on",
     "benchmark": "benchmark",

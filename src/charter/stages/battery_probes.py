@@ -6,16 +6,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from charter.judging.audit_battery import Battery, Probe, ProbeResult
+from charter.judging.audit_battery import Battery, Probe, ProbePart, ProbeResult
 from charter.ports import Attack, AttackTarget, Embedder
 from charter.records.calibration_results import LabelledExchange
-from charter.records.chat import Prompt, user_prompt
+from charter.records.chat import Message, Prompt, user_prompt
+from charter.records.feedback import Consent, FeedbackRow
 from charter.records.item_ids import join_id
 from charter.records.measurements import Measurement, Metric
 from charter.records.record import Step
 from charter.records.rule_decisions import RuleDecision
 from charter.records.rules import Principle
 from charter.records.verdicts import Finding, Verdict
+from charter.similarity.spelling import normalize_text
 from charter.similarity.vectors import compare_meanings, shortlist
 from charter.spec import AuditSpec
 
@@ -76,11 +78,48 @@ def make_labelled_probes(
             told = {"label": one.label, "label_ids": ", ".join(one.label_ids)}
             meta = {**one.exchange.prompt.meta, **{key: value for key, value in told.items() if value}}
             bad.setdefault(one.exchange.prompt.text, one.exchange.prompt.model_copy(update={"meta": meta}))
+    return _place_prompts(principles, causes, list(bad.values()), "labelled", embedder)
+
+
+def make_reported_probes(
+    principles: Sequence[Principle],
+    causes: Sequence[Finding],
+    rows: Sequence[FeedbackRow],
+    embedder: Embedder | None = None,
+) -> list[Probe]:
+    """The prompts whose answers users found bad, placed as labelled ones are. A probe names the rows of feedback, and
+    what their users allow: the least that one of them does. Rows without consent give nothing."""
+    told: dict[tuple[Message, ...], dict[str, Consent]] = {}
+    for row in rows:
+        if row.is_usable and row.said is not None and row.said.is_good is False:
+            told.setdefault(row.said.prompt, {})[row.id] = row.said.consent
+    prompts = []
+    for turns, allowed in told.items():
+        consent = "publish" if set(allowed.values()) == {"publish"} else "improve"
+        named = user_prompt("\n".join(turn.content for turn in turns), source="feedback")
+        meta = {"feedback": " ".join(allowed), "consent": consent}
+        prompts.append(named.model_copy(update={"messages": turns, "meta": meta}))
+    return _place_prompts(principles, causes, prompts, "reported", embedder)
+
+
+def _place_prompts(
+    principles: Sequence[Principle],
+    causes: Sequence[Finding],
+    prompts: Sequence[Prompt],
+    part: ProbePart,
+    embedder: Embedder | None,
+) -> list[Probe]:
+    """Probes of prompts, each about a principle that it caused by the same words, else about the one whose failures it
+    is like; none of what is like none."""
     known = {f.id: f.exchange.prompt.text for f in causes}
     failures = {p.id: [known[key] for key in p.because if key in known] for p in principles}
-    texts, prompts = {key: found for key, found in failures.items() if found}, list(bad.values())
-    like = _nearest_by_meaning(texts, prompts, embedder) if embedder is not None else _nearest(texts, prompts)
-    return [_probe(p, "labelled", prompt) for p in principles for prompt in like.get(p.id, [])]
+    texts = {key: found for key, found in failures.items() if found}
+    owner = {normalize_text(text): key for key, found in texts.items() for text in found}
+    others = [prompt for prompt in prompts if normalize_text(prompt.text) not in owner]
+    like = _nearest_by_meaning(texts, others, embedder) if embedder is not None else _nearest(texts, others)
+    caused = [(owner.get(normalize_text(prompt.text)), prompt) for prompt in prompts]
+    own = {p.id: [prompt for key, prompt in caused if key == p.id] for p in principles}
+    return [_probe(p, part, prompt) for p in principles for prompt in (*own[p.id], *like.get(p.id, []))]
 
 
 def attack_failures(own: Sequence[Probe], attacks: Mapping[str, Attack], step: Step) -> list[Probe]:
