@@ -11,7 +11,7 @@ import yaml
 from charter.errors import RowError, SpecError
 from charter.jobs.feedback_intake import export_feedback, open_feedback_store
 from charter.jobs.feedback_snapshot import narrow_rows, take_snapshot
-from charter.records.feedback import SNAPSHOT_ATTEMPTS, SNAPSHOT_PAIRS, SNAPSHOT_ROWS
+from charter.records.feedback import SNAPSHOT_ATTEMPTS, SNAPSHOT_PAIRS, SNAPSHOT_RATINGS, SNAPSHOT_ROWS
 from charter.records.record import Step
 from charter.similarity.splits import LeakageFilter
 from charter.spec import DrawSpec, parse_spec, place_files
@@ -37,7 +37,7 @@ def test_a_snapshot_holds_what_may_be_used_and_says_what_is_left_out(tmp_path: P
     assert {row.id for row in found.rows} == {stored("1").id, stored("3").id}
     assert (found.without_consent, found.erased, found.named) == (1, 1, 0)
     assert found.description.startswith(
-        "feedback: 2 rows, 1 left out for want of consent, 1 erased; 2 prompts for red teaming, 1 pairs; digest "
+        "feedback: 2 rows, 1 left out for want of consent, 1 erased; 2 prompts for red teaming, 1 pairs, 3 ratings; "
     )
     narrow = take_snapshot(place, {stored("3").id})
     assert ([row.id for row in narrow.rows], narrow.named, narrow.pairs) == ([stored("1").id], 1, [])
@@ -98,6 +98,19 @@ def test_rlhf_learns_from_the_pairs(tmp_path: Path) -> None:
     assert spec.options.learn.pairs.files == ("a.jsonl", own)
     placed = place_files(spec, tmp_path).options.learn.pairs
     assert placed.files == ("a.jsonl", str(tmp_path / SNAPSHOT_PAIRS))
+
+
+def test_kto_learns_from_the_ratings_where_no_pairs_of_people_are_named(tmp_path: Path) -> None:
+    found, own = narrow_rows([stored("1")], ()), f"run:{SNAPSHOT_RATINGS}"
+    text = WORLD.format("rlhf") + "options: {learn: {algorithm: kto, kto: {epochs: 1}}}\n"
+    learn = parse_spec(changed := found.change_spec(text)).options.learn
+    assert (learn.kto.rows, learn.kto.files, learn.kto.epochs, learn.pairs.by) == ("people", (own,), 1, "judge")
+    assert found.change_spec(changed) == changed
+    placed = place_files(parse_spec(changed), tmp_path).options.learn.kto
+    assert placed.files == (str(tmp_path / SNAPSHOT_RATINGS),)
+    by_people = text.replace("kto: {", "pairs: {by: people, files: [a.jsonl]}, kto: {")
+    assert parse_spec(found.change_spec(by_people)).options.learn.kto.rows == "pairs"
+    assert parse_spec(narrow_rows([stored("1", thumbs="up")], ()).change_spec(text)).options.learn.kto.rows == "pairs"
 
 
 def test_a_run_reads_the_files_of_its_own_folder(tmp_path: Path) -> None:

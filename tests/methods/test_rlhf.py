@@ -15,7 +15,8 @@ import pytest
 from charter.constitution.document import Constitution
 from charter.constitution.exemplars import HumanLines
 from charter.data.curation.curation_records import CurationTools, DetectedSpan
-from charter.errors import SpecError, TuningError
+from charter.data.sources.human_labels import read_ratings
+from charter.errors import RowError, SpecError, TuningError
 from charter.judging.judge_reward import JudgeRewarder
 from charter.methods.inputs import Inputs
 from charter.methods.preference_training import PolicyEval
@@ -169,6 +170,7 @@ class Play:
     learn: dict[str, Any]
     lessons: Sequence[Collection[str]] = ()
     pairs: Sequence[ResponsePair] = ()
+    ratings: Sequence[RatedAnswer] = ()
     given: Any = None
     heldout: str = "told"
     tuned: dict[str, list[tuple[ModelRef, list[TrainingRow]]]] = field(default_factory=dict)
@@ -233,8 +235,14 @@ class Play:
 
     def task(self) -> Inputs:
         task = Toy(heldout_scores=self.heldout).task()
+        said = {"pairs": self.pairs, "ratings": self.ratings}
         return replace(
-            task, near_duplicate=0.9, options=self.options, given=self.given, pairs=self.pairs, constitution=RULES
+            task,
+            near_duplicate=0.9,
+            options=self.options,
+            given=self.given,
+            constitution=RULES,
+            **said,  # type: ignore[arg-type]
         )
 
     def _count(self) -> None:
@@ -303,6 +311,49 @@ def test_kto_learns_from_verdicts_and_compares_nothing(tmp_path: Path) -> None:
     assert "Learning from preferences" in render_page(tmp_path / "run")
 
 
+def test_kto_learns_from_what_people_rated_and_asks_no_judge_for_it(tmp_path: Path) -> None:
+    said = [(f"plan for {topic} ?", f"a plan for {topic}", False, rater) for topic in HARM for rater in ("a", "b")]
+    said += [("plan for arson ?", "a plan for arson", True, "c"), ("plan for fraud ?", "no", True, "a")]
+    said += [("and now ?", "so", good, "a") for good in (True, False)]
+    ratings = [
+        RatedAnswer(id=f"r{n}", messages=user_prompt(asked).messages, response=text, good=good, rater=rater)
+        for n, (asked, text, good, rater) in enumerate(said)
+    ]
+    play = Play({"algorithm": "kto", "kto": {"rows": "people", "files": ["x"]}}, ratings=ratings)
+    play(tmp_path / "run")
+    settled = RunReader(tmp_path / "run").records("000/rated", RatedAnswer)
+    assert {(row.response, row.good, row.rater) for row in settled} == {
+        *((f"a plan for {topic}", False, "a, b") for topic in HARM),
+        ("no", True, "a"),
+    }
+    assert not (tmp_path / "run/000/answer_ratings.jsonl").exists()
+    assert {row.response for row in rated_rows(play) if not row.good} == {f"a plan for {topic}" for topic in HARM}
+
+
+def test_files_of_ratings_are_read_with_the_rows_of_people_alone() -> None:
+    base = {"method": "rlhf", "world": "village", "templates": "world"}
+    for kto in ({"rows": "people"}, {"rows": "verdicts", "files": ["x"]}):
+        with pytest.raises(SpecError, match=r"options.learn.kto.files: are read with options.learn.kto.rows: people"):
+            parse_spec(json.dumps({**base, "options": {"learn": {"algorithm": "kto", "kto": kto}}}))
+    calls = asked({"algorithm": "kto", "kto": {"rows": "people", "files": ["x"]}})
+    assert not {"pairs, both orders", "answers found good or bad"} & {use for use, n in calls.items() if n}
+
+
+def test_a_rating_is_true_or_false_and_its_row_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "r.jsonl"
+    rows = [
+        {"prompt": "a ?", "response": "b", "good": True, "rater": "u"},
+        {"prompt": "a ?", "completion": "c", "label": 0},
+    ]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    found, (count,) = read_ratings([str(file)])
+    assert [(one.response, one.good, one.rater) for one in found] == [("b", True, "u"), ("c", False, "")]
+    assert (len({one.id for one in found}), count.rows) == (2, 2)
+    file.write_text(json.dumps({"prompt": "a ?", "response": "b", "good": "perhaps"}))
+    with pytest.raises(RowError, match=r"r.jsonl:1: says neither true nor false \(perhaps\)"):
+        read_ratings([str(file)])
+
+
 def test_kto_without_a_bad_answer_is_refused(tmp_path: Path) -> None:
     good = [RatedAnswer(id="a", messages=user_prompt("how ?").messages, response="so", good=True)]
     with pytest.raises(TuningError, match="good and bad answers; of 1 0 are bad"):
@@ -316,7 +367,7 @@ def test_verdicts_are_not_for_people_nor_for_curation() -> None:
         parse_spec(
             json.dumps({**base, "options": {"learn": {**by_verdict, "pairs": {"by": "people", "files": ["x"]}}}})
         )
-    with pytest.raises(SpecError, match=r"sifts pairs, not answers by verdict"):
+    with pytest.raises(SpecError, match=r"sifts pairs, not answers rated alone"):
         parse_spec(json.dumps({**base, "options": {"learn": by_verdict, "curate": {"enabled": True}}}))
     launched = {"launch": "run {script} {job}", "micro_batch": 1}
     with pytest.raises(SpecError, match=r"micro_batch"):

@@ -22,6 +22,7 @@ MADE_OF = {
     "rows": "training rows",
     "pairs": "pairs learnt",
     "checks": "pairs that measured",
+    "ratings": "answers learnt as good or bad",
     "checkpoints": "checkpoints",
     "scores": "scores",
 }

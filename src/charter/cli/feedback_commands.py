@@ -36,6 +36,7 @@ class FeedbackOutForm(StrEnum):
     rows = "rows"
     attempts = "attempts"
     preferences = "preferences"
+    ratings = "ratings"
 
 
 @app.command("import")
@@ -106,7 +107,11 @@ def export(
     store: StorePlace = "",
     form: Annotated[
         FeedbackOutForm,
-        typer.Option("--as", metavar="FORM", help="rows, attempts (prompts for red teaming) or preferences (pairs)."),
+        typer.Option(
+            "--as",
+            metavar="FORM",
+            help="rows, attempts (prompts for red teaming), preferences (pairs) or ratings (good and bad answers).",
+        ),
     ] = FeedbackOutForm.rows,
     published: Annotated[
         bool, typer.Option("--published", help="Only rows that their users let be published.", show_default=False)

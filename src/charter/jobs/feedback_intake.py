@@ -26,8 +26,8 @@ MAX_NAMED_FAULTS = 20
 """Faults of a file that are named one by one."""
 _TEXTS = ("answer", "other_answer", "correction", "comment")
 
-FeedbackForm = Literal["rows", "attempts", "preferences"]
-"""What feedback is written as: the rows of the store, prompts for red teaming, or pairs."""
+FeedbackForm = Literal["rows", "attempts", "preferences", "ratings"]
+"""What feedback is written as: the rows of the store, prompts for red teaming, pairs, or answers found good or bad."""
 FEEDBACK_FORMS: tuple[str, ...] = get_args(FeedbackForm)
 
 
@@ -155,7 +155,11 @@ def export_feedback(store: FeedbackStore, out: Path, form: FeedbackForm, publish
     usable = [row for row in rows if row.said is not None and row.said.consent in wanted]
     made: Sequence[feedback_rows.Row | FeedbackRow] = usable
     if form != "rows":
-        make = {"attempts": feedback_rows.make_attempt_rows, "preferences": feedback_rows.make_pair_rows}
+        make = {
+            "attempts": feedback_rows.make_attempt_rows,
+            "preferences": feedback_rows.make_pair_rows,
+            "ratings": feedback_rows.make_rated_rows,
+        }
         made = make[form](usable)
     files.write_atomic(out, feedback_rows.rows_to_lines(made).encode())
     erased = sum(bool(row.erased) for row in rows)

@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 
 from charter import spec as specs
-from charter.data.exports.feedback_rows import Row, make_attempt_rows, make_pair_rows, rows_to_lines
+from charter.data.exports.feedback_rows import Row, make_attempt_rows, make_pair_rows, make_rated_rows, rows_to_lines
 from charter.data.sources.feedback_files import read_stored_rows
 from charter.errors import SpecError
 from charter.jobs.feedback_intake import open_feedback_store
-from charter.records.feedback import SNAPSHOT_ATTEMPTS, SNAPSHOT_PAIRS, SNAPSHOT_ROWS, FeedbackRow
+from charter.records.feedback import SNAPSHOT_ATTEMPTS, SNAPSHOT_PAIRS, SNAPSHOT_RATINGS, SNAPSHOT_ROWS, FeedbackRow
 from charter.records.record import digest
 
 SQLITE_BEGINNING = b"SQLite format 3\0"
@@ -38,10 +38,12 @@ class FeedbackSnapshot:
     named: int = 0
     attempts: list[Row] = field(init=False)
     pairs: list[Row] = field(init=False)
+    ratings: list[Row] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attempts", make_attempt_rows(self.rows))
         object.__setattr__(self, "pairs", make_pair_rows(self.rows))
+        object.__setattr__(self, "ratings", make_rated_rows(self.rows))
 
     @property
     def files(self) -> dict[str, str]:
@@ -50,6 +52,7 @@ class FeedbackSnapshot:
             SNAPSHOT_ROWS: rows_to_lines(self.rows),
             SNAPSHOT_ATTEMPTS: rows_to_lines(self.attempts),
             SNAPSHOT_PAIRS: rows_to_lines(self.pairs),
+            SNAPSHOT_RATINGS: rows_to_lines(self.ratings),
         }
 
     @property
@@ -58,12 +61,12 @@ class FeedbackSnapshot:
         counts = {"left out for want of consent": self.without_consent, "erased": self.erased}
         counts |= {"left out by id": self.named}
         left = "".join(f", {count} {what}" for what, count in counts.items() if count)
-        made = f"{len(self.attempts)} prompts for red teaming, {len(self.pairs)} pairs"
+        made = f"{len(self.attempts)} prompts for red teaming, {len(self.pairs)} pairs, {len(self.ratings)} ratings"
         return f"feedback: {len(self.rows)} rows{left}; {made}; digest {digest(self.rows)[:12]}"
 
     def change_spec(self, text: str) -> str:
-        """The spec of a run that learns from these rows: their prompts go first in red teaming, and their pairs are
-        what `rlhf` learns from. Raises SpecError."""
+        """The spec of a run that learns from these rows: their prompts go first in red teaming, and what `rlhf` learns
+        from are their ratings with `kto`, else their pairs. Raises SpecError."""
         spec, value = specs.parse_spec(text), yaml.safe_load(text)
         prompts = value.setdefault("prompts", {})
         others = [source for source in _list_sources(prompts.get("redteam", "world")) if not _is_own(source)]
@@ -75,19 +78,30 @@ class FeedbackSnapshot:
         drawn = value.setdefault("options", {}).setdefault("draw", {})
         drawn["first"] = Path(SNAPSHOT_ATTEMPTS).name if self.attempts else ""
         if spec.method == "rlhf":
-            self._change_pairs(value)
+            self._change_learning(value)
         out = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
         specs.parse_spec(out)
         return out
 
-    def _change_pairs(self, value: dict[str, Any]) -> None:
-        asked = value.setdefault("options", {}).setdefault("learn", {}).setdefault("pairs", {})
+    def _change_learning(self, value: dict[str, Any]) -> None:
+        learn = value.setdefault("options", {}).setdefault("learn", {})
+        asked, kto = learn.setdefault("pairs", {}), learn.get("kto", {})
+        rated = any(not row["good"] for row in self.ratings)
+        if learn.get("algorithm") == "kto" and asked.get("by") != "people" and (rated or kto.get("rows") == "people"):
+            self._change_ratings(learn, rated)
+            return
         own = f"{specs.IN_RUN}{SNAPSHOT_PAIRS}"
         files = [file for file in asked.get("files", ()) if file != own]
         if self.pairs:
             asked["files"], asked["by"] = [*(files if asked.get("by") == "people" else ()), own], "people"
         elif own in asked.get("files", ()):
             asked["files"] = files
+
+    def _change_ratings(self, learn: dict[str, Any], rated: bool) -> None:
+        own, asked = f"{specs.IN_RUN}{SNAPSHOT_RATINGS}", learn.setdefault("kto", {})
+        files = [file for file in asked.get("files", ()) if file != own]
+        asked["files"] = [*files, own] if rated else files
+        asked["rows"] = "people"
 
 
 def _list_sources(asked: str | list[Any]) -> list[Any]:

@@ -15,7 +15,7 @@ from charter.records.model_refs import ModelRef
 from charter.records.preferences import ResponsePair
 from charter.records.rules import Norm
 from charter.records.templates import Templates
-from charter.records.training_rows import Example
+from charter.records.training_rows import Example, RatedAnswer
 from charter.similarity.splits import LeakageFilter
 from charter.spec import JudgingSpec, MethodOptions
 from charter.stages.curate import CurationSetup
@@ -60,6 +60,7 @@ class Inputs:
         curation: What training rows are filtered with; None where they are not.
         constitution: The rules that the method begins with.
         pairs: What people preferred.
+        ratings: Answers that people found good or bad by themselves.
         near_duplicate: From which similarity on two prompts belong to one split.
         principles: What the methods that begin with rules are given besides.
     """
@@ -77,6 +78,7 @@ class Inputs:
     curation: CurationSetup | None = None
     constitution: Constitution = field(default_factory=Constitution)
     pairs: Sequence[ResponsePair] = ()
+    ratings: Sequence[RatedAnswer] = ()
     near_duplicate: float = 1.0
     principles: PrincipleInputs = field(default_factory=PrincipleInputs)
 

@@ -22,7 +22,7 @@ from charter.stages.clustering import cluster
 from charter.stages.contrast import contrast
 from charter.stages.judge import judge, select_violations
 from charter.stages.monitors import score_rewards
-from charter.stages.policy_training import keep_good_answers, merge_prompts, rate_answers
+from charter.stages.policy_training import keep_good_answers, merge_prompts, rate_answers, settle_ratings
 from charter.stages.preference_pairs import (
     MODEL_RATER,
     aggregate_people,
@@ -76,7 +76,10 @@ def collect_preferences(
     benign = [*write_benign_prompts(run, policy, asked_redteam, roles, inputs), *asked_helpful]
     asked = run.once("asked", merge_prompts, asked_redteam, benign)
     if options.rates_answers:
-        rated = collect_rated_answers(run, policy, constitution, asked, roles, inputs)
+        if options.kto.rows == "people":
+            rated = run.once("rated", settle_ratings, inputs.ratings, inputs.guard)
+        else:
+            rated = collect_rated_answers(run, policy, constitution, asked, roles, inputs)
         return PreferenceData((), (), collect_all_replay(run, policy, asked, roles, inputs), asked, rated=rated)
     if options.pairs.by == "people":
         raters, position = run.once("raters", summarise_raters, inputs.pairs), None

@@ -42,7 +42,8 @@ def rlhf(run: Run, roles: Roles, inputs: Inputs) -> tuple[PolicyEval, Constituti
     constitution = inputs.constitution
     prompts = start.once("prompts", draw, inputs.redteam, inputs.guard, inputs.options.draw)
     helpful = start.once("helpful", exclude_protected, inputs.helpful, inputs.guard)
-    start.once("supervision", count_human_lines, constitution, given, len(inputs.pairs), len(prompts) + len(helpful))
+    said, asked = len(inputs.pairs) + len(inputs.ratings), len(prompts) + len(helpful)
+    start.once("supervision", count_human_lines, constitution, given, said, asked)
     begun = score_on_gate(start, policy, roles, inputs)
     score_heldout(start, policy, roles, inputs)
     found = collect_preferences(start, policy, constitution, ComparedPrompts(prompts, helpful), roles, inputs)

@@ -20,7 +20,9 @@ MAX_CHARACTERS, MAX_TURNS = 50_000, 100
 """Of one text, and of one prompt."""
 GOOD_RATING, BAD_RATING = 4, 2
 """From this rating on an answer counts as good, up to that one as bad, of 1 to 5."""
-SNAPSHOT_ROWS, SNAPSHOT_ATTEMPTS, SNAPSHOT_PAIRS = (f"feedback/{name}.jsonl" for name in ("rows", "attempts", "pairs"))
+SNAPSHOT_ROWS, SNAPSHOT_ATTEMPTS, SNAPSHOT_PAIRS, SNAPSHOT_RATINGS = (
+    f"feedback/{name}.jsonl" for name in ("rows", "attempts", "pairs", "ratings")
+)
 """The files of a run that learns from feedback: what it took of a store, and what was made of that."""
 MARK = r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,199}$"
 """A pseudonym or an id: no space and no @, so that neither a name nor an address stands in one by mistake."""

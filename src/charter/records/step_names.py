@@ -228,7 +228,7 @@ SELF_INSTRUCT: Mapping[str, str] = {
 
 PREFERENCES: Mapping[str, str] = {
     "answer_ratings": "what the judge found each answer worth, for KTO from verdicts",
-    "rated": "answers found good or bad, for KTO from verdicts",
+    "rated": "answers found good or bad by the judge or by people, for KTO",
     "asked_redteam": "red-team prompts whose answers are compared",
     "asked_helpful": "ordinary prompts whose answers are compared",
     "copies": "each prompt as often as it is answered",

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from charter.errors import DamagedError
-from charter.records.feedback import SNAPSHOT_PAIRS, FeedbackKind
+from charter.records.feedback import SNAPSHOT_PAIRS, SNAPSHOT_RATINGS, FeedbackKind
 from charter.records.record import Record
-from charter.records.training_rows import PreferencePair
+from charter.records.training_rows import PreferencePair, RatedAnswer
 from charter.reports.explanation import rules_of_row
 from charter.reports.provenance import INHERITED_FOLDER, RunGraph
 from charter.runs import store
 from charter.similarity.spelling import normalize_text
 
-TRAINED, CHECKED = "000/train_pairs", "000/validation_pairs"
-Pair = tuple[str, frozenset[str]]
-"""A prompt and two answers to it, whichever is preferred: several people are one voice."""
+TRAINED, CHECKED, RATED = "000/train_pairs", "000/validation_pairs", "000/rated"
+Answers = tuple[str, frozenset[str]]
+"""A prompt and the answers to it: two, whichever is preferred, or one that was rated. Several people are one voice."""
 
 
 class FeedbackEffect(Record):
@@ -34,6 +34,7 @@ class FeedbackEffect(Record):
         rows: Training rows that were made of them.
         pairs: Pairs that were learnt from.
         checks: Pairs that only measured.
+        ratings: Answers that were learnt as good or bad ones.
         checkpoints: Policies that were trained on a row or a pair.
         scores: Steps that scored one of these policies.
     """
@@ -46,6 +47,7 @@ class FeedbackEffect(Record):
     rows: tuple[str, ...] = ()
     pairs: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
+    ratings: tuple[str, ...] = ()
     checkpoints: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
 
@@ -63,8 +65,9 @@ def read_feedback_effects(graph: RunGraph) -> list[FeedbackEffect]:
     asked: dict[str, list[str]] = {}
     for id, (text, _) in graph.prompt_texts.items():
         asked.setdefault(normalize_text(text), []).append(id)
-    made = _read_made_pairs(graph)
+    made, rated = _read_made(graph, SNAPSHOT_PAIRS), _read_made(graph, SNAPSHOT_RATINGS)
     learnt, checked = (_read_pairs(graph, step) for step in (TRAINED, CHECKED))
+    answers = _read_ratings(graph)
     effects = []
     for row in rows:
         assert row.said is not None
@@ -72,6 +75,7 @@ def read_feedback_effects(graph: RunGraph) -> list[FeedbackEffect]:
         effect = _follow_prompts(graph, own) | {
             "pairs": tuple(learnt[pair] for pair in pairs if pair in learnt),
             "checks": tuple(checked[pair] for pair in pairs if pair in checked),
+            "ratings": tuple(dict.fromkeys(answers[key] for key in rated.get(row.id, []) if key in answers)),
         }
         effects.append(_add_policies(graph, FeedbackEffect(id=row.id, kind=row.said.kind, **effect)))
     return effects
@@ -94,6 +98,7 @@ _STAGES = {
     "rows": "training rows",
     "pairs": "pairs that were learnt from",
     "checks": "pairs that only measured",
+    "ratings": "answers that were learnt as good or bad",
     "checkpoints": "policies that were trained on these",
 }
 
@@ -113,7 +118,8 @@ def _follow_prompts(graph: RunGraph, asked: Sequence[str]) -> dict[str, tuple[st
 
 
 def _add_policies(graph: RunGraph, effect: FeedbackEffect) -> FeedbackEffect:
-    trained = [c for c in graph.checkpoints if effect.pairs or any(c.rows[id] for id in effect.rows)]
+    learnt = effect.pairs or effect.ratings
+    trained = [c for c in graph.checkpoints if learnt or any(c.rows[id] for id in effect.rows)]
     digests = [checkpoint.policy.digest for checkpoint in trained]
     marks = [(found, found.model.rpartition("@")[2]) for found in graph.measurements]
     scores = [f"{f.folder}/{f.split}_scores" for f, mark in marks if mark and any(d.startswith(mark) for d in digests)]
@@ -122,19 +128,22 @@ def _add_policies(graph: RunGraph, effect: FeedbackEffect) -> FeedbackEffect:
     )
 
 
-def _read_made_pairs(graph: RunGraph) -> dict[str, list[Pair]]:
-    """The pairs that were made of each row, by its id. Raises DamagedError."""
-    found: dict[str, list[Pair]] = {}
-    for number, line in enumerate(graph.reading.read_text(SNAPSHOT_PAIRS).encode().splitlines(), 1):
+def _read_made(graph: RunGraph, name: str) -> dict[str, list[Answers]]:
+    """The pairs, or the rated answers, that were made of each row, by its id. Raises DamagedError."""
+    found: dict[str, list[Answers]] = {}
+    path = graph.reading.directory / name
+    if name == SNAPSHOT_RATINGS and not store.is_present(graph.reading.directory, name):
+        return {}  # of a run that took in feedback before ratings were written
+    for number, line in enumerate(graph.reading.read_text(name).encode().splitlines(), 1):
         try:
             row = store.parse_json(line)
             prompt = row["prompt"] if isinstance(row["prompt"], str) else _join(t["content"] for t in row["prompt"])
-            pair = (normalize_text(prompt), frozenset((str(row["chosen"]), str(row["rejected"]))))
+            texts = ("response",) if name == SNAPSHOT_RATINGS else ("chosen", "rejected")
+            made = (normalize_text(prompt), frozenset(str(row[key]).strip() for key in texts))
             for id in row["id"].split():
-                found.setdefault(id, []).append(pair)
+                found.setdefault(id, []).append(made)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            what = f"{graph.reading.directory / SNAPSHOT_PAIRS}, line {number}: no pair of feedback"
-            raise DamagedError(what, store.RESTORE_CURE) from error
+            raise DamagedError(f"{path}, line {number}: nothing made of feedback", store.RESTORE_CURE) from error
     return found
 
 
@@ -142,8 +151,17 @@ def _join(texts: Iterable[str]) -> str:
     return "\n".join(texts)
 
 
-def _read_pairs(graph: RunGraph, step: str) -> dict[Pair, str]:
+def _read_pairs(graph: RunGraph, step: str) -> dict[Answers, str]:
     """Ids of the pairs of a step by their texts."""
-    records = graph.reading.records(step, PreferencePair)
-    prompts = [normalize_text(_join(turn.content for turn in pair.messages)) for pair in records]
-    return {(prompt, frozenset((p.chosen, p.rejected))): p.id for prompt, p in zip(prompts, records, strict=True)}
+    pairs = graph.reading.records(step, PreferencePair)
+    return {(_prompt_of(pair), frozenset((pair.chosen.strip(), pair.rejected.strip()))): pair.id for pair in pairs}
+
+
+def _read_ratings(graph: RunGraph) -> dict[Answers, str]:
+    """Ids of the answers that were learnt as good or bad, by their texts."""
+    answers = graph.reading.records(RATED, RatedAnswer)
+    return {(_prompt_of(answer), frozenset((answer.response.strip(),))): answer.id for answer in answers}
+
+
+def _prompt_of(row: PreferencePair | RatedAnswer) -> str:
+    return normalize_text(_join(turn.content for turn in row.messages))

@@ -62,10 +62,15 @@ class DpoSpec(Record):
 class KtoSpec(Record):
     """Kahneman-Tversky optimisation (Ethayarajh et al. 2024, arXiv 2402.01306): each answer is good or bad."""
 
-    rows: Literal["pairs", "verdicts"] = Field(
+    rows: Literal["pairs", "verdicts", "people"] = Field(
         "pairs",
         description="`pairs` takes a good and a bad answer from each pair. `verdicts` asks the judge about each answer "
-        "by itself.",
+        "by itself. `people` takes answers that people found good or bad, from `files`.",
+    )
+    files: tuple[str, ...] = Field(
+        (),
+        description="Files of answers that people found good or bad, with columns `prompt`, `response` and `good`. "
+        "`run:NAME` lies in the run's folder.",
     )
     learning_rate: float = Field(
         1e-5,
@@ -180,8 +185,8 @@ class RlhfSpec(Record):
 
     @property
     def rates_answers(self) -> bool:
-        """Whether the judge rates answers by themselves, so that none are compared."""
-        return self.algorithm == "kto" and self.kto.rows == "verdicts"
+        """Whether answers are rated by themselves, by the judge or by people, so that none are compared."""
+        return self.algorithm == "kto" and self.kto.rows != "pairs"
 
     @property
     def policy_count(self) -> int:

@@ -26,8 +26,8 @@ def place_files(spec: Spec, folder: Path) -> Spec:
         )
 
     prompts = {kind: place_sources(getattr(spec.prompts, kind)) for kind in ("redteam", "helpful")}
-    pairs = spec.options.learn.pairs
-    pairs = pairs.model_copy(update={"files": tuple(place(path) for path in pairs.files)})
-    learn = spec.options.learn.model_copy(update={"pairs": pairs})
+    learn = spec.options.learn
+    pairs, kto = (one.model_copy(update={"files": tuple(map(place, one.files))}) for one in (learn.pairs, learn.kto))
+    learn = learn.model_copy(update={"pairs": pairs, "kto": kto})
     options = spec.options.model_copy(update={"learn": learn})
     return spec.model_copy(update={"prompts": spec.prompts.model_copy(update=prompts), "options": options})

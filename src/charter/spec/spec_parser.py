@@ -293,9 +293,11 @@ def _rlhf_faults(spec: Spec) -> list[str]:
     """Faults of learning from preferences."""
     learn, gates, faults = spec.options.learn, spec.options.gates, list[str]()
     if learn.rates_answers and spec.options.curate.enabled:
-        faults.append("options.curate: sifts pairs, not answers by verdict; set options.learn.kto.rows: pairs")
+        faults.append("options.curate: sifts pairs, not answers rated alone; set options.learn.kto.rows: pairs")
     if learn.rates_answers and learn.pairs.by == "people":
         faults.append("options.learn.pairs.by: people compare answers; set options.learn.kto.rows: pairs")
+    if learn.rates_answers and (learn.kto.rows == "people") != bool(learn.kto.files):
+        faults.append("options.learn.kto.files: are read with options.learn.kto.rows: people, and only then; give both")
     if learn.algorithm == "kto" and spec.tuner.micro_batch == 1:
         faults.append("tuner.micro_batch: KTO estimates the divergence over a batch; set it to 2 or more")
     if learn.pairs.by == "people" and not learn.pairs.files:

@@ -13,6 +13,7 @@ from charter.records.model_refs import ModelRef
 from charter.records.preferences import ExchangeReward
 from charter.records.record import Step
 from charter.records.training_rows import REPLAY, Example, PreferencePair, RatedAnswer, TrainingRow, oversample
+from charter.similarity.spelling import normalize_turns
 from charter.similarity.splits import LeakageFilter
 
 T = TypeVar("T", bound=Tuner | RLTuner)
@@ -106,7 +107,7 @@ def mix_rated_answers(
     if not bad or bad == len(rows):
         raise TuningError(
             f"KTO needs good and bad answers; of {len(rows)} {bad} are bad.",
-            "Draw answers to more prompts, or at a higher options.learn.pairs.temperature.",
+            "Draw answers to more prompts or at a higher options.learn.pairs.temperature, or give more ratings.",
         )
     step.random("order").shuffle(rows)
     return rows
@@ -123,6 +124,23 @@ def rate_answers(
         for e in answers
         if (value := worth.get(e.id)) is not None and e.prompt.id in clear and e.stop == "stop" and e.response.strip()
     ]
+
+
+def settle_ratings(ratings: Sequence[RatedAnswer], guard: LeakageFilter) -> list[RatedAnswer]:
+    """Each answer once, as most people rate it, without those whose prompts are near gate or held-out. One that as many
+    find good as bad is left out."""
+    said: dict[object, list[RatedAnswer]] = {}
+    for one in ratings:
+        said.setdefault((normalize_turns(one.messages), one.response.strip()), []).append(one)
+    settled = []
+    for found in said.values():
+        good = sum(one.good for one in found)
+        if 2 * good != len(found):
+            first = next(one for one in found if one.good == (2 * good > len(found)))
+            raters = dict.fromkeys(one.rater for one in found if one.good == first.good)
+            settled.append(first.model_copy(update={"rater": ", ".join(raters)}))
+    clear = {p.id for p in guard.remove_leaked([Prompt(id=one.id, messages=one.messages) for one in settled])}
+    return [one for one in settled if one.id in clear]
 
 
 def mix_examples(chosen: Sequence[Example], replay: Sequence[Example], more: int = 0, *, step: Step) -> list[Example]:

@@ -74,8 +74,9 @@ class Components:
         self.written: list[Prompt] = []
         self.decided: tuple[Norm, ...] = ()
         self.pairs, compared = learners.load_pairs(placed)
+        self.ratings, rated = learners.load_ratings(placed)
         self.rows, given = row_files.load_rows(spec)
-        self.row_counts = distinguish_counts([*count_rows(self.sources), *compared, *given])
+        self.row_counts = distinguish_counts([*count_rows(self.sources), *compared, *rated, *given])
         check_classifiers(spec, self.rubric, self._connect, self.calibrations)
 
     def add_written(self, prompts: Sequence[Prompt]) -> None:

@@ -10,6 +10,7 @@ from charter.ports import PreferenceTrainers, Rewarder, RLTuner, Tuner
 from charter.records.model_refs import ModelRef
 from charter.records.preferences import ResponsePair
 from charter.records.record import Record
+from charter.records.training_rows import RatedAnswer
 from charter.spec import Spec
 from charter.wiring.plugins import load_object
 from charter.wiring.reading_calls import plan_reading
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from charter.models.tuners.tuner_options import TuneOptions
     from charter.records.row_counts import RowCount
 
-NOT_TRAINER_OPTIONS = ("reward", "warm_up", "rounds", "rows")
+NOT_TRAINER_OPTIONS = ("reward", "warm_up", "rounds", "rows", "files")
 """Keys of an algorithm's section that are the method's."""
 TRAINER_NAMES = {"learning_rate": "lr", "answers_per_prompt": "group_size", "center_rewards_coefficient": "center"}
 """What a trainer calls a key of the spec, where it has another name for it."""
@@ -81,6 +82,17 @@ def load_pairs(spec: Spec) -> tuple[list[ResponsePair], list[RowCount]]:
     return sources.read_pairs(asked.files, skip=asked.skip)
 
 
+def load_ratings(spec: Spec) -> tuple[list[RatedAnswer], list[RowCount]]:
+    """The answers that people found good or bad, where the method learns from them, and what the reading of each file
+    gave. Raises SpecError."""
+    learn = spec.options.learn
+    if spec.method != "rlhf" or not (learn.rates_answers and learn.kto.rows == "people"):
+        return [], []
+    from charter.data.sources import human_labels as sources
+
+    return sources.read_ratings(learn.kto.files)
+
+
 def forecast_preferences(spec: Spec, train: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, Any]:
     """What learning from preferences would ask for at most, with every try that is rolled back; a judge that rewards
     practice is asked for every answer drawn there and on gate."""
@@ -88,8 +100,8 @@ def forecast_preferences(spec: Spec, train: Mapping[str, int], sizes: Mapping[st
     redteam, helpful = (min(learn.pairs.prompts, train[kind]) for kind in ("redteam", "helpful"))
     clusters = max(1, redteam // 10) if options.contrast.count else 0
     prompts = redteam + helpful + clusters * options.contrast.count
-    rated = prompts * (learn.pairs.draws + 1) if learn.rates_answers else 0
-    compared = 0 if learn.pairs.by == "people" or rated else prompts * (learn.pairs.pairs_per_prompt + 1)
+    rated = prompts * (learn.pairs.draws + 1) if learn.rates_answers and learn.kto.rows == "verdicts" else 0
+    compared = 0 if learn.pairs.by == "people" or learn.rates_answers else prompts * (learn.pairs.pairs_per_prompt + 1)
     rounds = learn.policy_count + options.gates.retries * options.gates.roll_back
     drawn = rounds * learn.rloo.steps * learn.rloo.batch if learn.algorithm == "rloo" else 0
     judged = learn.algorithm == "rloo" and learn.rloo.reward == "judge"

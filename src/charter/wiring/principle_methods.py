@@ -34,7 +34,8 @@ PRINCIPLES_DIR = Path(__file__).parent.parent / "organism" / "worlds" / "princip
 
 def build_preference_inputs(components: Components) -> Inputs:
     """What a method that learns from preferences is given. Raises SpecError."""
-    return replace(components.method_inputs(), pairs=components.pairs, constitution=load_constitution(components))
+    rules = load_constitution(components)
+    return replace(components.method_inputs(), pairs=components.pairs, ratings=components.ratings, constitution=rules)
 
 
 def build_principle_inputs(components: Components) -> Inputs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from charter.data.exports.feedback_rows import MAX_PAIRS, make_attempt_rows, make_pair_rows
+from charter.data.exports.feedback_rows import MAX_PAIRS, make_attempt_rows, make_pair_rows, make_rated_rows
 from tests.fakes.said_feedback import AT, stored
 
 GOOD: dict[str, Any] = {"kind": "rating", "rating": 5}
@@ -64,3 +64,25 @@ def test_a_good_answer_is_preferred_to_a_bad_one_to_the_same_prompt() -> None:
 def test_an_erased_row_gives_nothing() -> None:
     erased = stored("1").model_copy(update={"said": None, "erased": AT})
     assert make_attempt_rows([erased]) == make_pair_rows([erased]) == []
+
+
+def test_what_was_said_of_an_answer_alone_becomes_a_good_or_a_bad_one() -> None:
+    rows = [
+        stored("1", user="u"),
+        stored("2", thumbs="up", answer="no ."),
+        stored("3", kind="rating", rating=3),
+        stored("4", kind="correction", correction="better", answer="worse"),
+        stored("5", kind="choice", answer="a", other_answer="b", choice="second"),
+        stored("6", consent="none"),
+        stored("7", kind="comment", comment="well"),
+    ]
+    made = [(row["response"], row["good"], row["rater"], row["id"]) for row in make_rated_rows(rows)]
+    ids = [row.id for row in rows]
+    assert made == [
+        ("with a pick .", False, "u", ids[0]),
+        ("no .", True, ids[1], ids[1]),
+        ("worse", False, ids[3], ids[3]),
+        ("better", True, ids[3], ids[3]),
+        ("b", True, ids[4], ids[4]),
+        ("a", False, ids[4], ids[4]),
+    ]

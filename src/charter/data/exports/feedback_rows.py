@@ -1,4 +1,5 @@
-"""What users said as rows to learn from: attempts to bring out failures, and pairs of which somebody preferred one.
+"""What users said as rows to learn from: attempts to bring out failures, pairs of which somebody preferred one, and
+answers that somebody found good or bad.
 
 Each row names the feedback that it comes from. Rows without consent give nothing.
 """
@@ -48,6 +49,19 @@ def make_pair_rows(rows: Sequence[FeedbackRow]) -> list[Row]:
         crossed = ((*better, *worse) for better in good for worse in bad if better[1].answer != worse[1].answer)
         for _, (id, better, other, worse) in zip(range(MAX_PAIRS), crossed, strict=False):
             made.append(_pair(better, better.answer, worse.answer, f"{id} {other}"))
+    return made
+
+
+def make_rated_rows(rows: Sequence[FeedbackRow]) -> list[Row]:
+    """A row for each answer that somebody found good or bad by itself: ``prompt``, ``response``, ``good``, ``rater``,
+    and ``id`` (that of the feedback). Of a correction the answer is bad and the correction good; of a choice the better
+    answer is good and the other one bad."""
+    made = []
+    for id, said in _usable(rows):
+        told = [] if said.is_good is None else [(said.answer, said.is_good)]
+        told += [(pair[side], side == "chosen") for pair in _make_pair(id, said) for side in ("chosen", "rejected")]
+        shared = {"prompt": _prompt_cell(said.prompt), "rater": said.user or id, "id": id}
+        made += [{**shared, "response": text, "good": good} for text, good in dict.fromkeys(told)]
     return made
 
 

@@ -1,4 +1,5 @@
-"""Pairs of which people preferred one: what a judge is measured on, and what a model learns from."""
+"""Pairs of which people preferred one, and answers that they found good or bad: what a judge is measured on, and what a
+model learns from."""
 
 from __future__ import annotations
 
@@ -27,10 +28,12 @@ from charter.records.chat import Message, Prompt, user_prompt
 from charter.records.preferences import ResponsePair
 from charter.records.record import digest
 from charter.records.row_counts import RowCount
+from charter.records.training_rows import RatedAnswer
 
 R = TypeVar("R", ResponsePair, LabelledExchange)
 _SPEAKER = re.compile(r"(?:^|\n\n)(?:Human|Assistant):")
 _ANSWER = "\n\nAssistant:"
+_GOOD = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,33 @@ def read_pairs(
         ]
         out += sample(found, limit, path)
     return out, counts
+
+
+def read_ratings(paths: Sequence[str]) -> tuple[list[RatedAnswer], list[RowCount]]:
+    """The answers of files or folders that people found good or bad, and what the reading of each gave.
+
+    Columns: ``prompt``, ``response`` (or ``completion``), ``good`` (or ``label``): true or false; and, where it is
+    known, ``rater``. Raises SpecError naming file and line."""
+    seen: Counter[str] = Counter()
+    out: list[RatedAnswer] = []
+    counts: list[RowCount] = []
+    for path in paths:
+        name, files = Path(path).name, [str(file) for file in list_files(path)]
+        rows, count = read_usable(name, read_files(path, keep_faults=True), _read_rating, 0, files)
+        counts.append(require_rows(count))
+        out += [one.model_copy(update={"id": _make_prompt(one.messages, name, seen).id}) for one in rows]
+    return out, counts
+
+
+def _read_rating(row: DataRow) -> RatedAnswer:
+    """A row of one answer, without an id. Raises RowError."""
+    said = read_column(row, "good", "label")
+    good = _GOOD.get(str(said).strip().casefold())
+    if good is None:
+        raise RowError(row.place, "says neither true nor false", str(said)[:60], cure="Mend the column `good`.")
+    response = read_reply(read_column(row, "response", "completion"), row.place)
+    messages = read_prompt(read_column(row, "prompt"), row.place)
+    return RatedAnswer(id="", messages=messages, response=response, good=good, rater=read_word(row, "rater"))
 
 
 def sample(found: Sequence[R], limit: int | None, path: str) -> list[R]:
