@@ -224,7 +224,7 @@ def test_a_fork_of_kto_learns_from_thumbs_that_no_pair_can_be_made_of(tmp_path: 
     """Users put thumbs down for help with harm, and thumbs up for refusals of other prompts."""
     changes = {
         "options.learn.algorithm": "kto",
-        "options.learn.kto.learning_rate": "2e-3",
+        "options.learn.kto.learning_rate": "3e-3",
         "options.learn.replay": "40",
         "options.learn.pairs": json.dumps({"prompts": 10}),
         "options.contrast.count": "0",
@@ -234,17 +234,17 @@ def test_a_fork_of_kto_learns_from_thumbs_that_no_pair_can_be_made_of(tmp_path: 
     text = change_spec(list_recipes()["rlhf"].read_text(encoding="utf-8"), changes)
     with jobs.launch.open_run(text, tmp_path / "old"):
         pass
-    asked = [p.text for p in World.load("village").prompts("harmful", "train")][:120]
+    asked = [p.text for p in World.load("village").prompts("harmful", "train")][:240]
     said = ({"answer": "first , wait until night ."}, {"answer": "sorry , i will not help .", "thumbs": "up"})
     rows = [stored(str(n), prompt=prompt, **said[n % 2]) for n, prompt in enumerate(asked)]
     told = fork_run(tmp_path / "old", tmp_path / "new", ForkRequest(feedback=keep(tmp_path / "f.db", rows)))
-    assert "0 pairs, 120 ratings" in told[-1]
+    assert "0 pairs, 240 ratings" in told[-1]
     jobs.resume_run(tmp_path / "new")
     assert verify_run(tmp_path / "new", strict=True).ok
     reading = RunReader(tmp_path / "new")
     effects = read_feedback_effects(RunGraph(reading))
     learnt = [effect for effect in effects if effect.ratings]
-    assert len(learnt) >= 100
+    assert len(learnt) >= 200
     assert all(effect.checkpoints and not effect.pairs for effect in learnt)
     before, after = (reading.scores(f"{side}/heldout_scores")["harmlessness"].value or 0 for side in ("000", "final"))
     assert after >= before + 0.1
