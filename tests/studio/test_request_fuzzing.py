@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from charter.jobs.review_desk import Answer, Rater, ReviewDesk
+from charter.jobs.review_votes import decide_rules
 from charter.records.rule_decisions import digest_wording
 from charter.records.rules import Principle
 from charter.reports.integrity import verify_run
@@ -111,6 +112,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with ReviewDesk(found / "rated", "q1") as desk:
         for rater, label in (("Bo", "first"), ("Cy", "second")):
             desk.submit_label(Rater(rater), Answer(next(iter(desk.items)), label))
+    make_queue(found / "rated", "rules")
+    with ReviewDesk(found / "rated", "q2") as desk:
+        desk.submit_labels([(Rater("Bo", "approver"), Answer(item, "approve")) for item in desk.items])
+    decide_rules(found / "rated", "q2")
     return found
 
 
@@ -139,7 +144,9 @@ def test_no_request_is_an_error_of_the_server(
 ) -> None:
     items = [item.id for item in read_queue(root / "rated", "q1").items]
     items = items[:1] if "disputes" in path else items[1:]
-    described, seen = describe_studio({**PARTS, "item": items} if kind == "known" else {}), list[int]()
+    queues = {"queue": ["q2"]} if path.endswith("/decide") else {}
+    described = describe_studio({**PARTS, **queues, "item": items} if kind == "known" else {})
+    seen = list[int]()
 
     @given(case=described[path][method].as_strategy())
     @settings(
