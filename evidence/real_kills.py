@@ -60,6 +60,7 @@ def small_run() -> dict[str, str]:
     oracle = f"{{model: {model}, in_process: true, unproven: true, batch: 8}}"
     return {
         "target.model": model,
+        "embedder": model,  # also where a server has the target, so that clusters are the same
         "oracle": oracle,
         "evaluator": oracle,
         "scale": "{answer_tokens: 24, critique_tokens: 24, row_tokens: 512, learning_rate: 0.0002}",
