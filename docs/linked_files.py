@@ -13,7 +13,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 _LINK = re.compile(r"\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")
 _LOCAL_LINK = re.compile(r"!?\[(?P<text>[^\]]*)\]\((?!https?://)(?P<path>[^)#\s]*)(?P<anchor>#[^)\s]*)?\)")
-_LANGUAGES = {".py": "python", ".yml": "yaml", ".yaml": "yaml"}
+_LANGUAGES = {".py": "python", ".yml": "yaml", ".yaml": "yaml", ".sh": "bash"}
 
 
 def find_linked_files(text: str, place: str) -> dict[str, str]:
