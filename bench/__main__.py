@@ -1,7 +1,8 @@
 """``python -m bench [N]``: runs the demo N times (default 5) and writes bench/RESULTS.md: time by stage, tokens,
 memory.
 
-Every figure is given as median (smallest to largest). Figures of different machines are not comparable; shares are."""
+Seconds are those of the processor, so that other work on the machine counts less. Every figure is given as median
+(smallest to largest). Figures of different machines are not comparable; shares are."""
 
 from __future__ import annotations
 
@@ -23,8 +24,10 @@ from bench.page import ROOT, put
 
 CHILD = """
 import resource, sys
+from bench.processor_clock import use_processor_time
 from charter.cli import main
-sys.argv = ["charter", "run", "iteralign", "--out", sys.argv[1], "--quiet"]
+use_processor_time()
+sys.argv = ["charter", "run", "iteralign", "--out", sys.argv[1], "--quiet", *sys.argv[2:]]
 try:
     main()
 except SystemExit as ended:
@@ -45,18 +48,36 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def measured(directory: Path) -> dict[str, float]:
-    """One demo in a process of its own, from its journal: seconds, tokens a second, peak memory."""
+def measured(directory: Path, *words: str) -> dict[str, float]:
+    """One demo in a process of its own, from its journal: seconds, tokens a second, peak memory, and what was asked.
+    ``words``: further ones of ``charter run``."""
     ended = subprocess.run(
-        [sys.executable, "-c", CHILD, str(directory)],
+        [sys.executable, "-c", CHILD, str(directory), *words],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, cwd=ROOT, check=False,
     )  # fmt: skip
     if ended.returncode != 0:
         raise RuntimeError(ended.stderr[-2000:])
     events = [json.loads(line) for line in (directory / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
     found = {"peak memory, MiB": float(ended.stdout.split("peak ")[1]) / 1024, **timed(events, directory)}
+    found |= counted(events, directory)
     shutil.rmtree(directory)
     return found
+
+
+def counted(events: Sequence[Mapping[str, Any]], directory: Path) -> dict[str, float]:
+    """What the target and the oracle were asked, and what was kept."""
+    calls = {"target": 0, "oracle": 0}
+    for event in events:
+        if event["event"] == "answered":
+            calls["target" if event["purpose"] == "target" else "oracle"] += event["calls"]
+    lines = {path: path.read_bytes().count(b"\n") for path in directory.glob("*/*.jsonl")}
+    return {
+        "answers of the target": calls["target"],
+        "calls of the oracle": calls["oracle"],
+        "training rows": sum(count for path, count in lines.items() if path.name == "rows.jsonl"),
+        "failures": sum(count for path, count in lines.items() if path.name == "findings.jsonl"),
+        "records": sum(lines.values()),
+    }
 
 
 def timed(events: Sequence[Mapping[str, Any]], directory: Path) -> dict[str, float]:
@@ -88,6 +109,7 @@ def timed(events: Sequence[Mapping[str, Any]], directory: Path) -> dict[str, flo
         "oracle, s": spent["oracle"],
         "tuning, s": tuning,
         "outside model, oracle and tuning, share": outside / total,
+        "before the run begins, s (libraries and prompts; not counted above)": at[0],
         "generation, tokens/s": tokens / spent["target"],
         "training, words/s of rows (epochs counted)": 3 * trained / tuning if tuning else 0.0,
     }
@@ -101,7 +123,8 @@ def results(runs: Sequence[Mapping[str, float]]) -> str:
         "# What the demo's time and memory go into",
         "",
         f"`make bench`: {len(runs)} runs of `charter run iteralign`, one thread each, Python "
-        f"{platform.python_version()}, {os.cpu_count()} cores ({platform.machine()}). Median (smallest to largest).",
+        f"{platform.python_version()}, {os.cpu_count()} cores ({platform.machine()}). Seconds are those of the "
+        "processor. Median (smallest to largest).",
         "",
         "| figure | median | spread |",
         "| --- | ---: | ---: |",

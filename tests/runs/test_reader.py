@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from charter.errors import DamagedError
+from charter.records.record import canonical
 from charter.records.revisions import RevisionCheck
 from charter.runs import Run
 from charter.runs.reader import RunReader
@@ -79,3 +80,19 @@ def test_a_value_that_is_no_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "run" / "001" / "kept.jsonl").write_bytes(b'{"id":"\\x"}\n')
     with pytest.raises(DamagedError, match="id holds no JSON"):
         RunReader(tmp_path / "run").tally("001/kept", "id")
+
+
+def test_records_are_found_by_what_their_lines_hold(finished: Path) -> None:
+    """A text that looks like the mark is no mark: its quotes are escaped."""
+    reader, sought = RunReader(finished), WORDS[1]
+    mark = f'"text":"{sought.text}"'
+    assert list(reader.find_records("000/words", Word, mark)) == [sought]
+    assert list(reader.find_records("000/words", Word)) == list(WORDS)
+    assert mark not in canonical(Word(id="a", text=mark))
+
+
+def test_a_changed_line_is_found_before_the_records_that_were_looked_for(finished: Path) -> None:
+    path = finished / "000" / "words.jsonl"
+    path.write_bytes(path.read_bytes().replace(WORDS[0].text.encode(), b"another", 1))
+    with pytest.raises(DamagedError):
+        list(RunReader(finished).find_records("000/words", Word, f'"text":"{WORDS[1].text}"'))

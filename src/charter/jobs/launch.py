@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import sys
@@ -71,11 +72,22 @@ def _run_chain(
 
 def _execute(job: Job, run: Run, notify: specs.NotifySpec, tell: Callable[[str], None] | None) -> None:
     """Does the work, after its judges were tried and what was seen of them is told. Whoever is to be notified is."""
-    with notify_of_run(notify, run.directory, tell):
+    with notify_of_run(notify, run.directory, tell), spare_libraries():
         for line in job.prove_judges(run) if isinstance(job, ProvesJudges) else ():
             if tell is not None:
                 tell(line)
         job.execute(run)
+
+
+@contextmanager
+def spare_libraries() -> Iterator[None]:
+    """Garbage is not looked for among the million objects of the libraries that are loaded by now. Models are loaded
+    later, and their memory is found."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextmanager

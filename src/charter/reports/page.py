@@ -4,7 +4,7 @@ is escaped; ``redact`` hides those texts and keeps their ids."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from charter.reports.judge_trust import read_judge_trust, read_own_calibration
 from charter.reports.judging_tables import build_judging_tables
 from charter.reports.lineage import build_lineage
 from charter.reports.norm_compliance import read_norm_compliance
-from charter.reports.paired_tests import FINAL_STEP, START_STEP, compare_before_after
+from charter.reports.paired_tests import FINAL_STEP, START_STEP, PairedChange
 from charter.reports.preference_report import read_curves, read_preference_report
 from charter.reports.provenance import RunGraph
 from charter.reports.rater_tables import tabulate_raters
@@ -109,7 +109,9 @@ def _measured_contents(reading: RunReader, summary: RunSummary) -> dict[str, Any
     trust = read_judge_trust(reading)
     unread = tabulate_unread(summary.unjudged_why, summary.refused)
     return {
-        "metrics": list_metric_rows(reading),
+        "metrics": list_metric_rows(
+            reading, {name: PairedChange.model_validate(pair) for name, pair in summary.changes.items()}
+        ),
         "audit": _audit_contents(reading),
         "warnings": trust.warnings,
         "judging": [*build_judging_tables(trust, read_own_calibration(reading)), *tabulate_raters(reading), *unread],
@@ -173,10 +175,9 @@ def _audit_contents(reading: RunReader) -> dict[str, Any] | None:
     return {"found": found, "said": outcome_sentence(found), "tables": (audit_rows(found), part_rows(found))}
 
 
-def list_metric_rows(reading: RunReader) -> list[dict[str, Any]]:
-    """Held-out, a row for each metric: before, after, and the paired comparison."""
+def list_metric_rows(reading: RunReader, pairs: Mapping[str, PairedChange]) -> list[dict[str, Any]]:
+    """Held-out, a row for each metric: before, after, and the paired comparison (``compare_before_after``)."""
     before, after = reading.scores(f"{START_STEP}_scores"), reading.scores(f"{FINAL_STEP}_scores")
-    pairs = compare_before_after(reading)
     return [
         {"name": name, "before": before.get(name), "after": after.get(name), "pair": pairs.get(name)}
         for name in dict.fromkeys([*before, *after])

@@ -83,8 +83,13 @@ class PolicyMeasurement:
     split: str
     model: str
     measurements: tuple[Measurement, ...]
-    asked: dict[str, Exchange]
     better: dict[str, str]
+    reading: RunReader
+
+    @cached_property
+    def asked(self) -> dict[str, Exchange]:
+        """The answers by id, read when they are asked for: most of a page does without."""
+        return {e.id: e for e in self.reading.records(f"{self.folder}/{self.split}_exchanges", Exchange)}
 
 
 @dataclass(frozen=True)
@@ -215,11 +220,11 @@ class RunGraph:
         out = []
         for step in self._steps_of_type("Measurement"):
             folder, split = step.split("/")[0], step.split("/")[1].removesuffix("_measurements")
-            asked = {e.id: e for e in self.reading.records(f"{folder}/{split}_exchanges", Exchange)}
-            model = next((e.model for e in asked.values()), "")
+            first = next(self.reading.find_records(f"{folder}/{split}_exchanges", Exchange), None)
+            model = first.model if first is not None else ""
             better = {s.id: s.better for s in self.reading.records(f"{folder}/{split}_scores", Score)}
             found = tuple(self.reading.records(step, Measurement))
-            out.append(PolicyMeasurement(folder, split, model, found, asked, dict(better)))
+            out.append(PolicyMeasurement(folder, split, model, found, dict(better), self.reading))
         return tuple(out)
 
     @cached_property

@@ -26,7 +26,7 @@ from charter.reports.principle_usage import PrincipleUsage, read_principle_usage
 from charter.reports.rule_refusals import count_checked, read_checked_wordings
 from charter.reports.self_instruct_tables import read_yields
 from charter.reports.skipped import count_failed_answers, read_row_counts, read_skipped_rows
-from charter.reports.unjudged_reasons import count_reasons, count_refusals
+from charter.reports.unjudged_reasons import UNJUDGED, count_reasons, count_refusals
 from charter.runs.reader import RunReader
 from charter.spec import PROGRAM_PREFIX
 from charter.statistics import share_bounds
@@ -223,9 +223,9 @@ def count_unjudged(reading: RunReader) -> int:
     for step in reading.steps:
         name = step.split("/")[-1]
         if name in VERDICT_STEPS or name.endswith(("_rechecks", "_addressed")):
-            count += sum(v.outcome == "unjudged" for v in reading.records(step, Verdict))
+            count += sum(v.outcome == "unjudged" for v in reading.find_records(step, Verdict, UNJUDGED))
         elif name == "preferences":
-            count += sum(p.first is None for p in reading.records(step, PairVerdict))
+            count += sum(p.first is None for p in reading.find_records(step, PairVerdict, "null"))
         elif name.endswith("_measurements"):
             count += sum(None in m.outcomes.values() for m in reading.records(step, Measurement))
     return count

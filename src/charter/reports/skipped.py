@@ -13,6 +13,8 @@ from charter.records.row_counts import RowCount
 from charter.reports.costs import TUNING_STEP
 from charter.runs.reader import RunReader
 
+_FAILED = '"stop":"error"'
+"""What stands in the line of an answer that failed. In a text its quotes would be escaped."""
 _MAX_REASON = 80
 _MAX_SHOWN = 50
 """Skipped rows of a file that the page names; the record holds all."""
@@ -25,11 +27,11 @@ def count_failed_answers(reading: RunReader) -> dict[str, int]:
         name = step.split("/")[-1]
         found: Iterable[Exchange] = ()
         if name.endswith("revisions"):
-            found = (revision.exchange for revision in reading.records(step, Revision))
+            found = (revision.exchange for revision in reading.find_records(step, Revision, _FAILED))
         elif name == "reasoned":
-            found = (reasoned.exchange for reasoned in reading.records(step, ReasonedAnswer))
+            found = (reasoned.exchange for reasoned in reading.find_records(step, ReasonedAnswer, _FAILED))
         elif name.endswith("exchanges") or name == "answers":
-            found = reading.records(step, Exchange)
+            found = reading.find_records(step, Exchange, _FAILED)
         reasons.update(_failure_reason(exchange) for exchange in found if exchange.stop == "error")
     return dict(reasons.most_common())
 

@@ -13,6 +13,8 @@ from charter.records.preferences import PairVerdict
 from charter.records.verdicts import Verdict
 from charter.runs.reader import RunReader
 
+UNJUDGED = '"outcome":"unjudged"'
+"""What stands in the line of a verdict that is missing. In a text its quotes would be escaped."""
 _MOST = 80
 
 
@@ -50,9 +52,9 @@ def _unjudged(reading: RunReader, steps: tuple[str, ...]) -> Iterator[tuple[str,
         name = step.split("/")[-1]
         found: Iterable[Verdict] = ()
         if name in steps or name.endswith(("_rechecks", "_addressed")):
-            found = reading.records(step, Verdict)
+            found = reading.find_records(step, Verdict, UNJUDGED)
         elif name.endswith("_measurements"):
-            found = (m.verdict for m in reading.records(step, Measurement) if m.verdict is not None)
+            found = (m.verdict for m in reading.find_records(step, Measurement, UNJUDGED) if m.verdict is not None)
         yield from ((step, v) for v in found if v.outcome == "unjudged")
 
 

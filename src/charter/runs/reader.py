@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -134,7 +134,7 @@ class RunReader:
     @cached_property
     def constitution(self) -> Constitution:
         """The latest one, with what people decided about its rules since."""
-        return self._latest_constitution().model_copy(update={"principles": self.settlement.principles})
+        return self._latest_constitution.model_copy(update={"principles": self.settlement.principles})
 
     @cached_property
     def settlement(self) -> Settlement:
@@ -145,7 +145,7 @@ class RunReader:
         """The votes with further ones."""
         decisions = (*self.rule_decisions, *more)
         approvals = self.spec.options.ratify.approvals if decisions else 1
-        return count_votes(self._latest_constitution(), decisions, approvals)
+        return count_votes(self._latest_constitution, decisions, approvals)
 
     @cached_property
     def amendments(self) -> tuple[tuple[int, Amendment], ...]:
@@ -202,6 +202,14 @@ class RunReader:
             held = self._held[step, kind] = (stamp, store.load_records(path, self.directory, kind, count))
         return held[1]
 
+    def find_records(self, step: str, kind: type[R], mark: str = "") -> Iterator[R]:
+        """The records of a step whose lines hold ``mark``, a piece of JSON as ``canonical`` writes it; the others are
+        not made, which takes most of the time. Raises as ``records`` does."""
+        path, sought = store.inner_path(self.directory, f"{step}.jsonl"), mark.encode()
+        for number, line in enumerate(self.lines(step), 1):
+            if sought in line:
+                yield from store.iterate_records(path, [line], kind, number)
+
     def lines(self, step: str) -> Iterable[bytes]:
         """The lines of a step's records, compared with its seal where it is finished. Raises DamagedError."""
         path = store.inner_path(self.directory, f"{step}.jsonl")
@@ -255,6 +263,7 @@ class RunReader:
             self._seals[step] = seal
         return self._seals.get(step)
 
+    @cached_property
     def _latest_constitution(self) -> Constitution:
         if store.is_present(self.directory, "constitution.yaml"):
             return articles.from_yaml(self.read_text("constitution.yaml"), str(self.directory / "constitution.yaml"))

@@ -14,6 +14,7 @@ from charter.reports.audit_tables import line_rows, outcome_sentence, part_rows
 from charter.reports.costs import bill_text, read_costs, read_times, sum_by_role
 from charter.reports.failures import summarise_iteration
 from charter.reports.page import list_metric_rows, read_gate_series, render_page
+from charter.reports.paired_tests import compare_before_after
 from charter.reports.run_comparison import compare_runs, comparison_rows, contest_rows
 from charter.runs.reader import RunReader
 from charter.studio.page_rendering import read_page_number, render, session_of, studio_of
@@ -128,7 +129,7 @@ def _read_figures(reading: RunReader) -> dict[str, Any]:
     """What the page of a run shows: scores, iterations with their gates, and what it took."""
     series, audit, roles = read_gate_series(reading), read_audit(reading), sum_by_role(read_costs(reading))
     return {
-        "metrics": list_metric_rows(reading),
+        "metrics": list_metric_rows(reading, compare_before_after(reading)),
         "series": series,
         "series_rows": _tabulate_series(series),
         "iterations": [summarise_iteration(reading, folder) for folder in reading.iterations],
