@@ -22,6 +22,14 @@ pytestmark = pytest.mark.slow
 
 SMALL = {"world": "village", "prompts": {"gate": 2, "heldout": 2}, "target": {"device": "cpu"}}
 DRAW = {"draw": {"batch": 12}}
+MEASURED = {
+    "draw": {"batch": 80},
+    "stop": {"iterations": 1},
+    "propose": {"verify": False},
+    "replay": {"fresh": 4},
+    "gates": {"roll_back": False},
+    "tune": {"learning_rate": 0.003, "epochs": 1},
+}
 
 
 def answer(body: dict[str, Any]) -> dict[str, Any]:
@@ -119,3 +127,18 @@ def test_an_iteration_asks_no_more_than_was_said(tmp_path: Path) -> None:
     addressed = sum(calls for name, calls in took.items() if name.endswith("_addressed"))
     assert 0 < addressed <= plan["whom wordings address"]
     assert sum(took.values()) <= sum(plan.values())
+
+
+def test_an_iteration_that_measures_its_rules_asks_no_more_than_was_said(tmp_path: Path) -> None:
+    """Answers of the target, and calls of the oracle, those that measure rules among them."""
+    text = yaml.safe_dump(SMALL | {"templates": "world", "scale": "organism", "options": MEASURED})
+    plan = jobs.forecast_run(parse_spec(text))
+    jobs.launch_run(text, tmp_path / "run")
+    took: dict[str, int] = {}
+    for event in RunReader(tmp_path / "run").events:
+        if event["event"] == "answered":
+            took[event["purpose"]] = took.get(event["purpose"], 0) + event["calls"]
+    assert took["measuring"] > 0
+    assert took["aligning"] + took["measuring"] <= plan["oracle_calls_at_most"]
+    unmeasured = 2 * plan["prompts"]["heldout"] + 2 * plan["prompts"]["gate"] + 3 * 80
+    assert unmeasured < took["target"] <= plan["answers_to_generate_at_most"]

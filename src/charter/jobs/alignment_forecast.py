@@ -7,7 +7,9 @@ from typing import Any
 
 from charter.jobs.benchmark_calls import count_calls
 from charter.judging.rubrics import ADDRESS, HELP, REPLAY
+from charter.records.rules import MIN_EFFICACY_PAIRS
 from charter.spec import MethodOptions, Spec
+from charter.stages.efficacy import PROMPTS_A_MISSING
 from charter.wiring import attack_styles, learners, role_models
 from charter.wiring.components import Components
 from charter.wiring.judge_proof import count_probe_calls
@@ -22,6 +24,12 @@ from charter.wiring.prompt_previews import preview_prompts
 from charter.wiring.reading_calls import ReadingCalls, plan_reading
 from charter.wiring.row_files import METHODS_ON_GIVEN_ROWS
 from charter.wiring.self_instruct_inputs import max_calls, max_prompts
+
+_EFFICACY_STEPS, _EFFICACY_TRIALS = 3, 3
+"""Steps that judge what efficacy is measured on (further failures, without one rule, without two), and times that a
+failure is answered again."""
+_BREADTH_STEPS, _BREADTH_TRIALS = 2, 2
+"""The same of look-alikes."""
 
 
 def forecast_alignment(components: Components, written: int = 0) -> dict[str, Any]:
@@ -54,7 +62,8 @@ def _forecast_method(components: Components, written: int) -> dict[str, Any]:
         return _forecast_principles(components, batch, written, sizes)
     if spec.method == "rlhf":
         return learners.forecast_preferences(spec, {"redteam": redteam, "helpful": helpful}, sizes)
-    return _forecast_iteralign(components, {"redteam": redteam, "helpful": helpful, **sizes})
+    asked = forecast_iteralign(spec, components.rubric.name, {"redteam": redteam, "helpful": helpful, **sizes})
+    return {"method": spec.method, "start": components.start.base, **asked}
 
 
 def _forecast_red_team(components: Components, batch: int, sizes: Mapping[str, int]) -> dict[str, Any]:
@@ -77,23 +86,22 @@ def _forecast_red_team(components: Components, batch: int, sizes: Mapping[str, i
     }
 
 
-def _forecast_iteralign(components: Components, sizes: Mapping[str, int]) -> dict[str, Any]:
-    """What IterAlign would ask for. ``sizes``: prompts by side and split."""
-    spec, options = components.spec, components.spec.options
+def forecast_iteralign(spec: Spec, finding: str, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """What IterAlign would ask for at most. ``finding``: the rubric of findings; ``sizes``: prompts by side and split
+    (``redteam``, ``gate``, ``heldout``)."""
+    options = spec.options
     batch = min(options.draw.batch, sizes["redteam"])
     iterations = min(options.stop.iterations, -(-sizes["redteam"] // options.draw.batch))
     attempts = 0 if options.attack.is_idle else options.attack.batch
     asked = max(
         (options.attack.turns if s == "escalation" else s in attack_styles.MODEL_WRITTEN) for s in options.attack.styles
     )
-    calls = _count_iteration_calls(spec, components.rubric.name, batch, attempts, asked)
-    answers = (
-        2 * sizes["heldout"] + sizes["gate"] * (iterations + 1) + iterations * (3 * batch + (2 + asked) * attempts)
-    )
-    answers += iterations * _max_rule_trials(options, batch)
+    calls = _count_iteration_calls(spec, finding, batch, attempts, asked)
+    replayed = options.replay.fresh + _max_clusters(options, batch) * options.contrast.count
+    each = 3 * batch + (2 + asked) * attempts + replayed + _max_rule_trials(options, batch)
+    each += sum(_max_measuring(options, batch, tried=2))
+    answers = 2 * sizes["heldout"] + sizes["gate"] * (iterations + 1) + iterations * each
     return {
-        "method": spec.method,
-        "start": components.start.base,
         "prompts": dict(sizes),
         "iterations_at_most": iterations,
         "oracle_calls_at_most_per_iteration": calls,
@@ -119,6 +127,7 @@ def _count_iteration_calls(spec: Spec, finding: str, batch: int, attempts: int, 
     clusters, wordings = _max_clusters(options, batch), _max_wordings(options, batch)
     judged, tries = batch + attempts, options.propose.retries + 2
     addressed, replayed = wordings + clusters, options.replay.fresh + clusters * options.contrast.count
+    efficacy, breadth = _max_measuring(options, batch)
     return {
         "verdicts": found.count(judged, 1 + (options.attack.rounds if attempts else 0)),
         "attacks": attempts * asked,
@@ -129,6 +138,8 @@ def _count_iteration_calls(spec: Spec, finding: str, batch: int, attempts: int, 
         "rechecks": found.count(judged),
         "second rubric": _read_judge(spec, HELP.name).count(judged * options.keep.verify * options.keep.check_help),
         "replay checks": _read_judge(spec, REPLAY.name).count(replayed),
+        "efficacy of rules": found.count(efficacy, _EFFICACY_STEPS),
+        "breadth of rules": _read_judge(spec, REPLAY.name).count(breadth, _BREADTH_STEPS),
     }
 
 
@@ -152,6 +163,17 @@ def _max_rule_trials(options: MethodOptions, batch: int) -> int:
     """Failures that are answered again under proposed and merged wordings in an iteration at most."""
     wordings = _max_wordings(options, batch)
     return (wordings + _max_clusters(options, batch)) * options.propose.probes if wordings else 0
+
+
+def _max_measuring(options: MethodOptions, batch: int, tried: int = 1) -> tuple[int, int]:
+    """What measuring the efficacy and the breadth of an iteration's rules takes at most: a failure is answered again
+    under all rules, without one, and without two that cover each other; a look-alike under all rules, and without one.
+    ``tried``: 1 for the verdicts, 2 for the target, which criticises and revises. Further failures are looked for where
+    a rule has too few."""
+    clusters, measured = _max_clusters(options, batch), options.measure
+    further = PROMPTS_A_MISSING * MIN_EFFICACY_PAIRS * clusters
+    efficacy = further + tried * _EFFICACY_TRIALS * (batch + further) if measured.efficacy else 0
+    return efficacy, tried * _BREADTH_TRIALS * clusters * options.contrast.count if measured.breadth else 0
 
 
 def _forecast_benchmarks(components: Components) -> dict[str, Any]:

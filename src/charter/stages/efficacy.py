@@ -20,6 +20,9 @@ from charter.similarity.vectors import compare_meanings, shortlist
 from charter.spec import RuleMeasurementSpec
 from charter.statistics import holm, mcnemar
 
+PROMPTS_A_MISSING = 3
+"""Further prompts that are asked for each failure that a rule is short of: a probed prompt need not fail."""
+
 
 class Redundancy(Record):
     """Principles left out together when ``id`` is measured."""
@@ -41,7 +44,7 @@ def draw_extra_prompts(
     embedder: Embedder | None = None,
 ) -> list[Prompt]:
     """Train prompts like the clusters of principles with fewer than 8 hidden failures: the nearest, three for each that
-    is missing (a probed prompt need not fail). Nearness goes by the meaning of prompts, and without an embedder by the
+    is missing. Nearness goes by the meaning of prompts, and without an embedder by the
     words of the failures (TF-IDF)."""
     chosen: dict[str, Prompt] = {}
     for principle in constitution.active:
@@ -49,7 +52,7 @@ def draw_extra_prompts(
         missing = MIN_EFFICACY_PAIRS - len(hidden_findings(principle, clusters))
         if options.efficacy and own and missing > 0 and unprobed:
             like = [f for c in own for f in (*c.shown, *c.hidden)]
-            chosen.update({p.id: p for p in _order_prompts(like, unprobed, embedder)[: 3 * missing]})
+            chosen.update({p.id: p for p in _order_prompts(like, unprobed, embedder)[: PROMPTS_A_MISSING * missing]})
     return list(chosen.values())
 
 
