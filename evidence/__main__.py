@@ -16,6 +16,7 @@ from evidence.audit import audit
 from evidence.benchmarks import benchmarks
 from evidence.cells import ROOT
 from evidence.city import city
+from evidence.cluster import cluster
 from evidence.curation import curation
 from evidence.equal_answers import equal_answers
 from evidence.executor import executor
@@ -26,6 +27,7 @@ from evidence.http import http
 from evidence.instruct import instruct
 from evidence.judge import judge
 from evidence.kills import kills
+from evidence.many_servers import many_servers
 from evidence.meaning import meaning
 from evidence.measurement import measurement
 from evidence.near import near
@@ -62,6 +64,7 @@ CLAIMS = {
     "real_kills": real_kills,
     "real_rules": real_rules,
     "city": city,
+    "cluster": cluster,
     "curation": curation,
     "feedback": feedback,
     "gates": gates,
@@ -69,6 +72,7 @@ CLAIMS = {
     "nearness": nearness,
     "servers": servers,
     "served_runs": served_runs,
+    "many_servers": many_servers,
     "sides": sides,
     "chains": chains,
     "sides_city": sides_city,

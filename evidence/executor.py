@@ -75,7 +75,7 @@ def _lose_workers() -> dict[str, Any]:
     shutil.rmtree(cell.directory, ignore_errors=True)
     lost: dict[str, int] = dict.fromkeys(GENERATING, 0)
     chance, last = random.Random(7), {step: 0 for step in GENERATING}
-    with _running(cell) as child:
+    with running(cell) as child:
         while child.poll() is None:
             for step in GENERATING:
                 count = count_lines(cell.directory / f"{step}.jsonl")
@@ -112,7 +112,7 @@ def _lose_node(number: int) -> dict[str, Any]:
         changes = whole.changes | RAY | {"executor.address": cluster.address, "executor.workers": "3"}
         cell, lost = Cell(f"executor/node-{number}", changes=changes), 0
         shutil.rmtree(cell.directory, ignore_errors=True)
-        with _running(cell) as child:
+        with running(cell) as child:
             while child.poll() is None:
                 if not lost and count_lines(cell.directory / "001/exchanges.jsonl") > 5 + 10 * number:
                     cluster.remove_node(nodes[number], allow_graceful=False)
@@ -151,7 +151,8 @@ def list_workers(pid: int) -> list[int]:
 
 
 @contextmanager
-def _running(cell: Cell) -> Iterator[subprocess.Popen[bytes]]:
+def running(cell: Cell) -> Iterator[subprocess.Popen[bytes]]:
+    """The run of a cell as a process, which is ended with the block where it is still at work."""
     words = [word for key, value in cell.changes.items() for word in ("--set", f"{key}={value}")]
     child = subprocess.Popen(
         [sys.executable, "-m", "charter.cli", "run", cell.recipe, "--out", str(cell.directory), "--quiet", *words],

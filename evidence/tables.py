@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evidence import audit_tables, side_tables, sifting
+from evidence import audit_tables, scale_tables, side_tables, sifting
 from evidence import markdown as md
 from evidence.cells import ROOT
 from evidence.markdown import SHOWN
@@ -74,7 +74,14 @@ def table(name: str) -> str:
     if not path.exists():
         return f"(not measured yet: `python -m evidence {claim}`)"
     found = json.loads(path.read_text(encoding="utf-8"))
-    parts = {"summary": _summary, "targets": _targets, "flaws": _flaws, "kills": _killed, "losses": _losses}
+    parts = {
+        "summary": _summary,
+        "targets": _targets,
+        "flaws": _flaws,
+        "kills": _killed,
+        "losses": scale_tables.table_losses,
+        "sizes": scale_tables.table_sizes,
+    }
     if part in parts:
         return parts[part](found)
     if claim == "curation":
@@ -99,11 +106,13 @@ def table(name: str) -> str:
         "nearness": _nearness,
         "judge": _judge,
         "equal_answers": _equal_answers,
-        "servers": _servers,
         "served_runs": _plain_rows,
         "real_kills": _plain_rows,
         "real_rules": _plain_rows,
-        "executor": _executor,
+        "servers": scale_tables.table_servers,
+        "many_servers": scale_tables.table_many_servers,
+        "executor": scale_tables.table_executor,
+        "cluster": scale_tables.table_cluster,
     }.get(claim)
     return special(found) if special is not None else _rows(found)
 
@@ -218,20 +227,6 @@ def _plain_rows(found: dict[str, Any]) -> str:
     return md.lines(keys, [[told[v] if isinstance(v := r.get(k), bool) else v for k in keys] for r in found["rows"]])
 
 
-def _executor(found: dict[str, Any]) -> str:
-    rows = [
-        (r["name"], r["records"], "yes" if r["same run"] else "no", r["seconds in process"], r["seconds on ray"])
-        for r in found["rows"]
-    ]
-    return md.lines(("run", "records", "same run", "seconds in process", "seconds on two workers"), rows)
-
-
-def _losses(found: dict[str, Any]) -> str:
-    keys = ("verified", "same run")
-    rows = [(r["name"], r["lost"], *("yes" if r[key] else "no" for key in keys)) for r in found["losses"]]
-    return md.lines(("what was lost", "how many", "verified", "same run as in one process"), rows)
-
-
 def _http(found: dict[str, Any]) -> str:
     head = ("run", "same run as in process", "verified", "calls as they went", "paid twice")
     rows = []
@@ -322,17 +317,6 @@ def _equal_answers(found: dict[str, Any]) -> str:
     """A line for each way in which the answers were made."""
     keys = ("model", "batch", "tokens", "beginning", "greedy equal", "sampled equal", "n", "distinct texts")
     return md.lines(keys, [[r[key] for key in keys] for r in found["rows"]])
-
-
-def _servers(found: dict[str, Any]) -> str:
-    """A line for each server, without and with the adapter."""
-    rows = []
-    for r in found["rows"]:
-        first = r.get("first other token")
-        place = f"{first[1]:.0f} ({first[0]} to {first[2]})" if first else "-"
-        own = f"{r['equal to itself']} of {r['n']}" if "equal to itself" in r else "-"
-        rows.append([r["server"], "yes" if r["adapter"] else "no", f"{r['equal']} of {r['n']}", place, own])
-    return md.lines(("server", "adapter", "as in process", "first other token", "as itself, asked again"), rows)
 
 
 def _span(values: Sequence[float]) -> str:

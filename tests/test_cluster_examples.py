@@ -15,7 +15,7 @@ import yaml
 from typer.testing import CliRunner
 
 from charter.cli.app import app
-from charter.spec import Spec, read_spec
+from charter.spec import OracleSpec, Spec, read_spec
 
 EXAMPLES = Path(docs.ROOT) / "examples"
 SCRIPT = EXAMPLES / "slurm.sh"
@@ -45,7 +45,8 @@ def job() -> dict[str, Any]:
 
 def count_gpus(spec: Spec) -> float:
     """GPUs that the workers of all roles hold at once, and no fewer than training takes."""
-    weights = {spec.target.model, *(role.model for role in (spec.oracle, spec.evaluator) if role is not None)}
+    roles = [role for role in (spec.oracle, spec.evaluator) if isinstance(role, OracleSpec)]
+    weights = {spec.target.model, *(role.model for role in roles)}
     return len(weights) * spec.executor.workers * spec.executor.gpus
 
 

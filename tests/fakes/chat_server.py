@@ -74,7 +74,7 @@ class Handler(BaseHTTPRequestHandler):
     def said(self, body: dict[str, Any]) -> str:
         if asked.hold and not Path(asked.hold).exists():
             answered.append(body["model"])
-            if len(answered) == 3:
+            if len(answered) == 3 and make_first(Path(asked.hold)):
                 Path(asked.hold).write_text(str(os.getpid()), encoding="utf-8")
                 threading.Event().wait()
         if asked.dies_once and not Path(asked.dies_once).exists():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -160,6 +162,24 @@ def test_several_servers_of_which_one_dies_give_the_run_of_one(peace: Path, tmp_
     dying = ask_server(f"--dies-once {tmp_path / 'died'}", serve_replicas=2, connections=2)
     jobs.launch_run(dying, tmp_path / "run")
     assert (tmp_path / "died").exists()
+    assert _records(tmp_path / "run") == _records(peace)
+    assert verify_run(tmp_path / "run").ok
+    assert any("went away" in note for note in summarise_run(tmp_path / "run").notes)
+
+
+def test_of_three_servers_one_is_killed_and_the_run_is_that_of_one(peace: Path, tmp_path: Path) -> None:
+    """The server that holds its third answer back is killed by its process id, in the midst of a step."""
+    hold, killed = tmp_path / "held", list[int]()
+
+    def kill() -> None:
+        while not hold.exists() or not hold.read_text():
+            time.sleep(0.02)
+        killed.append(int(hold.read_text()))
+        os.kill(killed[0], signal.SIGKILL)
+
+    threading.Thread(target=kill, daemon=True).start()
+    jobs.launch_run(ask_server(f"--hold {hold}", serve_replicas=3, connections=2), tmp_path / "run")
+    assert len(killed) == 1
     assert _records(tmp_path / "run") == _records(peace)
     assert verify_run(tmp_path / "run").ok
     assert any("went away" in note for note in summarise_run(tmp_path / "run").notes)
