@@ -78,6 +78,7 @@ def _processor_seconds() -> float:
 
 def write_section(rows: Sequence[tuple[float, str, dict[str, Any]]]) -> str:
     """The section: seconds, their ratio at each latency, calls, and held-out scores before and after."""
+    head = ("latency, ms", "procedure", "seconds", "its processor's", "times as fast", "oracle calls", *METRICS)
     lines = [
         "# The paper's procedure as its authors run it",
         "",
@@ -85,7 +86,7 @@ def write_section(rows: Sequence[tuple[float, str, dict[str, Any]]]) -> str:
         f"at the end {os.getloadavg()[0]:.1f}. The paper's: one call of the oracle at a time; "
         f"charter's: {AT_ONCE}. Scores are of held-out prompts, before → after.",
         "",
-        f"| latency, ms | procedure | seconds | its processor's | times as fast | oracle calls | {' | '.join(METRICS)} |",
+        f"| {' | '.join(head)} |",
         "| ---: | --- | ---: | ---: | ---: | ---: |" + " ---: |" * len(METRICS),
     ]
     theirs = {delay: found["seconds"] for delay, side, found in rows if side == "the paper's"}
