@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evidence import audit_tables, scale_tables, side_tables, sifting
+from evidence import audit_tables, real_tables, scale_tables, side_tables, sifting
 from evidence import markdown as md
 from evidence.cells import ROOT
 from evidence.markdown import SHOWN
@@ -107,6 +107,7 @@ def table(name: str) -> str:
         "judge": _judge,
         "equal_answers": _equal_answers,
         "served_runs": _plain_rows,
+        "real": real_tables.table,
         "real_kills": _plain_rows,
         "real_rules": _plain_rows,
         "servers": scale_tables.table_servers,
