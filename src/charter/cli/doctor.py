@@ -38,25 +38,26 @@ def doctor(
     With MODEL: what it reads and learns of one made-up row, before anything is paid. No weights are loaded.
     Exits with 1 where something has to be mended.
     """
-    found = (
-        _template(model, plain)
-        if model
-        else [
-            _check_python(),
-            _check_threads(),
-            _check_device(),
-            _check_disk(),
-            *_check_packages(),
-            _check_keys(),
-            _check_organism(),
-        ]
-    )
+    found = _template(model, plain) if model else check_machine()
     if as_json:
         print_json([dict(zip(("what", "found", "mend"), finding, strict=True)) for finding in found])
     else:
         print_table([("what", "found", "to mend"), *found])
     if any(mend for _, _, mend in found):
         raise typer.Exit(1)
+
+
+def check_machine() -> list[CheckResult]:
+    """What this machine has, and what is missing."""
+    return [
+        _check_python(),
+        _check_threads(),
+        _check_device(),
+        _check_disk(),
+        *_check_packages(),
+        _check_keys(),
+        _check_organism(),
+    ]
 
 
 def _template(model: str, plain: bool) -> list[CheckResult]:
