@@ -104,7 +104,7 @@ def _is_terminal() -> bool:
 
 def _write_answers(given: Mapping[str, str | None], asks: bool, out: Path | None) -> None:
     """Asks, writes the spec, looks at this machine and says what a run would do."""
-    from charter.cli.doctor import check_machine
+    from charter.cli.doctor import check_machine, check_spec
     from charter.cli.run_commands import print_plan
     from charter.cli.spec_questions import ask_questions, write_spec
 
@@ -112,10 +112,12 @@ def _write_answers(given: Mapping[str, str | None], asks: bool, out: Path | None
     _require_free(path)
     text = write_spec(ask_questions(given, asks))
     _write_new(path, text)
-    print_out(f"\n{path}:\n\n{text}")
+    print_message(f"{path} is written:")
+    print_out(f"\n{text}")
     print_table([("what", "found", "to mend"), *check_machine()], "This machine (charter doctor)")
+    print_table([("what", "found", "to mend"), *check_spec(str(path))], f"The run (charter doctor {path})")
     print_plan(text, as_json=False)
-    print_message(f"{path} is written. Begin with: charter run {path} --out runs/first")
+    print_message(f"Begin with: charter run {path} --out runs/first")
 
 
 def _write_new(out: Path, text: str) -> None:
@@ -165,6 +167,8 @@ def full_spec() -> str:
 
 def _option_text(option: Option) -> str:
     """A key under its meaning, as YAML; a section has an empty line above."""
+    from charter.spec.yaml_text import render_value
+
     *above, name = option.path.split(".")
     indent = "  " * len(above)
     lines = [] if above else [""]
@@ -178,16 +182,3 @@ def _option_text(option: Option) -> str:
     else:
         lines.append(f"{indent}{name}: {render_value(value)}")
     return "\n".join(lines) + "\n"
-
-
-def render_value(value: object) -> str:
-    """A value's YAML on one line."""
-    import yaml
-    from pydantic import BaseModel
-
-    plain = (
-        [v.model_dump(mode="json", exclude_defaults=True) if isinstance(v, BaseModel) else v for v in value]
-        if isinstance(value, tuple)
-        else value
-    )
-    return yaml.safe_dump([plain], default_flow_style=True, width=float("inf"), allow_unicode=True).strip()[1:-1]

@@ -134,7 +134,7 @@ def _source_text(answer: str) -> str:
 
 def _quote(text: str) -> str:
     """A text as YAML on one line."""
-    from charter.cli.init import render_value
+    from charter.spec.yaml_text import render_value
 
     return render_value(text)
 
