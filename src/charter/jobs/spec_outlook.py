@@ -16,6 +16,7 @@ from charter.models import memory_forecast, weights
 from charter.models.engines.memory import default_batch_tokens
 from charter.models.memory_forecast import BatchShape
 from charter.records.chat import CallProgress, Request
+from charter.reports.progress import rate_in_words
 from charter.spec.spec_parser import TUNING_METHODS
 from charter.wiring import role_models
 from charter.wiring.components import CHARS_PER_TOKEN, Components
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 MEASURED_SECONDS = 20.0
 """The most seconds for which the target is asked, its loading left out."""
-TRIED_PROMPTS = 32
+TRIED_PROMPTS, READING_PART = 32, 4
+"""The most prompts that are answered; and which part of the time they may be read in: one in four."""
+TRAINING = "memory to train"
 
 
 class OutlookLine(NamedTuple):
@@ -76,7 +79,7 @@ def look_ahead(text: str, seconds: float = MEASURED_SECONDS) -> list[OutlookLine
 def _look_at_target(components: Components, tokens: int, seconds: float) -> list[OutlookLine]:
     """Memory, and where it is enough, speed and time."""
     lines = _look_at_memory(components)
-    if any(line.mend for line in lines):
+    if any(line.mend for line in lines if line.what != TRAINING):
         return [*lines, OutlookLine("speed", "not measured, since the target does not fit")]
     try:
         speed = measure_speed(components, seconds)
@@ -85,7 +88,8 @@ def _look_at_target(components: Components, tokens: int, seconds: float) -> list
     if not speed.tokens:
         return [*lines, OutlookLine("speed", f"no token in {speed.seconds:.0f} s", "Take a smaller target.")]
     rate = speed.tokens / speed.seconds
-    lines.append(OutlookLine("speed", f"{rate:,.0f} tokens a second ({speed.tokens:,} in {speed.seconds:.1f} s)"))
+    told = f"tokens {rate_in_words(speed.tokens, speed.seconds)} ({speed.tokens:,} in {speed.seconds:.1f} s)"
+    lines.append(OutlookLine("speed", told))
     hours = tokens / rate / 3600
     most, mend = components.spec.budget.hours, ""
     if most is not None and hours > most:
@@ -107,7 +111,8 @@ def _look_at_memory(components: Components) -> list[OutlookLine]:
     free, scale, tune = memory_forecast.read_free_memory(device), spec.scale, spec.options.tune
     lines = [OutlookLine("target", f"{parameters / 1e6:,.1f} M parameters in {dtype} on {device}")]
     width = spec.target.batch_tokens or default_batch_tokens(device)
-    answering = BatchShape(max(1, min(spec.target.batch, width // scale.row_tokens)), scale.row_tokens)
+    row = _longest_row(components)
+    answering = BatchShape(max(1, min(spec.target.batch, width // row)), row)
     needed = memory_forecast.estimate_answering(config, parameters, dtype, answering, scale.answer_tokens)
     cure = "Set target.dtype: bfloat16, a smaller target.batch_tokens, or a server: target.serve"
     weighed = parameters * memory_forecast.BYTES.get(dtype, 4)
@@ -116,11 +121,21 @@ def _look_at_memory(components: Components) -> list[OutlookLine]:
         return [*lines, OutlookLine("memory", told, f"The weights alone do not fit. {cure}")]
     lines.append(_compare_memory("memory to answer", needed, free, answering, cure))
     if spec.method in TUNING_METHODS and not spec.tuner.launch and not spec.tuner.program:
-        training = BatchShape(tune.batch, scale.row_tokens)
+        training = BatchShape(tune.batch, row)
         needed = memory_forecast.estimate_training(config, parameters, dtype, training, tune.kind == "full")
         cure = "Set a smaller options.tune.batch or scale.row_tokens, options.tune.kind: lora, or tuner.launch"
-        lines.append(_compare_memory("memory to train", needed, free, training, cure))
+        lines.append(_compare_memory(TRAINING, needed, free, training, cure))
     return lines
+
+
+def _longest_row(components: Components) -> int:
+    """Tokens of the longest prompt with a full answer; no row is longer than the spec lets it be. Rows of files are not
+    looked at, so with these it is what the spec lets them be."""
+    scale, train = components.spec.scale, components.train
+    if components.rows:
+        return scale.row_tokens
+    longest = max((len(prompt.text) for prompts in train.values() for prompt in prompts), default=0)
+    return min(scale.row_tokens, longest // CHARS_PER_TOKEN + scale.answer_tokens)
 
 
 def _compare_memory(what: str, needed: int, free: int | None, shape: BatchShape, cure: str) -> OutlookLine:
@@ -140,10 +155,13 @@ def measure_speed(components: Components, seconds: float = MEASURED_SECONDS) -> 
     prompts = [*components.train["redteam"], *components.train["helpful"]][: min(TRIED_PROMPTS, spec.target.batch)]
     sampling = role_models.answer_sampling(spec)
     asked = [Request(id=p.id, messages=p.messages, sampling=sampling, seed=1) for p in prompts]
-    first = Request(id="first", messages=prompts[0].messages, sampling=sampling.model_copy(update={"max_tokens": 1}))
+    first = asked[0].model_copy(update={"sampling": sampling.model_copy(update={"max_tokens": 1})})
     with closing(role_models.build_local_engine(spec, components.start)) as engine:
         list(engine.generate([first]))  # loads the weights
-        return _time_answers(engine, asked, seconds)
+        began = time.monotonic()
+        list(engine.generate([first]))
+        fit = int(seconds / READING_PART / max(time.monotonic() - began, 1e-6))
+        return _time_answers(engine, asked[: max(1, fit)], seconds)
 
 
 def _time_answers(engine: LocalEngine, asked: list[Request], seconds: float) -> Speed:

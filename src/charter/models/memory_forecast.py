@@ -11,9 +11,9 @@ BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 ADAM_BYTES = 12
 """A trained number has its gradient and Adam's two means beside it, each of 4 bytes."""
 LAYER_NUMBERS, ATTENTION_NUMBERS = 17.0, 2.5
-"""Numbers that a layer keeps for its backward pass, for each token and hidden unit, and for each token, head and token
-that it attends to: V. Korthikanti and others, "Reducing Activation Recomputation in Large Transformer Models", 2022,
-equation 2, which counts 34 and 5 bytes at 16 bits."""
+"""Numbers that a layer keeps for its backward pass, for each token and hidden unit and, where attention is not fused,
+for each token, head and token that it attends to. V. Korthikanti and others, "Reducing Activation Recomputation in
+Large Transformer Models", 2022, equation 2, counts 34 and 5 bytes at 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def estimate_training(config: Any, parameters: int, dtype: str, batch: BatchShap
             ("vocab_size",),
         )
     )
-    tokens = batch.rows * batch.tokens
-    kept = layers * tokens * (LAYER_NUMBERS * hidden + ATTENTION_NUMBERS * heads * batch.tokens) * size
+    tokens, eager = batch.rows * batch.tokens, getattr(config, "_attn_implementation", "") == "eager"
+    kept = layers * tokens * (LAYER_NUMBERS * hidden + ATTENTION_NUMBERS * heads * batch.tokens * eager) * size
     return int(parameters * (size + ADAM_BYTES * full) + kept + 2 * tokens * words * BYTES["float32"])
 
 
