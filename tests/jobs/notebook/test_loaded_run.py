@@ -9,9 +9,11 @@ import pytest
 
 import charter
 from charter.errors import DamagedError, StoreError
+from charter.jobs.chain_job import create_chain
 from charter.records.chat import Exchange
 from charter.records.verdicts import Verdict
 from charter.runs import Run
+from charter.spec import split_chain
 from tests.fakes.recorded_run import SPEC, Tale, exchange, give, plain, tell
 
 
@@ -105,6 +107,17 @@ def test_a_changed_record_is_damage(told: Path, tmp_path: Path) -> None:
 def test_where_there_is_no_run_it_is_said(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="holds no run"):
         charter.load(tmp_path)
+
+
+def test_of_a_chain_the_last_step_that_has_begun_is_loaded(tmp_path: Path) -> None:
+    text = "version: 1\nworld: village\nsteps: [{method: think}, {method: engrave}, {method: clone}]\n"
+    create_chain(text, tmp_path / "chain")
+    with pytest.raises(StoreError, match="first step has not begun"):
+        charter.load(tmp_path / "chain")
+    folders = [name for name, _ in split_chain(text)]
+    for name in folders[:2]:
+        tell(tmp_path / "chain" / name)
+    assert charter.load(tmp_path / "chain").path == tmp_path / "chain" / folders[1]
 
 
 def test_a_rule_is_followed_to_its_failures(golden_run: Callable[[str], Path]) -> None:
