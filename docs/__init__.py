@@ -82,7 +82,7 @@ def _fields(model: type[BaseModel]) -> Iterator[Option]:
 
 def _option_table(options: Iterable[Option]) -> list[str]:
     """A table of options: key, default, meaning."""
-    from charter.cli.init import render_value
+    from charter.spec.yaml_text import render_value
 
     rows = ["| key | default | meaning |", "| --- | --- | --- |"]
     for option in options:

@@ -1,7 +1,7 @@
 """A hook of the site's builder: files outside this folder that a page links to become pages of the site too.
 
 Pages link to code and to the notes beside it as they lie in the repository. A site holds the pages alone, so each
-linked file is added under ``files/``: Markdown as it is, other text as a block of code."""
+linked file is added under ``files/``: Markdown as it is, other text as a block of code. Notebooks become pages too."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from pathlib import Path
 from posixpath import normpath, relpath
 from typing import Any
 
+from docs.executed_notebooks import list_notebooks, render_page
+
 ROOT = Path(__file__).parent.parent
 _LINK = re.compile(r"\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")
 _LOCAL_LINK = re.compile(r"!?\[(?P<text>[^\]]*)\]\((?!https?://)(?P<path>[^)#\s]*)(?P<anchor>#[^)\s]*)?\)")
+_NOTEBOOK_LINK = re.compile(r"(\]\(notebooks/[\w-]+)\.ipynb\)")
 _LANGUAGES = {".py": "python", ".yml": "yaml", ".yaml": "yaml", ".sh": "bash"}
 
 
@@ -46,9 +49,11 @@ def render_file(file: str) -> str:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Adds the linked files."""
+    """Adds the notebooks as pages, and the linked files."""
     from mkdocs.structure.files import File, InclusionLevel
 
+    for path in list_notebooks():
+        files.append(File.generated(config, f"{path.parent.name}/{path.stem}.md", content=render_page(path)))
     linked = {
         file
         for page in files.documentation_pages()
@@ -67,6 +72,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     if page.file.src_uri.startswith("files/"):
         return markdown
     folder = Path(page.file.src_uri).parent.as_posix()
+    markdown = _NOTEBOOK_LINK.sub(r"\1.md)", markdown)
     for link, file in find_linked_files(markdown, page.file.src_uri).items():
         markdown = markdown.replace(f"]({link}", f"]({relpath(page_of(file), folder)}")
     return markdown

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import shlex
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,23 @@ def test_python_in_the_pages_runs(page: Path) -> None:
         if not any(isinstance(node, ast.Assert) for node in tree.body):
             tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
         exec(compile(tree, page.name, "exec"), {})
+
+
+def test_the_page_on_python_runs_from_top_to_bottom(
+    golden_run: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its first run is the golden one, so that it is loaded."""
+    shutil.copytree(golden_run("iteralign"), tmp_path / "runs" / "demo")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in blocks(docs.ROOT / "docs" / "python.md", "python"):
+        exec(compile(block, "python.md", "exec"), names)
+    journals = [folder / "journal.jsonl" for folder in (golden_run("iteralign"), tmp_path / "runs" / "demo")]
+    assert journals[0].read_bytes() == journals[1].read_bytes()
+    assert names["audit"].outcome == "drift"
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if "<!-- generated:" in p.read_text(encoding="utf-8")])

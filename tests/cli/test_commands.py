@@ -23,9 +23,10 @@ from charter.cli import init, terminal
 from charter.cli.app import app
 from charter.cli.reference import render_reference
 from charter.cli.run_commands import run_progress
-from charter.cli.terminal import ProgressWatcher
 from charter.records.chat import CallProgress
+from charter.reports import progress
 from charter.reports.printable_text import escape_controls
+from charter.reports.progress import ProgressWatcher
 from charter.reports.run_summary import summarise_run
 from charter.runs import Run
 from charter.spec import Spec, list_recipes, parse_spec
@@ -254,7 +255,7 @@ def test_unfinished_run_goes_on(charter: Charter, tmp_path: Path) -> None:
     spec = tmp_path / "spec.yaml"
     spec.write_text(NOWHERE)
     run = tell(tmp_path / "run", Tale(finished=False, spec=NOWHERE))
-    ended = charter("run", spec, "--out", run, "--quiet")
+    ended = charter("run", spec, "--out", run)
     assert ended.code == 4  # it goes on as far as its model, which is not there
     assert "goes on" in ended.err
     assert "/nowhere/at/all" in ended.err
@@ -292,7 +293,7 @@ def test_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str], tmp_pat
 
 
 def test_watcher_tells_what_was_made_and_not_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(terminal, "_NOTEWORTHY_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "_NOTEWORTHY_SECONDS", 0.0)
     lines: list[str] = []
     watcher = ProgressWatcher(lines.append)
     for step, done, total in (("000/a", 3, 3), ("000/b", 0, 2), ("000/b", 1, 2), ("000/b", 2, 2), ("000/b", 2, 2)):
@@ -479,7 +480,7 @@ def test_oracle_is_served_until_it_is_interrupted() -> None:
 
 def test_a_slow_rate_is_said_in_a_unit_that_shows_it() -> None:
     rates = [(640, 10.0), (5, 2.0), (1, 4.0), (1, 1200.0)]
-    told = [terminal.rate_in_words(made, seconds) for made, seconds in rates]
+    told = [progress.rate_in_words(made, seconds) for made, seconds in rates]
     assert told == ["64 a second", "2.5 a second", "15 a minute", "3.0 an hour"]
 
 
@@ -496,9 +497,9 @@ def test_a_long_step_is_told_while_it_is_at_work() -> None:
 
 def test_how_far_a_call_is_in_words() -> None:
     begun, half, first = (CallProgress(0, 64, 0.0, 0), CallProgress(16, 64, 0.5, 2000), CallProgress(1, 64, 0.25, 100))
-    assert terminal.call_in_words(begun, 0.0) == "answers 0 of 64"
-    assert terminal.call_in_words(half, 100.0) == "answers 16 of 64, tokens 20 a second, 100 s left"
-    assert terminal.call_in_words(first, 100.0) == "answers 1 of 64, tokens 1.0 a second, 5 min left"
+    assert progress.call_in_words(begun, 0.0) == "answers 0 of 64"
+    assert progress.call_in_words(half, 100.0) == "answers 16 of 64, tokens 20 a second, 100 s left"
+    assert progress.call_in_words(first, 100.0) == "answers 1 of 64, tokens 1.0 a second, 5 min left"
 
 
 def test_a_bar_shows_how_far_a_call_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from charter.cli.evaluate_command import read_benchmarks
-from charter.cli.run_commands import begin_or_resume, ignore, new_run_dir, run_progress
+from charter.cli.run_commands import ignore, run_progress
 from charter.cli.terminal import (
     AsJson,
     Changes,
@@ -104,6 +104,7 @@ def audit(
     """
     from charter import jobs
     from charter import spec as specs
+    from charter.jobs.run_requests import begin_or_resume, new_run_dir
     from charter.reports.audit_comparison import compare_sides
     from charter.reports.junit import render_junit as as_junit
     from charter.runs.reader import RunReader

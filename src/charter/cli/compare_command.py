@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charter.cli.run_commands import begin_or_resume, read_spec_text, run_progress
+from charter.cli.run_commands import run_progress
 from charter.cli.show_commands import print_comparison
 from charter.cli.terminal import (
     AsJson,
@@ -102,6 +102,8 @@ def _print_methods(found: MethodComparison, as_json: bool, markdown: bool) -> No
 
 def _collect_runs(side: str, seeds: Sequence[int], out: Path, changes: Mapping[str, str], quiet: bool) -> list[Path]:
     """The folders of a side; a method is taken to its end first, seed by seed."""
+    from charter.jobs.run_requests import begin_or_resume, read_spec_text
+
     place = Path(side)
     if place.is_dir():
         if _is_run(place):

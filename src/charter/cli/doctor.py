@@ -27,7 +27,9 @@ def doctor(
     model: Annotated[
         str | None,
         typer.Argument(
-            metavar="MODEL", help="A model's folder or hub id, whose chat template is shown.", show_default=False
+            metavar="[MODEL]",
+            help="A model's folder or hub id, whose chat template is shown; or a spec file or recipe: what it takes.",
+            show_default=False,
         ),
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Look at MODEL without its chat template.")] = False,
@@ -35,28 +37,46 @@ def doctor(
 ) -> None:
     """Check this machine: Python, packages, threads, device, disk, keys (by name only), the shipped organism.
 
-    With MODEL: what it reads and learns of one made-up row, before anything is paid. No weights are loaded.
+    With a model: what it reads and learns of one made-up row, before anything is paid. No weights are loaded.
+    With a spec: memory, time and cost of a run, before anything is spent. Oracles are not asked. A target in this
+    process answers for at most 20 seconds.
     Exits with 1 where something has to be mended.
     """
-    found = (
-        _template(model, plain)
-        if model
-        else [
-            _check_python(),
-            _check_threads(),
-            _check_device(),
-            _check_disk(),
-            *_check_packages(),
-            _check_keys(),
-            _check_organism(),
-        ]
-    )
+    found = check_machine() if not model else check_spec(model) if _is_spec(model) else _template(model, plain)
     if as_json:
         print_json([dict(zip(("what", "found", "mend"), finding, strict=True)) for finding in found])
     else:
         print_table([("what", "found", "to mend"), *found])
     if any(mend for _, _, mend in found):
         raise typer.Exit(1)
+
+
+def check_machine() -> list[CheckResult]:
+    """What this machine has, and what is missing."""
+    return [
+        _check_python(),
+        _check_threads(),
+        _check_device(),
+        _check_disk(),
+        *_check_packages(),
+        _check_keys(),
+        _check_organism(),
+    ]
+
+
+def check_spec(spec: str) -> list[CheckResult]:
+    """What a run of a spec file or recipe would take. Raises SpecError, EngineError."""
+    from charter.jobs.run_requests import read_spec_text
+    from charter.jobs.spec_outlook import look_ahead
+
+    return [(line.what, line.found, line.mend) for line in look_ahead(read_spec_text(spec, {}))]
+
+
+def _is_spec(name: str) -> bool:
+    """A YAML file, or a recipe's name where no folder has it."""
+    from charter.spec import list_recipes
+
+    return name.endswith((".yaml", ".yml")) or (name in list_recipes() and not Path(name).is_dir())
 
 
 def _template(model: str, plain: bool) -> list[CheckResult]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from charter.cli.run_commands import begin_or_resume, ignore, new_run_dir, print_plan, run_progress
+from charter.cli.run_commands import ignore, print_plan, run_progress
 from charter.cli.show_commands import print_summary
 from charter.cli.terminal import AsJson, Changes, Quiet, parse_changes, print_message
 from charter.errors import SpecError
@@ -41,6 +41,7 @@ def evaluate(
     """
     from charter import jobs
     from charter import spec as specs
+    from charter.jobs.run_requests import begin_or_resume, new_run_dir
 
     wanted = [*read_benchmarks(benchmarks), *({"task": name} for name in task or ())]
     text = specs.change_spec(jobs.evaluation_spec(model, wanted), parse_changes(changes), "evaluate")

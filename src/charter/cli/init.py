@@ -1,14 +1,16 @@
-"""``charter init``: a commented spec (what a person needs, or every key), or a shipped recipe."""
+"""``charter init``: a short spec from a person's answers, a commented one, or a shipped recipe."""
 
 from __future__ import annotations
 
+import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charter.cli.terminal import print_message, print_out
+from charter.cli.terminal import print_message, print_out, print_table
 from charter.errors import StoreError
 
 if TYPE_CHECKING:
@@ -41,8 +43,34 @@ def init(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Write every key with its default and meaning.")] = False,
     names: Annotated[bool, typer.Option("--list", help="List the shipped recipes.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: what no option says has its default.")] = False,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="The model to align, instead of asking.", show_default=False)
+    ] = None,
+    oracle: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="The oracle, instead of asking.", show_default=False)
+    ] = None,
+    evaluator: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="The evaluator, instead of asking.", show_default=False)
+    ] = None,
+    redteam: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Red-team prompts: a file or a published set.", show_default=False),
+    ] = None,
+    helpful: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Ordinary prompts: a file or a published set.", show_default=False),
+    ] = None,
+    calls: Annotated[
+        str | None, typer.Option(metavar="N", help="Most calls of the oracle, instead of asking.", show_default=False)
+    ] = None,
 ) -> None:
-    """Write a spec to start from, for a model and an oracle of your own: the keys that a first run needs, or all."""
+    """Write a spec to start from. On a terminal it asks for model, oracle, prompts and budget, writes a short spec,
+    checks this machine and says what a run would do.
+
+    Elsewhere it writes the keys that a first run needs with their meaning, or all. With --yes, or with an answer as an
+    option, it writes the short spec.
+    """
     from charter import spec as specs
 
     shipped = specs.list_recipes()
@@ -54,17 +82,55 @@ def init(
         raise typer.BadParameter(f"{recipe} is not one of {', '.join(shipped)}", param_hint="--recipe")
     if recipe is not None and everything:
         raise typer.BadParameter("a recipe is written as it is shipped; leave one of the two out", param_hint="--all")
+    given = {"model": model, "oracle": oracle, "evaluator": evaluator, "redteam": redteam, "helpful": helpful}
+    given |= {"calls": calls}
+    answered = yes or any(answer is not None for answer in given.values())
+    if recipe is None and not everything and (answered or _is_terminal()):
+        _write_answers(given, not yes and _is_terminal(), out)
+        return
     own = full_spec() if everything else short_spec()
     text = own if recipe is None else shipped[recipe].read_text(encoding="utf-8")
     if out is None:
         print_out(text, data=True)
         return
-    if out.exists():
-        raise StoreError(f"{out} exists already", "Choose another file with --out.")
+    _write_new(out, text)
+    print_message(f"{out} is written. Mend it, then: charter run {out} --dry-run")
+
+
+def _is_terminal() -> bool:
+    """Whether a person can be asked: not where a file or another program reads or writes."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _write_answers(given: Mapping[str, str | None], asks: bool, out: Path | None) -> None:
+    """Asks, writes the spec, looks at this machine and says what a run would do."""
+    from charter.cli.doctor import check_machine, check_spec
+    from charter.cli.run_commands import print_plan
+    from charter.cli.spec_questions import ask_questions, write_spec
+
+    path = out or Path("align.yaml")
+    _require_free(path)
+    text = write_spec(ask_questions(given, asks))
+    _write_new(path, text)
+    print_message(f"{path} is written:")
+    print_out(f"\n{text}")
+    print_table([("what", "found", "to mend"), *check_machine()], "This machine (charter doctor)")
+    print_table([("what", "found", "to mend"), *check_spec(str(path))], f"The run (charter doctor {path})")
+    print_plan(text, as_json=False)
+    print_message(f"Begin with: charter run {path} --out runs/first")
+
+
+def _write_new(out: Path, text: str) -> None:
     from charter.runs import store
 
+    _require_free(out)
     store.write_atomic(out, text.encode())
-    print_message(f"{out} is written. Mend it, then: charter run {out} --dry-run")
+
+
+def _require_free(out: Path) -> None:
+    """Raises StoreError where the file is there already."""
+    if out.exists():
+        raise StoreError(f"{out} exists already", "Choose another file with --out.")
 
 
 def example_spec() -> Spec:
@@ -101,6 +167,8 @@ def full_spec() -> str:
 
 def _option_text(option: Option) -> str:
     """A key under its meaning, as YAML; a section has an empty line above."""
+    from charter.spec.yaml_text import render_value
+
     *above, name = option.path.split(".")
     indent = "  " * len(above)
     lines = [] if above else [""]
@@ -114,16 +182,3 @@ def _option_text(option: Option) -> str:
     else:
         lines.append(f"{indent}{name}: {render_value(value)}")
     return "\n".join(lines) + "\n"
-
-
-def render_value(value: object) -> str:
-    """A value's YAML on one line."""
-    import yaml
-    from pydantic import BaseModel
-
-    plain = (
-        [v.model_dump(mode="json", exclude_defaults=True) if isinstance(v, BaseModel) else v for v in value]
-        if isinstance(value, tuple)
-        else value
-    )
-    return yaml.safe_dump([plain], default_flow_style=True, width=float("inf"), allow_unicode=True).strip()[1:-1]

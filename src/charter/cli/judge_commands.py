@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from charter.cli.run_commands import begin_or_resume, ignore, new_run_dir, print_plan, run_progress
+from charter.cli.run_commands import ignore, print_plan, run_progress
 from charter.cli.show_commands import print_summary
 from charter.cli.terminal import AsJson, Changes, Quiet, parse_changes, print_out
 from charter.errors import SpecError
@@ -81,6 +81,8 @@ def calibrate(
 
     Leaves a run of its own. Name it in a spec (judge.calibration) to see judged shares corrected for the judge's error.
     """
+    from charter.jobs.run_requests import begin_or_resume, new_run_dir
+
     exchanges = _labelled_files(labelled or [], columns)
     files: dict[str, object] = {"pairs": pairs, "labelled": exchanges, "injections": injections, "limit": limit}
     asked = {"rubric": rubric, "read": "label" if read is Reading.both else read}
@@ -164,7 +166,7 @@ def _calibration_spec(wanted: dict[str, Any], files: Mapping[str, object], chang
 def _judge_of_spec(spec: str | None, role: JudgeRole, changes: Mapping[str, str]) -> dict[str, Any]:
     """A spec of the method ``calibrate`` with what another spec, changed, says of its judge. Raises SpecError."""
     from charter import spec as specs
-    from charter.cli.run_commands import read_spec_text
+    from charter.jobs.run_requests import read_spec_text
 
     given = specs.parse_spec(read_spec_text(spec, changes), spec) if spec is not None else specs.Spec()
     model = given.judge or given.oracle

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +22,7 @@ from charter.cli.terminal import (
     print_table,
     watch_progress,
 )
-from charter.errors import SpecError, StoreError
+from charter.errors import SpecError
 
 if TYPE_CHECKING:
     from charter.runs import Observer
@@ -47,6 +46,8 @@ def run(
 
     Where the folder holds a run of the same spec already, a finished one is shown and an unfinished one goes on.
     """
+    from charter.jobs.run_requests import begin_or_resume, new_run_dir, read_spec_text
+
     wanted = parse_changes(changes) | ({} if seed is None else {"seed": str(seed)})
     text = read_spec_text(spec, wanted)
     if dry_run:
@@ -121,15 +122,6 @@ def fork(
         print_message(line)
 
 
-def read_spec_text(spec: str, changes: Mapping[str, str]) -> str:
-    """The text of a spec file or a shipped recipe, with changes, validated. Raises SpecError."""
-    from charter import spec as specs
-
-    shipped = specs.list_recipes()
-    path = shipped[spec] if spec in shipped and not Path(spec).is_file() else Path(spec)
-    return specs.change_spec(specs.read_spec(path)[1], changes, spec)
-
-
 @contextmanager
 def run_progress(directory: Path, quiet: bool) -> Iterator[Observer]:
     """Progress while a run is at work; an interrupt ends it and says how to go on."""
@@ -140,35 +132,6 @@ def run_progress(directory: Path, quiet: bool) -> Iterator[Observer]:
 def ignore(line: str) -> None:
     """Is told and says nothing."""
     del line
-
-
-def begin_or_resume(text: str, directory: Path, observer: Observer, tell: Callable[[str], None]) -> None:
-    """Begins a run, or goes on with the one of the same spec that is there. Raises StoreError where it is another."""
-    from charter import jobs
-    from charter import spec as specs
-    from charter.reports.chain import is_chain, is_complete, read_chain_spec
-    from charter.runs import store
-    from charter.runs.reader import RunReader
-
-    chain = is_chain(directory)
-    if not (directory / store.JOURNAL).exists() and not chain:
-        jobs.launch_run(text, directory, observer, tell)
-        return
-    before = specs.parse_spec(read_chain_spec(directory)) if chain else RunReader(directory).spec
-    if specs.parse_spec(text) != before:
-        cure = "Choose another folder with --out, or start from a step of this run: charter fork"
-        raise StoreError(f"{directory} holds a run of another spec", cure)
-    if not (is_complete(directory) if chain else RunReader(directory).head):
-        print_message(f"{directory} is not finished: it goes on")
-        jobs.resume_run(directory, observer, tell=tell)
-
-
-def new_run_dir(name: str) -> Path:
-    """A folder that is not there yet, by date and name."""
-    stem, number = f"{datetime.now(UTC):%Y-%m-%d}-{name}", 1
-    while (found := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
-        number += 1
-    return found
 
 
 def _budget_limits(changes: Mapping[str, str]) -> dict[str, str]:

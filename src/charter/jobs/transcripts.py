@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import charter
 from charter.data.exports import inspect_logs
 from charter.data.exports.inspect_logs import Transcripts
 from charter.errors import StoreError
+from charter.jobs.launch import collect_environment
 from charter.records.item_ids import parent_id
 from charter.records.measurements import Measurement, Score
 from charter.records.verdicts import Verdict
@@ -64,7 +64,7 @@ def _build_transcripts(threads: RunGraph) -> Iterator[Transcripts]:
         "method": spec.method,
         "world": spec.world,
         "seed": spec.seed,
-        "charter": charter.__version__,
+        "charter": collect_environment()["packages"]["charter"],
     }
     for answers in threads.answers:
         verdicts: dict[str, list[Verdict]] = {}

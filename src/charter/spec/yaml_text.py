@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from charter.errors import SpecError
 
@@ -50,3 +51,13 @@ def check_yaml_bounds(text: str, name: str) -> None:
 
 _DEPTH_CURE = "No key of charter lies so deep. Check the brackets and the indentation."
 _SIZE_CURE = "Write aliases out, or make the file smaller."
+
+
+def render_value(value: object) -> str:
+    """A value's YAML on one line."""
+    plain = (
+        [v.model_dump(mode="json", exclude_defaults=True) if isinstance(v, BaseModel) else v for v in value]
+        if isinstance(value, tuple)
+        else value
+    )
+    return yaml.safe_dump([plain], default_flow_style=True, width=float("inf"), allow_unicode=True).strip()[1:-1]

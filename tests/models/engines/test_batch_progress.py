@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from charter.cli.interrupts import Interrupt
-from charter.cli.terminal import ProgressWatcher
 from charter.models import weights
 from charter.models.engines.local_engine import LocalEngine
 from charter.models.engines.local_options import LocalOptions
 from charter.records.chat import CallProgress
+from charter.reports.progress import ProgressWatcher
 from charter.runs import Run
 from tests.fakes import tiny_models
 from tests.fakes.scripted_run import WORDS, probe
