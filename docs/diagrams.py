@@ -1,4 +1,4 @@
-"""The diagrams of the pages. ``python -m docs`` writes each into ``docs/diagrams/NAME.svg``, and a test compares them."""
+"""The diagrams of the pages. ``python -m docs`` writes them as ``docs/diagrams/NAME.svg``; a test compares them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ FOLDER = Path(__file__).parent / "diagrams"
 
 LOOP = Diagram(
     title="The loop",
-    description="The policy is probed, a judge labels the exchanges, failures are clustered, and a rule is proposed for "
-    "each cluster. Under the constitution the failures are revised. Verified revisions are kept, and the model is tuned "
-    "on them. If the gates accept the policy, the loop begins again; if not, it is rolled back and tuned with more replay.",
+    description="The policy is probed, a judge labels the exchanges, failures are clustered, and a rule is "
+    "proposed for each cluster. Under the constitution the failures are revised. Verified revisions "
+    "are kept, and the model is tuned on them. If the gates accept the policy, the loop begins again; "
+    "if not, it is rolled back and tuned with more replay.",
     boxes={
         "probe": Box(0, 0, ("Probe", "the policy answers", "red-team prompts")),
         "judge": Box(1, 0, ("Judge", "each exchange gets", "a label")),
@@ -41,10 +42,11 @@ LOOP = Diagram(
 
 PRINCIPLE = Diagram(
     title="The life of a principle",
-    description="A cluster of failures causes a proposal. A proposal is checked: its form, copies, whom it addresses, and "
-    "whether a failure is mended under it. A refused one is asked for again, with the reasons. One that passes is in "
-    "force, and is measured on hidden failures and on look-alikes. One that is too broad is reworded and measured again. "
-    "One that is useless or contradicts another is retired.",
+    description="A cluster of failures causes a proposal. A proposal is checked: its form, copies, whom it "
+    "addresses, and whether a failure is mended under it. A refused one is asked for again, with the "
+    "reasons. One that passes is in force, and is measured on hidden failures and on look-alikes. One "
+    "that is too broad is reworded and measured again. One that is useless or contradicts another is "
+    "retired.",
     boxes={
         "cluster": Box(0, 0, ("Failures of one kind", "half hidden from", "the proposer"), "kept"),
         "proposed": Box(1, 0, ("Proposed", "in several wordings")),
@@ -70,9 +72,10 @@ PRINCIPLE = Diagram(
 
 RUN = Diagram(
     title="A run on disk, and how it is resumed",
-    description="The folder of a run holds its spec and environment, a journal chained by hash, the start in 000, one "
-    "folder for each iteration, final, the results, and HEAD, written last. A step appends its records to NAME.jsonl and "
-    "is sealed by NAME.seal.json. After a kill, charter resume reads sealed steps and goes on with items without a record.",
+    description="The folder of a run holds its spec and environment, a journal chained by hash, the start in 000, "
+    "one folder for each iteration, final, the results, and HEAD, written last. A step appends its "
+    "records to NAME.jsonl and is sealed by NAME.seal.json. After a kill, charter resume reads sealed "
+    "steps and goes on with items without a record.",
     boxes={
         "spec": Box(0, 0, ("spec.yaml", "environment.json"), "kept"),
         "start": Box(0, 1, ("000/", "prompts, first scores"), "kept"),
@@ -103,9 +106,9 @@ RUN = Diagram(
 
 ROLES = Diagram(
     title="Roles and engines",
-    description="The roles target, proposer, judge, attacker and evaluator all ask one port, the engine. An engine is "
-    "weights in this process, workers of a Ray cluster, a server that charter starts, a hosted model or your own server, "
-    "or a program of yours.",
+    description="The roles target, proposer, judge, attacker and evaluator all ask one port, the engine. An "
+    "engine is weights in this process, workers of a Ray cluster, a server that charter starts, a "
+    "hosted model or your own server, or a program of yours.",
     boxes={
         "target": Box(0, 0, ("Target", "the model to align")),
         "proposer": Box(0, 1, ("Proposer", "writes rules")),
@@ -127,9 +130,10 @@ ROLES = Diagram(
 
 REVISION = Diagram(
     title="From a failure to a training row",
-    description="A failure is revised under the rules. The revision becomes a training row only if the judge finds that "
-    "it complies, it ends properly, it does not speak of the rules, it helps where safe help exists, and it does not open "
-    "like too many others. Whatever fails is dropped, and counted by its reason.",
+    description="A failure is revised under the rules. The revision becomes a training row only if the judge "
+    "finds that it complies, it ends properly, it does not speak of the rules, it helps where safe "
+    "help exists, and it does not open like too many others. Whatever fails is dropped, and counted "
+    "by its reason.",
     boxes={
         "failure": Box(0, 0, ("A failure", "the judge says: violates"), "kept"),
         "revision": Box(0, 1, ("A revision", "critique, then answer,", "under the rules")),
@@ -155,9 +159,9 @@ REVISION = Diagram(
 
 AUDIT = Diagram(
     title="An audit",
-    description="A battery is made of a finished run and frozen. The baseline and the model answer the same prompts. One "
-    "judge labels both, and each principle and benchmark is compared in pairs. Kept gives exit code 0, broken or weakened "
-    "1, and too few data 2.",
+    description="A battery is made of a finished run and frozen. The baseline and the model answer the same "
+    "prompts. One judge labels both, and each principle and benchmark is compared in pairs. Kept "
+    "gives exit code 0, broken or weakened 1, and too few data 2.",
     boxes={
         "run": Box(0, 0, ("A finished run", "rules and failures"), "kept"),
         "battery": Box(1, 0, ("The battery", "frozen, with a digest"), "kept"),
@@ -182,8 +186,9 @@ AUDIT = Diagram(
 
 FEEDBACK = Diagram(
     title="The way of feedback",
-    description="What users say enters a store, masked and with consent. A fork takes a snapshot of it, learns from it, and "
-    "its report says what it changed. To take a row back, it is erased from the store, and a fork without it trains anew.",
+    description="What users say enters a store, masked and with consent. A fork takes a snapshot of it, learns "
+    "from it, and its report says what it changed. To take a row back, it is erased from the store, "
+    "and a fork without it trains anew.",
     boxes={
         "users": Box(0, 0, ("Users", "thumbs, ratings,", "corrections, choices")),
         "door": Box(1, 0, ("Service or import", "masks; asks for", "consent")),
@@ -209,9 +214,10 @@ FEEDBACK = Diagram(
 
 PEOPLE = Diagram(
     title="People decide about rules",
-    description="After the rules of an iteration are measured, the run pauses with exit code 10. People vote, in the "
-    "terminal or in the studio, each for the wording that they see. When enough are of one mind, charter resume goes on: "
-    "approved rules are used, rejected ones are not. A new wording begins anew.",
+    description="After the rules of an iteration are measured, the run pauses with exit code 10. People vote, in "
+    "the terminal or in the studio, each for the wording that they see. When enough are of one mind, "
+    "charter resume goes on: approved rules are used, rejected ones are not. A new wording begins "
+    "anew.",
     boxes={
         "measured": Box(0, 0, ("Rules are measured", "nothing is made of", "them yet")),
         "pause": Box(1, 0, ("The run pauses", "exit code 10,", "and a notice"), "end"),

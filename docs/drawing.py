@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 WIDTH, GAP_X, GAP_Y, MARGIN, LANE = 176, 40, 38, 34, 18
-"""A box's width, the room between boxes, the room around all of them, and how far an arrow keeps from a box it rounds."""
+"""A box's width, the room between boxes and around all of them, and how far an arrow keeps from a box it rounds."""
 LINE, PADDING, SIZE = 18, 11, 13.5
 """Height of a line, room above and below a box's lines, and size of the letters."""
 LONGEST = 24
@@ -57,8 +58,8 @@ class Box:
 class Arrow:
     """An arrow from one box to another.
 
-    ``sides`` is where it leaves and where it enters: r, l, t or b. A sign moves that end towards the beginning (-) or the
-    end (+) of its side, as in ``l b+``.
+    ``sides`` is where it leaves and where it enters: r, l, t or b. A sign moves that end towards the beginning (-) or
+    the end (+) of its side, as in ``l b+``.
     """
 
     start: str
@@ -128,7 +129,8 @@ def route_arrow(start: Area, end: Area, sides: str) -> list[tuple[float, float]]
     if out[0] == into[0]:
         lane = {"r": max(x, to_x) + LANE, "l": min(x, to_x) - LANE, "b": max(y, to_y) + LANE, "t": min(y, to_y) - LANE}
         turn = lane[out[0]]
-        return [(x, y), (turn, y), (turn, to_y), (to_x, to_y)] if level else [(x, y), (x, turn), (to_x, turn), (to_x, to_y)]
+        corners = [(turn, y), (turn, to_y)] if level else [(x, turn), (to_x, turn)]
+        return [(x, y), *corners, (to_x, to_y)]
     if out[0] == "r" and into[0] == "t" and to_y < y:  # around, over everything
         return [(x, y), (x + LANE, y), (x + LANE, to_y - LANE), (to_x, to_y - LANE), (to_x, to_y)]
     return [(x, y), (to_x, y) if level else (x, to_y), (to_x, to_y)]
@@ -136,7 +138,7 @@ def route_arrow(start: Area, end: Area, sides: str) -> list[tuple[float, float]]
 
 def _without_repeats(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """A straight arrow has no corners."""
-    return [points[0], points[-1]] if points[1] == points[2] or points[0][0] == points[-1][0] else points
+    return [points[0], points[-1]] if points[1] == points[2] else points
 
 
 def render_diagram(diagram: Diagram) -> str:
@@ -151,8 +153,8 @@ def render_diagram(diagram: Diagram) -> str:
             f'<title id="title">{escape(diagram.title)}</title>',
             f'<desc id="desc">{escape(diagram.description)}</desc>',
             f"<style>{STYLE}</style>",
-            '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-            '<path class="head" d="M0 0 8 4 0 8z"/></marker></defs>',
+            '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+            'orient="auto"><path class="head" d="M0 0 8 4 0 8z"/></marker></defs>',
             f'<rect class="ground" x="0.5" y="0.5" width="{width - 1:g}" height="{height - 1:g}" rx="8"/>',
             *(line for arrow in diagram.arrows for line in _draw_arrow(arrow, areas)),
             *(line for key, box in diagram.boxes.items() for line in _draw_box(box, areas[key])),
@@ -173,7 +175,8 @@ def _draw_box(box: Box, area: Area) -> Iterator[str]:
     top = area.y + (area.height - LINE * len(box.lines)) / 2 + 13
     for number, line in enumerate(box.lines):
         name = "" if number else ' class="title"'
-        yield f'<text{name} x="{area.x + WIDTH / 2:g}" y="{top + LINE * number:g}" text-anchor="middle">{escape(line)}</text>'
+        place = f'x="{area.x + WIDTH / 2:g}" y="{top + LINE * number:g}"'
+        yield f'<text{name} {place} text-anchor="middle">{escape(line)}</text>'
 
 
 def _draw_label(arrow: Arrow, areas: Mapping[str, Area]) -> Iterator[str]:
@@ -181,8 +184,9 @@ def _draw_label(arrow: Arrow, areas: Mapping[str, Area]) -> Iterator[str]:
     if not arrow.label:
         return
     points = route_arrow(areas[arrow.start], areas[arrow.end], arrow.sides)
-    parts = list(zip(points, points[1:], strict=False))
-    (x, y), (to_x, to_y) = max(parts, key=lambda part: abs(part[0][0] - part[1][0]) + abs(part[0][1] - part[1][1]))
+    (x, y), (to_x, to_y) = max(
+        pairwise(points), key=lambda part: abs(part[0][0] - part[1][0]) + abs(part[0][1] - part[1][1])
+    )
     yield (
         f'<text class="label" x="{(x + to_x) / 2:g}" y="{(y + to_y) / 2 + 4:g}" text-anchor="middle" font-size="12" '
         f'stroke-width="7" stroke-linejoin="round" paint-order="stroke">{escape(arrow.label)}</text>'

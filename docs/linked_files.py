@@ -40,7 +40,9 @@ def render_file(file: str) -> str:
         target = normpath((Path(file).parent / found["path"]).as_posix())
         if not target.startswith("docs/"):
             return found["text"]
-        return f"{found['image']}[{found['text']}]({relpath(target.removeprefix('docs/'), folder)}{found['anchor'] or ''})"
+        return (
+            f"{found['image']}[{found['text']}]({relpath(target.removeprefix('docs/'), folder)}{found['anchor'] or ''})"
+        )
 
     return _LOCAL_LINK.sub(mend, text)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from xml.etree import ElementTree
 
 import docs
@@ -34,7 +34,7 @@ def crosses(points: list[tuple[float, float]], area: Area) -> bool:
         and max(x, to_x) > area.x
         and min(y, to_y) < area.y + area.height
         and max(y, to_y) > area.y
-        for (x, y), (to_x, to_y) in zip(points, points[1:], strict=False)
+        for (x, y), (to_x, to_y) in pairwise(points)
     )
 
 
@@ -76,9 +76,7 @@ def test_lines_fit_into_their_boxes(diagram: Diagram) -> None:
 
 @each_diagram
 def test_nothing_lies_over_anything_else(diagram: Diagram) -> None:
-    places = [
-        {(box.column, row) for row in range(box.row, box.row + box.rows)} for box in diagram.boxes.values()
-    ]
+    places = [{(box.column, row) for row in range(box.row, box.row + box.rows)} for box in diagram.boxes.values()]
     assert [pair for pair in combinations(places, 2) if pair[0] & pair[1]] == []
     assert find_crossed_boxes(diagram) == []
 
