@@ -14,7 +14,7 @@ from docs.executed_notebooks import list_notebooks, render_page
 
 ROOT = Path(__file__).parent.parent
 _LINK = re.compile(r"\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")
-_LOCAL_LINK = re.compile(r"!?\[(?P<text>[^\]]*)\]\((?!https?://)(?P<path>[^)#\s]*)(?P<anchor>#[^)\s]*)?\)")
+_LOCAL_LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?!https?://)(?P<path>[^)#\s]*)(?P<anchor>#[^)\s]*)?\)")
 _NOTEBOOK_LINK = re.compile(r"(\]\(notebooks/[\w-]+)\.ipynb\)")
 _LANGUAGES = {".py": "python", ".yml": "yaml", ".yaml": "yaml", ".sh": "bash"}
 
@@ -43,7 +43,9 @@ def render_file(file: str) -> str:
         target = normpath((Path(file).parent / found["path"]).as_posix())
         if not target.startswith("docs/"):
             return found["text"]
-        return f"[{found['text']}]({relpath(target.removeprefix('docs/'), folder)}{found['anchor'] or ''})"
+        return (
+            f"{found['image']}[{found['text']}]({relpath(target.removeprefix('docs/'), folder)}{found['anchor'] or ''})"
+        )
 
     return _LOCAL_LINK.sub(mend, text)
 

@@ -51,3 +51,5 @@ def test_links_of_a_file_into_the_pages_go_back_to_them() -> None:
     shown = render_file("README.md")
     assert "](../index.md)" in shown
     assert "](docs/" not in shown
+    assert "![" in render_file("ARCHITECTURE.md")
+    assert "](../diagrams/loop.svg)" in render_file("ARCHITECTURE.md")
