@@ -66,9 +66,11 @@ PAPER = (  # IterAlign as its authors' script does it, but for LoRA and for the 
     ("options.gates.roll_back", "false"),
 )
 RUNS_ASKED = (
-    RealRun("seeded", changes=(("constitution", PERSON),), attacked=True),
+    RealRun("seeded", changes=(("constitution", PERSON),)),
     RealRun("seeded-less-replay", changes=(("constitution", PERSON), ("options.replay.fresh", "16"))),
-    RealRun("seeded-middle", changes=(("constitution", PERSON), ("options.tune.learning_rate", "0.0006"))),
+    RealRun(
+        "seeded-middle", changes=(("constitution", PERSON), ("options.tune.learning_rate", "0.0006")), attacked=True
+    ),
     RealRun("seeded-gentle", changes=(("constitution", PERSON), ("options.tune.learning_rate", "0.0003"))),
     RealRun("replay-only", replays="seeded"),
     RealRun("calibrated", changes=(("constitution", PERSON),), calibrated=True),
