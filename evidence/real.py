@@ -28,6 +28,8 @@ PROMPTS, ITEMS = int(os.environ.get("REAL_PROMPTS", "100")), int(os.environ.get(
 """Harmful prompts of each set, and TruthfulQA's questions. XSTest gives two and a half times as many safe prompts."""
 SAFE = PROMPTS * 5 // 2
 STYLES = ("role_play", "prefix", "suppression", "chain")
+RATE = "0.001"
+"""The learning rate of a cell that names none."""
 OPEN_QUESTIONS = 40
 """Vicuna's questions, answered before and after and compared by the oracle in both orders."""
 POINTS = 0.02
@@ -230,7 +232,7 @@ def attacks_asked() -> list[dict[str, Any]]:
 
 def real_changes(run: RealRun) -> dict[str, str]:
     """The recipe's models and prompts where they lie here, and the run's own changes."""
-    here, changes = os.environ.get("CHARTER_MODELS"), dict(run.changes)
+    here, changes = os.environ.get("CHARTER_MODELS"), {"options.tune.learning_rate": RATE} | dict(run.changes)
     if here:
         folder = Path(here).resolve()
         oracle = str(folder / "qwen-coder-1.5b")
