@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import platform
 import sys
@@ -23,6 +22,7 @@ from charter.jobs.alignment_job import METHODS, AlignmentJob
 from charter.jobs.job import Job, ProvesJudges
 from charter.jobs.job_builder import build_job
 from charter.jobs.notices import notify_of_run
+from charter.models.spared_libraries import spare_libraries
 from charter.reports.chain import is_chain, read_chain_spec
 from charter.runs import store
 from charter.runs.reader import RunReader
@@ -77,17 +77,6 @@ def _execute(job: Job, run: Run, notify: specs.NotifySpec, tell: Callable[[str],
             if tell is not None:
                 tell(line)
         job.execute(run)
-
-
-@contextmanager
-def spare_libraries() -> Iterator[None]:
-    """Garbage is not looked for among the million objects of the libraries that are loaded by now. Models are loaded
-    later, and their memory is found."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 @contextmanager

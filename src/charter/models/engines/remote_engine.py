@@ -9,7 +9,6 @@ step with UnavailableError: what was answered is kept, and the run goes on when 
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
@@ -27,6 +26,7 @@ from charter.models.engines.inspect_client import RequestStyle
 from charter.models.engines.label_requests import LIKELIEST, NO_LABELS, LabelRequest, group_labels, read_labels
 from charter.models.engines.refusals import FATAL, NOT_FOUND, REFUSED, Refusal, read_refusal
 from charter.models.engines.replicas import CLIENT_CALLS, Replica, Replicas
+from charter.models.spared_libraries import spare_libraries
 from charter.records.chat import Completion, LogLikelihood, Message, Request, Sampling, ScoreRequest
 from charter.records.record import Record
 from charter.spec.spec_parser import LOOPBACK
@@ -124,16 +124,15 @@ class RemoteEngine:
         pool = CallPool(deque(todo))
         self._pools.append(pool)
         self._down_since = None
-        gc.freeze()  # a full collection would walk every object of every library, many times in a thousand calls
         try:
-            while pool.tasks or pool.has_waiting:
-                run_until_done(loop, pool.run_calls(self._ask, self._most_calls))
-                while pool.answers:
-                    yield pool.answers.popleft()
+            with spare_libraries():  # a thousand calls make as much garbage as many full collections want
+                while pool.tasks or pool.has_waiting:
+                    run_until_done(loop, pool.run_calls(self._ask, self._most_calls))
+                    while pool.answers:
+                        yield pool.answers.popleft()
             if pool.error is not None:
                 raise pool.error
         finally:
-            gc.unfreeze()
             self._pools.remove(pool)
             if pool.tasks:
                 for task in pool.tasks:
