@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from statistics import median
 from unittest.mock import patch
 
-from bench.page import ROOT, put
+from bench.child_server import serve_module
+from bench.page import put
 from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
 from charter.models.engines.replicas import CLIENT_CALLS
 from charter.records.chat import Message, Request, Sampling
@@ -45,28 +45,13 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--model", default="slow")
     asked = parser.parse_args(words)
     levels, calls = (REAL_LEVELS, REAL_CALLS) if asked.url else (LEVELS, CALLS)
-    with reach_server(asked.url) as url:
+    with nullcontext(asked.url) if asked.url else serve_module("bench.slow_server", str(SECONDS)) as url:
         ask_all(url, asked.model, levels[0], 4)
         found = [[ask_all(url, asked.model, level, calls) for level in levels] for _ in range(asked.rounds)]
     text = write_section(found, levels, calls, f"a server of {asked.model}" if asked.url else "a stand-in")
     put(text)
     print(text)
     return 0
-
-
-@contextmanager
-def reach_server(url: str) -> Iterator[str]:
-    """The URL that is given, or that of a stand-in which is started for it."""
-    if url:
-        yield url
-        return
-    command = [sys.executable, "-m", "bench.slow_server", str(SECONDS)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
-        assert server.stdout is not None
-        try:
-            yield server.stdout.readline().strip()
-        finally:
-            server.terminate()
 
 
 def ask_all(url: str, model: str, level: Level, calls: int) -> tuple[float, float]:

@@ -12,11 +12,11 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.child_server import serve_module
 from bench.page import ROOT, put
 
 AT_ONCE = 32
@@ -34,7 +34,7 @@ def main(words: Sequence[str]) -> int:
     rows: list[tuple[float, str, dict[str, Any]]] = []
     with tempfile.TemporaryDirectory() as folder:
         for delay in delays:
-            with serve_oracle(delay) as url:
+            with serve_module("charter.cli", "organism", "serve", "--delay", str(delay)) as url:
                 for number, side in enumerate(SIDES):
                     rows.append((delay, side, play(side, url, Path(folder) / f"{delay}-{number}")))
                     print(rows[-1], flush=True)
@@ -42,18 +42,6 @@ def main(words: Sequence[str]) -> int:
     put(text)
     print(text)
     return 0
-
-
-@contextmanager
-def serve_oracle(delay: float) -> Iterator[str]:
-    """The URL of the village's oracle, in a process of its own."""
-    command = [sys.executable, "-m", "charter.cli", "organism", "serve", "--delay", str(delay)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
-        assert server.stdout is not None
-        try:
-            yield server.stdout.readline().strip()
-        finally:
-            server.terminate()
 
 
 def play(side: str, url: str, directory: Path) -> dict[str, Any]:
