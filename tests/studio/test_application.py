@@ -39,7 +39,7 @@ PAGES = {
     ],
     "/runs/one/lineage/001/rows/x1": ["the words of row", "In no training set.", "001/kept"],
     "/runs/one/lineage/001/constitution/@1": ["What came of it"],
-    "/runs/one/steps/001/exchanges": ["Sealed: 6 of type", "what this page shows is as it was sealed", "x5"],
+    "/runs/one/steps/001/exchanges": ["Sealed: 6 of type Exchange;", "what this page shows is as it was sealed", "x5"],
     "/runs/one/steps/001/exchanges/x1": ["the words of answer x1", "It is as it was sealed", 'rel="next"'],
     "/runs/one/steps/001/constitution/@1": ["the words of rule 1"],
     "/runs/one/steps/001/verdicts?field=label&value=harmful": ["6 of 7 records"],

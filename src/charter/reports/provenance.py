@@ -114,7 +114,7 @@ class RunGraph:
     def step_types(self) -> dict[str, str]:
         """What each sealed step holds, e.g. ``001/rows`` -> ``Example``."""
         seals = {step: self.reading.seal(step) for step in self.reading.steps}
-        return {step: seal.type.removesuffix("]").split("[")[-1] for step, seal in seals.items() if seal is not None}
+        return {step: seal.record_type for step, seal in seals.items() if seal is not None}
 
     @cached_property
     def inherited(self) -> RunState | None:

@@ -94,7 +94,7 @@ def _find_places(request: Request, reading: RunReader, here: str, id: str) -> tu
 def _explain(reading: RunReader, step: str, id: str) -> Explanation | None:
     """What hangs together with a record, where it is a row, a rule or something about a prompt."""
     seal = reading.seal(step)
-    held = seal.type.removesuffix("]").split("[")[-1] if seal else ""
+    held = seal.record_type if seal else ""
     kind: QuestionKind = "row" if held == "Example" else "principle" if held == "Principle" else "prompt"
     try:
         return explain_item(reading.directory, kind, id)

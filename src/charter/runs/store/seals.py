@@ -50,6 +50,11 @@ class Seal(Record):
     calls: dict[str, dict[str, int]]
     files: dict[str, str]
 
+    @property
+    def record_type(self) -> str:
+        """The type of each record: ``type`` is that of the whole step, such as ``Iterator[Verdict]``."""
+        return self.type.removesuffix("]").split("[")[-1]
+
 
 class SealedDigests(Sequence[str]):
     """SHA-256 (hex) of each record's line, as a step's seal on disk has them. Raises StoreError, DamagedError."""
