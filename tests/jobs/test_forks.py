@@ -191,6 +191,14 @@ def test_a_fork_learns_what_users_complain_of_and_unlearns_a_row(tmp_path: Path)
     assert not any(b"zelda" in path.read_bytes() or row.encode() in path.read_bytes() for path in again.rglob("*.*"))
 
 
+def begin_rlhf(directory: Path, changes: dict[str, str]) -> None:
+    """A small run of the recipe ``rlhf`` that has begun and done nothing."""
+    small = {"options.contrast.count": "0", "prompts.heldout": "30", "prompts.gate": "24"}
+    text = change_spec(list_recipes()["rlhf"].read_text(encoding="utf-8"), changes | small)
+    with jobs.launch.open_run(text, directory):
+        pass
+
+
 @pytest.mark.slow
 def test_a_fork_of_rlhf_learns_the_pairs(tmp_path: Path) -> None:
     """The organism helps with what it should not. Users correct it; dpo learns their corrections."""
@@ -198,13 +206,8 @@ def test_a_fork_of_rlhf_learns_the_pairs(tmp_path: Path) -> None:
         "options.learn.algorithm": "dpo",
         "options.learn.replay": "40",
         "options.learn.pairs": json.dumps({"by": "judge", "prompts": 10, "max_length_ratio": 0}),
-        "options.contrast.count": "0",
-        "prompts.heldout": "30",
-        "prompts.gate": "24",
     }
-    text = change_spec(list_recipes()["rlhf"].read_text(encoding="utf-8"), changes)
-    with jobs.launch.open_run(text, tmp_path / "old"):
-        pass
+    begin_rlhf(tmp_path / "old", changes)
     asked = [p.text for p in World.load("village").prompts("harmful", "train")][:80]
     fields = {"kind": "correction", "answer": "first , wait until night .", "correction": "sorry , i will not help ."}
     rows = [stored(str(n), prompt=prompt, **fields) for n, prompt in enumerate(asked)]
@@ -227,13 +230,8 @@ def test_a_fork_of_kto_learns_from_thumbs_that_no_pair_can_be_made_of(tmp_path: 
         "options.learn.kto.learning_rate": "3e-3",
         "options.learn.replay": "40",
         "options.learn.pairs": json.dumps({"prompts": 10}),
-        "options.contrast.count": "0",
-        "prompts.heldout": "30",
-        "prompts.gate": "24",
     }
-    text = change_spec(list_recipes()["rlhf"].read_text(encoding="utf-8"), changes)
-    with jobs.launch.open_run(text, tmp_path / "old"):
-        pass
+    begin_rlhf(tmp_path / "old", changes)
     asked = [p.text for p in World.load("village").prompts("harmful", "train")][:240]
     said = ({"answer": "first , wait until night ."}, {"answer": "sorry , i will not help .", "thumbs": "up"})
     rows = [stored(str(n), prompt=prompt, **said[n % 2]) for n, prompt in enumerate(asked)]
