@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from charter.cli import init
 from charter.cli.app import app
+from charter.cli.spec_questions import ask_questions
 from charter.spec import parse_spec
 from tests.fakes import tiny_models
 
@@ -62,6 +63,8 @@ def test_options_are_answers(prompts: Path) -> None:
     ("words", "fault"),
     [
         (("--model", "nowhere"), "no folder, and no hub id"),
+        (("--model", "models/empty"), "holds no config.json"),
+        (("--model", "red.jsonl"), "is no GGUF file"),
         (("--model", "model", "--oracle", "gpt"), "neither provider/name"),
         (("--model", "model", "--redteam", "wrong.jsonl"), "wrong.jsonl"),
         (("--model", "model", "--helpful", "harmfulq"), "harmfulqa"),
@@ -70,10 +73,16 @@ def test_options_are_answers(prompts: Path) -> None:
     ],
 )
 def test_a_bad_option_is_refused_with_its_reason(prompts: Path, words: tuple[str, ...], fault: str) -> None:
+    (prompts / "models" / "empty").mkdir(parents=True)
     done = begin(*words, "--out", "bad.yaml")
     assert done.exit_code == 2
     assert fault in " ".join(done.output.replace("│", " ").split())
     assert not (prompts / "bad.yaml").exists()
+
+
+def test_a_gguf_file_is_a_model(prompts: Path) -> None:
+    (prompts / "model.gguf").touch()
+    assert ask_questions({"model": "model.gguf", "redteam": "red.jsonl", "helpful": "kind.jsonl"}, asks=False)
 
 
 def test_a_bad_answer_is_asked_for_again(prompts: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,11 +86,16 @@ def write_spec(answers: Answers) -> str:
 
 
 def _find_model_fault(answer: str) -> str:
-    """A folder or a hub id; whether a hub model is there is seen when it is looked at."""
-    if answer == ORGANISM or _HUB_ID.fullmatch(answer):
-        return "" if not Path(answer).is_file() else f"{answer} is a file; give the model's folder"
-    if Path(answer).is_dir():
-        return "" if (Path(answer) / "config.json").is_file() else f"{answer} holds no config.json, so it is no model"
+    """A folder, a GGUF file or a hub id; whether a hub model is there is seen when it is looked at."""
+    path = Path(answer)
+    if answer == ORGANISM:
+        return ""
+    if path.is_dir():
+        return "" if (path / "config.json").is_file() else f"{answer} holds no config.json, so it is no model"
+    if path.is_file():
+        return "" if path.suffix == ".gguf" else f"{answer} is no GGUF file; give that, or the model's folder"
+    if _HUB_ID.fullmatch(answer):
+        return ""
     return f"{answer or 'nothing'} is no folder, and no hub id such as Qwen/Qwen2.5-0.5B-Instruct"
 
 
@@ -142,7 +147,7 @@ def _quote(text: str) -> str:
 QUESTIONS = (
     Question(
         "model",
-        "Model to align (a folder, a hub id, or `organism`: the small model that ships with charter)",
+        "Model to align (a folder, a GGUF file, a hub id, or `organism`: the small model that ships with charter)",
         lambda _: ORGANISM,
         _find_model_fault,
     ),
