@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE, VERMILION = "#0072B2", "#D55E00"
-"""Colours that colour-blind people tell apart (M. Okabe, K. Ito, *Color Universal Design*, 2008)."""
+AFTER, BEFORE = "#0b6e6e", "#a3561b"
 INK, SOFT, LINE = "#1c2126", "#5a646e", "#dcd8d0"
-"""Text, axes and grid, as in the report's page."""
+"""The colours of the report's page (``report.css``): what is now and what was, then text, axes and grid."""
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": LINE,
     "axes.labelcolor": SOFT,
@@ -53,9 +52,9 @@ STYLE: dict[Any, Any] = {
 PANELS_A_ROW = 4
 _ROLLED_BACK = ("roll_back", "give_up")
 _LINE_MARKS = {
-    "kept": ("o", BLUE),
-    "weakened": ("X", VERMILION),
-    "broken": ("X", VERMILION),
+    "kept": ("o", AFTER),
+    "weakened": ("X", BEFORE),
+    "broken": ("X", BEFORE),
     "too few data": ("D", SOFT),
 }
 
@@ -95,13 +94,13 @@ def draw_scores(run: LoadedRun, split: MeasuredSplit = "gate") -> Figure:
             lower = found["better"].iloc[0] == "lower"
             axes.set_title(f"{metric.replace('_', ' ')}{' (less is better)' if lower else ''}", fontsize=8)
             stays = found[~found["rolled_back"]]
-            axes.plot(stays.index, stays["value"], color=BLUE, alpha=0.5)
+            axes.plot(stays.index, stays["value"], color=AFTER, alpha=0.5)
             for place, row in found.iterrows():
                 look = {
                     "marker": "s" if place == 0 else "o",
-                    "markerfacecolor": "white" if row["rolled_back"] else BLUE,
+                    "markerfacecolor": "white" if row["rolled_back"] else AFTER,
                 }
-                _mark(axes, (place, row["value"]), (row["low"], row["high"]), False, color=BLUE, **look)
+                _mark(axes, (place, row["value"]), (row["low"], row["high"]), False, color=AFTER, **look)
             axes.set_xticks(range(len(found)), ["start" if x == "000" else x for x in found["folder"]])
             axes.set_xlim(-0.5, len(found) - 0.5)
             axes.set_ylim(-0.03, 1.03)
@@ -147,7 +146,7 @@ def draw_efficacy(run: LoadedRun) -> Figure:
     with _new_figure(7.0, 1.0 + 0.36 * len(data)) as (figure, (axes,)):
         for place, row in data.iterrows():
             axes.plot([row["without"], row["passed"]], [place, place], color=LINE, linewidth=4, zorder=1)
-            for name, colour, marker, shift in (("without", VERMILION, "s", 0.12), ("passed", BLUE, "o", -0.12)):
+            for name, colour, marker, shift in (("without", BEFORE, "s", 0.12), ("passed", AFTER, "o", -0.12)):
                 at, interval = (row[name], place + shift), (row[f"{name}_low"], row[f"{name}_high"])
                 _mark(axes, at, interval, across=True, color=colour, marker=marker)
         named = [f"{row['title']}  (n = {row['n']}, {row['judgement']})" for _, row in data.iterrows()]
@@ -192,7 +191,7 @@ def draw_drift(*audits: LoadedRun) -> Figure:
     with _new_figure(7.0, 1.0 + (0.26 + 0.12 * len(names)) * len(lines)) as (figure, (axes,)):
         axes.axvline(0, color=SOFT, linewidth=1)
         for margin in data["margin"].unique():
-            axes.axvline(-margin, color=VERMILION, linewidth=1, linestyle="--")
+            axes.axvline(-margin, color=BEFORE, linewidth=1, linestyle="--")
         for _, row in data[data["n"] > 0].iterrows():
             marker, colour = _LINE_MARKS[row["state"]]
             place = lines.index(row["title"]) + 0.7 * (names.index(row["audit"]) + 0.5) / len(names) - 0.35
@@ -248,10 +247,10 @@ def draw_calibration(run: LoadedRun, bins: int = 10) -> Figure:
     data = calibration_data(run, bins)
     with _new_figure(4.2, 4.0) as (figure, (axes,)):
         axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle="--")
-        axes.plot(data["probability"], data["violates"], color=BLUE, alpha=0.5)
+        axes.plot(data["probability"], data["violates"], color=AFTER, alpha=0.5)
         for _, row in data.iterrows():
             at = row["probability"], row["violates"]
-            _mark(axes, at, (row["low"], row["high"]), color=BLUE, marker="o")
+            _mark(axes, at, (row["low"], row["high"]), color=AFTER, marker="o")
             axes.annotate(f"{row['n']:.0f}", at, (5, 5), textcoords="offset points", fontsize=7)
         axes.set_xlim(-0.03, 1.03)
         axes.set_ylim(-0.03, 1.03)
