@@ -13,6 +13,7 @@ import yaml
 
 from charter import jobs
 from charter.runs.reader import RunReader
+from charter.similarity.vectors import most_groups
 from charter.spec import parse_spec
 from tests.fakes import tiny_models
 from tests.fakes.openai_server import Server, serve
@@ -142,3 +143,12 @@ def test_an_iteration_that_measures_its_rules_asks_no_more_than_was_said(tmp_pat
     assert took["aligning"] + took["measuring"] <= plan["oracle_calls_at_most"]
     unmeasured = 2 * plan["prompts"]["heldout"] + 2 * plan["prompts"]["gate"] + 3 * 80
     assert unmeasured < took["target"] <= plan["answers_to_generate_at_most"]
+
+
+def test_clusters_by_meaning_are_bounded(tmp_path: Path) -> None:
+    """As many as a batch can give: by words that is not known, and what is said is what is to be expected."""
+    counts = []
+    for embedder in ("none", str(tmp_path)):
+        text = yaml.safe_dump(SMALL | {"oracle": {"model": "world"}, "options": DRAW, "embedder": embedder})
+        counts.append(jobs.forecast_run(parse_spec(text))["oracle_calls_at_most_per_iteration"]["look-alikes"])
+    assert counts == [1, most_groups(12)]

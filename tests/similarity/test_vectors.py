@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charter.similarity.vectors import FEWEST, MOST_SHARE, group_vectors, standardize_vectors
+from charter.similarity.vectors import FEWEST, group_vectors, most_groups, standardize_vectors
 
 
 def planted(groups: int, each: int, spread: float, seed: int) -> tuple[list[list[float]], list[int]]:
@@ -27,7 +27,7 @@ def test_planted_groups_are_found(groups: int) -> None:
 
 def test_without_structure_there_are_few_groups() -> None:
     rows = np.random.default_rng(1).normal(size=(100, 16)).tolist()
-    assert 2 <= len(set(group_vectors(standardize_vectors(rows)))) <= MOST_SHARE * 10
+    assert 2 <= len(set(group_vectors(standardize_vectors(rows)))) <= most_groups(100) == 20
 
 
 @settings(max_examples=30, deadline=None)
@@ -36,7 +36,7 @@ def test_every_text_has_a_group_and_there_are_never_too_many(count: int, seed: i
     rows = standardize_vectors(np.random.default_rng(seed).normal(size=(count, 6)).tolist())
     found = group_vectors(rows)
     assert len(found) == count
-    assert len(set(found)) <= max(1, MOST_SHARE * count**0.5)
+    assert len(set(found)) <= most_groups(count)
     if count < FEWEST:
         assert len(set(found)) == 1
 

@@ -8,10 +8,12 @@ from typing import Any
 from charter.jobs.benchmark_calls import count_calls
 from charter.judging.rubrics import ADDRESS, HELP, REPLAY
 from charter.records.rules import MIN_EFFICACY_PAIRS
-from charter.spec import MethodOptions, Spec
+from charter.similarity.vectors import most_groups
+from charter.spec import Spec
 from charter.stages.efficacy import PROMPTS_A_MISSING
 from charter.wiring import attack_styles, learners, role_models
 from charter.wiring.components import Components
+from charter.wiring.embedder import places_by_meaning
 from charter.wiring.judge_proof import count_probe_calls
 from charter.wiring.principle_methods import (
     METHODS_ON_GENERATED,
@@ -97,9 +99,9 @@ def forecast_iteralign(spec: Spec, finding: str, sizes: Mapping[str, int]) -> di
         (options.attack.turns if s == "escalation" else s in attack_styles.MODEL_WRITTEN) for s in options.attack.styles
     )
     calls = _count_iteration_calls(spec, finding, batch, attempts, asked)
-    replayed = options.replay.fresh + _max_clusters(options, batch) * options.contrast.count
-    each = 3 * batch + (2 + asked) * attempts + replayed + _max_rule_trials(options, batch)
-    each += sum(_max_measuring(options, batch, tried=2))
+    replayed = options.replay.fresh + _max_clusters(spec, batch) * options.contrast.count
+    each = 3 * batch + (2 + asked) * attempts + replayed + _max_rule_trials(spec, batch)
+    each += sum(_max_measuring(spec, batch, tried=2))
     answers = 2 * sizes["heldout"] + sizes["gate"] * (iterations + 1) + iterations * each
     return {
         "prompts": dict(sizes),
@@ -124,16 +126,16 @@ def _count_iteration_calls(spec: Spec, finding: str, batch: int, attempts: int, 
         asked: Calls that one attack takes.
     """
     options, found = spec.options, _read_judge(spec, finding)
-    clusters, wordings = _max_clusters(options, batch), _max_wordings(options, batch)
+    clusters, wordings = _max_clusters(spec, batch), _max_wordings(spec, batch)
     judged, tries = batch + attempts, options.propose.retries + 2
     addressed, replayed = wordings + clusters, options.replay.fresh + clusters * options.contrast.count
-    efficacy, breadth = _max_measuring(options, batch)
+    efficacy, breadth = _max_measuring(spec, batch)
     return {
         "verdicts": found.count(judged, 1 + (options.attack.rounds if attempts else 0)),
         "attacks": attempts * asked,
         "proposals and merging": (wordings or clusters) + 1 + options.cluster.names,
         "whom wordings address": _read_judge(spec, ADDRESS.name).count(addressed * options.propose.verify, tries),
-        "trials of wordings": found.count(_max_rule_trials(options, batch), tries),
+        "trials of wordings": found.count(_max_rule_trials(spec, batch), tries),
         "look-alikes": clusters if options.contrast.count else 0,
         "rechecks": found.count(judged),
         "second rubric": _read_judge(spec, HELP.name).count(judged * options.keep.verify * options.keep.check_help),
@@ -148,32 +150,34 @@ def _read_judge(spec: Spec, rubric: str) -> ReadingCalls:
     return plan_reading(spec.judge or spec.oracle, spec.options.judge, rubric)
 
 
-def _max_clusters(options: MethodOptions, batch: int) -> int:
-    """Clusters of an iteration, as far as they can be foreseen."""
-    return 1 if options.cluster.by == "batch" else max(1, batch // 10)
+def _max_clusters(spec: Spec, batch: int) -> int:
+    """Clusters of an iteration at most; where words tell failures apart, as many as are to be expected."""
+    if spec.options.cluster.by == "batch":
+        return 1
+    return most_groups(batch) if places_by_meaning(spec) else max(1, batch // 10)
 
 
-def _max_wordings(options: MethodOptions, batch: int) -> int:
+def _max_wordings(spec: Spec, batch: int) -> int:
     """Wordings that are asked for and checked in an iteration at most; none where proposals are not verified."""
-    asked = options.propose
-    return _max_clusters(options, batch) * asked.candidates * (asked.retries + 1) if asked.verify else 0
+    asked = spec.options.propose
+    return _max_clusters(spec, batch) * asked.candidates * (asked.retries + 1) if asked.verify else 0
 
 
-def _max_rule_trials(options: MethodOptions, batch: int) -> int:
+def _max_rule_trials(spec: Spec, batch: int) -> int:
     """Failures that are answered again under proposed and merged wordings in an iteration at most."""
-    wordings = _max_wordings(options, batch)
-    return (wordings + _max_clusters(options, batch)) * options.propose.probes if wordings else 0
+    wordings = _max_wordings(spec, batch)
+    return (wordings + _max_clusters(spec, batch)) * spec.options.propose.probes if wordings else 0
 
 
-def _max_measuring(options: MethodOptions, batch: int, tried: int = 1) -> tuple[int, int]:
+def _max_measuring(spec: Spec, batch: int, tried: int = 1) -> tuple[int, int]:
     """What measuring the efficacy and the breadth of an iteration's rules takes at most: a failure is answered again
     under all rules, without one, and without two that cover each other; a look-alike under all rules, and without one.
     ``tried``: 1 for the verdicts, 2 for the target, which criticises and revises. Further failures are looked for where
     a rule has too few."""
-    clusters, measured = _max_clusters(options, batch), options.measure
+    options, clusters = spec.options, _max_clusters(spec, batch)
     further = PROMPTS_A_MISSING * MIN_EFFICACY_PAIRS * clusters
-    efficacy = further + tried * _EFFICACY_TRIALS * (batch + further) if measured.efficacy else 0
-    return efficacy, tried * _BREADTH_TRIALS * clusters * options.contrast.count if measured.breadth else 0
+    efficacy = further + tried * _EFFICACY_TRIALS * (batch + further) if options.measure.efficacy else 0
+    return efficacy, tried * _BREADTH_TRIALS * clusters * options.contrast.count if options.measure.breadth else 0
 
 
 def _forecast_benchmarks(components: Components) -> dict[str, Any]:

@@ -45,10 +45,14 @@ def shortlist(texts: Sequence[str], among: Sequence[str]) -> list[int]:
     return sorted([place for place, _ in rank(texts, among)][:MOST_PLACED])
 
 
+def most_groups(texts: int) -> int:
+    """Groups that so many texts are placed in at most; few texts may stand for themselves."""
+    return texts if texts < FEWEST else min(texts - 1, int(MOST_SHARE * texts**0.5))
+
+
 def group_vectors(rows: Any) -> list[int]:
     """The group of each row [texts, numbers] of unit length: average linkage by cosine, in the number of groups whose
-    mean silhouette is highest (Rousseeuw 1987), from 2 to ``MOST_SHARE`` times the root of the number of rows. All rows
-    are one group where all are alike."""
+    mean silhouette is highest (Rousseeuw 1987), from 2 to ``most_groups``. Rows that are all alike are one group."""
     import numpy as np
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
@@ -60,7 +64,7 @@ def group_vectors(rows: Any) -> list[int]:
         return [0] * len(rows)
     tree = linkage(squareform(apart, checks=False), "average")
     best, chosen = -2.0, np.zeros(len(rows), int)
-    for count in range(2, min(len(rows) - 1, int(MOST_SHARE * len(rows) ** 0.5)) + 1):
+    for count in range(2, most_groups(len(rows)) + 1):
         labels = fcluster(tree, count, "maxclust")
         if 1 < len(set(labels)) < len(rows):
             score = float(silhouette_score(apart, labels, metric="precomputed"))

@@ -26,12 +26,9 @@ def build_embedder(spec: Spec, start: ModelRef, load_start: Callable[[], LocalEn
     from charter.models.weights import resolve_model
 
     target, asked = spec.target, spec.embedder
-    if asked == "none" or spec.options.cluster.by == "batch":
+    if not places_by_meaning(spec):
         return None
     if asked == "auto":
-        in_process = not target.by_http and not target.serve and target.model != "organism"
-        if not in_process or spec.options.tune.kind == "full":
-            return None
         return HiddenStateEmbedder(f"{Path(start.base).name}@{start.base_digest[:16]}", load_start)
     folder = Path(asked).expanduser()
     if not folder.is_dir():
@@ -41,6 +38,15 @@ def build_embedder(spec: Spec, start: ModelRef, load_start: Callable[[], LocalEn
         engine = LocalEngine(model, LocalOptions(device=target.device, offline=spec.offline))
         return HiddenStateEmbedder(f"{folder.name}@{model.base_digest[:16]}", lambda: engine)
     return FolderEmbedder(folder)
+
+
+def places_by_meaning(spec: Spec) -> bool:
+    """Whether failures are placed by vectors; else their words tell them apart."""
+    if spec.embedder == "none" or spec.options.cluster.by == "batch":
+        return False
+    target = spec.target
+    in_process = not target.by_http and not target.serve and target.model != "organism"
+    return spec.embedder != "auto" or (in_process and spec.options.tune.kind != "full")
 
 
 def _holds_language_model(folder: Path) -> bool:
