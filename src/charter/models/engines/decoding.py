@@ -145,9 +145,12 @@ class _SamplingLoop:
     def run(
         self, beginning: SharedBeginning, parts: Sequence[Sequence[int]], watch: BatchWatcher | None
     ) -> list[DecodedRow]:
+        from charter.models.engines.growing_caches import make_room
+
         if not self.unfinished:
             return self.outputs
         logits = self._read_prompts(beginning, parts)
+        make_room(self.cache)
         for step in range(self.max_steps):
             tokens = self._draw_tokens(logits, step)
             for place, token in zip(self.active, tokens.tolist(), strict=True):

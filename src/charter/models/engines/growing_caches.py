@@ -1,0 +1,45 @@
+"""Key-value caches with room for the tokens to come: a step writes its token, and does not copy those before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers.cache_utils import DynamicLayer
+
+LEAST_ROOM, ROOM_SHARE = 32, 8
+"""Places that are added at once, and the part of the places at hand where that is more."""
+
+
+class GrowingLayer(DynamicLayer):
+    """Keys and values [rows, heads, places, numbers] at the beginning of longer tensors, which are made anew when they
+    are full or when rows have left."""
+
+    def __init__(self, layer: DynamicLayer) -> None:
+        super().__init__()
+        vars(self).update(vars(layer))
+        self._held: Any = None
+
+    def update(self, key_states: Any, value_states: Any, *_args: Any, **_kwargs: Any) -> tuple[Any, Any]:
+        """Writes the new places behind those at hand, and gives all."""
+        places, all_places = self.keys.shape[-2], self.keys.shape[-2] + key_states.shape[-2]
+        if self._held is None or self.keys is not self._shown or all_places > self._held[0].shape[-2]:
+            room = max(LEAST_ROOM, all_places // ROOM_SHARE)
+            self._held = [self._widen(kept, all_places + room) for kept in (self.keys, self.values)]
+        for held, new in zip(self._held, (key_states, value_states), strict=True):
+            held[..., places:all_places, :] = new
+        self.keys, self.values = (held[..., :all_places, :] for held in self._held)
+        self._shown = self.keys
+        return self.keys, self.values
+
+    def _widen(self, kept: Any, places: int) -> Any:
+        held = kept.new_empty((*kept.shape[:-2], places, kept.shape[-1]))
+        held[..., : kept.shape[-2], :] = kept
+        return held
+
+
+def make_room(cache: Any) -> None:
+    """Lets the layers of a cache that keep every place grow in place; the others stay as they are."""
+    layers = getattr(cache, "layers", [])
+    for number, layer in enumerate(layers):
+        if type(layer) is DynamicLayer and layer.is_initialized:
+            layers[number] = GrowingLayer(layer)
