@@ -10,9 +10,9 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 from charter.models.engines.growing_caches import LEAST_ROOM, GrowingLayer, make_room
 
 
-def filled(rows: int, places: int) -> DynamicCache:
+def filled(rows: int, places: int) -> Any:
     """A cache of one layer with numbers of its own at each place."""
-    cache = DynamicCache()
+    cache: Any = DynamicCache()
     cache.update(*keys_and_values(rows, places), 0)
     return cache
 
@@ -56,7 +56,7 @@ def test_rows_may_leave_and_places_may_be_cut_off() -> None:
 def test_layers_of_other_kinds_and_empty_ones_stay() -> None:
     cache = filled(1, 2)
     sliding = DynamicSlidingWindowLayer(sliding_window=4)
-    cache.layers += [sliding, DynamicLayer()]
+    cache.layers += [sliding, DynamicLayer()]  # type: ignore[no-untyped-call]
     make_room(cache)
     assert [type(layer) for layer in cache.layers] == [GrowingLayer, DynamicSlidingWindowLayer, DynamicLayer]
     make_room(object())

@@ -10,26 +10,34 @@ LEAST_ROOM, ROOM_SHARE = 32, 8
 """Places that are added at once, and the part of the places at hand where that is more."""
 
 
-class GrowingLayer(DynamicLayer):
+class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """Keys and values [rows, heads, places, numbers] at the beginning of longer tensors, which are made anew when they
     are full or when rows have left."""
 
     def __init__(self, layer: DynamicLayer) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         vars(self).update(vars(layer))
-        self._held: Any = None
+        self._held: list[Any] | None = None
+        self._shown: Any = None
 
     def update(self, key_states: Any, value_states: Any, *_args: Any, **_kwargs: Any) -> tuple[Any, Any]:
         """Writes the new places behind those at hand, and gives all."""
-        places, all_places = self.keys.shape[-2], self.keys.shape[-2] + key_states.shape[-2]
-        if self._held is None or self.keys is not self._shown or all_places > self._held[0].shape[-2]:
+        kept: tuple[Any, Any] = self.keys, self.values
+        places = kept[0].shape[-2]
+        all_places = places + key_states.shape[-2]
+        if self._held is None or kept[0] is not self._shown or all_places > self._held[0].shape[-2]:
             room = max(LEAST_ROOM, all_places // ROOM_SHARE)
-            self._held = [self._widen(kept, all_places + room) for kept in (self.keys, self.values)]
+            self._held = [self._widen(one, all_places + room) for one in kept]
         for held, new in zip(self._held, (key_states, value_states), strict=True):
             held[..., places:all_places, :] = new
         self.keys, self.values = (held[..., :all_places, :] for held in self._held)
         self._shown = self.keys
-        return self.keys, self.values
+        return self._shown, self.values
+
+    def batch_select_indices(self, indices: Any) -> None:
+        """Keeps these rows alone; what was held for the others is given back at once."""
+        super().batch_select_indices(indices)
+        self._held = None
 
     def _widen(self, kept: Any, places: int) -> Any:
         held = kept.new_empty((*kept.shape[:-2], places, kept.shape[-1]))
