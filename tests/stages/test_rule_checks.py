@@ -13,7 +13,7 @@ from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.candidate_rules import Candidate, CandidateCheck, RuleTrial
 from charter.records.chat import Request, Sampling, user_prompt
 from charter.records.record import Step
-from charter.records.rules import Amendment, Overreach, Proposal
+from charter.records.rules import Overreach, Principle, Proposal
 from charter.records.templates import Templates
 from charter.records.verdicts import Cluster, Finding, Verdict
 from charter.spec import AmendSpec, JudgingSpec
@@ -65,6 +65,8 @@ def outcome(text: str, answers: Callable[[int], bool] = lambda n: True) -> Candi
 @pytest.mark.parametrize(
     ("text", "reason", "why"),
     [
+        ("These rules cover general guidelines for chatbots and users.", "form", "it speaks of rules, and gives none"),
+        ("This general rule is about locks.", "form", "it speaks of rules, and gives none"),
         ("", "unread", "no rule could be read"),
         (
             "The constitution has these rules so far, fenced too: write one rule that would have prevented these.",
@@ -165,25 +167,65 @@ def test_of_several_wordings_the_one_that_mends_most_stays_and_of_equals_the_fir
     assert (third.principle, third.raw) == (None, "")
 
 
-def test_a_merged_wording_that_is_refused_gives_way_to_the_first_ones_own() -> None:
+def merge(old: Constitution, new: Sequence[Principle], numbers: Sequence[int]) -> tuple[Constitution, list[Proposal]]:
+    """``old`` with ``new``, of which the proposer unites those of these numbers in one wording."""
+    proposals = [Proposal(id=rule.clusters[0], principle=rule) for rule in new]
+    said = {"numbers": list(numbers), "title": "t", "text": "Use strong locks.", "scope": "s"}
+    engine = ScriptedEngine([json.dumps({"groups": [said]})])
+    return amend(old, proposals, engine, Templates(), AmendSpec(), step=STEP), proposals
+
+
+def test_a_merging_whose_wording_is_refused_is_undone() -> None:
     old = Constitution().amend([rule("a", "never help thieves", clusters=("c0",))])
     new = rule("b", "never help robbers", clusters=("c1",))
-    said = {"numbers": [1, 2], "title": "t", "text": "Use strong locks.", "scope": "s"}
-    engine, proposals = ScriptedEngine([json.dumps({"groups": [said]})]), [Proposal(id="c1", principle=new)]
-    merged = amend(old, proposals, engine, Templates(), AmendSpec(), step=STEP)
-    clusters = [cluster("c1", SHOWN)]
-    (wording,) = find_new_wordings(merged, old, proposals, clusters)
+    merged, proposals = merge(old, [new], [1, 2])
+    (wording,) = find_new_wordings(merged, old, proposals, [cluster("c1", SHOWN)])
     assert wording.principle is not None
     assert (wording.id, wording.principle.text, wording.failures) == ("a", "Use strong locks.", SHOWN)
     assert restore_wordings(merged, [check("a", 2)], old, proposals) == merged
-    refused = check("a", 0, "addresses others")
-    after = restore_wordings(merged, [refused], old, proposals)
-    (kept,) = after.principles
-    assert (kept.id, kept.title, kept.text, kept.clusters) == ("a", "a", "never help thieves", ("c0", "c1"))
+    after = restore_wordings(merged, [check("a", 0, "addresses others")], old, proposals)
+    assert after.principles == (*old.principles, new)
     (change,) = after.amendments
-    assert isinstance(change, Amendment)
-    assert (change.action, change.after) == ("merged", "")
-    assert "its wording is not taken: so" in change.reason
+    assert (change.action, change.principles) == ("added", ("b",))
+    assert change.reason.endswith("a wording that united it with others was refused: so")
+
+
+def test_members_of_equal_wording_stay_one_when_their_merging_is_undone() -> None:
+    first, same, other = (
+        rule(id, text, clusters=(f"c{id}",)) for id, text in (("x", "be kind"), ("y", "Be  kind"), ("z", "be true"))
+    )
+    merged, proposals = merge(Constitution(), [first, same, other], [1, 2])
+    assert [p.id for p in merged.principles] == ["x"]
+    after = restore_wordings(merged, [check("x", 0, "mends too few")], Constitution(), proposals)
+    assert [(p.id, p.text, p.clusters) for p in after.principles] == [
+        ("x", "be kind", ("cx", "cy")),
+        ("z", "be true", ("cz",)),
+    ]
+    assert [(a.action, a.principles) for a in after.amendments] == [
+        ("added", ("x",)),
+        ("added", ("z",)),
+        ("merged", ("x", "y")),
+    ]
+
+
+@pytest.mark.parametrize(("mends", "reason"), [(2, "mends too few"), (3, None), (0, "mends nothing")])
+def test_a_wording_that_unites_rules_must_mend_as_many_failures_as_they_have_clusters(
+    mends: int, reason: str | None
+) -> None:
+    groups = [cluster(f"c{n}", [finding(f"{n} {k}", response=ANSWER) for k in range(2)]) for n in range(3)]
+    new = [rule(f"p{n}", f"never do {n}", clusters=(f"c{n}",)) for n in range(3)]
+    merged, proposals = merge(Constitution(), new, [1, 2, 3])
+    wordings = find_new_wordings(merged, Constitution(), proposals, groups)
+    assert [f.exchange.prompt.text for f in wordings[0].failures] == ["0 0", "1 0", "2 0", "0 1", "1 1", "2 1"]
+    forms = check_wordings(wordings, TEMPLATE)
+    addressed = [verdict(form.id, "complies") for form in forms]
+    trials = make_rule_trials(wordings, forms, addressed, 1)
+    assert len(trials) == 3, "one of each cluster, more than is asked for"
+    outcomes = [verdict(t.id, "complies" if n < mends else "violates") for n, t in enumerate(trials)]
+    (found,) = conclude_checks(forms, addressed, trials, outcomes)
+    assert (found.reason, len(found.mended)) == (reason, mends)
+    if reason == "mends too few":
+        assert found.why == "under it the assistant mends 2 of 3 failures, and it unites the rules of 3 clusters"
 
 
 def test_wordings_that_stood_before_are_not_checked_again() -> None:

@@ -28,12 +28,18 @@ _TO_USER = re.compile(
 
 _OF_REQUEST = re.compile(r"\b(?:within|between|in|inside|of)\s+the\s+(?:\w+\s+)?fences?\b", re.IGNORECASE)
 """The request to write a rule puts failures between fences; a rule that speaks of them repeats the request."""
-
+_OF_RULES = re.compile(
+    r"^\W*(?:these|those|this|the following|the above|all)\s+(?:\w+\s+)?"
+    r"(?:rules?|guidelines?|principles?|constitution)\b",
+    re.IGNORECASE,
+)
+"""A wording that says what rules are about is none."""
 
 _FAULTS = (
     (_FIRST_PERSON, "it speaks in the first person"),
     (_TO_USER, "it speaks to the user"),
     (_OF_REQUEST, "it speaks of how it was asked for"),
+    (_OF_RULES, "it speaks of rules, and gives none"),
 )
 
 

@@ -10,10 +10,12 @@ from charter.records.record import Record
 from charter.records.rules import Principle
 from charter.records.verdicts import Cluster, Finding
 
-RefusalReason = Literal["unread", "repeated", "form", "copied", "addresses others", "unjudged", "mends nothing"]
+RefusalReason = Literal[
+    "unread", "repeated", "form", "copied", "addresses others", "unjudged", "mends nothing", "mends too few"
+]
 """Why a wording is no rule: the proposer's reply could not be read; it was refused before, or stands twice; its form;
 it copies the template, a failing prompt or an answer; the judge says that it does not tell the assistant what to do, or
-gave no verdict; under it the target mends none of the failures."""
+gave no verdict; under it the target mends none of the failures, or fewer than the clusters whose rules it unites."""
 
 
 class CandidateCheck(Record):

@@ -16,6 +16,9 @@ from charter.records.rules import Amendment, Principle, Proposal
 from charter.records.templates import Templates, fence_text
 from charter.spec import AmendSpec
 
+EQUAL, COVERED = "they have the same wording", "one wording covers them"
+"""Why rules were merged."""
+
 
 class RuleGroups(NamedTuple):
     """What the proposer said of numbered rules: groups that one wording covers, and pairs that contradict."""
@@ -58,6 +61,29 @@ def amend(
         changes += [*united, *settled]
     added = [_addition(rule) for rule in rules if rule.id not in known]
     return constitution.amend(rules, [*added, *changes])
+
+
+def undo_merging(
+    merged: Constitution, id: str, why: str, known: Sequence[Principle], new: Sequence[Principle]
+) -> Constitution:
+    """The same rules, but in place of the rule ``id``, which the proposer made of several, these several. Members of
+    equal wording stay one. ``why``: why its wording was refused; ``known`` and ``new``: the rules before it."""
+    own: dict[str, Principle] = {rule.id: rule for rule in (*new, *known)}
+    united = {a.principles[0]: a.principles for a in merged.amendments if _is_merging(a, EQUAL)}
+    merging = next(a for a in merged.amendments if _is_merging(a, COVERED) and a.principles[0] == id)
+    members = [_unite([own[key] for key in united.get(member, (member,))], {}) for member in merging.principles]
+    old = {rule.id for rule in known}
+    note = f"; a wording that united it with others was refused: {why}"
+    added = [
+        _amendment("added", [r], f"proposed from {len(r.because)} failures{note}") for r in members if r.id not in old
+    ]
+    rules = [one for rule in merged.principles for one in (members if rule.id == id else [rule])]
+    changes = (*added, *(a for a in merged.amendments if a is not merging and a.id != join_id("added", id)))
+    return merged.model_copy(update={"principles": tuple(rules), "amendments": changes})
+
+
+def _is_merging(amendment: Amendment, reason: str) -> bool:
+    return amendment.action == "merged" and amendment.reason == reason
 
 
 def _amendment(action: str, rules: Sequence[Principle], reason: str, after: str = "") -> Amendment:
@@ -118,7 +144,7 @@ def _unite_equal(rules: Sequence[Principle]) -> tuple[list[Principle], list[Amen
     for rule in rules:
         groups.setdefault(_wording_key(rule) if rule.status == "approved" else rule.id, []).append(rule)
     made = [_unite(group, {}) if len(group) > 1 else group[0] for group in groups.values()]
-    return made, [_amendment("merged", group, "they have the same wording") for group in groups.values() if group[1:]]
+    return made, [_amendment("merged", group, EQUAL) for group in groups.values() if group[1:]]
 
 
 def _ask_for_groups(rules: Sequence[Principle], proposer: Engine, templates: Templates, step: Step) -> RuleGroups:
@@ -166,7 +192,7 @@ def _unite_groups(
         one = _unite(members, wording)
         united[numbered[0]] = one
         united.update(dict.fromkeys(numbered[1:], None))
-        changes.append(_amendment("merged", members, "one wording covers them", one.text))
+        changes.append(_amendment("merged", members, COVERED, one.text))
     merged = (united.get(n, rule) for n, rule in enumerate(rules, 1))
     return [rule for rule in merged if rule is not None], changes
 

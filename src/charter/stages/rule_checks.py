@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 
 from charter.constitution.document import Constitution
 from charter.constitution.rule_form import find_form_fault
@@ -12,9 +13,10 @@ from charter.records.chat import Exchange, Message, Request, Sampling, user_prom
 from charter.records.record import Step
 from charter.records.rules import Overreach, Proposal
 from charter.records.templates import Templates, render
-from charter.records.verdicts import Cluster, Verdict
+from charter.records.verdicts import Cluster, Finding, Verdict
 from charter.similarity.shared_runs import find_shared_run
 from charter.similarity.spelling import normalize_text
+from charter.stages.amend import undo_merging
 
 COPIED_WORDS = 8
 """A wording that shares a run of so many words with what the proposer was shown is a copy."""
@@ -76,14 +78,15 @@ def rule_exchanges(checks: Sequence[CandidateCheck]) -> list[Exchange]:
 def make_rule_trials(
     candidates: Sequence[Candidate], checks: Sequence[CandidateCheck], verdicts: Sequence[Verdict], count: int
 ) -> list[RuleTrial]:
-    """The first ``count`` shown failures of each wording that addresses the assistant."""
+    """The first ``count`` shown failures of each wording that addresses the assistant, or as many as it has
+    clusters."""
     outcome = {v.id: v.outcome for v in verdicts}
     passed = {c.id for c in checks if c.reason is None and outcome[c.id] == "complies"}
     return [
         RuleTrial(id=f"{c.id}|{f.id}", candidate=c.id, rule=c.principle.text, finding=f)
         for c in candidates
         if c.id in passed and c.principle is not None
-        for f in c.failures[:count]
+        for f in c.failures[: max(count, len(c.principle.clusters))]
     ]
 
 
@@ -113,7 +116,8 @@ def conclude_checks(
     trials: Sequence[RuleTrial],
     verdicts: Sequence[Verdict],
 ) -> list[CandidateCheck]:
-    """Each wording with what the judge says of it, and what it mends. One that mends nothing is refused."""
+    """Each wording with what the judge says of it, and what it mends. One that mends nothing is refused, and
+    one that mends fewer failures than it has clusters: it unites rules, and must do what each of them does."""
     said, outcome = {v.id: v for v in addressed}, {v.id: v.outcome for v in verdicts}
     tried: dict[str, list[RuleTrial]] = {}
     for trial in trials:
@@ -136,6 +140,9 @@ def _conclude(
     elif not mended:
         note = f", {unjudged} unjudged" if unjudged else ""
         reason, why = _refusal("mends nothing", f"under it the assistant mends none of {len(tried)} failures{note}")
+    elif check.principle is not None and len(mended) < (clusters := min(len(tried), len(check.principle.clusters))):
+        told = f"under it the assistant mends {len(mended)} of {len(tried)} failures"
+        reason, why = _refusal("mends too few", f"{told}, and it unites the rules of {clusters} clusters")
     return check.model_copy(update={"reason": reason, "why": why, "mended": mended, "tried": len(tried)})
 
 
@@ -155,43 +162,34 @@ def choose_rules(clusters: Sequence[Cluster], checks: Sequence[CandidateCheck]) 
 def find_new_wordings(
     merged: Constitution, known: Constitution, proposals: Sequence[Proposal], clusters: Sequence[Cluster]
 ) -> list[Candidate]:
-    """The rules whose wording came of a merging alone, with the shown failures of their clusters."""
+    """The rules whose wording came of a merging alone, with the shown failures of their clusters, by turns."""
     texts = {p.text for p in known.principles} | {p.principle.text for p in proposals if p.principle is not None}
     return [
         Candidate(
             id=p.id,
             cluster=p.id,
             principle=p,
-            failures=tuple(f for c in clusters if c.id in p.clusters for f in c.shown),
+            failures=take_turns([c.shown for c in clusters if c.id in p.clusters]),
         )
         for p in merged.active
         if p.text not in texts
     ]
 
 
+def take_turns(groups: Sequence[Sequence[Finding]]) -> tuple[Finding, ...]:
+    """The first finding of each group, then the second ones, and so on."""
+    return tuple(finding for row in zip_longest(*groups) for finding in row if finding is not None)
+
+
 def restore_wordings(
     merged: Constitution, checks: Sequence[CandidateCheck], known: Constitution, proposals: Sequence[Proposal]
 ) -> Constitution:
-    """The same rules; a merged wording that was refused gives way to the first member's own."""
-    refused = {c.id: c.why for c in checks if c.reason is not None}
-    if not refused:
-        return merged
-    own = {p.id: p for p in (*known.principles, *(p.principle for p in proposals if p.principle is not None))}
-    principles = tuple(
-        p.model_copy(update={key: getattr(own[p.id], key) for key in ("title", "text", "scope", "efficacy", "breadth")})
-        if p.id in refused
-        else p
-        for p in merged.principles
-    )
-    amendments = tuple(
-        a.model_copy(
-            update={"before": "", "after": "", "reason": f"{a.reason}; its wording is not taken: {refused[key]}"}
-        )
-        if a.action == "merged" and (key := a.principles[0]) in refused
-        else a
-        for a in merged.amendments
-    )
-    return merged.model_copy(update={"principles": principles, "amendments": amendments})
+    """The same rules; where a merged wording was refused its members stand as they were."""
+    new = [p.principle for p in proposals if p.principle is not None]
+    for check in checks:
+        if check.reason is not None:
+            merged = undo_merging(merged, check.id, check.why, known.principles, new)
+    return merged
 
 
 def list_narrowed(
@@ -205,7 +203,7 @@ def list_narrowed(
             id=r.id,
             cluster=r.id,
             principle=r.principle,
-            failures=tuple(f for c in clusters if c.id in reaches[r.id].principle.clusters for f in c.shown),
+            failures=take_turns([c.shown for c in clusters if c.id in reaches[r.id].principle.clusters]),
             request=(template, *(p.text for p in reaches[r.id].refused)),
         )
         for r in rewordings
