@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from charter.cli import init
 from charter.cli.app import app
-from charter.cli.spec_questions import ask_questions
+from charter.cli.spec_questions import ask_questions, write_spec
 from charter.spec import parse_spec
 from tests.fakes import tiny_models
 
@@ -66,7 +66,10 @@ def test_options_are_answers(prompts: Path) -> None:
         (("--model", "models/empty"), "holds no config.json"),
         (("--model", "red.jsonl"), "is no GGUF file"),
         (("--model", "model", "--oracle", "gpt"), "neither provider/name"),
-        (("--model", "model", "--redteam", "wrong.jsonl"), "wrong.jsonl"),
+        (("--model", "model", "--oracle", "http://127.0.0.1:8000/v1"), "write NAME@http://127.0.0.1:8000/v1"),
+        (("--model", "model", "--redteam", "wrong.jsonl"), "after a colon: wrong.jsonl:COLUMN"),
+        (("--model", "model", "--redteam", "wrong.jsonl:answer"), "has no column `answer` (it has: question)"),
+        (("--model", "model", "--redteam", "nowhere:question"), "nowhere:question is no file"),
         (("--model", "model", "--helpful", "harmfulq"), "harmfulqa"),
         (("--calls", "0"), "no whole number"),
         (("--redteam", "red.jsonl"), "brings oracle"),
@@ -78,6 +81,23 @@ def test_a_bad_option_is_refused_with_its_reason(prompts: Path, words: tuple[str
     assert done.exit_code == 2
     assert fault in " ".join(done.output.replace("│", " ").split())
     assert not (prompts / "bad.yaml").exists()
+
+
+def test_a_column_stands_after_the_file_and_a_server_after_its_model(tmp_path: Path) -> None:
+    for name in ("a.csv", "b:c.csv"):
+        (tmp_path / name).write_text(f"No.;What was typed ;\n1;the {name} prompt;\n", encoding="utf-8")
+    given = {
+        "model": "owner/name",
+        "oracle": "judge@http://127.0.0.1:8000/v1",
+        "redteam": f"{tmp_path / 'a.csv'}:What was typed",
+        "helpful": f"{tmp_path / 'b:c.csv'}:what was typed",
+    }
+    spec = parse_spec(write_spec(ask_questions(given, asks=False)))
+    assert (spec.oracle.model, spec.oracle.base_url) == ("judge", "http://127.0.0.1:8000/v1")
+    assert spec.evaluator == spec.oracle
+    sources = [source for source in (*spec.prompts.redteam, *spec.prompts.helpful) if not isinstance(source, str)]
+    assert [source.columns.prompt for source in sources] == ["What was typed", "what was typed"]
+    assert sources[1].path == str(tmp_path / "b:c.csv")
 
 
 def test_a_gguf_file_is_a_model(prompts: Path) -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 import typer
 
 from charter.cli.terminal import print_message
-from charter.errors import CharterError
+from charter.errors import CharterError, RowError
 
 Answers = Mapping[str, str]
 """What was answered so far, by the question's key. Empty: the test world's own."""
 
 ORGANISM = "organism"
+_SERVER = re.compile(r"(?:([^@\s]+)@)?(https?://\S+)")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _WORLD_FAULT = "the organism's test world brings oracle, evaluator and prompts; name another model with --model"
 _HEAD = "# Written by `charter init`. Every other key has its default: `charter init --all` shows them.\n"
@@ -74,8 +75,7 @@ def write_spec(answers: Answers) -> str:
         "version: 1",
         "method: iteralign",
         f"target: {{model: {_quote(answers['model'])}}}",
-        f"oracle: {{model: {_quote(answers['oracle'])}}}",
-        f"evaluator: {{model: {_quote(answers['evaluator'])}}}",
+        *(f"{role}: {{{_oracle_text(answers[role])}}}" for role in ("oracle", "evaluator")),
         "prompts:",
         *(f"  {side}: [{_source_text(answers[side])}]" for side in ("redteam", "helpful")),
         f"budget: {{calls: {answers['calls']}}}",
@@ -100,25 +100,53 @@ def _find_model_fault(answer: str) -> str:
 
 
 def _find_oracle_fault(answer: str) -> str:
+    """A hosted model, weights, or a server's model with the server's address."""
+    name, server = _split_server(answer)
+    if server:
+        return "" if name else f"{answer} lacks the model's name at that server: write NAME@{answer}"
     if "/" in answer and " " not in answer:
         return ""
-    return f"{answer or 'nothing'} is neither provider/name, such as openai/gpt-4o, nor a folder of weights (./name)"
+    return (
+        f"{answer or 'nothing'} is neither provider/name, such as openai/gpt-4o, nor a folder of weights (./name), "
+        "nor a server's model, such as judge@http://127.0.0.1:8000/v1"
+    )
+
+
+def _split_server(answer: str) -> tuple[str, str]:
+    """The model's name and the address of its server; no address where none is given."""
+    found = _SERVER.fullmatch(answer)
+    return (found[1] or "", found[2]) if found else (answer, "")
+
+
+def _oracle_text(answer: str) -> str:
+    name, server = _split_server(answer)
+    return f"model: {_quote(name)}" + (f", base_url: {_quote(server)}" if server else "")
 
 
 def _find_source_fault(answer: str) -> str:
     """A published set's name, or a file whose prompts can be read."""
     from charter.spec import SourceSpec
+    from charter.spec.prompt_spec import Columns
     from charter.wiring.prompt_sets import open_source
 
     if answer in _published_sets():
         return ""
-    if not Path(answer).exists():
+    path, column = _split_column(answer)
+    if not Path(path).exists():
         return f"{answer or 'nothing'} is no file, and none of the published sets: {', '.join(_published_sets())}"
     try:
-        found = open_source(SourceSpec(path=answer), "unsafe", offline=True).prompts()
+        found = open_source(SourceSpec(path=path, columns=Columns(prompt=column)), "unsafe", offline=True).prompts()
+    except RowError as error:
+        return f"{error.message}\n  Name the column that holds the prompts after a colon: {path}:COLUMN"
     except CharterError as error:
         return str(error)
-    return "" if found else f"{answer} holds no prompts"
+    return "" if found else f"{path} holds no prompts"
+
+
+def _split_column(answer: str) -> tuple[str, str]:
+    """The file and the column of its prompts: ``FILE``, or ``FILE:COLUMN`` where no file has the whole name."""
+    path, mark, column = answer.rpartition(":")
+    return (path, column.strip()) if mark and not Path(answer).exists() else (answer, "prompt")
 
 
 def _find_calls_fault(answer: str) -> str:
@@ -134,7 +162,10 @@ def _published_sets() -> tuple[str, ...]:
 
 
 def _source_text(answer: str) -> str:
-    return f"{{{'name' if answer in _published_sets() else 'path'}: {_quote(answer)}}}"
+    if answer in _published_sets():
+        return f"{{name: {_quote(answer)}}}"
+    path, column = _split_column(answer)
+    return f"{{path: {_quote(path)}{f', column: {_quote(column)}' if column != 'prompt' else ''}}}"
 
 
 def _quote(text: str) -> str:
@@ -153,7 +184,7 @@ QUESTIONS = (
     ),
     Question(
         "oracle",
-        "Oracle, a stronger model that judges and proposes rules (provider/name, or a folder of weights)",
+        "Oracle, a stronger model that judges and proposes rules (provider/name, a folder, or NAME@http://SERVER/v1)",
         lambda _: "openai/gpt-4o",
         _find_oracle_fault,
     ),
@@ -165,13 +196,13 @@ QUESTIONS = (
     ),
     Question(
         "redteam",
-        "Prompts that the model should withstand (a file, or a published set)",
+        "Prompts that the model should withstand (FILE, FILE:COLUMN, or a published set)",
         lambda _: "harmfulqa",
         _find_source_fault,
     ),
     Question(
         "helpful",
-        "Ordinary prompts that it should still answer (a file, or a published set)",
+        "Ordinary prompts that it should still answer (FILE, FILE:COLUMN, or a published set)",
         lambda _: "self-instruct",
         _find_source_fault,
     ),
