@@ -29,11 +29,11 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev]' </dev/null
 	@touch $@
+	@echo "Installed: $(VENV)/bin/charter"
 
 # A finished demo is shown, an interrupted one goes on; `make clean` or `rm -r runs/demo` starts anew.
 demo: setup
 	@$(BIN)/charter run iteralign --out $(DEMO)
-	@echo "The report: $(DEMO)/report.html (open it in a browser)"
 
 # A pretrained model. CHARTER_MODELS=DIR has folders smollm2 and qwen-coder-1.5b, CHARTER_DATA=DIR has advbench and
 # self_instruct; else the hub gives them.
@@ -50,7 +50,6 @@ PROMPTS := --set 'prompts.redteam=[{name: advbench, path: $(CHARTER_DATA)/advben
 endif
 real: setup
 	@$(BIN)/charter run smollm2 --out $(REAL) $(MODELS) $(PROMPTS)
-	@echo "The report: $(REAL)/report.html (open it in a browser)"
 
 # A file's tests share what they begin with, so that one process runs them all; the slow files come first.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -76,7 +75,7 @@ lint: setup
 # The site of the pages, in build/site: without network; a broken link fails it.
 docs: setup
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "The site: build/site/index.html (open it in a browser)"
+	@echo "The site: build/site/index.html (open it in a browser; its search needs a server: python3 -m http.server -d build/site)"
 
 # A version's wheel, source archive, notes and bill of materials, in dist. TAG=v0.2.0 must be the package's version.
 release: setup

@@ -320,6 +320,14 @@ def test_show_names_what_matters(charter: Charter, told: Path) -> None:
     assert json.loads(charter("show", told, "--json").out)["head"] == summarise_run(told).head
 
 
+def test_show_names_the_report_where_there_is_one(charter: Charter, tmp_path: Path) -> None:
+    run = tell(tmp_path / "run")
+    (run / "report.html").unlink(missing_ok=True)
+    assert "The report" not in charter("show", run).out
+    (run / "report.html").touch()
+    assert f"The report: {run / 'report.html'}" in charter("show", run).out.replace("\n", "")
+
+
 def test_show_of_a_dependent_unfinished_run(charter: Charter, tmp_path: Path) -> None:
     half = charter("show", tell(tmp_path / "half", Tale(finished=False))).out
     assert "not finished" in half

@@ -66,6 +66,23 @@ def test_what_does_not_fit_is_said_and_not_loaded(spec: dict[str, Any], monkeypa
     assert look(spec)["memory to train"].mend.startswith("Batches of this length do not fit")
 
 
+def test_oracles_of_this_process_count_beside_the_target(
+    spec: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "memory of oracles" not in look(spec)
+    judge = {"model": str(tiny_models.build(tmp_path / "judge"))}
+    shared = look(spec, oracle=judge, evaluator=judge)["memory of oracles"]
+    apart = look(spec, oracle=judge, evaluator={**judge, "batch": 2})["memory of oracles"]
+    assert (shared.mend, apart.mend) == ("", "")
+    assert shared.found.count("judge") == 1
+    assert apart.found.count("judge") == 2
+    monkeypatch.setattr(memory_forecast, "read_free_memory", lambda device: 2**20)
+    tight = look(spec, oracle=judge, evaluator=judge)
+    assert tight["memory of oracles"].mend.startswith("They do not fit beside the target")
+    gone = look(spec, oracle={"model": str(tmp_path / "nowhere")})["memory of oracles"]
+    assert "cannot be counted" in gone.found
+
+
 def test_a_budget_of_hours_that_is_too_small_is_named(spec: dict[str, Any]) -> None:
     found = look(spec, budget={"hours": 1e-6})
     assert "budget.hours is 1e-06" in found["time"].mend

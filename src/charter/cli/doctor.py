@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from charter.cli.terminal import AsJson, print_json, print_table
+from charter.cli.terminal import AsJson, print_json, print_message, print_table
 from charter.errors import CharterError
 
 _KEY_NAMES = re.compile(r".*_API_KEY$|^HF_TOKEN$")
@@ -67,8 +67,9 @@ def check_machine() -> list[CheckResult]:
 def check_spec(spec: str) -> list[CheckResult]:
     """What a run of a spec file or recipe would take. Raises SpecError, EngineError."""
     from charter.jobs.run_requests import read_spec_text
-    from charter.jobs.spec_outlook import look_ahead
+    from charter.jobs.spec_outlook import MEASURED_SECONDS, look_ahead
 
+    print_message(f"Measuring the target: it is loaded, and answers for at most {MEASURED_SECONDS:.0f} seconds.")
     return [(line.what, line.found, line.mend) for line in look_ahead(read_spec_text(spec, {}))]
 
 

@@ -256,6 +256,8 @@ def _print_ending(directory: Path, reading: RunReader, head: str | None) -> None
         print_out(f"Useless rules, measured: {'; '.join(useless)}")
     if stopped := reading.outcome.get("stopped"):
         print_out(f"It stopped because {stopped}.")
+    if (report := directory / "report.html").is_file():
+        print_out(f"The report: {report} (open it in a browser)")
     print_out(
         f"HEAD {head}\nKeep it: charter verify {directory} --expect HASH"
         if head

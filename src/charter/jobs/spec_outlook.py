@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from charter import spec as specs
-from charter.errors import CharterError
+from charter.errors import CharterError, EngineError
 from charter.jobs.alignment_forecast import max_candidates
 from charter.jobs.alignment_job import AlignmentJob
 from charter.judging.judge_requests import MAX_REPLY_TOKENS
@@ -23,12 +23,13 @@ from charter.wiring.components import CHARS_PER_TOKEN, Components
 
 if TYPE_CHECKING:
     from charter.models.engines.local_engine import LocalEngine
+    from charter.spec import OracleSpec
 
 MEASURED_SECONDS = 20.0
 """The most seconds for which the target is asked, its loading left out."""
 TRIED_PROMPTS, READING_PART = 32, 4
 """The most prompts that are answered; and which part of the time they may be read in: one in four."""
-TRAINING = "memory to train"
+TRAINING, ORACLES = "memory to train", "memory of oracles"
 
 
 class OutlookLine(NamedTuple):
@@ -79,7 +80,7 @@ def look_ahead(text: str, seconds: float = MEASURED_SECONDS) -> list[OutlookLine
 def _look_at_target(components: Components, tokens: int, seconds: float) -> list[OutlookLine]:
     """Memory, and where it is enough, speed and time."""
     lines = _look_at_memory(components)
-    if any(line.mend for line in lines if line.what != TRAINING):
+    if any(line.mend for line in lines if line.what not in (TRAINING, ORACLES)):
         return [*lines, OutlookLine("speed", "not measured, since the target does not fit")]
     try:
         speed = measure_speed(components, seconds)
@@ -120,12 +121,51 @@ def _look_at_memory(components: Components) -> list[OutlookLine]:
         told = f"{_gib_text(weighed)} for the weights; {_gib_text(free)} are free"
         return [*lines, OutlookLine("memory", told, f"The weights alone do not fit. {cure}")]
     lines.append(_compare_memory("memory to answer", needed, free, answering, cure))
+    lines += _look_at_oracles(components, row, None if free is None else free - needed)
     if spec.method in TUNING_METHODS and not spec.tuner.launch and not spec.tuner.program:
         training = BatchShape(tune.batch, row)
         needed = memory_forecast.estimate_training(config, parameters, dtype, training, tune.kind == "full")
         cure = "Set a smaller options.tune.batch or scale.row_tokens, options.tune.kind: lora, or tuner.launch"
         lines.append(_compare_memory(TRAINING, needed, free, training, cure))
     return lines
+
+
+def _look_at_oracles(components: Components, row: int, free: int | None) -> list[OutlookLine]:
+    """Whether models that answer for other roles in this process fit beside the target, in the bytes that it leaves
+    free. Weights that several roles share count once, and nothing is fetched."""
+    weighed = {
+        asked.weights_digest: (asked.model, _weigh_oracle(components, asked, row))
+        for asked in components.roles.values()
+        if asked.has_weights and not asked.serve
+    }
+    if not weighed:
+        return []
+    unknown = [name for name, needed in weighed.values() if needed is None]
+    if unknown:
+        return [OutlookLine(ORACLES, f"not looked at: the weights of {', '.join(unknown)} cannot be counted here")]
+    needed = sum(each or 0 for _, each in weighed.values())
+    told = f"at most about {_gib_text(needed)} beside the target's: {', '.join(name for name, _ in weighed.values())}"
+    fits = free is None or needed <= free
+    cure = "They do not fit beside the target. Give them dtype: bfloat16, a smaller batch, or a server: base_url"
+    return [OutlookLine(ORACLES, f"{told}; they leave memory before a training", "" if fits else cure)]
+
+
+def _weigh_oracle(components: Components, asked: OracleSpec, row: int) -> int | None:
+    """Bytes of a role's weights and of a batch of the judge's words with such a row; None where nothing tells."""
+    try:
+        model = weights.resolve_model(asked.model, asked.revision, offline=True, remote_code=asked.remote_code)
+        where = weights.model_folder(model, offline=True, remote_code=asked.remote_code)
+        parameters = weights.count_parameters(where)
+        config = weights.load_config(where, remote_code=asked.remote_code)
+    except EngineError:
+        return None
+    if parameters is None:
+        return None
+    device = weights.pick_device(asked.device)
+    tokens = row + len(components.templates.judge) // CHARS_PER_TOKEN
+    rows = max(1, min(asked.batch, (asked.batch_tokens or default_batch_tokens(device)) // tokens))
+    dtype = weights.pick_dtype(asked.dtype, device, config)
+    return memory_forecast.estimate_answering(config, parameters, dtype, BatchShape(rows, tokens), MAX_REPLY_TOKENS)
 
 
 def _longest_row(components: Components) -> int:

@@ -276,9 +276,13 @@ class Components:
         others += [self.spec.attacker] if self.spec.attacker is not None else []
         return not any(self.spec.evaluator.model_names & other.model_names for other in others)
 
-    def _prices(self) -> dict[str, Price | None]:
+    @property
+    def roles(self) -> dict[str, OracleSpec]:
+        """The model of each role beside the target; a world that measures is none."""
         spec = self.spec
         asked = {"judge": spec.judge or spec.oracle, "proposer": spec.proposer or spec.oracle}
         asked |= {"attacker": spec.attacker} if spec.attacker is not None else {}
-        asked |= {"evaluator": spec.evaluator} if spec.evaluator != "world" else {}
-        return role_models.find_prices(asked, spec.budget)
+        return asked | ({"evaluator": spec.evaluator} if spec.evaluator != "world" else {})
+
+    def _prices(self) -> dict[str, Price | None]:
+        return role_models.find_prices(self.roles, self.spec.budget)
