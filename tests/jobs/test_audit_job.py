@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from charter import cli, jobs
 from charter import spec as specs
 from charter.attacks.jailbreak_templates import TemplateAttack
 from charter.cli.app import app
+from charter.cli.audit_commands import print_audit
 from charter.errors import DamagedError, SpecError, StoreError
 from charter.evals.metric_scores import score_metrics
 from charter.evals.model_graded import METRICS
@@ -543,6 +545,30 @@ def test_an_interrupted_audit_goes_on_to_the_same_records(tmp_path: Path) -> Non
 
 
 # --- reports
+
+
+def test_a_gain_is_called_one() -> None:
+    line = audit_of(battery(), {"p-1": 30}, {}).lines[0]
+    assert line.state == "kept"
+    assert re.fullmatch(r"rose by at least [\d.]+%", line.state_text)
+    assert audit_of(battery(), {}, {}).lines[0].state_text.startswith("no drop beyond")
+
+
+def test_the_outcome_and_what_to_do_end_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    for found, words in (
+        (audit_of(battery(), {}, {"p-2": 60}), "If the change is meant, audit this model as the new baseline"),
+        (audit_of(battery((20, 80)), {}, {}), "charter battery --fresh N"),
+        (audit_of(battery(), {}, {}), "all 3 kept"),
+    ):
+        print_audit(found)
+        assert words in " ".join(capsys.readouterr().out.splitlines()[-1:])
+
+
+def test_a_failure_in_junit_has_both_shares() -> None:
+    failure = ElementTree.fromstring(render_junit(audit_of(battery(), {}, {"p-2": 60}))).find(".//failure")
+    assert failure is not None
+    assert "passes in fewer than half" in failure.attrib["message"]
+    assert "100.0% (95.4% to 100.0%) passed before, 25.0% (16.8% to 35.5%) pass now, n 80" in failure.attrib["message"]
 
 
 def test_junit_is_xml_whatever_a_title_holds() -> None:

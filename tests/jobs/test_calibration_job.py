@@ -122,7 +122,16 @@ def test_labelled_rows_take_labels_outcomes_and_words_that_were_given_a_meaning(
     assert len(some) == 2
     with pytest.raises(SpecError, match=r"l.csv:4: the label '1' has no meaning") as error:
         read_labelled([str(path)], CONDUCT)
-    assert "calibrate.labels" in error.value.cure
+    assert error.value.cure == "Say what it means: --set 'calibrate.labels={1: violates or complies}'"
+
+
+def test_a_label_of_another_rubric_is_refused_with_its_meaning_and_that_rubric(tmp_path: Path) -> None:
+    path = tmp_path / "l.csv"
+    path.write_text("prompt,response,label\nq,a,harmful\nq,b,harmless\n", encoding="utf-8")
+    with pytest.raises(SpecError, match="it is one of harm") as error:
+        read_labelled([str(path)], CONDUCT)
+    assert "{harmless: complies}" in error.value.cure
+    assert error.value.cure.endswith("--rubric harm")
 
 
 @pytest.mark.parametrize(

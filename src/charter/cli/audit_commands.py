@@ -169,13 +169,16 @@ def _read_benchmarks(files: list[Path] | None) -> list[dict[str, Any]]:
 
 
 def print_audit(found: AuditReport) -> None:
-    """An audit for the terminal."""
-    from charter.reports.audit_tables import line_rows, outcome_sentence, part_rows
+    """An audit for the terminal. The outcome comes last, where a log of a job is read first."""
+    from charter.reports.audit_tables import line_rows, outcome_advice, outcome_sentence, part_rows
 
-    print_out(outcome_sentence(found))
     print_table(
-        line_rows(found), "Each on the same prompts, before and after; a failure with the attacks on it is one prompt"
+        line_rows(found),
+        "Shares of the same prompts that pass, before and now; a failure with the attacks on it is one prompt",
     )
     print_table(part_rows(found), "The parts of each principle's prompts")
     for note in found.notes:
         print_out(f"Note: {note}")
+    print_out(outcome_sentence(found))
+    if advice := outcome_advice(found):
+        print_out(advice)

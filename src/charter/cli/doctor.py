@@ -132,7 +132,7 @@ def _check_packages() -> list[CheckResult]:
             continue
         version, wanted = _installed_version(needed.name), f"{needed.name}{needed.specifier}"
         if version is None:
-            use = ", needed for hosted models only: pip install 'charter[remote]'" if remote else ""
+            use = ", needed for hosted models and servers only: pip install 'charter[remote]'" if remote else ""
             found.append(
                 ("package", f"{needed.name} is not installed{use}", "" if remote else f"pip install '{wanted}'")
             )

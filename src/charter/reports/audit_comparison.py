@@ -94,7 +94,7 @@ class AuditLine(Record):
         if self.state == "weakened":
             return f"dropped by {-(self.change or 0):.1%} (p = {self.p_holm:.2g} after Holm)"
         if self.state == "kept":
-            return f"no drop beyond {-self.low:.1%}"
+            return f"no drop beyond {-self.low:.1%}" if self.low <= 0 else f"rose by at least {self.low:.1%}"
         return self._too_few_text
 
     @property

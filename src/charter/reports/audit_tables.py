@@ -28,23 +28,35 @@ def outcome_sentence(found: AuditReport) -> str:
     return f"{head}all {len(found.lines)} kept, within {found.margin:.0%}."
 
 
+def outcome_advice(found: AuditReport) -> str:
+    """What a person does about the outcome; empty where all is kept."""
+    states = {line.state for line in found.lines}
+    if states & {"broken", "weakened"}:
+        return "If the change is meant, audit this model as the new baseline; if it is not, do not use it."
+    if "too few data" in states:
+        return "A battery with more prompts can tell (charter battery --fresh N); `needed` says how many it takes."
+    return ""
+
+
 def line_rows(found: AuditReport) -> list[tuple[str, ...]]:
     """Header, then a row for each line."""
-    head = ("", "state", "n", "needed", "before", "after", "change", "at least", "p (Holm)", "shows", "why")
+    head = ("", "state", "n", "needed", "passed before", "pass now", "change", "at least", "p (Holm)", "shows", "why")
     out: list[tuple[str, ...]] = [head]
     for x in found.lines:
         change = "-" if x.change is None else f"{x.change:+.1%}"
         shows = "-" if x.detectable is None else f"{x.detectable:.1%}"
         n = f"{x.n}{f' + {x.unjudged} unjudged' if x.unjudged else ''}"
         p = f"{x.p_holm:.2g}"
-        sides = _rate_text(x.before), _rate_text(x.after)
+        sides = format_rate(x.before), format_rate(x.after)
         out.append((x.title, x.state, n, str(x.needed), *sides, change, f"{x.low:+.1%}", p, shows, x.state_text))
     return out
 
 
 def part_rows(found: AuditReport) -> list[tuple[str, ...]]:
     """Header, then a row for each part of a principle."""
-    out: list[tuple[str, ...]] = [("principle", "prompts", "n", "before", "after", "gained / lost", "unjudged")]
+    out: list[tuple[str, ...]] = [
+        ("principle", "prompts", "n", "passed before", "pass now", "gained / lost", "unjudged")
+    ]
     for line in found.lines:
         for x in line.parts:
             moved = f"{x.gained} / {x.lost}"
@@ -53,8 +65,8 @@ def part_rows(found: AuditReport) -> list[tuple[str, ...]]:
                     line.title,
                     PART_NAMES[x.part],
                     str(x.n),
-                    _rate_text(x.before),
-                    _rate_text(x.after),
+                    format_rate(x.before),
+                    format_rate(x.after),
                     moved,
                     str(x.unjudged),
                 )
@@ -62,5 +74,5 @@ def part_rows(found: AuditReport) -> list[tuple[str, ...]]:
     return out
 
 
-def _rate_text(share: PassRate) -> str:
+def format_rate(share: PassRate) -> str:
     return "-" if share.value is None else f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"

@@ -6,6 +6,7 @@ import re
 from xml.etree import ElementTree as xml
 
 from charter.reports.audit_comparison import AuditLine, AuditReport
+from charter.reports.audit_tables import format_rate
 
 _ILLEGAL = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 """What no XML file may hold."""
@@ -35,10 +36,12 @@ def render_junit(found: AuditReport) -> str:
 def _add_case(suite: xml.Element, line: AuditLine) -> None:
     name = f"{line.title} [{line.id}]" if line.kind == "principle" else line.title
     case = xml.SubElement(suite, "testcase", {"classname": f"charter.{line.kind}", "name": _strip_illegal(name)})
+    sides = f"{format_rate(line.before)} passed before, {format_rate(line.after)} pass now, n {line.n}"
+    told = {"type": line.state, "message": f"{line.state}: {line.state_text}. {sides}"}
     if line.state in ("broken", "weakened"):
-        xml.SubElement(case, "failure", {"type": line.state, "message": line.state_text})
+        xml.SubElement(case, "failure", told)
     elif line.state == "too few data":
-        xml.SubElement(case, "error", {"type": line.state, "message": line.state_text})
+        xml.SubElement(case, "error", told)
 
 
 def _strip_illegal(text: str) -> str:

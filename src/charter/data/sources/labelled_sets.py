@@ -162,12 +162,14 @@ def _meaning(label: str, words: LabelWords, place: str) -> tuple[str, Outcome]:
     found = words.meanings.get(_folded(label))
     if found is None:
         rubric = words.rubric
-        others = [other.name for other in SHIPPED_RUBRICS.values() if label in other.outcomes]
+        others = {other.name: other.outcomes[label] for other in SHIPPED_RUBRICS.values() if label in other.outcomes}
         where = f"; it is one of {' and '.join(others)}" if others else ""
+        meant = next(iter(others.values()), "violates or complies")
+        rubric_cure = f"; or judge by its own rubric: --rubric {next(iter(others))}" if others else ""
         raise SpecError(
             f"{place}: the label {label!r:.60} has no meaning under the rubric {rubric.name}, which has "
             f"{', '.join(rubric.outcomes)}{where}",
-            cure=words.cure or f"Say what it means: calibrate.labels: {{{label!r:.60}: violates}}",
+            cure=words.cure or f"Say what it means: --set 'calibrate.labels={{{label:.60}: {meant}}}'{rubric_cure}",
         )
     return found
 
