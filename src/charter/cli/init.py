@@ -48,18 +48,23 @@ def init(
         str | None, typer.Option(metavar="MODEL", help="The model to align, instead of asking.", show_default=False)
     ] = None,
     oracle: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="The oracle, instead of asking.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="The oracle, instead of asking; NAME@http://SERVER/v1 is a server's model.",
+            show_default=False,
+        ),
     ] = None,
     evaluator: Annotated[
         str | None, typer.Option(metavar="MODEL", help="The evaluator, instead of asking.", show_default=False)
     ] = None,
     redteam: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Red-team prompts: a file or a published set.", show_default=False),
+        typer.Option(metavar="FILE", help="Red-team prompts: FILE, FILE:COLUMN or a published set.", show_default=False),
     ] = None,
     helpful: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Ordinary prompts: a file or a published set.", show_default=False),
+        typer.Option(metavar="FILE", help="Ordinary prompts: FILE, FILE:COLUMN or a published set.", show_default=False),
     ] = None,
     calls: Annotated[
         str | None, typer.Option(metavar="N", help="Most calls of the oracle, instead of asking.", show_default=False)

@@ -154,6 +154,26 @@ def test_a_model_that_stays_away_pauses_and_what_was_answered_is_kept() -> None:
         kept.extend(engine.generate(asked))
     assert sorted((c.id, c.error) for c in kept) == [("r0", ""), ("r1", "")]
     assert "charter resume" in caught.value.cure
+    assert "timeout_s" not in caught.value.cure
+
+
+def test_a_server_that_is_too_slow_pauses_and_says_what_to_set() -> None:
+    ended = threading.Event()
+
+    def slow(body: dict[str, Any]) -> dict[str, Any]:
+        ended.wait(10)
+        return echo(body)
+
+    with (
+        talking(slow, timeout=1, give_up_after=0, max_connections=1) as (engine, _),
+        pytest.raises(UnavailableError) as caught,
+    ):
+        try:
+            list(engine.generate([ask("r", "x")]))
+        finally:
+            ended.set()
+    assert "charter resume" in caught.value.cure
+    assert "a call may take 1 s (timeout_s)" in caught.value.cure
 
 
 def test_a_server_that_takes_no_reply_schemas_is_asked_without() -> None:

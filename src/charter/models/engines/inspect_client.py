@@ -217,6 +217,11 @@ def is_lost(error: Exception) -> bool:
     return isinstance(error, APIConnectionError) and not isinstance(error, APITimeoutError)
 
 
+def is_timeout(error: Exception) -> bool:
+    """Whether an attempt took longer than it may: the clients have classes of their own for it."""
+    return any(isinstance(found, TimeoutError) or "Timeout" in type(found).__name__ for found in _iter_causes(error))
+
+
 def _iter_causes(error: BaseException | None) -> Iterator[BaseException]:
     """An error, and all that lies beneath it."""
     seen: set[int] = set()

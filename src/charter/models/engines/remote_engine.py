@@ -328,6 +328,11 @@ class RemoteEngine:
         wait = told if told is not None else min(MAX_WAIT, options.first_wait * 2 ** (tries.failures - 1)) * chance
         if now + wait - self._down_since > options.give_up_after:
             cure = "Nothing is lost. When it answers again, `charter resume` goes on."
+            if inspect_client.is_timeout(cause):
+                cure += (
+                    f" A slow server: a call may take {options.timeout} s (timeout_s), its wait for a place included. "
+                    "Give it as many connections as it has places, or begin again with a longer timeout_s."
+                )
             pool.fail(self._engine_error(cause, UnavailableError, cure))
         await self._sleep_unless_stopped(wait, pool)
 
