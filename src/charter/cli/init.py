@@ -60,11 +60,15 @@ def init(
     ] = None,
     redteam: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Red-team prompts: FILE, FILE:COLUMN or a published set.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="Red-team prompts: FILE, FILE:COLUMN or a published set.", show_default=False
+        ),
     ] = None,
     helpful: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Ordinary prompts: FILE, FILE:COLUMN or a published set.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="Ordinary prompts: FILE, FILE:COLUMN or a published set.", show_default=False
+        ),
     ] = None,
     calls: Annotated[
         str | None, typer.Option(metavar="N", help="Most calls of the oracle, instead of asking.", show_default=False)
