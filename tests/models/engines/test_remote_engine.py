@@ -164,14 +164,10 @@ def test_a_server_that_is_too_slow_pauses_and_says_what_to_set() -> None:
         ended.wait(10)
         return echo(body)
 
-    with (
-        talking(slow, timeout=1, give_up_after=0, max_connections=1) as (engine, _),
-        pytest.raises(UnavailableError) as caught,
-    ):
-        try:
+    with talking(slow, timeout=1, give_up_after=0, max_connections=1) as (engine, _):
+        with pytest.raises(UnavailableError) as caught:
             list(engine.generate([ask("r", "x")]))
-        finally:
-            ended.set()
+        ended.set()
     assert "charter resume" in caught.value.cure
     assert "a call may take 1 s (timeout_s)" in caught.value.cure
 
