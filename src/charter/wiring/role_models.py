@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -313,7 +314,7 @@ def connect_oracle(
     log and lock of a server that is started for it; weights at hand answer on ``cluster``, where there is one."""
     if asked.classifiers:
         in_words = connect_oracle(asked.in_words, world, offline, folder, cluster=cluster)
-        return divide_judge(asked, in_words, rubric, offline)
+        return divide_judge(asked, in_words, rubric, offline, cluster)
     if asked.model == NO_MODEL:
         return Wordless()
     if asked.model == "world":
@@ -329,6 +330,16 @@ def connect_oracle(
         return open_oracle_weights(asked, offline, folder, cluster)
     urls = (asked.base_url, *asked.more_urls) if asked.base_url else ()
     return connect_remote(asked, asked.model, urls, offline)
+
+
+@contextmanager
+def open_oracle(spec: Spec, asked: OracleSpec, world: World | None, rubric: Rubric | None = None) -> Iterator[Engine]:
+    """An oracle of a spec for as long as it is asked, where the spec's executor says. Raises as ``connect_oracle``."""
+    with ExitStack() as opened:
+        if (cluster := build_cluster(spec)) is not None:
+            opened.callback(cluster.close)
+        engine = connect_oracle(asked, world, spec.offline, rubric=rubric, cluster=cluster)
+        yield opened.enter_context(closing(engine))
 
 
 def find_price(asked: OracleSpec) -> Price | None:
