@@ -10,17 +10,29 @@ from pathlib import Path
 import pytest
 
 from charter.errors import EngineError
+from charter.judging.rubrics import SHIPPED_RUBRICS
 from charter.models import weights
+from charter.models.embedders.hidden_states import HiddenStateEmbedder
+from charter.models.embedders.ray_embedder import RayEmbedder, TextChunk
 from charter.models.engines.local_engine import LocalEngine
 from charter.models.engines.local_options import LocalOptions
 from charter.models.engines.ray_cluster import RayCluster, RayOptions
 from charter.models.engines.ray_engine import RayEngine
-from charter.records.chat import Message, Sampling, ScoreRequest
-from charter.spec import OracleSpec, parse_spec
+from charter.models.engines.sequence_classifier import ClassifierOptions, SequenceClassifier
+from charter.ports import Engine
+from charter.records.chat import Exchange, Message, Prompt, Sampling, ScoreRequest
+from charter.records.record import Step
+from charter.records.templates import Templates
+from charter.records.verdicts import Verdict
+from charter.spec import JudgingSpec, OracleSpec, parse_spec
+from charter.stages.judge import judge
 from charter.wiring import role_models
+from charter.wiring.cluster_classifiers import ClusterClassifier
 from charter.wiring.cluster_engines import LocalOracle, LocalReplica
 from charter.wiring.targets import Targets
-from tests.fakes import tiny_models
+from tests.fakes import tiny_classifiers, tiny_models
+from tests.fakes.ray_replicas import PoisonedClassifier
+from tests.fakes.tiny_models import WORDS
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +59,17 @@ def cluster() -> Iterator[RayCluster]:
         yield found
 
 
+def answered(id: str, text: str) -> Exchange:
+    prompt = Prompt(id=id, messages=(Message(role="user", content="what do you say"),))
+    return Exchange(id=id, prompt=prompt, response=text, stop="stop", model="m", sampling=Sampling())
+
+
+def judge_all(engine: Engine, exchanges: list[Exchange]) -> dict[str, Verdict]:
+    rubric, step = SHIPPED_RUBRICS["harm"], Step("judge", 0)
+    said = judge(exchanges, engine, rubric, Templates(), JudgingSpec(read="label"), step=step)
+    return {verdict.id: verdict for verdict in said}
+
+
 @pytest.mark.filterwarnings("default")
 def test_workers_answer_and_weigh_what_this_process_does(folder: Path, cluster: RayCluster) -> None:
     model = weights.resolve_model(str(folder))
@@ -62,6 +85,49 @@ def test_workers_answer_and_weigh_what_this_process_does(folder: Path, cluster: 
     for id, one in weighed.items():
         assert found[id].value == pytest.approx(one.value, rel=1e-6)
         assert found[id].model_copy(update={"value": one.value}) == one
+    there.close()
+
+
+def test_workers_place_texts_as_this_process_does_to_the_last_bit(folder: Path, cluster: RayCluster) -> None:
+    model = weights.resolve_model(str(folder))
+    here = HiddenStateEmbedder("tiny", lambda: LocalEngine(model, CPU))
+    engine = RayEngine(LocalReplica(model, CPU), cluster)
+    there, texts = RayEmbedder(here, engine), [" ".join(WORDS[n % 9 : n % 50 + 9]) for n in range(120)]
+    assert len(here.form_batches([*texts, ""])) > 3
+    assert there.embed([*texts, ""]) == here.embed([*texts, ""])
+    assert there.identity == here.identity
+    assert there.embed([]) == []
+    engine.close()
+
+
+def test_a_text_that_ends_its_workers_is_an_error() -> None:
+    (again,), found = TextChunk([3], ["venom"]).share_out()
+    assert (again.places, found) == ([3], [])
+    with pytest.raises(EngineError, match=r"begins with 'venom'") as caught:
+        again.share_out()
+    assert "embedder: none" in caught.value.cure
+
+
+def test_workers_weigh_exchanges_as_this_process_does(cluster: RayCluster, tmp_path: Path) -> None:
+    model = weights.resolve_model(str(tiny_classifiers.build(tmp_path / "classifier")))
+    told, options = {"harm": {"toxic": "harmful", "neutral": "harmless"}}, ClassifierOptions(device="cpu")
+    rubrics = {"harm": SHIPPED_RUBRICS["harm"]}
+    here = SequenceClassifier(model, told, rubrics, options)
+    there = ClusterClassifier(model, told, rubrics, options, cluster)
+    assert (there.identity, there.list_labels("harm")) == (here.identity, here.list_labels("harm"))
+    said = [f"{verb} you" + " now" * (n % 3) for n, verb in enumerate(["hate", "thank", "rob", "see"] * 5)]
+    exchanges = [answered(f"e{n}", text) for n, text in enumerate(said)]
+    judged, expected = judge_all(there, exchanges), judge_all(here, exchanges)
+    assert {one.outcome for one in expected.values()} == {"violates", "complies"}
+    assert judged.keys() == expected.keys()
+    for id, one in expected.items():
+        assert judged[id].probability == pytest.approx(one.probability, rel=1e-5)
+        assert judged[id].model_copy(update={"probability": one.probability}) == one
+    there._engine.use_opener(PoisonedClassifier(model, told, rubrics, options, here.identity))
+    there.close()
+    found = judge_all(there, [*exchanges[:6], answered("bad", "venom")])
+    assert {id for id, one in found.items() if one.outcome == "unjudged"} == {"bad"}
+    assert "it ended 2 workers" in found["bad"].raw
     there.close()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from charter.data.curation.curation_records import CurationRow
 from charter.errors import BudgetError
-from charter.ports import Engine
+from charter.ports import Classifying, Engine
 from charter.records.chat import Completion, Exchange, LogLikelihood, Message, Prompt, Request, Sampling, ScoreRequest
 from charter.records.record import Record, Step, digest
 from charter.runs import store
@@ -55,6 +55,10 @@ class CallLimitedEngine:
     def score(self, requests: Sequence[ScoreRequest], done: Collection[str] = ()) -> Iterator[LogLikelihood]:
         """Raises UnsupportedError where the engine gives none."""
         yield from self._engine.score(requests, done)
+
+    def list_labels(self, rubric: str) -> Sequence[str]:
+        """As the engine does; none where it is no classifier."""
+        return self._engine.list_labels(rubric) if isinstance(self._engine, Classifying) else ()
 
     def close(self) -> None:
         """Frees connections."""

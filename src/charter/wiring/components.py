@@ -156,13 +156,13 @@ class Components:
             proposer=run.meter_engine(self.connect_oracle("proposer"), "proposer", "aligning", prices["proposer"]),
             judge=run.meter_engine(judge, "judge", "aligning", prices["judge"]),
             measuring_judge=run.meter_engine(judge, "judge", "measuring", prices["judge"]),
-            tuner=self._free_memory_first(role_models.build_tuner(self.spec, run.directory / TUNING_DIR)),
+            tuner=self._free_memory_first(role_models.build_tuner(self.spec, run.directory / TUNING_DIR, self.cluster)),
             evaluators=self.build_evaluators(run),
             attacks=attack_styles.build_train_attacks(self.spec, self.world, attacker, self.templates),
             suite=self._build_benchmark_suite(run, attacker),
             embedder=self.embedder,
             learners=learners.build_learners(
-                self.spec, run.directory / TUNING_DIR, run.directory, self._free_memory_first
+                self.spec, run.directory / TUNING_DIR, run.directory, self._free_memory_first, self.cluster
             ),
         )
 
