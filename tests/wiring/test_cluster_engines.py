@@ -19,6 +19,8 @@ from charter.models.engines.local_options import LocalOptions
 from charter.models.engines.ray_cluster import RayCluster, RayOptions
 from charter.models.engines.ray_engine import RayEngine
 from charter.models.engines.sequence_classifier import ClassifierOptions, SequenceClassifier
+from charter.models.tuners.ray_rewards import RayRewarder
+from charter.models.tuners.ray_tuner import RayTuner
 from charter.ports import Engine
 from charter.records.chat import Exchange, Message, Prompt, Sampling, ScoreRequest
 from charter.records.record import Step
@@ -29,7 +31,9 @@ from charter.stages.judge import judge
 from charter.wiring import role_models
 from charter.wiring.cluster_classifiers import ClusterClassifier
 from charter.wiring.cluster_engines import LocalOracle, LocalReplica
-from charter.wiring.targets import Targets
+from charter.wiring.embedder import build_embedder
+from charter.wiring.learners import build_learners
+from charter.wiring.targets import MemoryFreeingTuner, Targets
 from tests.fakes import tiny_classifiers, tiny_models
 from tests.fakes.ray_replicas import PoisonedClassifier
 from tests.fakes.tiny_models import WORDS
@@ -157,3 +161,19 @@ def test_targets_and_oracles_of_the_spec_go_to_its_cluster(folder: Path, tmp_pat
         judge = role_models.connect_oracle(oracle, None, cluster=targets.cluster)
         assert isinstance(judge, RayEngine)
         assert judge.identity == role_models.connect_oracle(oracle, None).identity
+        embedder = build_embedder(spec, start, targets.load_start, targets.find_workers)
+        assert isinstance(embedder, RayEmbedder)
+        assert targets.find_workers(start, role_models.local_options(spec)) is again, "the target's workers read"
+
+
+def test_training_of_the_spec_goes_to_its_cluster(folder: Path, tmp_path: Path) -> None:
+    asked = {"world": "village", "executor": "ray", "target": {"model": str(folder)}, "tuner": {"on_cluster": True}}
+    spec = parse_spec(json.dumps(asked))
+    cluster, start = role_models.build_cluster(spec), weights.resolve_model(str(folder))
+    tuner = role_models.build_tuner(spec, tmp_path, cluster)
+    assert isinstance(tuner, RayTuner)
+    assert tuner.identity == role_models.build_tuner(parse_spec(json.dumps(asked | {"tuner": {}})), tmp_path).identity
+    found = build_learners(spec, tmp_path, tmp_path, lambda one: MemoryFreeingTuner(one, lambda: None), cluster)
+    assert isinstance(found.reward_tuner, MemoryFreeingTuner)
+    assert isinstance(found.reward_tuner.tuner, RayTuner)
+    assert isinstance(found.load_rewarder(start.under("reward")), RayRewarder)

@@ -37,6 +37,7 @@ def build_learners(
     """What learns from preferences; jobs and checkpoints of what is launched lie in ``folder``. ``root``: the run's, of
     which models name their files; ``free_memory_first``: makes a tuner that waits for memory; ``cluster``: the
     spec's."""
+    from charter.models.tuners.ray_rewards import RayRewarder
     from charter.models.tuners.reward_model import RewardModel
 
     learn = spec.options.learn
@@ -47,6 +48,8 @@ def build_learners(
     def rewarder(model: ModelRef) -> Rewarder:
         assert model.adapter is not None
         placed = model.model_copy(update={"adapter": str(root / model.adapter)})
+        if cluster is not None:
+            return RayRewarder(placed, options["reward"], cluster)
         return RewardModel(placed, options["reward"], keep_loaded=False)
 
     if spec.tuner.program:

@@ -19,10 +19,14 @@ from charter.models.engines.ray_cluster import RayCluster, RayOptions
 from charter.models.tuners.isolation import find_newest_checkpoint
 from charter.models.tuners.launched_tuner import CHECKPOINT_FOLDER, JOB_FILE, LaunchedTuner
 from charter.models.tuners.local_tuner import LocalTuner
+from charter.models.tuners.ray_rewards import ExchangeChunk, RayRewarder
 from charter.models.tuners.ray_tuner import RayTuner
-from charter.models.tuners.tuner_options import SftOptions
+from charter.models.tuners.reward_model import RewardModel
+from charter.models.tuners.tuner_options import RewardOptions, SftOptions
 from charter.ports import RLTuner, SupportsLRScale
+from charter.records.chat import Exchange, Message, Prompt, Sampling, StopReason
 from charter.records.model_refs import ModelRef
+from charter.records.preferences import ExchangeReward
 from tests.contracts.test_tuner import ROWS
 from tests.fakes import tiny_models
 from tests.fakes.ray_replicas import SMALL_STORE, start_nodes
@@ -57,6 +61,11 @@ def in_process(start: ModelRef, tmp_path_factory: pytest.TempPathFactory) -> Mod
     return LocalTuner(OPTIONS).tune(start, ROWS, tmp_path_factory.mktemp("tuned") / "policy", 3)
 
 
+def rated(id: str, text: str, stop: StopReason = "stop") -> Exchange:
+    prompt = Prompt(id=id, messages=(Message(role="user", content="how do i bake a cake"),))
+    return Exchange(id=id, prompt=prompt, response=text, stop=stop, model="m", sampling=Sampling())
+
+
 def end_worker_at_checkpoint(checkpoints: Path, ended: list[int]) -> None:
     """Ends the worker that trains, once it has a checkpoint."""
     while find_newest_checkpoint(checkpoints, 1) is None:
@@ -83,6 +92,28 @@ def test_a_node_with_gpus_trains_the_policy_of_this_process_to_the_byte_though_i
     assert "goes on from checkpoint-" in (tmp_path / "work" / "log").read_text()
     assert policy == in_process.model_copy(update={"adapter": str(tmp_path / "policy")})
     assert (tmp_path / "work" / f"{JOB_FILE}.gpus").read_text() == "0\n", "the only node with a GPU"
+
+
+def test_workers_rate_answers_as_this_process_does_to_the_last_bit(
+    start: ModelRef, cluster: RayCluster, tmp_path: Path
+) -> None:
+    model = start.under(str(tiny_models.build(tmp_path / "checkpoint", seed=2)))
+    options = RewardOptions(device="cpu")
+    here, there = RewardModel(model, options), RayRewarder(model, options, cluster)
+    answers = [rated(f"a{n}", " ".join(tiny_models.WORDS[: n % 40 + 1])) for n in range(90)]
+    answers.append(rated("failed", "", stop="error"))
+    expected = {reward.id: reward.value for reward in here.rewards(answers)}
+    assert [id for id, value in expected.items() if value is None] == ["failed"]
+    assert len(set(expected.values())) > 30
+    assert {reward.id: reward.value for reward in there.rewards(answers)} == expected
+    assert there.identity == here.identity
+
+
+def test_an_answer_that_ends_its_workers_has_no_worth() -> None:
+    both, _ = ExchangeChunk([rated("a", "yes"), rated("b", "no")]).share_out()
+    assert [[e.id for e in chunk.exchanges] for chunk in both] == [["a"], ["b"]]
+    (again,), _ = both[0].share_out()
+    assert again.share_out() == ([], [ExchangeReward(id="a", value=None)])
 
 
 def test_what_goes_wrong_there_is_said_here(start: ModelRef, cluster: RayCluster, tmp_path: Path) -> None:
