@@ -30,7 +30,10 @@ def placement() -> Row:
 WRITING = {
     "method": "self_instruct",
     "options.instruct.generator": "target",
-    "options.instruct.rounds": "2",
+    "options.instruct.rounds": "1",
+    "options.instruct.calls": "12",
+    "options.instruct.max_tokens": "32",
+    "options.instruct.topics.rounds": "0",
 }
 
 
