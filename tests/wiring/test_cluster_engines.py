@@ -92,10 +92,10 @@ def test_workers_answer_and_weigh_what_this_process_does(folder: Path, cluster: 
     there.close()
 
 
-def test_workers_place_texts_as_this_process_does_to_the_last_bit(folder: Path, cluster: RayCluster) -> None:
+def test_a_worker_places_texts_as_this_process_does_to_the_last_bit(folder: Path, cluster: RayCluster) -> None:
     model = weights.resolve_model(str(folder))
     here = HiddenStateEmbedder("tiny", lambda: LocalEngine(model, CPU))
-    engine = RayEngine(LocalReplica(model, CPU), cluster)
+    engine = RayEngine(LocalReplica(model, CPU), cluster, cluster.options.model_copy(update={"workers": 1}))
     there, texts = RayEmbedder(here, engine), [" ".join(WORDS[n % 9 : n % 50 + 9]) for n in range(120)]
     assert len(here.form_batches([*texts, ""])) > 3
     assert there.embed([*texts, ""]) == here.embed([*texts, ""])
@@ -112,12 +112,14 @@ def test_a_text_that_ends_its_workers_is_an_error() -> None:
     assert "embedder: none" in caught.value.cure
 
 
-def test_workers_weigh_exchanges_as_this_process_does(cluster: RayCluster, tmp_path: Path) -> None:
+def test_a_worker_weighs_exchanges_as_this_process_does_until_one_ends_it(cluster: RayCluster, tmp_path: Path) -> None:
+    cluster.join()
     model = weights.resolve_model(str(tiny_classifiers.build(tmp_path / "classifier")))
     told, options = {"harm": {"toxic": "harmful", "neutral": "harmless"}}, ClassifierOptions(device="cpu")
     rubrics = {"harm": SHIPPED_RUBRICS["harm"]}
     here = SequenceClassifier(model, told, rubrics, options)
-    there = ClusterClassifier(model, told, rubrics, options, cluster)
+    alone = RayCluster(cluster.options.model_copy(update={"workers": 1}))
+    there = ClusterClassifier(model, told, rubrics, options, alone)
     assert (there.identity, there.list_labels("harm")) == (here.identity, here.list_labels("harm"))
     said = [f"{verb} you" + " now" * (n % 3) for n, verb in enumerate(["hate", "thank", "rob", "see"] * 5)]
     exchanges = [answered(f"e{n}", text) for n, text in enumerate(said)]
@@ -128,8 +130,7 @@ def test_workers_weigh_exchanges_as_this_process_does(cluster: RayCluster, tmp_p
         assert judged[id].probability == pytest.approx(one.probability, rel=1e-5)
         assert judged[id].model_copy(update={"probability": one.probability}) == one
     there._engine.use_opener(PoisonedClassifier(model, told, rubrics, options, here.identity))
-    there.close()
-    found = judge_all(there, [*exchanges[:6], answered("bad", "venom")])
+    found = judge_all(there, [*exchanges[:2], answered("bad", "venom")])
     assert {id for id, one in found.items() if one.outcome == "unjudged"} == {"bad"}
     assert "it ended 2 workers" in found["bad"].raw
     there.close()
