@@ -46,7 +46,7 @@ class WaitingOpener:
 
     def _answer(self, request: Request) -> str:
         time.sleep(self.wait)
-        return f"{request.id} {4 * TEXT}"
+        return f"{request.id} {os.getpid()} {4 * TEXT}"
 
 
 def main(words: Sequence[str]) -> int:
@@ -74,7 +74,8 @@ def tell_speed() -> str:
     for workers in WORKERS:
         with closing(RayCluster(RayOptions(workers=workers, batch=BATCH))) as cluster:
             engine = RayEngine(WaitingOpener(WAIT), cluster)
-            list(engine.generate(requests[: workers * BATCH]))  # until all are there
+            while len({found.text.split()[1] for found in engine.generate(requests[: workers * BATCH])}) < workers:
+                pass  # until all are there
             began, cpu = time.monotonic(), time.process_time()
             assert len(list(engine.generate(requests))) == CALLS
             wall, cpu = time.monotonic() - began, time.process_time() - cpu

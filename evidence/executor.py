@@ -51,9 +51,9 @@ def executor() -> dict[str, Any]:
 def compare(name: str, changes: dict[str, str], recipe: str = "iteralign", **more: str) -> dict[str, Any]:
     """A run in one process and on two workers, as a line. ``more``: what is changed on the cluster alone, with two
     underscores for each dot."""
-    key, placed = name.replace(" ", "-"), {word.replace("__", "."): value for word, value in more.items()}
-    one = Cell(f"executor/{key}-process", recipe, changes)
-    many = Cell(f"executor/{key}-ray", recipe, changes | RAY | placed)
+    placed = {word.replace("__", "."): value for word, value in more.items()}
+    one = Cell(name_cell(name, "process"), recipe, changes)
+    many = Cell(name_cell(name, "ray"), recipe, changes | RAY | placed)
     times = {}
     for cell in (one, many):
         times[cell.name] = done(cell)["seconds"]
@@ -62,6 +62,16 @@ def compare(name: str, changes: dict[str, str], recipe: str = "iteralign", **mor
         "name": name, "records": records, "same run": is_same(many.directory, one.directory),
         "seconds in process": times[one.name], "seconds on ray": times[many.name],
     }  # fmt: skip
+
+
+def name_cell(name: str, kind: str) -> str:
+    """The cell of a run of ``compare``: in the ``process``, or on ``ray``."""
+    return f"executor/{name.replace(' ', '-')}-{kind}"
+
+
+def place(name: str, kind: str) -> Path:
+    """Where that run is kept."""
+    return Cell(name_cell(name, kind)).directory
 
 
 def is_same(found: Path, expected: Path) -> bool:
