@@ -155,7 +155,10 @@ def test_targets_and_oracles_of_the_spec_go_to_its_cluster(folder: Path, tmp_pat
     with closing(Targets(spec, start, tmp_path)) as targets:
         with targets.open_engine(start) as engine:
             assert isinstance(engine, RayEngine)
-            assert engine.identity == role_models.build_local_engine(spec, start).identity
+            here = role_models.build_local_engine(spec, start)
+            assert engine.identity == here.identity
+            assert (engine.renders, engine.render(ASKED[0])) == (here.renders, here.render(ASKED[0]))
+            assert engine.render(ASKED[0])
         with targets.open_engine(start) as again:
             assert again is engine
         oracle = OracleSpec(model=str(folder))

@@ -116,6 +116,7 @@ class Targets:
     def find_workers(self, model: ModelRef, options: LocalOptions) -> RayEngine | None:
         """The workers that hold a base with such options, under whatever adapter is in use; None where the spec names
         no cluster."""
+        from charter.models.engines.local_engine import LocalEngine
         from charter.models.engines.ray_engine import RayEngine
         from charter.wiring.cluster_engines import LocalReplica
 
@@ -123,7 +124,8 @@ class Targets:
             return None
         key = f"{model.base_digest} {digest(options)}"
         if key not in self._on_cluster:
-            self._on_cluster[key] = RayEngine(LocalReplica(model, options), self.cluster)
+            reader = LocalEngine(model, options)
+            self._on_cluster[key] = RayEngine(LocalReplica(model, options), self.cluster, reader=reader)
         return self._on_cluster[key]
 
     def _end_workers(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from charter.models.engines.ray_cluster import RayCluster, RayOptions
 from charter.models.engines.ray_workers import ReplicaOpener, RequestChunk, WorkChunk, WorkerPool, call_of
+from charter.ports import Rendering
 from charter.records.chat import Completion, LogLikelihood, Request, ScoreRequest
 
 Asked = Request | ScoreRequest
@@ -27,10 +28,17 @@ CHUNKS_A_WORKER = 4
 
 class RayEngine:
     """Answers with what ``opener`` opens on the workers of ``cluster``. ``options``: how many workers, and what each
-    takes (None: as the cluster's)."""
+    takes (None: as the cluster's); ``reader``: shows what the model reads, in this process and without weights."""
 
-    def __init__(self, opener: ReplicaOpener, cluster: RayCluster, options: RayOptions | None = None) -> None:
+    def __init__(
+        self,
+        opener: ReplicaOpener,
+        cluster: RayCluster,
+        options: RayOptions | None = None,
+        reader: Rendering | None = None,
+    ) -> None:
         self._pool, self._draining = WorkerPool(cluster, opener, options or cluster.options), False
+        self._reader = reader
 
     @property
     def identity(self) -> str:
@@ -57,6 +65,15 @@ class RayEngine:
     def close(self) -> None:
         """Ends the workers; the next call starts others."""
         self._pool.close()
+
+    @property
+    def renders(self) -> bool:
+        """Whether it shows what the model reads."""
+        return self._reader is not None and self._reader.renders
+
+    def render(self, request: Request | ScoreRequest) -> str:
+        """What the model reads before it answers a request; nothing where it does not render."""
+        return "" if self._reader is None else self._reader.render(request)
 
     def run_chunks(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, list[Any]]]:
         """Each chunk with what a worker made of it, as they come. Raises what the model raises, UnavailableError."""
