@@ -32,6 +32,7 @@ from evidence.meaning import meaning
 from evidence.measurement import measurement
 from evidence.near import near
 from evidence.nearness import nearness
+from evidence.placement import placement
 from evidence.preferences import preferences
 from evidence.real import real
 from evidence.real_kills import real_kills
@@ -57,6 +58,7 @@ CLAIMS = {
     "judge": judge,
     "equal_answers": equal_answers,
     "executor": executor,
+    "placement": placement,
     "meaning": meaning,
     "measurement": measurement,
     "preferences": preferences,

@@ -33,7 +33,7 @@ def executor() -> dict[str, Any]:
     """Equal records greedy and sampled, of red teaming and of a whole iteration; and losses."""
     rows = []
     for temperature in ("0.0", "0.9"):
-        rows.append(_compare(f"red_team at temperature {temperature}", SMALL | {"scale.temperature": temperature}))
+        rows.append(compare(f"red_team at temperature {temperature}", SMALL | {"scale.temperature": temperature}))
     losses = [kept("executor/workers", _lose_workers)]
     losses += [kept(f"executor/driver-{n}", partial(_lose_driver, n)) for n in range(DRIVER_LOSSES)]
     losses += [kept(f"executor/node-{n}", partial(_lose_node, n)) for n in range(NODE_LOSSES)]
@@ -48,9 +48,12 @@ def executor() -> dict[str, Any]:
     return {"rows": rows, "losses": losses, "targets": targets}
 
 
-def _compare(name: str, changes: dict[str, str]) -> dict[str, Any]:
-    key = name.replace(" ", "-")
-    one, many = Cell(f"executor/{key}-process", changes=changes), Cell(f"executor/{key}-ray", changes=changes | RAY)
+def compare(name: str, changes: dict[str, str], recipe: str = "iteralign", **more: str) -> dict[str, Any]:
+    """A run in one process and on two workers, as a line. ``more``: what is changed on the cluster alone, with two
+    underscores for each dot."""
+    placed = {word.replace("__", "."): value for word, value in more.items()}
+    one = Cell(name_cell(name, "process"), recipe, changes)
+    many = Cell(name_cell(name, "ray"), recipe, changes | RAY | placed)
     times = {}
     for cell in (one, many):
         times[cell.name] = done(cell)["seconds"]
@@ -59,6 +62,16 @@ def _compare(name: str, changes: dict[str, str]) -> dict[str, Any]:
         "name": name, "records": records, "same run": is_same(many.directory, one.directory),
         "seconds in process": times[one.name], "seconds on ray": times[many.name],
     }  # fmt: skip
+
+
+def name_cell(name: str, kind: str) -> str:
+    """The cell of a run of ``compare``: in the ``process``, or on ``ray``."""
+    return f"executor/{name.replace(' ', '-')}-{kind}"
+
+
+def place(name: str, kind: str) -> Path:
+    """Where that run is kept."""
+    return Cell(name_cell(name, kind)).directory
 
 
 def is_same(found: Path, expected: Path) -> bool:

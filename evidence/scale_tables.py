@@ -19,6 +19,17 @@ def table_executor(found: dict[str, Any]) -> str:
     return md.lines(("run", "records", "same run", "seconds in process", "seconds on two workers"), rows)
 
 
+def table_placement(found: dict[str, Any]) -> str:
+    """A line for each run: what is equal, and how far the probabilities of the rest differ."""
+    head = ("run", "records", "equal", "largest difference", "seconds in process", "seconds on two workers")
+    rows = [
+        (r["name"], r["of"], r["equal"], f"{r['difference']:.0e}" if r["difference"] else "-",
+         r["seconds in process"], r["seconds on ray"])
+        for r in found["rows"]
+    ]  # fmt: skip
+    return md.lines(head, rows)
+
+
 def table_losses(found: dict[str, Any]) -> str:
     """A line for each run that lost something."""
     keys = ("verified", "same run")

@@ -113,6 +113,7 @@ def table(name: str) -> str:
         "servers": scale_tables.table_servers,
         "many_servers": scale_tables.table_many_servers,
         "executor": scale_tables.table_executor,
+        "placement": scale_tables.table_placement,
         "cluster": scale_tables.table_cluster,
     }.get(claim)
     return special(found) if special is not None else _rows(found)

@@ -6,15 +6,18 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from charter.errors import EngineError
 from charter.models.engines.scripted_engine import ScriptedEngine
+from charter.models.engines.sequence_classifier import EncodedText
 from charter.ports import Engine
-from charter.records.chat import Request, ScoreRequest
+from charter.records.chat import Message, Request, ScoreRequest
+from charter.wiring.cluster_classifiers import ClassifierReplica
 
 SMALL_STORE = 80 << 20
 
@@ -70,6 +73,25 @@ class ScriptedReplica:
     def _note(self, request: Request | ScoreRequest) -> None:
         with (self.folder / f"asked-{os.getpid()}").open("a") as stream:
             stream.write(f"{request.id}\n")
+
+
+class PoisonedClassifier(ClassifierReplica):
+    """Opens a real classifier that ends its worker when it reads ``venom``."""
+
+    def open(self, held: Engine | None) -> Engine:
+        """Opens it, or goes on with what is held."""
+        opened: Any = super().open(held)
+        opened._encode = _end_at_venom(opened._encode)
+        return cast(Engine, opened)
+
+
+def _end_at_venom(encode: Callable[[Sequence[Message]], EncodedText]) -> Callable[[Sequence[Message]], EncodedText]:
+    def read(messages: Sequence[Message]) -> EncodedText:
+        if "venom" in messages[-1].content:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return encode(messages)
+
+    return read
 
 
 def worker_pids(folder: Path) -> list[int]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 
 from charter.errors import SpecError
@@ -28,3 +31,22 @@ def test_the_cluster_is_as_the_spec_says() -> None:
 def test_what_is_wrong_is_said(wrong: str) -> None:
     with pytest.raises(SpecError, match="executor"):
         parse_spec(f"world: village\nexecutor: {wrong}\n", "spec.yaml")
+
+
+@pytest.mark.parametrize(
+    ("tuner", "fault"),
+    [
+        ({"on_cluster": True}, "tuner.on_cluster: there is no cluster; set executor: ray"),
+        ({"gpus": 8}, "tuner.cpus, tuner.gpus: are for tuner.on_cluster, which is not set"),
+        (
+            {"on_cluster": True, "program": "python:a.b:C"},
+            "a tuner of your own cannot be launched, placed or quantized",
+        ),
+    ],
+)
+def test_training_on_a_cluster_needs_one(tuner: dict[str, object], fault: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(fault)):
+        parse_spec(json.dumps({"world": "village", "tuner": tuner}))
+    assert (
+        parse_spec(json.dumps({"world": "village", "executor": "ray", "tuner": {"on_cluster": True}})).tuner.cpus == 1
+    )

@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def built(folder: Path, **changes: Any) -> Embedder | None:
     spec = parse_spec(json.dumps({"world": "village", "target": {"model": str(folder)}, **changes}))
     start = resolve_model(str(folder))
-    return build_embedder(spec, start, lambda: LocalEngine(start))
+    return build_embedder(spec, start, lambda: LocalEngine(start), lambda *_: None)
 
 
 def test_the_target_tells_failures_apart_where_its_weights_are_here(folder: Path) -> None:

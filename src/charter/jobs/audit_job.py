@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,9 +69,7 @@ class AuditJob:
         battery = run.steps("000").once("battery", battery_builder.load_battery, self.spec.audit)
         self._match_battery_size(battery)
         self.components.decided = battery.rubric.norms
-        with ExitStack() as opened:
-            judge = self._connect_judge(run)
-            opened.callback(judge.close)
+        with closing(self.components), closing(self._connect_judge(run)) as judge:
             auditors = AuditInputs(
                 target=lambda model: self._open_target(run, model),
                 judge=judge,
@@ -135,7 +133,7 @@ class AuditJob:
         if spec.target.by_http:
             spec = spec.model_copy(update={"target": spec.target.model_copy(update={"model": model.base})})
         with (
-            closing(Targets(spec, model, run.directory / SERVER_DIR)) as targets,
+            closing(Targets(spec, model, run.directory / SERVER_DIR, self.components.cluster)) as targets,
             targets.open_metered(run, model) as engine,
         ):
             yield engine
@@ -147,7 +145,7 @@ class AuditJob:
             return run.meter_engine(
                 role_models.connect_oracle(OracleSpec(), world), "evaluator", "measuring", role_models.FREE
             )
-        engine = role_models.connect_oracle(asked, world, self.spec.offline)
+        engine = role_models.connect_oracle(asked, world, self.spec.offline, cluster=self.components.cluster)
         return run.meter_engine(engine, "evaluator", "measuring", self.components.prices["evaluator"])
 
     def _build_benchmark_suite(self, run: Run, battery: Battery, judge: Engine) -> BenchmarkSuite:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,9 +124,22 @@ def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None, la
     Raises StoreError, DamagedError, SpecError."""
     reading = _open_run(str(directory))
     require_without_erased(reading)
-    left, rules = _read_handover(reading, directory), reading.constitution
-    components = _audit_components(reading, asked)
-    spec, evaluator = components.spec, components.build_evaluators(None)["heldout"]
+    left = _read_handover(reading, directory)
+    with closing(_audit_components(reading, asked)) as components:
+        step = Step("battery", reading.spec.seed if seed is None else seed)
+        return _draw_battery(reading, left, components, asked, labelled, step=step)
+
+
+def _draw_battery(
+    reading: RunReader,
+    left: RunState,
+    components: Components,
+    asked: AuditSpec,
+    labelled: Sequence[Path],
+    *,
+    step: Step,
+) -> Battery:
+    rules, spec, evaluator = reading.constitution, components.spec, components.build_evaluators(None)["heldout"]
     measured = [
         Probe(id=q.id, about=evaluator.identity, part="benchmark", group=q.id, prompt=q.prompt)
         for q in evaluator.questions()
@@ -142,7 +156,7 @@ def build_battery(directory: Path, asked: AuditSpec, seed: int | None = None, la
         attack_styles.build_fixed_attacks(spec, components.world, asked.styles),
         asked,
         embedder,
-        step=Step("battery", reading.spec.seed if seed is None else seed),
+        step=step,
     )
     tagged = make_tagged_probes(rules.active, reading.rule_decisions)
     cases, told = make_cases(reading, labelled, components, list(causes.values()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from charter.errors import SpecError
@@ -33,11 +33,10 @@ class CalibrationJob:
         self.trial = self._build_inputs()
         self.price = role_models.find_prices({"judge": spec.judge or spec.oracle}, spec.budget)["judge"]
 
-    @property
-    def judge(self) -> Engine:
-        """The judge to be measured."""
-        asked, rubric = self.spec.judge or self.spec.oracle, self.trial.rubric
-        return role_models.connect_oracle(asked, self.world, self.spec.offline, rubric=rubric)
+    def open_judge(self) -> AbstractContextManager[Engine]:
+        """The judge to be measured. Raises SpecError, EngineError."""
+        asked = self.spec.judge or self.spec.oracle
+        return role_models.open_oracle(self.spec, asked, self.world, self.trial.rubric)
 
     def describe(self) -> dict[str, Any]:
         """Nothing: there is no target."""
@@ -53,7 +52,7 @@ class CalibrationJob:
 
         if losses := find_losses(self.counts):
             run.steps("000").record("left_out", losses)
-        with closing(self.judge) as judge:
+        with self.open_judge() as judge:
             found = calibrate(run, run.meter_engine(judge, "judge", "measuring", self.price), self.trial)
         outcome = {"method": "calibrate", "world": self.spec.world or None}
         finish_run(run, outcome, {CALIBRATION_FILE: found.model_dump_json(indent=2) + "\n"})
@@ -72,7 +71,8 @@ class CalibrationJob:
         }
         rows = {"rows": {count.id: count.summary for count in self.counts}} if self.counts else {}
         calls = {"judge_calls": asked, "calls": sum(asked.values())}
-        return {"method": "calibrate", "judge": self.judge.identity, **calls, **rows}
+        with self.open_judge() as engine:
+            return {"method": "calibrate", "judge": engine.identity, **calls, **rows}
 
     def _build_inputs(self) -> CalibrationInputs:
         from charter.data.sources.human_labels import read_pairs

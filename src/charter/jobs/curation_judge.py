@@ -9,7 +9,7 @@ from pathlib import Path
 
 from charter.data.curation.curation_records import CurationRow
 from charter.errors import BudgetError
-from charter.ports import Engine
+from charter.ports import Classifying, Engine
 from charter.records.chat import Completion, Exchange, LogLikelihood, Message, Prompt, Request, Sampling, ScoreRequest
 from charter.records.record import Record, Step, digest
 from charter.runs import store
@@ -56,6 +56,10 @@ class CallLimitedEngine:
         """Raises UnsupportedError where the engine gives none."""
         yield from self._engine.score(requests, done)
 
+    def list_labels(self, rubric: str) -> Sequence[str]:
+        """As the engine does; none where it is no classifier."""
+        return self._engine.list_labels(rubric) if isinstance(self._engine, Classifying) else ()
+
     def close(self) -> None:
         """Frees connections."""
         self._engine.close()
@@ -73,32 +77,32 @@ def open_target_judge(spec: Spec, out: Path) -> Iterator[TargetJudge]:
     world = role_models.load_world(spec)
     templates, step = role_models.build_templates(spec, world), Step(path="curate", run_seed=spec.seed)
     rubric, options = role_models.load_rubric(spec.options.judge), spec.options.judge
-    engine, file = role_models.connect_oracle(spec.judge or spec.oracle, world, spec.offline), verdict_cache_path(out)
-    by = digest([engine.identity, rubric.model_dump(), templates.model_dump(), options.model_dump(), spec.seed])
-    lines, size, _ = store.read_lines(file)
-    kept = store.parse_records(file, lines, CachedVerdict)
-    known = {(said.id, said.texts): said.reason for said in kept if said.judge == by}
-    counted, handle = CallLimitedEngine(engine, spec.budget.calls, len(kept)), store.open_for_append(file)
+    file = verdict_cache_path(out)
+    with role_models.open_oracle(spec, spec.judge or spec.oracle, world) as engine:
+        by = digest([engine.identity, rubric.model_dump(), templates.model_dump(), options.model_dump(), spec.seed])
+        lines, size, _ = store.read_lines(file)
+        kept = store.parse_records(file, lines, CachedVerdict)
+        known = {(said.id, said.texts): said.reason for said in kept if said.judge == by}
+        counted, handle = CallLimitedEngine(engine, spec.budget.calls, len(kept)), store.open_for_append(file)
 
-    def judged(rows: Sequence[CurationRow]) -> list[str]:
-        nonlocal size
-        keys = {row.id: (row.id, digest([row.roles, row.texts])) for row in rows}
-        asked = [_to_exchange(row) for row in rows if keys[row.id] not in known]
-        for verdict in judge(asked, counted, rubric, templates, options, step=step):
-            key = keys[verdict.id]
-            known[key] = exclusion_reason(verdict)
-            if verdict.outcome != "unjudged":
-                said = CachedVerdict(id=key[0], texts=key[1], judge=by, reason=known[key])
-                size = store.write_line(handle, file, size, said.model_dump_json().encode())
-        return [known[keys[row.id]] for row in rows]
+        def judged(rows: Sequence[CurationRow]) -> list[str]:
+            nonlocal size
+            keys = {row.id: (row.id, digest([row.roles, row.texts])) for row in rows}
+            asked = [_to_exchange(row) for row in rows if keys[row.id] not in known]
+            for verdict in judge(asked, counted, rubric, templates, options, step=step):
+                key = keys[verdict.id]
+                known[key] = exclusion_reason(verdict)
+                if verdict.outcome != "unjudged":
+                    said = CachedVerdict(id=key[0], texts=key[1], judge=by, reason=known[key])
+                    size = store.write_line(handle, file, size, said.model_dump_json().encode())
+            return [known[keys[row.id]] for row in rows]
 
-    try:
-        yield judged
-    finally:
-        os.close(handle)
-        counted.close()
-        if not size:
-            file.unlink(missing_ok=True)
+        try:
+            yield judged
+        finally:
+            os.close(handle)
+            if not size:
+                file.unlink(missing_ok=True)
 
 
 def _to_exchange(row: CurationRow) -> Exchange:

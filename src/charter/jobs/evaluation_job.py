@@ -22,6 +22,7 @@ from charter.wiring.benchmark_suite import SpecBenchmarks
 from charter.wiring.targets import SERVER_DIR, Targets
 
 if TYPE_CHECKING:
+    from charter.models.engines.ray_cluster import RayCluster
     from charter.runs import Run
 
 
@@ -102,7 +103,9 @@ class EvaluationJob:
         """What would be asked at most, by benchmark: answers, log-likelihoods and calls of the judge."""
         from charter.stages.benchmark_items import skip_benchmarks
 
-        made = self.benchmarks.build_benchmarks(self._connect(self.benchmarks.judge, None, ExitStack()))
+        given = self.benchmarks.judge
+        judge = None if given is None else role_models.connect_oracle(given, self.world, self.spec.offline)
+        made = self.benchmarks.build_benchmarks(judge)
         skipped = {lack.id: lack.reason for lack in skip_benchmarks(made, (), self.spec.continue_from is None)}
         calls = {
             benchmark.name: count_calls(benchmark, self.spec.options, benchmark.name in self.benchmarks.judged_names)
@@ -121,18 +124,18 @@ class EvaluationJob:
         }
 
     def _build_benchmark_suite(self, run: Run, targets: Targets, opened: ExitStack) -> BenchmarkSuite:
-        judge = self._connect(self.benchmarks.judge, run, opened)
-        attacker = self._connect(self.spec.attacker, run, opened, "attacker")
+        connect = partial(self._connect, run, targets.cluster, opened)
+        judge, attacker = connect("evaluator", self.benchmarks.judge), connect("attacker", self.spec.attacker)
         target = partial(targets.open_metered, run)
         return BenchmarkSuite(
             target, self.benchmarks.build_benchmarks(judge), self.benchmarks.build_style_attacks(attacker)
         )
 
     def _connect(
-        self, asked: OracleSpec | None, run: Run | None, opened: ExitStack, role: str = "evaluator"
+        self, run: Run, cluster: RayCluster | None, opened: ExitStack, role: str, asked: OracleSpec | None
     ) -> Engine | None:
         if asked is None:
             return None
-        engine = role_models.connect_oracle(asked, self.world, self.spec.offline)
+        engine = role_models.connect_oracle(asked, self.world, self.spec.offline, cluster=cluster)
         opened.callback(engine.close)
-        return engine if run is None else run.meter_engine(engine, role, "measuring", self.prices[role])
+        return run.meter_engine(engine, role, "measuring", self.prices[role])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 
 from charter.records.chat import Exchange
 from charter.records.record import Step
@@ -24,7 +23,7 @@ def judge_exchanges_of(exchanges: Sequence[Exchange], spec: Spec) -> list[Verdic
     fit = next((found.calibration.fit for found in known if found.id == "judge"), None)
     with (
         block_network(spec.offline),
-        closing(role_models.connect_oracle(asked, world, spec.offline, rubric=rubric)) as engine,
+        role_models.open_oracle(spec, asked, world, rubric) as engine,
     ):
         fitted = rubric.model_copy(update={"fit": fit})
         said = judge(exchanges, engine, fitted, templates, judging, step=Step("judge", spec.seed))

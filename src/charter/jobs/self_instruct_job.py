@@ -75,7 +75,7 @@ class SelfInstructJob:
                 writer = opened.enter_context(targets.open_metered(run, self.start))
             else:
                 asked = self.spec.proposer or self.spec.oracle
-                oracle = opened.enter_context(closing(role_models.connect_oracle(asked, self.world, self.spec.offline)))
+                oracle = opened.enter_context(role_models.open_oracle(self.spec, asked, self.world))
                 writer = run.meter_engine(oracle, "proposer", "aligning", self.price)
             return self_instruct(run.steps("000"), writer, self.given)
 

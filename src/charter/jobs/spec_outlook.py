@@ -122,7 +122,7 @@ def _look_at_memory(components: Components) -> list[OutlookLine]:
         return [*lines, OutlookLine("memory", told, f"The weights alone do not fit. {cure}")]
     lines.append(_compare_memory("memory to answer", needed, free, answering, cure))
     lines += _look_at_oracles(components, row, None if free is None else free - needed)
-    if spec.method in TUNING_METHODS and not spec.tuner.launch and not spec.tuner.program:
+    if spec.method in TUNING_METHODS and spec.tuner.is_in_process:
         training = BatchShape(tune.batch, row)
         needed = memory_forecast.estimate_training(config, parameters, dtype, training, tune.kind == "full")
         cure = "Set a smaller options.tune.batch or scale.row_tokens, options.tune.kind: lora, or tuner.launch"

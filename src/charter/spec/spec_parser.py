@@ -277,6 +277,8 @@ def _target_faults(spec: Spec) -> list[str]:
     faults = spec.target.find_faults() + spec.tuner.find_faults()
     if spec.tuner.quantize != "none" and spec.options.tune.kind == "full":
         faults.append("tuner.quantize: weights of 4 bits cannot be tuned in full; set options.tune.kind: lora")
+    if spec.tuner.on_cluster and spec.executor.kind != "ray":
+        faults.append("tuner.on_cluster: there is no cluster; set executor: ray")
     if spec.method == "rlhf":
         faults += _rlhf_faults(spec)
     if spec.target.by_http and spec.method in TUNING_METHODS:
@@ -306,10 +308,11 @@ def _rlhf_faults(spec: Spec) -> list[str]:
         faults.append("tuner.program: rloo has a tuner of its own; set options.learn.algorithm to dpo or kto")
     if learn.algorithm == "rloo" and learn.rloo.batch % learn.rloo.answers_per_prompt:
         faults.append("options.learn.rloo.batch: must be a multiple of options.learn.rloo.answers_per_prompt")
-    if spec.tuner.launch and learn.algorithm == "rloo" and learn.rloo.reward == "judge":
+    elsewhere = spec.tuner.launch or spec.tuner.on_cluster
+    if elsewhere and learn.algorithm == "rloo" and learn.rloo.reward == "judge":
         faults.append(
-            "options.learn.rloo.reward: a judge cannot reward answers that tuner.launch draws in other processes; set "
-            "it to model, or leave tuner.launch empty"
+            "options.learn.rloo.reward: a judge cannot reward answers that are drawn in other processes; set it to "
+            "model, or leave tuner.launch and tuner.on_cluster out"
         )
     if gates.retry_with == "replay" and (learn.algorithm == "rloo" or not learn.replay):
         faults.append(

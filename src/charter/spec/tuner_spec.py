@@ -15,7 +15,7 @@ LAUNCH_PLACEHOLDERS = ("script", "job")
 
 
 class TunerSpec(Record):
-    """Where training runs: in this process, or in processes of its own."""
+    """Where training runs: in this process, in processes of its own, or on a node of a cluster."""
 
     program: str = Field(
         "",
@@ -36,6 +36,13 @@ class TunerSpec(Record):
         ge=1,
         description="Rows at a time in one process of a launched training. Null: a step's rows, shared evenly.",
     )
+    on_cluster: bool = Field(
+        False,
+        description="True trains on one node of the cluster of `executor: ray`, which sees the run's folder and the "
+        "weights under the same path. False: on the node where charter runs.",
+    )
+    cpus: float = Field(1.0, gt=0, description="Processors that training on the cluster takes, all of one node.")
+    gpus: float = Field(0.0, ge=0, description="GPUs that training on the cluster takes, all of one node.")
     quantize: Literal["none", "4bit"] = Field(
         "none",
         description="`4bit` trains LoRA over a base in 4 bits (QLoRA, arXiv 2305.14314). It needs bitsandbytes and "
@@ -48,12 +55,20 @@ class TunerSpec(Record):
         """A name alone is that of a tuner of one's own."""
         return {"program": given} if isinstance(given, str) else given
 
+    @property
+    def is_in_process(self) -> bool:
+        """Whether charter's own tuner trains in this process."""
+        return not (self.program or self.launch or self.on_cluster)
+
     def find_faults(self) -> list[str]:
         """What does not fit together, one line each."""
         if self.program and not self.program.startswith(PROGRAM_PREFIX):
             return ["tuner.program: names no object; write python:package.module:Object"]
-        if self.program and (self.launch or self.quantize != "none"):
-            return ["tuner.program: a tuner of your own cannot be launched or quantized; leave launch and quantize"]
+        if self.program and (self.launch or self.on_cluster or self.quantize != "none"):
+            own = "tuner.program: a tuner of your own cannot be launched, placed or quantized"
+            return [f"{own}; leave launch, on_cluster and quantize"]
+        if not self.on_cluster and (self.cpus != 1 or self.gpus):
+            return ["tuner.cpus, tuner.gpus: are for tuner.on_cluster, which is not set"]
         if not self.launch:
             return ["tuner.micro_batch: is for tuner.launch, which is not set"] if self.micro_batch else []
         found = parse_placeholders(self.launch, LAUNCH_PLACEHOLDERS)

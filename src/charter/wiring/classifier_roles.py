@@ -13,6 +13,7 @@ from charter.records.chat import Completion, LogLikelihood, Request, ScoreReques
 from charter.spec import NO_MODEL, ClassifierSpec, OracleSpec, Spec
 
 if TYPE_CHECKING:
+    from charter.models.engines.ray_cluster import RayCluster
     from charter.models.engines.sequence_classifier import SequenceClassifier
 
 WORDLESS = ("red_team", "calibrate")
@@ -108,16 +109,22 @@ class DividedJudge:
             engine.close()
 
 
-def divide_judge(asked: OracleSpec, model: Engine, rubric: Rubric | None, offline: bool = False) -> DividedJudge:
-    """The classifiers of a role beside its model. ``rubric``: what a finding is. No weights load. Raises SpecError,
-    EngineError."""
+def divide_judge(
+    asked: OracleSpec,
+    model: Engine,
+    rubric: Rubric | None,
+    offline: bool = False,
+    cluster: RayCluster | None = None,
+) -> DividedJudge:
+    """The classifiers of a role beside its model. ``rubric``: what a finding is. They weigh on ``cluster``, where there
+    is one. No weights load. Raises SpecError, EngineError."""
     known = {**SHIPPED_RUBRICS, COMPARE.name: COMPARE} | ({rubric.name: rubric} if rubric is not None else {})
     unknown = [name for each in asked.classifiers for name in each.rubrics if name not in known]
     if unknown:
         raise SpecError(
             f"classifiers: {', '.join(unknown)}: no such rubric is asked by", cure=f"There are: {', '.join(known)}."
         )
-    built = [_build_classifier(each, known, offline) for each in asked.classifiers]
+    built = [_build_classifier(each, known, offline, cluster) for each in asked.classifiers]
     cut = {COMPARE.name, rubric.name if rubric is not None else ""}
     for classifier, each in zip(built, asked.classifiers, strict=True):
         if classifier.kind == "score" and (others := sorted(set(each.rubrics) - cut)):
@@ -128,16 +135,22 @@ def divide_judge(asked: OracleSpec, model: Engine, rubric: Rubric | None, offlin
     return DividedJudge(built, model)
 
 
-def _build_classifier(asked: ClassifierSpec, known: dict[str, Rubric], offline: bool) -> SequenceClassifier:
+def _build_classifier(
+    asked: ClassifierSpec, known: dict[str, Rubric], offline: bool, cluster: RayCluster | None
+) -> SequenceClassifier:
     from charter.models.engines.sequence_classifier import ClassifierOptions, SequenceClassifier
     from charter.models.weights import resolve_model
+    from charter.wiring.cluster_classifiers import ClusterClassifier
 
     options = ClassifierOptions.model_validate(
         asked.model_dump(include={"device", "dtype", "batch_tokens", "reads"})
         | {"batch_size": asked.batch, "offline": offline}
     )
     model = resolve_model(asked.model, asked.revision, offline=offline)
-    return SequenceClassifier(model, asked.rubrics, known, options)
+    rubrics = {name: known[name] for name in asked.rubrics}
+    if cluster is not None:
+        return ClusterClassifier(model, asked.rubrics, rubrics, options, cluster)
+    return SequenceClassifier(model, asked.rubrics, rubrics, options)
 
 
 def covers(asked: OracleSpec, rubric: Rubric) -> bool:

@@ -65,7 +65,8 @@ class Components:
         self.prompts = attack_styles.add_heldout_style(spec, self.world, read, self.templates)
         self.train = self.prompts.train
         self.benchmarks = SpecBenchmarks(spec, self.world, self.templates)
-        self._targets = Targets(spec, self.start)
+        self.cluster = role_models.build_cluster(spec)
+        self._targets = Targets(spec, self.start, cluster=self.cluster)
         self._oracles = ExitStack()
         self._weights: dict[str, Engine] = {}
         self._folder: Path | None = None
@@ -98,9 +99,17 @@ class Components:
     def open_roles(self, run: Run) -> Iterator[Roles]:
         """The roles of a run; at the end servers and connections are closed."""
         self._folder = run.directory / SERVER_DIR
-        self._targets = Targets(self.spec, self.start, self._folder, self._targets.cluster)
-        with closing(self._targets), self._oracles:
+        self._targets = Targets(self.spec, self.start, self._folder, self.cluster)
+        with closing(self):
             yield self._bind_roles(run)
+
+    def close(self) -> None:
+        """Closes servers and connections, and leaves the cluster."""
+        with ExitStack() as left:
+            if self.cluster is not None:
+                left.callback(self.cluster.close)
+            left.callback(self._targets.close)
+            self._oracles.close()
 
     def method_inputs(self) -> Inputs:
         """What the method is given."""
@@ -147,20 +156,20 @@ class Components:
             proposer=run.meter_engine(self.connect_oracle("proposer"), "proposer", "aligning", prices["proposer"]),
             judge=run.meter_engine(judge, "judge", "aligning", prices["judge"]),
             measuring_judge=run.meter_engine(judge, "judge", "measuring", prices["judge"]),
-            tuner=self._free_memory_first(role_models.build_tuner(self.spec, run.directory / TUNING_DIR)),
+            tuner=self._free_memory_first(role_models.build_tuner(self.spec, run.directory / TUNING_DIR, self.cluster)),
             evaluators=self.build_evaluators(run),
             attacks=attack_styles.build_train_attacks(self.spec, self.world, attacker, self.templates),
             suite=self._build_benchmark_suite(run, attacker),
             embedder=self.embedder,
             learners=learners.build_learners(
-                self.spec, run.directory / TUNING_DIR, run.directory, self._free_memory_first
+                self.spec, run.directory / TUNING_DIR, run.directory, self._free_memory_first, self.cluster
             ),
         )
 
     @property
     def embedder(self) -> Embedder | None:
         """What places texts by their meaning; None where words do. Its weights load when it is first asked."""
-        return build_embedder(self.spec, self.start, self._targets.load_start)
+        return build_embedder(self.spec, self.start, self._targets.load_start, self._targets.find_workers)
 
     def _free_memory_first(self, tuner: Tuner) -> MemoryFreeingTuner:
         return MemoryFreeingTuner(tuner, self.free_memory)
@@ -189,11 +198,11 @@ class Components:
         if key in self._weights:
             return self._weights[key]
         if asked.classifiers:
-            engine: Engine = divide_judge(asked, self._connect(asked.in_words), self.rubric, self.spec.offline)
+            in_words = self._connect(asked.in_words)
+            engine: Engine = divide_judge(asked, in_words, self.rubric, self.spec.offline, self.cluster)
         else:
             folder = self._folder / f"oracle-{key}" if self._folder is not None else None
-            cluster = self._targets.cluster
-            engine = role_models.connect_oracle(asked, self.world, self.spec.offline, folder, cluster=cluster)
+            engine = role_models.connect_oracle(asked, self.world, self.spec.offline, folder, cluster=self.cluster)
         self._oracles.callback(engine.close)
         if key:
             self._weights[key] = engine

@@ -14,9 +14,10 @@ from charter.records.training_rows import RatedAnswer
 from charter.spec import Spec
 from charter.wiring.plugins import load_object
 from charter.wiring.reading_calls import plan_reading
-from charter.wiring.role_models import tuner_options
+from charter.wiring.role_models import place_tuner, tuner_options
 
 if TYPE_CHECKING:
+    from charter.models.engines.ray_cluster import RayCluster
     from charter.models.tuners.tuner_options import TuneOptions
     from charter.records.row_counts import RowCount
 
@@ -27,25 +28,28 @@ TRAINER_NAMES = {"learning_rate": "lr", "answers_per_prompt": "group_size", "cen
 
 
 def build_learners(
-    spec: Spec, folder: Path, root: Path, free_memory_first: Callable[[Tuner], RLTuner]
+    spec: Spec,
+    folder: Path,
+    root: Path,
+    free_memory_first: Callable[[Tuner], RLTuner],
+    cluster: RayCluster | None = None,
 ) -> PreferenceTrainers:
     """What learns from preferences; jobs and checkpoints of what is launched lie in ``folder``. ``root``: the run's, of
-    which models name their files; ``free_memory_first``: makes a tuner that waits for memory."""
-    from charter.models.tuners.launched_tuner import LaunchedTuner
-    from charter.models.tuners.local_tuner import LocalTuner
+    which models name their files; ``free_memory_first``: makes a tuner that waits for memory; ``cluster``: the
+    spec's."""
+    from charter.models.tuners.ray_rewards import RayRewarder
     from charter.models.tuners.reward_model import RewardModel
 
-    launch, micro, learn = spec.tuner.launch, spec.tuner.micro_batch, spec.options.learn
+    learn = spec.options.learn
     offline = learn.algorithm if learn.algorithm != "rloo" else "dpo"
     options = {name: read_trainer_options(spec, name) for name in (offline, "reward", "rloo")}
-    tuners = {
-        name: free_memory_first(LaunchedTuner(own, launch, folder, micro) if launch else LocalTuner(own))
-        for name, own in options.items()
-    }
+    tuners = {name: free_memory_first(place_tuner(spec, own, folder, cluster)) for name, own in options.items()}
 
     def rewarder(model: ModelRef) -> Rewarder:
         assert model.adapter is not None
         placed = model.model_copy(update={"adapter": str(root / model.adapter)})
+        if cluster is not None:
+            return RayRewarder(placed, options["reward"], cluster)
         return RewardModel(placed, options["reward"], keep_loaded=False)
 
     if spec.tuner.program:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter.errors import EngineError, SpecError
 from charter.judging.rubrics import Rubric
-from charter.ports import Engine, Tuner
+from charter.ports import Engine, RLTuner, Tuner
 from charter.records.chat import Prompt, Sampling
 from charter.records.model_refs import ModelRef
 from charter.records.record import digest
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from charter.models.engines.ray_cluster import RayCluster
     from charter.models.engines.served_engine import ServedEngine
     from charter.models.engines.template_report import TemplateReport
+    from charter.models.tuners.tuner_options import TuneOptions
     from charter.organism.world import World
 
 
@@ -230,18 +232,28 @@ def tuner_options(spec: Spec) -> dict[str, Any]:
     }
 
 
-def build_tuner(spec: Spec, folder: Path) -> Tuner:
+def build_tuner(spec: Spec, folder: Path, cluster: RayCluster | None = None) -> Tuner:
     """The tuner that the spec asks for; one that is launched has its job and checkpoints in ``folder``."""
-    from charter.models.tuners.launched_tuner import LaunchedTuner
-    from charter.models.tuners.local_tuner import LocalTuner
     from charter.models.tuners.tuner_options import SftOptions
 
     if spec.tuner.program:
         return load_object(spec.tuner.program, Tuner)
     options = SftOptions.model_validate({**tuner_options(spec), "row_order": spec.scale.row_order})
-    if not spec.tuner.launch:
-        return LocalTuner(options)
-    return LaunchedTuner(options, spec.tuner.launch, folder, spec.tuner.micro_batch)
+    return place_tuner(spec, options, folder, cluster)
+
+
+def place_tuner(spec: Spec, options: TuneOptions, folder: Path, cluster: RayCluster | None) -> RLTuner:
+    """What trains by such options where the spec says: here, in processes of its own, or on a node of ``cluster``."""
+    from charter.models.tuners.launched_tuner import LaunchedTuner
+    from charter.models.tuners.local_tuner import LocalTuner
+    from charter.models.tuners.ray_tuner import RayTuner
+
+    asked = spec.tuner
+    here = LaunchedTuner(options, asked.launch, folder, asked.micro_batch) if asked.launch else LocalTuner(options)
+    if not asked.on_cluster:
+        return here
+    assert cluster is not None, "the spec names one"
+    return RayTuner(here, cluster, asked.cpus, asked.gpus)
 
 
 def answer_sampling(spec: Spec, longest: int | None = None) -> Sampling:
@@ -313,7 +325,7 @@ def connect_oracle(
     log and lock of a server that is started for it; weights at hand answer on ``cluster``, where there is one."""
     if asked.classifiers:
         in_words = connect_oracle(asked.in_words, world, offline, folder, cluster=cluster)
-        return divide_judge(asked, in_words, rubric, offline)
+        return divide_judge(asked, in_words, rubric, offline, cluster)
     if asked.model == NO_MODEL:
         return Wordless()
     if asked.model == "world":
@@ -329,6 +341,16 @@ def connect_oracle(
         return open_oracle_weights(asked, offline, folder, cluster)
     urls = (asked.base_url, *asked.more_urls) if asked.base_url else ()
     return connect_remote(asked, asked.model, urls, offline)
+
+
+@contextmanager
+def open_oracle(spec: Spec, asked: OracleSpec, world: World | None, rubric: Rubric | None = None) -> Iterator[Engine]:
+    """An oracle of a spec for as long as it is asked, where the spec's executor says. Raises as ``connect_oracle``."""
+    with ExitStack() as opened:
+        if (cluster := build_cluster(spec)) is not None:
+            opened.callback(cluster.close)
+        engine = connect_oracle(asked, world, spec.offline, rubric=rubric, cluster=cluster)
+        yield opened.enter_context(closing(engine))
 
 
 def find_price(asked: OracleSpec) -> Price | None:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Self
 
 from charter.ports import Engine, Rewarder, RLTuner, SupportsLRScale, Tuner
 from charter.records.model_refs import ModelRef
+from charter.records.record import digest
 from charter.records.training_rows import TrainingRow
 from charter.spec import Spec
 from charter.wiring import role_models
 
 if TYPE_CHECKING:
     from charter.models.engines.local_engine import LocalEngine
+    from charter.models.engines.local_options import LocalOptions
     from charter.models.engines.ray_cluster import RayCluster
     from charter.models.engines.ray_engine import RayEngine
     from charter.models.engines.served_engine import ServedEngine
@@ -30,14 +32,15 @@ TUNING_DIR = ".tuning"
 
 class Targets:
     """Gives each policy its engine. ``folder``: where servers keep log and lock (a run's own); ``cluster``: the spec's,
-    where it is at hand already. It is left at the end."""
+    where others use it too: they leave it. One of its own is left at the end."""
 
     def __init__(
         self, spec: Spec, start: ModelRef, folder: Path | None = None, cluster: RayCluster | None = None
     ) -> None:
         self.spec, self.start, self.folder = spec, start, folder
         self._local: dict[str, LocalEngine] = {}
-        self.cluster = cluster or role_models.build_cluster(spec)
+        self._own_cluster = role_models.build_cluster(spec) if cluster is None else None
+        self.cluster = cluster or self._own_cluster
         self._on_cluster: dict[str, RayEngine] = {}
         self._served: ServedEngine | None = None
         self._elsewhere: Engine | None = None
@@ -56,7 +59,7 @@ class Targets:
                 self.release()
                 raise
         elif self.cluster is not None:
-            engine = self._open_on_cluster(self.cluster, policy)
+            engine = self._open_on_cluster(policy)
             yield engine
             if self.spec.executor.gpus:
                 engine.close()
@@ -95,20 +98,35 @@ class Targets:
     def close(self) -> None:
         """Ends the server and the cluster's workers, and closes connections."""
         self.release()
-        if self.cluster is not None:
-            self._end_workers()
-            self.cluster.close()
+        self._end_workers()
+        if self._own_cluster is not None:
+            self._own_cluster.close()
         if self._elsewhere is not None:
             self._elsewhere.close()
 
-    def _open_on_cluster(self, cluster: RayCluster, policy: ModelRef) -> RayEngine:
+    def _open_on_cluster(self, policy: ModelRef) -> RayEngine:
         """The policy on the cluster's workers, which keep the base. Its files must lie where they see them."""
+        from charter.wiring.cluster_engines import LocalReplica
+
+        options = role_models.local_options(self.spec)
+        found = self.find_workers(policy, options)
+        assert found is not None
+        return found.use_opener(LocalReplica(policy, options))
+
+    def find_workers(self, model: ModelRef, options: LocalOptions) -> RayEngine | None:
+        """The workers that hold a base with such options, under whatever adapter is in use; None where the spec names
+        no cluster."""
+        from charter.models.engines.local_engine import LocalEngine
         from charter.models.engines.ray_engine import RayEngine
         from charter.wiring.cluster_engines import LocalReplica
 
-        replica = LocalReplica(policy, role_models.local_options(self.spec))
-        found = self._on_cluster.setdefault(policy.base_digest, RayEngine(replica, cluster))
-        return found.use_opener(replica)
+        if self.cluster is None:
+            return None
+        key = f"{model.base_digest} {digest(options)}"
+        if key not in self._on_cluster:
+            reader = LocalEngine(model, options)
+            self._on_cluster[key] = RayEngine(LocalReplica(model, options), self.cluster, reader=reader)
+        return self._on_cluster[key]
 
     def _end_workers(self) -> None:
         for engine in self._on_cluster.values():

@@ -87,9 +87,22 @@ def test_a_request_that_ends_its_workers_is_answered_with_an_error(cluster: RayC
     assert asked_ids(tmp_path).count("r99") <= 3
     label = ScoreRequest(id="s/1", messages=(Message(role="user", content="venom"),), completion="x", label=True)
     assert [one.error for one in engine.score([label])] == [found["r99"].error]
+    labels = [label.model_copy(update={"id": f"both/{word}", "completion": word}) for word in ("yes", "no")]
+    fine = [one.model_copy(update={"id": f"fine/{n}", "messages": ask(n).messages}) for n, one in enumerate(labels)]
+    weighed = {one.id: one for one in engine.score([*labels, *fine])}
+    assert {id for id, one in weighed.items() if one.error} == {"both/yes", "both/no"}
+    assert asked_ids(tmp_path).count("both/yes") <= 3, "labels of one call are weighed together, also when alone"
     with pytest.raises(EngineError, match=r"Cannot score s/2: it ended 2 workers"):
         list(engine.score([label.model_copy(update={"id": "s/2", "label": False})]))
     engine.close()
+
+
+def test_workers_that_rest_make_room_for_other_models(cluster: RayCluster, tmp_path: Path) -> None:
+    target, judge = (RayEngine(ScriptedReplica(tmp_path, identity=name), cluster) for name in ("target", "judge"))
+    for engine in (target, judge, target):
+        assert len(list(engine.generate(REQUESTS))) == len(REQUESTS), "two processors, and two workers for each model"
+    target.close()
+    judge.close()
 
 
 def test_a_slow_request_holds_no_other(cluster: RayCluster, tmp_path: Path) -> None:

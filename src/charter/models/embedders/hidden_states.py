@@ -36,11 +36,7 @@ class HiddenStateEmbedder:
         """A vector for each text, in order; zeros for one without a token. Raises EngineError."""
         import torch
 
-        engine = self._open()
-        model, tokenizer = engine.model, engine.dialogue().tokenizer
-        ids = [
-            tokenizer(text, add_special_tokens=False, truncation=True, max_length=TOKENS).input_ids for text in texts
-        ]
+        model, tokenizer, ids = self._open().model, self._tokenizer, self._read_tokens(texts)
         layer = max(1, model.config.get_text_config().num_hidden_layers - FROM_END)
         found = [[0.0] * model.config.get_text_config().hidden_size for _ in texts]
         with torch.inference_mode(), without_adapters(model):
@@ -59,6 +55,21 @@ class HiddenStateEmbedder:
                 for place, vector in zip(places, means.float().tolist(), strict=True):
                     found[place] = vector
         return found
+
+    def form_batches(self, texts: Sequence[str]) -> list[list[int]]:
+        """The places of texts that ``embed`` reads together, which it would do too if it were given these alone; last
+        those that it does not read. No weights load."""
+        lengths = [len(one) for one in self._read_tokens(texts)]
+        empty = [place for place, length in enumerate(lengths) if not length]
+        return [*form_length_batches(lengths), *([empty] if empty else [])]
+
+    @property
+    def _tokenizer(self) -> Any:
+        return self._open().dialogue().tokenizer
+
+    def _read_tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        read = self._tokenizer
+        return [read(text, add_special_tokens=False, truncation=True, max_length=TOKENS).input_ids for text in texts]
 
 
 def form_length_batches(lengths: Sequence[int]) -> Iterator[list[int]]:

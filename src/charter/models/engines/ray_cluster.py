@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import Field
 
@@ -35,11 +35,20 @@ class RayOptions(Record):
     wait_s: float = Field(default=600.0, gt=0)
 
 
+class Tenant(Protocol):
+    """What holds workers of a cluster."""
+
+    def rest(self) -> None:
+        """Ends those that have nothing to do."""
+        ...
+
+
 class RayCluster:
     """Joins a cluster, and leaves it. It may be joined again."""
 
     def __init__(self, options: RayOptions) -> None:
         self.options = options
+        self.tenants: list[Tenant] = []
         self._joined = False
 
     def join(self) -> ModuleType:
@@ -67,6 +76,15 @@ class RayCluster:
                 ) from error
             self._joined = True
         return ray
+
+    def make_room(self, asking: Tenant, cpus: float, gpus: float) -> None:
+        """Sees that workers of others, which have nothing to do, hold nothing that ``asking`` wants. They load their
+        model anew when they are asked again. Raises as ``join``."""
+        free = self.join().available_resources()
+        if free.get("CPU", 0) < cpus or free.get("GPU", 0) < gpus:
+            for other in self.tenants:
+                if other is not asking:
+                    other.rest()
 
     def close(self) -> None:
         """Leaves the cluster; one that was started for this is ended."""

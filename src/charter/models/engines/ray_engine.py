@@ -1,37 +1,44 @@
-"""An engine whose copies answer on the workers of a Ray cluster, behind ``ports.Engine``.
+"""A model whose copies answer on the workers of a Ray cluster, behind ``ports.Engine``.
 
-The requests of a call are dealt to workers a few at a time, the longest first, and a worker gets more when it has
-answered: so a slow one holds no other, and what is under way is bounded. A lost worker's requests are asked again, each
-of them alone, since nobody knows which of them ended it. One that ends two workers while it is alone with them is
-answered with an error.
+Work is dealt to workers a little at a time, of requests the longest first, and a worker gets more when it has answered:
+so a slow one holds no other, and what is under way is bounded. A lost worker's calls are asked again, each of them
+alone, since nobody knows which of them ended it. One that ends two workers while it is alone with them is answered with
+an error.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar
 
-from charter.errors import EngineError
-from charter.models.engines.ray_cluster import RayCluster
-from charter.models.engines.ray_workers import ReplicaOpener, RequestChunk, WorkerPool
+from charter.models.engines.ray_cluster import RayCluster, RayOptions
+from charter.models.engines.ray_workers import ReplicaOpener, RequestChunk, WorkChunk, WorkerPool, call_of
+from charter.ports import Rendering
 from charter.records.chat import Completion, LogLikelihood, Request, ScoreRequest
 
 Asked = Request | ScoreRequest
+Chunk = TypeVar("Chunk", bound=WorkChunk)
 
-MOST_DEATHS = 2
-"""Workers that a request may end while it is alone with them."""
 CHUNKS_A_WORKER = 4
 """Chunks that a worker gets of a call at least, where there are so many requests."""
 
 
 class RayEngine:
-    """Answers with the engines that ``opener`` opens on the workers of ``cluster``."""
+    """Answers with what ``opener`` opens on the workers of ``cluster``. ``options``: how many workers, and what each
+    takes (None: as the cluster's); ``reader``: shows what the model reads, in this process and without weights."""
 
-    def __init__(self, opener: ReplicaOpener, cluster: RayCluster) -> None:
-        self._pool, self._draining = WorkerPool(cluster, opener), False
+    def __init__(
+        self,
+        opener: ReplicaOpener,
+        cluster: RayCluster,
+        options: RayOptions | None = None,
+        reader: Rendering | None = None,
+    ) -> None:
+        self._pool, self._draining = WorkerPool(cluster, opener, options or cluster.options), False
+        self._reader = reader
 
     @property
     def identity(self) -> str:
@@ -59,8 +66,18 @@ class RayEngine:
         """Ends the workers; the next call starts others."""
         self._pool.close()
 
-    def _ask(self, method: str, requests: Sequence[Asked], done: Collection[str]) -> Iterator[Any]:
-        waiting = deque(self._form_chunks(method, requests, frozenset(done)))
+    @property
+    def renders(self) -> bool:
+        """Whether it shows what the model reads."""
+        return self._reader is not None and self._reader.renders
+
+    def render(self, request: Request | ScoreRequest) -> str:
+        """What the model reads before it answers a request; nothing where it does not render."""
+        return "" if self._reader is None else self._reader.render(request)
+
+    def run_chunks(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, list[Any]]]:
+        """Each chunk with what a worker made of it, as they come. Raises what the model raises, UnavailableError."""
+        waiting = deque(chunks)
         self._draining = False
         try:
             while (waiting and not self._draining) or self._pool.busy:
@@ -70,20 +87,24 @@ class RayEngine:
                 if (came := self._pool.wait_for_chunk()) is None:
                     continue
                 chunk, answers = came
-                if answers is not None:
-                    yield from answers
-                else:
-                    again, failed = _share_out(chunk)
-                    waiting.extendleft(reversed(again))
-                    yield from failed
+                if answers is None:
+                    again, answers = chunk.share_out()
+                    if again:
+                        waiting.extendleft(reversed(again))
+                        continue
+                yield chunk, answers
         finally:
             self._pool.drop_busy()
 
+    def _ask(self, method: str, requests: Sequence[Asked], done: Collection[str]) -> Iterator[Any]:
+        for _, answers in self.run_chunks(self._form_chunks(method, requests, frozenset(done))):
+            yield from answers
+
     def _form_chunks(self, method: str, requests: Sequence[Asked], done: frozenset[str]) -> Iterator[RequestChunk]:
         """The chunks of all requests, whatever is done, less those that are done as a whole."""
-        options = self._pool.cluster.options
-        ordered = sorted(requests, key=lambda r: (-_measure_length(r), _call_of(r), r.id))
-        calls = [list(together) for _, together in groupby(ordered, key=lambda r: (_measure_length(r), _call_of(r)))]
+        options = self._pool.options
+        ordered = sorted(requests, key=lambda r: (-_measure_length(r), call_of(r), r.id))
+        calls = [list(together) for _, together in groupby(ordered, key=lambda r: (_measure_length(r), call_of(r)))]
         size = min(options.batch, max(1, ceil(len(requests) / (options.workers * CHUNKS_A_WORKER))))
         chunk: list[Asked] = []
         for call in [*calls, []]:
@@ -95,28 +116,6 @@ class RayEngine:
             chunk = [*chunk, *call]
 
 
-def _call_of(request: Asked) -> str:
-    """Labels that are weighed after the same messages are read together."""
-    return request.call_id if isinstance(request, ScoreRequest) else request.id
-
-
 def _measure_length(request: Asked) -> int:
     """Characters that are read; the same for all labels of a call."""
     return sum(len(message.content) for message in request.messages)
-
-
-def _share_out(chunk: RequestChunk) -> tuple[list[RequestChunk], list[Completion | LogLikelihood]]:
-    """What a lost worker's chunk is asked again as, and the answers of what is not. Raises EngineError where a request
-    without a place for its error ends its workers."""
-    left = [request for request in chunk.requests if request.id not in chunk.done]
-    if len(chunk.requests) > 1:
-        return [RequestChunk(chunk.method, [one], frozenset()) for one in left], []
-    if chunk.deaths + 1 < MOST_DEATHS:
-        return [RequestChunk(chunk.method, chunk.requests, chunk.done, chunk.deaths + 1)], []
-    (request,) = left
-    said = f"it ended {MOST_DEATHS} workers that had nothing else to answer"
-    if isinstance(request, Request):
-        return [], [Completion(id=request.id, text="", stop="error", error=f"lost workers: {said}")]
-    if request.label:
-        return [], [LogLikelihood(id=request.id, value=0, tokens=0, greedy=False, error=f"lost workers: {said}")]
-    raise EngineError(f"Cannot score {request.id}: {said}.", "Drop it.")

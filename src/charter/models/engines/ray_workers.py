@@ -1,33 +1,48 @@
-"""The workers of a cluster: each an actor that holds one copy of an engine and answers a few requests at a time."""
+"""The workers of a cluster: each an actor that holds one copy of a model and does a small piece of work at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 from charter import errors
-from charter.errors import EngineError, UnavailableError
-from charter.models.engines.ray_cluster import RayCluster
-from charter.ports import Engine
-from charter.records.chat import Request, ScoreRequest
+from charter.errors import CharterError, EngineError, UnavailableError
+from charter.models.engines.ray_cluster import RayCluster, RayOptions
+from charter.records.chat import Completion, LogLikelihood, Request, ScoreRequest
 
 MOST_LOST_STARTS = 3
 """Workers in a row that may end while they load their model."""
+MOST_DEATHS = 2
+"""Workers that a piece of work may end while it is alone with them."""
 
 
 class ReplicaOpener(Protocol):
-    """Opens an engine where it is sent to: it is pickled."""
+    """Opens a model where it is sent to: it is pickled."""
 
     @property
     def identity(self) -> str:
-        """What the engine says of itself; nothing is loaded for it."""
+        """What the model says of itself; nothing is loaded for it."""
         ...
 
-    def open(self, held: Engine | None) -> Engine:
-        """The engine, in memory. ``held`` is what the worker has so far (None: nothing), which it may go on with.
+    def open(self, held: Any) -> Any:
+        """What works, in memory. ``held`` is what the worker has so far (None: nothing), which it may go on with.
         Raises EngineError."""
+        ...
+
+
+class WorkChunk(Protocol):
+    """What a worker is handed at once: it is pickled."""
+
+    def work(self, replica: Any) -> list[Any]:
+        """What ``replica`` makes of it, on the worker. Raises CharterError."""
+        ...
+
+    def share_out(self) -> tuple[Sequence[Self], list[Any]]:
+        """What it is done again as where its worker was lost, and the answers of what is not. Raises CharterError where
+        there is no place for an error."""
         ...
 
 
@@ -38,9 +53,9 @@ class WorkerFault(NamedTuple):
     message: str
     cure: str
 
-    def rebuild(self) -> EngineError:
+    def rebuild(self) -> CharterError:
         """The error."""
-        kind: type[EngineError] = getattr(errors, self.kind, EngineError)
+        kind: type[CharterError] = getattr(errors, self.kind, EngineError)
         return kind(self.message, self.cure)
 
 
@@ -48,36 +63,64 @@ class ReplicaWorker:
     """What an actor runs."""
 
     def __init__(self) -> None:
-        self._engine: Engine | None = None
+        self._replica: Any = None
 
     def load_replica(self, opener: ReplicaOpener) -> WorkerFault | None:
-        """Brings the engine into memory."""
+        """Brings the model into memory."""
         try:
-            self._engine = opener.open(self._engine)
-        except EngineError as error:
+            self._replica = opener.open(self._replica)
+        except CharterError as error:
             return WorkerFault(type(error).__name__, error.message, error.cure)
         return None
 
-    def answer_requests(
-        self, opener: ReplicaOpener, method: str, requests: Sequence[Any], done: Collection[str]
-    ) -> list[Any] | WorkerFault:
-        """What the engine answers to ``generate`` or ``score``."""
+    def do_work(self, opener: ReplicaOpener, chunk: WorkChunk) -> list[Any] | WorkerFault:
+        """What the model makes of a chunk."""
         if (fault := self.load_replica(opener)) is not None:
             return fault
         try:
-            return list(getattr(self._engine, method)(requests, done))
-        except EngineError as error:
+            return chunk.work(self._replica)
+        except CharterError as error:
             return WorkerFault(type(error).__name__, error.message, error.cure)
 
 
-@dataclass
+@dataclass(frozen=True)
 class RequestChunk:
-    """Requests that go to a worker together. ``deaths``: workers that ended while they had it."""
+    """Requests that are asked together of ``method``: ``generate`` or ``score``. ``deaths``: workers that ended while
+    they had it."""
 
     method: str
     requests: Sequence[Request | ScoreRequest]
     done: frozenset[str]
     deaths: int = 0
+
+    def work(self, replica: Any) -> list[Any]:
+        """The answers of an engine. Raises EngineError."""
+        return list(getattr(replica, self.method)(self.requests, self.done))
+
+    def share_out(self) -> tuple[list[RequestChunk], list[Any]]:
+        """Each call by itself, since nobody knows which of them ended the worker; a call that was alone is asked again,
+        or has failed. Raises EngineError where a request without a place for its error ends its workers."""
+        left = [request for request in self.requests if request.id not in self.done]
+        calls = [list(together) for _, together in groupby(left, key=call_of)]
+        if len(calls) > 1:
+            return [RequestChunk(self.method, call, frozenset()) for call in calls], []
+        if self.deaths + 1 < MOST_DEATHS:
+            return [RequestChunk(self.method, self.requests, self.done, self.deaths + 1)], []
+        return [], [_fail(request) for request in left]
+
+
+def call_of(request: Request | ScoreRequest) -> str:
+    """Labels that are weighed after the same messages are read together."""
+    return request.call_id if isinstance(request, ScoreRequest) else request.id
+
+
+def _fail(request: Request | ScoreRequest) -> Completion | LogLikelihood:
+    said = f"it ended {MOST_DEATHS} workers that had nothing else to answer"
+    if isinstance(request, Request):
+        return Completion(id=request.id, text="", stop="error", error=f"lost workers: {said}")
+    if request.label:
+        return LogLikelihood(id=request.id, value=0, tokens=0, greedy=False, error=f"lost workers: {said}")
+    raise EngineError(f"Cannot score {request.id}: {said}.", "Drop it.")
 
 
 @dataclass
@@ -86,15 +129,20 @@ class WorkerPool:
 
     Args:
         cluster: Where they are.
-        opener: Opens their engine.
+        opener: Opens what they hold.
+        options: How many there are, and what each takes.
     """
 
     cluster: RayCluster
     opener: ReplicaOpener
+    options: RayOptions
     _starting: dict[Any, Any] = field(default_factory=dict)
     _idle: list[Any] = field(default_factory=list)
-    _busy: dict[Any, tuple[Any, RequestChunk]] = field(default_factory=dict)
+    _busy: dict[Any, tuple[Any, WorkChunk]] = field(default_factory=dict)
     _lost_starts: int = 0
+
+    def __post_init__(self) -> None:
+        self.cluster.tenants.append(self)
 
     @property
     def busy(self) -> int:
@@ -103,32 +151,36 @@ class WorkerPool:
 
     def start_workers(self, wanted: int) -> None:
         """Sees that so many are there or on their way, as far as the options go. Raises as ``RayCluster.join``."""
-        there = len(self._starting) + len(self._idle) + len(self._busy)
-        for _ in range(min(wanted, self.cluster.options.workers) - there):
-            ray, options = self.cluster.join(), self.cluster.options
+        options, there = self.options, len(self._starting) + len(self._idle) + len(self._busy)
+        missing = min(wanted, options.workers) - there
+        if missing > 0:
+            self.cluster.make_room(self, missing * options.cpus, missing * options.gpus)
+        for _ in range(missing):
+            ray = self.cluster.join()
             placed = {"num_cpus": options.cpus, "num_gpus": options.gpus, "scheduling_strategy": "SPREAD"}
             actor = ray.remote(ReplicaWorker).options(max_restarts=0, **placed).remote()
             self._starting[actor.load_replica.remote(self.opener)] = actor
 
-    def hand_out(self, take: Callable[[], RequestChunk | None]) -> None:
+    def hand_out(self, take: Callable[[], WorkChunk | None]) -> None:
         """Gives each idle worker a chunk, as long as ``take`` has one."""
         while self._idle and (chunk := take()) is not None:
             actor = self._idle.pop()
-            sent = actor.answer_requests.remote(self.opener, chunk.method, chunk.requests, chunk.done)
+            sent = actor.do_work.remote(self.opener, chunk)
             self._busy[sent] = (actor, chunk)
 
-    def wait_for_chunk(self) -> tuple[RequestChunk, list[Any] | None] | None:
+    def wait_for_chunk(self) -> tuple[Any, list[Any] | None] | None:
         """The next chunk that comes back, with its answers, or with None where its worker was lost. None: a worker was
-        started or lost meanwhile, and none came back. Raises what the engine raises, and UnavailableError where the
+        started or lost meanwhile, and none came back. Raises what the model raises, and UnavailableError where the
         cluster gives no worker in time."""
-        ray, patience = self.cluster.join(), self.cluster.options.wait_s
+        ray, patience = self.cluster.join(), self.options.wait_s
         under_way = [*self._busy, *self._starting]
         ready, _ = ray.wait(under_way, num_returns=1, timeout=None if self._busy else patience)
         if not ready:
             raise UnavailableError(
-                f"the cluster gave no worker with {self.cluster.options.cpus:g} CPUs and "
-                f"{self.cluster.options.gpus:g} GPUs within {patience:g} s",
-                "Ask for less with executor.cpus and executor.gpus, or free some; then: charter resume",
+                f"the cluster gave no worker with {self.options.cpus:g} CPUs and {self.options.gpus:g} GPUs "
+                f"within {patience:g} s",
+                "Ask for less with cpus and gpus of executor (of tuner, for training), or free some; then: "
+                "charter resume",
             )
         sent = ready[0]
         if sent in self._starting:
@@ -152,14 +204,20 @@ class WorkerPool:
                 _end_actor(ray, actor)
             self._busy.clear()
 
-    def close(self) -> None:
-        """Ends all workers, which frees their memory."""
-        actors = [*self._starting.values(), *self._idle, *(actor for actor, _ in self._busy.values())]
+    def rest(self) -> None:
+        """Ends the workers that have nothing to do, which frees their memory."""
+        actors = [*self._starting.values(), *self._idle]
         if actors:
             ray = self.cluster.join()
             for actor in actors:
                 _end_actor(ray, actor)
-        self._starting, self._idle, self._busy, self._lost_starts = {}, [], {}, 0
+        self._starting, self._idle = {}, []
+
+    def close(self) -> None:
+        """Ends all workers."""
+        self.drop_busy()
+        self.rest()
+        self._lost_starts = 0
 
     def _take_started(self, ray: ModuleType, sent: Any) -> None:
         actor = self._starting.pop(sent)

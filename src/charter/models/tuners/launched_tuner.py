@@ -52,7 +52,8 @@ class LaunchedTuner:
     a time. ``options.batch`` is the rows of an optimiser step, over all processes."""
 
     def __init__(self, options: TuneOptions, command: str, work: Path, micro_batch: int | None = None) -> None:
-        self.options, self.command, self.job_folder, self.micro_batch = options, command, work, micro_batch
+        self.options, self.command, self.micro_batch = options, command, micro_batch
+        self.job_folder = work.absolute()
 
     @property
     def identity(self) -> str:

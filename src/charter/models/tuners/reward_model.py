@@ -3,7 +3,8 @@ toward."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,6 @@ class RewardModel:
     def __init__(self, model: ModelRef, options: TuneOptions, keep_loaded: bool = True) -> None:
         self._ref, self._options, self._keep_loaded = model, options, keep_loaded
         self._model: Any = None
-        self._chat_format: Any = None
 
     @property
     def identity(self) -> str:
@@ -98,14 +98,10 @@ class RewardModel:
     def _score(self, exchanges: Sequence[Exchange], done: Collection[str]) -> Iterator[ExchangeReward]:
         import torch
 
-        model, dialogue = self._ensure_loaded()
-        limit = weights.context_length(model.config) or self._options.max_length
-        read = {e.id: _encode_exchange(e, dialogue) for e in exchanges}
-        fit = sorted((e for e in exchanges if 0 < len(read[e.id]) <= limit), key=lambda e: (-len(read[e.id]), e.id))
-        kept = {e.id for e in fit}
-        yield from (ExchangeReward(id=e.id, value=None) for e in exchanges if e.id not in kept and e.id not in done)
-        for at in range(0, len(fit), BATCH_SIZE):
-            batch = fit[at : at + BATCH_SIZE]
+        model, read = self._ensure_loaded(), self._encode(exchanges)
+        *batches, unfit = self._form_batches(exchanges, read)
+        yield from (ExchangeReward(id=e.id, value=None) for e in unfit if e.id not in done)
+        for batch in batches:
             if all(e.id in done for e in batch):
                 continue
             longest, pad = len(read[batch[0].id]), model.config.get_text_config().pad_token_id
@@ -116,15 +112,41 @@ class RewardModel:
                 found = model(**{k: v.to(model.device) for k, v in given.items()}).logits[:, 0].float().tolist()
             yield from (ExchangeReward(id=e.id, value=v) for e, v in zip(batch, found, strict=True) if e.id not in done)
 
+    def form_batches(self, exchanges: Sequence[Exchange]) -> list[list[Exchange]]:
+        """The answers that are rated together, which would be so too if these alone were given; last those that have no
+        worth. No weights load."""
+        return self._form_batches(exchanges, self._encode(exchanges))
+
+    def _form_batches(self, exchanges: Sequence[Exchange], read: Mapping[str, list[int]]) -> list[list[Exchange]]:
+        options = self._options
+        base = weights.model_folder(self._ref, offline=options.offline, remote_code=options.remote_code)
+        known = weights.context_length(weights.load_config(base, remote_code=options.remote_code))
+        limit = known or options.max_length
+        fit = sorted((e for e in exchanges if 0 < len(read[e.id]) <= limit), key=lambda e: (-len(read[e.id]), e.id))
+        kept = {e.id for e in fit}
+        batches = [fit[at : at + BATCH_SIZE] for at in range(0, len(fit), BATCH_SIZE)]
+        return [*batches, [e for e in exchanges if e.id not in kept]]
+
+    def _encode(self, exchanges: Sequence[Exchange]) -> dict[str, list[int]]:
+        """What is read of each answer; nothing of one that cannot be read."""
+        return {e.id: _encode_exchange(e, self._chat_format) for e in exchanges}
+
+    @cached_property
+    def _chat_format(self) -> ChatFormat:
+        options = self._options
+        base = weights.model_folder(self._ref, offline=options.offline, remote_code=options.remote_code)
+        tokenizer = weights.load_tokenizer(base, remote_code=options.remote_code)
+        return ChatFormat(tokenizer, (), options.plain, options.template, today=options.today)
+
     def close(self) -> None:
         """Frees the model's memory; the next call loads it anew."""
-        self._model = self._chat_format = None
+        self._model = None
         free_memory()
 
-    def _ensure_loaded(self) -> tuple[Any, Any]:
+    def _ensure_loaded(self) -> Any:
         if self._model is None:
             self._load()
-        return self._model, self._chat_format
+        return self._model
 
     def _load(self) -> None:
         """Loads; what new layers are drawn from on the way is no draw of the training that asks: one that goes on from
@@ -139,9 +161,7 @@ class RewardModel:
             torch.manual_seed(0)
             model = _load_with_one_output(base if adapter else where, pick_process_device(options.device), options)
             self._model = weights.attach_adapter(model, where) if adapter else model
-        tokenizer = weights.load_tokenizer(base, remote_code=options.remote_code)
-        self._chat_format = ChatFormat(tokenizer, (), options.plain, options.template, today=options.today)
-        self._model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+        self._model.config.get_text_config().pad_token_id = self._chat_format.tokenizer.pad_token_id
 
 
 def _encode_exchange(exchange: Exchange, dialogue: ChatFormat) -> list[int]:
