@@ -17,7 +17,7 @@ from charter.records.rules import Overreach, Principle, Proposal
 from charter.records.templates import Templates
 from charter.records.verdicts import Cluster, Finding, Verdict
 from charter.spec import AmendSpec, JudgingSpec
-from charter.stages.amend import amend
+from charter.stages.amend import amend, restore_wordings
 from charter.stages.judge import judge
 from charter.stages.rule_checks import (
     answer_under_rule,
@@ -28,7 +28,6 @@ from charter.stages.rule_checks import (
     find_new_wordings,
     list_narrowed,
     make_rule_trials,
-    restore_wordings,
     rule_exchanges,
 )
 from tests.fakes.example_records import STEP, Recorder, cluster, finding, rule, talk, verdict

@@ -15,7 +15,7 @@ from charter.records.rules import Proposal
 from charter.records.verdicts import Cluster
 from charter.runs import Steps
 from charter.spec import ProposeSpec
-from charter.stages.amend import amend
+from charter.stages.amend import amend, restore_wordings
 from charter.stages.judge import judge
 from charter.stages.overreach import revise_rules, reword_rules
 from charter.stages.propose import propose, propose_candidates
@@ -29,7 +29,6 @@ from charter.stages.rule_checks import (
     find_new_wordings,
     list_narrowed,
     make_rule_trials,
-    restore_wordings,
     rule_exchanges,
 )
 

@@ -10,6 +10,7 @@ from charter.constitution.document import Constitution
 from charter.judging.json_requests import JsonQuestion, JsonRequest, ask_json
 from charter.judging.reply_schemas import MERGE_SCHEMA
 from charter.ports import Engine
+from charter.records.candidate_rules import CandidateCheck
 from charter.records.item_ids import join_id
 from charter.records.record import Step
 from charter.records.rules import Amendment, Principle, Proposal
@@ -63,7 +64,18 @@ def amend(
     return constitution.amend(rules, [*added, *changes])
 
 
-def undo_merging(
+def restore_wordings(
+    merged: Constitution, checks: Sequence[CandidateCheck], known: Constitution, proposals: Sequence[Proposal]
+) -> Constitution:
+    """The same rules; where a merged wording was refused its members stand as they were."""
+    new = [p.principle for p in proposals if p.principle is not None]
+    for check in checks:
+        if check.reason is not None:
+            merged = _undo_merging(merged, check.id, check.why, known.principles, new)
+    return merged
+
+
+def _undo_merging(
     merged: Constitution, id: str, why: str, known: Sequence[Principle], new: Sequence[Principle]
 ) -> Constitution:
     """The same rules, but in place of the rule ``id``, which the proposer made of several, these several. Members of

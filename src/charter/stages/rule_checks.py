@@ -16,7 +16,6 @@ from charter.records.templates import Templates, render
 from charter.records.verdicts import Cluster, Finding, Verdict
 from charter.similarity.shared_runs import find_shared_run
 from charter.similarity.spelling import normalize_text
-from charter.stages.amend import undo_merging
 
 COPIED_WORDS = 8
 """A wording that shares a run of so many words with what the proposer was shown is a copy."""
@@ -179,17 +178,6 @@ def find_new_wordings(
 def take_turns(groups: Sequence[Sequence[Finding]]) -> tuple[Finding, ...]:
     """The first finding of each group, then the second ones, and so on."""
     return tuple(finding for row in zip_longest(*groups) for finding in row if finding is not None)
-
-
-def restore_wordings(
-    merged: Constitution, checks: Sequence[CandidateCheck], known: Constitution, proposals: Sequence[Proposal]
-) -> Constitution:
-    """The same rules; where a merged wording was refused its members stand as they were."""
-    new = [p.principle for p in proposals if p.principle is not None]
-    for check in checks:
-        if check.reason is not None:
-            merged = undo_merging(merged, check.id, check.why, known.principles, new)
-    return merged
 
 
 def list_narrowed(
