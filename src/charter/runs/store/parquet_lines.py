@@ -10,14 +10,20 @@ import os
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pydantic import BaseModel
 
 from charter.runs.store.files import write_atomic
-from charter.runs.store.regular_files import Fault, FaultError, open_regular, translate_os_errors
+from charter.runs.store.regular_files import (
+    MAX_OBJECT_BYTES,
+    Fault,
+    FaultError,
+    open_regular,
+    translate_os_errors,
+)
 from charter.runs.store.strict_json import parse_json
 
 PARQUET = ".parquet"
@@ -42,11 +48,11 @@ class ParquetLines:
     def __init__(self, path: Path, root: Path) -> None:
         self._path, self._root = path, root
         self._metadata = self._read(lambda file: file.metadata)
-        groups = range(self._metadata.num_row_groups)
-        rows: list[int] = [self._metadata.row_group(number).num_rows for number in groups]
+        groups = [self._metadata.row_group(number) for number in range(self._metadata.num_row_groups)]
+        if any(group.num_rows < 0 or group.total_byte_size > MAX_OBJECT_BYTES for group in groups):
+            raise self._find_fault(f"a group of rows that would hold more than {MAX_OBJECT_BYTES >> 20} MiB")
+        rows: list[int] = [group.num_rows for group in groups]
         self._starts = [0, *accumulate(rows)]
-        if any(one > other for one, other in pairwise(self._starts)):
-            raise self._find_fault("a group of rows has fewer than none")
         self._held: tuple[int, Any] = (-1, None)
         self._mutex = threading.Lock()
 
