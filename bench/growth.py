@@ -24,6 +24,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from tests.fakes.refused_topics import ToyBenchmark, ToyTuner
+
 from bench.page import put
 from bench.splits import unlike
 from charter.methods.inputs import Inputs
@@ -38,7 +40,6 @@ from charter.reports.run_summary import summarise_run
 from charter.runs import Run
 from charter.similarity.splits import LeakageFilter, split_prompts
 from charter.spec import MethodOptions
-from tests.fakes.refused_topics import ToyBenchmark, ToyTuner
 
 PAGE = Path(__file__).parent / "GROWTH.md"
 PROMPTS, TIMES = (1_000, 100_000), 2
@@ -116,7 +117,7 @@ def lend_engines(run: Run, heldout: ToyBenchmark) -> Roles:
     """Every role, scripted."""
 
     @contextmanager
-    def target(policy: ModelRef) -> Iterator[Engine]:
+    def target(_: ModelRef) -> Iterator[Engine]:
         yield run.meter_engine(ScriptedEngine(answer_prompt), "target", "target")
 
     judge = ScriptedEngine(judge_by_answer)
@@ -156,7 +157,8 @@ def write_page(plays: Sequence[dict[str, Any]]) -> None:
                 "",
                 f"`python -m bench.growth`; {n} plays, means; {platform.machine()}, {os.cpu_count()} cores; Python "
                 f"{platform.python_version()}. The processor's seconds: the machine had other work. The mark: "
-                f"{many / few:.0f} times as many prompts take at most {most:.0f} times as long. Loading libraries is left out.",
+                f"{many / few:.0f} times as many prompts take at most {most:.0f} times as long. "
+                "Loading libraries is left out.",
                 "",
                 f"| part | {few:,} prompts, s | {many:,} prompts, s | ratio |",
                 "| :-- | ---: | ---: | ---: |",

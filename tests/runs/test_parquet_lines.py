@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from charter import records
+from charter.cli import main
 from charter.errors import DamagedError, StoreError
 from charter.records.record import Record, canonical
 from charter.reports.integrity import verify_run
@@ -30,12 +32,15 @@ from charter.runs.reader import RunReader
 from charter.runs.store import files, parquet_lines, seals
 from charter.studio.live_events import JournalFollower
 from charter.studio.record_search import LineSearch, RecordFiles
+from tests.fakes.damaged_runs import forge_journal
+from tests.fakes.recorded_run import tell
 from tests.fakes.scripted_run import WORDS, Answer, Word, begin, breaking, echo, play, probe, substance
 from tests.runs.test_store import largest_file
 
 FORMS = {"lines": 256, "parquet": 0}
 """Each form of records, with the megabytes above which a run keeps Parquet."""
 STEP = "000/answers"
+HASHES = re.compile(r"[0-9a-f]{8,64}")
 
 
 class Varied(Record):
@@ -169,6 +174,46 @@ def test_a_run_that_breaks_goes_on_to_the_same_parquet(forms: dict[str, Path], t
                 stops += 1
     assert stops
     assert substance(tmp_path / "run") == substance(forms["parquet"])
+
+
+COMMANDS = (
+    ("show", "RUN"),
+    ("show", "RUN", "--json"),
+    ("show", "RUN", "--step", "001/exchanges"),
+    ("explain", "RUN", "--score", "harmlessness"),
+    ("compare", "RUN", "RUN"),
+    ("report", "RUN", "--out", "OUT"),
+)
+
+
+def pack_all(run: Path) -> None:
+    """Turns every step of a run into Parquet, as if it had been sealed so."""
+    digests = {step: store.pack_records(run, step, Word, 0) for step in RunReader(run).seals}
+
+    def name_files(events: list[store.Event]) -> None:
+        for event in events:
+            if event["event"] == "sealed" and digests[event["step"]]:
+                event["parquet"] = digests[event["step"]]
+
+    forge_journal(run, name_files)
+    assert verify_run(run, strict=True).ok
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_command_says_the_same_of_both_forms(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    run, out, said = tell(tmp_path / "run"), tmp_path / "out", []
+    for change in (RunReader, pack_all):
+        change(run)
+        with pytest.raises(SystemExit) as ended:
+            main([{"RUN": str(run), "OUT": str(out)}.get(word, word) for word in command])
+        assert not ended.value.code, capsys.readouterr()
+        text = capsys.readouterr().out + (out.read_text(encoding="utf-8") if out.exists() else "")
+        said.append(HASHES.sub("", text))
+    assert said[0] == said[1]
+    assert len(said[0]) > 40
 
 
 def answer_once(directory: Path) -> None:
