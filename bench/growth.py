@@ -47,6 +47,8 @@ MOST = 1.05
 """The mark: so many times the prompts may take so many times more than their own number."""
 NEAR, FAILING = 0.95, 10
 """The similarity of near-duplicates, as in a spec that does not say it; one in so many answers fails."""
+COMPARING = ("splitting", "000/prompts", "001/clusters")
+"""The parts that compare texts with one another."""
 START = ModelRef(base="base", base_digest="b", digest="start")
 
 
@@ -148,7 +150,7 @@ def write_page(plays: Sequence[dict[str, Any]]) -> None:
     names = list(sides[1][0]["parts"])
     rows = [_tell(name, [[p["parts"][name] for p in side] for side in sides]) for name in names]
     whole = [[sum(p["parts"].values()) for p in side] for side in sides]
-    linear = [[sum(p["parts"].values()) - p["parts"]["001/clusters"] for p in side] for side in sides]
+    rest = [[sum(s for name, s in p["parts"].items() if name not in COMPARING) for p in side] for side in sides]
     peaks = " and ".join(f"{max(p['peak'] for p in side):,.0f} MB" for side in sides)
     put(
         "\n".join(
@@ -164,7 +166,12 @@ def write_page(plays: Sequence[dict[str, Any]]) -> None:
                 "| :-- | ---: | ---: | ---: |",
                 *rows,
                 _tell("all", whole),
-                _tell("all but `001/clusters`", linear),
+                _tell("all but what compares texts", rest),
+                "",
+                "Three parts compare texts with one another. `001/clusters` compares each failure with every other "
+                "one, in time and memory; the batch bounds it. `splitting` and `000/prompts` (the guard) look at "
+                "prompts that share rare runs of characters, and of more prompts more share one. The words of these "
+                "prompts are numbers, which share more of them than words do.",
                 "",
                 f"The plays of {many:,} took {', '.join(f'{seconds:.1f}' for seconds in whole[1])} s. "
                 f"Peak memory: {peaks}.",

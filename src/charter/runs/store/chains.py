@@ -58,7 +58,7 @@ def iterate_chain(
 
 def _parse_event(line: bytes, find_fault: FindFault) -> tuple[Event | None, str]:
     """The event of a line; None where the line is not one, or is not spelt as it is written, with the reason. Events
-    are held, thousands of a long run, and have few keys: each key is held once."""
+    are held, thousands of a long run, and say few different things: each key and each text is held once."""
     try:
         event = parse_json(line)
         if not isinstance(event, dict) or canonical(event).encode() != line:
@@ -66,4 +66,6 @@ def _parse_event(line: bytes, find_fault: FindFault) -> tuple[Event | None, str]
     except ValueError as error:
         return None, "" if isinstance(error, json.JSONDecodeError) else str(error)
     fault = find_fault(event)
-    return (None if fault else {intern(key): value for key, value in event.items()}), fault
+    if fault:
+        return None, fault
+    return {intern(key): intern(value) if isinstance(value, str) else value for key, value in event.items()}, ""
