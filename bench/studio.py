@@ -28,6 +28,7 @@ from charter.records.record import Record, Step
 from charter.records.revisions import RevisionCheck
 from charter.records.verdicts import Outcome, Verdict
 from charter.runs import Run
+from charter.runs.store import records_path
 from charter.statistics import wilson
 
 PAGE = Path(__file__).parent / "STUDIO.md"
@@ -169,7 +170,7 @@ def main(words: Sequence[str]) -> int:
     count = int(words[0]) if words else 100_000
     with tempfile.TemporaryDirectory() as folder:
         run = make_run(Path(folder) / "run", count)
-        size = (run / "001" / "exchanges.jsonl").stat().st_size
+        size = records_path(run, "001/exchanges").stat().st_size
         command = [sys.executable, "-m", "charter.cli", "studio", folder, "--port", "0", "--role", "viewer"]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert server.stdout is not None

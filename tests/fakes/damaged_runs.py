@@ -22,6 +22,7 @@ KINDS_OF_FILES = (
     store.SPEC,
     store.ENVIRONMENT,
     "000/rows.jsonl",
+    "000/rows.parquet",
     "000/rows.seal.json",
     "001/policy/config.json",
     "000/heldout_scores.jsonl",

@@ -21,6 +21,7 @@ def test_names_and_joins_are_kept_and_shown(tmp_path: Path, capsys: pytest.Captu
     spec = {
         "world": "village",
         "method": "red_team",
+        "parquet_above_mb": 0,
         "prompts": {"gate": 2, "heldout": 2},
         "target": {"device": "cpu"},
         "options": {"draw": {"batch": 48}, "cluster": {"names": True}},
@@ -43,3 +44,5 @@ def test_names_and_joins_are_kept_and_shown(tmp_path: Path, capsys: pytest.Captu
     print_summary(tmp_path / "run", quiet=False, as_json=False)
     assert "both" in capsys.readouterr().out
     assert verify_run(tmp_path / "run").ok
+    assert (tmp_path / "run/001/exchanges.parquet").exists()
+    assert not list((tmp_path / "run/001").glob("*.jsonl"))

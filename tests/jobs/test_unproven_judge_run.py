@@ -10,6 +10,7 @@ import pytest
 
 from charter import jobs
 from charter.judging.probe_exchanges import load_probe_exchanges
+from charter.reports.integrity import verify_run
 from charter.reports.run_summary import summarise_run
 from tests.fakes.openai_server import serve
 
@@ -51,6 +52,16 @@ def test_a_judge_that_calls_all_harmful_is_warned_of_before_the_target_is_asked(
     with serve(lambda body: answer(body, False)) as server:
         jobs.launch_run(spec(tmp_path, server.url, unproven=True), tmp_path / "told")
         assert server.seen[0]["model"] != "judge"
+
+
+def test_a_run_that_goes_on_keeps_parquet_where_its_spec_says_so(tmp_path: Path) -> None:
+    with serve(lambda body: answer(body, True)) as server:
+        text = json.dumps({**json.loads(spec(tmp_path, server.url)), "parquet_above_mb": 0})
+        with jobs.launch.open_run(text, tmp_path / "run"):
+            pass
+        jobs.resume_run(tmp_path / "run")
+    assert (tmp_path / "run/001/exchanges.parquet").exists()
+    assert verify_run(tmp_path / "run", strict=True).ok
 
 
 def test_what_a_probe_saw_is_told_at_the_start_and_in_the_report(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from tests.fakes.damaged_runs import (
     reseal,
 )
 from tests.fakes.recorded_run import tell
-from tests.fakes.scripted_run import begin, play
+from tests.fakes.scripted_run import Answer, begin, play
 
 pytestmark = pytest.mark.slow
 
@@ -120,6 +120,23 @@ def test_every_mutation_is_named_by_verify_and_stops_no_reader(whole: Path, tmp_
         read = readers[number % 4]
         answer(partial(read, copy))
     assert missed == []
+
+
+def test_every_mutation_of_a_parquet_file_is_named(tmp_path: Path) -> None:
+    with begin(tmp_path / "packed", parquet_above_mb=0) as run:
+        play(run)
+    mutations = [m for m in list_mutations(tmp_path / "packed") if m.name.startswith("000/rows.parquet")]
+    assert len(mutations) > 15
+    for mutation in mutations:
+        copy = changed(tmp_path / "packed", tmp_path / "copy", mutation)
+        with limited():
+            assert bool(verify_or_error(copy, strict=True)) != bool(mutation.harmless), mutation.name
+        for read in (read_rows, resume, fork):
+            answer(partial(read, copy))
+
+
+def read_rows(directory: Path) -> None:
+    list(RunReader(directory).records("000/rows", Answer))
 
 
 def verify_or_error(directory: Path, strict: bool = False) -> list[str]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from charter.errors import DamagedError, StoreError
 from charter.records.record import canonical
-from charter.runs.store import record_file
+from charter.runs.store import indexed_lines
 from charter.studio.record_search import LineSearch, RecordFiles, SearchableFile, read_id
 
 ROWS: list[dict[str, object]] = [
@@ -89,7 +89,7 @@ def test_a_search_finds_what_reading_every_line_finds(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], word: str, piece: int
 ) -> None:
     path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    kept, record_file._PIECE = record_file._PIECE, piece
+    kept, indexed_lines._PIECE = indexed_lines._PIECE, piece
     try:
         file = write(path, [{"t": text} for text in texts])
         exact = list(file.search_lines(LineSearch(field="t", value=word)))
@@ -99,7 +99,7 @@ def test_a_search_finds_what_reading_every_line_finds(
         assert list(file.search_lines(LineSearch(text=word))) == [n for n, line in enumerate(lines) if form in line]
         assert file.read_lines(range(len(file))) == [canonical({"t": text}).encode() for text in texts]
     finally:
-        record_file._PIECE = kept
+        indexed_lines._PIECE = kept
 
 
 def test_a_file_is_read_anew_when_it_changes(tmp_path: Path) -> None:

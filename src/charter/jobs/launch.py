@@ -108,6 +108,7 @@ def open_run(
             environment=collect_environment(target),
             budget=budget or spec.budget,
             observer=observer,
+            parquet_above_mb=spec.parquet_above_mb,
         ) as run:
             if files:
                 run.publish(files)
@@ -147,7 +148,13 @@ def resume_run(
         job = build_job(spec, str(known.get("revision", "")), folder=directory)
         target = job.describe()
         _introduce(target, tell)
-        with Run.open(directory, budget=spec.budget, observer=observer, environment=collect_environment(target)) as run:
+        with Run.open(
+            directory,
+            budget=spec.budget,
+            observer=observer,
+            environment=collect_environment(target),
+            parquet_above_mb=spec.parquet_above_mb,
+        ) as run:
             _execute(job, run, spec.notify, tell)
 
 

@@ -115,7 +115,7 @@ def _find_torn_lines(directory: Path, journal: store.LineStream, events: Sequenc
         yield Fault(file=store.JOURNAL, line=journal.count + 1, what="bytes after the last newline")
     for step in store.list_open_steps(events):
         with suppress(store.FaultError):  # the check of the open steps names it
-            lines = store.LineStream(store.records_path(directory, step), directory)
+            lines = store.LineStream(store.lines_path(directory, step), directory)
             deque(lines, maxlen=0)
             if lines.torn:
                 yield Fault(file=f"{step}.jsonl", line=lines.count + 1, what="bytes after the last newline")
@@ -139,11 +139,12 @@ def _check_steps(
     directory: Path, events: Sequence[Event], complete: bool, observer: Observer | None
 ) -> Iterator[Fault]:
     counts = {event["step"]: event["items"] or 1 for event in events if event["event"] == "opened"}
+    packed = store.packed_digests(events)
     for step, mark in store.seal_digests(events).items():
         total = counts.get(step, 1)
         watch = partial(_tell, observer, step, total)
         watch(0)
-        yield from store.find_step_faults(directory, step, mark, watch)[1]
+        yield from store.find_step_faults(directory, step, mark, packed.get(step), watch)[1]
         watch(total)
     for step in store.list_open_steps(events):
         yield from _check_open_step(directory, step)
@@ -170,7 +171,7 @@ def _check_reviews(directory: Path, events: Sequence[Event], faults: list[Fault]
 
 def _check_open_step(directory: Path, step: str) -> Iterator[Fault]:
     """A step at work has no seal yet, so its lines are compared with nothing; they must be JSON."""
-    lines = store.LineStream(store.records_path(directory, step), directory)
+    lines = store.LineStream(store.lines_path(directory, step), directory)
     try:
         for line in lines:
             try:
@@ -195,16 +196,18 @@ def _looks_kept(name: str, kept: tuple[str, ...]) -> bool:
     """Whether a file looks as if the run had kept it. A queue that a kill kept from the journal is read by nobody."""
     if name.startswith(f"{store.REVIEWS}/"):
         return False
-    return name.endswith((".jsonl", ".seal.json")) or name.startswith(kept)
+    return name.endswith((".jsonl", store.PARQUET, ".seal.json")) or name.startswith(kept)
 
 
 def _unnamed_files(directory: Path, events: Sequence[Event], complete: bool) -> list[str]:
     """Files of a run that neither the journal nor a seal names."""
     queues = list(store.review_seals(events))
-    steps = [*store.seal_digests(events), *(() if complete else store.list_open_steps(events))]
-    steps += map(store.review_step, queues)
+    open_steps = [] if complete else store.list_open_steps(events)
+    steps = [*store.seal_digests(events), *open_steps, *map(store.review_step, queues)]
     named = {store.review_log_name(queue) for queue in queues}
-    named |= {f"{step}{end}" for step in steps for end in (".jsonl", ".seal.json")}
+    packed = store.packed_digests(events)
+    named |= {f"{step}{store.PARQUET if step in packed else '.jsonl'}" for step in steps}
+    named |= {f"{step}.seal.json" for step in steps} | {f"{step}{store.PARQUET}" for step in open_steps}
     named |= {store.JOURNAL, store.HEAD, store.SPEC, store.ENVIRONMENT, store.LOCK, *_published_files(events)}
     if not complete:
         named |= {store.temporary_name(name) for name in named}

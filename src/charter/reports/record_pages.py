@@ -32,7 +32,7 @@ def read_page(reading: RunReader, step: str, page: int) -> RecordPage:
         StoreError: The run has no such step, or the step no such page.
         DamagedError: A record is not the one that was sealed.
     """
-    path = store.inner_path(reading.directory, f"{step}.jsonl")
+    path = store.records_path(reading.directory, step)
     if step not in reading.steps or not store.is_present(path.parent, path.name):
         cure = f"It has: {', '.join(reading.steps) or 'none yet'}"
         raise StoreError(f"{reading.directory} has no records of a step {step}", cure)

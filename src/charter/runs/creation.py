@@ -52,14 +52,16 @@ def sealed_steps_before(events: Sequence[store.Event], at: str | None) -> list[s
     return [step for step in takewhile(lambda step: at is None or not _is_within(step, at), order) if step in sealed]
 
 
-def copy_step(source: Path, target: Path, step: str, mark: str, journal: store.Journal) -> None:
-    """Copies a sealed step, checked, into a new run. Raises DamagedError."""
-    seal, faults = store.find_step_faults(source, step, mark)
+def copy_step(source: Path, target: Path, sealed: store.Event, journal: store.Journal) -> None:
+    """Copies a sealed step, checked, into a new run; ``sealed``: what its journal says of it. Raises DamagedError."""
+    step, form = sealed["step"], {key: sealed[key] for key in ("seal", "parquet") if key in sealed}
+    seal, faults = store.find_step_faults(source, step, sealed["seal"], sealed.get("parquet"))
     store.raise_first_fault(source, faults)
     assert seal is not None
-    for name in (f"{step}.jsonl", *(f"{step}/{file}" for file in seal.files), f"{step}.seal.json"):
+    records = store.records_path(source, step).relative_to(source).as_posix()
+    for name in (records, *(f"{step}/{file}" for file in seal.files), f"{step}.seal.json"):
         store.write_atomic(target / name, source / name)
-    journal.append("sealed", step=step, seal=mark)
+    journal.append("sealed", step=step, **form)
 
 
 def _is_within(step: str, at: str) -> bool:

@@ -22,7 +22,7 @@ from charter.runs.creation import copy_step, create_run_dir, sealed_steps_before
 from charter.runs.ledger import Ledger, MeteredEngine, Purpose
 from charter.runs.spending import Price, Spending
 from charter.runs.steps import CallWatcher, Observer, StepContext, Steps
-from charter.spec import Budget
+from charter.spec import PARQUET_ABOVE_MB, Budget
 
 _RESERVED = {store.HEAD, store.JOURNAL, store.SPEC, store.ENVIRONMENT, store.LOCK}
 
@@ -36,7 +36,7 @@ class Run:
     """Opens a run and locks it. ``budget`` bounds planned oracle calls (aligning and measuring together), their
     tokens and money, and the hours of work;
     ``observer`` is told (step, done, total), and a CallWatcher how far a call inside a step is; ``environment`` is
-    journaled when work goes on.
+    journaled when work goes on; a step whose lines take more than ``parquet_above_mb`` megabytes is kept as Parquet.
 
     ``seed`` is the run's; ``repeatable`` counts, by purpose, the calls asked for before a stop whose records are not on
     file: at most so many are made again. Raises StoreError (no run there), LockedError, DamagedError."""
@@ -48,6 +48,7 @@ class Run:
         budget: Budget | None = None,
         observer: Observer | None = None,
         environment: Mapping[str, Any] | None = None,
+        parquet_above_mb: int = PARQUET_ABOVE_MB,
     ) -> None:
         self.directory = Path(directory)
         self._environment = dict(environment or {})
@@ -67,7 +68,13 @@ class Run:
             self._resources = opened.pop_all()
         self._resumed = not any(event["event"] == "opened" for event in self._journal.events)
         self._context = StepContext(
-            self.directory, self.seed, self._journal, self._ledger, observer or _ignore_progress, self._mark_resumed
+            self.directory,
+            self.seed,
+            self._journal,
+            self._ledger,
+            observer or _ignore_progress,
+            self._mark_resumed,
+            parquet_above_mb * 1_000_000,
         )
 
     @classmethod
@@ -78,13 +85,13 @@ class Run:
         spec_text: str,
         seed: int = 0,
         environment: Mapping[str, Any] | None = None,
-        budget: Budget | None = None,
-        observer: Observer | None = None,
+        **options: Any,
     ) -> Run:
-        """Makes a new run and opens it. Raises StoreError where the folder holds a run or anything else."""
+        """Makes a new run and opens it; further options as for the class. Raises StoreError where the folder holds a
+        run or anything else."""
         with create_run_dir(Path(directory), spec_text, seed, environment or {}):
             pass
-        return cls(directory, budget=budget, observer=observer, environment=environment)
+        return cls(directory, environment=environment, **options)
 
     @classmethod
     def open(cls, directory: Path | str, **options: Any) -> Run:
@@ -170,7 +177,8 @@ class Run:
         under this run's spec, seed and environment where no others are given. Its journal names this run's last hash
         and its records. Raises StoreError, DamagedError."""
         events = self._journal.events
-        steps, seals = sealed_steps_before(events, at), store.seal_digests(events)
+        steps = sealed_steps_before(events, at)
+        seals = {event["step"]: event for event in events if event["event"] == "sealed"}
         if spec_text is None:
             spec_text = store.read_bytes(self.directory / store.SPEC, self.directory).decode(errors="replace")
         if environment is None:
@@ -179,7 +187,7 @@ class Run:
         with create_run_dir(Path(directory), spec_text, seed, environment or {}) as (new, journal):
             journal.append("forked", last=events[-1]["hash"], records=store.records_hash(events), at=at, steps=steps)
             for step in steps:
-                copy_step(self.directory, new, step, seals[step], journal)
+                copy_step(self.directory, new, seals[step], journal)
         return Path(directory)
 
     def _read_environment(self) -> dict[str, Any]:
@@ -234,7 +242,7 @@ class Run:
         counts: Counter[str] = Counter()
         for path in self._unsealed_steps():
             plan = self._ledger.read_plan(path)
-            records = store.records_path(self.directory, path)
+            records = store.lines_path(self.directory, path)
             planned = plan.opening is not None and plan.opening["items"] is not None
             before = plan.parts * (plan.part_size or 0)
             lines = islice(store.LineStream(records, self.directory), before, None) if planned else ()

@@ -192,7 +192,7 @@ class RunReader:
         if step not in self.steps and not is_declared(name):
             cure = "This is a defect of who asks: charter/records/step_names.py lists the names."
             raise StoreError(f"no step is called {name}", cure)
-        path, count = store.inner_path(self.directory, f"{step}.jsonl"), self._check_step(step)
+        path, count = store.records_path(self.directory, step), self._check_step(step)
         if not store.is_present(path.parent, path.name):
             return []
         if self._held is None or count is None:
@@ -205,16 +205,15 @@ class RunReader:
     def find_records(self, step: str, kind: type[R], mark: str = "") -> Iterator[R]:
         """The records of a step whose lines hold ``mark``, a piece of JSON as ``canonical`` writes it; the others are
         not made, which takes most of the time. Raises as ``records`` does."""
-        path, sought = store.inner_path(self.directory, f"{step}.jsonl"), mark.encode()
+        path, sought = store.records_path(self.directory, step), mark.encode()
         for number, line in enumerate(self.lines(step), 1):
             if sought in line:
                 yield from store.iterate_records(path, [line], kind, number)
 
     def lines(self, step: str) -> Iterable[bytes]:
         """The lines of a step's records, compared with its seal where it is finished. Raises DamagedError."""
-        path = store.inner_path(self.directory, f"{step}.jsonl")
         self._check_step(step)
-        return store.LineStream(path, self.directory)
+        return store.LineStream(store.records_path(self.directory, step), self.directory)
 
     def count(self, step: str) -> int:
         """How many records a step has so far: by its seal, or by its lines while it is not finished. Raises StoreError,
@@ -232,8 +231,8 @@ class RunReader:
         return Counter() if file is None else file.tally_values(field)
 
     def _open_file(self, step: str) -> store.RecordFile | None:
-        path = store.inner_path(self.directory, f"{step}.jsonl")
-        return store.RecordFile(path, self.directory) if store.is_present(self.directory, f"{step}.jsonl") else None
+        path = store.records_path(self.directory, step)
+        return store.RecordFile(path, self.directory) if store.is_present(path.parent, path.name) else None
 
     def _check_step(self, step: str) -> int | None:
         """Compares a step with its seal, once for each state of its file; how many records the seal names, or None
@@ -243,8 +242,9 @@ class RunReader:
             return None
         stamp = store.read_stamp(path, self.directory)
         if stamp is None or self._checked.get(step) != stamp:
-            if stamp is None or store.file_digest(path, self.directory) != seal.file:
-                _, faults = store.find_record_faults(self.directory, step, self.seals[step])
+            packed = store.packed_digests(self.events).get(step)
+            if stamp is None or store.file_digest(path, self.directory) != (packed or seal.file):
+                _, faults = store.find_record_faults(self.directory, step, self.seals[step], packed)
                 store.raise_first_fault(self.directory, faults)
             assert stamp is not None
             self._checked[step] = stamp

@@ -1,8 +1,9 @@
 """How a step is done: read where it is sealed, gone on with where it was left, sealed when it is complete.
 
 A step is written in this order, so that a kill between any two lines leaves a run that goes on to the same end:
-journal "opened" with the inputs' digests; records, a line each as it comes; all records in order; the seal; journal
-"sealed". Times and usage stand in the journal alone, so equal runs have equal records and seals.
+journal "opened" with the inputs' digests; records, a line each as it comes; all records in order; the seal; where the
+lines are large, a Parquet file in their place; journal "sealed". Times and usage stand in the journal alone, so equal
+runs have equal records and seals.
 
 A step of more than ``PART`` items is handed to its stage in parts of so many, one after the other, and journal "passed"
 follows each. So what is held does not grow with the step. A stage makes each record of its item alone.
@@ -62,7 +63,8 @@ class CallWatcher(Protocol):
 
 @dataclass(frozen=True)
 class StepContext:
-    """What a step needs of its run. ``wake`` is called before anything new is written, with the step's path."""
+    """What a step needs of its run. ``mark_resumed`` is called before anything new is written, with the step's path;
+    records of more than ``parquet_above`` bytes are kept as Parquet."""
 
     directory: Path
     seed: int
@@ -70,6 +72,7 @@ class StepContext:
     ledger: Ledger
     observer: Observer
     mark_resumed: Callable[[str], None]
+    parquet_above: int
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class Steps:
         return records[0] if call.shape is None else tuple(records) if call.shape is tuple else list(records)
 
     def _lines(self, path: str) -> store.LineStream:
-        return store.LineStream(store.records_path(self.context.directory, path), self.context.directory)
+        return store.LineStream(store.lines_path(self.context.directory, path), self.context.directory)
 
     def _read_records(self, path: str, call: StageCall[Any]) -> Sequence[Any]:
         """What is returned is always read from the lines, so that it is the same whether made now or earlier."""
@@ -136,13 +139,13 @@ class Steps:
         mark = store.seal_digests(journal.events).get(path)
         if mark is None and not store.is_present(directory, f"{path}.seal.json"):
             return False
-        seal, faults = store.find_step_faults(directory, path, mark)
+        seal, faults = store.find_step_faults(directory, path, mark, store.packed_digests(journal.events).get(path))
         store.raise_first_fault(directory, faults)
         assert seal is not None
         _check_inputs(path, {**seal.inputs, "(type)": seal.type}, {**call.inputs, "(type)": call.type})
         if mark is None:
             self.context.mark_resumed(path)
-            journal.append("sealed", step=path, seal=store.seal_digest(directory, seal))
+            self._journal_seal(path, call, store.seal_digest(directory, seal))
         self.context.ledger.passed_seals[path] = seal
         return True
 
@@ -155,7 +158,7 @@ class Steps:
         if plan.opening is None or plan.opening["inputs"] != call.inputs:
             if items is not None and next(iter(self._lines(path)), None) is not None:
                 if plan.opening is None:
-                    records = store.records_path(self.context.directory, path)
+                    records = store.lines_path(self.context.directory, path)
                     raise DamagedError(f"{records} holds records that the journal does not know", store.RESTORE_CURE)
                 _check_inputs(path, plan.opening["inputs"], call.inputs)
             fields: dict[str, Any] = {"step": path, "inputs": call.inputs, "items": items}
@@ -198,19 +201,19 @@ class Steps:
         self, path: str, call: StageCall[Any], lines: Sequence[bytes], items: Sequence[Item], first: int
     ) -> set[str]:
         """The ids of a part's items that are on record."""
-        records = store.iterate_records(store.records_path(self.context.directory, path), lines, call.kind, first + 1)
+        records = store.iterate_records(store.lines_path(self.context.directory, path), lines, call.kind, first + 1)
         known: set[str] = {getattr(record, "id", "") for record in records}
         if len(known) < len(lines) or not known <= {item.id for item in items}:
             raise self._foreign_records(path)
         return known
 
     def _foreign_records(self, path: str) -> DamagedError:
-        target = store.records_path(self.context.directory, path)
+        target = store.lines_path(self.context.directory, path)
         return DamagedError(f"{target} holds records of other items, or one twice", store.RESTORE_CURE)
 
     def _fill_part(self, path: str, call: StageCall[Iterator[Any]], part: PartAtWork, size: int) -> int:
         """Writes what the stage yields, each record as it comes, from ``size`` on; gives the new size."""
-        target, wanted = store.records_path(self.context.directory, path), {item.id for item in part.items}
+        target, wanted = store.lines_path(self.context.directory, path), {item.id for item in part.items}
         step = Step(path=path, run_seed=self.context.seed, done=frozenset(part.known))
         synced, handle = time.monotonic(), store.open_for_append(target, self.context.directory)
         try:
@@ -251,7 +254,7 @@ class Steps:
         self._seal(path, call, lines, {name: store.file_digest(file) for name, file in files.items()})
 
     def _seal(self, path: str, call: StageCall[Any], lines: Iterable[bytes], files: dict[str, str]) -> None:
-        count, digest = store.write_records(store.records_path(self.context.directory, path), lines)
+        count, digest = store.write_records(store.lines_path(self.context.directory, path), lines)
         seal = store.Seal(
             step=path,
             type=call.type,
@@ -262,9 +265,14 @@ class Steps:
             calls=self.context.ledger.count_planned(),
             files=files,
         )
-        mark = store.write_seal(self.context.directory, seal)
-        self.context.journal.append("sealed", step=path, seal=mark)
+        self._journal_seal(path, call, store.write_seal(self.context.directory, seal))
         self.context.ledger.passed_seals[path] = seal
+
+    def _journal_seal(self, path: str, call: StageCall[Any], mark: str) -> None:
+        """Puts the records into their last form, and takes down that the step is sealed."""
+        packed = store.pack_records(self.context.directory, path, call.kind, self.context.parquet_above)
+        form: dict[str, Any] = {} if packed is None else {"parquet": packed}
+        self.context.journal.append("sealed", step=path, seal=mark, **form)
 
 
 def _as_generator(records: Any) -> Generator[Any, None, None]:

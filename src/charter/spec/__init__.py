@@ -48,6 +48,7 @@ from charter.spec.principle_spec import CaiSpec, SelfAlignSpec
 from charter.spec.prompt_spec import WORLD_SOURCE, Columns, DrawSpec, KeepOutSpec, PromptsSpec, SourceSpec
 from charter.spec.run_files import IN_RUN, place_files
 from charter.spec.run_spec import (
+    PARQUET_ABOVE_MB,
     AuditSpec,
     Budget,
     CalibrateSpec,
@@ -65,6 +66,7 @@ from charter.spec.tuner_spec import TunerSpec
 __all__ = [
     "IN_RUN",
     "NO_MODEL",
+    "PARQUET_ABOVE_MB",
     "PROGRAM_PREFIX",
     "WORLD_SOURCE",
     "AmendSpec",

@@ -53,10 +53,13 @@ class JournalFollower:
 
     def count_records(self) -> int:
         """Records of the step that was opened last, so far. Raises StoreError, DamagedError."""
-        if not self.step or not store.is_present(self.directory, f"{self.step}.jsonl"):
+        path = store.records_path(self.directory, self.step) if self.step else self.directory
+        if not self.step or not store.is_present(path.parent, path.name):
             return 0
+        if path.suffix == store.PARQUET:
+            return len(store.RecordFile(path, self.directory))
         size, count = self._counted.get(self.step, (0, 0))
-        data = _read_from(store.inner_path(self.directory, f"{self.step}.jsonl"), self.directory, size)
+        data = _read_from(path, self.directory, size)
         self._counted = {self.step: (size + len(data), count + data.count(b"\n"))}
         return count + data.count(b"\n")
 

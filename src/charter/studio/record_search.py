@@ -117,8 +117,8 @@ class RecordFiles:
 
     def open_step(self, root: Path, step: str) -> SearchableFile | None:
         """The file of a run's step; None where it has none. Raises StoreError, DamagedError."""
-        path = store.inner_path(root, f"{step}.jsonl")
-        if not store.is_present(root, f"{step}.jsonl"):
+        path = store.records_path(root, step)
+        if not store.is_present(path.parent, path.name):
             return None
         with self._mutex:
             known = self._files.get(path)

@@ -35,6 +35,7 @@ from charter.runs.store.journal import (
     head_bytes,
     list_erased_rows,
     list_open_steps,
+    packed_digests,
     published_digests,
     read_head,
     read_journal,
@@ -51,6 +52,7 @@ from charter.runs.store.line_stream import (
     parse_records,
     read_lines,
 )
+from charter.runs.store.parquet_lines import PARQUET
 from charter.runs.store.record_file import MAX_HELD, FileStamp, RecordFile, StoredRecords, load_records, read_stamp
 from charter.runs.store.regular_files import (
     RESTORE_CURE,
@@ -75,6 +77,8 @@ from charter.runs.store.seals import (
     SealedDigests,
     find_record_faults,
     find_step_faults,
+    lines_path,
+    pack_records,
     read_seal,
     records_path,
     seal_digest,
@@ -91,6 +95,7 @@ __all__ = [
     "LOCK",
     "MAX_HELD",
     "MAX_LINE_BYTES",
+    "PARQUET",
     "RESTORE_CURE",
     "REVIEWS",
     "SCRATCH",
@@ -123,12 +128,15 @@ __all__ = [
     "inner_path",
     "is_present",
     "iterate_records",
+    "lines_path",
     "list_erased_rows",
     "list_files",
     "list_open_steps",
     "load_records",
     "open_for_append",
     "open_regular",
+    "pack_records",
+    "packed_digests",
     "parse_json",
     "parse_record",
     "parse_records",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from sys import intern
 from typing import Any
 
 from charter.records.record import canonical, digest
@@ -56,7 +57,8 @@ def iterate_chain(
 
 
 def _parse_event(line: bytes, find_fault: FindFault) -> tuple[Event | None, str]:
-    """The event of a line; None where the line is not one, or is not spelt as it is written, with the reason."""
+    """The event of a line; None where the line is not one, or is not spelt as it is written, with the reason. Events
+    are held, thousands of a long run, and say few different things: each key and each text is held once."""
     try:
         event = parse_json(line)
         if not isinstance(event, dict) or canonical(event).encode() != line:
@@ -64,4 +66,6 @@ def _parse_event(line: bytes, find_fault: FindFault) -> tuple[Event | None, str]
     except ValueError as error:
         return None, "" if isinstance(error, json.JSONDecodeError) else str(error)
     fault = find_fault(event)
-    return (None if fault else event), fault
+    if fault:
+        return None, fault
+    return {intern(key): intern(value) if isinstance(value, str) else value for key, value in event.items()}, ""

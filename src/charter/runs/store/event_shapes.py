@@ -100,10 +100,11 @@ class PartPassedShape(EventShape):
 
 
 class SealedShape(EventShape):
-    """A step is finished."""
+    """A step is finished; ``parquet``: the digest of its Parquet file, where its records lie in one."""
 
     step: Name
     seal: str
+    parquet: str | None = None
 
 
 class PublishedShape(EventShape):

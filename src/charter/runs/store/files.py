@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from charter.runs.store.regular_files import (
     MAX_OBJECT_BYTES,
@@ -45,9 +46,9 @@ def temporary_name(name: str) -> str:
     return f"{folder}{slash}.{file}.tmp"
 
 
-def write_atomic(path: Path, data: bytes | Path | Iterator[bytes]) -> None:
-    """Replaces ``path`` by ``data``, by its pieces, or by a copy of the file ``data``: a kill leaves the old file or
-    the new one."""
+def write_atomic(path: Path, data: bytes | Path | Iterator[bytes] | Callable[[BinaryIO], object]) -> None:
+    """Replaces ``path`` by ``data``, by its pieces, by a copy of the file ``data``, or by what the function ``data``
+    writes: a kill leaves the old file or the new one."""
     temporary = path.with_name(temporary_name(path.name))
     with translate_os_errors(path, "written"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +58,8 @@ def write_atomic(path: Path, data: bytes | Path | Iterator[bytes]) -> None:
                 if isinstance(data, Path):
                     with os.fdopen(open_regular(data), "rb") as source:
                         shutil.copyfileobj(source, stream, _PIECE)
+                elif callable(data):
+                    data(stream)
                 else:
                     stream.writelines([data] if isinstance(data, bytes) else data)
             sync_to_disk(temporary)

@@ -81,6 +81,11 @@ def seal_digests(events: Sequence[Event]) -> dict[str, str]:
     return {e["step"]: e["seal"] for e in events if e["event"] == "sealed"}
 
 
+def packed_digests(events: Sequence[Event]) -> dict[str, str]:
+    """Digest of the Parquet file of each sealed step whose records lie in one."""
+    return {e["step"]: e["parquet"] for e in events if e["event"] == "sealed" and "parquet" in e}
+
+
 def published_digests(events: Sequence[Event], derived: bool) -> dict[str, str]:
     """Digest of each published file. ``derived`` files (a report with times in it) stay out of the records' hash."""
     files: dict[str, str] = {}

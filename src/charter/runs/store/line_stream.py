@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from charter.errors import DamagedError
 from charter.runs.store.files import sha256
+from charter.runs.store.parquet_lines import PARQUET, ParquetLines
 from charter.runs.store.regular_files import RESTORE_CURE, Fault, FaultError, open_regular, translate_os_errors
 from charter.runs.store.strict_json import MAX_LINE_BYTES, parse_json
 
@@ -35,7 +36,7 @@ class FileLines(NamedTuple):
 
 
 class LineStream:
-    """The whole lines of a file, each without its newline; a missing file has none.
+    """The whole lines of a file, each without its newline, or those that a Parquet file holds; a missing file has none.
 
     After a pass ``size`` is their size in bytes with newlines, and ``torn`` what follows the last newline. Each pass
     reads the file anew.
@@ -52,6 +53,17 @@ class LineStream:
     def __iter__(self) -> Iterator[bytes]:
         """Raises StoreError, and DamagedError where a line is too long or the file is none that is read."""
         self.count, self.size, self.torn = 0, 0, b""
+        lines = ParquetLines(self.path, self.root).iterate_lines() if self.path.suffix == PARQUET else self._read_file()
+        for line in lines:
+            if len(line) > MAX_LINE_BYTES:
+                what = f"a line longer than {MAX_LINE_BYTES >> 20} MiB"
+                name = self.path.relative_to(self.root).as_posix()
+                raise FaultError(self.root, Fault(file=name, line=self.count + 1, what=what))
+            self.count += 1
+            self.size += len(line) + 1
+            yield line
+
+    def _read_file(self) -> Iterator[bytes]:
         with translate_os_errors(self.path, "read"):
             try:
                 handle = open_regular(self.path, self.root)
@@ -59,16 +71,10 @@ class LineStream:
                 return
             with os.fdopen(handle, "rb", _BUFFER) as stream:
                 while line := stream.readline(MAX_LINE_BYTES + 2):
-                    if len(line) - line.endswith(b"\n") > MAX_LINE_BYTES:
-                        what = f"a line longer than {MAX_LINE_BYTES >> 20} MiB"
-                        name = self.path.relative_to(self.root).as_posix()
-                        raise FaultError(self.root, Fault(file=name, line=self.count + 1, what=what))
-                    if not line.endswith(b"\n"):
+                    if not line.endswith(b"\n") and len(line) <= MAX_LINE_BYTES:
                         self.torn = line
                         return
-                    self.count += 1
-                    self.size += len(line)
-                    yield line[:-1]
+                    yield line.removesuffix(b"\n")
 
 
 def read_lines(path: Path, root: Path | None = None) -> FileLines:

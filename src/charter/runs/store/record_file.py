@@ -1,15 +1,9 @@
-"""The records of a step's file, found by their place: however many there are, few are held.
-
-Where lines begin is learnt as far as it is asked for, and kept for every 64th line: a page reads its own lines alone,
-and the index of ten million records takes 1.3 MB.
-"""
+"""The records of a step's file, found by their place: however many there are, few are held."""
 
 from __future__ import annotations
 
 import os
 import re
-import threading
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +14,9 @@ from pydantic import BaseModel
 
 from charter.errors import DamagedError
 from charter.records.record import canonical
+from charter.runs.store.indexed_lines import IndexedLines
 from charter.runs.store.line_stream import parse_record
+from charter.runs.store.parquet_lines import PARQUET, ParquetLines
 from charter.runs.store.regular_files import RESTORE_CURE, open_regular, translate_os_errors
 from charter.runs.store.strict_json import parse_json
 
@@ -28,8 +24,6 @@ R = TypeVar("R", bound=BaseModel)
 
 MAX_HELD = 8192
 """Records that are held in memory at once; of a longer step each is read when it is asked for."""
-_STRIDE = 64
-_PIECE = 4 << 20
 _TEXT = rb'"(?:[^"\\]|\\.)*+"'
 _VALUE = rb"(%b|\[(?:%b,?)*+\]|true|false)" % (_TEXT, _TEXT)
 
@@ -63,67 +57,46 @@ class RecordFile:
     """One state of a step's file. A last line without its newline is no record yet.
 
     Args:
-        path: The file.
+        path: The file, JSONL or Parquet.
         root: The run's folder; no link is followed below it.
 
     Raises:
         StoreError: It cannot be read.
-        DamagedError: A link, or something that is no file.
+        DamagedError: A link, something that is no file, or no Parquet.
     """
 
     def __init__(self, path: Path, root: Path) -> None:
         self.path, self.root = path, root
-        self._starts, self._count, self._end, self._at = array("Q", [0]), 0, 0, 0
-        self._mutex = threading.Lock()
-        with self.open() as stream:
+        with translate_os_errors(path, "read"), os.fdopen(open_regular(path, root), "rb") as stream:
             self.stamp = FileStamp.of_stream(stream)
+        self._lines: IndexedLines | ParquetLines
+        if path.suffix == PARQUET:
+            self._lines = ParquetLines(path, root)
+        else:
+            self._lines = IndexedLines(path, root, self.stamp.size)
 
     def __len__(self) -> int:
-        """How many whole lines it has; the file is read once for it."""
-        self._learn_lines(None)
-        return self._count
+        """How many whole lines it has; a file of lines is read once for it."""
+        return len(self._lines)
 
     def has_line(self, number: int) -> bool:
-        """Whether there is a line of this number; the file is read no further than to it."""
-        return number >= 0 and self._learn_lines(number)
+        """Whether there is a line of this number; a file of lines is read no further than to it."""
+        return self._lines.has_line(number)
 
     def iterate_lines(self, first: int = 0) -> Iterator[bytes]:
-        """The lines from number ``first`` on, counted from 0, without their newlines. Raises StoreError."""
-        if not self._learn_lines(first):
-            return
-        with translate_os_errors(self.path, "read"), self.open() as stream:
-            self._seek(stream, first)
-            left = self.stamp.size - stream.tell()
-            while left > 0 and (line := stream.readline(left)).endswith(b"\n"):
-                left -= len(line)
-                yield line[:-1]
+        """The lines from number ``first`` on, counted from 0, without their newlines. Raises StoreError,
+        DamagedError."""
+        return self._lines.iterate_lines(first)
 
     def read_lines(self, numbers: Iterable[int]) -> list[bytes]:
-        """The lines of these numbers, counted from 0, without their newlines. Raises StoreError, and IndexError where
-        there is no such line."""
-        found, following = [], -1
-        with translate_os_errors(self.path, "read"), self.open() as stream:
-            for number in numbers:
-                if not self.has_line(number):
-                    raise IndexError(number)
-                if number != following:
-                    self._seek(stream, number)
-                found.append(stream.readline()[:-1])
-                following = number + 1
-        return found
+        """The lines of these numbers, counted from 0, without their newlines. Raises StoreError, DamagedError, and
+        IndexError where there is no such line."""
+        return self._lines.read_lines(numbers)
 
     def read_pieces(self) -> Iterator[tuple[int, bytes]]:
-        """The whole lines, as many as a piece holds, each with the number of its first one. Raises StoreError."""
-        number = 0
-        with translate_os_errors(self.path, "read"), self.open() as stream:
-            left, rest = self.stamp.size, b""
-            while piece := stream.read(min(left, _PIECE)):
-                left -= len(piece)
-                whole, newline, torn = (rest + piece).rpartition(b"\n")
-                rest = torn
-                if newline:
-                    yield number, whole + newline
-                    number += whole.count(b"\n") + 1
+        """The whole lines, as many as a piece holds, each with the number of its first one. Raises StoreError,
+        DamagedError."""
+        return self._lines.read_pieces()
 
     def tally_values(self, field: str) -> Counter[str]:
         """How often each text is what a field holds, at any depth, or is one of the texts that it lists; ``true`` and
@@ -142,40 +115,6 @@ class RecordFile:
             for text in value if isinstance(value, list) else [value]:
                 texts[text if isinstance(text, str) else spelt.decode()] += count
         return texts
-
-    def open(self) -> BinaryIO:
-        """The file, to be read; the caller closes it. Raises StoreError, DamagedError."""
-        with translate_os_errors(self.path, "read"):
-            return os.fdopen(open_regular(self.path, self.root), "rb")
-
-    def _seek(self, stream: BinaryIO, number: int) -> None:
-        stream.seek(self._starts[number // _STRIDE])
-        for _ in range(number % _STRIDE):
-            stream.readline()
-
-    def _learn_lines(self, number: int | None) -> bool:
-        """Learns where lines begin, as far as this one (None: all of them). Whether there is such a line."""
-        with self._mutex:
-            if (number is not None and number < self._count) or self._at >= self.stamp.size:
-                return number is not None and number < self._count
-            with translate_os_errors(self.path, "read"), self.open() as stream:
-                stream.seek(self._at)
-                while self._at < self.stamp.size and (number is None or number >= self._count):
-                    piece = stream.read(min(_PIECE, self.stamp.size - self._at))
-                    if not piece:
-                        self._at = self.stamp.size
-                        break
-                    self._take_piece(piece)
-            return number is not None and number < self._count
-
-    def _take_piece(self, piece: bytes) -> None:
-        place = piece.find(b"\n")
-        while place >= 0:
-            self._count += 1
-            if self._count % _STRIDE == 0:
-                self._starts.append(self._at + place + 1)
-            place = piece.find(b"\n", place + 1)
-        self._at += len(piece)
 
 
 class StoredRecords(Sequence[R], Generic[R]):

@@ -14,10 +14,21 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, overload
 
+from pydantic import BaseModel
+
 from charter.records.record import Record, canonical
 from charter.records.step_names import is_inner_name
-from charter.runs.store.files import find_tree_faults, is_present, sha256, write_atomic
+from charter.runs.store.files import (
+    file_digest,
+    find_file_fault,
+    find_tree_faults,
+    is_present,
+    sha256,
+    sync_to_disk,
+    write_atomic,
+)
 from charter.runs.store.line_stream import LineStream, Watch, find_line_faults
+from charter.runs.store.parquet_lines import PARQUET, write_parquet
 from charter.runs.store.regular_files import (
     MAX_OBJECT_BYTES,
     Fault,
@@ -37,9 +48,9 @@ _TOGETHER = 4096
 
 
 class Seal(Record):
-    """What makes a step finished: SHA-256 of the whole file, of the inputs by argument name, of the templates and of
-    the files beside it; ``calls`` holds planned calls by purpose and role. On disk it also holds ``records``, SHA-256
-    of each record's line: ``SealedDigests``."""
+    """What makes a step finished: SHA-256 of all its lines, of the inputs by argument name, of the templates and of the
+    files beside it; ``calls`` holds planned calls by purpose and role. On disk it also holds ``records``, SHA-256 of
+    each record's line: ``SealedDigests``."""
 
     step: str
     type: str
@@ -100,9 +111,16 @@ class SealedDigests(Sequence[str]):
         return stream
 
 
+def lines_path(directory: Path, step: str) -> Path:
+    """Where a step at work keeps its records, and where they stay if they are not turned into Parquet. Raises
+    DamagedError where the name leads out of the run."""
+    return inner_path(directory, f"{step}.jsonl")
+
+
 def records_path(directory: Path, step: str) -> Path:
-    """Where a step's records lie."""
-    return directory / f"{step}.jsonl"
+    """Where a step's records lie. Raises DamagedError where the name leads out of the run."""
+    lines, packed = lines_path(directory, step), f"{step}{PARQUET}"
+    return directory / packed if is_present(directory, packed) and not os.path.lexists(lines) else lines
 
 
 def seal_path(directory: Path, step: str) -> Path:
@@ -131,12 +149,27 @@ def write_seal(directory: Path, seal: Seal) -> str:
     digest = hashlib.sha256()
 
     def pieces() -> Iterator[bytes]:
-        for piece in _seal_pieces(seal, map(sha256, LineStream(records_path(directory, seal.step), directory))):
+        for piece in _seal_pieces(seal, map(sha256, LineStream(lines_path(directory, seal.step), directory))):
             digest.update(piece)
             yield piece
 
     write_atomic(seal_path(directory, seal.step), pieces())
     return digest.hexdigest()
+
+
+def pack_records(directory: Path, step: str, kind: type[BaseModel], above: int) -> str | None:
+    """Turns a sealed step's file of lines into Parquet where it has more than ``above`` bytes: the digest of the
+    Parquet file, or None where the lines stay. Until the journal says that the step is sealed both may lie there, and
+    the lines count. Raises StoreError, DamagedError."""
+    lines, packed = lines_path(directory, step), directory / f"{step}{PARQUET}"
+    with translate_os_errors(lines, "replaced"):
+        if lines.exists():
+            if lines.stat().st_size <= above:
+                return None
+            write_parquet(packed, LineStream(lines, directory), kind)
+            lines.unlink()
+            sync_to_disk(lines.parent)
+    return file_digest(packed, directory)
 
 
 def seal_digest(directory: Path, seal: Seal) -> str:
@@ -148,27 +181,32 @@ def seal_digest(directory: Path, seal: Seal) -> str:
 
 
 def find_step_faults(
-    directory: Path, step: str, mark: str | None, watch: Watch | None = None
+    directory: Path, step: str, mark: str | None, packed: str | None = None, watch: Watch | None = None
 ) -> tuple[Seal | None, list[Fault]]:
     """The seal of a step and every fault of the step. ``mark`` is the digest of the seal that the journal holds (None:
-    the run stopped between writing the seal and journaling it); ``watch`` is told how many records were compared.
-    Raises StoreError."""
-    seal, faults = find_record_faults(directory, step, mark, watch)
+    the run stopped between writing the seal and journaling it), ``packed`` that of the step's Parquet file (None: it
+    has none); ``watch`` is told how many records were compared. Raises StoreError."""
+    seal, faults = find_record_faults(directory, step, mark, packed, watch)
     return seal, faults + (find_tree_faults(directory, step, seal.files) if seal else [])
 
 
 def find_record_faults(
-    directory: Path, step: str, mark: str | None, watch: Watch | None = None
+    directory: Path, step: str, mark: str | None, packed: str | None = None, watch: Watch | None = None
 ) -> tuple[Seal | None, list[Fault]]:
     """As ``find_step_faults``, but the files that lie beside the records are not looked at."""
     try:
         seal, faults = read_seal(directory, step, mark)
         if seal is None or faults:
             return None, faults
-        if not is_present(directory, f"{step}.jsonl"):
-            return seal, [Fault(file=f"{step}.jsonl", line=None, what="the file is missing")]
-        lines = LineStream(records_path(directory, step), directory)
-        return seal, find_line_faults(f"{step}.jsonl", SealedDigests(directory, seal), lines, watch)
+        path = records_path(directory, step)
+        name = path.relative_to(directory).as_posix()
+        if not is_present(directory, name):
+            return seal, [Fault(file=name, line=None, what="the file is missing")]
+        faults = find_line_faults(name, SealedDigests(directory, seal), LineStream(path, directory), watch)
+        if packed is not None and not faults:
+            fault = find_file_fault(directory, f"{step}{PARQUET}", packed)
+            faults = [fault] if fault else []
+        return seal, faults
     except FaultError as error:
         return None, [error.fault]
 
