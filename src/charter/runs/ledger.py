@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from charter.errors import BudgetError
 from charter.ports import Classifying, Engine, Noting, Rendering, Reporting, SupportsDrain
@@ -123,20 +123,18 @@ class Ledger:
                     "Everything so far is kept. Go on with more: charter resume RUN --set budget.calls=N",
                 )
         if new or now:
-            fields = {"step": self.here.path, "role": role, "purpose": purpose, **self._mark_ahead()}
-            self.journal.append("asked", calls=now, ids=new, **fields)
+            self.journal.append("asked", role=role, purpose=purpose, calls=now, ids=new, **self._name_step())
         plan.update(dict.fromkeys(new))
 
     def log_response(self, role: str, purpose: Purpose, usage: Usage) -> None:
         """Takes down calls that came back."""
         fields = {**vars(usage), "seconds": round(usage.seconds, 3)}
         fields["money"] = None if usage.money is None else round(usage.money, 9)
-        fields |= {"step": self.here.path, "role": role, "purpose": purpose, **self._mark_ahead()}
-        self.journal.append("answered", durable=False, **fields)
+        self.journal.append("answered", durable=False, role=role, purpose=purpose, **fields, **self._name_step())
 
-    def _mark_ahead(self) -> dict[str, bool]:
-        """A line about a step that has not begun says so."""
-        return {"ahead": True} if self.here.ahead is not None else {}
+    def _name_step(self) -> dict[str, Any]:
+        """The step that a line is about; ``ahead``: it has not begun."""
+        return {"step": self.here.path} | ({"ahead": True} if self.here.ahead is not None else {})
 
     def log_note(self, role: str, note: str) -> None:
         """Takes down, once for a role, how its server is asked otherwise."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, Protocol, runtime_checkable
 
 from charter.ports import Engine, SupportsOverlap
@@ -68,12 +68,14 @@ def ask_ahead(ledger: Ledger, step: Step, following: NextStep, answers: AheadWri
     """Gives what records are handed to while a step is at work. At the end what is under way still comes; where the
     step fails, or is interrupted, it does not."""
     records: SimpleQueue[Any] = SimpleQueue()
+    ended = Event()
 
     def work() -> None:
         with suppress(Exception):  # what is wrong is met again by the step itself, in its turn
             ledger.here.begin(step.path, ledger.read_plan(step.path), answers)
             while (taken := _take_records(records)) and not answers.is_ended:
                 following.ask(taken, step)
+        ended.set()
 
     thread, at_once = Thread(target=work, name=f"ahead {step.path}", daemon=True), True
     thread.start()
@@ -83,8 +85,9 @@ def ask_ahead(ledger: Ledger, step: Step, following: NextStep, answers: AheadWri
     finally:
         records.put(None)
         try:
-            _end_thread(thread, answers, at_once)
+            _end_asking(ended, answers, at_once)
         finally:
+            thread.join()
             answers.close()
 
 
@@ -97,16 +100,17 @@ def _take_records(records: SimpleQueue[Any]) -> list[Any]:
     return [record for record in taken if record is not None]
 
 
-def _end_thread(thread: Thread, answers: AheadWriter, at_once: bool) -> None:
-    """Waits for the end of what is under way; an interrupt meanwhile gives it up."""
+def _end_asking(ended: Event, answers: AheadWriter, at_once: bool) -> None:
+    """Waits for the end of what is under way; an interrupt meanwhile gives it up. An event is waited for, since Python
+    3.11 takes a thread for ended whose ``join`` was interrupted."""
     try:
-        while thread.is_alive():
+        while not ended.is_set():
             answers.end(at_once)
-            thread.join(_LOOK_SECONDS)
+            ended.wait(_LOOK_SECONDS)
     except BaseException:
-        while thread.is_alive():
+        while not ended.is_set():
             answers.end(at_once=True)
-            thread.join(_LOOK_SECONDS)
+            ended.wait(_LOOK_SECONDS)
         raise
 
 
