@@ -110,8 +110,10 @@ def run_until_done(loop: asyncio.AbstractEventLoop, work: Awaitable[T]) -> T:
 
 @contextmanager
 def silence_libraries() -> Iterator[None]:
-    """Their warnings are left out. Only in the main thread: Python keeps one list of filters for all threads."""
+    """Their warnings are left out: in the main thread all of them. Python keeps one list of filters for all threads, so
+    that another thread only adds one, and takes none back."""
     if threading.current_thread() is not threading.main_thread():
+        warnings.filterwarnings("ignore", module="inspect_ai")
         yield
         return
     with warnings.catch_warnings():
