@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -17,8 +17,9 @@ from statistics import median
 import yaml
 
 from bench.child_server import serve_module
-from bench.page import ROOT, put
+from bench.page import put
 from charter import spec as specs
+from charter.jobs import launch_run
 
 DELAY, AT_ONCE = "0.2", 16
 """Seconds of an answer over HTTP, and the calls at once to each server."""
@@ -37,13 +38,14 @@ def main(words: Sequence[str]) -> int:
         serve_module("charter.cli", "organism", "serve", "--delay", DELAY) as oracle,
     ):
         texts = {RUNS[0]: red_team_spec(target, oracle), RUNS[1]: iteralign_spec(oracle)}
+        play(specs.change_spec(texts[RUNS[0]], {"options.draw.batch": "8"}), Path(folder) / "loads the libraries")
         for number in range(count):
             for kind, text in texts.items():
                 heads = set()
                 for overlap in (True, False):
                     place = Path(folder) / f"{len(seconds)}-{number}-{overlap}"
-                    found = play(specs.change_spec(text, {"oracle.overlap": str(overlap).lower()}), place)
-                    seconds.setdefault((kind, overlap), []).append(found["seconds"])
+                    took = play(specs.change_spec(text, {"oracle.overlap": str(overlap).lower()}), place)
+                    seconds.setdefault((kind, overlap), []).append(took)
                     heads.add(_records_hash(place))
                     print(kind, overlap, seconds[kind, overlap], flush=True)
                 assert len(heads) == 1, "the records are the same"
@@ -76,17 +78,11 @@ def iteralign_spec(oracle: str) -> str:
     return specs.change_spec(text, SMALL | served)
 
 
-def play(text: str, directory: Path) -> dict[str, float]:
-    """A run: what ``charter show`` says of it."""
-    spec = directory.with_suffix(".yaml")
-    spec.write_text(text, encoding="utf-8")
-    ended = subprocess.run(
-        [sys.executable, "-m", "charter.cli", "run", str(spec), "--out", str(directory), "--quiet", "--json"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, cwd=ROOT, check=False,
-    )  # fmt: skip
-    if ended.returncode != 0:
-        raise RuntimeError(ended.stderr[-2000:])
-    return dict(json.loads(ended.stdout))
+def play(text: str, directory: Path) -> float:
+    """The wall seconds of a run in this process, which has loaded its libraries."""
+    begun = time.monotonic()
+    launch_run(text, directory)
+    return time.monotonic() - begun
 
 
 def _records_hash(directory: Path) -> str:

@@ -261,6 +261,16 @@ def test_drained_by_another_thread_it_waits_for_no_server_that_is_away() -> None
     assert found == []
 
 
+@pytest.mark.parametrize("how", ["drain", "abort"])
+def test_told_to_end_by_another_thread_while_it_rests_it_answers_all_the_same(how: str) -> None:
+    with talking(echo) as (engine, _):
+        assert len(list(engine.generate([ask("a", "first")]))) == 1
+        thread = threading.Thread(target=getattr(engine, how))
+        thread.start()
+        thread.join(LONGEST)
+        assert len(list(engine.generate([ask(f"r{n}", f"r{n}") for n in range(40)]))) == 40
+
+
 def test_two_engines_are_asked_at_once_from_two_threads() -> None:
     found = list[Completion]()
     with talking(echo) as (one, _), talking(echo) as (other, _):

@@ -158,10 +158,11 @@ class RemoteEngine:
         self._tell_pools(CallPool.abort)
 
     def _tell_pools(self, tell: Callable[[CallPool], None]) -> None:
-        """Tells the pools at work, in the thread of their loop."""
+        """Tells the pools that are at work now, in the thread of their loop."""
+        pools = list(self._pools)
 
         def tell_all() -> None:
-            for pool in self._pools:
+            for pool in pools:
                 tell(pool)
 
         loop = self._loop
