@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,23 @@ def written_answers(directory: Path) -> set[str]:
     return {json.loads(line)["answer"]["id"] for path in files for line in read_lines(path).lines}
 
 
-def strike(directory: Path, paid: Path, draw: random.Random) -> tuple[bool, set[str]]:
-    """Kills the run at some moment: whether it was at work, and the answers that were on the disk then."""
+def count_lines(directory: Path) -> int:
+    """Lines of journal, records and answers on the disk; a file that goes while it is looked for counts nothing."""
+    found = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with suppress(FileNotFoundError):
+                found += Path(folder, name).read_bytes().count(b"\n") if name.endswith(".jsonl") else 0
+    return found
+
+
+def strike(directory: Path, paid: Path, at: int) -> tuple[bool, set[str]]:
+    """Kills the run when so many lines are there: whether it was at work, and the answers that were on the disk."""
     pid = child(directory, paid)
-    time.sleep(draw.uniform(0.02, 0.35))
+    while count_lines(directory) < at:
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            return False, written_answers(directory)
+        time.sleep(0.001)
     os.kill(pid, signal.SIGKILL)
     killed = os.WIFSIGNALED(os.waitpid(pid, 0)[1])
     return killed, written_answers(directory)
@@ -83,12 +97,13 @@ def strike(directory: Path, paid: Path, draw: random.Random) -> tuple[bool, set[
 def campaign(folder: Path, n: int) -> dict[str, Any]:
     """``n`` runs, each killed up to three times and then left in peace."""
     play(folder / "peace", folder / "peace.txt", overlap=False)
+    total = count_lines(folder / "peace")
     draw, kills, ahead, wrong = random.Random(n), 0, 0, list[str]()
     for number in range(n):
         directory = folder / f"run{number}"
         for strike_number in range(draw.choice((1, 2, 3))):
             before = folder / f"run{number}.{strike_number}.txt"
-            killed, kept = strike(directory, before, draw)
+            killed, kept = strike(directory, before, draw.randint(2, total))
             kills, ahead = kills + killed, ahead + len(kept)
         last = folder / f"run{number}.last.txt"
         if os.waitpid(child(directory, last), 0)[1] != 0:
