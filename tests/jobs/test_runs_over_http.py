@@ -34,7 +34,9 @@ from charter.wiring.offline import block_network
 from tests.fakes.openai_server import telltale
 from tests.fakes.tiny_models import ask
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+"""Calls made ahead show the libraries' warnings, since Python keeps one list of filters for all threads. As an error,
+one would end a call that was answered."""
 
 pytest.importorskip("inspect_ai")
 
