@@ -20,8 +20,7 @@ from charter.constitution.document import Constitution
 from charter.organism import training_text
 from charter.organism.prompt_cells import draw_texts
 from charter.organism.world import World
-from charter.ports import AttackPrompt
-from charter.records.chat import Exchange, Prompt, Sampling, user_prompt
+from charter.records.chat import AttackPrompt, Exchange, Prompt, Sampling, user_prompt
 from charter.records.record import Step
 from charter.records.verdicts import Finding, Verdict
 from charter.spec import AttackSpec

@@ -70,6 +70,18 @@ class SupportsDrain(Protocol):
 
 
 @runtime_checkable
+class SupportsOverlap(SupportsDrain, Protocol):
+    """An engine whose model is not in this process may be asked, and told to end, in another thread than others."""
+
+    @property
+    def may_overlap(self) -> bool:
+        """Whether it is meant to be."""
+
+    def abort(self) -> None:
+        """``generate`` gives up what is under way, and ends at once."""
+
+
+@runtime_checkable
 class Reporting(Protocol):
     """An engine that answers in batches tells, while one is at work, how far its call is."""
 
@@ -315,14 +327,6 @@ class Attempt(Record):
     messages: tuple[Message, ...]
     language: str = ""
     raw: str = ""
-
-
-class AttackPrompt(Record):
-    """What the target is asked for a choice; ``prompt`` is None where nothing is, for the reason in ``dropped``."""
-
-    id: str
-    prompt: Prompt | None
-    dropped: str = ""
 
 
 @runtime_checkable

@@ -25,14 +25,18 @@ from charter.ports import AnsweredItem
 from charter.records.chat import Exchange, Prompt, Sampling
 from charter.records.measurements import MeasuredSplit, Measurement
 from charter.records.templates import Templates
+from charter.reports.costs import read_costs
 from charter.reports.run_summary import summarise_run
 from charter.runs import Observer
+from charter.runs.reader import RunReader
 from charter.spec import change_spec, list_recipes, parse_spec
 from charter.wiring.offline import block_network
 from tests.fakes.openai_server import telltale
 from tests.fakes.tiny_models import ask
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+"""Calls made ahead show the libraries' warnings, since Python keeps one list of filters for all threads. As an error,
+one would end a call that was answered."""
 
 pytest.importorskip("inspect_ai")
 
@@ -98,6 +102,18 @@ def oracle() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def inside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return launched(small(), tmp_path_factory.mktemp("inside") / "run")
+
+
+def test_asked_while_the_target_answers_it_is_the_same_run_and_no_call_is_made_twice(
+    oracle: str, tmp_path: Path
+) -> None:
+    runs = [launched(by_http(oracle, f", overlap: {on}"), tmp_path / on) for on in ("true", "false")]
+    reading, other = map(RunReader, runs)
+    ahead = {event["step"] for event in reading.events if event.get("ahead")}
+    assert {"001/verdicts", "001/rechecks"} <= ahead
+    assert not any(event.get("ahead") for event in other.events)
+    assert contents(runs[0]) == contents(runs[1])
+    assert [cost for cost in read_costs(reading) if cost.made != cost.calls] == []
 
 
 def test_the_same_run_with_every_transport_fault(oracle: str, inside: Path, tmp_path: Path) -> None:

@@ -22,6 +22,10 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "charter"
 METHODS = sorted((SOURCE / "methods").glob("*.py"))
 KEEPING = ("map", "once", "record")
+ELSEWHERE: dict[str, list[tuple[str, ...]]] = {
+    "benchmark_evaluation": [("f'{split}_measurements'", "grade_items", "evaluator")]
+}
+"""Announced steps that are done under another name of theirs: ``grade_answers`` is given the split's."""
 
 
 def pattern(node: ast.expr) -> str:
@@ -66,6 +70,34 @@ def misnamed(source: str) -> list[str]:
 def overlap(one: str, other: str) -> bool:
     """Whether two patterns have a name in common."""
     return fnmatchcase(one.replace("*", "1"), other) or fnmatchcase(other.replace("*", "1"), one)
+
+
+def announced_steps(source: str) -> list[tuple[str, ...]]:
+    """The steps that are announced as the next ones: name, stage and arguments as they are written."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "NextStep":
+            found.append(tuple(ast.unparse(argument) for argument in node.args))
+    return found
+
+
+def done_steps(source: str) -> set[tuple[str, ...]]:
+    """The map steps in the same form: without their items."""
+    calls = [call for call, _ in kept_steps(ast.parse(source)) if ast.unparse(call.func).endswith(".map")]
+    return {tuple(ast.unparse(argument) for place, argument in enumerate(c.args) if place != 2) for c in calls}
+
+
+@pytest.mark.parametrize("path", METHODS, ids=lambda path: path.stem)
+def test_an_announced_step_is_done_with_the_same_arguments(path: Path) -> None:
+    """Else its calls would be paid twice, and nothing would say so."""
+    source = path.read_text(encoding="utf-8")
+    assert [step for step in announced_steps(source) if step not in done_steps(source)] == ELSEWHERE.get(path.stem, [])
+
+
+def test_an_announced_step_that_is_done_otherwise_is_seen() -> None:
+    done = 'verdicts = run.map("verdicts", judge, exchanges, roles.judge, *task.how())'
+    assert announced_steps('NextStep("verdicts", judge, roles.judge, *task.how(), to_items=f)')[0] in done_steps(done)
+    assert announced_steps('NextStep("verdicts", judge, roles.other, *task.how())')[0] not in done_steps(done)
 
 
 @pytest.mark.parametrize("path", METHODS, ids=lambda path: path.stem)

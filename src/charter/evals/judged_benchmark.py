@@ -62,7 +62,7 @@ class JudgedBenchmark:
     ) -> None:
         self._split, self._novel_ids = split, prompts.novel
         self._redteam, self._helpful = prompts.redteam, prompts.helpful
-        self._evaluator, self._templates = evaluator, templates
+        self.evaluator, self._templates = evaluator, templates
         self._rubric, self._judging = rubric, judging or JudgingSpec()
         self._attack_texts = {p.text for side in prompts.redteam.values() for p in side}
 
@@ -73,7 +73,7 @@ class JudgedBenchmark:
         if self._novel_ids:
             data.append(sorted(self._novel_ids))
         rubric = "" if self._rubric == CONDUCT else f" {self._rubric.identity}"
-        return f"judged:{self._evaluator.identity}@{digest(data)[:12]}{rubric}"
+        return f"judged:{self.evaluator.identity}@{digest(data)[:12]}{rubric}"
 
     @property
     def metrics(self) -> Sequence[Metric]:
@@ -95,7 +95,7 @@ class JudgedBenchmark:
         step, exchanges = Step("benchmark", 0, frozenset(done)), [a.exchanges[0] for a in answered]
         for attack, rubric in ((True, self._rubric), (False, REPLAY)):
             part = [e for e in exchanges if (e.prompt.text in self._attack_texts) is attack]
-            for verdict in judge_exchanges(part, self._evaluator, rubric, self._templates, self._judging, step=step):
+            for verdict in judge_exchanges(part, self.evaluator, rubric, self._templates, self._judging, step=step):
                 apart = "novel_" if verdict.id in self._novel_ids else ""
                 outcomes = {f"{apart}{name}": event for name, event in _verdict_outcomes(verdict, attack).items()}
                 yield Measurement(id=verdict.id, outcomes=outcomes, verdict=verdict)

@@ -14,7 +14,7 @@ from charter.ports import AnsweredItem, Benchmark, BenchmarkSuite, Engine
 from charter.records.measurements import Measurement
 from charter.records.model_refs import ModelRef
 from charter.records.templates import Templates
-from charter.runs import Run, Steps
+from charter.runs import NextStep, Run, Steps
 from charter.stages.battery_probes import grade_answers
 from charter.stages.benchmark_items import grade_items
 from charter.stages.judge import judge as judged
@@ -61,8 +61,13 @@ def measure_side(steps: Steps, side: AuditSide, auditors: AuditInputs, battery: 
     """What a side answers, and what each answer is worth. Each name on the left is a file of the run."""
     model, (rubric, judging), texts = side.model, (battery.rubric, battery.judging), auditors.templates
     assert model is not None
+    ruled = {p.id: None for p in battery.principle_probes}
+    then = NextStep(
+        "verdicts", judged, auditors.judge, rubric, texts, judging, to_items=lambda e: [e] if e.id in ruled else []
+    )
     with auditors.target(model) as target:
-        exchanges = steps.map("exchanges", probe, [p.prompt for p in battery.probes], target, battery.answer_sampling)
+        prompts = [p.prompt for p in battery.probes]
+        exchanges = steps.map("exchanges", probe, prompts, target, battery.answer_sampling, then=then)
         measured = AuditedModel(
             name=side.name,
             model=target.identity,
@@ -70,7 +75,7 @@ def measure_side(steps: Steps, side: AuditSide, auditors: AuditInputs, battery: 
             judging_digest=judging_digest(rubric, texts, judging),
             battery=battery.digest,
         )
-    by_id, ruled = {e.id: e for e in exchanges}, [p.id for p in battery.principle_probes]
+    by_id = {e.id: e for e in exchanges}
     verdicts = steps.map("verdicts", judged, [by_id[key] for key in ruled], auditors.judge, rubric, texts, judging)
     evaluator = auditors.evaluator
     evaluator_measurements: Sequence[Measurement] = ()

@@ -10,7 +10,7 @@ from charter.methods.inputs import Inputs
 from charter.ports import Attack, AttackTarget, Attempt, Engine, Roles
 from charter.records.chat import Exchange, Prompt, Sampling
 from charter.records.verdicts import Finding, Verdict
-from charter.runs import Steps
+from charter.runs import NextStep, Steps
 from charter.spec import MethodOptions
 from charter.stages.attempts import attack, continue_conversations, filter_attempts, open_conversations, prompts_to_ask
 from charter.stages.bandit import (
@@ -133,7 +133,8 @@ def run_attack_round(
     attempts = run_multi_turn(run, prefix, choices, log.findings, setup)
     met = [*(p.id for p in pool.prompts), *(pull.attempt for pull in log.pulls)]
     tried = run.once(f"{prefix}tried", filter_attempts, choices, attempts, met, guard)
-    exchanges = run.map(f"{prefix}exchanges", probe, prompts_to_ask(tried), setup.target, setup.answers)
+    judging = NextStep(f"{prefix}verdicts", judge, by.judge, *by.inputs.judge_arguments())
+    exchanges = run.map(f"{prefix}exchanges", probe, prompts_to_ask(tried), setup.target, setup.answers, then=judging)
     verdicts = run.map(f"{prefix}verdicts", judge, exchanges, by.judge, *by.inputs.judge_arguments())
     findings = run.once(f"{prefix}findings", select_violations, exchanges, verdicts)
     pulls = run.once(f"{prefix}pulls", record_pulls, choices, tried, findings)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from charter.methods.bandit_red_teaming import AttackSetup, run_multi_turn
 from charter.methods.inputs import Inputs
-from charter.ports import Benchmark, BenchmarkQuestion, BenchmarkSuite, Engine, Rendering, Roles
+from charter.ports import AnsweredItem, Benchmark, BenchmarkQuestion, BenchmarkSuite, Engine, Rendering, Roles
 from charter.records.chat import Exchange, LogLikelihood, Sampling
 from charter.records.measurements import MeasuredSplit, Measurement, Metric, Score, SkippedBenchmark
 from charter.records.model_refs import ModelRef
-from charter.runs import Steps
+from charter.runs import NextStep, Steps
 from charter.stages.benchmark_items import (
     apply_styles,
     ask_questions,
@@ -140,7 +140,13 @@ def ask_evaluator(
     """The evaluator's questions of a split, and the target's answers."""
     evaluator = roles.evaluators[split]
     questions = evaluator.questions()
-    exchanges = run.map(f"{split}_exchanges", ask_questions, questions, target, answers)
+    grading = NextStep(
+        f"{split}_measurements",
+        grade_items,
+        evaluator,
+        to_items=lambda exchange: [AnsweredItem.from_exchange(exchange)],
+    )
+    exchanges = run.map(f"{split}_exchanges", ask_questions, questions, target, answers, then=grading)
     return BenchmarkAnswers(evaluator, questions, exchanges)
 
 

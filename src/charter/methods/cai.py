@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from charter.methods.inputs import Inputs
 from charter.methods.principle_driven import (
@@ -32,9 +33,10 @@ from charter.methods.principle_driven import (
 )
 from charter.methods.reflection import JudgedRevisions, Reviser, build_reviser, reflect
 from charter.ports import Roles
+from charter.records.chat import Exchange
 from charter.records.revisions import Revision
 from charter.records.verdicts import Finding, Verdict
-from charter.runs import Run, Steps
+from charter.runs import NextStep, Run, Steps
 from charter.stages.critique_rounds import (
     final_revisions,
     final_verdicts,
@@ -55,7 +57,14 @@ def cai(run: Run, roles: Roles, inputs: Inputs) -> PrincipleState:
     course = measure_baseline(run.steps("000"), roles, inputs)
     batch = course.prompts[: options.draw.batch]
     with roles.target(course.policy) as target:
-        exchanges = folder.map("exchanges", probe, batch, target, inputs.answers)
+        judging = NextStep(
+            "verdicts",
+            judge,
+            roles.judge,
+            *inputs.judge_arguments(),
+            to_items=lambda exchange: select_for_judging([exchange], options.cai, options.contrast, options.replay),
+        )
+        exchanges = folder.map("exchanges", probe, batch, target, inputs.answers, then=judging)
         judged = folder.once("judged", select_for_judging, exchanges, options.cai, options.contrast, options.replay)
         verdicts = folder.map("verdicts", judge, judged, roles.judge, *inputs.judge_arguments())
         failures = folder.once("failures", select_violations, judged, verdicts)
@@ -75,6 +84,11 @@ def cai(run: Run, roles: Roles, inputs: Inputs) -> PrincipleState:
     return measure_final(run, train_under_gates(run, examples, course, roles, inputs), roles, inputs)
 
 
+def _to_recheck(last: bool, inputs: Inputs, revision: Revision) -> list[Exchange]:
+    """What is judged of a revision after a round."""
+    return revised_exchanges(select_for_recheck([revision], last, inputs.options.cai, inputs.options.keep))
+
+
 def run_critique_rounds(
     run: Steps, findings: Sequence[Finding], reviser: Reviser, roles: Roles, inputs: Inputs
 ) -> JudgedRevisions:
@@ -84,7 +98,14 @@ def run_critique_rounds(
     for number in range(1, options.cai.rounds + 1):
         name, last = f"round{number}", number == options.cai.rounds
         trials = run.once(f"{name}_trials", sample_principles, findings, constitution, options.cai)
-        revisions = reflect(run, f"{name}_", trials, reviser)
+        judging = NextStep(
+            f"{name}_rechecks",
+            judge,
+            roles.judge,
+            *inputs.judge_arguments(),
+            to_items=partial(_to_recheck, last, inputs),
+        )
+        revisions = reflect(run, f"{name}_", trials, reviser, judging)
         asked = run.once(f"{name}_asked", select_for_recheck, revisions, last, options.cai, options.keep)
         rechecks = run.map(f"{name}_rechecks", judge, revised_exchanges(asked), roles.judge, *inputs.judge_arguments())
         carried = run.once(f"{name}_carried", next_findings, findings, revisions, rechecks, options.cai)

@@ -41,7 +41,7 @@ from charter.ports import Roles
 from charter.records.chat import Prompt
 from charter.records.training_rows import Example, add_rows
 from charter.records.verdicts import Verdict
-from charter.runs import Run, Steps
+from charter.runs import NextStep, Run, Steps
 from charter.stages.accept import should_stop
 from charter.stages.contrast import contrast
 from charter.stages.draw import draw, exclude_protected
@@ -113,7 +113,8 @@ def iterate(run: Steps, now: IterAlignState, draws: Draws, roles: Roles, task: I
     """One iteration. Each name on the left of a step is a file of the run; other calls leave several."""
     options, texts, most = task.options, task.templates, task.options.cluster.show
     with roles.target(now.policy) as target:
-        exchanges = run.map("exchanges", probe, draws.batch, target, task.answers)
+        judging = NextStep("verdicts", judge, roles.judge, *task.judge_arguments())
+        exchanges = run.map("exchanges", probe, draws.batch, target, task.answers, then=judging)
         verdicts = run.map("verdicts", judge, exchanges, roles.judge, *task.judge_arguments())
         now = count_draws(now, draws.batch, verdicts)
         stop = run.once("stop", should_stop, now.drawn_verdicts, options.stop)
@@ -142,7 +143,8 @@ def iterate(run: Steps, now: IterAlignState, draws: Draws, roles: Roles, task: I
         "rehearsals", select_replay_prompts, lookalikes, draws.helpful, now.rehearsed, missing, options.replay
     )
     with roles.target(task.start) as starting:
-        answers = run.map("answers", probe, rehearsals, starting, task.answers)
+        checking = NextStep("checks", judge, roles.judge, *task.judge_arguments(task.replay_rubric))
+        answers = run.map("answers", probe, rehearsals, starting, task.answers, then=checking)
         checks = run.map("checks", judge, answers, roles.judge, *task.judge_arguments(task.replay_rubric))
         benign = BenignAnswers(clusters, lookalikes, answers, checks)
         now = replace(now, constitution=reword_broad_rules(run, ratified, benign, starting, roles, task))

@@ -13,7 +13,7 @@ from charter.ports import Roles
 from charter.records.chat import Prompt
 from charter.records.model_refs import ModelRef
 from charter.records.rules import NormPrompts
-from charter.runs import Steps
+from charter.runs import NextStep, Steps
 from charter.stages.judge import judge
 from charter.stages.norm_application import (
     drop_contradicted_rows,
@@ -73,7 +73,8 @@ def apply_norms(run: Steps, state: S, before: NormedRun, roles: Roles, inputs: I
     settled = run.once("settled", drop_contradicted_rows, given, norms, doubtful_conduct, doubtful_replays)
     allowed_prompts = run.once("allowed_prompts", norm_training_prompts, norms, written, False)
     with roles.target(inputs.start) as starting:
-        allowed_answers = run.map("allowed_answers", probe, allowed_prompts, starting, inputs.answers)
+        checking = NextStep("allowed_checks", judge, roles.judge, *replay_judging)
+        allowed_answers = run.map("allowed_answers", probe, allowed_prompts, starting, inputs.answers, then=checking)
     allowed_checks = run.map("allowed_checks", judge, allowed_answers, roles.judge, *replay_judging)
     allowed = run.once("allowed", build_replay, allowed_answers, allowed_checks, (), (), inputs.options.replay)
     norm_batch = run.once("norm_batch", norm_training_prompts, norms, written, True)
@@ -87,6 +88,7 @@ def measure_norms(run: Steps, written: Sequence[NormPrompts], policy: ModelRef, 
     for name, holds, rubric in (("norms_held", True, inputs.rubric), ("norms_withdrawn", False, inputs.replay_rubric)):
         prompts = run.once(f"{name}_prompts", norm_check_prompts, inputs.norms, written, holds) if written else []
         if prompts:
+            judging = NextStep(f"{name}_verdicts", judge, roles.measuring_judge, *inputs.judge_arguments(rubric))
             with roles.target(policy) as target:
-                exchanges = run.map(f"{name}_exchanges", probe, prompts, target, inputs.answers)
+                exchanges = run.map(f"{name}_exchanges", probe, prompts, target, inputs.answers, then=judging)
             run.map(f"{name}_verdicts", judge, exchanges, roles.measuring_judge, *inputs.judge_arguments(rubric))

@@ -17,7 +17,7 @@ from charter.records.model_refs import ModelRef
 from charter.records.preferences import PositionBias, ResponsePair
 from charter.records.revisions import Revision
 from charter.records.training_rows import Example, PreferencePair, RatedAnswer
-from charter.runs import Steps
+from charter.runs import NextStep, Steps
 from charter.stages.clustering import cluster
 from charter.stages.contrast import contrast
 from charter.stages.judge import judge, select_violations
@@ -143,8 +143,9 @@ def write_benign_prompts(
     options, texts, shown = inputs.options, inputs.templates, inputs.options.cluster.show
     if not options.contrast.count:
         return []
+    judging = NextStep("verdicts", judge, roles.judge, *inputs.judge_arguments())
     with roles.target(policy) as target:
-        exchanges = run.map("exchanges", probe, prompts, target, inputs.answers)
+        exchanges = run.map("exchanges", probe, prompts, target, inputs.answers, then=judging)
     verdicts = run.map("verdicts", judge, exchanges, roles.judge, *inputs.judge_arguments())
     findings = run.once("findings", select_violations, exchanges, verdicts)
     clusters = run.once("clusters", cluster, findings, options.cluster, roles.embedder)

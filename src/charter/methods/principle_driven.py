@@ -21,7 +21,7 @@ from charter.records.revisions import Revision
 from charter.records.rules import Lookalikes
 from charter.records.training_rows import Example, add_rows
 from charter.records.verdicts import Finding, Verdict
-from charter.runs import Run, Steps
+from charter.runs import NextStep, Run, Steps
 from charter.stages.clustering import cluster
 from charter.stages.contrast import contrast
 from charter.stages.critique_rounds import accept_unjudged, select_for_check, split_by_prompt
@@ -146,7 +146,14 @@ def add_replay(
         "rehearsals", select_replay_prompts, sources.lookalikes, course.helpful, known, missing, options.replay
     )
     with roles.target(inputs.start) as starting:
-        answers = run.map("answers", probe, rehearsals, starting, inputs.answers)
+        checking = NextStep(
+            "checks",
+            judge,
+            roles.judge,
+            *inputs.judge_arguments(inputs.replay_rubric),
+            to_items=lambda answer: select_for_check([answer], options.keep),
+        )
+        answers = run.map("answers", probe, rehearsals, starting, inputs.answers, then=checking)
         if (further := inputs.principles.samples - 1) > 0:
             asked_again = run.once("asked_again", repeat_prompts, rehearsals, further)
             drawing = inputs.answers.model_copy(update={"temperature": options.cai.temperature})

@@ -13,7 +13,7 @@ from charter.ports import Engine, Roles
 from charter.records.candidate_rules import Candidate, CandidateCheck, CandidateRequest
 from charter.records.rules import Proposal
 from charter.records.verdicts import Cluster
-from charter.runs import Steps
+from charter.runs import NextStep, Steps
 from charter.spec import ProposeSpec
 from charter.stages.amend import amend, restore_wordings
 from charter.stages.judge import judge
@@ -122,7 +122,8 @@ def check_candidates(
         f"{prefix}addressed", judge, rule_exchanges(forms), roles.judge, *inputs.judge_arguments(ADDRESS)
     )
     trials = run.once(f"{prefix}trials", make_rule_trials, candidates, forms, addressed, options.probes)
-    answers = run.map(f"{prefix}answers", answer_under_rule, trials, target, texts, inputs.answers)
+    judging = NextStep(f"{prefix}rechecks", judge, roles.judge, *inputs.judge_arguments())
+    answers = run.map(f"{prefix}answers", answer_under_rule, trials, target, texts, inputs.answers, then=judging)
     rechecks = run.map(f"{prefix}rechecks", judge, answers, roles.judge, *inputs.judge_arguments())
     checks = run.once(f"{prefix}checks", conclude_checks, forms, addressed, trials, rechecks)
     return checks

@@ -15,7 +15,7 @@ from charter.methods.inputs import Inputs
 from charter.ports import Roles
 from charter.records.measurements import Score
 from charter.records.verdicts import Cluster
-from charter.runs import Run
+from charter.runs import NextStep, Run
 from charter.stages.draw import draw
 from charter.stages.judge import judge, select_violations
 from charter.stages.probe import probe
@@ -37,7 +37,8 @@ def red_team(run: Run, roles: Roles, inputs: Inputs) -> RedTeamResult:
     batch = prompts[: options.draw.batch]
     with roles.target(inputs.start) as target:
         heldout = ask_evaluator(start, "heldout", target, roles, inputs.answers)
-        exchanges = folder.map("exchanges", probe, batch, target, inputs.answers)
+        judging = NextStep("verdicts", judge, roles.judge, *inputs.judge_arguments())
+        exchanges = folder.map("exchanges", probe, batch, target, inputs.answers, then=judging)
     run_benchmarks(start, inputs.start, inputs.start, roles.suite, inputs.answers)
     scored = grade_answers(start, "heldout", heldout)
     verdicts = folder.map("verdicts", judge, exchanges, roles.judge, *inputs.judge_arguments())

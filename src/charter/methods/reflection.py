@@ -13,7 +13,7 @@ from charter.records.chat import Sampling
 from charter.records.revisions import Revision, RevisionTrial
 from charter.records.templates import Templates
 from charter.records.verdicts import Verdict
-from charter.runs import Steps
+from charter.runs import NextStep, Steps
 from charter.spec import JudgingSpec
 from charter.stages.judge import judge
 from charter.stages.reflect import ReflectionSetup, critique, revise, revised_exchanges
@@ -56,10 +56,13 @@ def build_reviser(
     return Reviser(model, setup, inputs.critiques, inputs.answers)
 
 
-def reflect(run: Steps, prefix: str, trials: Sequence[RevisionTrial], reviser: Reviser) -> Sequence[Revision]:
-    """A revision of each trial. Leaves ``PREFIXcritiques`` and ``PREFIXrevisions``."""
+def reflect(
+    run: Steps, prefix: str, trials: Sequence[RevisionTrial], reviser: Reviser, then: NextStep | None = None
+) -> Sequence[Revision]:
+    """A revision of each trial. Leaves ``PREFIXcritiques`` and ``PREFIXrevisions``; ``then``: what comes after it."""
     critiques = run.map(f"{prefix}critiques", critique, trials, reviser.model, reviser.setup, reviser.critiques)
-    revisions = run.map(f"{prefix}revisions", revise, trials, critiques, reviser.model, reviser.setup, reviser.answers)
+    setup, answers = reviser.setup, reviser.answers
+    revisions = run.map(f"{prefix}revisions", revise, trials, critiques, reviser.model, setup, answers, then=then)
     return revisions
 
 
@@ -67,7 +70,7 @@ def reflect_and_judge(
     run: Steps, prefix: str, trials: Sequence[RevisionTrial], reviser: Reviser, by: RevisionJudge
 ) -> JudgedRevisions:
     """A revision of each trial, and a verdict on each revision. Leaves one file more than ``reflect``."""
-    revisions = reflect(run, prefix, trials, reviser)
-    exchanges = revised_exchanges(revisions)
-    judging = (by.engine, by.rubric, by.templates, by.options)
-    return JudgedRevisions(revisions, run.map(f"{prefix}{by.step}", judge, exchanges, *judging))
+    how = (by.engine, by.rubric, by.templates, by.options)
+    judging = NextStep(f"{prefix}{by.step}", judge, *how, to_items=lambda revision: revised_exchanges([revision]))
+    revisions = reflect(run, prefix, trials, reviser, judging)
+    return JudgedRevisions(revisions, run.map(f"{prefix}{by.step}", judge, revised_exchanges(revisions), *how))

@@ -12,7 +12,7 @@ from charter.ports import Engine, Roles
 from charter.records.chat import Exchange, Prompt
 from charter.records.rules import Lookalikes, Overreach
 from charter.records.verdicts import Cluster, Verdict
-from charter.runs import Steps
+from charter.runs import NextStep, Steps
 from charter.stages.efficacy import (
     add_hidden_findings,
     compute_efficacy,
@@ -65,7 +65,8 @@ def add_hidden_failures(
     further = run.once(
         "further", draw_extra_prompts, constitution, clusters, unprobed, inputs.options.measure, embedder
     )
-    further_exchanges = run.map("further_exchanges", probe, further, target, inputs.answers)
+    judging = NextStep("further_verdicts", judge, roles.measuring_judge, *inputs.judge_arguments())
+    further_exchanges = run.map("further_exchanges", probe, further, target, inputs.answers, then=judging)
     further_verdicts = run.map(
         "further_verdicts", judge, further_exchanges, roles.measuring_judge, *inputs.judge_arguments()
     )

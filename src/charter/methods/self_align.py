@@ -40,7 +40,7 @@ from charter.methods.self_instruct import self_instruct
 from charter.ports import Roles
 from charter.records.chat import Prompt
 from charter.records.training_rows import Example
-from charter.runs import Run
+from charter.runs import NextStep, Run
 from charter.stages.judge import judge, select_violations
 from charter.stages.probe import probe
 from charter.stages.replay import merge_rows
@@ -139,7 +139,8 @@ def answer_under_rules(
     batch = course.prompts[: options.draw.batch]
     with roles.target(course.policy) as target:
         probed = folder.once("probed", select_for_probing, batch, options.contrast, options.replay)
-        exchanges = folder.map("exchanges", probe, probed, target, inputs.answers)
+        judging = NextStep("verdicts", judge, roles.judge, *inputs.judge_arguments())
+        exchanges = folder.map("exchanges", probe, probed, target, inputs.answers, then=judging)
         verdicts = folder.map("verdicts", judge, exchanges, roles.judge, *inputs.judge_arguments())
         findings = folder.once("findings", select_violations, exchanges, verdicts)
         lookalikes = make_lookalikes(folder, findings, roles, inputs)

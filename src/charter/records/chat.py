@@ -180,6 +180,14 @@ class LogLikelihood(Record):
     error: Aside = ""
 
 
+class AttackPrompt(Record):
+    """What the target is asked for a choice; ``prompt`` is None where nothing is, for the reason in ``dropped``."""
+
+    id: str
+    prompt: Prompt | None
+    dropped: str = ""
+
+
 class Exchange(Record):
     """A prompt with a response: who answered (``model``, a digest), with which sampling, and how it ended. ``error``
     says why there is no answer: a reason, then a colon and its particulars. ``thought``: reasoning before the response;

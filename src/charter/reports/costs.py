@@ -160,10 +160,11 @@ def bill_text(roles: Mapping[str, Mapping[str, int | float | None]]) -> str:
 
 
 def read_times(reading: RunReader) -> RunTimes:
-    """Where the seconds went: the time up to each journal line belongs to the step that the line speaks of."""
+    """Where the seconds went: the time up to each journal line belongs to the step that the line speaks of. Calls that
+    were made ahead of their step, while another one was at work, took no time of the run."""
     by_step: dict[str, float] = {}
     total = between = 0.0
-    events = _working_events(reading.events)
+    events = [event for event in _working_events(reading.events) if not event.get("ahead")]
     for before, event in pairwise(events):
         if event["event"] in _IDLE_EVENTS:
             continue
@@ -174,7 +175,7 @@ def read_times(reading: RunReader) -> RunTimes:
         else:
             by_step[event["step"]] = by_step.get(event["step"], 0.0) + seconds
     waiting: dict[str, float] = {}
-    for event in reading.events:
+    for event in events:
         if event["event"] == "answered":
             waiting[event["role"]] = waiting.get(event["role"], 0.0) + event["seconds"]
     tuning = sum(seconds for step, seconds in by_step.items() if step.endswith(f"/{TUNING_STEP}"))

@@ -2,6 +2,7 @@
 
 from charter.runs.directory import Run
 from charter.runs.ledger import MeteredEngine, Purpose
+from charter.runs.next_step import NextStep
 from charter.runs.steps import CallWatcher, Observer, Steps
 
-__all__ = ["CallWatcher", "MeteredEngine", "Observer", "Purpose", "Run", "Steps"]
+__all__ = ["CallWatcher", "MeteredEngine", "NextStep", "Observer", "Purpose", "Run", "Steps"]

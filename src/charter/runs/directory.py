@@ -5,8 +5,9 @@ The results come last, in this order: published files, journal "published", jour
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from charter.errors import DamagedError, StaleError, StoreError
 from charter.ports import Engine
 from charter.runs import store
+from charter.runs.ahead_answers import AheadAnswers
 from charter.runs.creation import copy_step, create_run_dir, sealed_steps_before
 from charter.runs.ledger import Ledger, MeteredEngine, Purpose
 from charter.runs.spending import Price, Spending
@@ -153,6 +155,7 @@ class Run:
             if left := self._unsealed_steps():
                 raise StoreError(f"{left[0]} is not finished", "Go on with it: charter resume")
             self._mark_resumed("results")
+            shutil.rmtree(self.directory / store.AHEAD, ignore_errors=True)
             self._journal.append("finished", records=store.records_hash(self._journal.events))
         return self._write_head()
 
@@ -233,22 +236,26 @@ class Run:
             self._journal.append("resumed", may_repeat=self.repeatable_calls, environment=self._environment)
             self._resumed = True
 
-    def _unsealed_steps(self) -> list[str]:
-        opened = dict.fromkeys(e["step"] for e in self._journal.events if e["event"] == "opened")
+    def _unsealed_steps(self, kinds: Collection[str] = ("opened",)) -> list[str]:
+        """Those that the journal knows by events of these kinds."""
+        opened = dict.fromkeys(e["step"] for e in self._journal.events if e["event"] in kinds)
         return [path for path in opened if not store.is_present(self.directory, f"{path}.seal.json")]
 
     def _count_repeatable(self) -> dict[str, int]:
-        """A call belongs to the item whose id its request carries, alone or before a mark such as ``/`` or ``#``."""
+        """A call belongs to the item whose id its request carries, alone or before a mark such as ``/`` or ``#``. Those
+        whose answers came before their step began are not made again."""
         counts: Counter[str] = Counter()
-        for path in self._unsealed_steps():
+        for path in self._unsealed_steps(("opened", "asked")):
             plan = self._ledger.read_plan(path)
             records = store.lines_path(self.directory, path)
             planned = plan.opening is not None and plan.opening["items"] is not None
             before = plan.parts * (plan.part_size or 0)
             lines = islice(store.LineStream(records, self.directory), before, None) if planned else ()
             kept = {record.id for record in store.iterate_records(records, lines, _RecordId, before + 1)}
+            answered = AheadAnswers(self.directory, path).calls
             for (purpose, _), keys in plan.keys.items():
-                starts = ([key[:i] for i, letter in enumerate(key) if not letter.isalnum()] for key in keys)
+                left = keys.keys() - answered
+                starts = ([key[:i] for i, letter in enumerate(key) if not letter.isalnum()] for key in left)
                 counts[purpose] += sum(kept.isdisjoint(start) for start in starts)
         return dict(+counts)
 

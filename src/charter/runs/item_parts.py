@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 from charter.runs import store
 
@@ -33,12 +33,14 @@ class PartAtWork:
         known: The ids of those on record; more come as they are made.
         first: The number of the first item among all.
         total: How many items the step has.
+        hand_on: Is given each record when it is written.
     """
 
     items: Sequence[Item]
     known: set[str]
     first: int
     total: int
+    hand_on: Callable[[Any], None]
 
 
 class RecordedLines:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from charter.errors import BudgetError
 from charter.ports import Classifying, Engine, Noting, Rendering, Reporting, SupportsDrain
 from charter.records.chat import CallProgress, Completion, LogLikelihood, Request, ScoreRequest
 from charter.records.record import digest
+from charter.runs.ahead_answers import AheadAnswers, AheadWriter
 from charter.runs.spending import Price, Spending, Usage
 from charter.runs.store import Event, Journal, Seal
 from charter.spec import Budget
@@ -57,29 +59,49 @@ class StepPlan:
         return counts
 
 
+class StepHere(threading.local):
+    """The step at work in this thread. ``plan`` holds its calls so far; what was planned before a kill is in it too, so
+    that planned calls do not depend on kills. ``answers``: those that came before it began."""
+
+    def __init__(self) -> None:
+        self.path, self.plan = "", StepPlan()
+        self.answers: AheadAnswers | None = None
+
+    def begin(self, path: str, plan: StepPlan, answers: AheadAnswers) -> None:
+        """A step begins."""
+        self.path, self.plan, self.answers = path, plan, answers
+
+    def end(self) -> None:
+        """No step is at work."""
+        self.path, self.plan, self.answers = "", StepPlan(), None
+
+    @property
+    def ahead(self) -> AheadWriter | None:
+        """Where answers are kept in a thread that asks ahead; None in any other."""
+        return self.answers if isinstance(self.answers, AheadWriter) else None
+
+
 @dataclass
 class Ledger:
-    """The calls of a run. ``plan`` holds the calls planned in the step at work; what was planned before a kill is in it
-    too, so that planned calls do not depend on kills. ``budget.calls`` bounds
-    planned oracle calls, aligning and measuring together; its other limits bound what was spent. ``watch_call`` is told
-    how far a call is; nothing of it is kept."""
+    """The calls of a run. ``budget.calls`` bounds planned oracle calls, aligning and measuring together; its other
+    limits bound what was spent. ``watch_call`` is told how far a call is; nothing of it is kept."""
 
     journal: Journal
     budget: Budget
     spending: Spending
-    step: str = ""
-    plan: StepPlan = field(default_factory=StepPlan)
+    here: StepHere = field(default_factory=StepHere)
     passed_seals: dict[str, Seal] = field(default_factory=dict)
     watch_call: Callable[[CallProgress], None] | None = None
 
     def count_planned(self) -> CallCounts:
         """Calls planned in the step at work, by purpose and role."""
-        return self.plan.count_calls()
+        return self.here.plan.count_calls()
 
     def pass_part(self, part: int) -> None:
         """Takes down that a part of the step at work is finished: the keys of its calls are needed no more."""
-        self.plan.passed, self.plan.keys, self.plan.parts = self.count_planned(), {}, part + 1
-        self.journal.append("passed", durable=False, step=self.step, part=part, calls=self.plan.passed)
+        plan = self.here.plan
+        plan.passed, plan.keys, plan.parts = self.count_planned(), {}, part + 1
+        self.journal.append("passed", durable=False, step=self.here.path, part=part, calls=plan.passed)
 
     def count_calls(self, purpose: Purpose) -> int:
         """Planned calls of the steps that this process has passed."""
@@ -87,7 +109,7 @@ class Ledger:
 
     def log_request(self, role: str, purpose: Purpose, keys: Sequence[str], now: int) -> None:
         """Takes down planned calls, of which ``now`` are about to be made. Raises BudgetError where they do not fit."""
-        plan = self.plan.keys.setdefault((purpose, role), {})
+        plan = self.here.plan.keys.setdefault((purpose, role), {})
         new = [key for key in dict.fromkeys(keys) if key not in plan]
         if now and (reached := self.spending.find_reached_limit(purpose != "target")) is not None:
             raise reached
@@ -97,23 +119,27 @@ class Ledger:
             spent = self.count_calls("aligning") + self.count_calls("measuring") + here
             if spent + len(new) > most:
                 raise BudgetError(
-                    f"{self.step} needs {len(new)} calls, but {spent} of {most} are spent",
+                    f"{self.here.path} needs {len(new)} calls, but {spent} of {most} are spent",
                     "Everything so far is kept. Go on with more: charter resume RUN --set budget.calls=N",
                 )
         if new or now:
-            self.journal.append("asked", step=self.step, role=role, purpose=purpose, calls=now, ids=new)
+            self.journal.append("asked", role=role, purpose=purpose, calls=now, ids=new, **self._name_step())
         plan.update(dict.fromkeys(new))
 
     def log_response(self, role: str, purpose: Purpose, usage: Usage) -> None:
         """Takes down calls that came back."""
         fields = {**vars(usage), "seconds": round(usage.seconds, 3)}
         fields["money"] = None if usage.money is None else round(usage.money, 9)
-        self.journal.append("answered", durable=False, step=self.step, role=role, purpose=purpose, **fields)
+        self.journal.append("answered", durable=False, role=role, purpose=purpose, **fields, **self._name_step())
+
+    def _name_step(self) -> dict[str, Any]:
+        """The step that a line is about; ``ahead``: it has not begun."""
+        return {"step": self.here.path} | ({"ahead": True} if self.here.ahead is not None else {})
 
     def log_note(self, role: str, note: str) -> None:
         """Takes down, once for a role, how its server is asked otherwise."""
         if not any(e["event"] == "noted" and (e["role"], e["note"]) == (role, note) for e in self.journal.events):
-            self.journal.append("noted", durable=False, step=self.step, role=role, note=note)
+            self.journal.append("noted", durable=False, step=self.here.path, role=role, note=note)
 
     def read_plan(self, step: str) -> StepPlan:
         """What the journal knows of a step since it was opened last."""
@@ -177,9 +203,31 @@ class MeteredEngine:
         done: Collection[str],
         ask: Callable[[Sequence[RequestT], Collection[str]], Iterator[AnswerT]],
     ) -> Iterator[AnswerT]:
-        kept = frozenset(done)
+        """What was answered before the step began, then what the engine answers."""
+        here, kept = self.ledger.here, frozenset(done)
+        by_id = {request.id: request for request in requests}
+        left = [request for request in requests if request.id not in kept]
+        found = here.answers.find(self.engine, left) if here.answers is not None else {}
+        if found:
+            self.ledger.log_request(self.role, self.purpose, [_call_key(by_id[id]) for id in found], 0)
+            yield from found.values()
+            kept |= found.keys()
+        if here.ahead is None:
+            yield from self._call_engine(requests, kept, ask)
+        elif not here.ahead.is_ended:
+            here.ahead.watch_engine(self.engine)
+            for answer in self._call_engine(requests, kept, ask):
+                here.ahead.keep(self.engine, by_id[answer.id], _call_key(by_id[answer.id]), answer)
+                yield answer
+
+    def _call_engine(
+        self,
+        requests: Sequence[RequestT],
+        kept: Collection[str],
+        ask: Callable[[Sequence[RequestT], Collection[str]], Iterator[AnswerT]],
+    ) -> Iterator[AnswerT]:
         keys = {request.id: _call_key(request) for request in requests}
-        left = {request.id for request in requests} - kept
+        left = {request.id for request in requests} - frozenset(kept)
         now = len({keys[id] for id in left})
         self.ledger.log_request(self.role, self.purpose, list(keys.values()), now)
         if not now:

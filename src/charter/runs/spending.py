@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ class Spending:
     money: float = 0.0
     seconds_before: float = 0.0
     started_at: float = field(default_factory=time.monotonic)
+    mutex: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
     def from_events(cls, events: Sequence[Event], budget: Budget) -> Spending:
@@ -71,8 +73,9 @@ class Spending:
         """Counts one answer of an oracle."""
         usage = Usage()
         usage.add(answer, price)
-        self.tokens += usage.tokens_in + usage.tokens_out
-        self.money += usage.money or 0.0
+        with self.mutex:
+            self.tokens += usage.tokens_in + usage.tokens_out
+            self.money += usage.money or 0.0
 
     @property
     def hours(self) -> float:

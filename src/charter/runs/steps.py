@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
@@ -33,8 +33,10 @@ from charter.records.chat import CallProgress
 from charter.records.record import Step, canonical
 from charter.records.rule_decisions import RuleDecision, read_decisions
 from charter.runs import store
+from charter.runs.ahead_answers import AheadAnswers, AheadWriter
 from charter.runs.item_parts import PART, Item, ItemParts, PartAtWork, RecordedLines
 from charter.runs.ledger import Ledger, StepPlan
+from charter.runs.next_step import NextStep, ask_ahead
 from charter.runs.stage_call import StageCall, bind_stage, bind_value
 from charter.runs.unique_ids import find_repeated_id
 
@@ -83,20 +85,28 @@ class Steps:
     folder: str
 
     def map(
-        self, name: str, stage: Callable[..., Iterator[R]], items: Sequence[Item], *args: Any, **opts: Any
+        self,
+        name: str,
+        stage: Callable[..., Iterator[R]],
+        items: Sequence[Item],
+        *args: Any,
+        then: NextStep | None = None,
+        **opts: Any,
     ) -> Sequence[R]:
         """One record per item, under the item's id, kept as it comes and returned in the items' order: a list, or where
         they are many, a sequence that reads each record from the disk when it is asked for.
 
-        ``stage(items, *args, step=Step)`` yields what is not in ``step.done``, in any order. Raises StoreError where
-        ids repeat or an item stays unanswered, StaleError, DamagedError, BudgetError, and what the stage raises."""
+        ``stage(items, *args, step=Step)`` yields what is not in ``step.done``, in any order. ``then``: the step after
+        this one, whose calls are made meanwhile where they can be. Raises StoreError where ids repeat or an item stays
+        unanswered, StaleError, DamagedError, BudgetError, and what the stage raises."""
         path, call = f"{self.folder}/{name}", bind_stage(stage, items, *args, **opts)
         if twice := find_repeated_id(lambda: (item.id for item in items)):
             raise StoreError(f"{path}: {twice} is the id of two items", "Give every item its own id.")
         if not self._read_sealed(path, call):
             with self._open_step(path, call, len(items)) as part_size:
                 parts = ItemParts(items, part_size)
-                self._collect(path, call, parts)
+                with self._ask_ahead(then, parts, args) as hand_on:
+                    self._collect(path, call, parts, hand_on)
                 self._seal(path, call, parts.order_lines(self._lines(path)), {})
         self.context.observer(path, len(items), len(items))
         return cast(Sequence[R], self._read_records(path, call))
@@ -124,6 +134,17 @@ class Steps:
         self.context.observer(path, 1, 1)
         records = self._read_records(path, call)
         return records[0] if call.shape is None else tuple(records) if call.shape is tuple else list(records)
+
+    def _ask_ahead(
+        self, then: NextStep | None, parts: ItemParts, args: Sequence[Any]
+    ) -> AbstractContextManager[Callable[[Any], None]]:
+        """Gives what the records are handed to. Nothing is asked ahead where calls are counted against a budget, which
+        is exact, nor for a step of several parts, whose answers would be too many to be held."""
+        ledger, counted = self.context.ledger, self.context.ledger.budget.calls is not None
+        if then is None or counted or parts.are_several or not then.may_be_asked_beside(args):
+            return nullcontext(_ignore_record)
+        step = Step(path=f"{self.folder}/{then.name}", run_seed=self.context.seed)
+        return ask_ahead(ledger, step, then, AheadWriter(self.context.directory, step.path))
 
     def _lines(self, path: str) -> store.LineStream:
         return store.LineStream(store.lines_path(self.context.directory, path), self.context.directory)
@@ -164,7 +185,7 @@ class Steps:
             fields: dict[str, Any] = {"step": path, "inputs": call.inputs, "items": items}
             fields |= {"part": PART} if items is not None and items > PART else {}
             plan = StepPlan(journal.append("opened", **fields))
-        ledger.step, ledger.plan = path, plan
+        ledger.here.begin(path, plan, AheadAnswers(self.context.directory, path))
         try:
             yield plan.part_size or items or 1
         except BaseException as error:
@@ -174,36 +195,48 @@ class Steps:
                 journal.append(ended, step=path, error=what)
             raise
         finally:
-            ledger.step, ledger.plan = "", StepPlan()
+            ledger.here.end()
 
-    def _collect(self, path: str, call: StageCall[Iterator[Any]], parts: ItemParts) -> None:
-        """The line of every item, part by part: those on record, then those that the stage yields."""
+    def _collect(
+        self, path: str, call: StageCall[Iterator[Any]], parts: ItemParts, hand_on: Callable[[Any], None]
+    ) -> None:
+        """The line of every item, part by part: those on record, then those that the stage yields. Each record is
+        handed on when it is written."""
         on_record, ledger = RecordedLines(self._lines(path)), self.context.ledger
         for number, first in enumerate(parts.starts):
-            self._collect_part(path, call, parts, first, on_record)
-            if parts.are_several and number >= ledger.plan.parts:
+            self._collect_part(path, call, parts, first, on_record, hand_on)
+            if parts.are_several and number >= ledger.here.plan.parts:
                 ledger.pass_part(number)
         if on_record.take(1):
             raise self._foreign_records(path)
 
     def _collect_part(
-        self, path: str, call: StageCall[Iterator[Any]], parts: ItemParts, first: int, on_record: RecordedLines
+        self,
+        path: str,
+        call: StageCall[Iterator[Any]],
+        parts: ItemParts,
+        first: int,
+        on_record: RecordedLines,
+        hand_on: Callable[[Any], None],
     ) -> None:
         """Nothing of a part is held when it is done."""
         items, total = parts.take(first), len(parts.items)
-        part = PartAtWork(items, self._read_known(path, call, on_record.take(len(items)), items, first), first, total)
+        known = self._read_known(path, call, on_record.take(len(items)), items, first)
+        part = PartAtWork(items, set(known), first, total, hand_on)
         self.context.observer(path, first + len(part.known), total)
         if len(part.known) < len(items):
+            for record in known.values():
+                hand_on(record)
             of_part = call.with_items(first, items, total) if parts.are_several else call
             on_record.size = self._fill_part(path, of_part, part, on_record.size)
 
     def _read_known(
         self, path: str, call: StageCall[Any], lines: Sequence[bytes], items: Sequence[Item], first: int
-    ) -> set[str]:
-        """The ids of a part's items that are on record."""
+    ) -> dict[str, Any]:
+        """The records of a part that are on the disk, by id."""
         records = store.iterate_records(store.lines_path(self.context.directory, path), lines, call.kind, first + 1)
-        known: set[str] = {getattr(record, "id", "") for record in records}
-        if len(known) < len(lines) or not known <= {item.id for item in items}:
+        known = {getattr(record, "id", ""): record for record in records}
+        if len(known) < len(lines) or not known.keys() <= {item.id for item in items}:
             raise self._foreign_records(path)
         return known
 
@@ -223,6 +256,7 @@ class Steps:
                     _check_expected(path, record.id, wanted, part.known)
                     size = store.write_line(handle, target, size, line)
                     part.known.add(record.id)
+                    part.hand_on(record)
                     if time.monotonic() - synced > _SYNC_SECONDS:
                         os.fsync(handle)
                         synced = time.monotonic()
@@ -267,12 +301,19 @@ class Steps:
         )
         self._journal_seal(path, call, store.write_seal(self.context.directory, seal))
         self.context.ledger.passed_seals[path] = seal
+        if (answers := self.context.ledger.here.answers) is not None:
+            answers.remove()
 
     def _journal_seal(self, path: str, call: StageCall[Any], mark: str) -> None:
         """Puts the records into their last form, and takes down that the step is sealed."""
         packed = store.pack_records(self.context.directory, path, call.kind, self.context.parquet_above)
         form: dict[str, Any] = {} if packed is None else {"parquet": packed}
         self.context.journal.append("sealed", step=path, seal=mark, **form)
+
+
+def _ignore_record(record: Any) -> None:
+    """The next step that is not asked ahead."""
+    del record
 
 
 def _as_generator(records: Any) -> Generator[Any, None, None]:

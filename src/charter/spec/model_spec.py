@@ -240,6 +240,11 @@ class OracleSpec(ModelSpec):
         description="True holds replies to a JSON schema: in this process token by token, over HTTP by the server. A "
         "server that refuses schemas is asked without them.",
     )
+    overlap: bool = Field(
+        True,
+        description="True asks it for verdicts while the target is still answering, where it is reached over HTTP; the "
+        "records are the same. False suits a server that shares its accelerator with the target.",
+    )
     timeout_s: int = Field(120, ge=1, description="Seconds that one attempt of a call may take.")
     retries: int = Field(
         8,
@@ -342,5 +347,5 @@ class OracleSpec(ModelSpec):
         """What decides which weights are loaded and how they answer: roles with the same one share them."""
         told = {*ModelSpec.model_fields, "in_process", "sampling", "reply_schema", "connections"}
         if self.classifiers:
-            told = set(OracleSpec.model_fields) - {"calibration", "unproven", "price_in", "price_out"}
+            told = set(OracleSpec.model_fields) - {"calibration", "unproven", "price_in", "price_out", "overlap"}
         return digest(self.model_dump(include=told, mode="json"))[:16]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from charter.ports import Attack, AttackPrompt, AttackTarget, Attempt
-from charter.records.chat import Exchange, Message, Prompt, user_prompt
+from charter.ports import Attack, AttackTarget, Attempt
+from charter.records.chat import AttackPrompt, Exchange, Message, Prompt, user_prompt
 from charter.records.item_ids import text_mark
 from charter.records.record import Step
 from charter.records.verdicts import Finding

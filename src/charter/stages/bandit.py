@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from charter.constitution.document import Constitution
-from charter.ports import AttackPrompt, AttackTarget
-from charter.records.chat import Exchange, Prompt
+from charter.ports import AttackTarget
+from charter.records.chat import AttackPrompt, Exchange, Prompt
 from charter.records.item_ids import join_id
 from charter.records.record import Record, Step
 from charter.records.verdicts import Finding

@@ -55,6 +55,7 @@ def connect_remote(asked: OracleSpec, name: str, urls: Sequence[str], offline: b
         timeout=asked.timeout_s,
         sampling=asked.sampling,
         reply_schema=asked.reply_schema,
+        overlap=asked.overlap,
         offline=offline,
     )
     return RemoteEngine(name, options)

@@ -12,7 +12,7 @@ import pytest
 
 from charter.errors import EngineError, UnavailableError
 from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
-from charter.ports import SupportsDrain
+from charter.ports import SupportsDrain, SupportsOverlap
 from charter.records.chat import Completion, Message, Request, Sampling, ScoreRequest
 from tests.fakes.openai_server import Reply, Server, serve
 from tests.fakes.tiny_models import ask
@@ -20,6 +20,8 @@ from tests.fakes.tiny_models import ask
 pytest.importorskip("inspect_ai")
 
 SECRET = "sk-very-secret-value"
+LONGEST = 30
+"""Seconds after which a test gives another thread up; where all is well none takes one."""
 
 
 @contextmanager
@@ -208,6 +210,91 @@ def test_drained_it_gives_what_is_under_way_and_asks_for_nothing_more() -> None:
             if len(found) == 8:
                 engine.drain()
     assert 8 <= len(found) == len(server.seen) < 200
+
+
+class Slow:
+    """A server's answers that do not come before the test lets them."""
+
+    def __init__(self) -> None:
+        self.asked, self.let = threading.Event(), threading.Event()
+
+    def reply(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.asked.set()
+        self.let.wait(LONGEST)
+        return echo(body)
+
+
+def ask_beside(engine: RemoteEngine, found: list[Completion], count: int = 4) -> threading.Thread:
+    """Asks in another thread, as is done while another engine is at work."""
+    requests = [ask(f"r{n}", f"r{n}") for n in range(count)]
+    thread = threading.Thread(target=lambda: found.extend(engine.generate(requests)))
+    thread.start()
+    return thread
+
+
+def test_aborted_by_another_thread_it_gives_up_what_is_under_way() -> None:
+    slow, found = Slow(), list[Completion]()
+    with talking(slow.reply, max_connections=2) as (engine, server):
+        assert isinstance(engine, SupportsOverlap)
+        thread = ask_beside(engine, found)
+        assert slow.asked.wait(LONGEST)
+        engine.abort()
+        thread.join(LONGEST)
+        assert not thread.is_alive()
+        slow.let.set()
+        assert (found, len(server.seen) <= 2) == ([], True)
+        assert [c.text for c in engine.generate([ask("a", "later")])] == ["later!"], "it may be asked again, from here"
+
+
+def test_drained_by_another_thread_it_gives_what_is_under_way() -> None:
+    slow, found = Slow(), list[Completion]()
+    with talking(slow.reply, max_connections=1) as (engine, server):
+        thread = ask_beside(engine, found)
+        assert slow.asked.wait(LONGEST)
+        engine.drain()
+        slow.let.set()
+        thread.join(LONGEST)
+        assert not thread.is_alive()
+        assert ([c.id for c in found], len(server.seen)) == (["r0"], 1)
+
+
+def test_drained_by_another_thread_it_waits_for_no_server_that_is_away() -> None:
+    """Between two attempts a call that is tried again ends at once."""
+    failed = threading.Event()
+
+    def busy(body: dict[str, Any]) -> dict[str, Any]:
+        failed.set()
+        return {"status": 503, "error": "busy", "headers": {"Retry-After": "60"}}
+
+    found = list[Completion]()
+    with talking(busy) as (engine, _):
+        thread, end = ask_beside(engine, found, count=1), time.monotonic() + LONGEST
+        assert failed.wait(LONGEST)
+        while thread.is_alive() and time.monotonic() < end:
+            engine.drain()
+            thread.join(0.05)
+        assert not thread.is_alive()
+    assert found == []
+
+
+@pytest.mark.parametrize("how", ["drain", "abort"])
+def test_told_to_end_by_another_thread_while_it_rests_it_answers_all_the_same(how: str) -> None:
+    with talking(echo) as (engine, _):
+        assert len(list(engine.generate([ask("a", "first")]))) == 1
+        thread = threading.Thread(target=getattr(engine, how))
+        thread.start()
+        thread.join(LONGEST)
+        assert len(list(engine.generate([ask(f"r{n}", f"r{n}") for n in range(40)]))) == 40
+
+
+def test_two_engines_are_asked_at_once_from_two_threads() -> None:
+    found = list[Completion]()
+    with talking(echo) as (one, _), talking(echo) as (other, _):
+        thread = ask_beside(one, found, count=60)
+        here = list(other.generate([ask(f"h{n}", f"h{n}") for n in range(60)]))
+        thread.join(LONGEST)
+    assert sorted(c.text for c in found) == sorted(f"r{n}!" for n in range(60))
+    assert sorted(c.text for c in here) == sorted(f"h{n}!" for n in range(60))
 
 
 def test_a_key_that_the_server_says_is_in_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,13 @@ class CallPool:
         self.error = self.error or error
         self.stopped.set()
 
+    def abort(self) -> None:
+        """Nothing more is asked, and what is under way is given up. Only within the loop's thread."""
+        self.stopped.set()
+        for task in self.tasks:
+            task.cancel()
+        self.changed.set()
+
     @property
     def has_waiting(self) -> bool:
         """There is something left to ask."""
@@ -94,12 +101,24 @@ def run_until_done(loop: asyncio.AbstractEventLoop, work: Awaitable[T]) -> T:
     task.add_done_callback(lambda _: loop.stop())
     try:
         while not task.done():
-            with warnings.catch_warnings(), delay_signals(loop):
-                warnings.simplefilter("ignore")
+            with silence_libraries(), delay_signals(loop):
                 loop.run_forever()
         return task.result()
     finally:
         task.cancel()
+
+
+@contextmanager
+def silence_libraries() -> Iterator[None]:
+    """Their warnings are left out: in the main thread all of them. Python keeps one list of filters for all threads, so
+    that another thread only adds one, and takes none back."""
+    if threading.current_thread() is not threading.main_thread():
+        warnings.filterwarnings("ignore", module="inspect_ai")
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextmanager

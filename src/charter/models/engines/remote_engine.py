@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal
@@ -70,6 +71,8 @@ class RemoteOptions(Record):
     """What goes beyond a request's own: the higher temperature and penalty, the longer limit, the lower top_p."""
     reply_schema: bool = True
     """Send reply schemas; a server that refuses them is asked without."""
+    overlap: bool = True
+    """It may be asked while other engines are at work."""
     offline: bool = False
     """Refuse whatever would leave this machine: only a ``base_url`` on loopback is left."""
 
@@ -84,6 +87,7 @@ class RemoteEngine:
         self._key = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pools: list[CallPool] = []
+        self._thread = 0  # the one whose calls are under way
         self._manner = RequestStyle(frozenset() if self.options.reply_schema else frozenset({SCHEMA}))
         self._schema_worked, self._schema_failed, self._reads_labels = False, 0, False
         self.notes: list[str] = []  # what was changed for all calls, as the server wants it
@@ -123,6 +127,7 @@ class RemoteEngine:
         loop = self._ensure_connected()
         pool = CallPool(deque(todo))
         self._pools.append(pool)
+        self._thread = threading.get_ident()
         self._down_since = None
         try:
             with spare_libraries():  # a thousand calls make as much garbage as many full collections want
@@ -139,10 +144,32 @@ class RemoteEngine:
                     task.cancel()
                 run_until_done(loop, asyncio.gather(*pool.tasks, return_exceptions=True))
 
+    @property
+    def may_overlap(self) -> bool:
+        """Whether it may be asked while other engines are at work."""
+        return self.options.overlap
+
     def drain(self) -> None:
-        """Asks for nothing more: ``generate`` yields what is under way, and ends."""
-        for pool in self._pools:
-            pool.stopped.set()
+        """Asks for nothing more: ``generate`` yields what is under way, and ends. Any thread may call it."""
+        self._tell_pools(lambda pool: pool.stopped.set())
+
+    def abort(self) -> None:
+        """``generate`` gives up what is under way, and ends. Any thread may call it."""
+        self._tell_pools(CallPool.abort)
+
+    def _tell_pools(self, tell: Callable[[CallPool], None]) -> None:
+        """Tells the pools that are at work now, in the thread of their loop."""
+        pools = list(self._pools)
+
+        def tell_all() -> None:
+            for pool in pools:
+                tell(pool)
+
+        loop = self._loop
+        if loop is None or self._thread == threading.get_ident():
+            tell_all()
+        else:
+            loop.call_soon_threadsafe(tell_all)
 
     def close(self) -> None:
         """Closes the connections; the next call opens new ones."""

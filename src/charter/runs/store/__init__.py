@@ -21,6 +21,7 @@ from charter.runs.store.files import (
     write_line,
 )
 from charter.runs.store.journal import (
+    AHEAD,
     ENVIRONMENT,
     HEAD,
     JOURNAL,
@@ -89,6 +90,7 @@ from charter.runs.store.seals import (
 from charter.runs.store.strict_json import MAX_LINE_BYTES, parse_json
 
 __all__ = [
+    "AHEAD",
     "ENVIRONMENT",
     "HEAD",
     "JOURNAL",

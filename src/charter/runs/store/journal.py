@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +27,9 @@ from charter.runs.store.regular_files import Fault, find_special_files, translat
 from charter.runs.store.strict_json import parse_json
 
 JOURNAL, HEAD, SPEC, ENVIRONMENT, LOCK = "journal.jsonl", "HEAD", "spec.yaml", "environment.json", ".lock"
-SCRATCH = (".serving", ".tuning")
+AHEAD = ".ahead"
+"""The folder of answers that came before their steps began."""
+SCRATCH = (".serving", ".tuning", AHEAD)
 """Folders of a run that only last while it is at work; nothing is read from them later."""
 
 
@@ -148,6 +151,7 @@ class Journal:
         self._kept, faults = _read_events(LineStream(self._path, directory))
         raise_first_fault(directory, faults)
         self._handle = open_for_append(self._path)
+        self._mutex = threading.Lock()  # calls are also made ahead, in a thread of their own
 
     @property
     def events(self) -> list[Event]:
@@ -156,11 +160,12 @@ class Journal:
 
     def append(self, event: str, durable: bool = True, **fields: Any) -> Event:
         """Adds a line with the time; ``durable`` waits for the disk. Raises StoreError; the journal stays whole."""
-        size, last = self._kept.lines[-1] if self._kept.lines else (0, BEFORE_FIRST)
-        at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = chain_event(last["n"] + 1, last["hash"], {**fields, "event": event, "at": at})
-        end = write_line(self._handle, self._path, size, canonical(line).encode())
-        self._kept.append(end, line)
+        with self._mutex:
+            size, last = self._kept.lines[-1] if self._kept.lines else (0, BEFORE_FIRST)
+            at = datetime.now(UTC).isoformat(timespec="milliseconds")
+            line = chain_event(last["n"] + 1, last["hash"], {**fields, "event": event, "at": at})
+            end = write_line(self._handle, self._path, size, canonical(line).encode())
+            self._kept.append(end, line)
         if durable:
             with translate_os_errors(self._path, "written"):
                 os.fsync(self._handle)
