@@ -50,10 +50,10 @@ def judges(kind: str, folder: Path) -> Iterator[tuple[dict[str, Any], Server | N
 
 
 def spent(folder: Path) -> dict[str, int]:
-    """Calls by role and purpose, as the run's budget counts them."""
+    """Calls that were answered, by role and purpose; what was asked ahead and not made is asked again, and no call."""
     found: dict[str, int] = {}
     for event in RunReader(folder).events:
-        if event["event"] == "asked" and event["purpose"] != "target":
+        if event["event"] == "answered" and event["purpose"] != "target":
             key = f"{event['role']} {event['purpose']}"
             found[key] = found.get(key, 0) + event["calls"]
     return found
@@ -70,8 +70,6 @@ def test_red_teaming_asks_as_often_as_was_said(kind: str, read: str, tmp_path: P
         assert spent(tmp_path / "run") == {"judge aligning": plan["oracle_calls_at_most"]}
         if server is not None:
             assert len(server.seen) == plan["oracle_calls_at_most"]
-        answered = [e for e in RunReader(tmp_path / "run").events if e["event"] == "answered" and e["role"] == "judge"]
-        assert sum(e["calls"] for e in answered) == plan["oracle_calls_at_most"]
 
 
 @pytest.mark.parametrize("kind", ["server", "process"])

@@ -319,7 +319,7 @@ def test_foreign_files_are_listed_and_an_error_when_strict(
 
 
 def test_a_run_at_work_may_keep_scratch_files(tmp_path: Path) -> None:
-    assert set(store.SCRATCH) == {SERVER_DIR, TUNING_DIR}
+    assert set(store.SCRATCH) == {SERVER_DIR, TUNING_DIR, store.AHEAD}
     with begin(tmp_path / "run"):
         pass
     (tmp_path / "run" / SERVER_DIR).mkdir()

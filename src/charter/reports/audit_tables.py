@@ -75,4 +75,5 @@ def part_rows(found: AuditReport) -> list[tuple[str, ...]]:
 
 
 def format_rate(share: PassRate) -> str:
+    """A share with its interval, as tables show it; a dash where nothing was measured."""
     return "-" if share.value is None else f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-from charter.models.engines.growing_caches import LEAST_ROOM, GrowingLayer, make_room
+from charter.models.engines.growing_caches import LEAST_ROOM, growing_layer, make_room
 
 
 def filled(rows: int, places: int) -> Any:
@@ -58,5 +58,5 @@ def test_layers_of_other_kinds_and_empty_ones_stay() -> None:
     sliding = DynamicSlidingWindowLayer(sliding_window=4)
     cache.layers += [sliding, DynamicLayer()]  # type: ignore[no-untyped-call]
     make_room(cache)
-    assert [type(layer) for layer in cache.layers] == [GrowingLayer, DynamicSlidingWindowLayer, DynamicLayer]
+    assert [type(layer) for layer in cache.layers] == [growing_layer(), DynamicSlidingWindowLayer, DynamicLayer]
     make_room(object())

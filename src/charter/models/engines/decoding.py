@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from charter.models.engines.growing_caches import make_room
 from charter.models.engines.joined_caches import join_caches
 from charter.models.engines.reply_grammars import ReplyGrammar
 from charter.models.engines.shared_beginnings import SharedBeginning, read_cache
@@ -145,8 +146,6 @@ class _SamplingLoop:
     def run(
         self, beginning: SharedBeginning, parts: Sequence[Sequence[int]], watch: BatchWatcher | None
     ) -> list[DecodedRow]:
-        from charter.models.engines.growing_caches import make_room
-
         if not self.unfinished:
             return self.outputs
         logits = self._read_prompts(beginning, parts)
