@@ -12,14 +12,13 @@ import random
 import signal
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from charter.models.engines.inspect_client import open_model
 from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
 from charter.reports.integrity import verify_run
-from tests.fakes.scripted_run import begin, play, substance
+from tests.fakes.scripted_run import begin, count_lines, play, substance
 
 
 def child(directory: Path, url: str) -> int:
@@ -37,20 +36,10 @@ def child(directory: Path, url: str) -> int:
         os._exit(status)
 
 
-def lines(directory: Path) -> int:
-    """Records and journal lines on the disk; a folder that goes while it is read counts nothing."""
-    found = 0
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            with suppress(FileNotFoundError):
-                found += Path(folder, name).read_bytes().count(b"\n") if name.endswith(".jsonl") else 0
-    return found
-
-
 def struck(directory: Path, url: str, at: int) -> bool:
     """Kills the run once so many lines are there; False where it ended before."""
     pid = child(directory, url)
-    while lines(directory) < at:
+    while count_lines(directory) < at:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             assert status == 0
@@ -65,7 +54,7 @@ def campaign(folder: Path, url: str, n: int, seed: int) -> dict[str, Any]:
     open_model("m", url, "", 5, adaptive=False)  # loads the libraries before the forks
     peace, draw, hits, wrong = folder / "peace", random.Random(seed), 0, []
     assert os.waitpid(child(peace, url), 0)[1] == 0
-    total = lines(peace)
+    total = count_lines(peace)
     for number in range(n):
         directory = folder / f"run{number}"
         for _ in range(draw.choice((1, 2))):

@@ -13,7 +13,6 @@ import random
 import signal
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from charter.reports.integrity import verify_run
 from charter.runs import NextStep
 from charter.runs.store import read_lines
 from tests.fakes.overlapping_engine import OverlappingEngine
-from tests.fakes.scripted_run import WORDS, begin, probe, reflect, reply, substance
+from tests.fakes.scripted_run import WORDS, begin, count_lines, probe, reflect, reply, substance
 
 SECONDS = 0.004
 """How long an answer takes, of either model."""
@@ -70,16 +69,6 @@ def written_answers(directory: Path) -> set[str]:
     """The requests whose answers are on the disk ahead of their step."""
     files = (directory / ".ahead").rglob("*.jsonl")
     return {json.loads(line)["answer"]["id"] for path in files for line in read_lines(path).lines}
-
-
-def count_lines(directory: Path) -> int:
-    """Lines of journal, records and answers on the disk; a file that goes while it is looked for counts nothing."""
-    found = 0
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            with suppress(FileNotFoundError):
-                found += Path(folder, name).read_bytes().count(b"\n") if name.endswith(".jsonl") else 0
-    return found
 
 
 def strike(directory: Path, paid: Path, at: int) -> tuple[bool, set[str]]:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -21,6 +22,7 @@ from charter.records.chat import Request
 from charter.reports.costs import read_costs, read_times
 from charter.reports.integrity import verify_run
 from charter.runs import NextStep, Run, store
+from charter.runs.next_step import take_records
 from charter.runs.reader import RunReader
 from charter.spec import Budget
 from tests.fakes.overlapping_engine import OverlappingEngine
@@ -210,6 +212,13 @@ def test_what_was_asked_of_another_model_is_not_used(tmp_path: Path) -> None:
 
 
 # -- kills
+
+
+def test_the_end_that_comes_with_the_last_records_is_met_again() -> None:
+    waiting: SimpleQueue[int | None] = SimpleQueue()
+    for record in (1, 2, None):
+        waiting.put(record)
+    assert [take_records(waiting) for _ in range(3)] == [[1, 2], [], []]
 
 
 def test_a_killed_run_goes_on_to_the_same_end_and_pays_no_written_answer_twice(tmp_path: Path) -> None:

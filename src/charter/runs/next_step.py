@@ -73,7 +73,7 @@ def ask_ahead(ledger: Ledger, step: Step, following: NextStep, answers: AheadWri
     def work() -> None:
         with suppress(Exception):  # what is wrong is met again by the step itself, in its turn
             ledger.here.begin(step.path, ledger.read_plan(step.path), answers)
-            while (taken := _take_records(records)) and not answers.is_ended:
+            while (taken := take_records(records)) and not answers.is_ended:
                 following.ask(taken, step)
         ended.set()
 
@@ -91,13 +91,16 @@ def ask_ahead(ledger: Ledger, step: Step, following: NextStep, answers: AheadWri
             answers.close()
 
 
-def _take_records(records: SimpleQueue[Any]) -> list[Any]:
-    """Those that wait, at least one; none where it was the end."""
+def take_records(records: SimpleQueue[Any]) -> list[Any]:
+    """Those that wait, at least one; none where the end (None) comes next, which stays in the queue: a taker that has
+    had it with the last records would wait for ever."""
     taken = [records.get()]
     with suppress(Empty):
-        while len(taken) < _MOST_AT_ONCE:
+        while taken[-1] is not None and len(taken) < _MOST_AT_ONCE:
             taken.append(records.get_nowait())
-    return [record for record in taken if record is not None]
+    if taken[-1] is None:
+        records.put(taken.pop())
+    return taken
 
 
 def _end_asking(ended: Event, answers: AheadWriter, at_once: bool) -> None:
