@@ -8,18 +8,21 @@ import shlex
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from statistics import median
 from unittest.mock import patch
 
-from bench.speed_runs import compare, describe_run, draw_prompts, load_reference
-from charter.models.engines import local_engine
+from bench.page import ROOT
+from bench.speed_runs import PeakMemory, compare, describe_run, draw_prompts, load_reference
+from charter.models.engines import local_engine, shared_beginnings
 from charter.models.engines.local_engine import LocalEngine
 from charter.models.engines.local_options import LocalOptions
 from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
 from charter.models.engines.served_engine import ServedEngine, ServedOptions
+from charter.models.engines.shared_attention import LEAST_APART
 from charter.ports import Engine
-from charter.records.chat import Request, Sampling
+from charter.records.chat import Message, Request, Sampling
 
 VLLM_START = (
     "serve {base} --dtype float32 --max-model-len 2048 --enforce-eager --host 127.0.0.1 --port {port} "
@@ -111,3 +114,34 @@ def measure_joined_batches(asked: argparse.Namespace) -> str:
     table = compare({"together": answer, "each part by itself": answer_apart}, asked.rounds, "new tokens")
     about = f"{len(requests)} prompts, at most {asked.tokens} new tokens, greedy, in turn."
     return "\n".join(["# Parts of a batch answered together", "", f"{describe_run(asked)} {about}", "", *table])
+
+
+def measure_long_beginning(asked: argparse.Namespace) -> str:
+    """Answers under rules and examples that all prompts begin with, attended to apart and copied for each row."""
+    engine = LocalEngine(load_reference(), LocalOptions(device="cpu"))
+    prompts, how = draw_prompts(asked.data, 2 * asked.n), Sampling(max_tokens=asked.tokens)
+    rules = " ".join((ROOT / "docs" / "constitution.md").read_text(encoding="utf-8").split()[:1500])
+    texts = sorted((p.messages[-1].content for p in prompts), key=len)[: asked.n]
+    requests = [
+        Request(id=f"{n:04d}", messages=(Message(role="user", content=f"{rules}\n\n{text}"),), sampling=how, seed=n)
+        for n, text in enumerate(texts)
+    ]
+    read, answers, peaks = len(engine.token_ids(requests[:1])[0]), dict[str, list[str]](), dict[str, float]()
+
+    def answer(way: str, least: int) -> int:
+        with patch.object(shared_beginnings, "LEAST_APART", least), PeakMemory() as peak:
+            found = list(engine.generate(requests))
+        answers[way], peaks[way] = [completion.text for completion in found], peak.gib
+        return sum(completion.tokens_out for completion in found)
+
+    ways = {"attended to apart": LEAST_APART, "copied for each row": 2**40}
+    list(engine.generate(requests[:1]))
+    table = compare({way: partial(answer, way, least) for way, least in ways.items()}, asked.rounds, "new tokens")
+    one, other = (answers[way] for way in ways)
+    same = sum(a == b for a, b in zip(one, other, strict=True))
+    about = (
+        f"{len(requests)} prompts of at least {read} tokens, at most {asked.tokens} new tokens, greedy, in turn. "
+        f"{same} of {len(one)} answers the same. Memory at most, above the model's: "
+        + ", ".join(f"{gib:.2f} GiB {way}" for way, gib in peaks.items())
+    )
+    return "\n".join(["# Answers after a long common beginning", "", f"{describe_run(asked)} {about}.", "", *table])

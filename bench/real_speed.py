@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.answer_speed import measure_answers, measure_joined_batches
+from bench.answer_speed import measure_answers, measure_joined_batches, measure_long_beginning
 from bench.page import ROOT, put
 from bench.speed_runs import FILES, compare, describe_run, draw_prompts, load_reference
 from charter.judging.judge_requests import judge_request
@@ -53,11 +53,13 @@ def main(words: Sequence[str]) -> int:
     given.add_argument("--pairs", type=int, default=200, help="pairs of HHH alignment whose scoring is measured")
     given.add_argument("--rounds", type=int, default=1)
     given.add_argument(
-        "--only", choices=("tokens", "answers", "together", "judge", "labels", "padding", "training", "memory")
+        "--only",
+        choices=("tokens", "answers", "together", "beginning", "judge", "labels", "padding", "training", "memory"),
     )
     asked = given.parse_args(words)
     parts: dict[str, Callable[[argparse.Namespace], str]] = {
         "tokens": count_read_tokens, "answers": measure_answers, "together": measure_joined_batches,
+        "beginning": measure_long_beginning,
         "judge": partial(measure_judge, labels=False),
         "labels": partial(measure_judge, labels=True), "padding": count_padding, "training": measure_training,
         "memory": measure_memory,

@@ -77,6 +77,26 @@ def compare(ways: dict[str, Callable[[], int]], rounds: int, unit: str) -> list[
     return [head, "| --- | ---: | ---: | ---: | ---: | ---: |", *rows]
 
 
+class PeakMemory:
+    """The most memory that this process takes meanwhile, in GiB beyond what it has at the beginning."""
+
+    gib = 0.0
+
+    def __enter__(self) -> PeakMemory:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak so far is forgotten
+        self._before = read_status("VmRSS")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.gib = (read_status("VmHWM") - self._before) / 2**20
+
+
+def read_status(name: str) -> int:
+    """Kibibytes of this process, as the kernel names them."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
 def describe_run(asked: argparse.Namespace) -> str:
     """Where figures were taken."""
     import torch

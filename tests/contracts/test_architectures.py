@@ -11,8 +11,10 @@ import pytest
 
 from charter.errors import TuningError
 from charter.models import weights
+from charter.models.engines import shared_beginnings
 from charter.models.engines.local_engine import LocalEngine
 from charter.models.engines.local_options import LocalOptions
+from charter.models.engines.token_batches import LEAST_SHARED
 from charter.models.merged_weights import merge_adapter
 from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.tuner_options import SftOptions
@@ -87,11 +89,14 @@ def asked_alike() -> list[Request]:
     return [*shared, *asked()[:7]]
 
 
-def test_no_bound_and_no_shared_beginning_changes_an_answer_or_a_score(name: str, policy: ModelRef) -> None:
+def test_no_bound_and_no_shared_beginning_changes_an_answer_or_a_score(
+    name: str, policy: ModelRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, requests = engine(policy), asked_alike()
     goals = [ScoreRequest(id=r.id, messages=r.messages, completion="use flour and eggs") for r in requests]
     said, scores = [], []
-    for shares in (False, True):
+    for shares, apart in ((False, 512), (True, 512), (True, LEAST_SHARED)):
+        monkeypatch.setattr(shared_beginnings, "LEAST_APART", apart)
         for rows, tokens in BOUNDS:
             asked: dict[str, Any] = {"batch_size": rows, "batch_tokens": tokens, "share_beginnings": shares}
             model.options, model._batch_limit = LocalOptions(device="cpu", **asked), rows

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from charter.models.engines.growing_caches import make_room
 from charter.models.engines.joined_caches import join_caches
 from charter.models.engines.reply_grammars import ReplyGrammar
+from charter.models.engines.shared_attention import attention_apart
 from charter.models.engines.shared_beginnings import SharedBeginning, read_cache
 from charter.records.chat import Sampling, StopReason
 
@@ -83,7 +84,8 @@ class Forward:
             extra["position_ids"] = (mask.cumsum(-1)[:, -ids.shape[1] :] - 1).clamp_min(0)
         if cache is not False:
             extra["cache" if "cache" in self.accepted_arguments else "past_key_values"] = cache
-        output = self.model(input_ids=ids, attention_mask=mask, use_cache=cache is not False, **extra)
+        with attention_apart(self.model, cache) as shared:
+            output = self.model(input_ids=ids, attention_mask=mask, use_cache=cache is not False, **extra, **shared)
         output.logits = output.logits[:, -keep:]
         return output
 
@@ -185,7 +187,10 @@ class _SamplingLoop:
             found.append(output.logits[:, -1].float())
             masks.append(mask)
         widest = max(mask.shape[1] for mask in masks)
-        self.mask = torch.cat([pad(mask, (widest - mask.shape[1], 0)) for mask in masks])
+        first = cached if beginning.stands_apart(self.forward.model) else 0
+        self.mask = torch.cat(
+            [torch.cat([mask[:, :first], pad(mask[:, first:], (widest - mask.shape[1], 0))], 1) for mask in masks]
+        )
         self.width = widest - self.max_steps
         self.cache = join_caches(caches) if len(caches) > 1 else caches[0]
         logits = torch.cat(found)

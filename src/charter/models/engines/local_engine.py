@@ -356,13 +356,15 @@ class LocalEngine:
         return available is None or needed <= memory.USABLE * available
 
     def _decoding(self, beginning: SharedBeginning, rows: list[DecodingRow]) -> int:
-        read, drawn = max(len(row.ids) for row in rows), max(row.max_tokens for row in rows)
-        return memory.estimate_batch(self.model.config, len(rows), read - len(beginning), read + drawn, kept=1)
+        own, drawn = max(len(row.ids) for row in rows) - len(beginning), max(row.max_tokens for row in rows)
+        copied = 0 if beginning.stands_apart(self.model) else len(beginning)
+        return memory.estimate_batch(self.model.config, len(rows), own, copied + own + drawn, kept=1)
 
     def _passing(self, beginning: SharedBeginning, passes: list[ScoringPass]) -> int:
         read, kept = max(len(one.ids) for one in passes), max(one.kept for one in passes)
-        cached = read if beginning else 0
-        return memory.estimate_batch(self.model.config, len(passes), read - len(beginning), cached, kept)
+        own = read - len(beginning)
+        cached = (own if beginning.stands_apart(self.model) else read) if beginning else 0
+        return memory.estimate_batch(self.model.config, len(passes), own, cached, kept)
 
     def _weigh(self, beginning: SharedBeginning, passes: list[ScoringPass]) -> list[list[tuple[float, bool]]]:
         return score_passes(self.model, passes, beginning)

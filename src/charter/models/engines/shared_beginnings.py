@@ -11,6 +11,8 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
+from charter.models.engines.shared_attention import LEAST_APART, can_attend_apart, share_cache
+
 
 def read_cache(output: Any) -> Any:
     """The key-value cache of a model's output: ``cache`` from transformers 5.24 on, ``past_key_values`` before."""
@@ -27,6 +29,10 @@ class SharedBeginning:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def stands_apart(self, model: Any) -> bool:
+        """Whether it is kept once for all rows; else each row has a copy."""
+        return len(self) >= LEAST_APART and can_attend_apart(model)
+
     def expand(self, model: Any, rows: int) -> Any:
         """A cache for ``rows`` rows that have read the beginning; None where there is none."""
         import torch
@@ -38,6 +44,8 @@ class SharedBeginning:
                 ids = torch.tensor([self.ids], device=model.device)
                 few = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
                 self._cache = read_cache(model(input_ids=ids, use_cache=True, **few))
+        if self.stands_apart(model):
+            return share_cache(self._cache, rows)
         cache = copy.deepcopy(self._cache)
         cache.batch_repeat_interleave(rows)
         return cache
