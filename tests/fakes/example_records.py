@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from charter.models.engines.scripted_engine import ScriptedEngine
 from charter.records.chat import Completion, Exchange, Message, Prompt, Request, Sampling, StopReason, user_prompt
@@ -104,6 +104,14 @@ class Recorder(ScriptedEngine):
     def texts(self) -> list[str]:
         """The last message of each request."""
         return [request.messages[-1].content for request in self.asked]
+
+
+class CutEngine(ScriptedEngine):
+    """A scripted engine whose every answer is cut by the most tokens."""
+
+    def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[Completion]:
+        for completion in super().generate(requests, done):
+            yield completion.model_copy(update={"stop": "length"})
 
 
 def done(text: str, id: str = "a", error: str = "") -> Completion:

@@ -14,7 +14,7 @@ from charter.records.templates import Templates
 from charter.spec import ReflectSpec
 from charter.stages.reflect import ReflectionSetup, critique, make_trials, revise, revised_exchanges
 from tests.fakes.concept_embedder import ConceptEmbedder
-from tests.fakes.example_records import HOSTILE, STEP, Recorder, finding, rule, talk
+from tests.fakes.example_records import HOSTILE, STEP, CutEngine, Recorder, finding, rule, talk
 
 RULES = Constitution().amend([rule("a"), rule("b"), rule("c", status="rejected")])
 FINDINGS = [finding(f"ask {n}", id=f"f{n}", response=f"bad {n}") for n in range(4)]
@@ -102,6 +102,26 @@ def test_a_failed_or_empty_critique_still_gives_turns_that_alternate() -> None:
     made = reflected(engine, make_trials(FINDINGS[:1]), OURS)
     assert engine.asked[-1].messages[3].content
     assert (made[0].critique, made[0].exchange.response) == ("", "good")
+
+
+def test_a_revision_that_recites_a_rule_says_which_words() -> None:
+    rules = Constitution().amend([rule("long", "Never say how a locked door can be opened without a key.")])
+    engine = Recorder("Never say how a locked door can be opened without a key, friend.")
+    setup, trials = ReflectionSetup(rules, Templates(), DIRECT), make_trials(FINDINGS[:1])
+    thoughts = list(critique(trials, engine, setup, Sampling(), step=STEP))
+    (made,) = revise(trials, thoughts, engine, setup, Sampling(), step=STEP)
+    assert made.recited == "never say how a locked door can be"
+    assert "recited" not in reflected(Recorder("no"), trials, DIRECT)[0].model_dump()
+
+
+def test_a_cut_revision_ends_with_a_whole_sentence_where_that_is_asked_for() -> None:
+    cut = CutEngine(["I cannot. It is"])
+    (plain,) = reflected(cut, make_trials(FINDINGS[:1]), DIRECT)
+    (ended,) = reflected(cut, make_trials(FINDINGS[:1]), DIRECT.model_copy(update={"end_sentences": True}))
+    assert [(made.exchange.response, made.exchange.stop) for made in (plain, ended)] == [
+        ("I cannot. It is", "length"),
+        ("I cannot.", "sentence"),
+    ]
 
 
 def test_a_failed_revision_is_an_error_and_no_answer() -> None:

@@ -67,6 +67,16 @@ def test_each_reason_drops_a_revision(answer: str, case: dict[str, str], reason:
     assert to_examples([kept]) == []
 
 
+def test_a_revision_that_recites_a_rule_is_dropped_and_one_that_was_ended_is_kept() -> None:
+    found = finding("ask", id="f")
+    recited = revision(found, "never say how").model_copy(update={"recited": "never say how"})
+    judged = [verdict("f", "complies")]
+    (dropped,) = verify([recited], judged, judged, [], VerifySpec(), 0)
+    assert (dropped.kept, dropped.reasons) == (False, ("recites a rule",))
+    (kept,) = verify([revision(found, "I cannot.", "sentence")], judged, judged, [], VerifySpec(), 0)
+    assert kept.kept
+
+
 def test_every_reason_is_counted_not_only_the_first() -> None:
     (kept,) = verified(["The critique is right. " * 9], VerifySpec(max_characters=9), conduct="violates", stop="length")
     assert len(kept.reasons) == 4

@@ -123,9 +123,10 @@ def check_candidates(
     )
     trials = run.once(f"{prefix}trials", make_rule_trials, candidates, forms, addressed, options.probes)
     judging = NextStep(f"{prefix}rechecks", judge, roles.judge, *inputs.judge_arguments())
-    answers = run.map(f"{prefix}answers", answer_under_rule, trials, target, texts, inputs.answers, then=judging)
+    how = (texts, inputs.answers, inputs.options.reflect.end_sentences)
+    answers = run.map(f"{prefix}answers", answer_under_rule, trials, target, *how, then=judging)
     rechecks = run.map(f"{prefix}rechecks", judge, answers, roles.judge, *inputs.judge_arguments())
-    checks = run.once(f"{prefix}checks", conclude_checks, forms, addressed, trials, rechecks)
+    checks = run.once(f"{prefix}checks", conclude_checks, forms, addressed, trials, answers, rechecks)
     return checks
 
 

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 from charter.records.item_ids import parent_id, prompt_id
 from charter.records.record import Record
 
-StopReason = Literal["stop", "length", "error"]
+StopReason = Literal["stop", "length", "error", "sentence"]
 
 
 Utf8 = Annotated[str, AfterValidator(lambda text: text.encode("utf-8", "replace").decode())]

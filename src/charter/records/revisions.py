@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from charter.records.chat import Exchange
 from charter.records.record import Record
 from charter.records.training_rows import Example
@@ -16,12 +18,14 @@ class Critique(Record):
 
 
 class Revision(Record):
-    """A finding answered again under principles; holds an exchange, so that the judge fits it unchanged."""
+    """A finding answered again under principles; holds an exchange, so that the judge fits it unchanged.
+    ``recited``: the words of a rule that it repeats."""
 
     id: str
     critique: str
     exchange: Exchange
     principles: tuple[str, ...]
+    recited: str = Field("", exclude_if=lambda recited: not recited)
 
 
 class RevisionTrial(Record):

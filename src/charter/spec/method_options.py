@@ -199,6 +199,11 @@ class ReflectSpec(Record):
         description="The most characters of rules shown at once; a longer constitution shows the rules nearest to the "
         "failure. Null: a quarter of the target's context.",
     )
+    end_sentences: bool = Field(
+        False,
+        description="True ends a revision that the most tokens cut with its last whole sentence; false drops it.",
+        exclude_if=lambda end_sentences: not end_sentences,
+    )
 
 
 class VerifySpec(Record):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from charter.constitution.answer_form import end_properly, find_recital
 from charter.constitution.document import Constitution, rules_text, select_nearest_rules
 from charter.ports import Embedder, Engine
 from charter.records.chat import Exchange, Message, Request, Sampling
@@ -83,11 +84,14 @@ def revise(
     for answer in target.generate(requests, step.done):
         exchange = Exchange.from_completion(prompts[answer.id], answer, model=target.identity, sampling=sampling)
         text = re.sub(pattern, "", answer.text, count=1).strip() if pattern else answer.text
+        exchange = exchange.model_copy(update={"response": text})
+        shown = rules[answer.id].active
         yield Revision(
             id=answer.id,
             critique=said[answer.id],
-            exchange=exchange.model_copy(update={"response": text}),
-            principles=tuple(p.id for p in rules[answer.id].active),
+            exchange=end_properly(exchange) if setup.options.end_sentences else exchange,
+            principles=tuple(p.id for p in shown),
+            recited=find_recital(text, [p.text for p in shown]),
         )
 
 

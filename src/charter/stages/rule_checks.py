@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
+from typing import NamedTuple
 
+from charter.constitution.answer_form import end_properly, find_recital
 from charter.constitution.document import Constitution
 from charter.constitution.rule_form import find_form_fault
 from charter.ports import Engine
@@ -90,17 +93,25 @@ def make_rule_trials(
 
 
 def answer_under_rule(
-    trials: Sequence[RuleTrial], target: Engine, templates: Templates, sampling: Sampling, *, step: Step
+    trials: Sequence[RuleTrial],
+    target: Engine,
+    templates: Templates,
+    sampling: Sampling,
+    end_sentences: bool = False,
+    *,
+    step: Step,
 ) -> Iterator[Exchange]:
     """Each failure's prompt answered with the rule after the last human turn. The exchange holds the prompt without the
-    rule, so that no judge sees it. Trials of one failure have one seed."""
+    rule, so that no judge sees it. Trials of one failure have one seed. ``end_sentences``: what the most tokens cut
+    ends with its last whole sentence."""
     prompts = {t.id: t.finding.exchange.prompt for t in trials}
     requests = [
         Request(id=t.id, messages=_messages_under_rule(t, templates), sampling=sampling, seed=step.seed(t.finding.id))
         for t in trials
     ]
     for answer in target.generate(requests, step.done):
-        yield Exchange.from_completion(prompts[answer.id], answer, model=target.identity, sampling=sampling)
+        exchange = Exchange.from_completion(prompts[answer.id], answer, model=target.identity, sampling=sampling)
+        yield end_properly(exchange) if end_sentences else exchange
 
 
 def _messages_under_rule(trial: RuleTrial, templates: Templates) -> tuple[Message, ...]:
@@ -113,22 +124,39 @@ def conclude_checks(
     checks: Sequence[CandidateCheck],
     addressed: Sequence[Verdict],
     trials: Sequence[RuleTrial],
+    answers: Sequence[Exchange],
     verdicts: Sequence[Verdict],
 ) -> list[CandidateCheck]:
-    """Each wording with what the judge says of it, and what it mends. One that mends nothing is refused, and
-    one that mends fewer failures than it has clusters: it unites rules, and must do what each of them does."""
-    said, outcome = {v.id: v for v in addressed}, {v.id: v.outcome for v in verdicts}
-    tried: dict[str, list[RuleTrial]] = {}
+    """Each wording with what the judge says of it, and what it mends: failures to which the target then gives an answer
+    that complies, ends properly and does not recite the rule, so that it could be trained on. A wording that mends
+    nothing is refused, and one that mends fewer failures than it has clusters: it unites rules, and must do what each
+    of them does."""
+    said, judged = ({v.id: v for v in found} for found in (addressed, verdicts))
+    given = {e.id: e for e in answers}
+    tried: dict[str, list[TriedRule]] = {}
     for trial in trials:
-        tried.setdefault(trial.candidate, []).append(trial)
-    return [c if c.reason is not None else _conclude(c, said[c.id], tried.get(c.id, []), outcome) for c in checks]
+        fault = _find_fault(trial, given[trial.id], judged[trial.id])
+        tried.setdefault(trial.candidate, []).append(TriedRule(trial.finding.id, fault))
+    return [c if c.reason is not None else _conclude(c, said[c.id], tried.get(c.id, [])) for c in checks]
 
 
-def _conclude(
-    check: CandidateCheck, said: Verdict, tried: Sequence[RuleTrial], outcome: Mapping[str, str]
-) -> CandidateCheck:
-    mended = tuple(t.finding.id for t in tried if outcome[t.id] == "complies")
-    unjudged = sum(outcome[t.id] == "unjudged" for t in tried)
+class TriedRule(NamedTuple):
+    """A failure that was answered under a rule, and what is wrong with the answer; empty: it is mended."""
+
+    finding: str
+    fault: str
+
+
+def _find_fault(trial: RuleTrial, answer: Exchange, verdict: Verdict) -> str:
+    if verdict.outcome != "complies":
+        return "unjudged" if verdict.outcome == "unjudged" else "still a failure"
+    if answer.stop not in ("stop", "sentence"):
+        return "not ended properly"
+    return "the rule recited" if find_recital(answer.response, [trial.rule]) else ""
+
+
+def _conclude(check: CandidateCheck, said: Verdict, tried: Sequence[TriedRule]) -> CandidateCheck:
+    mended = tuple(one.finding for one in tried if not one.fault)
     reason: RefusalReason | None = None
     why = ""
     if said.outcome == "unjudged":
@@ -137,7 +165,8 @@ def _conclude(
         told = f"{said.label}: {said.rationale}" if said.rationale else f"{said.label}"
         reason, why = _refusal("addresses others", f"it does not tell the assistant what to do ({told})")
     elif not mended:
-        note = f", {unjudged} unjudged" if unjudged else ""
+        counts = Counter(one.fault for one in tried if one.fault != "still a failure")
+        note = "".join(f", {count} {fault}" for fault, count in counts.items())
         reason, why = _refusal("mends nothing", f"under it the assistant mends none of {len(tried)} failures{note}")
     elif check.principle is not None and len(mended) < (clusters := min(len(tried), len(check.principle.clusters))):
         told = f"under it the assistant mends {len(mended)} of {len(tried)} failures"

@@ -103,10 +103,11 @@ def _rejection_reasons(revision: Revision, conduct: Verdict, helpful: Verdict | 
         "still violates": conduct.outcome == "violates",
         "unjudged": conduct.outcome == "unjudged" or (helpful is not None and helpful.outcome == "unjudged"),
         "only refuses where safe help exists": helpful is not None and helpful.outcome == "violates",
-        "does not end properly": revision.exchange.stop != "stop",
+        "does not end properly": revision.exchange.stop not in ("stop", "sentence"),
         "empty": not text.strip(),
         "too long": len(text) > options.max_characters,
         "speaks of the constitution, the critique or the earlier answer": bool(said - asked),
+        "recites a rule": bool(revision.recited),
     }
     return [reason for reason, holds in checks.items() if holds]
 
