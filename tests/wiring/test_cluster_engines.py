@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from charter.errors import EngineError
@@ -39,6 +41,8 @@ from tests.fakes.ray_replicas import PoisonedClassifier
 from tests.fakes.tiny_models import WORDS
 
 pytestmark = pytest.mark.slow
+
+SERVER = f"{sys.executable} -S {Path(__file__).parents[1] / 'fakes/chat_server.py'}"
 
 CPU = LocalOptions(device="cpu")
 ASKED = [
@@ -168,6 +172,28 @@ def test_targets_and_oracles_of_the_spec_go_to_its_cluster(folder: Path, tmp_pat
         embedder = build_embedder(spec, start, targets.load_start, targets.find_workers)
         assert isinstance(embedder, RayEmbedder)
         assert targets.find_workers(start, role_models.local_options(spec)) is again, "the target's workers read"
+
+
+def test_workers_start_servers_of_their_own_and_one_that_dies_is_replaced(folder: Path, tmp_path: Path) -> None:
+    died, asked = tmp_path / "died", [tiny_models.ask(str(n), "hi") for n in range(30)]
+    command = f"{SERVER} {{port}} {{name}} --folder {{base}} --pid --dies-once {died}"
+    executor = {"kind": "ray", "workers": 2, "batch": 4}
+    target = {"model": str(folder), "serve": command}
+    spec = parse_spec(json.dumps({"world": "village", "executor": executor, "target": target}))
+    start = weights.resolve_model(str(folder))
+    with closing(Targets(spec, start, tmp_path)) as targets, targets.open_engine(start) as engine:
+        assert isinstance(engine, RayEngine)
+        said = [completion.text.split() for completion in engine.generate(asked)]
+        assert died.exists()
+        assert len(said) == 30
+        assert {name for name, _ in said} == {f"charter-{start.digest[:16]}"}
+        pids = {int(pid) for _, pid in said}
+        assert engine.identity == role_models.build_served_engine(spec, start, tmp_path).identity
+        other = start.model_copy(update={"digest": "f" * 64})
+        with targets.open_engine(other) as swapped:
+            (again,) = swapped.generate(asked[:1])
+        assert again.text.split()[0] == f"charter-{'f' * 16}"
+    assert not any(psutil.pid_exists(pid) for pid in pids)
 
 
 def test_training_of_the_spec_goes_to_its_cluster(folder: Path, tmp_path: Path) -> None:

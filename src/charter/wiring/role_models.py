@@ -175,8 +175,11 @@ def connect_target(spec: Spec) -> Engine:
     return RemoteEngine(target.model, options)
 
 
-def build_served_engine(spec: Spec, policy: ModelRef, folder: Path) -> ServedEngine:
-    """A policy behind a server of its own; the server's log and lock lie in ``folder``."""
+def build_served_engine(
+    spec: Spec, policy: ModelRef, folder: Path, kind: type[ServedEngine] | None = None
+) -> ServedEngine:
+    """A policy behind a server of its own; the server's log and lock lie in ``folder``. ``kind``: the engine's class
+    (None: ``ServedEngine``)."""
     from charter.models.engines.remote_engine import RemoteEngine, RemoteOptions
     from charter.models.engines.served_engine import ServedEngine, ServedOptions
 
@@ -200,7 +203,7 @@ def build_served_engine(spec: Spec, policy: ModelRef, folder: Path) -> ServedEng
         offline=spec.offline,
         remote_code=target.remote_code,
     )
-    return ServedEngine(policy, serving, folder, connect)
+    return (kind or ServedEngine)(policy, serving, folder, connect)
 
 
 def build_cluster(spec: Spec) -> RayCluster | None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SERVER_DIR = ".serving"
 """The folder of a run for what only lasts while it is at work: logs, locks, merged models."""
+SERVED = "served"
+"""Names the workers that start servers; those that hold weights are named by a digest."""
 TUNING_DIR = ".tuning"
 """The folder of a run for the tuner's checkpoints, while it is at work."""
 
@@ -52,6 +54,8 @@ class Targets:
         if self.spec.target.by_http:
             self._elsewhere = self._elsewhere or role_models.connect_target(self.spec)
             yield self._elsewhere
+        elif self.spec.target.serve and self.cluster is not None:
+            yield self._serve_on_cluster(policy)
         elif self.spec.target.serve:
             try:
                 yield self._start_server(policy)
@@ -92,7 +96,7 @@ class Targets:
         for local in self._local.values():
             if local.device != "cpu":
                 local.close()
-        if self.spec.executor.gpus:
+        if self.spec.executor.gpus or self.spec.target.serve:
             self._end_workers()
 
     def close(self) -> None:
@@ -112,6 +116,16 @@ class Targets:
         found = self.find_workers(policy, options)
         assert found is not None
         return found.use_opener(LocalReplica(policy, options))
+
+    def _serve_on_cluster(self, policy: ModelRef) -> RayEngine:
+        """The policy behind servers that the cluster's workers start, each its own."""
+        from charter.models.engines.ray_engine import RayEngine
+        from charter.wiring.cluster_servers import ServedReplica
+
+        assert self.cluster is not None
+        opener = ServedReplica(self.spec, policy)
+        found = self._on_cluster.setdefault(SERVED, RayEngine(opener, self.cluster))
+        return found.use_opener(opener)
 
     def find_workers(self, model: ModelRef, options: LocalOptions) -> RayEngine | None:
         """The workers that hold a base with such options, under whatever adapter is in use; None where the spec names
