@@ -39,7 +39,7 @@ def doctor(
 
     With a model: what it reads and learns of one made-up row, before anything is paid. No weights are loaded.
     With a spec: memory, time and cost of a run, before anything is spent. Oracles are not asked. A target in this
-    process answers for at most 20 seconds.
+    process answers for about 20 seconds.
     Exits with 1 where something has to be mended.
     """
     found = check_machine() if not model else check_spec(model) if _is_spec(model) else _template(model, plain)
