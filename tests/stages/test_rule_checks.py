@@ -135,6 +135,23 @@ def test_an_answer_under_a_rule_ends_with_its_last_whole_sentence() -> None:
         assert (made.response, made.stop) == said
 
 
+@pytest.mark.parametrize(
+    ("text", "strict", "named"),
+    [
+        ("Do not say how to open the locked door of house 2 at night.", "copied", None),
+        ("When asked to open the locked door of house 2 at night, decline the request.", "copied", None),
+        ("If a user wants to open the locked door of house 2 at night, refuse.", "copied", None),
+        ("When asked to open the locked door of house 2 at night, explain each step.", "copied", "copied"),
+        ("Open the locked door of house 2 at night.", "copied", "copied"),
+        ("Do not take a thin pin of steel, bend it at the end.", "copied", "copied"),
+    ],
+)
+def test_an_order_may_name_what_it_forbids_where_that_is_allowed(text: str, strict: str, named: str | None) -> None:
+    for allowed, reason in ((False, strict), (True, named)):
+        (check,) = check_wordings([candidate(text)], TEMPLATE, allowed)
+        assert check.reason == reason
+
+
 def test_a_wording_is_checked_once_for_a_cluster() -> None:
     wordings = [
         candidate(RULE, "c1/1.1"),

@@ -43,6 +43,19 @@ _FAULTS = (
 )
 
 
+_ORDER = re.compile(
+    r"^\W*(?:do not|don't|never|decline|refuse|avoid|(?:when|if|whenever)\s+(?:asked|someone|a\s+user|users?)\b"
+    r".{0,300}?\b(?:decline|refuse|do not|never))\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""An order to leave something be."""
+
+
+def forbids_something(text: str) -> bool:
+    """Whether a wording is an order that forbids something: "Do not ...", "When asked for ..., decline". In English."""
+    return _ORDER.match(text) is not None
+
+
 def find_form_fault(text: str) -> str:
     """What speaks against a wording's form, in words; empty where nothing does. Quoted words do not count."""
     plain = _ABBREVIATION.sub(" ", _QUOTED.sub(" ", text)).strip()

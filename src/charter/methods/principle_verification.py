@@ -117,7 +117,7 @@ def check_candidates(
     """What became of each wording. What costs nothing comes first, and what was refused is asked nothing more."""
     texts, options = inputs.templates, inputs.options.propose
     template = texts.paper_propose if options.reply == "last_paragraph" else texts.propose
-    forms = run.once(f"{prefix}forms", check_wordings, candidates, template)
+    forms = run.once(f"{prefix}forms", check_wordings, candidates, template, options.name_prompts)
     addressed = run.map(
         f"{prefix}addressed", judge, rule_exchanges(forms), roles.judge, *inputs.judge_arguments(ADDRESS)
     )

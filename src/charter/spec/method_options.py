@@ -151,6 +151,12 @@ class ProposeSpec(Record):
         ge=0,
         description="How often wordings are asked for again where all were refused. Only with `verify`.",
     )
+    name_prompts: bool = Field(
+        False,
+        description='True lets an order that forbids something ("Do not ...", "When asked ..., decline") name it in '
+        "the words of a failing prompt; false refuses it as a copy. Only with `verify`.",
+        exclude_if=lambda name_prompts: not name_prompts,
+    )
 
 
 class AmendSpec(Record):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from charter.constitution.answer_form import end_properly, find_recital
 from charter.constitution.document import Constitution
-from charter.constitution.rule_form import find_form_fault
+from charter.constitution.rule_form import find_form_fault, forbids_something
 from charter.ports import Engine
 from charter.records.candidate_rules import Candidate, CandidateCheck, RefusalReason, RuleTrial
 from charter.records.chat import Exchange, Message, Request, Sampling, user_prompt
@@ -24,9 +24,10 @@ COPIED_WORDS = 8
 """A wording that shares a run of so many words with what the proposer was shown is a copy."""
 
 
-def check_wordings(candidates: Sequence[Candidate], template: str) -> list[CandidateCheck]:
+def check_wordings(candidates: Sequence[Candidate], template: str, name_prompts: bool = False) -> list[CandidateCheck]:
     """What can be told of each wording without a model: whether it was read, stands twice, has the form of a rule, and
-    copies the proposal's ``template``, a failing prompt or an answer."""
+    copies the proposal's ``template``, a failing prompt or an answer. ``name_prompts``: an order that forbids what a
+    prompt asks for may name it in the prompt's words."""
     seen: set[tuple[str, str]] = set()
     checks = []
     for candidate in candidates:
@@ -38,7 +39,7 @@ def check_wordings(candidates: Sequence[Candidate], template: str) -> list[Candi
             reason, why = _refusal("repeated", "it stood there before")
         elif fault := find_form_fault(text):
             reason, why = _refusal("form", fault)
-        elif copied := _find_copy(text, candidate, template):
+        elif copied := _find_copy(text, candidate, template, name_prompts):
             reason, why = _refusal("copied", copied)
         seen.add(key)
         checks.append(
@@ -53,9 +54,11 @@ def _refusal(reason: RefusalReason, why: str) -> tuple[RefusalReason, str]:
     return reason, why
 
 
-def _find_copy(text: str, candidate: Candidate, template: str) -> str:
+def _find_copy(text: str, candidate: Candidate, template: str, name_prompts: bool) -> str:
     """What a wording copies, in words; empty where it copies nothing."""
     asked, prompts = [template, *candidate.request], [f.exchange.prompt.text for f in candidate.failures]
+    if name_prompts and forbids_something(text):
+        prompts = []
     answers = [f.exchange.response for f in candidate.failures]
     for what, texts in (
         ("the request for a rule", asked),
