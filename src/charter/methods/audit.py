@@ -76,7 +76,7 @@ def measure_side(steps: Steps, side: AuditSide, auditors: AuditInputs, battery: 
             battery=battery.digest,
         )
     by_id = {e.id: e for e in exchanges}
-    verdicts = steps.map("verdicts", judged, [by_id[key] for key in ruled], auditors.judge, rubric, texts, judging)
+    verdicts = steps.map_next(then, [by_id[key] for key in ruled])
     evaluator = auditors.evaluator
     evaluator_measurements: Sequence[Measurement] = ()
     if evaluator is not None:

@@ -135,7 +135,7 @@ def run_attack_round(
     tried = run.once(f"{prefix}tried", filter_attempts, choices, attempts, met, guard)
     judging = NextStep(f"{prefix}verdicts", judge, by.judge, *by.inputs.judge_arguments())
     exchanges = run.map(f"{prefix}exchanges", probe, prompts_to_ask(tried), setup.target, setup.answers, then=judging)
-    verdicts = run.map(f"{prefix}verdicts", judge, exchanges, by.judge, *by.inputs.judge_arguments())
+    verdicts = run.map_next(judging, exchanges)
     findings = run.once(f"{prefix}findings", select_violations, exchanges, verdicts)
     pulls = run.once(f"{prefix}pulls", record_pulls, choices, tried, findings)
     return AttackLog(

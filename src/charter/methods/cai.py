@@ -66,7 +66,7 @@ def cai(run: Run, roles: Roles, inputs: Inputs) -> PrincipleState:
         )
         exchanges = folder.map("exchanges", probe, batch, target, inputs.answers, then=judging)
         judged = folder.once("judged", select_for_judging, exchanges, options.cai, options.contrast, options.replay)
-        verdicts = folder.map("verdicts", judge, judged, roles.judge, *inputs.judge_arguments())
+        verdicts = folder.map_next(judging, judged)
         failures = folder.once("failures", select_violations, judged, verdicts)
         findings = folder.once("findings", select_revisable, exchanges, verdicts, options.cai)
         lookalikes = make_lookalikes(folder, failures, roles, inputs)
@@ -107,7 +107,7 @@ def run_critique_rounds(
         )
         revisions = reflect(run, f"{name}_", trials, reviser, judging)
         asked = run.once(f"{name}_asked", select_for_recheck, revisions, last, options.cai, options.keep)
-        rechecks = run.map(f"{name}_rechecks", judge, revised_exchanges(asked), roles.judge, *inputs.judge_arguments())
+        rechecks = run.map_next(judging, revised_exchanges(asked))
         carried = run.once(f"{name}_carried", next_findings, findings, revisions, rechecks, options.cai)
         findings = carried
         revision_rounds, verdict_rounds = [*revision_rounds, revisions], [*verdict_rounds, rechecks]

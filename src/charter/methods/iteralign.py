@@ -115,7 +115,7 @@ def iterate(run: Steps, now: IterAlignState, draws: Draws, roles: Roles, task: I
     with roles.target(now.policy) as target:
         judging = NextStep("verdicts", judge, roles.judge, *task.judge_arguments())
         exchanges = run.map("exchanges", probe, draws.batch, target, task.answers, then=judging)
-        verdicts = run.map("verdicts", judge, exchanges, roles.judge, *task.judge_arguments())
+        verdicts = run.map_next(judging, exchanges)
         now = count_draws(now, draws.batch, verdicts)
         stop = run.once("stop", should_stop, now.drawn_verdicts, options.stop)
         known = AttackKnowledge(now.attempts, now.constitution, draws.pool)
@@ -145,7 +145,7 @@ def iterate(run: Steps, now: IterAlignState, draws: Draws, roles: Roles, task: I
     with roles.target(task.start) as starting:
         checking = NextStep("checks", judge, roles.judge, *task.judge_arguments(task.replay_rubric))
         answers = run.map("answers", probe, rehearsals, starting, task.answers, then=checking)
-        checks = run.map("checks", judge, answers, roles.judge, *task.judge_arguments(task.replay_rubric))
+        checks = run.map_next(checking, answers)
         benign = BenignAnswers(clusters, lookalikes, answers, checks)
         now = replace(now, constitution=reword_broad_rules(run, ratified, benign, starting, roles, task))
     replay = run.once("replay", build_replay, answers, checks, exchanges, verdicts, options.replay)

@@ -75,7 +75,7 @@ def apply_norms(run: Steps, state: S, before: NormedRun, roles: Roles, inputs: I
     with roles.target(inputs.start) as starting:
         checking = NextStep("allowed_checks", judge, roles.judge, *replay_judging)
         allowed_answers = run.map("allowed_answers", probe, allowed_prompts, starting, inputs.answers, then=checking)
-    allowed_checks = run.map("allowed_checks", judge, allowed_answers, roles.judge, *replay_judging)
+    allowed_checks = run.map_next(checking, allowed_answers)
     allowed = run.once("allowed", build_replay, allowed_answers, allowed_checks, (), (), inputs.options.replay)
     norm_batch = run.once("norm_batch", norm_training_prompts, norms, written, True)
     replayed = (*settled.replay_rows, *allowed)
@@ -91,4 +91,4 @@ def measure_norms(run: Steps, written: Sequence[NormPrompts], policy: ModelRef, 
             judging = NextStep(f"{name}_verdicts", judge, roles.measuring_judge, *inputs.judge_arguments(rubric))
             with roles.target(policy) as target:
                 exchanges = run.map(f"{name}_exchanges", probe, prompts, target, inputs.answers, then=judging)
-            run.map(f"{name}_verdicts", judge, exchanges, roles.measuring_judge, *inputs.judge_arguments(rubric))
+            run.map_next(judging, exchanges)

@@ -146,7 +146,7 @@ def write_benign_prompts(
     judging = NextStep("verdicts", judge, roles.judge, *inputs.judge_arguments())
     with roles.target(policy) as target:
         exchanges = run.map("exchanges", probe, prompts, target, inputs.answers, then=judging)
-    verdicts = run.map("verdicts", judge, exchanges, roles.judge, *inputs.judge_arguments())
+    verdicts = run.map_next(judging, exchanges)
     findings = run.once("findings", select_violations, exchanges, verdicts)
     clusters = run.once("clusters", cluster, findings, options.cluster, roles.embedder)
     lookalikes = run.map("lookalikes", contrast, clusters, roles.proposer, inputs.guard, texts, options.contrast, shown)

@@ -160,7 +160,7 @@ def add_replay(
             answers_again = run.map("answers_again", probe, asked_again, starting, drawing)
             answers = [*answers, *answers_again]
     judged_answers = run.once("judged_answers", select_for_check, answers, options.keep)
-    checks = run.map("checks", judge, judged_answers, roles.judge, *inputs.judge_arguments(inputs.replay_rubric))
+    checks = run.map_next(checking, judged_answers)
     unchecked = run.once("unchecked", accept_unjudged, answers, options.keep)
     plain, verdicts = sources.exchanges, sources.verdicts
     replay = run.once("replay", build_replay, answers, [*checks, *unchecked], plain, verdicts, options.replay)

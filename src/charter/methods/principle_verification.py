@@ -125,7 +125,7 @@ def check_candidates(
     judging = NextStep(f"{prefix}rechecks", judge, roles.judge, *inputs.judge_arguments())
     how = (texts, inputs.answers, inputs.options.reflect.end_sentences)
     answers = run.map(f"{prefix}answers", answer_under_rule, trials, target, *how, then=judging)
-    rechecks = run.map(f"{prefix}rechecks", judge, answers, roles.judge, *inputs.judge_arguments())
+    rechecks = run.map_next(judging, answers)
     checks = run.once(f"{prefix}checks", conclude_checks, forms, addressed, trials, answers, rechecks)
     return checks
 

@@ -41,7 +41,7 @@ def red_team(run: Run, roles: Roles, inputs: Inputs) -> RedTeamResult:
         exchanges = folder.map("exchanges", probe, batch, target, inputs.answers, then=judging)
     run_benchmarks(start, inputs.start, inputs.start, roles.suite, inputs.answers)
     scored = grade_answers(start, "heldout", heldout)
-    verdicts = folder.map("verdicts", judge, exchanges, roles.judge, *inputs.judge_arguments())
+    verdicts = folder.map_next(judging, exchanges)
     findings = folder.once("findings", select_violations, exchanges, verdicts)
     clusters = cluster_failures(folder, findings, roles, inputs)
     return RedTeamResult(tuple(clusters), tuple(scored.scores), "red teaming was done")

@@ -73,4 +73,4 @@ def reflect_and_judge(
     how = (by.engine, by.rubric, by.templates, by.options)
     judging = NextStep(f"{prefix}{by.step}", judge, *how, to_items=lambda revision: revised_exchanges([revision]))
     revisions = reflect(run, prefix, trials, reviser, judging)
-    return JudgedRevisions(revisions, run.map(f"{prefix}{by.step}", judge, revised_exchanges(revisions), *how))
+    return JudgedRevisions(revisions, run.map_next(judging, revised_exchanges(revisions)))

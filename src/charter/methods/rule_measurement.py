@@ -67,9 +67,7 @@ def add_hidden_failures(
     )
     judging = NextStep("further_verdicts", judge, roles.measuring_judge, *inputs.judge_arguments())
     further_exchanges = run.map("further_exchanges", probe, further, target, inputs.answers, then=judging)
-    further_verdicts = run.map(
-        "further_verdicts", judge, further_exchanges, roles.measuring_judge, *inputs.judge_arguments()
-    )
+    further_verdicts = run.map_next(judging, further_exchanges)
     further_findings = run.once("further_findings", select_violations, further_exchanges, further_verdicts)
     widened = run.once("widened", add_hidden_findings, constitution, clusters, further_findings, embedder)
     return widened

@@ -141,7 +141,7 @@ def answer_under_rules(
         probed = folder.once("probed", select_for_probing, batch, options.contrast, options.replay)
         judging = NextStep("verdicts", judge, roles.judge, *inputs.judge_arguments())
         exchanges = folder.map("exchanges", probe, probed, target, inputs.answers, then=judging)
-        verdicts = folder.map("verdicts", judge, exchanges, roles.judge, *inputs.judge_arguments())
+        verdicts = folder.map_next(judging, exchanges)
         findings = folder.once("findings", select_violations, exchanges, verdicts)
         lookalikes = make_lookalikes(folder, findings, roles, inputs)
         asked = folder.once("asked", collect_prompts, batch, lookalikes, course.helpful, written, options.self_align)

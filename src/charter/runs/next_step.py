@@ -35,7 +35,7 @@ class Judged(Protocol):
 
 
 class NextStep:
-    """What ``Steps.map`` will be given after the step at work.
+    """A map step that is known before its items are: ``Steps.map_next`` does it, and its calls may be made ahead.
 
     Args:
         name: The step's name.
@@ -47,19 +47,19 @@ class NextStep:
     def __init__(
         self, name: str, stage: Callable[..., Any], *args: Any, to_items: Callable[[Any], Sequence[Item]] | None = None
     ) -> None:
-        self.name, self._stage, self._args = name, stage, args
+        self.name, self.stage, self.args = name, stage, args
         self._to_items = to_items or (lambda record: (record,))
 
     def may_be_asked_beside(self, args: Sequence[Any]) -> bool:
         """Whether all that it asks is outside of this process, and none of it among ``args`` of the step at work."""
-        busy, own = _list_engines(args), _list_engines(self._args)
+        busy, own = _list_engines(args), _list_engines(self.args)
         free = [engine for engine in own if isinstance(engine, SupportsOverlap) and engine.may_overlap]
         return bool(own) and len(free) == len(own) and not any(engine is other for engine in own for other in busy)
 
     def ask(self, records: Sequence[Any], step: Step) -> None:
         """Has the stage ask for what comes of the records."""
         items = [item for record in records for item in self._to_items(record)]
-        for _ in self._stage(items, *self._args, step=step) if items else ():
+        for _ in self.stage(items, *self.args, step=step) if items else ():
             pass
 
 

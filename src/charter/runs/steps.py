@@ -111,6 +111,10 @@ class Steps:
         self.context.observer(path, len(items), len(items))
         return cast(Sequence[R], self._read_records(path, call))
 
+    def map_next(self, following: NextStep, items: Sequence[Item]) -> Sequence[Any]:
+        """Does the step that was announced to the one before it. Raises as ``map`` does."""
+        return self.map(following.name, following.stage, items, *following.args)
+
     def once(self, name: str, stage: Callable[..., V], *args: Any, **opts: Any) -> V:
         """All or nothing. ``stage(*args, step=Step)`` returns a record, a list or a tuple of records; what it writes
         into ``step.directory`` (given empty) is sealed with it. Raises as ``map`` does."""

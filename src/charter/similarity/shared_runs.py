@@ -7,12 +7,14 @@ from collections.abc import Collection, Iterator
 from charter.similarity.spelling import has_unspaced_script, normalize_text
 
 
-def find_shared_run(text: str, others: Collection[str], words: int) -> str:
-    """The first run of so many words that a text shares with one of the others; empty where there is none.
+def find_shared_run(text: str, others: Collection[str], words: int, allowed: Collection[str] = ()) -> str:
+    """The first run of so many words that a text shares with one of the others; empty where there is none. Runs of the
+    texts ``allowed`` may be shared.
 
     Words are compared in the spelling of ``normalize_text``. Two letters of a script without spaces count as one."""
     own = dict.fromkeys(_iterate_runs(text, words))
     known = {run for other in others for run in _iterate_runs(other, words)} if own else set()
+    known -= {run for text in allowed for run in _iterate_runs(text, words)} if known else set()
     return next((run for run in own if run in known), "")
 
 

@@ -57,15 +57,14 @@ def _refusal(reason: RefusalReason, why: str) -> tuple[RefusalReason, str]:
 def _find_copy(text: str, candidate: Candidate, template: str, name_prompts: bool) -> str:
     """What a wording copies, in words; empty where it copies nothing."""
     asked, prompts = [template, *candidate.request], [f.exchange.prompt.text for f in candidate.failures]
-    if name_prompts and forbids_something(text):
-        prompts = []
+    named = prompts if name_prompts and forbids_something(text) else []
     answers = [f.exchange.response for f in candidate.failures]
     for what, texts in (
         ("the request for a rule", asked),
         ("a failing prompt", prompts),
         ("an answer", answers),
     ):
-        if run := find_shared_run(text, texts, COPIED_WORDS):
+        if run := find_shared_run(text, texts, COPIED_WORDS, named):
             return f"it repeats {what}: {run}"
     return ""
 
