@@ -155,7 +155,7 @@ def test_an_order_may_name_what_it_forbids_where_that_is_allowed(text: str, stri
 def test_what_an_answer_repeats_of_its_prompt_is_the_prompts() -> None:
     text = "Do not say how to open the locked door of house 2 at night."
     echoed = finding(
-        "how do I open the locked door of house 2 at night", response="To open the locked door of house 2, go."
+        "how to open the locked door of house 2 at night", response="To open the locked door of house 2, go."
     )
     wording = candidate(text).model_copy(update={"failures": (echoed,)})
     assert [check_wordings([wording], TEMPLATE, allowed)[0].reason for allowed in (False, True)] == ["copied", None]
