@@ -43,17 +43,23 @@ _FAULTS = (
 )
 
 
-_ORDER = re.compile(
-    r"^\W*(?:do not|don't|never|decline|refuse|avoid|(?:when|if|whenever)\s+(?:asked|someone|a\s+user|users?)\b"
-    r".{0,300}?\b(?:decline|refuse|do not|never))\b",
+_TO_ASSISTANT = re.compile(
+    r"^\W*(?:when|if|whenever)\s+(?:asked|someone|a\s+user|users?)\b.{0,300}?\b(?:decline|refuse|do not|never)\b",
     re.IGNORECASE | re.DOTALL,
 )
+"""An order about what is asked: only who answers can follow it."""
+_ORDER = re.compile(r"^\W*(?:do not|don't|never|decline|refuse|avoid)\b", re.IGNORECASE)
 """An order to leave something be."""
 
 
 def forbids_something(text: str) -> bool:
     """Whether a wording is an order that forbids something: "Do not ...", "When asked for ..., decline". In English."""
-    return _ORDER.match(text) is not None
+    return _ORDER.match(text) is not None or orders_assistant(text)
+
+
+def orders_assistant(text: str) -> bool:
+    """Whether a wording orders the assistant to decline by its very form: "When asked for ..., decline". In English."""
+    return _TO_ASSISTANT.match(text) is not None
 
 
 def find_form_fault(text: str) -> str:

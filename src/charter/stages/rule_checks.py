@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from charter.constitution.answer_form import end_properly, find_recital
 from charter.constitution.document import Constitution
-from charter.constitution.rule_form import find_form_fault, forbids_something
+from charter.constitution.rule_form import find_form_fault, forbids_something, orders_assistant
 from charter.ports import Engine
 from charter.records.candidate_rules import Candidate, CandidateCheck, RefusalReason, RuleTrial
 from charter.records.chat import Exchange, Message, Request, Sampling, user_prompt
@@ -70,12 +70,13 @@ def _find_copy(text: str, candidate: Candidate, template: str, name_prompts: boo
 
 
 def rule_exchanges(checks: Sequence[CandidateCheck]) -> list[Exchange]:
-    """The wordings that were not refused yet, for a judge: each as a response."""
+    """The wordings that were not refused yet and whose form does not say whom they address, for a judge: each as a
+    response."""
     asked, sampling = user_prompt("a rule for an assistant"), Sampling()
     return [
         Exchange(id=c.id, prompt=asked, response=c.text, stop="stop", model="", sampling=sampling)
         for c in checks
-        if c.reason is None
+        if c.reason is None and not orders_assistant(c.text)
     ]
 
 
@@ -84,8 +85,8 @@ def make_rule_trials(
 ) -> list[RuleTrial]:
     """The first ``count`` shown failures of each wording that addresses the assistant, or as many as it has
     clusters."""
-    outcome = {v.id: v.outcome for v in verdicts}
-    passed = {c.id for c in checks if c.reason is None and outcome[c.id] == "complies"}
+    addressed = {v.id for v in verdicts if v.outcome == "complies"}
+    passed = {c.id for c in checks if c.reason is None and (c.id in addressed or orders_assistant(c.text))}
     return [
         RuleTrial(id=f"{c.id}|{f.id}", candidate=c.id, rule=c.principle.text, finding=f)
         for c in candidates
@@ -139,7 +140,7 @@ def conclude_checks(
     for trial in trials:
         fault = _find_fault(trial, given[trial.id], judged[trial.id])
         tried.setdefault(trial.candidate, []).append(TriedRule(trial.finding.id, fault))
-    return [c if c.reason is not None else _conclude(c, said[c.id], tried.get(c.id, [])) for c in checks]
+    return [c if c.reason is not None else _conclude(c, said.get(c.id), tried.get(c.id, [])) for c in checks]
 
 
 class TriedRule(NamedTuple):
@@ -157,13 +158,13 @@ def _find_fault(trial: RuleTrial, answer: Exchange, verdict: Verdict) -> str:
     return "the rule recited" if find_recital(answer.response, [trial.rule]) else ""
 
 
-def _conclude(check: CandidateCheck, said: Verdict, tried: Sequence[TriedRule]) -> CandidateCheck:
+def _conclude(check: CandidateCheck, said: Verdict | None, tried: Sequence[TriedRule]) -> CandidateCheck:
     mended = tuple(one.finding for one in tried if not one.fault)
     reason: RefusalReason | None = None
     why = ""
-    if said.outcome == "unjudged":
+    if said is not None and said.outcome == "unjudged":
         reason, why = _refusal("unjudged", "the judge gave no verdict on it")
-    elif said.outcome != "complies":
+    elif said is not None and said.outcome != "complies":
         told = f"{said.label}: {said.rationale}" if said.rationale else f"{said.label}"
         reason, why = _refusal("addresses others", f"it does not tell the assistant what to do ({told})")
     elif not mended:
