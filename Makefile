@@ -13,6 +13,10 @@ export TOKENIZERS_PARALLELISM := false
 .PHONY: setup demo real check test quick lint docs release bench bench-real evidence clean
 .DELETE_ON_ERROR:
 
+# Bytecode is written by the first import of a module: most of what is installed is never imported. The pip that comes
+# with Python 3.11 compares each version of each package with all tags of the platform, so that a newer one comes first.
+QUICKLY := -qq --no-compile
+
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -27,7 +31,8 @@ $(READY): pyproject.toml constraints.txt
 	  echo "  On Debian and Ubuntu: sudo apt-get install python3-venv"; exit 1; }
 	@echo "Installing into $(VENV): some minutes, once."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev]' </dev/null
+	@$(BIN)/python -m pip install $(QUICKLY) pip==26.3 </dev/null
+	@$(BIN)/python -m pip install $(QUICKLY) -c constraints.txt -e '.[dev]' </dev/null
 	@touch $@
 	@echo "Installed: $(VENV)/bin/charter"
 

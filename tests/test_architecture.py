@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = {
     *("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "huggingface_hub"),
     *("inspect_ai", "openai", "httpx", "fastapi", "uvicorn"),
-    *("sklearn", "scipy", "statsmodels", "pandas", "numpy", "datasketch"),
+    *("sklearn", "scipy", "pandas", "numpy", "datasketch"),
 }
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 

@@ -36,6 +36,11 @@ from tests.fakes.reviewed_runs import make_queue, record_run
 
 Act = tuple[str, str, str]
 """Person, address and what the form says, as JSON."""
+WARM = (
+    *("uvicorn.protocols.http.auto", "uvicorn.loops.auto", "fastapi", "charter.studio.application"),
+    *("anyio._backends._asyncio", "jinja2", "scipy.special"),
+)
+"""What a studio imports when it serves: once, and not in every child."""
 
 
 @dataclass
@@ -166,8 +171,8 @@ def kill_studios(folder: Path) -> dict[str, Any]:
     record_run(source / "run")
     make_queue(source / "run", count=2)
     acts, wrong, hits = list_acts(source), list[str](), 0
-    for module in ("uvicorn.protocols.http.auto", "uvicorn.loops.auto", "fastapi", "charter.studio.application"):
-        import_module(module)  # once, and not in every child
+    for module in WARM:
+        import_module(module)
     for at in itertools.count(1):
         ended = list[bool]()
         for mode in MODES:

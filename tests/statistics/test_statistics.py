@@ -12,7 +12,7 @@ import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import multinomial
+from scipy.stats import binomtest, multinomial
 
 from charter.statistics import (
     Counted,
@@ -62,6 +62,13 @@ def slack(share: float, draws: int = DRAWS) -> float:
 )
 def test_wilson_gives_the_published_intervals(hits: int, n: int, low: float, high: float) -> None:
     assert wilson(hits, n) == pytest.approx((low, high), abs=6e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.1])
+def test_wilson_is_the_librarys(alpha: float) -> None:
+    for hits, n in [(0, 1), (1, 1), (0, 40), (7, 24), (40, 40), (333, 1000)]:
+        found = binomtest(hits, n).proportion_ci(1 - alpha, method="wilson")
+        assert wilson(hits, n, alpha) == pytest.approx((found.low, found.high), rel=1e-12, abs=1e-15)
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))

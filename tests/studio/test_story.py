@@ -4,10 +4,7 @@ the judge is calibrated from what they said, a user's feedback comes in, and a f
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +20,7 @@ from charter.reports.integrity import verify_run
 from charter.runs.reader import RunReader
 from tests.fakes.killed_feedback import KEY, serve
 from tests.fakes.studio_browser import StudioProcess, enter_as, open_browser, start_studio
+from tests.fakes.warm_processes import run_charter
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -56,21 +54,12 @@ COMPLAINT = {
 FEW = ("--own", "2", "--fresh", "2", "--prompts", "4")
 
 
-def charter(*words: str) -> tuple[int, str]:
-    """A command's exit code, and what it says on stdout."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(
-        [sys.executable, "-m", "charter.cli", *words], stdout=subprocess.PIPE, text=True, env=environment, check=False
-    )
-    return ended.returncode, ended.stdout
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one run, which waits for people."""
     found = tmp_path_factory.mktemp("runs")
     sets = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
-    code, _ = charter("run", "iteralign", "--out", str(found / "village"), "--quiet", *sets)
+    code, _ = run_charter("run", "iteralign", "--out", str(found / "village"), "--quiet", *sets)
     assert code == UndecidedError.exit_code
     return found
 
@@ -107,7 +96,7 @@ def test_the_story(folder: Path, studio: StudioProcess, browser: Browser) -> Non
     decide(ben, edited, "Approve", "clearer")
     assert "rules wait for people" not in ben.inner_text("main")
 
-    assert charter("resume", str(run), "--quiet")[0] == 0
+    assert run_charter("resume", str(run), "--quiet")[0] == 0
     found = {rule.id: rule for rule in RunReader(run).constitution.principles}
     assert (found[rejected].status, found[edited].text) == ("rejected", REWORDED)
     assert {found[rule].status for rule in approved} == {"approved"}
@@ -138,8 +127,8 @@ def review(pages: Mapping[str, Page], origin: str) -> None:
 def calibrate(folder: Path) -> None:
     """The judge is calibrated from what people labelled."""
     labelled = folder / "labelled.jsonl"
-    assert charter("review", "export", str(folder / "village"), "q2", "--out", str(labelled))[0] == 0
-    code, said = charter(
+    assert run_charter("review", "export", str(folder / "village"), "q2", "--out", str(labelled))[0] == 0
+    code, said = run_charter(
         *("judge", "calibrate", "iteralign", "--rubric", "conduct", "--labelled", str(labelled), "--json", "--quiet"),
         *("--out", str(folder / "calibrated")),
     )
@@ -156,8 +145,8 @@ def learn_from_feedback(folder: Path) -> None:
         with urllib.request.urlopen(urllib.request.Request(address, body, headers)) as answer:
             assert (answer.status, json.load(answer)["used"]) == (201, True)
     by_measurement = ("--set", "options.ratify.by=auto", "--set", "prompts.heldout=6")
-    assert charter("fork", str(folder / "village"), str(fork), "--feedback", store, *by_measurement)[0] == 0
-    assert charter("resume", str(fork), "--quiet")[0] == 0
+    assert run_charter("fork", str(folder / "village"), str(fork), "--feedback", store, *by_measurement)[0] == 0
+    assert run_charter("resume", str(fork), "--quiet")[0] == 0
     reading = RunReader(fork)
     asked = [e for name in reading.iterations for e in reading.records(f"{name}/exchanges", Exchange)]
     assert COMPLAINT["prompt"] in {e.prompt.text for e in asked}
@@ -169,11 +158,15 @@ def audit_fork(folder: Path, page: Page, origin: str) -> None:
     """The fork is audited against the run that it comes from, with what people found bad; the studio shows it."""
     run, battery = str(folder / "village"), folder / "battery.json"
     labelled = ("--labelled", str(folder / "labelled.jsonl"))
-    assert charter("battery", run, "--out", str(battery), *FEW, *labelled)[0] == 0
+    assert run_charter("battery", run, "--out", str(battery), *FEW, *labelled)[0] == 0
     made = read_battery(battery)
     assert [p for p in made.probes if p.part == "labelled"] or "labelled prompts are like no" in made.notes[0]
     out = ("--out", str(folder / "audit"), "--quiet")
-    assert charter("audit", str(folder / "fork"), "--baseline", run, "--battery", str(battery), *out)[0] in (0, 1, 2)
+    assert run_charter("audit", str(folder / "fork"), "--baseline", run, "--battery", str(battery), *out)[0] in (
+        0,
+        1,
+        2,
+    )
     assert verify_run(folder / "audit").ok
     page.goto(f"{origin}/runs/fork")
     assert "finished" in page.inner_text(".run-head")

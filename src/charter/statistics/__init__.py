@@ -1,5 +1,5 @@
-"""Statistics of shares and means, whole and by group, and of paired comparisons, by scipy and statsmodels.
-What they lack (the change of a share, what n pairs can show) is written out with its source."""
+"""Statistics of shares and means, whole and by group, and of paired comparisons, by scipy.
+What it lacks (the change of a share, what n pairs can show) is written out with its source."""
 
 from charter.statistics.agreement import CorrectedShare, Counted, Kappa, cohens_kappa, gwet_ac1, rogan_gladen
 from charter.statistics.changes import (

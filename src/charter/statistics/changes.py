@@ -50,10 +50,7 @@ def flip_signs(moves: Sequence[float], alternative: Literal["two-sided", "less"]
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (S. Holm, Scand. J. Statist. 6, 1979), in the order given.
-
-    Our own, since statsmodels collects the garbage of the whole process at every call.
-    """
+    """Holm's step-down correction (S. Holm, Scand. J. Statist. 6, 1979), in the order given."""
     adjusted, highest = [0.0] * len(values), 0.0
     for rank, at in enumerate(sorted(range(len(values)), key=values.__getitem__)):
         highest = max(highest, min(1.0, values[at] * (len(values) - rank)))

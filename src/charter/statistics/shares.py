@@ -30,10 +30,13 @@ def wilson(successes: float, n: float, alpha: float = 0.05) -> tuple[float, floa
     """Wilson score interval of a share (E. B. Wilson, JASA 22, 1927). (0, 1) for n = 0."""
     if n == 0:
         return 0.0, 1.0
-    from statsmodels.stats.proportion import proportion_confint
+    from scipy.special import ndtri
 
-    low, high = proportion_confint(successes, n, alpha=alpha, method="wilson")
-    return float(low), float(high)
+    share, z = successes / n, -float(ndtri(alpha / 2))
+    widening = 1 + z**2 / n
+    middle = (share + z**2 / (2 * n)) / widening
+    spread = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / widening
+    return max(0.0, middle - spread), min(1.0, middle + spread)
 
 
 def score_share(metric: Metric, seen: Sequence[bool | None], benchmark: str) -> Score:
