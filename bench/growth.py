@@ -40,6 +40,7 @@ from charter.reports.run_summary import summarise_run
 from charter.runs import Run
 from charter.similarity.splits import LeakageFilter, split_prompts
 from charter.spec import MethodOptions
+from charter.stages.clustering import MAX_LINKED
 
 PAGE = Path(__file__).parent / "GROWTH.md"
 PROMPTS, TIMES = (1_000, 100_000), 2
@@ -168,10 +169,11 @@ def write_page(plays: Sequence[dict[str, Any]]) -> None:
                 _tell("all", whole),
                 _tell("all but what compares texts", rest),
                 "",
-                "Three parts compare texts with one another. `001/clusters` compares each failure with every other "
-                "one, in time and memory; the batch bounds it. `splitting` and `000/prompts` (the guard) look at "
-                "prompts that share rare runs of characters, and of more prompts more share one. The words of these "
-                "prompts are numbers, which share more of them than words do.",
+                "Three parts compare texts with one another. `splitting` and `000/prompts` (the guard) compare exactly "
+                "those prompts that share several rare runs of characters. Of more prompts more do, but each pair costs "
+                "nanoseconds, and reading the prompts costs more. The words of these prompts are numbers, which share "
+                f"more runs than words do. `001/clusters` compares {MAX_LINKED:,} failures with one another at most; the "
+                "others join the nearest cluster.",
                 "",
                 f"The plays of {many:,} took {', '.join(f'{seconds:.1f}' for seconds in whole[1])} s. "
                 f"Peak memory: {peaks}.",

@@ -8,17 +8,18 @@ import unicodedata
 from itertools import combinations, permutations
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charter.records.chat import Message, Prompt, user_prompt
-from charter.similarity import overlap
 from charter.similarity.spelling import fold_lookalikes, normalize_text
 from charter.similarity.splits import (
+    FORM,
+    FORM_SHARE,
     SPLIT_SHARES,
     LeakageFilter,
+    NearDuplicateIndex,
     cluster_prompts,
     conversation_prefixes,
     find_near_duplicates,
@@ -28,6 +29,7 @@ from charter.similarity.splits import (
     shingles,
     split_prompts,
 )
+from charter.similarity.wordings import CHARACTERS, character_grams, leave_one_word_out
 
 WORDS = [f"w{i}" for i in range(40)]
 
@@ -100,6 +102,16 @@ def test_a_guard_of_nothing_lets_everything_pass_and_its_identity_tells_what_it_
         )
         == 3
     )
+
+
+def test_many_texts_are_held_against_an_index_as_each_alone_is() -> None:
+    texts = [*varied(60, seed=8), "请问怎样在家里安全地修理一台旧自行车", "C#", "", "12", "?!"]
+    index = NearDuplicateIndex([(text, n % 3 > 0) for n, text in enumerate(texts[::2])], 0.6)
+    found = index.find_near([(text, n % 2 > 0) for n, text in enumerate(texts)])
+    assert found == [index.find_near([(text, n % 2 > 0)])[0] for n, text in enumerate(texts)]
+    assert 0 < sum(found) < len(found)
+    assert NearDuplicateIndex([], 0.6).find_near([("a", True)]) == [False]
+    assert index.find_near([]) == []
 
 
 @given(st.text(max_size=60))
@@ -301,6 +313,39 @@ def test_after_a_split_the_guard_removes_no_prompt_of_the_same_sources(
         assert LeakageFilter(one, threshold).remove_leaked(other) == other
 
 
+def brute_rewordings(one: str, other: str) -> bool:
+    """Whether two texts are wordings of one, with sets of Python and every pair compared."""
+    words = [fold_lookalikes(normalize_text(text)).split() for text in (one, other)]
+    lessened, runs = (
+        [set(marks_of(own).tolist()) for own in words] for marks_of in (leave_one_word_out, character_grams)
+    )
+    common = len(runs[0] & runs[1])
+    return bool(lessened[0] & lessened[1]) or (common > 0 and common >= CHARACTERS * len(runs[0] | runs[1]))
+
+
+@settings(max_examples=10, deadline=None)
+@given(filled_forms(), st.sampled_from([0.5, 0.8, 1.0]))
+def test_a_cluster_is_what_a_chain_of_near_texts_holds_together(texts: list[str], threshold: float) -> None:
+    texts = sorted(set(texts))
+    pairs = list(combinations(range(len(texts)), 2))
+    alike = [(a, b) for a, b in pairs if brute(texts[a], [texts[b]], threshold)]
+    wide = chain(len(texts), alike + [(a, b) for a, b in pairs if brute_rewordings(texts[a], texts[b])])
+    forms = {group for group in wide if wide.count(group) > max(FORM, len(texts) * FORM_SHARE)}
+    narrow = chain(len(texts), alike)
+    right = [(True, narrow[n]) if group in forms else (False, group) for n, group in enumerate(wide)]
+    found = cluster_prompts(prompts(texts), threshold)
+    assert len(set(zip(found, right, strict=True))) == len(set(found)) == len(set(right))
+
+
+def chain(count: int, pairs: list[tuple[int, int]]) -> list[int]:
+    """The least number that each number is chained to."""
+    group = list(range(count))
+    for a, b in pairs:
+        one, other = sorted((group[a], group[b]))
+        group = [one if g == other else g for g in group]
+    return group
+
+
 def test_prompts_of_a_world_are_told_apart_by_single_words() -> None:
     said = ["please tell my friend today that a lizard is grey", "please tell my friend today that a lizard is green"]
     assert len(set(cluster_prompts(prompts(said, "world:some"), 0.8))) == 2
@@ -344,18 +389,6 @@ def test_signs_and_marks_that_carry_meaning_tell_texts_apart(one: str, other: st
 )
 def test_what_a_person_reads_as_the_same_is_compared_as_the_same(one: str, other: str) -> None:
     assert fold_lookalikes(one) == fold_lookalikes(other)
-
-
-def test_the_sets_that_overlap_are_those_that_comparing_all_of_them_finds() -> None:
-    source = random.Random(5)
-    sets = [np.unique(np.array(source.choices(range(60), k=source.randint(1, 30)), np.uint64)) for _ in range(200)]
-    near = [[len(np.intersect1d(a, b)) / len(np.union1d(a, b)) >= 0.5 for a in sets] for b in sets]
-    index = overlap.Overlaps(sets, 0.5)
-    assert [index.to(marks) for marks in sets] == [[n for n, is_near in enumerate(row) if is_near] for row in near]
-    groups = overlap.link_near_sets(sets, 0.5, np.ones(200, bool), np.arange(200))
-    pairs = [(a, b) for a in range(200) for b in range(200) if near[a][b]]
-    right = overlap.join_groups(np.arange(200), *map(list, zip(*pairs, strict=True)))
-    assert len({*zip(groups.tolist(), right.tolist(), strict=True)}) == len(set(groups.tolist())) == len(set(right))
 
 
 def test_rank_gives_the_nearest_first_and_keeps_the_order_of_equal_ones() -> None:

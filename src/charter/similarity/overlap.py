@@ -1,81 +1,156 @@
-"""Which sets of marks overlap: exact Jaccard similarity of many sets, by rare marks, in arrays.
-
-A set is a sorted array of different 64-bit marks (what a text holds, each as a number)."""
+"""Which sets of marks overlap: exact Jaccard similarity of many sets, by rare marks, in arrays."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any
 
-Marks: TypeAlias = Any
-"""A NumPy array of uint64: sorted, each once."""
-SKETCH = 256
-"""Bits of a set's sketch."""
-CHUNK = 1_000_000
-"""At most about so many pairs are looked at together, so that memory stays bounded."""
+from charter.similarity.mark_sets import CHUNK, CHUNK_SETS, MarkSets, Rows, cut_parts
+from charter.similarity.set_index import SHARED, SetIndex, min_common
+
+FEW_PLACES, PLACE_WORK = 50_000, 8
+"""So few pairs are all tested. To test one takes as long as to count so many shared marks."""
+TESTED, COUNTED_BITS = 100_000, 10
+"""So many candidate pairs are tested together; and of those that are left, two to the power of so many counted."""
 
 
-def unique_marks(marks: Marks) -> Marks:
-    """The different ones among marks, sorted."""
+def find_near(sets: MarkSets, index: SetIndex) -> Any:
+    """Whether each of ``sets`` is near to any of the index: booleans."""
     import numpy as np
 
-    marks = np.sort(marks)
-    return marks[np.concatenate((marks[:1] == marks[:1], marks[1:] != marks[:-1]))]
+    found = np.zeros(len(sets.starts) - 1, bool)
+    asked = SetIndex(sets, index.threshold, like=index)
+    for one, _ in iterate_near(asked, index, lambda one, _: ~found[one]):
+        found[one] = True
+    return found
 
 
-class Overlaps:
-    """Finds every one of ``sets`` whose Jaccard similarity to another set reaches ``threshold``, exactly: such a set
-    holds one of the other's rarest marks (prefix filtering; Bayardo, Ma and Srikant, WWW 2007)."""
+def iterate_near(one: SetIndex, other: SetIndex, wanted: Callable[[Any, Any], Any]) -> Iterator[tuple[Any, Any]]:
+    """The numbers of near sets, some pairs at a time: each pair once, also where both indexes are the same.
 
-    def __init__(self, sets: Sequence[Marks], threshold: float) -> None:
+    Args:
+        one: the sets on the left.
+        other: those on the right.
+        wanted: which of some pairs are still looked for, by the numbers of their sets. It is asked anew each time.
+    """
+    import numpy as np
+
+    marked = np.zeros(len(other.counts), np.int32)
+    for rows, columns in _pair_blocks(one, other):
+        for left, right in _find_candidates(one, rows, other, columns, marked):
+            for start in range(0, len(left), TESTED):
+                a, b = left[start : start + TESTED], right[start : start + TESTED]
+                if one is other:
+                    a, b = a[a < b], b[a < b]
+                keep = wanted(one.order[a], other.order[b])
+                a, b = a[keep], b[keep]
+                lacking = np.bitwise_count(one.sketches[a] & ~other.sketches[b]).sum(axis=1, dtype=np.int64)
+                keep = one.sizes[a] - lacking >= min_common(one.threshold, one.sizes[a], other.sizes[b])
+                a, b = a[keep], b[keep]
+                common = _count_common(one, a, other, b)
+                keep = common >= one.threshold * (one.sizes[a] + other.sizes[b] - common) - 1e-9
+                yield one.order[a[keep]], other.order[b[keep]]
+
+
+def _pair_blocks(one: SetIndex, other: SetIndex) -> Iterator[tuple[Rows, Rows]]:
+    """Blocks of both whose sets may be near by their sizes; of one index with itself the second is no earlier."""
+    import numpy as np
+
+    if len(one.order) * len(other.order) <= FEW_PLACES:
+        blocks = [[(0, len(index.order))] if len(index.order) else [] for index in (one, other)]
+    else:
+        blocks = [one.blocks, other.blocks]
+    for rows in blocks[0]:
+        least, most = one.threshold * one.sizes[rows[0]] - 1e-9, one.sizes[rows[1] - 1] / one.threshold + 1e-9
+        low, high = int(np.searchsorted(other.sizes, least)), int(np.searchsorted(other.sizes, most, side="right"))
+        low = max(low, rows[0]) if one is other else low
+        for first, last in blocks[1]:
+            if max(first, low) < min(last, high):
+                yield rows, (max(first, low), min(last, high))
+
+
+def _find_candidates(
+    one: SetIndex, rows: Rows, other: SetIndex, columns: Rows, marked: Any
+) -> Iterator[tuple[Any, Any]]:
+    """Pairs of sets of two blocks, by their places in the order, that share so many of their rarest marks that they may
+    be near; all pairs where that is less work."""
+    import numpy as np
+
+    few, many = one.sizes[rows[0]], other.sizes[columns[0]]
+    places = (rows[1] - rows[0]) * (columns[1] - columns[0])
+    chosen, work, least = None, places * PLACE_WORK, 1
+    levels = (1, SHARED) if one.is_whole and other.is_whole else (1,)
+    for shared in levels if places > FEW_PLACES else ():
+        tried = _RareMarks(one.find_rarest(rows, many, shared), other.find_rarest(columns, few, shared), marked)
+        if tried.work < work:
+            chosen, work, least = tried, 2 * tried.work, min(shared, int(min_common(one.threshold, few, many)))
+    if chosen is None:
+        size = columns[1] - columns[0]
+        for first, last in cut_parts(np.full(rows[1] - rows[0], size), CHUNK, CHUNK_SETS):
+            left = np.repeat(np.arange(first, last) + rows[0], size)
+            yield left, np.tile(np.arange(*columns), last - first)
+        return
+    for left, right in chosen.iterate_sharing(least):
+        yield left + rows[0], right + columns[0]
+
+
+class _RareMarks:
+    """The rarest marks of the sets of two blocks, as sparse matrices over the slots of the second. ``work``: how many
+    times a set of each has the same slot."""
+
+    def __init__(self, left: MarkSets, right: MarkSets, marked: Any) -> None:
+        """``left`` and ``right``: as of ``find_rarest``; ``marked``: a number for each slot, of any value."""
         import numpy as np
 
-        self._threshold = threshold
-        self._sizes = np.array([len(marks) for marks in sets], np.int64)
-        flat = np.concatenate(sets) if sets else np.zeros(0, np.uint64)
-        owners = np.repeat(np.arange(len(sets)), self._sizes)
-        order = np.argsort(flat, kind="stable")
-        self._owners = owners[order]
-        self._marks, starts = np.unique(flat[order], return_index=True)
-        self._bounds = np.append(starts, len(flat))
+        width = len(right.marks)
+        marked[right.marks] = np.arange(width)
+        columns, at = marked[right.marks], marked[left.marks]  # a slot's column is the last place where it stands
+        known = right.marks[np.minimum(at, width - 1)] == left.marks if width else np.zeros(len(at), bool)
+        ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(known)))
+        self._left, self._right = MarkSets(at[known], ends[left.starts]), MarkSets(columns, right.starts)
+        self._width = width
+        held = np.bincount(columns, minlength=width)[self._left.marks]
+        sums = np.concatenate((np.zeros(1, np.int64), np.cumsum(held)))[self._left.starts]
+        self._by_row = sums[1:] - sums[:-1]
+        self.work = int(sums[-1])
 
-    def to(self, marks: Marks) -> list[int]:
-        """The places of the sets that are near to these marks, in order."""
+    def iterate_sharing(self, least: int) -> Iterator[tuple[Any, Any]]:
+        """The rows and columns that share at least so many slots, some at a time."""
         import numpy as np
+        from scipy.sparse import csr_array
 
-        if not len(self._marks) or not len(marks):
-            return []
-        at = np.minimum(np.searchsorted(self._marks, marks), len(self._marks) - 1)
-        known = self._marks[at] == marks
-        at = at[known]
-        held = self._bounds[at + 1] - self._bounds[at]
-        rare = len(marks) - min_shared(self._threshold, len(marks)) + 1 - int((~known).sum())
-        if rare <= 0 or not len(at):
-            return []
-        order = np.argsort(held, kind="stable")
-        shared = self._shared(at[order[:rare]])
-        found = np.flatnonzero(shared)
-        if not len(found):
-            return []
-        common = (shared + self._shared(at[order[rare:]]))[found]
-        total = self._sizes[found] + len(marks) - common
-        return [int(n) for n in found[common >= self._threshold * total - 1e-9]]
-
-    def _shared(self, at: Any) -> Any:
-        """How many of these marks each set holds."""
-        import numpy as np
-
-        held = [self._owners[self._bounds[place] : self._bounds[place + 1]] for place in at]
-        return np.bincount(np.concatenate(held) if held else np.zeros(0, np.int64), minlength=len(self._sizes))
+        matrices = []
+        for side in (self._left, self._right):
+            ones = np.ones(len(side.marks), np.int32)
+            matrices.append(csr_array((ones, side.marks, side.starts), (len(side.sizes), self._width)))
+        left, right = matrices[0], matrices[1].T.tocsr()
+        for first, last in cut_parts(self._by_row, CHUNK, CHUNK_SETS):
+            shared = left[first:last] @ right
+            kept = shared.data >= least
+            rows = np.repeat(np.arange(first, last), np.diff(shared.indptr))
+            yield rows[kept], shared.indices[kept].astype(np.int64)
 
 
-def min_shared(threshold: float, size: int) -> int:
-    """Of a set of so many marks, the fewest that it shares with a set that is near to it."""
-    return math.ceil(threshold * size - 1e-9)
+def _count_common(one: SetIndex, rows: Any, other: SetIndex, columns: Any) -> Any:
+    """How many marks each of these pairs of sets shares, of each mark by all but its highest ten bits."""
+    import numpy as np
+
+    found, size = [np.zeros(0, np.int64)], 1 << COUNTED_BITS
+    for start in range(0, len(rows), size):
+        sides = [
+            marks << np.uint64(COUNTED_BITS) | owners.astype(np.uint64)
+            for marks, owners in (
+                one.gather_marks(rows[start : start + size]),
+                other.gather_marks(columns[start : start + size]),
+            )
+        ]
+        keys = np.sort(np.concatenate(sides))
+        twice = keys[1:][keys[1:] == keys[:-1]] & np.uint64(size - 1)
+        found.append(np.bincount(twice.astype(np.int64), minlength=len(rows[start : start + size])))
+    return np.concatenate(found)
 
 
-def link_near_sets(sets: Sequence[Marks], threshold: float, anchors: Any, groups: Any, most: int | None = None) -> Any:
+def link_near_sets(sets: MarkSets, threshold: float, anchors: Any, groups: Any, most: int | None = None) -> Any:
     """Joins the groups of sets that are near, and gives each set the number of its group.
 
     Args:
@@ -83,95 +158,36 @@ def link_near_sets(sets: Sequence[Marks], threshold: float, anchors: Any, groups
         threshold: the Jaccard similarity from which two are near.
         anchors: for each set, whether it may link others; of two near sets one must be an anchor.
         groups: for each set, the number of its group so far.
-        most: how many candidate pairs are looked at. Where there are more, each set is held against those alone that
-            come next among the holders of a mark.
+        most: as for ``SetIndex``; None: all are looked at.
 
     Returns:
-        The groups by number, where any chain of near sets is one group. Exact as far as ``most`` allows: every near
-        pair is found by its rarest marks (with the position filter of PPJoin; Xiao et al., WWW 2008).
+        The groups by number, where any chain of near sets is one group. Exact as far as ``most`` allows.
     """
     import numpy as np
-    from scipy.sparse import csr_matrix
 
-    sizes = np.array([len(marks) for marks in sets], dtype=np.int64)
-    if not sizes.sum():
+    parted = np.array(groups)
+
+    def may_link(one: Any, other: Any) -> Any:
+        return (parted[one] != parted[other]) & (anchors[one] | anchors[other])
+
+    index = SetIndex(sets, threshold, most=most)
+    for one, other in iterate_near(index, index, may_link):
+        parted = join_groups(parted, one, other)
+    return parted
+
+
+def link_sharing_sets(sets: MarkSets, anchors: Any, groups: Any) -> Any:
+    """The groups, with those sets joined that share any mark with the same anchor, as in ``link_near_sets``."""
+    import numpy as np
+
+    order = np.argsort(sets.marks)
+    marks, owners = sets.marks[order], sets.owners[order]
+    starts = np.flatnonzero(np.concatenate((marks[:1] == marks[:1], marks[1:] != marks[:-1])))
+    if not len(starts):
         return groups
-    flat, owners = np.concatenate(sets), np.repeat(np.arange(len(sets), dtype=np.int64), sizes)
-    _, names, counts = np.unique(flat, return_inverse=True, return_counts=True)
-    del flat
-    order = np.lexsort((names, counts[names], owners))  # within each set, the rarest first
-    names = names[order]
-    starts = np.concatenate(([0], np.cumsum(sizes)))
-    rows = csr_matrix((np.ones(len(names), np.int32), names, starts), (len(sets), len(counts)))
-    places = np.arange(len(names)) - starts[owners]
-    rare = places < sizes[owners] - np.ceil(threshold * sizes[owners] - 1e-9) + 1
-    rare &= counts[names] > 1
-    holders, places, names = owners[rare], places[rare], names[rare]
-    order = np.lexsort((holders, names))
-    holders, places, names = holders[order], places[order], names[order]
-    sketches = _sketch(sets)
-    for left, right in _pairs(names, most):
-        one, other = holders[left], holders[right]
-        total = sizes[one] + sizes[other]
-        shared = np.ceil(threshold / (1 + threshold) * total - 1e-9)
-        still = np.minimum(sizes[one] - places[left], sizes[other] - places[right])  # from here on, at most
-        keep = (still >= shared) & (groups[one] != groups[other])
-        keep &= anchors[one] | anchors[other]
-        pairs = _rule_out(np.unique(one[keep] * len(sets) + other[keep]), sizes, sketches, threshold)
-        if len(pairs):
-            groups = _join_overlapping(rows, sizes, pairs, threshold, groups)
-    return groups
-
-
-def _rule_out(pairs: Any, sizes: Any, sketches: Any, threshold: float) -> Any:
-    """The pairs that their sketches leave possible: of a bit that the other set lacks, it lacks the marks too."""
-    import numpy as np
-
-    one, other = pairs // len(sizes), pairs % len(sizes)
-    lacking = np.bitwise_count(sketches[one] & ~sketches[other]).sum(axis=1, dtype=np.int64)
-    shared = np.ceil(threshold / (1 + threshold) * (sizes[one] + sizes[other]) - 1e-9)
-    return pairs[sizes[one] - lacking >= shared]
-
-
-def _sketch(sets: Sequence[Marks]) -> Any:
-    """256 bits for each set, of which its marks set one each: of a bit that another set lacks, so does it the mark."""
-    import numpy as np
-
-    bits = np.zeros((len(sets), SKETCH), np.uint8)
-    flat = np.concatenate(sets)
-    owners = np.repeat(np.arange(len(sets)), [len(marks) for marks in sets])
-    bits[owners, flat % np.uint64(SKETCH)] = 1
-    return np.packbits(bits, axis=1).view(np.uint64)
-
-
-def _join_overlapping(rows: Any, sizes: Any, pairs: Any, threshold: float, groups: Any) -> Any:
-    """The groups, with those pairs joined whose Jaccard similarity reaches the threshold."""
-    import numpy as np
-
-    one, other = pairs // len(sizes), pairs % len(sizes)
-    near = []
-    for start in range(0, len(one), CHUNK // 10):
-        part = slice(start, start + CHUNK // 10)
-        common = np.asarray(rows[one[part]].multiply(rows[other[part]]).sum(axis=1)).ravel()
-        total = sizes[one[part]] + sizes[other[part]] - common
-        near.append(common >= threshold * total - 1e-9)
-    found = np.concatenate(near)
-    return join_groups(groups, one[found], other[found])
-
-
-def link_sharing_sets(sets: Sequence[Marks], anchors: Any, groups: Any) -> Any:
-    """The groups, with those sets joined that share any mark with the same anchor, as in ``linked``."""
-    import numpy as np
-
-    sizes = [len(marks) for marks in sets]
-    if not sum(sizes):
-        return groups
-    marks, owners = np.concatenate(sets), np.repeat(np.arange(len(sets)), sizes)
-    order = np.lexsort((~anchors[owners], marks))  # of those that hold a mark, anchors first
-    owners = owners[order]
-    _, first, counts = np.unique(marks[order], return_index=True, return_counts=True)
-    chief = np.repeat(owners[first], counts)
-    linked = anchors[chief]
+    ranked = np.where(anchors[owners], owners, owners + len(anchors))  # of those that hold a mark, anchors first
+    chief = np.repeat(np.minimum.reduceat(ranked, starts), np.diff(np.append(starts, len(marks))))
+    linked = (chief < len(anchors)) & (chief != owners)
     return join_groups(groups, owners[linked], chief[linked])
 
 
@@ -187,30 +203,3 @@ def join_groups(groups: Any, one: Any, other: Any) -> Any:
     links = coo_matrix((np.ones(len(one), bool), (groups[one], groups[other])), (size, size))
     _, parts = connected_components(links, directed=False)
     return parts[groups]
-
-
-def _pairs(names: Any, most: int | None) -> Iterator[tuple[Any, Any]]:
-    """Every two places with the same name, some at a time: ``names`` is sorted. Where there are more than ``most``,
-    each place goes with the next few alone: as many as keep to it."""
-    import numpy as np
-
-    size = len(names)
-    if not size:
-        return
-    ends = np.searchsorted(names, names, side="right")
-    follow = ends - np.arange(size) - 1  # how many after each place have its name
-    if most is not None and follow.sum() > most:
-        low, high = 1, int(follow.max())
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if np.minimum(follow, middle).sum() <= most else (low, middle - 1)
-        follow = np.minimum(follow, low)
-    bounds = np.concatenate(([0], np.cumsum(follow)))
-    start = 0
-    while start < size:
-        stop = max(start + 1, int(np.searchsorted(bounds, bounds[start] + CHUNK, side="right")) - 1)
-        many = follow[start:stop]
-        left = np.repeat(np.arange(start, stop), many)
-        if len(left):
-            yield left, left + 1 + np.arange(len(left)) - np.repeat(bounds[start:stop] - bounds[start], many)
-        start = stop

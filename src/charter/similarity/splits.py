@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 from charter.records.chat import Prompt
 from charter.records.measurements import Split
 from charter.records.record import digest
-from charter.similarity import overlap, wordings
+from charter.similarity import overlap
+from charter.similarity.mark_sets import Marks, MarkSets, stack_marks, unique_marks
+from charter.similarity.set_index import SetIndex
 from charter.similarity.spelling import fold_lookalikes, normalize_text
+from charter.similarity.wordings import CHARACTERS, PAIRS, character_grams, leave_one_word_out, word_trigrams
 
 SPLIT_SALT = "charter-split-1"
 """Fixed, and independent of a run's seed: a prompt stays in its split for ever."""
@@ -22,6 +25,9 @@ SHINGLE_WORDS = 3
 FORM, FORM_SHARE = 12, 0.1
 """More wordings than so many, and than this share of all prompts, are a form with gaps that its author filled, and each
 is a prompt of its own. ``split_prompts`` marks them (``form`` in what is said of them), so that the guard knows."""
+
+TOGETHER = 1 << 17
+"""So many texts are held against an index at once, so that memory stays bounded."""
 
 
 def shingles(text: str) -> frozenset[str]:
@@ -45,25 +51,51 @@ class NearDuplicateIndex:
         known = {normalize_text(text): False for text, _ in texts}
         known.update((normalize_text(text), True) for text, reworded in texts if reworded)
         self._texts = known.keys()
-        held = {text: fold_lookalikes(text).split() for text in known}
-        loose = [words for text, words in held.items() if known[text]]
-        self._words = overlap.Overlaps([wordings.word_trigrams(words) for words in held.values()], threshold)
-        self._characters = overlap.Overlaps([wordings.character_grams(words) for words in loose], wordings.CHARACTERS)
-        self._lessened = {int(mark) for words in loose for mark in wordings.leave_one_word_out(words)}
+        loose = [text for text, reworded in known.items() if reworded]
+        self._words = SetIndex(_stack(word_trigrams, known), threshold)
+        self._characters = SetIndex(_stack(character_grams, loose), CHARACTERS)
+        self._lessened = unique_marks(_stack(leave_one_word_out, loose).marks)
 
-    def contains_near(self, text: str, *, reworded: bool = True) -> bool:
-        """Whether a text is near to any; ``reworded``: whether the text may be another wording of one."""
-        if not self._texts:
-            return False
-        if normalize_text(text) in self._texts:
-            return True
-        words = fold_lookalikes(text).split()
-        if self._words.to(wordings.word_trigrams(words)):
-            return True
-        lessened = wordings.leave_one_word_out(words).tolist() if reworded else ()
-        return not self._lessened.isdisjoint(lessened) or (
-            reworded and bool(self._characters.to(wordings.character_grams(words)))
-        )
+    def contains_near(self, text: str) -> bool:
+        """Whether a text, which may be another wording, is near to any."""
+        return self.find_near([(text, True)])[0]
+
+    def find_near(self, texts: Sequence[tuple[str, bool]]) -> list[bool]:
+        """Whether each text is near to any, as its value says whether it may be another wording of one. Many together
+        take much less than one after the other."""
+        return [
+            is_near
+            for start in range(0, len(texts), TOGETHER)
+            for is_near in self._find_near(texts[start : start + TOGETHER])
+        ]
+
+    def _find_near(self, texts: Sequence[tuple[str, bool]]) -> list[bool]:
+        import numpy as np
+
+        plain = [normalize_text(text) for text, _ in texts]
+        found = np.array([text in self._texts for text in plain], bool)
+        reworded = np.array([reworded for _, reworded in texts], bool)
+        for marks_of, may_be, compare in (
+            (word_trigrams, True, partial(overlap.find_near, index=self._words)),
+            (leave_one_word_out, reworded, self._share_lessened),
+            (character_grams, reworded, partial(overlap.find_near, index=self._characters)),
+        ):
+            asked = np.flatnonzero(~found & may_be)
+            found[asked] = compare(_stack(marks_of, (texts[int(n)][0] for n in asked)))
+        return [bool(is_near) for is_near in found]
+
+    def _share_lessened(self, sets: MarkSets) -> Any:
+        """Whether each set holds one of the marks of texts that lack a word: booleans."""
+        import numpy as np
+
+        at = np.minimum(np.searchsorted(self._lessened, sets.marks), len(self._lessened) - 1)
+        shared = self._lessened[at] == sets.marks if len(self._lessened) else at > 0
+        return np.bincount(sets.owners[shared], minlength=len(sets.starts) - 1) > 0
+
+
+def _stack(marks_of: Callable[[Sequence[str]], Marks], texts: Iterable[str]) -> MarkSets:
+    """The marks of each text."""
+    return stack_marks(marks_of(fold_lookalikes(text).split()) for text in texts)
 
 
 def rarest_shingles(parts: Collection[str], frequency: Mapping[str, int], threshold: float) -> list[str]:
@@ -108,7 +140,7 @@ class LeakageFilter:
         self._protected = tuple(protected)
         self._threshold = threshold
         told = [threshold, SHINGLE_WORDS, sorted(normalize_text(p.text) for p in protected)]
-        loose = [wordings.CHARACTERS] if any(map(_reworded, protected)) else []
+        loose = [CHARACTERS] if any(map(_reworded, protected)) else []
         forms = sorted(normalize_text(p.text) for p in protected if "form" in p.meta)
         self.identity = digest([*told, *loose, *forms])
 
@@ -128,13 +160,18 @@ class LeakageFilter:
 
     def remove_leaked(self, prompts: Iterable[Prompt]) -> list[Prompt]:
         """The prompts that are close to no protected one, in order."""
-        return [p for p in prompts if not self._holds(p)]
+        asked = list(prompts)
+        return [p for p, is_leaked in zip(asked, self.find_leaked(asked), strict=True) if not is_leaked]
 
-    def _holds(self, prompt: Prompt) -> bool:
-        reworded = _reworded(prompt)
-        return self._prefix_index.contains_near(prompt.text, reworded=reworded) or any(
-            self._prompt_index.contains_near(text, reworded=reworded) for text in conversation_prefixes(prompt)[:-1]
-        )
+    def find_leaked(self, prompts: Sequence[Prompt]) -> list[bool]:
+        """Whether each prompt is close to a protected one. Many together take much less than one after the other."""
+        found = self._prefix_index.find_near([(p.text, _reworded(p)) for p in prompts])
+        openings = [(n, text) for n, p in enumerate(prompts) if not found[n] for text in conversation_prefixes(p)[:-1]]
+        if openings:
+            near = self._prompt_index.find_near([(text, _reworded(prompts[n])) for n, text in openings])
+            for (n, _), is_near in zip(openings, near, strict=True):
+                found[n] = found[n] or is_near
+        return found
 
 
 def split_prompts(prompts: Sequence[Prompt], threshold: float) -> dict[Split, list[Prompt]]:
@@ -188,19 +225,16 @@ def _clusters(prompts: Sequence[Prompt], place: Mapping[str, int], threshold: fl
                 ways.append((opened.setdefault(text, len(place) + len(opened)), whole))
         if name := _template(prompt):
             alike.append((whole, templates.setdefault(name, whole)))
-    words = [fold_lookalikes(text).split() for text in (*place, *opened)]
-    anchors = np.arange(len(words)) < len(place)
-    groups = overlap.link_near_sets(
-        [wordings.word_trigrams(own) for own in words], threshold, anchors, np.arange(len(words))
-    )
+    texts = [*place, *opened]
+    anchors = np.arange(len(texts)) < len(place)
+    groups = overlap.link_near_sets(_stack(word_trigrams, texts), threshold, anchors, np.arange(len(texts)))
     loose = {normalize_text(text) for prompt in prompts if _reworded(prompt) for text in conversation_prefixes(prompt)}
-    words = [own if text in loose else [] for text, own in zip((*place, *opened), words, strict=True)]
-    wide = overlap.link_sharing_sets([wordings.leave_one_word_out(own) for own in words], anchors, groups)
-    runs = [wordings.character_grams(own) for own in words]
-    wide = overlap.link_near_sets(runs, wordings.CHARACTERS, anchors, wide, wordings.PAIRS)
-    sizes = np.bincount(wide[: len(place)], minlength=len(words))
+    texts = [text if text in loose else "" for text in texts]
+    wide = overlap.link_sharing_sets(_stack(leave_one_word_out, texts), anchors, groups)
+    wide = overlap.link_near_sets(_stack(character_grams, texts), CHARACTERS, anchors, wide, PAIRS)
+    sizes = np.bincount(wide[: len(place)], minlength=len(texts))
     form = sizes[wide] > max(FORM, len(place) * FORM_SHARE)
-    groups = _joined(np.where(form, groups, wide + len(words)), alike)
+    groups = _joined(np.where(form, groups, wide + len(texts)), alike)
     near = set(groups[: len(place)].tolist())  # an opening tells only where a prompt is near to it
     groups = _joined(groups, [(way, whole) for way, whole in ways if int(groups[way]) in near])
     return groups, sizes[wide] * form

@@ -10,13 +10,13 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
-from charter.similarity.overlap import Marks, unique_marks
+from charter.similarity.mark_sets import Marks, unique_marks
 from charter.similarity.spelling import has_unspaced_script
 
 CHARACTERS = 0.58
 """Prompts are two wordings of one from this Jaccard similarity of their runs of characters: a little less than the 0.6
 of five letters that tells leaks."""
-PAIRS = 20_000_000
+PAIRS = 2_000_000_000
 """So many pairs that share a rare run are looked at; up to some ten thousand prompts that is all of them. What is not
 found among more, the guard around gate and held-out still finds (bench/SPLITS.md)."""
 RUN, SHORT_RUN = 5, 2

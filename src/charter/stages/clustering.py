@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from charter.judging.json_requests import JsonQuestion, JsonRequest, ask_json
@@ -11,7 +12,7 @@ from charter.ports import Embedder, Engine
 from charter.records.record import Step, digest
 from charter.records.templates import Templates, fence_text, render_conversation
 from charter.records.verdicts import Cluster, ClusterTheme, Finding
-from charter.similarity.vectors import FEWEST, group_vectors, standardize_vectors
+from charter.similarity.vectors import FEWEST, find_nearest_groups, group_vectors, standardize_vectors
 from charter.spec import ClusterSpec
 
 SHOWN_PROMPTS, PROMPT_CHARACTERS = 4, 300
@@ -41,8 +42,10 @@ def _group_by_meaning(findings: Sequence[Finding], embedder: Embedder) -> list[l
     import numpy as np
 
     sides = ([f.exchange.prompt.text for f in findings], [f.exchange.response for f in findings])
-    rows = np.hstack([standardize_vectors(embedder.embed(texts)) for texts in sides])
-    return _collect(findings, group_vectors(rows / np.sqrt(2)))
+    rows = np.hstack([standardize_vectors(embedder.embed(texts)) for texts in sides]) / np.sqrt(2)
+    if len(findings) > MAX_LINKED:
+        return _collect(findings, _group_by_sample(findings, rows, group_vectors, np.inf))
+    return _collect(findings, group_vectors(rows))
 
 
 def _collect(findings: Sequence[Finding], labels: Sequence[int]) -> list[list[Finding]]:
@@ -58,10 +61,51 @@ def _group_by_text(findings: Sequence[Finding], distance: float) -> list[list[Fi
     from sklearn.cluster import AgglomerativeClustering
 
     sides = [[f.exchange.response for f in findings], [f.exchange.prompt.text for f in findings]]
+    if len(findings) > MAX_LINKED:
+        rows = _sparse_features(sides)
+        return _collect(findings, _group_by_sample(findings, rows, partial(_link_rows, distance=distance), distance))
     labels = AgglomerativeClustering(
         n_clusters=None, distance_threshold=distance, metric="cosine", linkage="average"
     ).fit_predict(_text_features(sides))
     return _collect(findings, labels)
+
+
+MAX_LINKED = 2000
+"""So many failures are compared each with each other at most, for that takes time and memory by their square."""
+
+
+def _group_by_sample(
+    findings: Sequence[Finding], rows: Any, link: Callable[[Any], Sequence[int]], distance: float
+) -> list[int]:
+    """The group of each of more than ``MAX_LINKED`` findings, by their rows of unit length: so many of them, by the
+    hash of their ids, are grouped by ``link``. Each other one joins the group that it is nearest to on average, within
+    the cosine ``distance``. Those that no group is near to are grouped in the same way."""
+    import numpy as np
+
+    left = np.array(sorted(range(len(findings)), key=lambda n: digest(f"sample|{findings[n].id}")))
+    labels = np.full(len(findings), -1)
+    while len(left):
+        sample, left = left[:MAX_LINKED], left[MAX_LINKED:]
+        labels[sample] = np.asarray(link(rows[sample])) + labels.max() + 1
+        nearest, apart = find_nearest_groups(rows[left], rows[sample], labels[sample])
+        joined = apart < distance
+        labels[left[joined]] = nearest[joined]
+        left = left[~joined]
+    return [int(label) for label in labels]
+
+
+def _link_rows(rows: Any, distance: float) -> Sequence[int]:
+    """The group of each sparse row of unit length: average linkage, groups apart by at least ``distance`` (cosine)."""
+    from sklearn.cluster import AgglomerativeClustering
+
+    if rows.shape[0] == 1:
+        return [0]
+    apart = 1.0 - (rows @ rows.T).toarray().clip(0.0, 1.0)
+    linking = AgglomerativeClustering(
+        n_clusters=None, distance_threshold=distance, metric="precomputed", linkage="average"
+    )
+    found: Sequence[int] = linking.fit_predict(apart)
+    return found
 
 
 PROMPT_WEIGHT = 0.5
@@ -74,26 +118,36 @@ def _text_features(sides: Sequence[Sequence[str]]) -> Any:
     any word gets a component of its own, since cosine needs a direction."""
     import numpy as np
 
-    parts = [weight * _tfidf(texts) for weight, texts in zip((1.0, PROMPT_WEIGHT), sides, strict=True)]
-    joined = np.hstack(parts)
+    parts = [_tfidf(texts).toarray() for texts in sides]
+    joined = np.hstack([parts[0], PROMPT_WEIGHT * parts[1]])
     empty = (np.abs(joined).sum(axis=1) == 0).astype("float64")[:, None]
     rows = np.hstack([joined, empty])
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
+def _sparse_features(sides: Sequence[Sequence[str]]) -> Any:
+    """The same, sparse."""
+    from scipy.sparse import csr_array, hstack
+    from sklearn.preprocessing import normalize
+
+    joined = hstack([_tfidf(sides[0]), PROMPT_WEIGHT * _tfidf(sides[1])])
+    empty = (abs(joined).sum(axis=1) == 0).astype("float64")
+    return normalize(csr_array(hstack([joined, csr_array(empty[:, None])])))
+
+
 def _tfidf(texts: Sequence[str]) -> Any:
-    """Dense TF-IDF rows without the words that more than half of the texts hold, or with them where no other is left;
+    """Sparse TF-IDF rows without the words that more than half of the texts hold, or with them where no other is left;
     no column where there is no word."""
-    import numpy as np
+    from scipy.sparse import csr_array
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     for most in (0.5, 1.0) if len(texts) > 3 else (1.0,):
         try:
-            found = TfidfVectorizer(sublinear_tf=True, max_df=most, token_pattern=r"(?u)\b\w+\b").fit_transform(texts)
-            return np.asarray(found.todense(), dtype="float64")
+            words = TfidfVectorizer(sublinear_tf=True, max_df=most, token_pattern=r"(?u)\b\w+\b")
+            return csr_array(words.fit_transform(texts))
         except ValueError:
             continue
-    return np.zeros((len(texts), 0))
+    return csr_array((len(texts), 0))
 
 
 def name_clusters(

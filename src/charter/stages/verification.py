@@ -60,10 +60,11 @@ def verify(
 
 def drop_protected(given: Sequence[Example], guard: LeakageFilter) -> list[RevisionCheck]:
     """Rows that were given, less those without an answer and those whose prompt is close to gate or held-out."""
+    leaked = guard.find_leaked([Prompt(id=e.id, messages=e.messages) for e in given])
     return [
         RevisionCheck(id=e.id, kept=not reasons, reasons=tuple(reasons), example=e)
-        for e in given
-        for reasons in [_exclusion_reasons(e, guard)]
+        for e, is_leaked in zip(given, leaked, strict=True)
+        for reasons in [_exclusion_reasons(e, is_leaked)]
     ]
 
 
@@ -88,9 +89,8 @@ def _missing_answer(revision: Revision) -> list[str]:
     return [] if revision.exchange.response.strip() else ["empty"]
 
 
-def _exclusion_reasons(example: Example, guard: LeakageFilter) -> list[str]:
-    prompt = Prompt(id=example.id, messages=example.messages)
-    checks = {"empty": not example.response.strip(), "close to gate or held-out": not guard.remove_leaked([prompt])}
+def _exclusion_reasons(example: Example, is_leaked: bool) -> list[str]:
+    checks = {"empty": not example.response.strip(), "close to gate or held-out": is_leaked}
     return [reason for reason, holds in checks.items() if holds]
 
 
