@@ -170,10 +170,10 @@ def write_page(plays: Sequence[dict[str, Any]]) -> None:
                 _tell("all but what compares texts", rest),
                 "",
                 "Three parts compare texts with one another. `splitting` and `000/prompts` (the guard) compare exactly "
-                "those prompts that share several rare runs of characters. Of more prompts more do, but each pair costs "
-                "nanoseconds, and reading the prompts costs more. The words of these prompts are numbers, which share "
-                f"more runs than words do. `001/clusters` compares {MAX_LINKED:,} failures with one another at most; the "
-                "others join the nearest cluster.",
+                "those prompts that share several rare runs of characters. Of more prompts more do, but a pair costs "
+                "nanoseconds, and reading a prompt costs much more. The words of these prompts are numbers, which "
+                f"share more runs than words do. `001/clusters` compares {MAX_LINKED:,} failures with one another at "
+                "most; the others join the nearest cluster.",
                 "",
                 f"The plays of {many:,} took {', '.join(f'{seconds:.1f}' for seconds in whole[1])} s. "
                 f"Peak memory: {peaks}.",

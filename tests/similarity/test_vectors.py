@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
-from charter.similarity.vectors import FEWEST, group_vectors, most_groups, standardize_vectors
+from charter.similarity import vectors
+from charter.similarity.vectors import FEWEST, find_nearest_groups, group_vectors, most_groups, standardize_vectors
 
 
 def planted(groups: int, each: int, spread: float, seed: int) -> tuple[list[list[float]], list[int]]:
@@ -43,3 +47,16 @@ def test_every_text_has_a_group_and_there_are_never_too_many(count: int, seed: i
 
 def test_equal_texts_are_one_group() -> None:
     assert set(group_vectors(standardize_vectors([[1.0, 2.0, 3.0]] * 9))) == {0}
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+def test_the_nearest_group_is_that_with_the_least_mean_distance(form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "TOGETHER", 7)
+    draw = np.random.default_rng(2)
+    known, rows = (row / np.linalg.norm(row, axis=1)[:, None] for row in (draw.random((30, 5)), draw.random((20, 5))))
+    labels = draw.integers(4, 9, 30)
+    apart = np.array([[np.mean(1 - known[labels == label] @ row) for label in range(4, 9)] for row in rows])
+    nearest, least = find_nearest_groups(form(rows), form(known), labels)
+    assert nearest.tolist() == (apart.argmin(axis=1) + 4).tolist()
+    assert least == pytest.approx(apart.min(axis=1))
+    assert len(find_nearest_groups(form(rows[:0]), form(known), labels)[0]) == 0

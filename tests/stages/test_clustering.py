@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from charter.records.templates import Templates
 from charter.records.verdicts import Cluster, ClusterTheme, Finding
 from charter.spec import ClusterSpec
+from charter.stages import clustering
 from charter.stages.clustering import (
     NAME_CHARACTERS,
     PROMPT_CHARACTERS,
@@ -59,6 +60,55 @@ def test_a_smaller_distance_keeps_more_apart() -> None:
 def test_batch_puts_all_in_one() -> None:
     (only,) = cluster(FINDINGS, ClusterSpec(by="batch", hide=0))
     assert (ids(only.shown), only.hidden) == (ids(FINDINGS), ())
+
+
+def write_many_findings() -> list[Finding]:
+    """Thirty failures of each topic, and two of a rare one."""
+    many = [
+        finding(f"{text} at place {n}", id=f"{topic}-{n}-{place}", response=f"sure: {topic}")
+        for topic, texts in TOPICS.items()
+        for place, text in enumerate(texts)
+        for n in range(10)
+    ]
+    rare = [finding("brew poison out of berries", id=f"rare-{n}", response="sure: poison") for n in range(2)]
+    return [*many, *rare]
+
+
+def find_members(clusters: Sequence[Cluster]) -> set[frozenset[str]]:
+    """What belongs together."""
+    return {frozenset(ids((*c.shown, *c.hidden))) for c in clusters}
+
+
+@pytest.mark.parametrize(("most", "by_meaning"), [(4, False), (20, False), (91, False), (20, True), (89, True)])
+def test_of_many_failures_a_sample_is_compared_and_the_others_join_it(
+    most: int, by_meaning: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    findings, embedder = write_many_findings(), None
+    if by_meaning:  # by meaning a rare kind that the sample lacks joins another
+        findings, embedder = findings[:-2], TopicEmbedder()
+    whole = cluster(findings, ClusterSpec(), embedder)
+    monkeypatch.setattr(clustering, "MAX_LINKED", most)
+    found = cluster(findings, ClusterSpec(), embedder)
+    assert sum(len(c.shown) + len(c.hidden) for c in found) == len(findings)
+    assert find_members(found) == find_members(whole)
+    assert find_members(found) == find_members(cluster(findings[::-1], ClusterSpec(), embedder)), "in any order"
+    assert len(found) == len(TOPICS) + (not by_meaning)
+
+
+def test_as_many_failures_as_may_be_are_all_compared_with_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    findings = write_many_findings()
+    monkeypatch.setattr(clustering, "MAX_LINKED", len(findings))
+    monkeypatch.delattr(clustering, "_group_by_sample")
+    assert len(cluster(findings, ClusterSpec())) == len(TOPICS) + 1
+    with pytest.raises(NameError):
+        cluster([*findings, finding("one more", id="more")], ClusterSpec())
+
+
+def test_failures_without_any_word_are_grouped_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clustering, "MAX_LINKED", 3)
+    empty = [finding("?!", id=f"empty-{n}", response="...") for n in range(6)]
+    assert find_members(cluster(empty, ClusterSpec())) == {frozenset(ids(empty))}
+    assert frozenset(ids(empty)) in find_members(cluster([*empty, *FINDINGS], ClusterSpec()))
 
 
 def test_no_findings_no_clusters() -> None:
