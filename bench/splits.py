@@ -1,5 +1,6 @@
-"""``python -m bench.splits [N]``: CPU seconds of splitting N prompts (default 50,000) by near-duplicate cluster and of
-guarding gate and held-out, on one core, for texts of several kinds. Writes bench/SPLITS.md."""
+"""``python -m bench.splits [N [KIND ...]]``: CPU seconds and memory of splitting N prompts (default 50,000) by
+near-duplicate cluster and of guarding gate and held-out, on one core, for texts of several kinds. Writes the section of
+so many prompts in bench/SPLITS.md."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bench.page import put
 from charter.records.chat import Prompt, user_prompt
 from charter.similarity.splits import LeakageFilter, split_prompts
 from charter.similarity.wordings import PAIRS
@@ -56,6 +58,9 @@ def misspelt(count: int, source: random.Random) -> Iterator[str]:
         yield " ".join(text)
 
 
+KINDS = {kind.__name__: kind for kind in (unlike, templated, repeated, misspelt)}
+
+
 def measured(texts: Sequence[str]) -> tuple[float, float, float, int]:
     """CPU seconds of the split and of the guard, the share of prompts in train, and how many of them the guard removes
     (none where both see the same near-duplicates)."""
@@ -70,32 +75,36 @@ def measured(texts: Sequence[str]) -> tuple[float, float, float, int]:
 
 
 def main(words: Sequence[str]) -> int:
-    """Measures and writes the table."""
+    """Measures and writes the section of so many prompts."""
     count = int(words[0]) if words else 50_000
     rows = []
-    for kind in (unlike, templated, repeated, misspelt):
-        texts = list(kind(count, random.Random(0)))
+    for name in words[1:] or KINDS:
+        texts = list(KINDS[name](count, random.Random(0)))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         split, guard, share, removed = measured(texts)
-        rows.append(f"| {kind.__name__} | {count:,} | {split:.1f} | {guard:.1f} | {share:.2f} | {removed:,} |")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        rows.append(
+            f"| {name} | {split:.1f} | {guard:.1f} | {share:.2f} | {removed:,} | {before:,.0f} | {peak:,.0f} |",
+        )
     text = "\n".join(
         [
-            "# What splitting many prompts takes",
+            f"# What splitting {count:,} prompts takes",
             "",
-            f"`python -m bench.splits`: one core ({platform.machine()}), CPU seconds, one measurement each; "
-            f"peak memory {peak:,.0f} MiB.",
+            f"`python -m bench.splits {' '.join(words)}`: one core ({platform.machine()}), CPU seconds, one "
+            "measurement each. The peak of memory so far is that of the process, before and after, MiB.",
             "",
-            "| texts | n | split, s | guard, s | share in train | removed by the guard |",
-            "|---|---:|---:|---:|---:|---:|",
+            "| texts | split, s | guard, s | share in train | removed by the guard | peak before | peak after |",
+            "|---|---:|---:|---:|---:|---:|---:|",
             *rows,
             "",
             "`unlike`: 6 to 40 words with Zipf frequencies; `templated`: one sentence with two gaps; `repeated`: "
             "clusters of 50 near-duplicates; `misspelt`: pairs of which one has letters swapped in two words. The "
-            f"guard is exact. What it removes the split did not find: it looks at {PAIRS:,} candidate pairs.",
+            "guard is exact. What it removes the split did not find: "
+            f"it looks at {PAIRS:,} pairs that share a rare run.",
             "",
         ]
     )
-    (Path(__file__).parent / "SPLITS.md").write_text(text, encoding="utf-8")
+    put(text, Path(__file__).parent / "SPLITS.md")
     print(text)
     return 0
 

@@ -17,8 +17,8 @@ CHARACTERS = 0.58
 """Prompts are two wordings of one from this Jaccard similarity of their runs of characters: a little less than the 0.6
 of five letters that tells leaks."""
 PAIRS = 2_000_000_000
-"""So many pairs that share a rare run are looked at; up to some ten thousand prompts that is all of them. What is not
-found among more, the guard around gate and held-out still finds (bench/SPLITS.md)."""
+"""So many pairs that share a rare run are looked at; up to a hundred thousand prompts that is all of them. Of more,
+runs that the most prompts share bring none together; the guard around gate and held-out still finds those."""
 RUN, SHORT_RUN = 5, 2
 """Characters in a run; and letters, in scripts without spaces."""
 LONGEST = 400
