@@ -161,11 +161,11 @@ def test_the_work_grows_little_faster_than_the_number_of_texts(
 
     monkeypatch.setattr(overlap._RareMarks, "iterate_sharing", count_shared)
     done = {}
-    for count in (500, 4_000):
+    for count in (1_000, 8_000):
         work.clear()
         sets = stack_marks(map(marks_of, write_texts(count)))
         index = SetIndex(sets, CHARACTERS)
         assert sum(len(one) for one, _ in iterate_near(index, index, count_tested)) > count // 20
         done[count] = sum(work) + len(sets.marks)
-    assert done[4_000] < 8 * 2 * done[500], "all pairs would be 64 times as much"
-    assert done[4_000] < 0.02 * 4_000 / 2 * len(sets.marks), "of the marks that all pairs would compare"
+    assert done[8_000] < 8 * 2 * done[1_000], "all pairs would be 64 times as much"
+    assert done[8_000] < 0.02 * 8_000 / 2 * len(sets.marks), "of the marks that all pairs would compare"
