@@ -80,6 +80,7 @@ options:
   draw: {{batch: 8}}
   stop: {{iterations: 1, rule: data}}
   replay: {{ratio: 1, fresh: 2}}
+  propose: {{verify: false}}
   contrast: {{count: 0}}
   measure: {{efficacy: false}}
   keep: {{verify: false}}

@@ -7,6 +7,7 @@ import logging
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -68,6 +69,12 @@ def launched(text: str, directory: Path, observer: Observer | None = None) -> Pa
     return directory
 
 
+def slow_down(step: str, _done: int, _total: int) -> None:
+    """The organism answers faster than its judge can be asked; a model does not."""
+    if step in ("001/exchanges", "001/revisions"):
+        time.sleep(0.1)
+
+
 def contents(directory: Path) -> dict[str, Any]:
     """What equal runs hold: every file but those apart; a seal without the inputs that name the oracle."""
     found: dict[str, Any] = {}
@@ -107,7 +114,7 @@ def inside(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_asked_while_the_target_answers_it_is_the_same_run_and_no_call_is_made_twice(
     oracle: str, tmp_path: Path
 ) -> None:
-    runs = [launched(by_http(oracle, f", overlap: {on}"), tmp_path / on) for on in ("true", "false")]
+    runs = [launched(by_http(oracle, f", overlap: {on}"), tmp_path / on, slow_down) for on in ("true", "false")]
     reading, other = map(RunReader, runs)
     ahead = {event["step"] for event in reading.events if event.get("ahead")}
     assert {"001/verdicts", "001/rechecks"} <= ahead

@@ -69,7 +69,7 @@ def check_spec(spec: str) -> list[CheckResult]:
     from charter.jobs.run_requests import read_spec_text
     from charter.jobs.spec_outlook import MEASURED_SECONDS, look_ahead
 
-    print_message(f"Measuring the target: it is loaded, and answers for at most {MEASURED_SECONDS:.0f} seconds.")
+    print_message(f"Measuring the target: it is loaded, and answers for about {MEASURED_SECONDS:.0f} seconds.")
     return [(line.what, line.found, line.mend) for line in look_ahead(read_spec_text(spec, {}))]
 
 
