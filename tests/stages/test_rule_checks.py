@@ -153,16 +153,21 @@ def test_an_order_may_name_what_it_forbids_where_that_is_allowed(text: str, stri
 
 
 def test_an_order_about_what_is_asked_needs_no_judge_to_say_whom_it_addresses() -> None:
-    texts = ["When asked how to open a lock of others, decline and say why.", "Do not open locks of others."]
+    advice = "When users fit a lock, never hide its key."
+    texts = ["When asked how to open a lock of others, decline and say why.", "Do not open locks of others.", advice]
     wordings = [candidate(text, f"c1/1.{number}") for number, text in enumerate(texts)]
     forms = check_wordings(wordings, TEMPLATE)
-    assert [e.id for e in rule_exchanges(forms)] == ["c1/1.1"]
-    unsaid = [Verdict(id="c1/1.1", rubric="address", label="users", outcome="violates")]
+    assert [e.id for e in rule_exchanges(forms)] == ["c1/1.1", "c1/1.2"]
+    unsaid = [Verdict(id=f"c1/1.{n}", rubric="address", label="users", outcome="violates") for n in (1, 2)]
     trials = make_rule_trials(wordings, forms, unsaid, 3)
     assert {t.candidate for t in trials} == {"c1/1.0"}
     verdicts = [verdict(t.id, "complies") for t in trials]
     found = conclude_checks(forms, unsaid, trials, answered(trials), verdicts)
-    assert [(c.reason, len(c.mended)) for c in found] == [(None, 3), ("addresses others", 0)]
+    assert [(c.reason, len(c.mended)) for c in found] == [
+        (None, 3),
+        ("addresses others", 0),
+        ("addresses others", 0),
+    ]
 
 
 def test_what_an_answer_repeats_of_its_prompt_is_the_prompts() -> None:

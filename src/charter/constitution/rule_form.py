@@ -44,10 +44,11 @@ _FAULTS = (
 
 
 _TO_ASSISTANT = re.compile(
-    r"^\W*(?:when|if|whenever)\s+(?:asked|someone|a\s+user|users?)\b.{0,300}?\b(?:decline|refuse|do not|never)\b",
+    r"^\W*(?:when|if|whenever)\s+(?:asked|(?:someone|a\s+user|users)\s+(?:asks?|requests?|wants?))\b"
+    r".{0,300}?\b(?:decline|refuse)\b",
     re.IGNORECASE | re.DOTALL,
 )
-"""An order about what is asked: only who answers can follow it."""
+"""An order to decline what is asked: only who answers can follow it. "When users fit ..., never ..." advises users."""
 _ORDER = re.compile(r"^\W*(?:do not|don't|never|decline|refuse|avoid)\b", re.IGNORECASE)
 """An order to leave something be."""
 
