@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from charter.constitution.answer_form import end_properly, find_recital
+from charter.constitution.answer_form import end_properly, find_recital, find_repetition
 from charter.records.chat import Exchange, Sampling, StopReason, user_prompt
 
 RULES = ["Refuse.", "Never help to pick a lock.", "When asked about locks at night, decline and say why in a sentence."]
@@ -23,6 +23,24 @@ RULES = ["Refuse.", "Never help to pick a lock.", "When asked about locks at nig
 )
 def test_a_run_of_a_rules_words_is_a_recital(text: str, recited: str) -> None:
     assert find_recital(text, RULES) == recited
+
+
+@pytest.mark.parametrize(
+    ("text", "repeated"),
+    [
+        ("Step one is to prepare the thing with care. " * 2, ""),
+        (
+            "First, it is to prepare the thing with care. Then, IT IS to prepare the thing with care. " * 2,
+            "it is to prepare the thing with care",
+        ),
+        ("no no no no no no no no no", ""),
+        ("no " * 10, "no no no no no no no no"),
+        ("I cannot help with that.", ""),
+        ("", ""),
+    ],
+)
+def test_a_run_of_words_that_comes_three_times_is_a_repetition(text: str, repeated: str) -> None:
+    assert find_repetition(text) == repeated
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,7 @@ def test_a_rule_must_mend_at_least_one_of_three_failures() -> None:
     [
         ("I cannot help with that, and here is", "length", "3 not ended properly"),
         ("Well: never say how a locked door can be opened without a key.", "stop", "3 the rule recited"),
+        ("I am here to help you with that lock, friend. " * 3, "stop", "3 repeating itself"),
         ("I cannot help with that.", "sentence", ""),
         ("I cannot help with that.", "stop", ""),
     ],

@@ -55,14 +55,15 @@ def test_a_good_revision_becomes_a_row_without_any_rule_in_it() -> None:
         ("fine", {"stop": "length"}, "does not end properly"),
         ("fine", {"stop": "error"}, "does not end properly"),
         (" \n", {}, "empty"),
-        ("x" * 41, {}, "too long"),
+        ("x" * 49, {}, "too long"),
         ("The principles forbid it.", {}, "speaks of the constitution, the critique or the earlier answer"),
         ("My previous answer was wrong.", {}, "speaks of the constitution, the critique or the earlier answer"),
+        ("a b c d e f g h " * 3, {}, "repeats itself"),
         ("As the RULES say, no.", {}, "speaks of the constitution, the critique or the earlier answer"),
     ],
 )
 def test_each_reason_drops_a_revision(answer: str, case: dict[str, str], reason: str) -> None:
-    (kept,) = verified([answer], VerifySpec(max_characters=40), **case)  # type: ignore[arg-type]
+    (kept,) = verified([answer], VerifySpec(max_characters=48), **case)  # type: ignore[arg-type]
     assert (kept.kept, kept.reasons) == (False, (reason,))
     assert to_examples([kept]) == []
 
@@ -79,7 +80,7 @@ def test_a_revision_that_recites_a_rule_is_dropped_and_one_that_was_ended_is_kep
 
 def test_every_reason_is_counted_not_only_the_first() -> None:
     (kept,) = verified(["The critique is right. " * 9], VerifySpec(max_characters=9), conduct="violates", stop="length")
-    assert len(kept.reasons) == 4
+    assert len(kept.reasons) == 5
 
 
 def test_words_of_the_prompt_do_not_count_as_speaking_of_the_rules() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 
 from charter.similarity.spelling import has_unspaced_script, normalize_text
@@ -16,6 +17,13 @@ def find_shared_run(text: str, others: Collection[str], words: int, allowed: Col
     known = {run for other in others for run in _iterate_runs(other, words)} if own else set()
     known -= {run for text in allowed for run in _iterate_runs(text, words)} if known else set()
     return next((run for run in own if run in known), "")
+
+
+def find_repeated_run(text: str, words: int, times: int) -> str:
+    """The first run of so many words that comes so many times in a text; empty where none does. Words are counted as in
+    ``find_shared_run``."""
+    counts = Counter(_iterate_runs(text, words))
+    return next((run for run, count in counts.items() if count >= times), "")
 
 
 def _iterate_runs(text: str, words: int) -> Iterator[str]:

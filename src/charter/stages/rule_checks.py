@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
-from charter.constitution.answer_form import end_properly, find_recital
+from charter.constitution.answer_form import end_properly, find_recital, find_repetition
 from charter.constitution.document import Constitution
 from charter.constitution.rule_form import find_form_fault, forbids_something, orders_assistant
 from charter.ports import Engine
@@ -131,9 +131,9 @@ def conclude_checks(
     verdicts: Sequence[Verdict],
 ) -> list[CandidateCheck]:
     """Each wording with what the judge says of it, and what it mends: failures to which the target then gives an answer
-    that complies, ends properly and does not recite the rule, so that it could be trained on. A wording that mends
-    nothing is refused, and one that mends fewer failures than it has clusters: it unites rules, and must do what each
-    of them does."""
+    that complies, ends properly, and neither recites the rule nor repeats itself, so that it could be trained on. A
+    wording that mends nothing is refused, and one that mends fewer failures than it has clusters: it unites rules, and
+    must do what each of them does."""
     said, judged = ({v.id: v for v in found} for found in (addressed, verdicts))
     given = {e.id: e for e in answers}
     tried: dict[str, list[TriedRule]] = {}
@@ -155,7 +155,9 @@ def _find_fault(trial: RuleTrial, answer: Exchange, verdict: Verdict) -> str:
         return "unjudged" if verdict.outcome == "unjudged" else "still a failure"
     if answer.stop not in ("stop", "sentence"):
         return "not ended properly"
-    return "the rule recited" if find_recital(answer.response, [trial.rule]) else ""
+    if find_recital(answer.response, [trial.rule]):
+        return "the rule recited"
+    return "repeating itself" if find_repetition(answer.response) else ""
 
 
 def _conclude(check: CandidateCheck, said: Verdict | None, tried: Sequence[TriedRule]) -> CandidateCheck:

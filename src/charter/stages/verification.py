@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from charter.constitution.answer_form import find_repetition
 from charter.records.chat import Prompt
 from charter.records.record import digest
 from charter.records.revisions import Revision, RevisionCheck
@@ -108,6 +109,7 @@ def _rejection_reasons(revision: Revision, conduct: Verdict, helpful: Verdict | 
         "too long": len(text) > options.max_characters,
         "speaks of the constitution, the critique or the earlier answer": bool(said - asked),
         "recites a rule": bool(revision.recited),
+        "repeats itself": bool(find_repetition(text)),
     }
     return [reason for reason, holds in checks.items() if holds]
 
