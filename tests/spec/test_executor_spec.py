@@ -37,7 +37,17 @@ def test_what_is_wrong_is_said(wrong: str) -> None:
     ("tuner", "fault"),
     [
         ({"on_cluster": True}, "tuner.on_cluster: there is no cluster; set executor: ray"),
-        ({"gpus": 8}, "tuner.cpus, tuner.gpus: are for tuner.on_cluster, which is not set"),
+        ({"gpus": 8}, "tuner.cpus, tuner.gpus, tuner.nodes: are for tuner.on_cluster, which is not set"),
+        ({"nodes": 2}, "tuner.cpus, tuner.gpus, tuner.nodes: are for tuner.on_cluster, which is not set"),
+        ({"on_cluster": True, "nodes": 2}, "tuner.nodes: is for tuner.launch, which is not set"),
+        (
+            {"on_cluster": True, "nodes": 2, "launch": "torchrun --node_rank {node} {script} {job}"},
+            "tuner.launch: holds no {host}",
+        ),
+        (
+            {"on_cluster": True, "launch": "torchrun --node_rank {node} {script} {job}"},
+            "tuner.launch: {node} is not known; there are script, job",
+        ),
         (
             {"on_cluster": True, "program": "python:a.b:C"},
             "a tuner of your own cannot be launched, placed or quantized",

@@ -21,6 +21,7 @@ from charter.models.engines.local_options import LocalOptions
 from charter.models.engines.ray_cluster import RayCluster, RayOptions
 from charter.models.engines.ray_engine import RayEngine
 from charter.models.engines.sequence_classifier import ClassifierOptions, SequenceClassifier
+from charter.models.tuners.launched_tuner import LaunchedTuner
 from charter.models.tuners.ray_rewards import RayRewarder
 from charter.models.tuners.ray_tuner import RayTuner
 from charter.ports import Engine
@@ -203,6 +204,9 @@ def test_training_of_the_spec_goes_to_its_cluster(folder: Path, tmp_path: Path) 
     tuner = role_models.build_tuner(spec, tmp_path, cluster)
     assert isinstance(tuner, RayTuner)
     assert tuner.identity == role_models.build_tuner(parse_spec(json.dumps(asked | {"tuner": {}})), tmp_path).identity
+    words = "torchrun --node_rank {node} --master_addr {host} --master_port {port} {script} {job}"
+    several = parse_spec(json.dumps(asked | {"tuner": {"on_cluster": True, "nodes": 3, "launch": words}}))
+    assert isinstance(role_models.build_tuner(several, tmp_path, cluster), LaunchedTuner)
     found = build_learners(spec, tmp_path, tmp_path, lambda one: MemoryFreeingTuner(one, lambda: None), cluster)
     assert isinstance(found.reward_tuner, MemoryFreeingTuner)
     assert isinstance(found.reward_tuner.tuner, RayTuner)

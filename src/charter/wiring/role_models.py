@@ -246,12 +246,17 @@ def build_tuner(spec: Spec, folder: Path, cluster: RayCluster | None = None) -> 
 
 
 def place_tuner(spec: Spec, options: TuneOptions, folder: Path, cluster: RayCluster | None) -> RLTuner:
-    """What trains by such options where the spec says: here, in processes of its own, or on a node of ``cluster``."""
+    """What trains by such options where the spec says: here, in processes of its own, or on nodes of ``cluster``."""
     from charter.models.tuners.launched_tuner import LaunchedTuner
     from charter.models.tuners.local_tuner import LocalTuner
+    from charter.models.tuners.node_launcher import NodeLauncher
     from charter.models.tuners.ray_tuner import RayTuner
 
     asked = spec.tuner
+    if asked.nodes > 1:
+        assert cluster is not None, "the spec names one"
+        launcher = NodeLauncher(cluster, asked.nodes, asked.cpus, asked.gpus)
+        return LaunchedTuner(options, asked.launch, folder, asked.micro_batch, launcher)
     here = LaunchedTuner(options, asked.launch, folder, asked.micro_batch) if asked.launch else LocalTuner(options)
     if not asked.on_cluster:
         return here

@@ -77,9 +77,9 @@ class RayCluster:
             self._joined = True
         return ray
 
-    def make_room(self, asking: Tenant, cpus: float, gpus: float) -> None:
-        """Sees that workers of others, which have nothing to do, hold nothing that ``asking`` wants. They load their
-        model anew when they are asked again. Raises as ``join``."""
+    def make_room(self, asking: Tenant | None, cpus: float, gpus: float) -> None:
+        """Sees that workers of others, which have nothing to do, hold nothing that ``asking`` wants (None: what is
+        no tenant). They load their model anew when they are asked again. Raises as ``join``."""
         free = self.join().available_resources()
         if free.get("CPU", 0) < cpus or free.get("GPU", 0) < gpus:
             for other in self.tenants:

@@ -187,7 +187,7 @@ class WorkerPool:
             self._take_started(ray, sent)
             return None
         actor, chunk = self._busy.pop(sent)
-        found, lost = _fetch(ray, sent)
+        found, lost = fetch_result(ray, sent)
         if lost:
             _end_actor(ray, actor)
             return chunk, None
@@ -221,7 +221,7 @@ class WorkerPool:
 
     def _take_started(self, ray: ModuleType, sent: Any) -> None:
         actor = self._starting.pop(sent)
-        fault, lost = _fetch(ray, sent)
+        fault, lost = fetch_result(ray, sent)
         if not lost and fault is None:
             self._idle.append(actor)
             self._lost_starts = 0
@@ -238,7 +238,7 @@ class WorkerPool:
             )
 
 
-def _fetch(ray: ModuleType, sent: Any) -> tuple[Any, str]:
+def fetch_result(ray: ModuleType, sent: Any) -> tuple[Any, str]:
     """What came back, and why nothing did where the worker was lost. Raises EngineError where it failed."""
     try:
         return ray.get(sent), ""

@@ -7,10 +7,11 @@ The job lies in a folder of the run with the trainer's checkpoints, so that a ki
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from copy import copy
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from pydantic import ValidationError
 
@@ -47,12 +48,42 @@ class TrainingFailure(Record):
     cure: str = ""
 
 
+class LaunchedCommand(AbstractContextManager[object], Protocol):
+    """A command that was started, here or elsewhere. It is ended where the context is left."""
+
+    def wait(self) -> int:
+        """Waits until it has ended; its exit status."""
+        ...
+
+    def tail(self) -> str:
+        """The last lines that it printed."""
+        ...
+
+
+Launcher = Callable[[str, Mapping[str, str], Path, int], LaunchedCommand]
+"""Starts a command, a template with names in braces: with the values for these, the folder that takes its log, and a
+handle that is held until all of it has ended."""
+
+
+def launch_here(command: str, values: Mapping[str, str], folder: Path, lock: int) -> processes.ManagedProcess:
+    """The command in processes of this machine."""
+    filled = processes.fill_command(command, values)
+    return processes.ManagedProcess(filled, folder / "log", grace=GRACE_SECONDS, lock=lock)
+
+
 class LaunchedTuner:
     """Trains by ``command``, a template with {script} and {job}. ``work`` is the job's folder; one is at work in it at
-    a time. ``options.batch`` is the rows of an optimiser step, over all processes."""
+    a time. ``options.batch`` is the rows of an optimiser step, over all processes. ``launcher`` starts the command."""
 
-    def __init__(self, options: TuneOptions, command: str, work: Path, micro_batch: int | None = None) -> None:
-        self.options, self.command, self.micro_batch = options, command, micro_batch
+    def __init__(
+        self,
+        options: TuneOptions,
+        command: str,
+        work: Path,
+        micro_batch: int | None = None,
+        launcher: Launcher = launch_here,
+    ) -> None:
+        self.options, self.command, self.micro_batch, self._launcher = options, command, micro_batch, launcher
         self.job_folder = work.absolute()
 
     @property
@@ -101,10 +132,8 @@ class LaunchedTuner:
             with processes.exclusive_lock(self.job_folder / "lock", 3 * GRACE_SECONDS) as lock:
                 self._prepare_folder(job)
                 script = Path(__file__).with_name("training_worker.py")
-                command = processes.fill_command(
-                    self.command, {"script": str(script), "job": str(self.job_folder / JOB_FILE)}
-                )
-                child = processes.ManagedProcess(command, self.job_folder / "log", grace=GRACE_SECONDS, lock=lock)
+                values = {"script": str(script), "job": str(self.job_folder / JOB_FILE)}
+                child = self._launcher(self.command, values, self.job_folder, lock)
         except TimeoutError as error:
             raise TuningError(
                 f"Another training of this run is still at work ({self.job_folder}).", "End it, then `charter resume`."
@@ -118,8 +147,7 @@ class LaunchedTuner:
             raise TuningError(failed.message, failed.cure)
         raise TuningError(
             f"The command in tuner.launch ended with status {status}. It said last:\n{child.tail()}",
-            "Mend what it says, then `charter resume`: it goes on from the last checkpoint. "
-            f"Log: {self.job_folder / 'log'}",
+            f"Mend what it says, then `charter resume`: it goes on from the last checkpoint. Logs: {self.job_folder}",
         )
 
     def _prepare_folder(self, job: LaunchedJob) -> None:
