@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from charter.errors import TuningError, UnavailableError
 from charter.models import weights
 from charter.models.engines.ray_cluster import RayCluster, RayOptions
 from charter.models.tuners.isolation import find_newest_checkpoint
-from charter.models.tuners.launched_tuner import CHECKPOINT_FOLDER, LaunchedTuner
+from charter.models.tuners.launched_tuner import CHECKPOINT_FOLDER, RESULT_FILE, LaunchedTuner
 from charter.models.tuners.local_tuner import LocalTuner
 from charter.models.tuners.node_launcher import NodeLauncher
 from charter.models.tuners.tuner_options import SftOptions
@@ -31,7 +31,7 @@ from tests.models.tuners.test_launched_tuner import ACCELERATE, tensors
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # those of Ray are not ours
 
-OPTIONS = SftOptions(device="cpu", lr=5e-3, epochs=20, batch=2, save_steps=5, max_length=20)
+OPTIONS = SftOptions(device="cpu", lr=5e-3, epochs=200, batch=2, save_steps=20, max_length=20)
 WHERE = "--machine_rank {node} --main_process_ip {host} --main_process_port {port}"
 NODES = f"{ACCELERATE} --multi_gpu --num_processes 2 --num_machines {{nodes}} {WHERE} {{script}} {{job}}"
 OWNER = """
@@ -64,18 +64,17 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
     return weights.resolve_model(str(tiny_models.build(tmp_path_factory.mktemp("start"))))
 
 
-def wait_for_checkpoint(checkpoints: Path, above: int, owner: subprocess.Popen[bytes] | None = None) -> int:
-    """The steps of the first whole checkpoint that has more steps."""
-    while True:
-        found = find_newest_checkpoint(checkpoints, 2)
-        if found is not None and (steps := int(found.name.rpartition("-")[2])) > above:
-            return steps
-        assert owner is None or owner.poll() is None
+def wait_until(holds: Callable[[], object]) -> None:
+    while not holds():
         time.sleep(0.01)
 
 
-def end_a_node_process(checkpoints: Path, above: int, ended: list[int]) -> None:
-    wait_for_checkpoint(checkpoints, above)
+def end_a_node_process(work: Path, ended: list[int]) -> None:
+    """Once the training has gone on, and written another checkpoint."""
+    checkpoints, log = work / CHECKPOINT_FOLDER, work / "log-0"
+    wait_until(lambda: "goes on from checkpoint-" in log.read_text())
+    known = find_newest_checkpoint(checkpoints, 2)
+    wait_until(lambda: find_newest_checkpoint(checkpoints, 2) != known or (work / RESULT_FILE).exists())
     for process in psutil.Process().children(recursive=True):
         if not ended and "NodeProcess" in " ".join(process.cmdline()):
             process.kill()
@@ -88,10 +87,12 @@ def test_two_nodes_train_the_policy_of_one_process_though_their_owner_and_then_a
     work, ended = tmp_path / "work", list[int]()
     words = [str(work), start.model_dump_json(), cluster.options.address]
     owner = subprocess.Popen([sys.executable, "-c", OWNER, *words], cwd=Path(__file__).parents[3])
-    before = wait_for_checkpoint(work / CHECKPOINT_FOLDER, 0, owner)
+    wait_until(lambda: find_newest_checkpoint(work / CHECKPOINT_FOLDER, 2) or owner.poll() is not None)
+    assert owner.poll() is None
     owner.send_signal(signal.SIGKILL)
     owner.wait()
-    killer = threading.Thread(target=end_a_node_process, args=(work / CHECKPOINT_FOLDER, before, ended))
+    (work / "log-0").write_text("")
+    killer = threading.Thread(target=end_a_node_process, args=(work, ended))
     killer.start()
     policy = make_tuner(work, cluster).tune(start, ROWS, tmp_path / "policy", 3)
     killer.join()
