@@ -14,14 +14,11 @@ from hypothesis import strategies as st
 
 from charter.records.chat import Message, Prompt, user_prompt
 from charter.similarity.spelling import fold_lookalikes, normalize_text
+from charter.similarity.prompt_clusters import FORM, FORM_SHARE, cluster_prompts, conversation_prefixes
 from charter.similarity.splits import (
-    FORM,
-    FORM_SHARE,
     SPLIT_SHARES,
     LeakageFilter,
     NearDuplicateIndex,
-    cluster_prompts,
-    conversation_prefixes,
     find_near_duplicates,
     find_top_ranked,
     jaccard,
