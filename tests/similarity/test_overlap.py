@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charter.similarity import overlap, set_index
-from charter.similarity.mark_sets import Marks, MarkSets, stack_marks
+from charter.similarity.mark_sets import MarkSets, stack_marks
 from charter.similarity.overlap import find_near, iterate_near, join_groups, link_near_sets
 from charter.similarity.set_index import SetIndex
-from charter.similarity.wordings import CHARACTERS, character_grams, word_trigrams
+from charter.similarity.wordings import CHARACTERS, WordBatch, character_grams, cut_batches, word_trigrams
 
 Sets = Sequence[Sequence[int]]
 SPREAD = 0x9E3779B97F4A7C15
@@ -23,7 +23,8 @@ SPREAD = 0x9E3779B97F4A7C15
 
 def stack(sets: Sets, factor: int = SPREAD) -> MarkSets:
     """Sets of small numbers as sets of marks."""
-    return stack_marks(np.unique(np.array([mark * factor % 2**64 for mark in own], np.uint64)) for own in sets)
+    marks = (np.unique(np.array([mark * factor % 2**64 for mark in own], np.uint64)) for own in sets)
+    return stack_marks(MarkSets(own, np.array([0, len(own)])) for own in marks)
 
 
 def compare_all(one: Sets, other: Sets, threshold: float) -> list[list[bool]]:
@@ -146,7 +147,7 @@ def write_texts(count: int) -> list[list[str]]:
 
 @pytest.mark.parametrize("marks_of", [word_trigrams, character_grams])
 def test_the_work_grows_little_faster_than_the_number_of_texts(
-    marks_of: Callable[[Sequence[str]], Marks], monkeypatch: pytest.MonkeyPatch
+    marks_of: Callable[[WordBatch], MarkSets], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work: list[int] = []
     real = overlap._RareMarks.iterate_sharing
@@ -163,7 +164,7 @@ def test_the_work_grows_little_faster_than_the_number_of_texts(
     done = {}
     for count in (1_000, 8_000):
         work.clear()
-        sets = stack_marks(map(marks_of, write_texts(count)))
+        sets = stack_marks(map(marks_of, cut_batches(write_texts(count))))
         index = SetIndex(sets, CHARACTERS)
         assert sum(len(one) for one, _ in iterate_near(index, index, count_tested)) > count // 20
         done[count] = sum(work) + len(sets.marks)

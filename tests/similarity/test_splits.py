@@ -26,7 +26,7 @@ from charter.similarity.splits import (
     shingles,
     split_prompts,
 )
-from charter.similarity.wordings import CHARACTERS, character_grams, leave_one_word_out
+from charter.similarity.wordings import CHARACTERS, WordBatch, character_grams, leave_one_word_out
 
 WORDS = [f"w{i}" for i in range(40)]
 
@@ -314,7 +314,7 @@ def brute_rewordings(one: str, other: str) -> bool:
     """Whether two texts are wordings of one, with sets of Python and every pair compared."""
     words = [fold_lookalikes(normalize_text(text)).split() for text in (one, other)]
     lessened, runs = (
-        [set(marks_of(own).tolist()) for own in words] for marks_of in (leave_one_word_out, character_grams)
+        [set(marks_of(WordBatch([own])).marks.tolist()) for own in words] for marks_of in (leave_one_word_out, character_grams)
     )
     common = len(runs[0] & runs[1])
     return bool(lessened[0] & lessened[1]) or (common > 0 and common >= CHARACTERS * len(runs[0] | runs[1]))

@@ -103,10 +103,10 @@ class MarkStack:
     def __init__(self) -> None:
         self._marks, self._ends = ArrayFile(), array("q", [0])
 
-    def append(self, own: Marks) -> None:
-        """Puts a set after the others."""
-        self._marks.write(own)
-        self._ends.append(self._ends[-1] + len(own))
+    def append(self, sets: MarkSets) -> None:
+        """Puts some sets after the others."""
+        self._marks.write(sets.marks)
+        self._ends.frombytes((sets.starts[1:] + self._ends[-1]).tobytes())
 
     def read(self) -> MarkSets:
         """All sets, once."""
@@ -115,11 +115,11 @@ class MarkStack:
         return MarkSets(self._marks.read(), np.asarray(self._ends))
 
 
-def stack_marks(sets: Iterable[Marks]) -> MarkSets:
-    """Sets in one array; they are held one at a time."""
+def stack_marks(parts: Iterable[MarkSets]) -> MarkSets:
+    """Sets that are given in parts, in one array. A part is held at a time."""
     stack = MarkStack()
-    for own in sets:
-        stack.append(own)
+    for sets in parts:
+        stack.append(sets)
     return stack.read()
 
 

@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from charter.records.chat import Prompt
 from charter.similarity import overlap
 from charter.similarity.mark_sets import MarkStack
 from charter.similarity.spelling import fold_lookalikes, normalize_text
-from charter.similarity.wordings import CHARACTERS, PAIRS, character_grams, leave_one_word_out, word_trigrams
+from charter.similarity.wordings import (
+    CHARACTERS,
+    PAIRS,
+    WordBatch,
+    character_grams,
+    cut_batches,
+    leave_one_word_out,
+    word_trigrams,
+)
 
 FORM, FORM_SHARE = 12, 0.1
 """More wordings than so many, and than this share of all prompts, are a form with gaps that its author filled, and each
@@ -138,18 +147,28 @@ def _stack_marks(prompts: Sequence[Prompt], texts: _Texts) -> list[MarkStack]:
     texts alone that may be reworded."""
     grams, lessened, trigrams = stacks = [MarkStack(), MarkStack(), MarkStack()]
     loose = texts.mark(texts.numbers[texts.reworded[texts.owners]])
-    firsts, place, number = texts.firsts, 0, 0
+    begun = 0
+    for batch in cut_batches(_iterate_words(prompts, texts.firsts)):
+        trigrams.append(word_trigrams(batch))
+        wanted = loose[begun : begun + len(batch.texts)].tolist()
+        begun += len(batch.texts)
+        if not all(wanted):
+            batch = WordBatch([words if want else () for words, want in zip(batch.texts, wanted, strict=True)])
+        lessened.append(leave_one_word_out(batch))
+        grams.append(character_grams(batch))
+    return stacks
+
+
+def _iterate_words(prompts: Sequence[Prompt], firsts: Any) -> Iterator[list[str]]:
+    """The words of each different text, where it first comes."""
+    places = count()
+    wanted = iter(firsts)
+    first = next(wanted, None)
     for prompt in prompts:
         for text in conversation_prefixes(prompt):
-            if number < len(firsts) and firsts[number] == place:
-                words = fold_lookalikes(normalize_text(text)).split()
-                trigrams.append(word_trigrams(words))
-                words = words if loose[number] else []
-                lessened.append(leave_one_word_out(words))
-                grams.append(character_grams(words))
-                number += 1
-            place += 1
-    return stacks
+            if next(places) == first:
+                yield fold_lookalikes(normalize_text(text)).split()
+                first = next(wanted, None)
 
 
 def _pair_templates(prompts: Sequence[Prompt], wholes: Any) -> tuple[Any, Any]:

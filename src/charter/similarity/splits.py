@@ -13,11 +13,18 @@ from charter.records.chat import Prompt
 from charter.records.measurements import Split
 from charter.records.record import digest
 from charter.similarity import overlap
-from charter.similarity.mark_sets import Marks, MarkSets, stack_marks, unique_marks
+from charter.similarity.mark_sets import MarkSets, stack_marks, unique_marks
 from charter.similarity.prompt_clusters import conversation_prefixes, find_clusters, may_be_reworded, tell_template
 from charter.similarity.set_index import SetIndex
 from charter.similarity.spelling import fold_lookalikes, normalize_text
-from charter.similarity.wordings import CHARACTERS, character_grams, leave_one_word_out, word_trigrams
+from charter.similarity.wordings import (
+    CHARACTERS,
+    WordBatch,
+    character_grams,
+    cut_batches,
+    leave_one_word_out,
+    word_trigrams,
+)
 
 SPLIT_SALT = "charter-split-1"
 """Fixed, and independent of a run's seed: a prompt stays in its split for ever."""
@@ -92,9 +99,9 @@ class NearDuplicateIndex:
         return np.bincount(sets.owners[shared], minlength=len(sets.starts) - 1) > 0
 
 
-def _stack(marks_of: Callable[[Sequence[str]], Marks], texts: Iterable[str]) -> MarkSets:
+def _stack(marks_of: Callable[[WordBatch], MarkSets], texts: Iterable[str]) -> MarkSets:
     """The marks of each text."""
-    return stack_marks(marks_of(fold_lookalikes(text).split()) for text in texts)
+    return stack_marks(map(marks_of, cut_batches(fold_lookalikes(text).split() for text in texts)))
 
 
 def rarest_shingles(parts: Collection[str], frequency: Mapping[str, int], threshold: float) -> list[str]:
