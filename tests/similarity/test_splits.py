@@ -27,6 +27,7 @@ from charter.similarity.splits import (
     split_prompts,
 )
 from charter.similarity.wordings import CHARACTERS, WordBatch, character_grams, leave_one_word_out
+from tests.similarity.small_parts import make_parts_small
 
 WORDS = [f"w{i}" for i in range(40)]
 
@@ -321,8 +322,10 @@ def brute_rewordings(one: str, other: str) -> bool:
 
 
 @settings(max_examples=10, deadline=None)
-@given(filled_forms(), st.sampled_from([0.5, 0.8, 1.0]))
-def test_a_cluster_is_what_a_chain_of_near_texts_holds_together(texts: list[str], threshold: float) -> None:
+@given(filled_forms(), st.sampled_from([0.5, 0.8, 1.0]), st.booleans())
+def test_a_cluster_is_what_a_chain_of_near_texts_holds_together(
+    texts: list[str], threshold: float, small: bool
+) -> None:
     texts = sorted(set(texts))
     pairs = list(combinations(range(len(texts)), 2))
     alike = [(a, b) for a, b in pairs if brute(texts[a], [texts[b]], threshold)]
@@ -330,7 +333,10 @@ def test_a_cluster_is_what_a_chain_of_near_texts_holds_together(texts: list[str]
     forms = {group for group in wide if wide.count(group) > max(FORM, len(texts) * FORM_SHARE)}
     narrow = chain(len(texts), alike)
     right = [(True, narrow[n]) if group in forms else (False, group) for n, group in enumerate(wide)]
-    found = cluster_prompts(prompts(texts), threshold)
+    with pytest.MonkeyPatch.context() as patch:
+        if small:
+            make_parts_small(patch)
+        found = cluster_prompts(prompts(texts), threshold)
     assert len(set(zip(found, right, strict=True))) == len(set(found)) == len(set(right))
 
 

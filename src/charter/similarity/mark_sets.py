@@ -69,7 +69,7 @@ class ArrayFile:
         import numpy as np
 
         part = np.ascontiguousarray(numbers, self._kind)
-        with _translate_errors():
+        with self._translate_errors():
             if at is not None:
                 self._file.seek(at * part.itemsize)
             self._file.write(part.data)
@@ -78,23 +78,23 @@ class ArrayFile:
         """The whole array, once: nothing is written after it. Raises StoreError where the disk is full."""
         import numpy as np
 
-        with self._file, _translate_errors():
+        with self._file, self._translate_errors():
             size = self._file.seek(0, 2)
             if size > IN_MEMORY:
                 return np.asarray(np.memmap(self._file, self._kind, "r"))
             self._file.seek(0)
             return np.frombuffer(self._file.read(), self._kind)
 
-
-@contextmanager
-def _translate_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"marks of texts cannot be written to {tempfile.gettempdir()}: {error}",
-            "Make room there, or name another folder in TMPDIR.",
-        ) from error
+    @contextmanager
+    def _translate_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._file.close()
+            raise StoreError(
+                f"marks of texts cannot be written to {tempfile.gettempdir()}: {error}",
+                "Make room there, or name another folder in TMPDIR.",
+            ) from error
 
 
 class MarkStack:
