@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charter.records.chat import Message, Prompt, user_prompt
-from charter.similarity.spelling import fold_lookalikes, normalize_text
 from charter.similarity.prompt_clusters import FORM, FORM_SHARE, cluster_prompts, conversation_prefixes
+from charter.similarity.spelling import fold_lookalikes, normalize_text
 from charter.similarity.splits import (
     SPLIT_SHARES,
     LeakageFilter,
@@ -315,7 +315,8 @@ def brute_rewordings(one: str, other: str) -> bool:
     """Whether two texts are wordings of one, with sets of Python and every pair compared."""
     words = [fold_lookalikes(normalize_text(text)).split() for text in (one, other)]
     lessened, runs = (
-        [set(marks_of(WordBatch([own])).marks.tolist()) for own in words] for marks_of in (leave_one_word_out, character_grams)
+        [set(marks_of(WordBatch([own])).marks.tolist()) for own in words]
+        for marks_of in (leave_one_word_out, character_grams)
     )
     common = len(runs[0] & runs[1])
     return bool(lessened[0] & lessened[1]) or (common > 0 and common >= CHARACTERS * len(runs[0] | runs[1]))

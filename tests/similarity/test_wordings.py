@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -30,9 +31,7 @@ def mark(marks_of: Callable[[WordBatch], MarkSets], texts: Sequence[Words]) -> l
     found = []
     for batch in cut_batches(texts):
         sets = marks_of(batch)
-        found += [
-            sets.marks[start:end].tolist() for start, end in zip(sets.starts[:-1], sets.starts[1:], strict=True)
-        ]
+        found += [sets.marks[start:end].tolist() for start, end in zip(sets.starts[:-1], sets.starts[1:], strict=True)]
     return found
 
 
@@ -49,14 +48,17 @@ def test_a_text_has_the_same_marks_among_others_and_alone(
         assert mark(marks_of, texts) == together
 
 
+def count_shared(sets: Sequence[Set[Any]]) -> list[list[int]]:
+    """How much every two sets have in common."""
+    return [[len(one & other) for other in sets] for one in sets]
+
+
 @settings(max_examples=60, deadline=None)
 @given(texts_of_words)
 def test_two_texts_share_the_trigrams_that_stand_in_both(texts: list[list[str]]) -> None:
     held = [{tuple(words[n : n + 3]) for n in range(max(1, len(words) - 2))} if words else set() for words in texts]
     found = [set(own) for own in mark(word_trigrams, texts)]
-    for one, marks in zip(held, found, strict=True):
-        for other, further in zip(held, found, strict=True):
-            assert len(marks & further) == len(one & other)
+    assert count_shared(found) == count_shared(held)
 
 
 def grams(words: Words) -> set[str]:
@@ -69,10 +71,9 @@ def grams(words: Words) -> set[str]:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.sampled_from(["a", "bb", "kettle", "12", "7", "é"]), max_size=9), max_size=10))
 def test_two_texts_of_the_same_numbers_share_the_runs_of_characters_that_stand_in_both(texts: list[list[str]]) -> None:
+    held = [grams(words) for words in texts]
     found = [set(own) for own in mark(character_grams, texts)]
-    for one, marks in zip(texts, found, strict=True):
-        for other, further in zip(texts, found, strict=True):
-            assert len(marks & further) == len(grams(one) & grams(other))
+    assert count_shared(found) == count_shared(held)
 
 
 def lessen(words: Words) -> set[tuple[Words, Words]]:
@@ -85,10 +86,9 @@ def lessen(words: Words) -> set[tuple[Words, Words]]:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.sampled_from(["a", "bb", "12", "7", "é"]), min_size=6, max_size=10), max_size=10))
 def test_two_texts_share_what_is_left_of_both_without_a_word(texts: list[list[str]]) -> None:
+    held = [lessen(words) for words in texts]
     found = [set(own) for own in mark(leave_one_word_out, texts)]
-    for one, marks in zip(texts, found, strict=True):
-        for other, further in zip(texts, found, strict=True):
-            assert len(marks & further) == len(lessen(one) & lessen(other))
+    assert count_shared(found) == count_shared(held)
 
 
 def test_texts_that_are_long_or_of_another_script_are_not_told_by_runs() -> None:

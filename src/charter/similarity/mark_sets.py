@@ -55,8 +55,8 @@ class MarkSets:
 
 
 class ArrayFile:
-    """An array that is written in parts and read when it is whole. From ``IN_MEMORY`` bytes on it lies in a file that is
-    gone when nobody holds the array."""
+    """An array that is written in parts, and read when it is whole. If it has more than ``IN_MEMORY`` bytes, it lies in
+    a file that is gone when nobody holds the array."""
 
     def __init__(self, kind: str = "u8") -> None:
         """``kind``: the type of a number, as NumPy writes it."""
@@ -126,7 +126,7 @@ def stack_marks(parts: Iterable[MarkSets]) -> MarkSets:
 def sort_sets(sets: MarkSets) -> tuple[MarkSets, Any]:
     """The sets that hold any mark, the smallest first, and the number that each had. Sets of one size keep their order.
 
-    A part of the sets is read at a time. Its sets of one size come to lie side by side, so that few pieces are written."""
+    A part of the sets is read at a time. Its sets of one size will lie side by side, so that few pieces are written."""
     import numpy as np
 
     order = np.argsort(sets.sizes, kind="stable")[int((sets.sizes == 0).sum()) :]

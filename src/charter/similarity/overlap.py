@@ -14,7 +14,7 @@ TESTED, COUNTED_BITS = 100_000, 10
 """So many candidate pairs are tested together; and of those that are left, two to the power of so many counted."""
 JOINED = 16
 """Groups are joined when so many near pairs are found, and a share of the sets: one part of so many."""
-SORTED = 1 << 24
+SORTED = 1 << 23
 """About so many marks are sorted together."""
 
 
@@ -187,7 +187,9 @@ def link_near_sets(sets: MarkSets, threshold: float, anchors: Any, groups: Any, 
 def _join_all(groups: Any, pairs: Sequence[tuple[Any, Any]]) -> Any:
     import numpy as np
 
-    one, other = (np.concatenate([np.zeros(0, np.int64), *side]) for side in zip(*pairs, strict=True)) if pairs else ([], [])
+    if not pairs:
+        return groups
+    one, other = (np.concatenate(side) for side in zip(*pairs, strict=True))
     return join_groups(groups, one, other)
 
 

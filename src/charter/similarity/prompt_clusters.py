@@ -66,8 +66,11 @@ def find_clusters(prompts: Sequence[Prompt], threshold: float) -> tuple[Any, Any
         threshold: the Jaccard similarity of word trigrams from which two are near, 0 to 1.
 
     Returns:
-        The number of the cluster of each prompt, and how many texts its form has: 0 where it is of none (int64, [prompts]
-        each). Raises StoreError where the disk has no room for the marks.
+        The number of the cluster of each prompt, and how many texts its form has, 0 where it is of none: int64,
+        [prompts] each.
+
+    Raises:
+        StoreError: The disk has no room for the marks.
     """
     texts = _number_texts(prompts)
     groups, forms = _cluster_texts(prompts, texts, threshold)
@@ -76,8 +79,8 @@ def find_clusters(prompts: Sequence[Prompt], threshold: float) -> tuple[Any, Any
 
 @dataclass(frozen=True)
 class _Texts:
-    """What prompts ask, each different text by a number. One prompt after the other has its texts in places, those of
-    ``conversation_prefixes``: ``numbers`` of the text in each place, ``owners`` the prompt of each; ``firsts`` the place
+    """What prompts ask, each different text by a number. One prompt after the other has a place for each of its
+    ``conversation_prefixes``: ``numbers`` has the text of each place, and ``owners`` its prompt; ``firsts`` the place
     where each text first comes; ``ends`` the place of each prompt's whole; ``reworded`` whether a prompt may be."""
 
     numbers: Any

@@ -95,8 +95,12 @@ def character_grams(batch: WordBatch) -> MarkSets:
             owners.append(number)
             continue
         for apart, run in groupby(batch.texts[number], has_unspaced_script):
-            (letters if apart else spaced).append(list(run) if apart else " ".join(run))
-            (holders if apart else owners).append(number)
+            if apart:
+                letters.append(list(run))
+                holders.append(number)
+            else:
+                spaced.append(" ".join(run))
+                owners.append(number)
     codes = np.frombuffer("".join(spaced).encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint64)
     marks, counts = _sum_runs(codes, np.array([len(text) for text in spaced], np.int64), RUN)
     places = np.repeat(np.array(owners, np.int64), counts)
@@ -163,4 +167,3 @@ def _sort_each(marks: Marks, counts: Any) -> MarkSets:
 def _hash(word: str) -> int:
     """A number that is the same in every process."""
     return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
-
