@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def test_an_array_is_the_same_in_memory_and_in_a_file(limit: int, monkeypatch: p
 
 
 def test_an_array_that_finds_no_room_says_where_it_is_to_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mark_sets.tempfile, "tempdir", str(tmp_path / "away"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "away"))
     monkeypatch.setattr(mark_sets, "IN_MEMORY", 64)
     file = ArrayFile()
     file.write(np.zeros(8, np.uint64))
