@@ -37,7 +37,7 @@ def rewritten(count: int, source: random.Random) -> Iterator[str]:
         if texts and source.random() < 0.5:
             words = source.choice(texts).split()
             for _ in range(source.randint(1, len(words) // 2)):
-                words[source.randrange(len(words))] = source.choices(WORDS, COMMON)[0]
+                words[source.randrange(len(words))] = source.choices(WORDS, cum_weights=COMMON)[0]
         texts.append(" ".join(words))
         yield texts[-1]
 

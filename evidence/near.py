@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from charter.records.chat import user_prompt
+from charter.similarity.prompt_clusters import cluster_prompts
 from charter.similarity.spelling import has_unspaced_script
-from charter.similarity.splits import cluster_prompts, jaccard, shingles, split_prompts
+from charter.similarity.splits import jaccard, shingles, split_prompts
 
 LOOKS = {"a": "а", "e": "е", "o": "о", "i": "і", "c": "с", "p": "р", "а": "a", "е": "e", "о": "o", "с": "c"}
 LOOKS |= {

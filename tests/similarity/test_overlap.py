@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charter.similarity import overlap, set_index
-from charter.similarity.mark_sets import Marks, MarkSets, stack_marks
-from charter.similarity.overlap import find_near, iterate_near, join_groups, link_near_sets
+from charter.similarity import overlap
+from charter.similarity.mark_sets import MarkSets, stack_marks
+from charter.similarity.overlap import find_near, iterate_near, join_groups, link_near_sets, link_sharing_sets
 from charter.similarity.set_index import SetIndex
-from charter.similarity.wordings import CHARACTERS, character_grams, word_trigrams
+from charter.similarity.wordings import CHARACTERS, WordBatch, character_grams, cut_batches, word_trigrams
+from tests.similarity.small_parts import make_parts_small
 
 Sets = Sequence[Sequence[int]]
 SPREAD = 0x9E3779B97F4A7C15
@@ -23,7 +24,8 @@ SPREAD = 0x9E3779B97F4A7C15
 
 def stack(sets: Sets, factor: int = SPREAD) -> MarkSets:
     """Sets of small numbers as sets of marks."""
-    return stack_marks(np.unique(np.array([mark * factor % 2**64 for mark in own], np.uint64)) for own in sets)
+    marks = (np.unique(np.array([mark * factor % 2**64 for mark in own], np.uint64)) for own in sets)
+    return stack_marks(MarkSets(own, np.array([0, len(own)])) for own in marks)
 
 
 def compare_all(one: Sets, other: Sets, threshold: float) -> list[list[bool]]:
@@ -41,16 +43,6 @@ def find_pairs(one: SetIndex, other: SetIndex) -> list[tuple[int, int]]:
     return sorted(
         (int(a), int(b)) for left, right in iterate_near(one, other, want_all) for a, b in zip(left, right, strict=True)
     )
-
-
-def make_parts_small(patch: pytest.MonkeyPatch) -> None:
-    """Limits so small that few sets meet all of them: many blocks, and only shared marks bring sets together."""
-    patch.setattr(set_index, "BLOCK", 8)
-    for name, value in (("FEW_PLACES", 0), ("PLACE_WORK", 1000), ("TESTED", 7)):
-        patch.setattr(overlap, name, value)
-    for module in (set_index, overlap):
-        patch.setattr(module, "CHUNK", 50)
-        patch.setattr(module, "CHUNK_SETS", 5)
 
 
 def make_random_sets(source: random.Random) -> Sets:
@@ -109,7 +101,12 @@ def test_whatever_the_sets_the_near_ones_are_found(
     assert found.tolist() == [any(row) for row in compare_all(asked, held, threshold)]
 
 
-def test_groups_are_the_chains_of_near_sets_of_which_one_is_an_anchor() -> None:
+@pytest.mark.parametrize("limits", ["usual", "small"])
+def test_groups_are_the_chains_of_near_sets_of_which_one_is_an_anchor(
+    limits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if limits == "small":
+        make_parts_small(monkeypatch)
     sets = make_random_sets(random.Random(5))
     near = compare_all(sets, sets, 0.5)
     anchors = np.arange(len(sets)) % 3 > 0
@@ -119,7 +116,35 @@ def test_groups_are_the_chains_of_near_sets_of_which_one_is_an_anchor() -> None:
     assert len({*zip(groups.tolist(), right.tolist(), strict=True)}) == len(set(groups.tolist())) == len(set(right))
 
 
-def test_where_too_many_pairs_share_a_mark_the_common_marks_bring_none_together() -> None:
+@pytest.mark.parametrize("factor", [1, SPREAD])
+@pytest.mark.parametrize("limits", ["usual", "small"])
+def test_sets_that_share_a_mark_with_an_anchor_are_one_group(
+    factor: int, limits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if limits == "small":
+        make_parts_small(monkeypatch)
+    source = random.Random(6)
+    sets = [source.sample(range(400), source.randint(0, 4)) for _ in range(120)]
+    anchors = np.arange(len(sets)) % 3 > 0
+    pairs = [
+        (a, b)
+        for a in range(len(sets))
+        for b in range(len(sets))
+        if set(sets[a]) & set(sets[b]) and (anchors[a] or anchors[b])
+    ]
+    # what two share that are no anchors, they share by the anchor that holds the same mark
+    right = join_groups(np.arange(len(sets)), *map(list, zip(*pairs, strict=True)))
+    groups = link_sharing_sets(stack(sets, factor), anchors, np.arange(len(sets)))
+    assert groups.tolist() == right.tolist()
+    assert 10 < len(set(right.tolist())) < 110
+
+
+@pytest.mark.parametrize("limits", ["usual", "small"])
+def test_where_too_many_pairs_share_a_mark_the_common_marks_bring_none_together(
+    limits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if limits == "small":
+        make_parts_small(monkeypatch)
     rare = [[n, 1000 + n // 2, 2000 + n // 2, 3000 + n // 2, 4000 + n // 2] for n in range(400)]
     common = [[10_000, 10_001, 20_000 + n] for n in range(400)]
     sets = stack([*rare, *common])
@@ -146,7 +171,7 @@ def write_texts(count: int) -> list[list[str]]:
 
 @pytest.mark.parametrize("marks_of", [word_trigrams, character_grams])
 def test_the_work_grows_little_faster_than_the_number_of_texts(
-    marks_of: Callable[[Sequence[str]], Marks], monkeypatch: pytest.MonkeyPatch
+    marks_of: Callable[[WordBatch], MarkSets], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work: list[int] = []
     real = overlap._RareMarks.iterate_sharing
@@ -163,7 +188,7 @@ def test_the_work_grows_little_faster_than_the_number_of_texts(
     done = {}
     for count in (1_000, 8_000):
         work.clear()
-        sets = stack_marks(map(marks_of, write_texts(count)))
+        sets = stack_marks(map(marks_of, cut_batches(write_texts(count))))
         index = SetIndex(sets, CHARACTERS)
         assert sum(len(one) for one, _ in iterate_near(index, index, count_tested)) > count // 20
         done[count] = sum(work) + len(sets.marks)

@@ -13,15 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charter.records.chat import Message, Prompt, user_prompt
+from charter.similarity.prompt_clusters import FORM, FORM_SHARE, cluster_prompts, conversation_prefixes
 from charter.similarity.spelling import fold_lookalikes, normalize_text
 from charter.similarity.splits import (
-    FORM,
-    FORM_SHARE,
     SPLIT_SHARES,
     LeakageFilter,
     NearDuplicateIndex,
-    cluster_prompts,
-    conversation_prefixes,
     find_near_duplicates,
     find_top_ranked,
     jaccard,
@@ -29,7 +26,8 @@ from charter.similarity.splits import (
     shingles,
     split_prompts,
 )
-from charter.similarity.wordings import CHARACTERS, character_grams, leave_one_word_out
+from charter.similarity.wordings import CHARACTERS, WordBatch, character_grams, leave_one_word_out
+from tests.similarity.small_parts import make_parts_small
 
 WORDS = [f"w{i}" for i in range(40)]
 
@@ -317,15 +315,18 @@ def brute_rewordings(one: str, other: str) -> bool:
     """Whether two texts are wordings of one, with sets of Python and every pair compared."""
     words = [fold_lookalikes(normalize_text(text)).split() for text in (one, other)]
     lessened, runs = (
-        [set(marks_of(own).tolist()) for own in words] for marks_of in (leave_one_word_out, character_grams)
+        [set(marks_of(WordBatch([own])).marks.tolist()) for own in words]
+        for marks_of in (leave_one_word_out, character_grams)
     )
     common = len(runs[0] & runs[1])
     return bool(lessened[0] & lessened[1]) or (common > 0 and common >= CHARACTERS * len(runs[0] | runs[1]))
 
 
 @settings(max_examples=10, deadline=None)
-@given(filled_forms(), st.sampled_from([0.5, 0.8, 1.0]))
-def test_a_cluster_is_what_a_chain_of_near_texts_holds_together(texts: list[str], threshold: float) -> None:
+@given(filled_forms(), st.sampled_from([0.5, 0.8, 1.0]), st.booleans())
+def test_a_cluster_is_what_a_chain_of_near_texts_holds_together(
+    texts: list[str], threshold: float, small: bool
+) -> None:
     texts = sorted(set(texts))
     pairs = list(combinations(range(len(texts)), 2))
     alike = [(a, b) for a, b in pairs if brute(texts[a], [texts[b]], threshold)]
@@ -333,7 +334,10 @@ def test_a_cluster_is_what_a_chain_of_near_texts_holds_together(texts: list[str]
     forms = {group for group in wide if wide.count(group) > max(FORM, len(texts) * FORM_SHARE)}
     narrow = chain(len(texts), alike)
     right = [(True, narrow[n]) if group in forms else (False, group) for n, group in enumerate(wide)]
-    found = cluster_prompts(prompts(texts), threshold)
+    with pytest.MonkeyPatch.context() as patch:
+        if small:
+            make_parts_small(patch)
+        found = cluster_prompts(prompts(texts), threshold)
     assert len(set(zip(found, right, strict=True))) == len(set(found)) == len(set(right))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from charter.similarity.mark_sets import CHUNK, CHUNK_SETS, MarkSets, Rows, cut_parts
@@ -12,6 +12,10 @@ FEW_PLACES, PLACE_WORK = 50_000, 8
 """So few pairs are all tested. To test one takes as long as to count so many shared marks."""
 TESTED, COUNTED_BITS = 100_000, 10
 """So many candidate pairs are tested together; and of those that are left, two to the power of so many counted."""
+JOINED = 16
+"""Groups are joined when so many near pairs are found, and a share of the sets: one part of so many."""
+SORTED = 1 << 23
+"""About so many marks are sorted together."""
 
 
 def find_near(sets: MarkSets, index: SetIndex) -> Any:
@@ -165,30 +169,61 @@ def link_near_sets(sets: MarkSets, threshold: float, anchors: Any, groups: Any, 
     """
     import numpy as np
 
-    parted = np.array(groups)
+    parted, found, count = np.array(groups), [], 0
 
     def may_link(one: Any, other: Any) -> Any:
         return (parted[one] != parted[other]) & (anchors[one] | anchors[other])
 
     index = SetIndex(sets, threshold, most=most)
+    del sets
     for one, other in iterate_near(index, index, may_link):
-        parted = join_groups(parted, one, other)
-    return parted
+        found.append((one, other))
+        count += len(one)
+        if count > max(TESTED, len(parted) // JOINED):
+            parted, found, count = _join_all(parted, found), [], 0
+    return _join_all(parted, found)
+
+
+def _join_all(groups: Any, pairs: Sequence[tuple[Any, Any]]) -> Any:
+    import numpy as np
+
+    if not pairs:
+        return groups
+    one, other = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    return join_groups(groups, one, other)
 
 
 def link_sharing_sets(sets: MarkSets, anchors: Any, groups: Any) -> Any:
     """The groups, with those sets joined that share any mark with the same anchor, as in ``link_near_sets``."""
     import numpy as np
 
-    order = np.argsort(sets.marks)
-    marks, owners = sets.marks[order], sets.owners[order]
-    starts = np.flatnonzero(np.concatenate((marks[:1] == marks[:1], marks[1:] != marks[:-1])))
-    if not len(starts):
-        return groups
-    ranked = np.where(anchors[owners], owners, owners + len(anchors))  # of those that hold a mark, anchors first
-    chief = np.repeat(np.minimum.reduceat(ranked, starts), np.diff(np.append(starts, len(marks))))
-    linked = (chief < len(anchors)) & (chief != owners)
-    return join_groups(groups, owners[linked], chief[linked])
+    ranges = -(-len(sets.marks) // SORTED)
+    for number in range(ranges):
+        marks, owners = _select_marks(sets, number / ranges, (number + 1) / ranges)
+        order = np.argsort(marks)
+        marks, owners = marks[order], owners[order]
+        starts = np.flatnonzero(np.concatenate((marks[:1] == marks[:1], marks[1:] != marks[:-1])))
+        if not len(starts):
+            continue
+        ranked = np.where(anchors[owners], owners, owners + len(anchors))  # of those that hold a mark, anchors first
+        chief = np.repeat(np.minimum.reduceat(ranked, starts), np.diff(np.append(starts, len(marks))))
+        linked = (chief < len(anchors)) & (chief != owners)
+        groups = join_groups(groups, owners[linked], chief[linked])
+    return groups
+
+
+def _select_marks(sets: MarkSets, low: float, high: float) -> tuple[Any, Any]:
+    """The marks within a range, and the number of the set of each. The range: shares of all numbers of 64 bits."""
+    import numpy as np
+
+    least, most = (np.uint64(min(int(end * 2.0**64), (1 << 64) - 1)) for end in (low, high))
+    found = [(np.zeros(0, np.uint64), np.zeros(0, np.int64))]
+    for first, last in cut_parts(sets.sizes, CHUNK, CHUNK_SETS):
+        marks = sets.marks[sets.starts[first] : sets.starts[last]]
+        kept = (marks >= least) & ((marks < most) | (high == 1))
+        owners = np.repeat(np.arange(first, last), sets.sizes[first:last])
+        found.append((marks[kept], owners[kept]))
+    return np.concatenate([marks for marks, _ in found]), np.concatenate([owners for _, owners in found])
 
 
 def join_groups(groups: Any, one: Any, other: Any) -> Any:

@@ -6,7 +6,17 @@ import math
 from itertools import pairwise
 from typing import Any
 
-from charter.similarity.mark_sets import CHUNK, CHUNK_SETS, Marks, MarkSets, Rows, cut_parts, spread_places
+from charter.similarity.mark_sets import (
+    CHUNK,
+    CHUNK_SETS,
+    ArrayFile,
+    Marks,
+    MarkSets,
+    Rows,
+    cut_parts,
+    sort_sets,
+    spread_places,
+)
 
 SKETCH = 256
 """Bits of a set's sketch."""
@@ -35,11 +45,10 @@ class SetIndex:
         that share a rare mark are looked at; where there are more, the marks that most sets hold are left out."""
         import numpy as np
 
-        self.sets, self.threshold = sets, threshold
-        sizes = sets.sizes
-        self.order = np.argsort(sizes, kind="stable")[int((sizes == 0).sum()) :]
-        self.sizes = sizes[self.order]
-        self.counts: Any = _count_slots(sets.marks) if like is None else like.counts
+        self.threshold = threshold
+        self._sets, self.order = sort_sets(sets)
+        self.sizes = self._sets.sizes
+        self.counts: Any = _count_slots(self._sets.marks) if like is None else like.counts
         many = self.sizes - np.ceil(threshold * self.sizes - 1e-9).astype(np.int64) + SHARED
         self._kept = np.minimum(many, self.sizes)
         self.is_whole = True
@@ -60,9 +69,8 @@ class SetIndex:
         import numpy as np
 
         sizes = self.sizes[rows]
-        return self.sets.marks[spread_places(self.sets.starts[self.order[rows]], sizes)], np.repeat(
-            np.arange(len(rows)), sizes
-        )
+        marks = self._sets.marks[spread_places(self._sets.starts[rows], sizes)]
+        return marks, np.repeat(np.arange(len(rows)), sizes)
 
     def find_rarest(self, rows: Rows, least: int, shared: int) -> MarkSets:
         """The slots of the rarest marks of each of these sets: so many that each set that is near, and has ``least``
@@ -80,34 +88,42 @@ class SetIndex:
         bit that another set lacks, so does it the mark."""
         import numpy as np
 
-        rare, sketches = [np.zeros(0, np.int32)], [np.zeros((0, SKETCH // 64), np.uint64)]
+        rare, sketches = ArrayFile("i4"), ArrayFile("u8")
         bits = len(self.counts).bit_length() - 1
         for first, last in cut_parts(self.sizes, CHUNK, CHUNK_SETS):
-            marks, owners = self.gather_marks(np.arange(first, last))
+            marks = self._sets.marks[self._sets.starts[first] : self._sets.starts[last]]
+            owners = np.repeat(np.arange(last - first), self.sizes[first:last])
             slots = _find_slots(marks, bits)
             keys = owners.astype(np.uint64) << np.uint64(20) | self.counts[slots]
             keys = np.sort(keys << np.uint64(SLOT_BITS) | slots)
             within = np.arange(len(keys)) - np.repeat(np.cumsum(self.sizes[first:last]), self.sizes[first:last])
             kept = within + self.sizes[first:last][owners] < self._kept[first:last][owners]
-            rare.append((keys[kept] & np.uint64((1 << SLOT_BITS) - 1)).astype(np.int32))
+            rare.write(keys[kept] & np.uint64((1 << SLOT_BITS) - 1))
             held = np.zeros((last - first, SKETCH), np.uint8)
             held[owners, marks % np.uint64(SKETCH)] = 1
-            sketches.append(np.packbits(held, axis=1).view(np.uint64))
-        return np.concatenate(rare), np.concatenate(sketches)
+            sketches.write(np.packbits(held, axis=1).view(np.uint64))
+        return rare.read(), sketches.read().reshape(-1, SKETCH // 64)
 
     def _drop_common(self, most: int) -> None:
         """Leaves out the marks that most sets hold, where more than ``most`` pairs of sets share a rare mark."""
         import numpy as np
 
-        held = np.bincount(self._rare, minlength=len(self.counts))
+        held = np.zeros(len(self.counts), np.int64)
+        for start in range(0, len(self._rare), CHUNK):
+            held += np.bincount(self._rare[start : start + CHUNK], minlength=len(held))
         ranked = np.sort(held[held > 1])
         pairs = np.cumsum(ranked * (ranked - 1) // 2)
         if not len(pairs) or pairs[-1] <= most:
             return
         within = int(np.searchsorted(pairs, most, side="right"))
-        kept = held[self._rare] < ranked[within]
-        owners = np.repeat(np.arange(len(self.order)), self._kept)
-        self._rare, self._kept = self._rare[kept], np.bincount(owners[kept], minlength=len(self.order))
+        rare, many = ArrayFile("i4"), np.zeros(len(self.order), np.int64)
+        for first, last in cut_parts(self._kept, CHUNK, CHUNK_SETS):
+            slots = self._rare[self._starts[first] : self._starts[last]]
+            kept = held[slots] < ranked[within]
+            owners = np.repeat(np.arange(last - first), self._kept[first:last])
+            many[first:last] = np.bincount(owners[kept], minlength=last - first)
+            rare.write(slots[kept])
+        self._rare, self._kept = rare.read(), many
         self._starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(self._kept)))
         self.is_whole = False
 

@@ -6,25 +6,31 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
+from itertools import groupby
 from typing import Any
 
 from charter.records.chat import Prompt
 from charter.records.measurements import Split
 from charter.records.record import digest
 from charter.similarity import overlap
-from charter.similarity.mark_sets import Marks, MarkSets, stack_marks, unique_marks
+from charter.similarity.mark_sets import MarkSets, stack_marks, unique_marks
+from charter.similarity.prompt_clusters import conversation_prefixes, find_clusters, may_be_reworded, tell_template
 from charter.similarity.set_index import SetIndex
 from charter.similarity.spelling import fold_lookalikes, normalize_text
-from charter.similarity.wordings import CHARACTERS, PAIRS, character_grams, leave_one_word_out, word_trigrams
+from charter.similarity.wordings import (
+    CHARACTERS,
+    WordBatch,
+    character_grams,
+    cut_batches,
+    leave_one_word_out,
+    word_trigrams,
+)
 
 SPLIT_SALT = "charter-split-1"
 """Fixed, and independent of a run's seed: a prompt stays in its split for ever."""
 
 SPLIT_SHARES: tuple[tuple[Split, float], ...] = (("train", 0.6), ("gate", 0.15), ("heldout", 0.25))
 SHINGLE_WORDS = 3
-FORM, FORM_SHARE = 12, 0.1
-"""More wordings than so many, and than this share of all prompts, are a form with gaps that its author filled, and each
-is a prompt of its own. ``split_prompts`` marks them (``form`` in what is said of them), so that the guard knows."""
 
 TOGETHER = 1 << 17
 """So many texts are held against an index at once, so that memory stays bounded."""
@@ -93,9 +99,9 @@ class NearDuplicateIndex:
         return np.bincount(sets.owners[shared], minlength=len(sets.starts) - 1) > 0
 
 
-def _stack(marks_of: Callable[[Sequence[str]], Marks], texts: Iterable[str]) -> MarkSets:
+def _stack(marks_of: Callable[[WordBatch], MarkSets], texts: Iterable[str]) -> MarkSets:
     """The marks of each text."""
-    return stack_marks(marks_of(fold_lookalikes(text).split()) for text in texts)
+    return stack_marks(map(marks_of, cut_batches(fold_lookalikes(text).split() for text in texts)))
 
 
 def rarest_shingles(parts: Collection[str], frequency: Mapping[str, int], threshold: float) -> list[str]:
@@ -124,14 +130,6 @@ def find_near_duplicates(texts: Sequence[str], threshold: float) -> dict[int, in
     return found
 
 
-def conversation_prefixes(prompt: Prompt) -> list[str]:
-    """What a model is asked on the way through a conversation: its text up to each user turn. The last is the whole;
-    before it there is nothing where the prompt has one turn."""
-    ends = [n for n, message in enumerate(prompt.messages, 1) if message.role == "user"]
-    before = ["\n".join(m.content for m in prompt.messages[:end]) for end in ends if end < len(prompt.messages)]
-    return [*before, prompt.text]
-
-
 class LeakageFilter:
     """Knows protected prompts; ``clear`` keeps only prompts that are no near-duplicate of any of them, and neither hold
     one as the opening of a conversation nor open one. What is near is what ``split_prompts`` puts into one cluster."""
@@ -140,18 +138,18 @@ class LeakageFilter:
         self._protected = tuple(protected)
         self._threshold = threshold
         told = [threshold, SHINGLE_WORDS, sorted(normalize_text(p.text) for p in protected)]
-        loose = [CHARACTERS] if any(map(_reworded, protected)) else []
+        loose = [CHARACTERS] if any(map(may_be_reworded, protected)) else []
         forms = sorted(normalize_text(p.text) for p in protected if "form" in p.meta)
         self.identity = digest([*told, *loose, *forms])
 
     @cached_property
     def _prompt_index(self) -> NearDuplicateIndex:
-        return NearDuplicateIndex([(p.text, _reworded(p)) for p in self._protected], self._threshold)
+        return NearDuplicateIndex([(p.text, may_be_reworded(p)) for p in self._protected], self._threshold)
 
     @cached_property
     def _prefix_index(self) -> NearDuplicateIndex:
         return NearDuplicateIndex(
-            [(text, _reworded(p)) for p in self._protected for text in conversation_prefixes(p)], self._threshold
+            [(text, may_be_reworded(p)) for p in self._protected for text in conversation_prefixes(p)], self._threshold
         )
 
     def is_protected(self, text: str) -> bool:
@@ -165,10 +163,10 @@ class LeakageFilter:
 
     def find_leaked(self, prompts: Sequence[Prompt]) -> list[bool]:
         """Whether each prompt is close to a protected one. Many together take much less than one after the other."""
-        found = self._prefix_index.find_near([(p.text, _reworded(p)) for p in prompts])
+        found = self._prefix_index.find_near([(p.text, may_be_reworded(p)) for p in prompts])
         openings = [(n, text) for n, p in enumerate(prompts) if not found[n] for text in conversation_prefixes(p)[:-1]]
         if openings:
-            near = self._prompt_index.find_near([(text, _reworded(prompts[n])) for n, text in openings])
+            near = self._prompt_index.find_near([(text, may_be_reworded(prompts[n])) for n, text in openings])
             for (n, _), is_near in zip(openings, near, strict=True):
                 found[n] = found[n] or is_near
         return found
@@ -182,80 +180,32 @@ def split_prompts(prompts: Sequence[Prompt], threshold: float) -> dict[Split, li
     prompt (``wordings``) where it is from no world and of no form: a world's sentences, and what fills the gaps of a
     form, mean what one word of theirs means. Prompts of a form are marked, with the number of its texts, so that
     ``LeakageFilter`` compares them by the same rule."""
-    names: dict[int, str] = {}
-    groups, forms = _find_clusters(prompts, threshold)
-    for prompt, group in zip(prompts, groups, strict=True):
-        name = _template(prompt) or normalize_text(prompt.text)
-        names[group] = min(name, names.get(group, name))
+    splits, forms = find_splits(prompts, threshold)
     out: dict[Split, list[Prompt]] = {"train": [], "gate": [], "heldout": []}
-    for prompt, group, size in zip(prompts, groups, forms, strict=True):
+    for prompt, split, size in zip(prompts, splits, forms, strict=True):
         marked = prompt.model_copy(update={"meta": {**prompt.meta, "form": str(size)}}) if size else prompt
-        out[_assign_split(names[group])].append(marked)
+        out[split].append(marked)
     return out
 
 
-def cluster_prompts(prompts: Sequence[Prompt], threshold: float) -> list[int]:
-    """The number of the cluster of each prompt, as ``split_prompts`` tells them."""
-    return _find_clusters(prompts, threshold)[0]
-
-
-def _find_clusters(prompts: Sequence[Prompt], threshold: float) -> tuple[list[int], list[int]]:
-    """The number of the cluster of each prompt, and how many texts its form has: 0 where it is of none."""
-    texts = [normalize_text(p.text) for p in prompts]
-    place = {text: n for n, text in enumerate(sorted(set(texts)))}
-    groups, forms = _clusters(prompts, place, threshold)
-    at = [place[text] for text in texts]
-    sizes = [int(forms[n]) if _reworded(p) else 0 for n, p in zip(at, prompts, strict=True)]
-    return [int(groups[n]) for n in at], sizes
-
-
-def _clusters(prompts: Sequence[Prompt], place: Mapping[str, int], threshold: float) -> tuple[Any, Any]:
-    """The cluster of each text of ``place`` by number, then those of what is asked on the way; and the size of the form
-    of each, or 0."""
+def find_splits(prompts: Sequence[Prompt], threshold: float) -> tuple[list[Split], Any]:
+    """The split of each prompt, as ``split_prompts`` tells them; and how many texts its form has, 0 where it is of
+    none. ``prompts`` are read one at a time, several times over, and none is held."""
     import numpy as np
 
-    opened: dict[str, int] = {}
-    ways, alike, templates = list[tuple[int, int]](), list[tuple[int, int]](), dict[str, int]()
-    for prompt in prompts:
-        whole = place[normalize_text(prompt.text)]
-        for text in map(normalize_text, conversation_prefixes(prompt)[:-1]):
-            if text in place:
-                alike.append((whole, place[text]))
-            else:
-                ways.append((opened.setdefault(text, len(place) + len(opened)), whole))
-        if name := _template(prompt):
-            alike.append((whole, templates.setdefault(name, whole)))
-    texts = [*place, *opened]
-    anchors = np.arange(len(texts)) < len(place)
-    groups = overlap.link_near_sets(_stack(word_trigrams, texts), threshold, anchors, np.arange(len(texts)))
-    loose = {normalize_text(text) for prompt in prompts if _reworded(prompt) for text in conversation_prefixes(prompt)}
-    texts = [text if text in loose else "" for text in texts]
-    wide = overlap.link_sharing_sets(_stack(leave_one_word_out, texts), anchors, groups)
-    wide = overlap.link_near_sets(_stack(character_grams, texts), CHARACTERS, anchors, wide, PAIRS)
-    sizes = np.bincount(wide[: len(place)], minlength=len(texts))
-    form = sizes[wide] > max(FORM, len(place) * FORM_SHARE)
-    groups = _joined(np.where(form, groups, wide + len(texts)), alike)
-    near = set(groups[: len(place)].tolist())  # an opening tells only where a prompt is near to it
-    groups = _joined(groups, [(way, whole) for way, whole in ways if int(groups[way]) in near])
-    return groups, sizes[wide] * form
+    groups, forms = find_clusters(prompts, threshold)
+    splits: list[Split] = ["heldout"] * len(groups)
+    for _, members in groupby(np.argsort(groups, kind="stable"), key=groups.__getitem__):
+        cluster = list(members)
+        split = _assign_split(min(_name(prompts[n]) for n in cluster))
+        for n in cluster:
+            splits[n] = split
+    return splits, forms
 
 
-def _joined(groups: Any, pairs: Sequence[tuple[int, int]]) -> Any:
-    import numpy as np
-
-    groups = np.unique(groups, return_inverse=True)[1]
-    return overlap.join_groups(groups, [a for a, _ in pairs], [b for _, b in pairs])
-
-
-def _reworded(prompt: Prompt) -> bool:
-    """Whether another wording of a prompt is near to it: not where it is from a world, or of a form."""
-    return not prompt.source.startswith("world:") and "form" not in prompt.meta
-
-
-def _template(prompt: Prompt) -> str:
-    """The template that a set made a prompt of, before every text in order; empty where there is none."""
-    template = prompt.meta.get("template")
-    return f"\0{template}" if template else ""
+def _name(prompt: Prompt) -> str:
+    """What the split of a prompt is told by, if it is the first of its cluster."""
+    return tell_template(prompt) or normalize_text(prompt.text)
 
 
 def split_gate_heldout(prompts: Sequence[Prompt], threshold: float) -> tuple[list[Prompt], list[Prompt]]:

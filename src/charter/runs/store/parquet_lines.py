@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -132,13 +132,20 @@ def write_parquet(path: Path, lines: Iterable[bytes], kind: type[BaseModel]) -> 
         options: dict[str, Any] = {"compression": "zstd", "write_statistics": False, "use_dictionary": [*columns]}
         with parquet.ParquetWriter(stream, schema, **options) as writer:
             for group in _group_lines(lines):
-                rows = [parse_json(line, finite=False) for line in group]
-                arrays = [pyarrow.array(group, pyarrow.binary()).cast(pyarrow.string())]
-                for name, alias in columns.items():
-                    arrays.append(pyarrow.array([_fit_value(row.get(name), alias) for row in rows], alias))
-                writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
+                writer.write_batch(_make_batch(group, columns, schema))
 
     write_atomic(path, write)
+
+
+def _make_batch(group: list[bytes], columns: Mapping[str, str], schema: Any) -> Any:
+    """The rows of some lines; whatever is parsed on the way is gone before the next lines are read."""
+    import pyarrow
+
+    rows = [parse_json(line, finite=False) for line in group]
+    arrays = [pyarrow.array(group, pyarrow.binary()).cast(pyarrow.string())]
+    for name, alias in columns.items():
+        arrays.append(pyarrow.array([_fit_value(row.get(name), alias) for row in rows], alias))
+    return pyarrow.record_batch(arrays, schema=schema)
 
 
 def _list_columns(kind: type[BaseModel]) -> dict[str, str]:
