@@ -2,7 +2,7 @@
 
 For each set of red-team prompts, runs of the recipe ``smollm2`` without anybody's rules. Every wording is kept with
 what became of it. Those that passed were read by us: does a wording tell the assistant what to do, and does it cover
-the failures that it was written for (``evidence/rules_by_hand.jsonl``)? ``RULES_CELLS`` names the runs that are asked
+most of the failures that it was written for (``evidence/rules_by_hand.jsonl``)? ``RULES_CELLS`` names the runs that are asked
 for, with commas between; the JSON names those that were not run."""
 
 from __future__ import annotations
