@@ -2,8 +2,8 @@
 
 For each set of red-team prompts, runs of the recipe ``smollm2`` without anybody's rules. Every wording is kept with
 what became of it. Those that passed were read by us: does a wording tell the assistant what to do, and does it cover
-most of the failures that it was written for (``evidence/rules_by_hand.jsonl``)? ``RULES_CELLS`` names the runs that are asked
-for, with commas between; the JSON names those that were not run."""
+most of the failures that it was written for (``evidence/rules_by_hand.jsonl``)? ``RULES_CELLS`` names the runs that
+are asked for, with commas between; the JSON names those that were not run."""
 
 from __future__ import annotations
 
