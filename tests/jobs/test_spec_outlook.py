@@ -118,7 +118,7 @@ def test_the_target_answers_no_longer_than_it_may(spec: dict[str, Any]) -> None:
     longer = {**spec, "scale": {"answer_tokens": 2000, "row_tokens": 64}, "version": 1}
     longer["target"] = {**spec["target"], "context": 2048}
     components = Components(parse_spec(yaml.safe_dump(longer)))
-    assert measure_speed(components, 1e-9).count < measure_speed(components, 60).count
+    assert measure_speed(components, 1e-9).amount < measure_speed(components, 60).amount
 
 
 def test_a_server_is_not_measured(spec: dict[str, Any]) -> None:

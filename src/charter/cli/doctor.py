@@ -70,7 +70,7 @@ def check_spec(spec: str) -> list[CheckResult]:
     from charter.jobs.spec_outlook import MEASURED_SECONDS, look_ahead
 
     seconds = f"about {MEASURED_SECONDS:.0f} seconds"
-    print_message(f"Measuring: the target is loaded, and answers for {seconds}; so does a judge in this process.")
+    print_message(f"Measuring: the target is loaded, and answers for {seconds}; a judge in this process, too.")
     return [(line.what, line.found, line.mend) for line in look_ahead(read_spec_text(spec, {}))]
 
 

@@ -16,8 +16,9 @@ from charter.judging.probe_exchanges import load_probe_exchanges
 from charter.models import memory_forecast, weights
 from charter.models.engines.memory import default_batch_tokens
 from charter.models.memory_forecast import BatchShape
-from charter.records.chat import CallProgress, Request
+from charter.records.chat import CallProgress, Request, ScoreRequest
 from charter.records.record import Step
+from charter.records.templates import user_turn
 from charter.reports.progress import rate_in_words
 from charter.spec.spec_parser import TUNING_METHODS
 from charter.stages.judge import judge
@@ -47,7 +48,7 @@ class OutlookLine(NamedTuple):
 class Speed(NamedTuple):
     """Tokens drawn, or calls made, in so many seconds."""
 
-    count: int
+    amount: int
     seconds: float
 
 
@@ -92,10 +93,10 @@ def _look_at_target(components: Components, tokens: int, seconds: float) -> list
         speed = measure_speed(components, seconds)
     except CharterError as error:
         return [*lines, OutlookLine("speed", f"not measured: {error.message}", error.cure or "Mend the target.")]
-    if not speed.count:
+    if not speed.amount:
         return [*lines, OutlookLine("speed", f"no token in {speed.seconds:.0f} s", "Take a smaller target.")]
-    rate = speed.count / speed.seconds
-    told = f"tokens {rate_in_words(speed.count, speed.seconds)} ({speed.count:,} in {speed.seconds:.1f} s)"
+    rate = speed.amount / speed.seconds
+    told = f"tokens {rate_in_words(speed.amount, speed.seconds)} ({speed.amount:,} in {speed.seconds:.1f} s)"
     lines.append(OutlookLine("speed", told))
     hours = tokens / rate / 3600
     most, mend = components.spec.budget.hours, ""
@@ -241,8 +242,8 @@ def _look_at_verdicts(components: Components, calls: int, seconds: float) -> lis
         speed = measure_verdicts(components, seconds)
     except CharterError as error:
         return [OutlookLine(VERDICTS, f"not measured: {error.message}", error.cure or "Mend the oracle.")]
-    each = speed.seconds / speed.count
-    measured = f"a call for a verdict takes {each:.2g} s ({speed.count} in {speed.seconds:.1f} s)"
+    each = speed.seconds / speed.amount
+    measured = f"a call for a verdict takes {each:.2g} s ({speed.amount} in {speed.seconds:.1f} s)"
     total = f"{calls:,} calls take at most about {_hours_text(each * calls / 3600)}"
     return [OutlookLine(VERDICTS, f"{measured}; {total}, and those that write a rule take longer than a verdict")]
 
@@ -261,7 +262,7 @@ def measure_verdicts(components: Components, seconds: float = MEASURED_SECONDS) 
                 pass
             return Speed(calls.count(count), time.monotonic() - began)
 
-        measure(1)  # loads the weights
+        list(engine.score([ScoreRequest(id="first", messages=user_turn("N/A"), completion="N/A")]))  # loads the weights
         alone = measure(1)
         fit = min(asked.batch, int(seconds / max(alone.seconds, 1e-6)))
         return measure(fit) if fit > 1 else alone
