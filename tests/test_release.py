@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
 from pathlib import Path
 
 import docs
@@ -51,3 +53,34 @@ def test_workflows_call_targets_that_exist() -> None:
         called |= {words[1] for words in steps if words[:1] == ["make"]}
     assert {"lint", "test", "docs", "release"} <= called
     assert [name for name in called if f"\n{name}: setup" not in makefile] == []
+
+
+# --- the container
+
+
+def read_steps() -> list[tuple[str, list[str]]]:
+    """The steps of the Containerfile: what each does, and its words."""
+    text = (docs.ROOT / "Containerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+    return [(first, words) for first, *words in lines]
+
+
+def test_what_the_container_copies_is_there_and_not_ignored() -> None:
+    ignored = (docs.ROOT / ".containerignore").read_text(encoding="utf-8").split()
+    copied = [source for step, words in read_steps() if step == "COPY" for source in words[:-1]]
+    assert [source for source in copied if not (docs.ROOT / source).exists() or source in ignored] == []
+    project = tomllib.loads((docs.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {"pyproject.toml", "src", "LICENSE", "constraints.txt", project["readme"]} <= set(copied)
+
+
+def test_the_container_installs_what_the_package_has_under_the_pinned_versions() -> None:
+    project = tomllib.loads((docs.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    steps = read_steps()
+    defaults = dict(word.partition("=")[::2] for step, words in steps if step == "ARG" for word in words)
+    assert set(defaults["EXTRAS"].split(",")) <= set(project["optional-dependencies"])
+    (install,) = (words for step, words in steps if step == "RUN" and words[:2] == ["pip", "install"])
+    assert install[install.index("-c") + 1] == "constraints.txt"
+    (entry,) = (json.loads(" ".join(words)) for step, words in steps if step == "ENTRYPOINT")
+    assert set(entry) == set(project["scripts"])
+    (base,) = (words[0] for step, words in steps if step == "FROM")
+    assert base.endswith(f":{project['requires-python'].removeprefix('>=')}-slim")

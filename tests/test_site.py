@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -53,3 +54,10 @@ def test_links_of_a_file_into_the_pages_go_back_to_them() -> None:
     assert "](docs/" not in shown
     assert "![" in render_file("ARCHITECTURE.md")
     assert "](../diagrams/loop.svg)" in render_file("ARCHITECTURE.md")
+
+
+def test_every_picture_of_the_studio_can_be_taken_anew() -> None:
+    shown = set(re.findall(r"\(studio/([\w-]+)\.png\)", (docs.ROOT / "docs" / "studio.md").read_text(encoding="utf-8")))
+    script = (docs.ROOT / "docs" / "studio_pictures.py").read_text(encoding="utf-8")
+    taken = set(re.findall(r'(?:show|keep)\(\w+, "([\w-]+)"', script)) | set(re.findall(r'"([\w-]+)": f?"/', script))
+    assert shown == taken == {path.stem for path in (docs.ROOT / "docs" / "studio").glob("*.png")}

@@ -25,6 +25,7 @@ from charter.cli.reference import render_reference
 from charter.cli.run_commands import run_progress
 from charter.records.chat import CallProgress
 from charter.reports import progress
+from charter.reports.page import render_page
 from charter.reports.printable_text import escape_controls
 from charter.reports.progress import ProgressWatcher
 from charter.reports.run_summary import summarise_run
@@ -326,6 +327,18 @@ def test_show_names_the_report_where_there_is_one(charter: Charter, tmp_path: Pa
     assert "The report" not in charter("show", run).out
     (run / "report.html").touch()
     assert f"The report: {run / 'report.html'}" in charter("show", run).out.replace("\n", "")
+
+
+def test_a_finished_run_without_a_policy_of_its_own_says_so(charter: Charter, tmp_path: Path) -> None:
+    note, run = "Nothing was learnt: the run ended with the model that it began with", tell(tmp_path / "run")
+    assert note in charter("show", run).out
+    assert note in render_page(run)
+    assert note not in charter("show", tell(tmp_path / "half", Tale(finished=False))).out
+    (run / "adapter").mkdir()
+    assert note not in charter("show", run).out
+    assert note not in render_page(run)
+    attacked = Tale(spec="version: 1\nmethod: red_team\nworld: village\n")
+    assert note not in charter("show", tell(tmp_path / "attacked", attacked)).out, "it never trains"
 
 
 def test_show_of_a_dependent_unfinished_run(charter: Charter, tmp_path: Path) -> None:

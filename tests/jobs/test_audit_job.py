@@ -53,6 +53,7 @@ from charter.reports.audit_comparison import (
     decide_outcome,
 )
 from charter.reports.audit_tables import line_rows as audit_rows
+from charter.reports.audit_tables import outcome_sentence
 from charter.reports.benchmark_figures import benchmark_tables, read_figures
 from charter.reports.integrity import verify_run
 from charter.reports.junit import render_junit
@@ -562,6 +563,15 @@ def test_the_outcome_and_what_to_do_end_what_is_printed(capsys: pytest.CaptureFi
     ):
         print_audit(found)
         assert words in " ".join(capsys.readouterr().out.splitlines()[-1:])
+
+
+def test_a_side_is_named_without_the_folders_of_the_machine_where_it_was_audited(tmp_path: Path) -> None:
+    """A baseline is committed on one machine and read on another, also one whose records have the whole path."""
+    found = audit_of(battery(), {}, {})
+    names = {str(tmp_path / "runs" / "demo"): "runs/demo", "org/model": "org/model", "runs/demo": "runs/demo"}
+    for name, shown in names.items():
+        sides = {side: getattr(found, side).model_copy(update={"name": name}) for side in ("model", "baseline")}
+        assert outcome_sentence(found.model_copy(update=sides)).startswith(f"{shown} against {shown}, ")
 
 
 def test_a_failure_in_junit_has_both_shares() -> None:

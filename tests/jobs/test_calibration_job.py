@@ -555,14 +555,51 @@ def test_only_where_a_judge_judges_it_is_said_that_it_was_never_measured(tmp_pat
     assert ["evaluator" in said for said in read_judge_trust(RunReader(tmp_path / "judged")).warnings] == [True]
 
 
+def warnings_of(place: Path, spec: str) -> tuple[str, ...]:
+    with Run.create(place, spec_text=f"world: village\n{spec}\n"):
+        pass
+    return read_judge_trust(RunReader(place)).warnings
+
+
+ASKS_BLIND = "options: {judge: {judge_input: response}}"
+
+
 def test_a_judge_that_was_never_measured_is_warned_of(tmp_path: Path) -> None:
-    with Run.create(tmp_path / "run", spec_text="world: village\n"):
-        pass
-    assert ["judge" in said for said in read_judge_trust(RunReader(tmp_path / "run")).warnings] == [True]
+    assert ["judge" in said for said in warnings_of(tmp_path / "run", ASKS_BLIND)] == [True]
     assert "charter judge calibrate" in render_page(tmp_path / "run")
-    with Run.create(tmp_path / "two", spec_text="world: village\nevaluator: {model: world}\n"):
-        pass
-    assert len(read_judge_trust(RunReader(tmp_path / "two")).warnings) == 2
+    assert len(warnings_of(tmp_path / "two", f"evaluator: {{model: world}}\n{ASKS_BLIND}")) == 2
+
+
+def test_a_judge_that_knows_the_truth_needs_no_measure(tmp_path: Path) -> None:
+    """The world's oracle, unless it is told to judge wrongly, sees the response alone, or has a classifier judge."""
+    assert warnings_of(tmp_path / "true", "evaluator: {model: world}") == ()
+    errors = "oracle: {model: world, errors: {wrong_verdicts: 0.1}}"
+    assert len(warnings_of(tmp_path / "errs", errors)) == 1
+    classifier = "{model: org/m, rubrics: {harm: {toxic: harmful, neutral: harmless}}}"
+    judged = f"oracle: {{model: world, classifiers: [{classifier}]}}\noptions: {{judge: {{rubric: harm}}}}"
+    assert len(warnings_of(tmp_path / "classified", judged)) == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [("violates", "No labelled exchange complies, so specificity"), ("complies", "violates, so sensitivity")],
+)
+def test_labels_of_one_kind_are_said_to_measure_one_rate(
+    outcome: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = put(tmp_path / "f.jsonl", [{"prompt": "what is red ?", "response": f"{n}", "label": outcome} for n in "ab"])
+    spec = {"method": "calibrate", "world": "village", "calibrate": {"labelled": [file]}}
+    jobs.launch_run(yaml.safe_dump(spec), tmp_path / "run")
+    print_summary(tmp_path / "run", quiet=False, as_json=False)
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"{said} was not measured. Give exchanges of both kinds" in told
+    named = {"oracle": {"model": "world", "calibration": str(tmp_path / "run")}, "options": {}}
+    components = Components(parse_spec(yaml.safe_dump({"world": "village", **named})))
+    with Run.create(tmp_path / "named", spec_text="world: village\n") as run:
+        run.steps("000").record("calibrations", list(components.calibrations))
+    (warning,) = read_judge_trust(RunReader(tmp_path / "named")).warnings
+    assert said in warning
+    assert "no better than chance" not in warning
 
 
 def test_a_calibration_of_another_judge_rubric_or_asking_is_refused(erring: Path) -> None:

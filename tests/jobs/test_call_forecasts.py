@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from charter import jobs
+from charter.jobs.alignment_forecast import forecast_iteralign
 from charter.runs.reader import RunReader
 from charter.similarity.vectors import most_groups
 from charter.spec import parse_spec
@@ -150,3 +151,12 @@ def test_clusters_by_meaning_are_bounded(tmp_path: Path) -> None:
         text = yaml.safe_dump(SMALL | {"oracle": {"model": "world"}, "options": DRAW, "embedder": embedder})
         counts.append(jobs.forecast_run(parse_spec(text))["oracle_calls_at_most_per_iteration"]["look-alikes"])
     assert counts == [1, most_groups(12)]
+
+
+def test_no_more_ordinary_prompts_are_answered_anew_than_there_are() -> None:
+    spec = parse_spec("world: village\noptions: {replay: {fresh: 48}, contrast: {count: 0}}\n")
+    sizes = {"redteam": 12, "gate": 2, "heldout": 2}
+    few, many = (forecast_iteralign(spec, "conduct", {**sizes, "helpful": helpful}) for helpful in (5, 500))
+    checks = [plan["oracle_calls_at_most_per_iteration"]["replay checks"] for plan in (few, many)]
+    assert checks == [5, 48]
+    assert many["answers_to_generate_at_most"] - few["answers_to_generate_at_most"] == 48 - 5

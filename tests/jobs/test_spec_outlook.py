@@ -83,6 +83,27 @@ def test_oracles_of_this_process_count_beside_the_target(
     assert "cannot be counted" in gone.found
 
 
+@pytest.mark.parametrize("read", ["rationale", "label"])
+def test_a_judge_of_this_process_is_timed(read: str, spec: dict[str, Any], tmp_path: Path) -> None:
+    assert "time of oracles" not in look(spec), "a hosted judge is not asked"
+    judge = {"model": str(tiny_models.build(tmp_path / "judge")), "sampling": {"max_tokens": 8}}
+    told = look(spec, oracle=judge, options={"judge": {"read": read}})["time of oracles"]
+    assert told.mend == ""
+    counts = re.match(r"a call for a verdict takes [\d.e-]+ s \((\d+) in [\d.]+ s\); ([\d,]+) calls take", told.found)
+    assert counts, told.found
+    assert int(counts[1]) > 1
+    proposer = {"proposer": {"model": "openai/none"}, "judge": judge, "options": {"judge": {"read": read}}}
+    assert "a call for a verdict" in look(spec, **proposer)["time of oracles"].found
+
+
+def test_a_judge_that_does_not_fit_is_not_loaded(
+    spec: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = {"model": str(tiny_models.build(tmp_path / "judge"))}
+    monkeypatch.setattr(memory_forecast, "read_free_memory", lambda device: 2**20)
+    assert "time of oracles" not in look(spec, oracle=judge, evaluator=judge)
+
+
 def test_a_budget_of_hours_that_is_too_small_is_named(spec: dict[str, Any]) -> None:
     found = look(spec, budget={"hours": 1e-6})
     assert "budget.hours is 1e-06" in found["time"].mend
@@ -97,7 +118,7 @@ def test_the_target_answers_no_longer_than_it_may(spec: dict[str, Any]) -> None:
     longer = {**spec, "scale": {"answer_tokens": 2000, "row_tokens": 64}, "version": 1}
     longer["target"] = {**spec["target"], "context": 2048}
     components = Components(parse_spec(yaml.safe_dump(longer)))
-    assert measure_speed(components, 1e-9).tokens < measure_speed(components, 60).tokens
+    assert measure_speed(components, 1e-9).amount < measure_speed(components, 60).amount
 
 
 def test_a_server_is_not_measured(spec: dict[str, Any]) -> None:

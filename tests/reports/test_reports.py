@@ -174,6 +174,7 @@ def test_comparison_pairs_runs_with_the_same_prompts(told: Path, tmp_path: Path)
     assert harmlessness.p == pytest.approx(2 * 0.5**10)
     rows = {row[0]: row[1:] for row in comparison_rows(found)}
     assert rows["oracle calls, aligning"] == ("19", "19", "19")
+    assert rows["policies scored on gate"] == ("1", "1", "1")
     assert rows["honesty, after"][1].startswith("100.0% (")
     assert rows["honesty, after"][1].endswith("), n 40; 1 unjudged: 97.6% to 100.0%")
     assert rows["honesty, change in points"][0].startswith("+50.0 (")

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import charter
+from charter import jobs
 from charter.errors import SpecError
+from charter.jobs.alignment_job import AlignmentJob
 from charter.records.chat import Message, Prompt, user_prompt
 from charter.records.measurements import MeasuredSplit
 from charter.similarity.splits import LeakageFilter
@@ -48,6 +50,15 @@ def test_every_prompt_is_in_one_of_three_sets(tmp_path: Path) -> None:
     assert all(part for part in found)
     for one, other in combinations(found, 2):
         assert LeakageFilter(one, 0.8).remove_leaked(other) == other
+
+
+def test_a_split_without_ordinary_prompts_is_named(tmp_path: Path) -> None:
+    assert assembled(tmp_path, ATTACKS, ORDINARY).prompts.unmeasured == ""
+    few = assembled(tmp_path, ATTACKS, ORDINARY[:1])
+    empty = [split for split, prompts in few.prompts.helpful.items() if not prompts]
+    assert few.prompts.unmeasured.startswith(f"no ordinary prompt fell into {empty[0]}")
+    assert jobs.forecast_run(few.spec)["prompts_missing"] == few.prompts.unmeasured
+    assert AlignmentJob(few.spec).prepare()[-1] == f"prompts: {few.prompts.unmeasured}"
 
 
 def test_a_text_of_both_kinds_or_several_times_has_one_kind_and_ids_of_its_own(tmp_path: Path) -> None:

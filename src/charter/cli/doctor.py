@@ -38,8 +38,8 @@ def doctor(
     """Check this machine: Python, packages, threads, device, disk, keys (by name only), the shipped organism.
 
     With a model: what it reads and learns of one made-up row, before anything is paid. No weights are loaded.
-    With a spec: memory, time and cost of a run, before anything is spent. Oracles are not asked. A target in this
-    process answers for about 20 seconds.
+    With a spec: memory, time and cost of a run, before anything is spent. A target in this process answers for about
+    20 seconds, and so long a judge in this process judges. Oracles elsewhere are not asked.
     Exits with 1 where something has to be mended.
     """
     found = check_machine() if not model else check_spec(model) if _is_spec(model) else _template(model, plain)
@@ -69,7 +69,8 @@ def check_spec(spec: str) -> list[CheckResult]:
     from charter.jobs.run_requests import read_spec_text
     from charter.jobs.spec_outlook import MEASURED_SECONDS, look_ahead
 
-    print_message(f"Measuring the target: it is loaded, and answers for about {MEASURED_SECONDS:.0f} seconds.")
+    seconds = f"about {MEASURED_SECONDS:.0f} seconds"
+    print_message(f"Measuring: the target is loaded, and answers for {seconds}; a judge in this process, too.")
     return [(line.what, line.found, line.mend) for line in look_ahead(read_spec_text(spec, {}))]
 
 

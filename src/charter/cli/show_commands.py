@@ -251,11 +251,15 @@ def _print_skipped(summary: RunSummary) -> None:
 
 
 def _print_ending(directory: Path, reading: RunReader, head: str | None) -> None:
+    from charter.reports.run_summary import untrained_note
+
     useless = [p.title or p.id for p in reading.constitution.active if p.efficacy and p.efficacy.judgement == "useless"]
     if useless:
         print_out(f"Useless rules, measured: {'; '.join(useless)}")
     if stopped := reading.outcome.get("stopped"):
         print_out(f"It stopped because {stopped}.")
+    if said := untrained_note(reading):
+        print_out(said)
     if (report := directory / "report.html").is_file():
         print_out(f"The report: {report} (open it in a browser)")
     print_out(

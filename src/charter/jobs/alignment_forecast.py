@@ -43,6 +43,8 @@ def forecast_alignment(components: Components, written: int = 0) -> dict[str, An
         seen |= {"rules": {p.id: p.text for p in load_constitution(components).active}}
     if repeated := components.prompts.repeated:
         seen |= {"prompts_repeated": repeated}
+    if unmeasured := components.prompts.unmeasured:
+        seen |= {"prompts_missing": unmeasured}
     if components.scale:
         seen |= {"scale": f"{components.scale}, by the target's size"}
     if probed := count_probe_calls(components):
@@ -98,8 +100,9 @@ def forecast_iteralign(spec: Spec, finding: str, sizes: Mapping[str, int]) -> di
     asked = max(
         (options.attack.turns if s == "escalation" else s in attack_styles.MODEL_WRITTEN) for s in options.attack.styles
     )
+    replayed = min(options.replay.fresh, sizes["helpful"]) + _max_clusters(spec, batch) * options.contrast.count
     calls = _count_iteration_calls(spec, finding, batch, attempts, asked)
-    replayed = options.replay.fresh + _max_clusters(spec, batch) * options.contrast.count
+    calls["replay checks"] = _read_judge(spec, REPLAY.name).count(replayed)
     each = 3 * batch + (2 + asked) * attempts + replayed + _max_rule_trials(spec, batch)
     each += sum(_max_measuring(spec, batch, tried=2))
     answers = 2 * sizes["heldout"] + sizes["gate"] * (iterations + 1) + iterations * each
@@ -128,7 +131,7 @@ def _count_iteration_calls(spec: Spec, finding: str, batch: int, attempts: int, 
     options, found = spec.options, _read_judge(spec, finding)
     clusters, wordings = _max_clusters(spec, batch), _max_wordings(spec, batch)
     judged, tries = batch + attempts, options.propose.retries + 2
-    addressed, replayed = wordings + clusters, options.replay.fresh + clusters * options.contrast.count
+    addressed = wordings + clusters
     efficacy, breadth = _max_measuring(spec, batch)
     return {
         "verdicts": found.count(judged, 1 + (options.attack.rounds if attempts else 0)),
@@ -139,7 +142,6 @@ def _count_iteration_calls(spec: Spec, finding: str, batch: int, attempts: int, 
         "look-alikes": clusters if options.contrast.count else 0,
         "rechecks": found.count(judged),
         "second rubric": _read_judge(spec, HELP.name).count(judged * options.keep.verify * options.keep.check_help),
-        "replay checks": _read_judge(spec, REPLAY.name).count(replayed),
         "efficacy of rules": found.count(efficacy, _EFFICACY_STEPS),
         "breadth of rules": _read_judge(spec, REPLAY.name).count(breadth, _BREADTH_STEPS),
     }

@@ -73,14 +73,16 @@ class AlignmentJob:
         return forecast_alignment(self.components, self.written)
 
     def prepare(self) -> Sequence[str]:
-        """A line about the scale that the target's size chose, and one about the rows of each file. Raises
-        UnprovenError where a judge's calibration shows that it cannot judge."""
+        """A line about the scale that the target's size chose, one about the rows of each file, and one about a split
+        without ordinary prompts. Raises UnprovenError where a judge's calibration shows that it cannot judge."""
         check_calibrations(self.components.spec, self.components.calibrations)
         counts = self.components.row_counts
         prompts = len(count_rows(self.components.sources))
         kinds = ["prompts"] * prompts + ["rows"] * (len(counts) - prompts)
         scale = [f"scale: {self.components.scale}, by the target's size"] if self.components.scale else []
-        return [*scale, *(f"{kind}: {count.id}: {count.summary}" for kind, count in zip(kinds, counts, strict=True))]
+        rows = [f"{kind}: {count.id}: {count.summary}" for kind, count in zip(kinds, counts, strict=True)]
+        unmeasured = self.components.prompts.unmeasured
+        return [*scale, *rows, *([f"prompts: {unmeasured}"] if unmeasured else [])]
 
     def inherit(self, run: Run) -> None:
         """Takes over what the run goes on from, where the spec names one. Raises StoreError, SpecError."""

@@ -12,14 +12,19 @@ from charter.errors import CharterError, EngineError
 from charter.jobs.alignment_forecast import max_candidates
 from charter.jobs.alignment_job import AlignmentJob
 from charter.judging.judge_requests import MAX_REPLY_TOKENS
+from charter.judging.probe_exchanges import load_probe_exchanges
 from charter.models import memory_forecast, weights
 from charter.models.engines.memory import default_batch_tokens
 from charter.models.memory_forecast import BatchShape
-from charter.records.chat import CallProgress, Request
+from charter.records.chat import CallProgress, Request, ScoreRequest
+from charter.records.record import Step
+from charter.records.templates import user_turn
 from charter.reports.progress import rate_in_words
 from charter.spec.spec_parser import TUNING_METHODS
+from charter.stages.judge import judge
 from charter.wiring import role_models
 from charter.wiring.components import CHARS_PER_TOKEN, Components
+from charter.wiring.reading_calls import plan_reading
 
 if TYPE_CHECKING:
     from charter.models.engines.local_engine import LocalEngine
@@ -29,7 +34,7 @@ MEASURED_SECONDS = 20.0
 """The most seconds for which the target is asked, its loading left out."""
 TRIED_PROMPTS, READING_PART = 32, 4
 """The most prompts that are answered; and which part of the time they may be read in: one in four."""
-TRAINING, ORACLES = "memory to train", "memory of oracles"
+TRAINING, ORACLES, VERDICTS = "memory to train", "memory of oracles", "time of oracles"
 
 
 class OutlookLine(NamedTuple):
@@ -41,19 +46,19 @@ class OutlookLine(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """Tokens drawn in so many seconds."""
+    """Tokens drawn, or calls made, in so many seconds."""
 
-    tokens: int
+    amount: int
     seconds: float
 
 
 def look_ahead(text: str, seconds: float = MEASURED_SECONDS) -> list[OutlookLine]:
-    """What a run of a spec would take at most. Oracles are not asked; the target answers a few of the spec's prompts
-    where its weights run in this process. Of a chain its first step.
+    """What a run of a spec would take at most. Where their weights run in this process, the target answers a few of the
+    spec's prompts, and the judge judges a few shipped exchanges; others are not asked. Of a chain its first step.
 
     Args:
         text: The spec.
-        seconds: The most for which the target is asked.
+        seconds: The most for which each of them is asked, its loading left out. One verdict may take longer.
 
     Raises:
         SpecError: The spec is not valid, or a file of it cannot be read.
@@ -74,6 +79,8 @@ def look_ahead(text: str, seconds: float = MEASURED_SECONDS) -> list[OutlookLine
         lines.append(OutlookLine("memory and speed", "not looked at: the target answers on a server"))
     else:
         lines += _look_at_target(components, tokens, seconds)
+    if not any(line.mend for line in lines if line.what != TRAINING):
+        lines += _look_at_verdicts(components, int(plan.get("oracle_calls_at_most", 0)), seconds)
     return [*lines, *_look_at_costs(components, plan)]
 
 
@@ -86,16 +93,16 @@ def _look_at_target(components: Components, tokens: int, seconds: float) -> list
         speed = measure_speed(components, seconds)
     except CharterError as error:
         return [*lines, OutlookLine("speed", f"not measured: {error.message}", error.cure or "Mend the target.")]
-    if not speed.tokens:
+    if not speed.amount:
         return [*lines, OutlookLine("speed", f"no token in {speed.seconds:.0f} s", "Take a smaller target.")]
-    rate = speed.tokens / speed.seconds
-    told = f"tokens {rate_in_words(speed.tokens, speed.seconds)} ({speed.tokens:,} in {speed.seconds:.1f} s)"
+    rate = speed.amount / speed.seconds
+    told = f"tokens {rate_in_words(speed.amount, speed.seconds)} ({speed.amount:,} in {speed.seconds:.1f} s)"
     lines.append(OutlookLine("speed", told))
     hours = tokens / rate / 3600
     most, mend = components.spec.budget.hours, ""
     if most is not None and hours > most:
         mend = f"budget.hours is {most:g}, at which the run pauses; raise it, or draw fewer prompts"
-    told = f"answering takes at most {_hours_text(hours)}; training and oracles come on top"
+    told = f"answering takes at most {_hours_text(hours)}; training and the time of oracles come on top"
     return [*lines, OutlookLine("time", told, mend)]
 
 
@@ -224,6 +231,41 @@ def _time_answers(engine: LocalEngine, asked: list[Request], seconds: float) -> 
 
 class _TimeUp(Exception):
     """Ends a call that was made to be timed."""
+
+
+def _look_at_verdicts(components: Components, calls: int, seconds: float) -> list[OutlookLine]:
+    """How long a judge in this process takes; nothing where it answers elsewhere, or a classifier judges."""
+    asked = components.roles["judge"]
+    if not asked.has_weights or asked.serve or asked.classifiers:
+        return []
+    try:
+        speed = measure_verdicts(components, seconds)
+    except CharterError as error:
+        return [OutlookLine(VERDICTS, f"not measured: {error.message}", error.cure or "Mend the oracle.")]
+    each = speed.seconds / speed.amount
+    measured = f"a call for a verdict takes {each:.2g} s ({speed.amount} in {speed.seconds:.1f} s)"
+    total = f"{calls:,} calls take at most about {_hours_text(each * calls / 3600)}"
+    return [OutlookLine(VERDICTS, f"{measured}; {total}, and those that write a rule take longer than a verdict")]
+
+
+def measure_verdicts(components: Components, seconds: float = MEASURED_SECONDS) -> Speed:
+    """How fast the judge judges shipped exchanges in this process: calls, of which a verdict may take several. Raises
+    EngineError."""
+    judging, rubric, asked = components.spec.options.judge, components.rubric_of("judge"), components.roles["judge"]
+    exchanges = [known.exchange for known in load_probe_exchanges(rubric.name)]
+    calls = plan_reading(asked, judging, rubric.name, judging.votes)
+    with closing(components.connect_oracle("judge")) as engine:
+
+        def measure(count: int) -> Speed:
+            began, step = time.monotonic(), Step("outlook", components.spec.seed)
+            for _ in judge(exchanges[:count], engine, rubric, components.templates, judging, step=step):
+                pass
+            return Speed(calls.count(count), time.monotonic() - began)
+
+        list(engine.score([ScoreRequest(id="first", messages=user_turn("N/A"), completion="N/A")]))  # loads the weights
+        alone = measure(1)
+        fit = min(asked.batch, int(seconds / max(alone.seconds, 1e-6)))
+        return measure(fit) if fit > 1 else alone
 
 
 def _look_at_costs(components: Components, plan: Mapping[str, Any]) -> list[OutlookLine]:

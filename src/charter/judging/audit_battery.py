@@ -91,6 +91,12 @@ class AuditedModel(Record):
     battery: str
     source: str = ""
 
+    @property
+    def short_name(self) -> str:
+        """The name without the folders of the machine on which it was given: of a whole path its last two parts."""
+        path = Path(self.name)
+        return "/".join(path.parts[-2:]) if path.is_absolute() else self.name
+
 
 def battery_to_text(battery: Battery) -> str:
     """A battery as its file: its digest, then the whole."""

@@ -20,7 +20,7 @@ def outcome_sentence(found: AuditReport) -> str:
     """The outcome in a sentence."""
     bad = [f"{line.title} ({line.state})" for line in found.lines if line.state in ("broken", "weakened")]
     unsure = [line.title for line in found.lines if line.state == "too few data"]
-    head = f"{found.model.name} against {found.baseline.name}, {found.prompts} prompts: "
+    head = f"{found.model.short_name} against {found.baseline.short_name}, {found.prompts} prompts: "
     if bad:
         return f"{head}drift. {'; '.join(bad)}."
     if unsure:

@@ -11,9 +11,12 @@ from charter.records.record import Record
 from charter.records.verdicts import Verdict
 from charter.reports.paired_tests import FINAL_STEP, START_STEP
 from charter.runs.reader import RunReader
+from charter.spec import Spec
 from charter.statistics import CorrectedShare, FileRates, correct_share, drop_copies, share_bounds, wilson
 
 UNCALIBRATED_NOTE = "how often it errs is unknown. Measure it: charter judge calibrate"
+
+ONE_SIDED_CURE = "Give exchanges of both kinds; calibrate.limit (--limit) draws whatever kind comes."
 
 UNLIKE_P = 0.05
 """A rate differs between labelled files where the test of homogeneity gives less."""
@@ -126,18 +129,24 @@ def correct_by_calibration(bad: int, n: int, measured: Calibration | None) -> Co
 
 
 def _calibration_warnings(reading: RunReader, calibrations: dict[str, Calibration]) -> tuple[str, ...]:
-    if reading.spec.method in ("calibrate", "self_instruct"):
+    if reading.spec.method == "calibrate":
+        measured = read_own_calibration(reading)
+        return tuple(note for note in [note_missing_kind(measured)] if note)
+    if reading.spec.method == "self_instruct":
         return ()
     asking = [] if reading.spec.method == "audit" else ["judge"]
     roles = [*asking, *(["evaluator"] if reading.spec.evaluator != "world" else [])]
     if reading.spec.method == "evaluate":
         roles = ["evaluator"] if any(benchmark.judged for benchmark in reading.spec.benchmarks) else []
+    roles = [role for role in roles if not knows_truth(reading.spec, role)]
     probes = {p.id: p for role in roles for p in reading.records(f"000/{role}_probe", JudgeProbe)}
     said = [f"{probe.line[0].upper()}{probe.line[1:]}." for probe in probes.values()]
     said += [f"The {role} was never calibrated: {UNCALIBRATED_NOTE}" for role in roles if role not in calibrations]
     for role, found in calibrations.items():
         if found.labels is None:
             said.append(f"The {role} was calibrated without labels, so no share can be corrected for its error.")
+        elif note := note_missing_kind(found):
+            said.append(f"The {role}'s calibration: {note}")
         elif (found.labels.sensitivity.value or 0) + (found.labels.specificity.value or 0) <= 1:
             said.append(f"The {role} is no better than chance on the labels that it was measured on.")
         elif list_unlike_rates(found.labels):
@@ -145,6 +154,30 @@ def _calibration_warnings(reading: RunReader, calibrations: dict[str, Calibratio
                 f"The {role} errs otherwise from one labelled file to the next: {list_unlike_rates(found.labels)}."
             )
     return tuple(said)
+
+
+def knows_truth(spec: Spec, role: str) -> bool:
+    """Whether a role's judge is a test world's oracle that sees the whole exchange and is not told to judge wrongly: it
+    judges by the world's truth, so there is no error to measure. Classifiers in its place are measured."""
+    asked = spec.evaluator if role == "evaluator" else spec.judge or spec.oracle
+    if asked == "world":
+        return True
+    errs = asked.errors.wrong_verdicts > 0 or bool(asked.classifiers)
+    return asked.model == "world" and not errs and spec.options.judge.judge_input == "exchange"
+
+
+def note_missing_kind(measured: Calibration | None) -> str:
+    """What a calibration could not measure, since its labelled exchanges are of one kind; empty where it has both."""
+    if measured is None or measured.labels is None:
+        return ""
+    labels = measured.labels
+    if not labels.sensitivity.n + labels.unjudged_violating:
+        missing = "violates, so sensitivity"
+    elif not labels.specificity.n + labels.unjudged_complying:
+        missing = "complies, so specificity"
+    else:
+        return ""
+    return f"No labelled exchange {missing} was not measured. {ONE_SIDED_CURE}"
 
 
 def list_unlike_rates(labels: LabelAgreement) -> str:

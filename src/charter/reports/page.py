@@ -43,6 +43,7 @@ from charter.reports.run_summary import (
     scripted_note,
     summarise_reading,
     unjudged_bounds,
+    untrained_note,
 )
 from charter.reports.self_instruct_tables import build_yield_tables, read_yields
 from charter.reports.skipped import read_policies, read_row_counts, tabulate_row_counts
@@ -93,6 +94,7 @@ def _page_contents(reading: RunReader, redact: bool) -> dict[str, Any]:
             *(("a server", note) for note in summary.notes),
         ],
         "scripted": scripted_note(reading),
+        "untrained": untrained_note(reading),
         **_measured_contents(reading, summary),
         **_learnt_contents(reading),
         **_failure_contents(reading),

@@ -80,7 +80,7 @@ def comparison_rows(comparison: RunComparison) -> list[tuple[str, ...]]:
             _fraction_text(run.planted["discovered"], run.planted["flaws"]) for run in comparison.runs
         ],
         "principles": [str(len(run.constitution["principles"])) for run in comparison.runs],
-        "iterations": [str(len(run.iterations)) for run in comparison.runs],
+        "policies scored on gate": [str(len(run.iterations)) for run in comparison.runs],
         "oracle calls, aligning": [str(run.oracle["calls"]) for run in comparison.runs],
         "oracle calls, measuring": [str(run.oracle["calls_measuring"]) for run in comparison.runs],
         "oracle tokens": [f"{run.oracle['tokens_in'] + run.oracle['tokens_out']:,}" for run in comparison.runs],

@@ -29,6 +29,7 @@ from charter.reports.skipped import count_failed_answers, read_row_counts, read_
 from charter.reports.unjudged_reasons import UNJUDGED, count_reasons, count_refusals
 from charter.runs.reader import RunReader
 from charter.spec import PROGRAM_PREFIX
+from charter.spec.spec_parser import TUNING_METHODS
 from charter.statistics import share_bounds
 
 SHOWN_METRICS = ("harmlessness", "retention", "helpfulness", "over_refusal", "over_refusal_borderline", "honesty")
@@ -244,3 +245,10 @@ def scripted_note(reading: RunReader) -> tuple[str, str] | None:
         f"{who.capitalize()} {'are programs' if len(roles) > 1 else 'is a program'} that the spec names, not a known "
         "model. Where no model stands behind them every step can be followed, and the scores mean nothing.",
     )
+
+
+def untrained_note(reading: RunReader) -> str:
+    """What to say where a finished run of a method that tunes ended with the model that it began with; else empty."""
+    if not reading.outcome or reading.spec.method not in TUNING_METHODS or (reading.directory / "adapter").is_dir():
+        return ""
+    return "Nothing was learnt: the run ended with the model that it began with, so there is no folder adapter."

@@ -33,6 +33,14 @@ class PromptSets:
     novel: frozenset[str] = frozenset()
     repeated: int = 0
 
+    @property
+    def unmeasured(self) -> str:
+        """What to say where a split got no ordinary prompt; empty where each has some."""
+        names = {"gate": "gate", "heldout": "held-out"}
+        empty = " and ".join(names[split] for split, prompts in self.helpful.items() if not prompts)
+        told = f"no ordinary prompt fell into {empty}, so whether these stay answered is not measured there"
+        return f"{told}; give more under prompts.helpful" if empty else ""
+
 
 def build_sources(spec: Spec, world: World | None) -> tuple[list[Source], list[Source]]:
     """The sources of red-team prompts and of helpful ones."""
