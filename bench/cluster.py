@@ -151,7 +151,8 @@ def plan_run(prompts: int) -> tuple[Spec, dict[str, Any]]:
     gate, heldout = spec.prompts.gate, spec.prompts.heldout
     assert gate is not None
     assert heldout is not None
-    sizes = {"redteam": prompts, "gate": 2 * gate, "heldout": 2 * heldout}
+    helpful = spec.options.replay.fresh  # as many as are replayed
+    sizes = {"redteam": prompts, "helpful": helpful, "gate": 2 * gate, "heldout": 2 * heldout}
     return spec, forecast_iteralign(spec, spec.options.judge.rubric, sizes)
 
 

@@ -92,7 +92,7 @@ def _forecast_red_team(components: Components, batch: int, sizes: Mapping[str, i
 
 def forecast_iteralign(spec: Spec, finding: str, sizes: Mapping[str, int]) -> dict[str, Any]:
     """What IterAlign would ask for at most. ``finding``: the rubric of findings; ``sizes``: prompts by side and split
-    (``redteam``, ``gate``, ``heldout``)."""
+    (``redteam``, ``helpful``, ``gate``, ``heldout``)."""
     options = spec.options
     batch = min(options.draw.batch, sizes["redteam"])
     iterations = min(options.stop.iterations, -(-sizes["redteam"] // options.draw.batch))
