@@ -56,9 +56,8 @@ endif
 real: setup
 	@$(BIN)/charter run smollm2 --out $(REAL) $(MODELS) $(PROMPTS)
 
-# A file's tests share what they begin with, so that one process runs them all; the slow files come first. Many tests
-# wait for servers and for kills, so that three processes fill two cores.
-PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# A file's tests share what they begin with, so that one process runs them all; the slow files come first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What a change is tried with while it is made: everything but the slow tests, beside the lint.
 check: setup

@@ -45,7 +45,7 @@ def test_yes_takes_the_defaults_and_says_what_a_run_would_do(tmp_path: Path) -> 
     assert (spec.target.model, spec.world, spec.budget.calls) == ("organism", "village", 77)
     assert "oracle calls at most" in done.output
     assert "This machine" in done.output
-    assert "it is loaded, and answers for about 20 seconds" in done.output
+    assert "the target is loaded, and answers for about 20 seconds" in done.output
 
 
 def test_options_are_answers(prompts: Path) -> None:
