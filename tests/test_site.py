@@ -41,6 +41,11 @@ def test_a_broken_link_fails_the_build(tmp_path: Path) -> None:
     assert build(tmp_path).returncode != 0
 
 
+def test_make_builds_the_site_as_these_tests_do() -> None:
+    """The program ``mkdocs`` by itself does not find the package of the pages, which its hook imports."""
+    assert "$(BIN)/python -m mkdocs build --strict --quiet\n" in (docs.ROOT / "Makefile").read_text(encoding="utf-8")
+
+
 def test_a_link_that_leaves_the_pages_is_found_and_a_page_does_not() -> None:
     text = "[code](../src/charter/a.py#L3) [page](runs.md) [site](https://example.org)"
     assert find_linked_files(text, "x.md") == {"../src/charter/a.py": "src/charter/a.py"}
