@@ -79,7 +79,7 @@ lint: setup
 
 # The site of the pages, in build/site: without network; a broken link fails it.
 docs: setup
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "The site: build/site/index.html (open it in a browser; its search needs a server: python3 -m http.server -d build/site)"
 
 # A version's wheel, source archive, notes and bill of materials, in dist. TAG=v0.2.0 must be the package's version.
