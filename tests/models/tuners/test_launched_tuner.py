@@ -65,11 +65,6 @@ t.LaunchedTuner(t.OPTIONS, sys.argv[3], Path(sys.argv[1])).tune(start, t.ROWS, P
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
-    return weights.resolve_model(str(tiny_models.build(tmp_path_factory.mktemp("start"))))
-
-
-@pytest.fixture(scope="module")
 def in_process(start: ModelRef, tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
     return LocalTuner(OPTIONS).tune(start, [*ROWS, LONG], tmp_path_factory.mktemp("tuned") / "policy", 3)
 

@@ -15,16 +15,16 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from charter.errors import TuningError, UnavailableError
-from charter.models import weights
+from charter.models import processes
 from charter.models.engines.ray_cluster import RayCluster, RayOptions
+from charter.models.tuners import node_launcher
 from charter.models.tuners.isolation import find_newest_checkpoint
 from charter.models.tuners.launched_tuner import CHECKPOINT_FOLDER, RESULT_FILE, LaunchedTuner
 from charter.models.tuners.local_tuner import LocalTuner
-from charter.models.tuners.node_launcher import NodeLauncher
+from charter.models.tuners.node_launcher import STILL_AT_WORK, NodeLauncher, NodeProcess
 from charter.models.tuners.tuner_options import SftOptions
 from charter.records.model_refs import ModelRef
 from tests.contracts.test_tuner import ROWS
-from tests.fakes import tiny_models
 from tests.fakes.ray_replicas import start_nodes
 from tests.models.tuners.test_launched_tuner import ACCELERATE, tensors
 
@@ -57,11 +57,6 @@ def cluster() -> Iterator[RayCluster]:
         with start_nodes(2) as nodes:
             found: Any = nodes
             yield RayCluster(RayOptions(address=found.address, wait_s=60))
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
-    return weights.resolve_model(str(tiny_models.build(tmp_path_factory.mktemp("start"))))
 
 
 def wait_until(holds: Callable[[], object]) -> None:
@@ -117,3 +112,17 @@ def test_nodes_that_the_cluster_does_not_have_are_named(start: ModelRef, cluster
     small = RayCluster(cluster.options.model_copy(update={"wait_s": 1.0}))
     with pytest.raises(UnavailableError, match="gave no 3 nodes with 1 CPUs each within 1 s"):
         make_tuner(tmp_path / "work", small, nodes=3).tune(start, ROWS, tmp_path / "policy", 3)
+
+
+def test_what_an_earlier_training_left_on_a_node_is_waited_for_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_launcher, "GRACE_SECONDS", 0.05)
+    ran = tmp_path / "ran"
+    command = [sys.executable, "-S", "-c", f"open({str(ran)!r}, 'w')"]
+    with processes.exclusive_lock(tmp_path / "lock", 0):
+        status, said = NodeProcess().run_command(command, tmp_path / "log", tmp_path / "lock")
+    assert (status, ran.exists()) == (STILL_AT_WORK, False)
+    assert "still at work on this node" in said
+    assert NodeProcess().run_command(command, tmp_path / "log", tmp_path / "lock") == (0, "")
+    assert ran.exists()

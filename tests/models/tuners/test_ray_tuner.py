@@ -14,7 +14,6 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from charter.errors import TuningError, UnavailableError
-from charter.models import weights
 from charter.models.engines.ray_cluster import RayCluster, RayOptions
 from charter.models.tuners.isolation import find_newest_checkpoint
 from charter.models.tuners.launched_tuner import CHECKPOINT_FOLDER, JOB_FILE, LaunchedTuner
@@ -49,11 +48,6 @@ def cluster() -> Iterator[RayCluster]:
             found: Any = nodes
             found.add_node(num_cpus=1, num_gpus=1, object_store_memory=SMALL_STORE)
             yield RayCluster(RayOptions(wait_s=60))
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
-    return weights.resolve_model(str(tiny_models.build(tmp_path_factory.mktemp("start"))))
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,10 @@ NEWS_SECONDS = 30.0
 """A node that is lost makes the processes of others fail, which may be heard of before the loss."""
 
 
+STILL_AT_WORK = 75
+"""The exit status for what may go later (EX_TEMPFAIL of sysexits.h)."""
+
+
 class NodeProcess:
     """What an actor runs on its node."""
 
@@ -38,13 +42,16 @@ class NodeProcess:
             return host, int(free.getsockname()[1])
 
     def run_command(self, command: list[str], log: Path, lock: Path) -> tuple[int, str]:
-        """The command's exit status, and its last words. Waits for what an earlier one left behind. Raises
-        TimeoutError."""
-        with (
-            processes.exclusive_lock(lock, 3 * GRACE_SECONDS) as held,
-            processes.ManagedProcess(command, log, grace=GRACE_SECONDS, lock=held) as child,
-        ):
-            return child.wait(), child.tail()
+        """The command's exit status, and its last words. Waits for what an earlier one left behind; where that does not
+        end, a status and a word of it."""
+        try:
+            with (
+                processes.exclusive_lock(lock, 3 * GRACE_SECONDS) as held,
+                processes.ManagedProcess(command, log, grace=GRACE_SECONDS, lock=held) as child,
+            ):
+                return child.wait(), child.tail()
+        except TimeoutError as error:
+            return STILL_AT_WORK, f"an earlier training of this run is still at work on this node: {error}"
 
 
 class NodeLauncher:
