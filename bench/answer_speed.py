@@ -24,6 +24,7 @@ from charter.models.engines.shared_attention import LEAST_APART
 from charter.ports import Engine
 from charter.records.chat import Message, Request, Sampling
 
+VLLM = "vLLM's server"
 VLLM_START = (
     "serve {base} --dtype float32 --max-model-len 2048 --enforce-eager --host 127.0.0.1 --port {port} "
     "--served-model-name {name}"
@@ -74,11 +75,9 @@ def measure_answers(asked: argparse.Namespace) -> str:
         if program := os.environ.get("CHARTER_VLLM"):
             server = stack.enter_context(closing(serve_by_vllm(program)))
             list(server.generate(requests[:1]))
-            ways["vLLM's server (its processor time not counted)"] = lambda: sum(
-                completion.tokens_out for completion in server.generate(requests)
-            )
+            ways[VLLM] = lambda: sum(completion.tokens_out for completion in server.generate(requests))
         list(engine.generate(requests[:1]))
-        table = compare(ways, asked.rounds, "new tokens")
+        table = compare(ways, asked.rounds, "new tokens", VLLM)
     about = f"{len(sizes)} prompts, {sum(sizes):,} tokens (median {median(sizes):.0f}, longest {sizes[0]:,})"
     return "\n".join(
         ["# Answers", "", f"{describe_run(asked)} {about}. "

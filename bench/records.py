@@ -45,10 +45,11 @@ TEXT = "the key of a house is kept by those who live in it and no one else may a
 
 
 class MadePrompts(Sequence[Prompt]):
-    """Prompts that are made when they are asked for, so that what is measured is the run and not its input."""
+    """Prompts that are made when they are asked for, so that what is measured is the work and not its input."""
 
-    def __init__(self, count: int) -> None:
-        self._count = count
+    def __init__(self, count: int, make: Callable[[int], Prompt] | None = None) -> None:
+        """``make``: makes a prompt by its number; None: ``make_prompt``."""
+        self._count, self._make = count, make or make_prompt
 
     def __len__(self) -> int:
         return self._count
@@ -61,8 +62,8 @@ class MadePrompts(Sequence[Prompt]):
 
     def __getitem__(self, place: int | slice) -> Prompt | list[Prompt]:
         if isinstance(place, slice):
-            return [make_prompt(number) for number in range(self._count)[place]]
-        return make_prompt(range(self._count)[place])
+            return [self._make(number) for number in range(self._count)[place]]
+        return self._make(range(self._count)[place])
 
 
 def make_prompt(number: int) -> Prompt:

@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple, TypeVar, overload
+from typing import NamedTuple, TypeVar
 
 from bench.page import put
+from bench.records import MadePrompts
 from bench.speed_runs import read_status
-from charter.records.chat import Prompt, user_prompt
+from charter.records.chat import user_prompt
 from charter.similarity.splits import LeakageFilter, find_splits, split_prompts
 from charter.similarity.wordings import PAIRS
 
@@ -73,33 +74,16 @@ def misspelt(count: int, source: random.Random) -> Iterator[str]:
 KINDS = {kind.__name__: kind for kind in (unlike, templated, repeated, misspelt)}
 
 
-class FiledPrompts(Sequence[Prompt]):
+def file_prompts(texts: Iterable[str]) -> MadePrompts:
     """Prompts whose texts lie in a file, each made when it is asked for."""
-
-    def __init__(self, texts: Iterable[str]) -> None:
-        self._ends = array("q", [0])
-        with tempfile.TemporaryFile() as file:
-            for text in texts:
-                file.write(text.encode())
-                self._ends.append(file.tell())
-            file.flush()
-            self._texts = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    @overload
-    def __getitem__(self, place: int) -> Prompt: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[Prompt]: ...
-
-    def __getitem__(self, place: int | slice) -> Prompt | list[Prompt]:
-        if isinstance(place, slice):
-            return [self[number] for number in range(len(self))[place]]
-        if not 0 <= place < len(self):
-            raise IndexError(place)
-        return user_prompt(self._texts[self._ends[place] : self._ends[place + 1]].decode(), int(place))
+    ends = array("q", [0])
+    with tempfile.TemporaryFile() as file:
+        for text in texts:
+            file.write(text.encode())
+            ends.append(file.tell())
+        file.flush()
+        held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return MadePrompts(len(ends) - 1, lambda place: user_prompt(held[ends[place] : ends[place + 1]].decode(), place))
 
 
 class Cost(NamedTuple):
@@ -133,7 +117,7 @@ def measure_kind(name: str, count: int) -> str:
     split_prompts([user_prompt("what loads the libraries", 0), user_prompt("and another", 1)], NEAR)
     texts = KINDS[name](count, random.Random(0))
     if count > MOST_HELD:
-        filed, made = measure(lambda: FiledPrompts(texts))
+        filed, made = measure(lambda: file_prompts(texts))
         (splits, _), split = measure(lambda: find_splits(filed, NEAR))
         share, guarded = splits.count("train") / count, "| | |"
     else:

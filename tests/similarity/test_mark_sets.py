@@ -12,7 +12,6 @@ import pytest
 from charter.errors import StoreError
 from charter.similarity import mark_sets
 from charter.similarity.mark_sets import ArrayFile, MarkSets, sort_sets, stack_marks
-from tests.similarity.small_parts import make_parts_small
 
 
 def make_sets(count: int) -> list[np.ndarray]:
@@ -51,10 +50,8 @@ def test_an_array_that_finds_no_room_says_where_it_is_to_lie(tmp_path: Path, mon
         file.write(np.zeros(8, np.uint64))
 
 
-@pytest.mark.parametrize("limits", ["usual", "small"])
-def test_sets_are_sorted_by_size_and_keep_their_order(limits: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if limits == "small":
-        make_parts_small(monkeypatch)
+@pytest.mark.usefixtures("limits")
+def test_sets_are_sorted_by_size_and_keep_their_order() -> None:
     sets = make_sets(200)
     found, order = sort_sets(stack(sets))
     assert order.tolist() == sorted((n for n in range(200) if len(sets[n])), key=lambda n: len(sets[n]))

@@ -62,12 +62,10 @@ def make_adversarial_sets(source: random.Random) -> Sets:
 @pytest.mark.parametrize("make", [make_random_sets, make_adversarial_sets])
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.58, 0.8, 0.95, 1.0])
 @pytest.mark.parametrize("factor", [1, SPREAD])
-@pytest.mark.parametrize("limits", ["usual", "small"])
+@pytest.mark.usefixtures("limits")
 def test_near_pairs_are_those_that_comparing_all_of_them_finds(
-    make: Callable[[random.Random], Sets], threshold: float, factor: int, limits: str, monkeypatch: pytest.MonkeyPatch
+    make: Callable[[random.Random], Sets], threshold: float, factor: int
 ) -> None:
-    if limits == "small":
-        make_parts_small(monkeypatch)
     sets = make(random.Random(3))
     near = compare_all(sets, sets, threshold)
     index = SetIndex(stack(sets, factor), threshold)
@@ -101,12 +99,8 @@ def test_whatever_the_sets_the_near_ones_are_found(
     assert found.tolist() == [any(row) for row in compare_all(asked, held, threshold)]
 
 
-@pytest.mark.parametrize("limits", ["usual", "small"])
-def test_groups_are_the_chains_of_near_sets_of_which_one_is_an_anchor(
-    limits: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if limits == "small":
-        make_parts_small(monkeypatch)
+@pytest.mark.usefixtures("limits")
+def test_groups_are_the_chains_of_near_sets_of_which_one_is_an_anchor() -> None:
     sets = make_random_sets(random.Random(5))
     near = compare_all(sets, sets, 0.5)
     anchors = np.arange(len(sets)) % 3 > 0
@@ -117,12 +111,8 @@ def test_groups_are_the_chains_of_near_sets_of_which_one_is_an_anchor(
 
 
 @pytest.mark.parametrize("factor", [1, SPREAD])
-@pytest.mark.parametrize("limits", ["usual", "small"])
-def test_sets_that_share_a_mark_with_an_anchor_are_one_group(
-    factor: int, limits: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if limits == "small":
-        make_parts_small(monkeypatch)
+@pytest.mark.usefixtures("limits")
+def test_sets_that_share_a_mark_with_an_anchor_are_one_group(factor: int) -> None:
     source = random.Random(6)
     sets = [source.sample(range(400), source.randint(0, 4)) for _ in range(120)]
     anchors = np.arange(len(sets)) % 3 > 0
@@ -139,12 +129,8 @@ def test_sets_that_share_a_mark_with_an_anchor_are_one_group(
     assert 10 < len(set(right.tolist())) < 110
 
 
-@pytest.mark.parametrize("limits", ["usual", "small"])
-def test_where_too_many_pairs_share_a_mark_the_common_marks_bring_none_together(
-    limits: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if limits == "small":
-        make_parts_small(monkeypatch)
+@pytest.mark.usefixtures("limits")
+def test_where_too_many_pairs_share_a_mark_the_common_marks_bring_none_together() -> None:
     rare = [[n, 1000 + n // 2, 2000 + n // 2, 3000 + n // 2, 4000 + n // 2] for n in range(400)]
     common = [[10_000, 10_001, 20_000 + n] for n in range(400)]
     sets = stack([*rare, *common])
